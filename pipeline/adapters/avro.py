@@ -1,0 +1,105 @@
+"""Avro in the Confluent wire format: 0x00, schema id (four bytes, big-endian), Avro body.
+
+The hot path is compiled per schema (avro_compile); fastavro parses the schemas, resolves records that were written with
+an older version, and is what the tests hold the compiled code to.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+
+from pipeline.adapters.avro_compile import Compiler
+from pipeline.adapters.binding import Binding, alternatives, field_hints
+from pipeline.adapters.registry import Registry
+from pipeline.errors import EncodeError, UndecodableRecord
+
+# What generated code may raise on bytes or values that do not fit; anything else is a bug and stays one.
+MISFITS = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.error, OverflowError)
+
+
+class Codec:
+    """Reads and writes the values of one topic as message classes.
+
+    `root`, `body`, `strict`: see Binding. A value whose record has no class decodes
+    to None, or to an envelope whose body is None. Raises UndecodableRecord and EncodeError.
+    """
+
+    def __init__(self, registry: Registry, topic: str, root: object, body: object = None, *, strict: bool = True) -> None:
+        self.topic = topic
+        self.id, self._schema = registry.current(topic)
+        self._registry, self._root, self._body = registry, root, body
+        self._header = b"\0" + struct.pack(">I", self.id)
+        self._decode, self._encode = Compiler(Binding(topic, self._schema, root, body, strict=strict)).functions()
+
+    def decode(self, data: bytes | None) -> Any:
+        """The value of one record."""
+        try:
+            if data is None or data[:5] != self._header:
+                data = self._rewritten(data)
+            return self._decode(data, 5)
+        except MISFITS as error:
+            raise UndecodableRecord(f"not a {self.topic} record of schema id {self.id}: {error}") from error
+
+    def encode(self, value: Any) -> bytes:
+        """The bytes of one record."""
+        try:
+            return self._encode(value, self._header)
+        except MISFITS as error:
+            raise EncodeError(f"{self.topic}: {self._misfit(value, error)}") from error
+
+    def _rewritten(self, data: bytes | None) -> bytes:
+        """The record as if written with today's schema."""
+        if data is None:
+            raise UndecodableRecord(f"no value on {self.topic}, where each record must have one")
+        if len(data) < 5 or data[0] != 0:
+            raise UndecodableRecord(f"not in the Confluent wire format, which starts with 0x00 and a schema id: {data[:8]!r}")
+        (schema_id,) = struct.unpack_from(">I", data, 1)
+        writer = self._registry.written_with(schema_id)
+        if writer is None:
+            raise UndecodableRecord(f"unknown schema id {schema_id}; the manifest does not hold it")
+        body, out = BytesIO(data[5:]), BytesIO()
+        try:
+            value = schemaless_reader(body, parse_schema(writer), parse_schema(self._schema), return_record_name=True)
+            schemaless_writer(out, parse_schema(self._schema), value)
+        except Exception as error:  # fastavro raises whatever the bytes lead it to
+            raise UndecodableRecord(f"schema id {schema_id} cannot be read as {self.topic}: {error!r}") from error
+        if body.read(1):
+            raise UndecodableRecord(f"schema id {schema_id}: the record does not end where its schema says")
+        return self._header + out.getvalue()
+
+    def _misfit(self, value: Any, error: Exception) -> str:
+        """Names the field at fault where that can be found, else the value."""
+        found = _misfit(value, self._root, self._body, "")
+        return found or f"{type(value).__name__} cannot be written: {error}"
+
+
+def codecs(schemas: Path) -> Callable[..., Codec]:
+    """What makes the codecs of a schema directory; see Codec for the arguments, less the registry."""
+    return partial(Codec, Registry(schemas))
+
+
+def _misfit(value: Any, annotation: Any, body: Any, where: str) -> str | None:
+    """The first place where `value` is not of its declared class."""
+    options = alternatives(annotation)
+    cls = type(value)
+    if cls in options and hasattr(cls, "__annotations__"):
+        for name, hint in field_hints(cls, body).items():
+            place = f"{where}.{name}" if where else f"{cls.__name__}.{name}"
+            if found := _misfit(getattr(value, name), hint, None, place):
+                return found
+        return None
+    for option in options:
+        item = getattr(option, "__args__", None)
+        if getattr(option, "__origin__", None) is tuple and isinstance(value, tuple) and item:
+            return next((m for n, v in enumerate(value) if (m := _misfit(v, item[0], None, f"{where}[{n}]"))), None)
+        if option is cls or (getattr(option, "__origin__", None) is dict and isinstance(value, dict)):
+            return None
+    names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    return f"{where or 'value'} must be {names}, not {cls.__name__} {value!r}"

@@ -1,0 +1,145 @@
+"""Holds message classes against Avro schemas: same names, same fields, same types, or a SchemaError that says where."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pipeline.adapters.registry import Schema
+from pipeline.errors import SchemaError
+
+PRIMITIVES = {
+    "string": str,
+    "int": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "boolean": bool,
+    "bytes": bytes,
+    "null": type(None),
+}
+Names = dict[str, dict[str, Any]]
+Classes = dict[str, type]
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union annotation; a single class is a union of one."""
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def named_types(schema: Schema, names: Names | None = None, namespace: str = "") -> Names:
+    """All records, enums and fixed types defined in `schema`, by short and by full name."""
+    names = {} if names is None else names
+    if isinstance(schema, list):
+        for branch in schema:
+            named_types(branch, names, namespace)
+    elif isinstance(schema, dict):
+        if "name" in schema:
+            namespace = schema.get("namespace", namespace)
+            names[schema["name"]] = names[f"{namespace}.{schema['name']}"] = schema
+        for field in schema.get("fields", ()):
+            named_types(field["type"], names, namespace)
+        for inner in ("items", "values"):
+            if inner in schema:
+                named_types(schema[inner], names, namespace)
+    return names
+
+
+def resolve(schema: Schema, names: Names) -> Schema:
+    """The type behind a name or behind `{"type": …}`; primitives come back as their name."""
+    while True:
+        if isinstance(schema, str) and schema in names:
+            schema = names[schema]
+        elif isinstance(schema, dict) and (schema["type"] in PRIMITIVES or isinstance(schema["type"], (dict, list))):
+            schema = schema["type"]
+        else:
+            return schema
+
+
+def field_hints(cls: type, body: object = None) -> dict[str, Any]:
+    """Name -> annotation of each field of a message class, in the order of its constructor.
+
+    `body`: what stands for the `body` of an envelope (CommandMessage and its like), which is Any there.
+    """
+    hints = {name: body if hint is Any else hint for name, hint in get_type_hints(cls).items()}
+    if dataclasses.is_dataclass(cls):
+        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return {name: hints[name] for name in cls._fields}  # type: ignore[attr-defined]
+
+
+class Binding:
+    """Finds the class of each record of one topic's schema.
+
+    `root`: class (or union) of the whole record; where that is an envelope, `body` is the class (or union) inside it.
+    `strict`: every record and field of the schema must have its counterpart, as for a topic one owns. Otherwise
+    classes may leave out fields, and records may have no class: a follower's view.
+    """
+
+    def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: bool = True) -> None:
+        self.topic, self.schema, self.body, self.strict = topic, schema, body, strict
+        self.names = named_types(schema)
+        self.classes: Classes = {}
+        self._match(root, schema, topic)
+
+    def _fail(self, where: str, why: str) -> SchemaError:
+        return SchemaError(f"{self.topic}.avsc and its message classes differ at {where}: {why}; change one of them")
+
+    def _match(self, annotation: Any, schema: Schema, where: str) -> None:
+        schema = resolve(schema, self.names)
+        if isinstance(schema, list):
+            self._match_union(annotation, schema, where)
+        elif isinstance(schema, dict) and schema["type"] == "record":
+            self._match_record(annotation, schema, where)
+        elif isinstance(schema, dict) and schema["type"] == "array":
+            item = get_args(annotation)
+            if get_origin(annotation) is not tuple or len(item) != 2 or item[1] is not Ellipsis:
+                raise self._fail(where, f"an array needs tuple[…, ...], not {annotation}")
+            self._match(item[0], schema["items"], f"{where}[]")
+        elif isinstance(schema, dict) and schema["type"] == "map":
+            item = get_args(annotation)
+            if get_origin(annotation) is not dict or item[0] is not str:
+                raise self._fail(where, f"a map needs dict[str, …], not {annotation}")
+            self._match(item[1], schema["values"], f"{where}{{}}")
+        else:
+            kind = schema["type"] if isinstance(schema, dict) else schema
+            expected = {"enum": str, "fixed": bytes}.get(kind) or PRIMITIVES.get(kind)
+            if expected is None:
+                raise self._fail(where, f"Avro type {kind!r} is not supported")
+            if annotation is not expected:
+                raise self._fail(where, f"{kind!r} needs {expected.__name__}, not {annotation}")
+
+    def _match_union(self, annotation: Any, branches: list[Any], where: str) -> None:
+        open_alternatives = list(alternatives(annotation))
+        for branch in branches:
+            target = resolve(branch, self.names)
+            if isinstance(target, dict) and target["type"] == "record":
+                chosen = [a for a in open_alternatives if getattr(a, "__name__", None) == target["name"]]
+            else:
+                chosen = [a for a in open_alternatives if not dataclasses.is_dataclass(a)][:1]
+                if target == "null":
+                    chosen = [a for a in open_alternatives if a is type(None)]
+            if chosen:
+                self._match(chosen[0], branch, where)
+                open_alternatives.remove(chosen[0])
+            elif self.strict or not isinstance(target, dict):
+                name = target["name"] if isinstance(target, dict) and "name" in target else target
+                raise self._fail(where, f"the union's {name!r} has no class")
+        if open_alternatives:
+            raise self._fail(where, f"the union has no record for {open_alternatives}")
+
+    def _match_record(self, cls: Any, schema: dict[str, Any], where: str) -> None:
+        known = self.classes.setdefault(schema["name"], cls)
+        if known is not cls:
+            raise self._fail(where, f"record {schema['name']!r} has two classes, {known} and {cls}")
+        is_message = isinstance(cls, type) and (dataclasses.is_dataclass(cls) or hasattr(cls, "_fields"))
+        if not is_message or (dataclasses.is_dataclass(cls) and cls.__name__ != schema["name"]):
+            raise self._fail(where, f"record {schema['name']!r} needs a dataclass of that name, not {cls}")
+        hints = field_hints(cls, self.body)
+        fields = {field["name"]: field["type"] for field in schema["fields"]}
+        if missing := sorted(hints.keys() - fields.keys()):
+            raise self._fail(where, f"record {schema['name']!r} has no field {', '.join(missing)}")
+        if self.strict and (missing := sorted(fields.keys() - hints.keys())):
+            raise self._fail(where, f"class {schema['name']} has no field {', '.join(missing)}")
+        for name, hint in hints.items():
+            self._match(hint, fields[name], f"{where}.{schema['name']}.{name}")

@@ -1,0 +1,94 @@
+"""Schemas by topic and by id: the .avsc files, and the committed manifest that gives each its id.
+
+`manifest.json` remembers every version of every schema that records may have been written with; the .avsc file is the
+version to write now. No schema registry has to run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastavro import parse_schema
+from fastavro.schema import SchemaParseException
+
+from pipeline.errors import SchemaError
+
+MANIFEST = "manifest.json"
+Schema = dict[str, Any] | list[Any] | str
+
+
+class Registry:
+    """The schemas of one directory. Raises SchemaError where a file is missing, broken or not registered."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        if not directory.is_dir():
+            raise SchemaError(f"no schema directory at {directory}; give the right one with --schemas")
+        self._by_id: dict[int, Schema] = {}
+        self._newest: dict[str, int] = {}
+        for entry in self._entries():
+            self._by_id[entry["id"]] = entry["schema"]
+            self._newest[entry["topic"]] = entry["id"]
+
+    def _entries(self) -> list[dict[str, Any]]:
+        path = self.directory / MANIFEST
+        if not path.exists():
+            return []
+        try:
+            entries: list[dict[str, Any]] = json.loads(path.read_text())["schemas"]
+            ids = [entry["id"] for entry in entries]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SchemaError(f"{path} is not a manifest: {error!r}; restore it from version control") from error
+        if len(set(ids)) != len(ids):
+            raise SchemaError(f"{path} gives an id twice; ids are for ever, restore it from version control")
+        return entries
+
+    def topics(self) -> list[str]:
+        """Names of all topics (and replica tables) that have an .avsc file."""
+        return sorted(path.name.removesuffix(".avsc") for path in self.directory.glob("*.avsc"))
+
+    def current(self, topic: str) -> tuple[int, Schema]:
+        """Id and schema that records of `topic` are written with now."""
+        schema = self._read(topic)
+        schema_id = self._newest.get(topic)
+        if schema_id is None or self._by_id[schema_id] != schema:
+            raise SchemaError(
+                f"{self.directory / topic}.avsc is not what {MANIFEST} holds as its newest version; "
+                "register it with: pipeline schemas register"
+            )
+        return schema_id, schema
+
+    def written_with(self, schema_id: int) -> Schema | None:
+        """The schema of that id, or None where the manifest does not know it."""
+        return self._by_id.get(schema_id)
+
+    def _read(self, topic: str) -> Schema:
+        path = self.directory / f"{topic}.avsc"
+        try:
+            schema: Schema = json.loads(path.read_text())
+            parse_schema(schema)
+        except FileNotFoundError:
+            raise SchemaError(f"no schema {path}; each topic needs one, named like the topic") from None
+        except (ValueError, SchemaParseException) as error:
+            raise SchemaError(f"{path} is not an Avro schema: {error}; correct it") from error
+        return schema
+
+    def register(self) -> list[str]:
+        """Gives each new or changed .avsc the next id and writes the manifest. Returns the topics concerned."""
+        entries = self._entries()
+        changed = []
+        for topic in self.topics():
+            schema = self._read(topic)
+            known = self._newest.get(topic)
+            if known is not None and self._by_id[known] == schema:
+                continue
+            schema_id = max(self._by_id, default=0) + 1
+            self._by_id[schema_id], self._newest[topic] = schema, schema_id
+            entries.append({"id": schema_id, "topic": topic, "schema": schema})
+            changed.append(topic)
+        if changed:
+            lines = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in entries)
+            (self.directory / MANIFEST).write_text(f'{{"schemas": [\n{lines}\n]}}\n')
+        return changed

@@ -1,0 +1,146 @@
+"""Local tables on RocksDB (rocksdict).
+
+One database per task, one column family, no write-ahead log: what is not flushed yet comes back from the changelog.
+Values and positions go into the same write batch, and one column family keeps them together through a crash (with two,
+or with a flush in between, they part).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DbClosedError,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
+
+from pipeline.errors import StateDirectoryError, TableUnavailable
+
+POSITION = b"\0position\0"  # no table has an empty name, so no row begins like this
+BLOCK_CACHE_BYTES = 64 << 20
+MEMTABLES_BYTES = 64 << 20
+WRITE_OPTIONS = WriteOptions()
+WRITE_OPTIONS.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
+
+
+class RocksStore:
+    """A `Store` in one RocksDB directory. Reads are safe from any thread; after `close` they raise TableUnavailable."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path, self._options = path, options
+        self._db = self._open()
+
+    def _open(self) -> Rdict:
+        try:
+            return Rdict(str(self.path), self._options)
+        except Exception as error:  # rocksdict raises no class of its own
+            raise StateDirectoryError(
+                f"cannot open the table {self.path}: {error}; if another worker uses this state directory stop it, "
+                "else delete the table's directory: it is rebuilt from Kafka"
+            ) from error
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key)
+        except DbClosedError:
+            raise TableUnavailable("the partition has just moved to another worker; ask again") from None
+        return value
+
+    def scan(self, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        try:
+            for key, value in self._db.items(from_key=max(prefix, start)):
+                if len(found) == limit or not key.startswith(prefix):  # type: ignore[union-attr, arg-type]
+                    break
+                found.append((key, value))  # type: ignore[arg-type]
+        except DbClosedError:
+            raise TableUnavailable("the partition has just moved to another worker; ask again") from None
+        return found
+
+    def write(self, pairs: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in pairs:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        for name, offset in positions.items():
+            batch.put(POSITION + name.encode(), offset.to_bytes(8, "big"))
+        self._db.write(batch, WRITE_OPTIONS)
+
+    def position(self, name: str) -> int | None:
+        value = self.get(POSITION + name.encode())
+        return None if value is None else int.from_bytes(value, "big")
+
+    def flush(self) -> None:
+        self._db.flush()
+
+    def wipe(self) -> None:
+        self.close()
+        shutil.rmtree(self.path)
+        self._db = self._open()
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class RocksStores:
+    """The stores of one service in one slot, under `<state directory>/<service>/<slot>`, locked for this process.
+
+    All share one block cache and one write buffer manager, so that memory does not grow with the number of tables.
+    """
+
+    def __init__(self, directory: Path, lock: IO[str]) -> None:
+        self.directory, self._lock = directory, lock
+        cache = Cache(BLOCK_CACHE_BYTES)
+        blocks = BlockBasedOptions()
+        blocks.set_block_cache(cache)
+        blocks.set_bloom_filter(10, False)
+        self._options = Options(raw_mode=True)
+        self._options.create_if_missing(True)
+        self._options.set_block_based_table_factory(blocks)
+        self._options.set_write_buffer_manager(
+            WriteBufferManager.new_write_buffer_manager_with_cache(MEMTABLES_BYTES, False, cache)
+        )
+
+    def open(self, name: str) -> RocksStore:
+        return RocksStore(self.directory / name, self._options)
+
+    def close(self) -> None:
+        """Releases the slot; stores must be closed before."""
+        self._lock.close()
+
+
+def claim_slot(state_dir: Path, service: str, slot: int | None) -> tuple[int, RocksStores]:
+    """Takes a slot of `service` for this process: the given one, or the first free one.
+
+    A slot is a directory with a lock that ends with the process. It gives a worker its stable identity in the group, so
+    that it finds its tables and partitions again after a restart. Raises StateDirectoryError.
+    """
+    for number in [slot] if slot is not None else range(1000):
+        directory = state_dir / service / str(number)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = (directory / "lock").open("w")
+        except OSError as error:
+            raise StateDirectoryError(f"cannot use {directory}: {error.strerror}; choose another --state-dir") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        return number, RocksStores(directory, lock)
+    raise StateDirectoryError(
+        f"slot {slot} of service {service!r} in {state_dir} is in use by a running worker; "
+        "stop that worker, or leave --slot out to take the first free one"
+    )

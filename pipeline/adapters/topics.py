@@ -1,0 +1,74 @@
+"""Topics: created explicitly, checked before a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from pipeline.adapters.kafka import ANSWER_S
+from pipeline.errors import TopicError
+from pipeline.model import TopicKind
+from pipeline.runtime.wiring import Wiring
+
+DAY_MS = 24 * 60 * 60 * 1000
+CONFIG: dict[TopicKind, dict[str, str]] = {
+    # LogAppendTime: when a command was stored is for the broker to say, not for its sender.
+    TopicKind.COMMAND: {"retention.ms": str(7 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
+    TopicKind.EVENT: {"retention.ms": "-1"},
+    TopicKind.STATE: {"cleanup.policy": "compact"},
+    TopicKind.ROW: {"cleanup.policy": "compact"},
+    TopicKind.BY_KEY: {"retention.ms": str(7 * DAY_MS)},
+    TopicKind.PARKED: {"retention.ms": str(90 * DAY_MS)},
+}
+
+
+def partition_counts(client: AdminClient) -> dict[str, int]:
+    """Number of partitions of each topic there is."""
+    topics = client.list_topics(timeout=ANSWER_S).topics
+    return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+
+def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: int, replication: int) -> list[str]:
+    """Creates what is missing of the services' own topics; returns their names. Raises TopicError."""
+    there = partition_counts(client)
+    wanted = {topic: kind for wiring in wirings for topic, kind in wiring.own_topics() if topic not in there}
+    new = [NewTopic(topic, partitions, replication, config=CONFIG[kind]) for topic, kind in wanted.items()]
+    for topic, future in client.create_topics(new).items() if new else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TopicError(f"cannot create topic {topic}: {error.args[0].str()}") from None
+    return sorted(wanted)
+
+
+def delete_topics(client: AdminClient, topics: Sequence[str]) -> None:
+    """Deletes topics with all they hold."""
+    for topic, future in client.delete_topics(list(topics)).items() if topics else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicError(f"cannot delete topic {topic}: {error.args[0].str()}") from None
+
+
+def check_topics(client: AdminClient, wiring: Wiring, topology: str) -> None:
+    """Raises TopicError where a topic of the service is missing, or has too few or too many partitions."""
+    counts = partition_counts(client)
+    service = wiring.service.name
+    needed = [topic for topic, _ in wiring.own_topics()] + wiring.followed_topics()
+    if missing := sorted({topic for topic in needed if topic not in counts}):
+        raise TopicError(
+            f"service {service!r} needs the topic {', '.join(missing)}, which the broker does not have; "
+            f"create it with: pipeline topics create {topology}"
+        )
+    for source, others in wiring.co_partitioned().items():
+        for other in others:
+            if counts[other] != counts[source]:
+                raise TopicError(
+                    f"service {service!r} folds {source} into {other} partition by partition, but they have "
+                    f"{counts[source]} and {counts[other]} partitions; give both the same number "
+                    "(partitions can be added with kafka-topics --alter, while the topics are still empty)"
+                )

@@ -1,0 +1,58 @@
+"""The command line: `pipeline …`. Each command lives in a module of its own, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from pipeline.errors import PipelineError
+
+COMMANDS = {
+    "broker": "Start, find and stop a local Kafka; no Docker, no Java needed.",
+    "topics": "Create and check the topics of a topology.",
+    "schemas": "Check the Avro schemas, and give new versions their ids.",
+    "worker": "Run the services of a topology until stopped.",
+    "query": "Read rows of a materialised table.",
+    "demo": "Run a real shop's data through the pipeline and check every figure.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports `pipeline.cli.<command>` only when that command is meant, so that each starts fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pipeline.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="kafka-pipeline")
+def main() -> None:
+    """Data management in services over Apache Kafka: commands in, event logs, tables and projections out.
+
+    \b
+    Try it:      pipeline demo
+    By hand:     pipeline broker up
+                 pipeline topics create topologies
+                 pipeline worker topologies
+                 pipeline query inventory 85048
+    """

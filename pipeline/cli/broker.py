@@ -1,0 +1,44 @@
+"""`pipeline broker`: a local Kafka."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.broker import local
+from pipeline.cli.options import home_option
+
+
+@click.group()
+def command() -> None:
+    """A local Apache Kafka of one node, kept in a directory; its data stays between runs."""
+
+
+@command.command()
+@home_option
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port for clients; 0: that of the last run, or a free one.")
+@click.option("--fresh", is_flag=True, help="Throw the data of earlier runs away.")
+def up(home: Path, port: int, fresh: bool) -> None:
+    """Start it, or find it running. Downloads Kafka the first time."""
+    running = local.up(home / "broker", port=port, fresh=fresh, say=click.echo)
+    click.echo(f"Kafka {local.KAFKA_VERSION} listens on {running.bootstrap} (process {running.pid})")
+
+
+@command.command()
+@home_option
+def down(home: Path) -> None:
+    """Stop it; its data stays."""
+    click.echo("stopped" if local.down(home / "broker") else "it was not running")
+
+
+@command.command()
+@home_option
+@click.pass_context
+def status(ctx: click.Context, home: Path) -> None:
+    """Say whether it runs, and where. Exit code 1 when it does not."""
+    running = local.find(home / "broker")
+    if running is None:
+        click.echo("not running; start it with: pipeline broker up")
+        ctx.exit(1)
+    click.echo(f"Kafka {local.KAFKA_VERSION} listens on {running.bootstrap} (process {running.pid})")

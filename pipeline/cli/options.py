@@ -1,0 +1,47 @@
+"""Options that several commands share, and what their defaults mean."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from pipeline.broker import local
+from pipeline.errors import BrokerUnreachable
+
+HOME = Path(".pipeline")
+HOME_HELP = "Directory of the local broker and of the workers' tables."
+
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path), default=HOME, envvar="PIPELINE_HOME", help=HOME_HELP, show_default=True
+)
+bootstrap_option = click.option(
+    "--bootstrap",
+    envvar="PIPELINE_BOOTSTRAP",
+    metavar="HOST:PORT",
+    help="Kafka to use.  [default: the local broker of --home]",
+)
+schemas_option = click.option(
+    "--schemas",
+    type=click.Path(path_type=Path),
+    help="Directory of the .avsc files.  [default: schemas/ beside the topology]",
+)
+
+
+def bootstrap_of(given: str | None, home: Path) -> str:
+    """The address given, or that of the local broker of `home`. Raises BrokerUnreachable."""
+    if given:
+        return given
+    running = local.find(home / "broker")
+    if running is None:
+        raise BrokerUnreachable(
+            f"no local broker runs in {home}; start one with: pipeline broker up, or name another with --bootstrap"
+        )
+    return running.bootstrap
+
+
+def log_to_stderr(level: str) -> None:
+    """Plain lines with time and level, for commands that run for long."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True)
+    logging.getLogger("aiohttp").setLevel(logging.WARNING)

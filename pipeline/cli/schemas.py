@@ -1,0 +1,39 @@
+"""`pipeline schemas`: check and register."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.adapters.avro import codecs
+from pipeline.adapters.registry import Registry
+from pipeline.runtime.wiring import Wiring
+from pipeline.topology import load
+
+
+@click.group()
+def command() -> None:
+    """The Avro schemas: one .avsc per topic, and a manifest that gives each version its id for ever."""
+
+
+@command.command()
+@click.argument("topology")
+@click.option("--schemas", type=click.Path(path_type=Path), help="Directory.  [default: schemas/ beside the topology]")
+def check(topology: str, schemas: Path | None) -> None:
+    """Hold the message classes of TOPOLOGY against the schemas, and the schemas against the manifest."""
+    loaded = load(topology, schemas)
+    for service in loaded.chosen(()):
+        Wiring(service, codecs(loaded.schemas))
+        click.echo(f"{service.name}: classes and schemas agree")
+
+
+@command.command()
+@click.option("--schemas", type=click.Path(path_type=Path), default=Path("schemas"), show_default=True, help="Directory.")
+def register(schemas: Path) -> None:
+    """Give each new or changed .avsc an id in the manifest; commit both."""
+    changed = Registry(schemas).register()
+    for topic in changed:
+        click.echo(f"registered {topic}")
+    if not changed:
+        click.echo("nothing has changed")

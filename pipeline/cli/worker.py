@@ -1,0 +1,72 @@
+"""`pipeline worker`: run services."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, log_to_stderr, schemas_option
+
+
+@click.command()
+@click.argument("topology")
+@click.option("--service", "services", multiple=True, metavar="NAME", help="Run only this service; repeatable.  [default: all]")
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes to run side by side.")
+@click.option("--slot", type=click.IntRange(0), help="Slot of the state directory to take.  [default: the first free one]")
+@click.option(
+    "--node",
+    default=platform.node(),
+    envvar="PIPELINE_NODE",
+    help="Name of this machine in the consumer groups; must be its own and stay.  [default: the host name]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve HTTP on; other workers reach it there.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port to serve HTTP on; 0: a free one.")
+@click.option(
+    "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
+)
+@bootstrap_option
+@home_option
+@schemas_option
+def command(
+    topology: str,
+    services: tuple[str, ...],
+    processes: int,
+    slot: int | None,
+    node: str,
+    host: str,
+    port: int,
+    log_level: str,
+    bootstrap: str | None,
+    home: Path,
+    schemas: Path | None,
+) -> None:
+    """Run the services of TOPOLOGY (a package, a module or a .py file) until SIGTERM or Ctrl-C.
+
+    Workers of the same service share its partitions, wherever they run. Each answers queries at /v1/tables, tells what
+    it does at /v1/status and /metrics, and keeps its tables under --home.
+    """
+    log_to_stderr(log_level)
+    if processes > 1:
+        from pipeline.runtime.processes import run_processes
+
+        if slot is not None or port:
+            raise click.UsageError("--slot and --port name one process; leave them out with --processes")
+        sys.exit(run_processes(processes))
+
+    from pipeline.runtime.worker import WorkerSettings, run_worker
+    from pipeline.topology import load
+
+    settings = WorkerSettings(
+        bootstrap=bootstrap_of(bootstrap, home),
+        state_dir=home / "state",
+        services=services,
+        node=node,
+        slot=slot,
+        host=host,
+        port=port,
+        log_level=log_level,
+    )
+    run_worker(load(topology, schemas), settings)

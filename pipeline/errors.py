@@ -1,0 +1,71 @@
+"""Every error the pipeline raises on purpose, in one tree.
+
+A message says what is wrong, where, and the cure. The command line prints it as one line and exits with 2; anything
+else that reaches the top is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Base of all errors a user can cause or cure."""
+
+
+class TopologyError(PipelineError):
+    """A topology cannot be loaded, or what it declares contradicts itself."""
+
+
+class SchemaError(PipelineError):
+    """A schema, the manifest or a message class does not fit the others."""
+
+
+class EncodeError(SchemaError):
+    """A value does not fit the schema it is to be written with."""
+
+
+class UndecodableRecord(PipelineError):
+    """A record's bytes are not what its topic's schema promises. The lane parks such a record."""
+
+
+class TopicError(PipelineError):
+    """A topic is missing, or its partitions do not fit those of its neighbours."""
+
+
+class BrokerUnreachable(PipelineError):
+    """No Kafka broker answers at the given address."""
+
+
+class LocalBrokerError(PipelineError):
+    """The project's own local Kafka cannot be fetched, started or stopped."""
+
+
+class StateDirectoryError(PipelineError):
+    """The directory of the local tables cannot be used."""
+
+
+class FoldError(PipelineError):
+    """A topology's own function raised while folding a record. The lane stops before the record; nothing is lost."""
+
+
+class TransactionAborted(PipelineError):
+    """The open transaction cannot be committed; what it held is to be folded again from the last commit."""
+
+
+class LaneFatal(PipelineError):
+    """The lane's producer or group membership is gone for good; the worker has to start again."""
+
+
+class UnknownTable(PipelineError):
+    """No service in the topology has a table of that name."""
+
+
+class UnknownKey(PipelineError):
+    """The table holds no row under that key."""
+
+
+class TableUnavailable(PipelineError):
+    """No worker can answer for the key's partition right now (it is moving or restoring); asking again helps."""
+
+
+class InputFileError(PipelineError):
+    """The file given to the demo is missing or is not of the format it reads."""

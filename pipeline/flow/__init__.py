@@ -1,0 +1,8 @@
+"""The arrows of the pipeline, one pure function per file: values in, values out. No client library, no clock, no I/O."""
+
+from pipeline.flow.command_to_event import command_to_event
+from pipeline.flow.event_to_command import event_to_command
+from pipeline.flow.event_to_state import event_to_state
+from pipeline.flow.state_to_projection import event_to_messages, message_to_row
+
+__all__ = ["command_to_event", "event_to_command", "event_to_messages", "event_to_state", "message_to_row"]

@@ -1,0 +1,19 @@
+"""event -> command: what an event of another service asks of one's own aggregates."""
+
+from __future__ import annotations
+
+from pipeline.model.messages import CommandMessage, EventMessage
+from pipeline.model.reaction import Reaction, Send
+
+
+def event_to_command(reaction: Reaction[object], key: str, event: EventMessage) -> list[tuple[Send, CommandMessage]]:
+    """The commands that `reaction` sends for `event` of the aggregate `key`, in order, each beside its address.
+
+    A command's id is `<reaction>/<key>/<version>/<place>`: the same event always gives the same ids.
+    """
+    cause = f"{reaction.source.topic}/{key}/{event.version}"
+    prefix = f"{reaction.name}/{key}/{event.version}/"
+    return [
+        (send, CommandMessage(f"{prefix}{n}", event.correlation_id, cause, event.time_ms, send.command))
+        for n, send in enumerate(reaction.react(key, event.body))
+    ]

@@ -1,0 +1,16 @@
+"""event -> state: fold one event into the state of its aggregate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.model.aggregate import Aggregate
+from pipeline.model.messages import EventMessage, StateMessage
+
+
+def event_to_state(
+    aggregate: Aggregate[Any, Any, Any], state: StateMessage | None, event: EventMessage
+) -> StateMessage:
+    """The state after `event`; `state` is None before an aggregate's first event."""
+    value = aggregate.initial if state is None else state.body
+    return StateMessage(event.version, event.time_ms, aggregate.evolve(value, event.body))

@@ -1,0 +1,24 @@
+"""What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
+
+from pipeline.model.aggregate import Aggregate, Rejected
+from pipeline.model.messages import CommandMessage, EventMessage, StateMessage
+from pipeline.model.projection import Projection, Replica
+from pipeline.model.reaction import Reaction, Send
+from pipeline.model.service import Service
+from pipeline.model.source import Source
+from pipeline.model.topics import TopicKind
+
+__all__ = [
+    "Aggregate",
+    "CommandMessage",
+    "EventMessage",
+    "Projection",
+    "Reaction",
+    "Rejected",
+    "Replica",
+    "Send",
+    "Service",
+    "Source",
+    "StateMessage",
+    "TopicKind",
+]

@@ -1,0 +1,48 @@
+"""Projections and replicas: tables made for reading, folded from events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pipeline.model.source import Source
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Projection(Generic[M, R]):
+    """A table of rows folded from one or several event topics, emitted row by row to `<name>.row`.
+
+    Keyed like its source: leave `by_key` and `route` out; `evolve(row, event)` folds each event into the row of the
+    same key.
+
+    Keyed otherwise, or with several sources: `route(key, event)` gives the rows an event touches as pairs
+    (row key, message), `by_key` names the messages' classes, and `evolve(row, message)` folds each message. They
+    travel over the repartition topic `<name>.by_key`.
+
+    `initial`: what a row is before its first message. An `evolve` that returns None deletes the row.
+    """
+
+    name: str
+    sources: Sequence[Source[Any]]
+    initial: R
+    evolve: Callable[[R, M], R | None]
+    by_key: type[M] | object | None = None
+    route: Callable[[str, Any], Iterable[tuple[str, M]]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica(Generic[M, R]):
+    """A service's own, full copy of another service's data, kept by every worker of the service.
+
+    `evolve(row, event)` folds each event of `source` into the row of the same key; None deletes the row. Reads from
+    it are eventual: it follows the owner, and goes on answering while the owner is down.
+    """
+
+    name: str
+    source: Source[M]
+    initial: R
+    evolve: Callable[[R, M], R | None]

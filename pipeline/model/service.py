@@ -1,0 +1,81 @@
+"""The service: one owner of data, all that it declares, and the checks that its parts agree."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import TopologyError
+from pipeline.model.aggregate import Aggregate
+from pipeline.model.projection import Projection, Replica
+from pipeline.model.reaction import Reaction
+from pipeline.model.source import Source
+from pipeline.model.topics import TopicKind
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
+
+    Raises TopologyError where names collide or parts do not fit together.
+    """
+
+    name: str
+    aggregates: Sequence[Aggregate[Any, Any, Any]] = ()
+    reactions: Sequence[Reaction[Any]] = ()
+    projections: Sequence[Projection[Any, Any]] = ()
+    replicas: Sequence[Replica[Any, Any]] = ()
+
+    def __post_init__(self) -> None:
+        tables = [part.name for part in (*self.aggregates, *self.projections, *self.replicas)]
+        for name in (self.name, *tables, *(reaction.name for reaction in self.reactions)):
+            if not NAME.fullmatch(name):
+                raise TopologyError(
+                    f"service {self.name!r}: {name!r} cannot be part of a topic name; "
+                    "use lower-case letters, digits and underscores, a letter first"
+                )
+        for name, count in Counter(tables).items():
+            if count > 1:
+                raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
+        for projection in self.projections:
+            self._check_projection(projection)
+        seen: dict[str, Source[Any]] = {}
+        for source in self.sources():
+            if seen.setdefault(source.topic, source) != source:
+                raise TopologyError(
+                    f"service {self.name!r} follows {source.topic!r} with two different sets of event classes; "
+                    "declare one Source and use it in both places"
+                )
+
+    def _check_projection(self, projection: Projection[Any, Any]) -> None:
+        where = f"service {self.name!r}, projection {projection.name!r}"
+        if not projection.sources:
+            raise TopologyError(f"{where} has no source; name at least one event topic")
+        if (projection.route is None) != (projection.by_key is None):
+            raise TopologyError(f"{where}: route and by_key go together; give both, or neither to keep the source's key")
+        if projection.route is None and len(projection.sources) > 1:
+            raise TopologyError(
+                f"{where} has {len(projection.sources)} sources but no route; give route and by_key, so that all that "
+                "changes a row arrives over one topic, in one order"
+            )
+
+    def sources(self) -> Iterator[Source[Any]]:
+        """All event topics it follows by reactions, projections and replicas; one that several follow comes repeatedly."""
+        for reaction in self.reactions:
+            yield reaction.source
+        for projection in self.projections:
+            yield from projection.sources
+        for replica in self.replicas:
+            yield replica.source
+
+    def tables(self) -> dict[str, str]:
+        """Name of each partitioned table -> the topic whose partitions it is folded from and split by."""
+        homes = {a.name: TopicKind.COMMAND.topic(a.name) for a in self.aggregates}
+        for p in self.projections:
+            homes[p.name] = p.sources[0].topic if p.route is None else TopicKind.BY_KEY.topic(p.name)
+        return homes

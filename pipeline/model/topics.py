@@ -1,0 +1,26 @@
+"""The kinds of topic and how each is named: `<owner>.<kind>`. Nothing else in the project builds a topic name."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class TopicKind(Enum):
+    """One of the kinds of topic that a service reads or writes; the value is the last part of the topic's name."""
+
+    COMMAND = "command"  # what is asked of an aggregate; kept for a while
+    EVENT = "event"  # the event log of an aggregate, the source of truth; kept for ever
+    STATE = "state"  # current state of each aggregate; compacted; changelog of its table and a public feed
+    ROW = "row"  # current rows of a projection; compacted; changelog of its table and a public feed
+    BY_KEY = "by_key"  # repartition topic of a projection that is keyed otherwise than its sources
+    PARKED = "parked"  # records of a service that could not be processed, each with its cause
+    REPLICA = "replica"  # not a topic: the schema of the rows that a service keeps of another's data
+
+    def topic(self, owner: str) -> str:
+        """Name of the topic of this kind that belongs to `owner`, an aggregate, projection or service."""
+        return f"{owner}.{self.value}"
+
+    @property
+    def compacted(self) -> bool:
+        """Whether only the last record of each key is kept."""
+        return self in (TopicKind.STATE, TopicKind.ROW)

@@ -1,0 +1,65 @@
+"""Asks workers for rows: finds the right one over Kafka, then goes straight to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from pipeline.adapters.kafka import admin
+from pipeline.errors import PipelineError, TableUnavailable, UnknownKey
+from pipeline.query.routing import Router
+from pipeline.topology import Topology
+
+TIMEOUT_S = 15.0
+PAGE_ROWS = 1_000
+
+
+class QueryClient:
+    """Reads tables of a running topology. Use as a context manager."""
+
+    def __init__(self, bootstrap: str, topology: Topology) -> None:
+        self._router = Router(admin(bootstrap), topology)
+        self._http = httpx.Client(timeout=TIMEOUT_S)
+
+    def __enter__(self) -> QueryClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, table: str, key: str) -> dict[str, Any]:
+        """`{"key", "row"}`, with version and time_ms for an aggregate. Raises UnknownKey, UnknownTable, TableUnavailable."""
+        partition = self._router.partition(table, key)
+        return self._ask(table, partition, f"/v1/tables/{table}/{quote(key, safe='')}", {})
+
+    def scan(self, table: str, prefix: str = "", limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Rows in key order whose key begins with `prefix`, page by page; all of them where no limit is given."""
+        after: str | None = ""
+        while after is not None and (limit is None or limit > 0):
+            rows = min(PAGE_ROWS, limit) if limit is not None else PAGE_ROWS
+            query = {"prefix": prefix, "after": after, "limit": str(rows)}
+            page = self._ask(table, 0, f"/v1/tables/{table}", query)
+            yield from page["rows"]
+            after = page["next"]
+            limit = None if limit is None else limit - len(page["rows"])
+
+    def _ask(self, table: str, partition: int, path: str, query: dict[str, str]) -> dict[str, Any]:
+        holder = self._router.holder(table, partition)
+        try:
+            answer = self._http.get(holder + path, params=query)
+        except httpx.HTTPError as error:
+            self._router.forget(table)
+            raise TableUnavailable(f"the worker at {holder} does not answer ({error!r}); ask again") from None
+        body: dict[str, Any] = answer.json()
+        if answer.status_code == 200:
+            return body
+        self._router.forget(table)
+        detail = body.get("detail", f"the worker at {holder} answered {answer.status_code}")
+        if answer.status_code == 404:
+            raise UnknownKey(detail)
+        if answer.status_code == 503:
+            raise TableUnavailable(detail)
+        raise PipelineError(detail)

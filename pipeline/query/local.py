@@ -1,0 +1,50 @@
+"""Reads the tables that this process holds. Only committed rows are in them, so a read needs no lock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.errors import TableUnavailable
+from pipeline.runtime.lane import ReadView
+
+
+def row_json(value: Any) -> dict[str, Any]:
+    """A table's value for JSON: the author's row, and version and time where it is an aggregate's state."""
+    if hasattr(value, "_fields"):
+        return {"row": dataclasses.asdict(value.body), "version": value.version, "time_ms": value.time_ms}
+    return {"row": dataclasses.asdict(value)}
+
+
+class LocalTables:
+    """The tables of the lanes in this process."""
+
+    def __init__(self, views: Mapping[tuple[str, int], ReadView]) -> None:
+        self._views = views
+
+    def holds(self, table: str, partition: int) -> bool:
+        """Whether that partition can be read here."""
+        return (table, partition) in self._views
+
+    def _view(self, table: str, partition: int) -> ReadView:
+        view = self._views.get((table, partition))
+        if view is None:
+            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
+        if view.restoring:
+            raise TableUnavailable(f"partition {partition} of {table!r} is being restored; ask again")
+        return view
+
+    def get(self, table: str, partition: int, key: str) -> dict[str, Any] | None:
+        """The row as JSON, or None where there is none."""
+        view = self._view(table, partition)
+        data = view.store.get(view.prefix + key.encode())
+        return None if data is None else {"key": key, **row_json(view.codec.decode(data))}
+
+    def scan(self, table: str, partition: int, prefix: str, after: str, limit: int) -> list[dict[str, Any]]:
+        """Up to `limit` rows in key order whose key begins with `prefix` and comes after the key `after`."""
+        view = self._view(table, partition)
+        begin = view.prefix + after.encode() + (b"\0" if after else b"")
+        pairs = view.store.scan(view.prefix + prefix.encode(), begin, limit)
+        cut = len(view.prefix)
+        return [{"key": k[cut:].decode(), **row_json(view.codec.decode(v))} for k, v in pairs]

@@ -1,0 +1,108 @@
+"""Who holds which partition: the consumer group itself is the routing table.
+
+Each worker puts its HTTP address in its consumer's client.id, so that the group's coordinator, which assigns the
+partitions, also says where to ask for them. There is no second source to drift from it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters.kafka import ANSWER_S
+from pipeline.adapters.topics import partition_counts
+from pipeline.errors import BrokerUnreachable, TableUnavailable, TopicError
+from pipeline.model import Service
+from pipeline.query.murmur2 import partition_of
+from pipeline.topology import Topology
+
+FRESH_S = 2.0  # how long an answer of the coordinator is used; one that proves wrong is dropped at once
+
+
+def client_id(service: str, url: str) -> str:
+    """What a worker calls its consumer."""
+    return f"{service}@{url}"
+
+
+def address(client: str) -> str | None:
+    """The worker's address in a client id; None where it has none."""
+    _, at, url = client.partition("@")
+    return url if at and url.startswith("http") else None
+
+
+@dataclass(slots=True)
+class Group:
+    """Addresses of a service's workers, and which holds which partition."""
+
+    asked_s: float
+    members: list[str] = field(default_factory=list)
+    holders: dict[tuple[str, int], str] = field(default_factory=dict)
+
+
+class Router:
+    """Finds the address to ask for a table's partition. Its calls block for as long as the broker takes to answer."""
+
+    def __init__(self, client: AdminClient, topology: Topology) -> None:
+        self.topology = topology
+        self._client = client
+        self._groups: dict[str, Group] = {}
+        self._partitions: dict[str, int] = {}
+
+    def home(self, table: str) -> tuple[Service, str]:
+        """The service that keeps `table`, and the topic by whose partitions it is split. Raises UnknownTable."""
+        service = self.topology.service_of(table)
+        replicated = {replica.name: replica.source.topic for replica in service.replicas}
+        return service, service.tables().get(table) or replicated[table]
+
+    def partitions(self, table: str) -> int:
+        """How many partitions `table` has."""
+        _, topic = self.home(table)
+        if topic not in self._partitions:
+            self._partitions |= partition_counts(self._client)
+        if topic not in self._partitions:
+            raise TopicError(f"the topic {topic} of table {table!r} does not exist; create it with: pipeline topics create")
+        return self._partitions[topic]
+
+    def partition(self, table: str, key: str) -> int:
+        """The partition of `table` that holds `key`."""
+        return partition_of(key.encode(), self.partitions(table))
+
+    def holder(self, table: str, partition: int) -> str:
+        """Address of the worker that holds a partition of `table`; any of the service's for a replica."""
+        service, topic = self.home(table)
+        group = self._group(service.name)
+        if table not in service.tables():
+            holder = group.members[0] if group.members else None
+        else:
+            holder = group.holders.get((topic, partition))
+        if holder is None:
+            self.forget(table)
+            raise TableUnavailable(
+                f"no worker of service {service.name!r} holds partition {partition} of {table!r} just now; "
+                f"ask again, or start one with: pipeline worker {self.topology.name} --service {service.name}"
+            )
+        return holder
+
+    def forget(self, table: str) -> None:
+        """Drops what is known of the table's service, so that the next question goes to the coordinator."""
+        self._groups.pop(self.topology.service_of(table).name, None)
+
+    def _group(self, service: str) -> Group:
+        known = self._groups.get(service)
+        if known is not None and time.monotonic() - known.asked_s < FRESH_S:
+            return known
+        group = self._groups[service] = Group(time.monotonic())
+        try:
+            futures = self._client.describe_consumer_groups([service], request_timeout=ANSWER_S)
+            described = futures[service].result()
+        except KafkaException as error:
+            raise BrokerUnreachable(f"the broker does not say who serves {service!r}: {error.args[0].str()}") from None
+        for member in described.members:
+            if url := address(member.client_id):
+                group.members.append(url)
+                for tp in member.assignment.topic_partitions if member.assignment else ():
+                    group.holders[tp.topic, tp.partition] = url
+        return group

@@ -1,0 +1,68 @@
+"""The checkpoint: the one place where effects become durable. Kafka first, the local tables after it, never before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.runtime.ports import TP, Clock, Producer
+from pipeline.runtime.task import Task
+
+FLUSH_ROWS = 200_000  # a crash costs the roll-forward of at most so many rows a task, or of so many seconds
+FLUSH_S = 60.0
+
+
+def source_position(topic: str) -> str:
+    """Name of the position, in a task's store, up to which its source partition is folded in."""
+    return f"source:{topic}"
+
+
+def changelog_position(topic: str) -> str:
+    """Name of the position, in a task's store, up to which a table's changelog partition is contained in it."""
+    return f"changelog:{topic}"
+
+
+def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: Clock) -> None:
+    """Commits all that `tasks` have folded since their last commit. The producer's transaction is open.
+
+    Steps 1 and 2, fold and produce, have happened in the lane. Raises TransactionAborted with nothing changed here, or
+    LaneFatal; either way the stores hold a committed prefix of their changelogs.
+    """
+    # 3. The last value of each key touched goes to the changelog partition of the same number.
+    changes = [(task, table, table.changes()) for task in tasks for table in task.tables]
+    for task, table, pairs in changes:
+        for key, value in pairs:
+            producer.produce_last(table.changelog, key, value, task.tp.partition)
+    ends = producer.flush()
+
+    # 4. Source positions join the transaction, with the group's generation as a fence; then it commits.
+    positions = {task.tp: task.position for task in tasks if task.position is not None}
+    producer.commit(positions, group)
+
+    # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.
+    for task in tasks:
+        if task.store is not None and task.position is not None:
+            rows: list[tuple[bytes, bytes | None]] = []
+            marks = {source_position(task.tp.topic): task.position}
+            for owner, table, pairs in changes:
+                if owner is task:
+                    rows += [(table.prefix + key, value) for key, value in pairs]
+                    if (end := ends.get(TP(table.changelog, task.tp.partition))) is not None:
+                        marks[changelog_position(table.changelog)] = end
+            task.store.write(rows, marks)
+            flush_when_due(task, len(rows), clock)
+
+    # 6. The new positions are what readers may see.
+    for task in tasks:
+        for table in task.tables:
+            table.settle()
+        task.committed = task.position
+
+
+def flush_when_due(task: Task, rows: int, clock: Clock) -> None:
+    """Bounds what a crash leaves to roll forward, as there is no write-ahead log."""
+    assert task.store is not None
+    task.unflushed += rows
+    now = clock.monotonic_s()
+    if task.unflushed and (task.unflushed >= FLUSH_ROWS or now - task.flushed_s >= FLUSH_S):
+        task.store.flush()
+        task.unflushed, task.flushed_s = 0, now

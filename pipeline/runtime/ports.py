@@ -1,0 +1,135 @@
+"""What the lane asks of the outside world, as protocols. Adapters implement them; nothing here does I/O.
+
+The lane is synchronous and single-threaded. It gets all of these as arguments, so that the same code runs on Kafka and
+in a simulated world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+
+class TP(NamedTuple):
+    """A topic's partition."""
+
+    topic: str
+    partition: int
+
+
+Offsets = Mapping[TP, int]
+
+
+class Record(Protocol):
+    """One record as read; the shape of confluent_kafka.Message, so that none has to be copied."""
+
+    def key(self) -> Any: ...
+    def value(self) -> Any: ...
+    def offset(self) -> int: ...
+    def timestamp(self) -> tuple[int, int]: ...  # (kind, milliseconds since the epoch)
+    def headers(self) -> Any: ...
+
+
+@dataclass(slots=True)
+class Polled:
+    """What one poll brought: records in order by partition, and where a partition's end was reached.
+
+    `ends`: the offset behind the last stable record, transaction markers included. `out_of_range`: partitions whose
+    log no longer holds the offset asked for.
+    """
+
+    batches: dict[TP, list[Record]] = field(default_factory=dict)
+    ends: dict[TP, int] = field(default_factory=dict)
+    out_of_range: set[TP] = field(default_factory=set)
+
+
+class Listener(Protocol):
+    """Hears of the group's assignments, always from within `poll` or `close`."""
+
+    def assigned(self, partitions: Sequence[TP]) -> None: ...
+    def revoked(self, partitions: Sequence[TP]) -> None: ...
+    def lost(self, partitions: Sequence[TP]) -> None: ...
+
+
+class GroupConsumer(Protocol):
+    """Reads the partitions that the consumer group assigns; each comes paused until it is started."""
+
+    def subscribe(self, topics: Sequence[str], listener: Listener) -> None: ...
+    def poll(self, records_max: int, timeout_s: float) -> Polled: ...
+    def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
+        """Stable committed offsets; None as a whole where the answer is not to be had yet (ask again)."""
+
+    def start(self, partition: TP, offset: int | None) -> None:
+        """Reads on from `offset` (None: the log's beginning), also where the partition was running already."""
+
+    def group(self) -> object:
+        """Proof of membership in the group's current generation, for the producer."""
+
+    def close(self) -> None: ...
+
+
+class LogReader(Protocol):
+    """Reads given partitions from given offsets, as nobody's member."""
+
+    def follow(self, starts: Mapping[TP, int | None]) -> None:
+        """Adds partitions, each read from its offset; None: from the log's beginning."""
+
+    def unfollow(self, partitions: Iterable[TP]) -> None: ...
+    def poll(self, records_max: int, timeout_s: float) -> Polled: ...
+    def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
+        """Where each log ends now, records of open transactions included."""
+
+    def partitions(self, topic: str) -> int: ...
+    def close(self) -> None: ...
+
+
+class Producer(Protocol):
+    """A transactional producer. All but `produce` raise TransactionAborted or LaneFatal."""
+
+    def begin(self) -> None: ...
+    def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
+        """Queues a record; partition -1 lets the key decide (murmur2). Blocks while the queue is full."""
+
+    def park(self, topic: str, record: Record, headers: Sequence[tuple[str, bytes]]) -> None:
+        """Queues a copy of `record` with `headers` added."""
+
+    def produce_last(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
+        """Like `produce`; the record's offset will be in what `flush` returns, if it is the partition's last."""
+
+    def flush(self) -> dict[TP, int]:
+        """Waits until all is stored; returns the offset behind the last `produce_last` of each partition."""
+
+    def commit(self, positions: Offsets, group: object) -> None:
+        """Commits the transaction with the source positions. Returns only when the outcome is known to be success."""
+
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """The local tables of one task: ordered bytes, with named positions that change in the same atomic write."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def scan(self, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Up to `limit` pairs whose key begins with `prefix`, from `start` on, in key order."""
+
+    def write(self, pairs: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
+        """Puts (None: deletes) and moves positions, all or nothing. Survives a crash only once flushed."""
+
+    def position(self, name: str) -> int | None: ...
+    def flush(self) -> None: ...
+    def wipe(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Stores(Protocol):
+    """Opens stores by name under one state directory."""
+
+    def open(self, name: str) -> Store: ...
+
+
+class Clock(Protocol):
+    """The time, for intervals only: what a record's time is, the broker says."""
+
+    def monotonic_s(self) -> float: ...

@@ -1,0 +1,85 @@
+"""Several worker processes side by side: starts them, passes signals on, starts one again that dies."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+STOP_S = 20.0
+CURABLE = 2  # exit code of an error that starting again does not cure
+BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+CALM_S = 60.0  # a process that has lived this long is started again without delay
+
+
+def run_processes(count: int) -> int:
+    """Runs this very command line `count` times with one process each, until a signal comes. Returns the exit code."""
+    arguments = _without_processes(sys.argv[1:])
+    children: dict[int, subprocess.Popen[bytes]] = {}
+    started_s: dict[int, float] = {}
+    deaths = [0] * count
+    stopping = False
+
+    def stop(number: int, _: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in children.values():
+            if child.poll() is None:
+                child.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+    def start(index: int) -> None:
+        command = [sys.executable, "-m", "pipeline", *arguments]
+        children[index] = subprocess.Popen(command, start_new_session=True)
+        started_s[index] = time.monotonic()
+
+    for index in range(count):
+        start(index)
+    code = 0
+    while not stopping:
+        time.sleep(0.2)
+        for index, child in children.items():
+            if stopping or child.poll() is None:
+                continue
+            if child.returncode == CURABLE:
+                code = CURABLE
+                stop(signal.SIGTERM, None)
+                break
+            lived_s = time.monotonic() - started_s[index]
+            deaths[index] = 0 if lived_s > CALM_S else deaths[index] + 1
+            delay_s = BACKOFF_S[min(deaths[index], len(BACKOFF_S) - 1)]
+            log.error("worker process %d ended with code %d; starting it again in %.1f s", index, child.returncode, delay_s)
+            time.sleep(delay_s)
+            if not stopping:
+                start(index)
+            break
+    deadline = time.monotonic() + STOP_S
+    for child in children.values():
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.error("worker process %d does not end; killing it", child.pid)
+            child.kill()
+            child.wait()
+    return code
+
+
+def _without_processes(arguments: list[str]) -> list[str]:
+    """The same command line for a single process."""
+    kept = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == "--processes":
+            skip = True
+        elif not argument.startswith("--processes="):
+            kept.append(argument)
+    return kept

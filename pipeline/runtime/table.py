@@ -1,0 +1,68 @@
+"""A table of one task as the fold sees it: committed rows below, changes since the last checkpoint above."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pipeline.runtime.ports import Store
+
+CACHED_ROWS_MAX = 50_000
+MISSING: Any = object()
+
+
+class RowCodec(Protocol):
+    """Turns a row into the bytes that both the table and its changelog hold, and back."""
+
+    def encode(self, value: Any) -> bytes: ...
+    def decode(self, data: bytes | None) -> Any: ...
+
+
+def table_prefix(name: str) -> bytes:
+    """What the keys of a table begin with in its task's store."""
+    return name.encode() + b"\0"
+
+
+class Table:
+    """Rows of the table `name` in one partition. `changelog` is the topic that restores it."""
+
+    def __init__(self, name: str, changelog: str, codec: RowCodec, store: Store) -> None:
+        self.name, self.changelog, self.codec, self.store = name, changelog, codec, store
+        self.prefix = table_prefix(name)
+        self._changed: dict[bytes, Any] = {}
+        self._cache: dict[bytes, Any] = {}
+
+    def get(self, key: bytes) -> Any | None:
+        """The row as of the last record folded, committed or not."""
+        row = self._changed.get(key, MISSING)
+        if row is MISSING:
+            row = self._cache.get(key, MISSING)
+            if row is MISSING:
+                data = self.store.get(self.prefix + key)
+                row = None if data is None else self.codec.decode(data)
+                self._remember(key, row)
+        return row
+
+    def put(self, key: bytes, row: Any | None) -> None:
+        """Changes a row; None deletes it. Nothing is written before the checkpoint."""
+        self._changed[key] = row
+
+    def changes(self) -> list[tuple[bytes, bytes | None]]:
+        """The last value of each key touched since the checkpoint, in bytes."""
+        encode = self.codec.encode
+        return [(key, None if row is None else encode(row)) for key, row in self._changed.items()]
+
+    def settle(self) -> None:
+        """The changes are committed: they are what the cache holds from now on."""
+        for key, row in self._changed.items():
+            self._remember(key, row)
+        self._changed.clear()
+
+    def drop(self) -> None:
+        """The changes were not committed: forget them. The cache holds committed rows only, so it stays."""
+        self._changed.clear()
+
+    def _remember(self, key: bytes, row: Any | None) -> None:
+        cache = self._cache
+        if len(cache) >= CACHED_ROWS_MAX and key not in cache:
+            del cache[next(iter(cache))]
+        cache[key] = row

@@ -1,0 +1,151 @@
+"""From a service's declaration to what its lane needs: which topics, read by which codec, folded by which nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline.model import (
+    Aggregate,
+    CommandMessage,
+    EventMessage,
+    Projection,
+    Reaction,
+    Replica,
+    Service,
+    Source,
+    StateMessage,
+    TopicKind,
+)
+from pipeline.runtime.nodes import AggregateNode, Emit, Node, ProjectionNode, ReactionNode, RouteNode
+from pipeline.runtime.ports import Store
+from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.table import RowCodec, Table
+
+
+class Codecs(Protocol):
+    """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
+
+    def __call__(self, topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec: ...
+
+
+@dataclass(slots=True)
+class Context:
+    """What nodes of one task share when they are made."""
+
+    partition: int
+    tables: dict[str, Table]
+    emit: Emit
+    stats: LaneStats
+
+
+@dataclass(slots=True)
+class Inlet:
+    """One source topic of the service: how to read it, the tables it feeds, and the nodes that fold its records."""
+
+    topic: str
+    codec: RowCodec
+    envelope: bool  # whether records carry their value in a `body`
+    tables: list[tuple[str, str, RowCodec]] = field(default_factory=list)  # (table, changelog topic, codec)
+    makers: list[Callable[[Context], Node]] = field(default_factory=list)
+
+    def nodes(self, partition: int, store: Store | None, emit: Emit, stats: LaneStats) -> tuple[list[Table], list[Node]]:
+        """The tables and nodes of the task that folds `partition`; a store is needed where there are tables."""
+        tables = {}
+        for name, changelog, codec in self.tables:
+            assert store is not None
+            tables[name] = Table(name, changelog, codec, store)
+        context = Context(partition, tables, emit, stats)
+        return list(tables.values()), [make(context) for make in self.makers]
+
+
+class Wiring:
+    """A service, wired. Reads nothing and starts nothing; SchemaError where classes and schemas do not fit."""
+
+    def __init__(self, service: Service, codecs: Codecs) -> None:
+        self.service, self._codecs = service, codecs
+        self.inlets: dict[str, Inlet] = {}
+        self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
+        self.parked = TopicKind.PARKED.topic(service.name)
+        self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
+        self._pairs: dict[str, list[str]] = {}
+        for aggregate in service.aggregates:
+            self._wire_aggregate(aggregate)
+        for reaction in service.reactions:
+            self._wire_reaction(reaction)
+        for projection in service.projections:
+            self._wire_projection(projection)
+        for replica in service.replicas:
+            source = replica.source
+            events = codecs(source.topic, EventMessage, source.event, strict=False)
+            rows = codecs(TopicKind.REPLICA.topic(replica.name), type(replica.initial))
+            self.replicas.append((replica, events, rows))
+
+    # --- what others ask ----------------------------------------------------------------------------------------------
+
+    def own_topics(self) -> Iterator[tuple[str, TopicKind]]:
+        """The topics that this service writes, with their kinds."""
+        for aggregate in self.service.aggregates:
+            for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE):
+                yield kind.topic(aggregate.name), kind
+        for projection in self.service.projections:
+            if projection.route is not None:
+                yield TopicKind.BY_KEY.topic(projection.name), TopicKind.BY_KEY
+            yield TopicKind.ROW.topic(projection.name), TopicKind.ROW
+        yield self.parked, TopicKind.PARKED
+
+    def followed_topics(self) -> list[str]:
+        """The event topics that it follows, its own among them."""
+        return sorted({source.topic for source in self.service.sources()})
+
+    def co_partitioned(self) -> dict[str, list[str]]:
+        """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
+        return self._pairs
+
+    # --- wiring -------------------------------------------------------------------------------------------------------
+
+    def _inlet(self, topic: str, root: object, body: object, *, strict: bool) -> Inlet:
+        if topic not in self.inlets:
+            codec = self._codecs(topic, root, body, strict=strict)
+            self.inlets[topic] = Inlet(topic, codec, envelope=body is not None)
+        return self.inlets[topic]
+
+    def _follow(self, source: Source[Any]) -> Inlet:
+        return self._inlet(source.topic, EventMessage, source.event, strict=False)
+
+    def _wire_aggregate(self, aggregate: Aggregate[Any, Any, Any]) -> None:
+        commands, events, states = (k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE))
+        inlet = self._inlet(commands, CommandMessage, aggregate.command, strict=True)
+        state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
+        event_codec = self._codecs(events, EventMessage, aggregate.event)
+        inlet.tables.append((aggregate.name, states, state_codec))
+        self._pairs[commands] = [events, states]
+        encode = inlet.codec.encode
+        for cls in getattr(aggregate.command, "__args__", (aggregate.command,)):
+            self._commands[cls] = (commands, encode)
+
+        def make(c: Context) -> Node:
+            table = c.tables[aggregate.name]
+            return AggregateNode(aggregate, table, c.partition, event_codec.encode, c.emit, c.stats)
+
+        inlet.makers.append(make)
+
+    def _wire_reaction(self, reaction: Reaction[Any]) -> None:
+        inlet = self._follow(reaction.source)
+        inlet.makers.append(lambda c: ReactionNode(reaction, self._commands, c.emit, c.stats))
+
+    def _wire_projection(self, projection: Projection[Any, Any]) -> None:
+        rows = TopicKind.ROW.topic(projection.name)
+        row_codec = self._codecs(rows, type(projection.initial))
+        if projection.route is None:
+            inlet = self._follow(projection.sources[0])
+        else:
+            messages = TopicKind.BY_KEY.topic(projection.name)
+            inlet = self._inlet(messages, projection.by_key, None, strict=True)
+            encode = inlet.codec.encode
+            for source in projection.sources:
+                self._follow(source).makers.append(lambda c: RouteNode(projection, encode, c.emit))
+        inlet.tables.append((projection.name, rows, row_codec))
+        self._pairs.setdefault(inlet.topic, []).append(rows)
+        inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))

@@ -1,0 +1,97 @@
+"""Loads a topology: the services that a package, module or file declares, each as a module-level `service`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from pipeline.errors import TopologyError, UnknownTable
+from pipeline.model import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Services by name, and the directory of the schemas that they share."""
+
+    name: str
+    services: dict[str, Service]
+    schemas: Path
+
+    def chosen(self, names: tuple[str, ...]) -> list[Service]:
+        """The services of those names, all where none is named. Raises TopologyError for a name it does not have."""
+        if unknown := [name for name in names if name not in self.services]:
+            raise TopologyError(
+                f"no service {unknown[0]!r} in {self.name}; it has {', '.join(sorted(self.services))}"
+            )
+        return [self.services[name] for name in (names or sorted(self.services))]
+
+    def service_of(self, table: str) -> Service:
+        """The service that keeps `table`. Raises UnknownTable."""
+        known = []
+        for service in self.services.values():
+            tables = [*service.tables(), *(replica.name for replica in service.replicas)]
+            if table in tables:
+                return service
+            known += tables
+        raise UnknownTable(f"no table {table!r} in {self.name}; it has {', '.join(sorted(known))}")
+
+
+def load(name: str, schemas: Path | None = None) -> Topology:
+    """The topology `name`: an importable package or module, or a path to a .py file or to a directory of them.
+
+    `schemas`: default is the directory `schemas` beside the package, or beside a single module's package.
+    """
+    modules, home = _modules(name)
+    services: dict[str, Service] = {}
+    for module in modules:
+        service = getattr(module, "service", None)
+        if service is None:
+            continue
+        if not isinstance(service, Service):
+            raise TopologyError(f"{module.__name__}.service is {type(service).__name__}, not a pipeline.Service; correct it")
+        if service.name in services:
+            raise TopologyError(f"two modules of {name} declare a service named {service.name!r}; rename one")
+        services[service.name] = service
+    if not services:
+        raise TopologyError(f"{name} declares no service; a module does so with: service = Service(...)")
+    return Topology(name, services, schemas or home / "schemas")
+
+
+def _modules(name: str) -> tuple[list[ModuleType], Path]:
+    """The modules of a topology, and the directory in which its schemas are expected."""
+    path = Path(name)
+    if path.suffix == ".py" or "/" in name:
+        if not path.exists():
+            raise TopologyError(f"no topology at {name}; give a package, a module, or the path of a .py file")
+        if path.is_dir():
+            files = sorted(file for file in path.glob("*.py") if file.name != "__init__.py")
+            return [_import_file(file) for file in files], path.resolve().parent
+        beside = path.resolve().parent
+        return [_import_file(path)], beside if (beside / "schemas").is_dir() else beside.parent
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that one's own topology is found
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+            raise  # found, but something that it imports is missing: the traceback says where
+        raise TopologyError(f"no topology {name!r} can be imported from here; give a package, a module or a path") from None
+    file = Path(module.__file__ or "").resolve()
+    if not hasattr(module, "__path__"):
+        return [module], file.parent.parent if (file.parent / "__init__.py").exists() else file.parent
+    names = [f"{name}.{info.name}" for info in pkgutil.iter_modules(module.__path__)]
+    return [importlib.import_module(inner) for inner in sorted(names)], file.parent.parent
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up while they are made
+    spec.loader.exec_module(module)
+    return module
