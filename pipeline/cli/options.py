@@ -41,7 +41,16 @@ def bootstrap_of(given: str | None, home: Path) -> str:
     return running.bootstrap
 
 
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """Not the start and stop of each of Faust's own parts, which it marks with [^."""
+    return record.levelno >= logging.WARNING or not str(record.msg).startswith("[^")
+
+
 def log_to_stderr(level: str) -> None:
     """Plain lines with time and level, for commands that run for long."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_worth_reading)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

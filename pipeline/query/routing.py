@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import ANSWER_S
@@ -99,6 +99,8 @@ class Router:
             futures = self._client.describe_consumer_groups([service], request_timeout=ANSWER_S)
             described = futures[service].result()
         except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # nobody has ever served it
+                return group
             raise BrokerUnreachable(f"the broker does not say who serves {service!r}: {error.args[0].str()}") from None
         for member in described.members:
             if url := address(member.client_id):

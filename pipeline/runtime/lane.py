@@ -284,4 +284,8 @@ class Lane:
 
 
 def _names(partitions: Sequence[TP]) -> str:
-    return ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(partitions)) or "nothing"
+    """`orders.event 0 1 3, users.event 2`."""
+    numbers: dict[str, list[str]] = {}
+    for tp in sorted(partitions):
+        numbers.setdefault(tp.topic, []).append(str(tp.partition))
+    return ", ".join(f"{topic} {' '.join(each)}" for topic, each in numbers.items()) or "nothing"

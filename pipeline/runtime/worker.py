@@ -121,7 +121,7 @@ class LaneHost(faust.Service):  # type: ignore[misc]
         return fold
 
 
-class WithoutKafka(faust.app.BootStrategy):  # type: ignore[misc, name-defined]
+class WithoutKafka(faust.App.BootStrategy):  # type: ignore[misc]
     """Starts everything of a Faust app but its own Kafka consumer and producer."""
 
     enable_kafka = False
@@ -215,7 +215,6 @@ def run_worker(topology: Topology, settings: WorkerSettings) -> None:
     hosts = [host_lane(service, settings, topology, url, fail) for service in topology.chosen(settings.services)]
     app = build_app(hosts, topology, settings, port)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
-    logging.getLogger("mode").setLevel(logging.WARNING)
     log.info("serving %s at %s", ", ".join(host.lane.wiring.service.name for host in hosts), url)
     try:
         worker.execute_from_commandline()

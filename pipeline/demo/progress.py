@@ -1,0 +1,72 @@
+"""How far a topology's services have come, asked of Kafka alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters.kafka import ANSWER_S, end_offsets
+from pipeline.adapters.topics import partition_counts
+from pipeline.runtime.ports import TP
+from pipeline.runtime.wiring import Wiring
+
+
+@dataclass(slots=True)
+class Lag:
+    """Offsets of one service's source partitions: where they end, and how far the service has committed."""
+
+    ends: int
+    committed: int
+
+
+class Watcher:
+    """Sees when everything that was sent has gone all the way through."""
+
+    def __init__(self, bootstrap: str, client: AdminClient, wirings: list[Wiring]) -> None:
+        counts = partition_counts(client)
+        # Consumers that never join, only ask: the admin client's own call for this crashes librdkafka 2.16 (a null
+        # group, where the coordinator answers with an error).
+        self._groups = {
+            wiring.service.name: Consumer({"bootstrap.servers": bootstrap, "group.id": wiring.service.name})
+            for wiring in wirings
+        }
+        self._client = client
+        self._sources = {
+            wiring.service.name: [TP(topic, n) for topic in wiring.inlets for n in range(counts[topic])]
+            for wiring in wirings
+        }
+        self._all = sorted({tp for sources in self._sources.values() for tp in sources})
+        self._last: dict[TP, int] | None = None
+
+    def look(self) -> tuple[dict[str, Lag], bool]:
+        """Each service's lag, and whether all is settled.
+
+        Settled: every service has committed past ends that have not moved since the last look. A service commits its
+        source offset and its outputs in one transaction, so what was below those ends has had all its effects, and
+        these lie below the same ends.
+        """
+        ends = end_offsets(self._client, self._all)
+        lags = {}
+        behind = False
+        for service, sources in self._sources.items():
+            committed = self._committed(service)
+            lags[service] = Lag(sum(ends[tp] for tp in sources), sum(committed.get(tp, 0) for tp in sources))
+            behind = behind or any(committed.get(tp, 0) < ends[tp] for tp in sources)
+        settled = not behind and ends == self._last
+        self._last = ends
+        return lags, settled
+
+    def _committed(self, service: str) -> dict[TP, int]:
+        asked = [TopicPartition(*tp) for tp in self._sources[service]]
+        try:
+            answer = self._groups[service].committed(asked, timeout=ANSWER_S)
+        except KafkaException:
+            return {}  # the group's coordinator is moving or loading
+        return {TP(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
+
+    def close(self) -> None:
+        """Lets the connections go."""
+        for consumer in self._groups.values():
+            consumer.close()

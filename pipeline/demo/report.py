@@ -1,0 +1,79 @@
+"""What `pipeline demo` prints at the end: tables a person likes to read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROWS = 8
+
+
+def pounds(thousandths: int) -> str:
+    """1234500 -> £1,234.50."""
+    return f"£{thousandths / 1000:,.2f}"
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """All of it."""
+    _countries(console, result)
+    _products(console, result)
+    _customers(console, result)
+    _bad_lines(console, result)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for n, column in enumerate(columns):
+        table.add_column(column, justify="left" if n == 0 else "right")
+    return table
+
+
+def _countries(console: Console, result: dict[str, Any]) -> None:
+    table = _table("Revenue by country", "country", "revenue", "refunds", "net", "days")
+    revenue = {country: sum(days.values()) for country, days in result["revenue"].items()}
+    refunds = {country: sum(days.values()) for country, days in result["refunds"].items()}
+    for country in sorted(revenue, key=lambda c: -revenue[c])[:ROWS]:
+        back = refunds.get(country, 0)
+        days = len(result["revenue"][country])
+        table.add_row(country, pounds(revenue[country]), pounds(back), pounds(revenue[country] - back), str(days))
+    table.add_section()
+    total, back = sum(revenue.values()), sum(refunds.values())
+    table.add_row(f"all {len(revenue)}", pounds(total), pounds(back), pounds(total - back), "", style="bold")
+    console.print(table)
+
+
+def _products(console: Console, result: dict[str, Any]) -> None:
+    table = _table("Units sold by product", "stock code", "units sold", "left in stock")
+    units = result["units_sold"]
+    for code in sorted(units, key=lambda c: (-units[c], c))[:ROWS]:
+        table.add_row(code, f"{units[code]:,}", f"{result['stock'][code]:,}")
+    console.print(table)
+
+
+def _customers(console: Console, result: dict[str, Any]) -> None:
+    table = _table("Customers", "customer", "country (orders' own copy)", "orders", "spent", "refunded")
+    customers = result["customers"]
+    named = [customer for customer in customers if not customer.startswith("guest-")]
+    for customer in sorted(named, key=lambda c: -customers[c]["spent"])[:ROWS]:
+        row = customers[customer]
+        country = result["customer_countries"].get(customer, "")
+        table.add_row(customer, country, str(row["orders"]), pounds(row["spent"]), pounds(row["refunded"]))
+    console.print(table)
+
+
+def _bad_lines(console: Console, result: dict[str, Any]) -> None:
+    bad = result["bad_rows"]
+    if not bad:
+        return
+    table = _table("Bad lines (not used; all of them are in --json)", "reason", "lines", "first at line")
+    reasons = Counter(row["reason"] for row in bad)
+    first = {row["reason"]: row["line"] for row in reversed(bad)}
+    for reason, count in reasons.most_common(ROWS):
+        table.add_row(reason, f"{count:,}", str(first[reason]))
+    if len(reasons) > ROWS:
+        rest = len(bad) - sum(count for _, count in reasons.most_common(ROWS))
+        table.add_row(f"{len(reasons) - ROWS} more reasons", f"{rest:,}", "")
+    console.print(table)
