@@ -93,46 +93,60 @@ class Stock:
 
 
 def decide(command: Command, stock: Stock) -> list[Event] | Rejected:
+    if isinstance(command, RegisterProduct):
+        return Rejected("already_registered") if stock.registered else [ProductRegistered(command.description)]
+    if not stock.registered:
+        return Rejected("unknown_product")
     match command:
-        case RegisterProduct(description):
-            return Rejected("already_registered") if stock.registered else [ProductRegistered(description)]
-        case _ if not stock.registered:
-            return Rejected("unknown_product")
-        case AdjustStock(quantity, reason):
-            if quantity == 0:
-                return Rejected("no_quantity")
-            if stock.on_hand + quantity < 0:
-                return Rejected("out_of_stock", {"on_hand": str(stock.on_hand)})
-            return [StockAdjusted(quantity, reason)]
-        case ReceiveStock(quantity) | TakeStock(_, quantity) | PutBackStock(_, quantity) if quantity <= 0:
-            return Rejected("no_quantity")
-        case ReceiveStock(quantity):
-            return [StockReceived(quantity)]
         case TakeStock(order, quantity):
-            if quantity > stock.on_hand:
-                return Rejected("out_of_stock", {"on_hand": str(stock.on_hand)})
-            return [StockTaken(order, quantity)]
+            event: Event = StockTaken(order, quantity)
         case PutBackStock(order, quantity):
-            return [StockPutBack(order, quantity)]
+            event = StockPutBack(order, quantity)
+        case ReceiveStock(quantity):
+            event = StockReceived(quantity)
+        case AdjustStock(quantity, reason):
+            event = StockAdjusted(quantity, reason)
+    if quantity == 0 or (quantity < 0 and not isinstance(command, AdjustStock)):
+        return Rejected("bad_quantity")
+    if stock.on_hand + (-quantity if isinstance(command, TakeStock) else quantity) < 0:
+        return Rejected("out_of_stock", {"on_hand": str(stock.on_hand)})
+    return [event]
 
 
 def evolve(stock: Stock, event: Event) -> Stock:
     match event:
+        case StockTaken(_, quantity):
+            return add(stock, on_hand=-quantity, taken=quantity)
+        case StockPutBack(_, quantity):
+            return add(stock, on_hand=quantity, put_back=quantity)
+        case StockReceived(quantity):
+            return add(stock, on_hand=quantity, received=quantity)
+        case StockAdjusted(quantity):
+            return add(stock, on_hand=quantity, adjusted=quantity, adjustments=1)
         case ProductRegistered(description):
             return replace(stock, registered=True, description=description)
-        case StockReceived(quantity):
-            return replace(stock, on_hand=stock.on_hand + quantity, received=stock.received + quantity)
-        case StockAdjusted(quantity):
-            return replace(
-                stock,
-                on_hand=stock.on_hand + quantity,
-                adjusted=stock.adjusted + quantity,
-                adjustments=stock.adjustments + 1,
-            )
-        case StockTaken(_, quantity):
-            return replace(stock, on_hand=stock.on_hand - quantity, taken=stock.taken + quantity)
-        case StockPutBack(_, quantity):
-            return replace(stock, on_hand=stock.on_hand + quantity, put_back=stock.put_back + quantity)
+
+
+def add(
+    stock: Stock,
+    on_hand: int,
+    received: int = 0,
+    adjusted: int = 0,
+    adjustments: int = 0,
+    taken: int = 0,
+    put_back: int = 0,
+) -> Stock:
+    """The stock with its counts moved by so much."""
+    return Stock(
+        stock.registered,
+        stock.description,
+        stock.on_hand + on_hand,
+        stock.received + received,
+        stock.adjusted + adjusted,
+        stock.adjustments + adjustments,
+        stock.taken + taken,
+        stock.put_back + put_back,
+    )
 
 
 inventory = Aggregate("inventory", command=Command, event=Event, initial=Stock(), decide=decide, evolve=evolve)

@@ -6,8 +6,10 @@ here, and leaves straight-line code. fastavro stays the contract: property tests
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from pipeline.adapters.binding import PRIMITIVES, Binding, field_hints, resolve
@@ -46,6 +48,15 @@ def length(first: int, data: bytes, at: int) -> tuple[int, int]:
 
 def long_bytes(n: int) -> bytes:
     """Zigzag varint of a 64-bit number."""
+    if 64 <= n < 8192:
+        return bytes((n << 1 & 127 | 128, n >> 6))
+    return any_long_bytes(n)
+
+
+# Large numbers are mostly times, and the records of a batch share them: the same few come again and again.
+@lru_cache(4096)
+def any_long_bytes(n: int) -> bytes:
+    """Zigzag varint of any 64-bit number."""
     if not -0x8000000000000000 <= n <= 0x7FFFFFFFFFFFFFFF:
         raise ValueError(f"{n} does not fit 64 bits")
     n = (n << 1) ^ (n >> 63)
@@ -64,6 +75,21 @@ def int_bytes(n: int) -> bytes:
     return long_bytes(n)
 
 
+def is_plain(cls: type) -> bool:
+    """Whether setting the slots is all that the constructor of this dataclass does.
+
+    A frozen one sets each through object.__setattr__, which takes most of the time it takes to read a small record.
+    """
+    parameters = getattr(cls, "__dataclass_params__", None)
+    return (
+        parameters is not None
+        and parameters.init
+        and cls.__new__ is object.__new__
+        and not hasattr(cls, "__post_init__")
+        and all(field.init and hasattr(cls.__dict__.get(field.name), "__set__") for field in dataclasses.fields(cls))
+    )
+
+
 class Compiler:
     """Writes the two functions for one binding; `decode(data, at)` and `encode(value, header)`."""
 
@@ -72,6 +98,7 @@ class Compiler:
         self.names = binding.names
         self.lines: list[str] = []
         self.env: dict[str, Any] = {
+            "new": object.__new__,
             "varint": varint,
             "length": length,
             "long_bytes": long_bytes,
@@ -212,6 +239,10 @@ class Compiler:
             self.emit(depth, f"{var} = None")
         elif issubclass(cls, tuple):  # skips the named tuple's own __new__, which only repacks
             self.emit(depth, f"{var} = {self.bind(tuple.__new__)}({self.bind(cls)}, ({arguments},))")
+        elif is_plain(cls):
+            self.emit(depth, f"{var} = new({self.bind(cls)})")
+            for name in wanted:
+                self.emit(depth, f"{self.bind(cls.__dict__[name].__set__)}({var}, {values[name]})")
         else:
             self.emit(depth, f"{var} = {self.bind(cls)}({arguments})")
         self.open_records.pop()

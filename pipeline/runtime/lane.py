@@ -31,6 +31,7 @@ class LaneSettings:
     commit_interval_s: float = 0.1
     records_per_commit_max: int = 50_000
     idle_wait_s: float = 0.05
+    restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
 
 
 class Batch(NamedTuple):
@@ -104,9 +105,9 @@ class Lane:
         followed = self._following.step()
         self._start_arrived()
         self._finish_restores()
-        busy = followed or self._uncommitted() or self._restores or self._arrived
+        wait_s = self._wait_s(followed)
         rewinds = self._rewinds
-        polled = self._consumer.poll(self.settings.records_per_poll_max, 0 if busy else self.settings.idle_wait_s)
+        polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s)
         if self._rewinds != rewinds:
             # A rebalance within the poll has aborted and rewound; what was read before it is to be read again.
             self._rewind()
@@ -114,6 +115,12 @@ class Lane:
         self._more = bool(polled.batches)
         self._ends = polled.ends
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._runs(tp)]
+
+    def _wait_s(self, followed: bool) -> float:
+        """How long to wait for records: not at all while there is other work to do."""
+        if followed or self._uncommitted():
+            return 0
+        return self.settings.restore_wait_s if self._restores or self._arrived else self.settings.idle_wait_s
 
     def fold(self, batch: Batch) -> None:
         """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""

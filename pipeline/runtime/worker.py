@@ -8,6 +8,7 @@ topic has an agent, which takes batches of one partition and hands each to the l
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import time
@@ -201,6 +202,13 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
     return answer
 
 
+def calm_the_collector() -> None:
+    """Folding makes and drops small values without cycles; looking for cycles among them took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
 def run_worker(topology: Topology, settings: WorkerSettings) -> None:
     """Runs until SIGTERM or SIGINT. Raises what ended it, where that was not a signal."""
     port = free_port(settings.host, settings.port)
@@ -216,6 +224,7 @@ def run_worker(topology: Topology, settings: WorkerSettings) -> None:
     app = build_app(hosts, topology, settings, port)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     log.info("serving %s at %s", ", ".join(host.lane.wiring.service.name for host in hosts), url)
+    calm_the_collector()
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
