@@ -9,9 +9,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from pipeline.adapters.avro import Codec
+from pipeline.adapters.avro.codec import Codec
+from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.kafka import COMMON, admin, on_error
-from pipeline.adapters.registry import Registry
 from pipeline.errors import BrokerUnreachable, TopologyError
 from pipeline.model import CommandMessage, TopicKind
 from pipeline.topology import Topology

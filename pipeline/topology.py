@@ -25,9 +25,7 @@ class Topology:
     def chosen(self, names: tuple[str, ...]) -> list[Service]:
         """The services of those names, all where none is named. Raises TopologyError for a name it does not have."""
         if unknown := [name for name in names if name not in self.services]:
-            raise TopologyError(
-                f"no service {unknown[0]!r} in {self.name}; it has {', '.join(sorted(self.services))}"
-            )
+            raise TopologyError(f"no service {unknown[0]!r} in {self.name}; it has {', '.join(sorted(self.services))}")
         return [self.services[name] for name in (names or sorted(self.services))]
 
     def service_of(self, table: str) -> Service:
@@ -53,7 +51,9 @@ def load(name: str, schemas: Path | None = None) -> Topology:
         if service is None:
             continue
         if not isinstance(service, Service):
-            raise TopologyError(f"{module.__name__}.service is {type(service).__name__}, not a pipeline.Service; correct it")
+            raise TopologyError(
+                f"{module.__name__}.service is {type(service).__name__}, not a pipeline.Service; correct it"
+            )
         if service.name in services:
             raise TopologyError(f"two modules of {name} declare a service named {service.name!r}; rename one")
         services[service.name] = service
@@ -80,7 +80,9 @@ def _modules(name: str) -> tuple[list[ModuleType], Path]:
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
             raise  # found, but something that it imports is missing: the traceback says where
-        raise TopologyError(f"no topology {name!r} can be imported from here; give a package, a module or a path") from None
+        raise TopologyError(
+            f"no topology {name!r} can be imported from here; give a package, a module or a path"
+        ) from None
     file = Path(module.__file__ or "").resolve()
     if not hasattr(module, "__path__"):
         return [module], file.parent.parent if (file.parent / "__init__.py").exists() else file.parent
@@ -90,7 +92,8 @@ def _modules(name: str) -> tuple[list[ModuleType], Path]:
 
 def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses look their module up while they are made
     spec.loader.exec_module(module)

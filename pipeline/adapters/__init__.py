@@ -1,1 +1,1 @@
-"""All I/O of the pipeline: Kafka (confluent-kafka), Avro (fastavro), tables (rocksdict). Nothing here decides anything."""
+"""All I/O of the pipeline: Kafka (confluent-kafka), Avro (fastavro), tables (rocksdict). Nothing is decided here."""

@@ -17,7 +17,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import Producer as ConfluentProducer
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # there, if not in __all__
 
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError, TransactionAborted
 from pipeline.runtime.ports import TP, Listener, Offsets, Polled, Record
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
 RETRY_S = 60.0  # how long a commit whose outcome is unknown is asked for again
-COMMON = {"socket.keepalive.enable": True, "allow.auto.create.topics": False}
-READING = COMMON | {
+COMMON: dict[str, Any] = {"socket.keepalive.enable": True, "allow.auto.create.topics": False}
+READING: dict[str, Any] = COMMON | {
     "enable.auto.commit": False,
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
@@ -45,7 +45,8 @@ def on_error(error: KafkaError) -> None:
 
 def admin(bootstrap: str) -> AdminClient:
     """An admin client to a broker that answers; raises BrokerUnreachable."""
-    client = AdminClient({"bootstrap.servers": bootstrap, "error_cb": lambda _: None, "log_level": 0})
+    config: dict[str, Any] = {"bootstrap.servers": bootstrap, "error_cb": lambda _: None, "log_level": 0}
+    client = AdminClient(config)
     try:
         client.list_topics(timeout=ANSWER_S)
     except KafkaException as error:
@@ -68,7 +69,7 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
         if error is None:
             if tp != last:
                 batch, last = batches.setdefault(tp, []), tp
-            batch.append(message)
+            batch.append(message)  # type: ignore[arg-type]  # a message without error has an offset
             continue
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
@@ -76,7 +77,9 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
         elif code == KafkaError._AUTO_OFFSET_RESET:
             polled.out_of_range.add(tp)
         elif error.fatal():
-            raise LaneFatal(f"the consumer is out of its group for good: {error.str()}; another worker uses its identity")
+            raise LaneFatal(
+                f"the consumer is out of its group for good: {error.str()}; another worker uses its identity"
+            )
         elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
             raise TopicError(f"cannot read {tp.topic}: {error.str()}; create it with: pipeline topics create")
         else:
@@ -189,12 +192,10 @@ class KafkaLogReader:
 
 def end_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
     """The offset behind the last record of each partition, records of open transactions included."""
-    asked = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}
+    asked = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
     if not asked:
         return {}
-    futures = client.list_offsets(
-        asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S
-    )
+    futures = client.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
     return {TP(p.topic, p.partition): future.result().offset for p, future in futures.items()}
 
 
@@ -208,7 +209,8 @@ class KafkaProducer:
             "transaction.timeout.ms": 10_000,
             "client.id": transactional_id,
             "partitioner": "murmur2_random",
-            "linger.ms": 100,  # costs no latency: flush() at the checkpoint does not wait for it, and nobody sees records before
+            # Costs no latency: nobody sees a record before the checkpoint, and its flush() does not wait for this.
+            "linger.ms": 100,
             "batch.size": 256 * 1024,
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 64 * 1024,

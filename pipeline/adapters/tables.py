@@ -133,7 +133,9 @@ def claim_slot(state_dir: Path, service: str, slot: int | None) -> tuple[int, Ro
             directory.mkdir(parents=True, exist_ok=True)
             lock = (directory / "lock").open("w")
         except OSError as error:
-            raise StateDirectoryError(f"cannot use {directory}: {error.strerror}; choose another --state-dir") from error
+            raise StateDirectoryError(
+                f"cannot use {directory}: {error.strerror}; choose another --state-dir"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -6,6 +6,7 @@ kept between runs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -136,10 +137,8 @@ def _is_ours_by_ps(pid: int, directory: Path) -> bool:
 
 def _reap(pid: int) -> None:
     """Lets a broker that is a child of this process go for good."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
 
 
 def _java(say: Say) -> list[str]:
@@ -162,7 +161,7 @@ def _java(say: Say) -> list[str]:
             jars = [str(jar) for jar in jgo.build(COORDINATES, cache_dir=cache / "jgo").all_jars]
         except Exception as error:  # jgo raises whatever its downloads raise
             raise LocalBrokerError(
-                f"cannot fetch Apache Kafka {KAFKA_VERSION} from Maven Central: {error}; check the network or proxy and "
+                f"cannot fetch Apache Kafka {KAFKA_VERSION} from Maven Central: {error}; check the network and "
                 "try again, or use another Kafka with --bootstrap (docker-compose.yml starts one)"
             ) from error
         listing.write_text("\n".join(jars))

@@ -17,7 +17,9 @@ def command() -> None:
 
 @command.command()
 @home_option
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port for clients; 0: that of the last run, or a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port for clients; 0: that of the last run, or a free one."
+)
 @click.option("--fresh", is_flag=True, help="Throw the data of earlier runs away.")
 def up(home: Path, port: int, fresh: bool) -> None:
     """Start it, or find it running. Downloads Kafka the first time."""

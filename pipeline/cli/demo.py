@@ -13,7 +13,9 @@ from pipeline.cli.options import HOME
 
 
 @click.command()
-@click.option("--input", "source", type=click.Path(path_type=Path), help="Invoice file, CSV or gzip.  [default: December 2009]")
+@click.option(
+    "--input", "source", type=click.Path(path_type=Path), help="Invoice file, CSV or gzip.  [default: December 2009]"
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result here.")
 @click.option("--keep", is_flag=True, help="Leave broker and worker running afterwards, for queries.")
 @click.option("--stop", "stop_kept", is_flag=True, help="End what --keep has left running.")

@@ -23,9 +23,16 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
 @bootstrap_option
 @home_option
 def command(
-    table: str, key: str | None, prefix: str, limit: int, as_json: bool, topology: str, bootstrap: str | None, home: Path
+    table: str,
+    key: str | None,
+    prefix: str,
+    limit: int,
+    as_json: bool,
+    topology: str,
+    bootstrap: str | None,
+    home: Path,
 ) -> None:
-    """Read the row of TABLE under KEY, or without KEY the rows in key order.
+    r"""Read the row of TABLE under KEY, or without KEY the rows in key order.
 
     \b
     pipeline query inventory 85048
@@ -58,7 +65,9 @@ def _show(table: str, rows: list[dict[str, Any]]) -> None:
     shown.add_column("key")
     columns = list(rows[0]["row"]) + (["version"] if "version" in rows[0] else [])
     for column in columns:
-        shown.add_column(column, justify="right" if isinstance(({**rows[0]["row"], **rows[0]})[column], int) else "left")
+        shown.add_column(
+            column, justify="right" if isinstance(({**rows[0]["row"], **rows[0]})[column], int) else "left"
+        )
     for row in rows:
         shown.add_row(row["key"], *[str({**row["row"], **row}[column]) for column in columns])
     console.print(shown)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters.avro import codecs
-from pipeline.adapters.registry import Registry
+from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.registry import Registry
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import load
 
@@ -29,7 +29,9 @@ def check(topology: str, schemas: Path | None) -> None:
 
 
 @command.command()
-@click.option("--schemas", type=click.Path(path_type=Path), default=Path("schemas"), show_default=True, help="Directory.")
+@click.option(
+    "--schemas", type=click.Path(path_type=Path), default=Path("schemas"), show_default=True, help="Directory."
+)
 def register(schemas: Path) -> None:
     """Give each new or changed .avsc an id in the manifest; commit both."""
     changed = Registry(schemas).register()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters.avro import codecs
+from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.topics import check_topics, create_topics
 from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, schemas_option
@@ -21,8 +21,12 @@ def command() -> None:
 
 @command.command()
 @click.argument("topology")
-@click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service's own topics; repeatable.")
-@click.option("--partitions", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Partitions of each topic.")
+@click.option(
+    "--service", "services", multiple=True, metavar="NAME", help="Only this service's own topics; repeatable."
+)
+@click.option(
+    "--partitions", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Partitions of each topic."
+)
 @click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each partition.")
 @bootstrap_option
 @home_option

@@ -13,17 +13,31 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
 
 @click.command()
 @click.argument("topology")
-@click.option("--service", "services", multiple=True, metavar="NAME", help="Run only this service; repeatable.  [default: all]")
-@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes to run side by side.")
-@click.option("--slot", type=click.IntRange(0), help="Slot of the state directory to take.  [default: the first free one]")
+@click.option(
+    "--service", "services", multiple=True, metavar="NAME", help="Run only this service; repeatable.  [default: all]"
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Worker processes to run side by side.",
+)
+@click.option(
+    "--slot", type=click.IntRange(0), help="Slot of the state directory to take.  [default: the first free one]"
+)
 @click.option(
     "--node",
     default=platform.node(),
     envvar="PIPELINE_NODE",
     help="Name of this machine in the consumer groups; must be its own and stay.  [default: the host name]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve HTTP on; other workers reach it there.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port to serve HTTP on; 0: a free one.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to serve HTTP on; other workers reach it there."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port to serve HTTP on; 0: a free one."
+)
 @click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )

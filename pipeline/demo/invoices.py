@@ -108,7 +108,9 @@ def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, list[str] | str]]:
     reader = csv.reader(file)
     header = next(reader, [])
     if [name.strip() for name in header] != COLUMNS:
-        raise InputFileError(f"{path} does not begin with the columns {', '.join(COLUMNS)}; give an invoice file with --input")
+        raise InputFileError(
+            f"{path} does not begin with the columns {', '.join(COLUMNS)}; give an invoice file with --input"
+        )
     while True:
         line = reader.line_num + 1
         try:

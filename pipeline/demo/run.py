@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline.adapters.avro import codecs
+from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import READING, admin, end_offsets
 from pipeline.adapters.topics import create_topics, delete_topics, partition_counts
 from pipeline.broker import local
@@ -39,6 +39,7 @@ from pipeline.topology import Topology, load
 SHIPPED = Path(__file__).parent / "data" / "online_retail_2009-12.csv.gz"
 PARTITIONS = 4
 LOOK_S = 0.1
+READY_S = 60.0
 STALLED_S = 120.0  # without any progress for so long, the demo gives up
 REPLICA_S = 10.0  # a replica is eventual; how long it is given
 WORKER_STOP_S = 20.0
@@ -61,7 +62,7 @@ class Demo:
         """Everything, and the result as `--json` writes it."""
         say = self.console.print
         invoices = read_invoices(source)
-        say(f"{source.name}: {invoices.rows:,} lines, {len(invoices.documents):,} invoices, {len(invoices.bad):,} bad lines")
+        say(f"{source.name}: {invoices.rows:,} lines, {len(invoices.documents):,} invoices, {len(invoices.bad):,} bad")
         with ExitStack() as cleanup:
             self._start_broker(cleanup)
             client = admin(self.bootstrap)
@@ -70,11 +71,13 @@ class Demo:
             watcher = Watcher(self.bootstrap, client, wirings)
             cleanup.callback(watcher.close)
             worker = cleanup.enter_context(self._worker())
+            query = cleanup.enter_context(QueryClient(self.bootstrap, self.topology, READY_S))
+            with self.console.status("waiting for the worker …"):
+                self._wait_until_ready(query, worker)
             started = time.monotonic()
             self._feed(invoices, worker, watcher)
             seconds = time.monotonic() - started
-            with QueryClient(self.bootstrap, self.topology) as query:
-                shown, wrong = self._read_and_check(query, invoices)
+            shown, wrong = self._read_and_check(query, invoices)
             commands = count_records(self.bootstrap, client, [TopicKind.COMMAND.topic(a) for a in self._aggregates()])
             result = _result(shown, invoices, commands, seconds, not wrong)
             return {**result, "differences": wrong, "customer_countries": shown["customer_countries"]}
@@ -128,6 +131,13 @@ class Demo:
         if not self.keep:
             worker.stop()
 
+    def _wait_until_ready(self, query: QueryClient, worker: Worker) -> None:
+        """Until every table can be read, which is when its partitions are assigned and restored."""
+        worker.revive()
+        for service in self.topology.services.values():
+            for table in service.tables():
+                next(query.scan(table, limit=1), None)
+
     # --- feed and wait ------------------------------------------------------------------------------------------------
 
     def _feed(self, invoices: Invoices, worker: Worker, watcher: Watcher) -> None:
@@ -156,7 +166,9 @@ class Demo:
                 if settled:
                     return
                 if time.monotonic() - moved > STALLED_S:
-                    raise PipelineError(f"nothing has moved for {STALLED_S:.0f} s; the worker's log says why: {worker.log}")
+                    raise PipelineError(
+                        f"nothing has moved for {STALLED_S:.0f} s; the worker's log says why: {worker.log}"
+                    )
                 time.sleep(LOOK_S)
 
     # --- read and check -----------------------------------------------------------------------------------------------
@@ -252,7 +264,9 @@ def count_records(bootstrap: str, client: AdminClient, topics: list[str]) -> int
     return found
 
 
-def _result(shown: figures.Figures, invoices: Invoices, commands: int, seconds: float, verified: bool) -> dict[str, Any]:
+def _result(
+    shown: figures.Figures, invoices: Invoices, commands: int, seconds: float, verified: bool
+) -> dict[str, Any]:
     bad = [bad._asdict() for bad in invoices.bad]
     names = ("orders", "returns", "adjustments", "revenue", "refunds", "units_sold", "stock", "customers", "events")
     return {

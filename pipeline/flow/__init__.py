@@ -1,4 +1,4 @@
-"""The arrows of the pipeline, one pure function per file: values in, values out. No client library, no clock, no I/O."""
+"""The arrows of the pipeline, one pure step per file: values in, values out. No client library, no clock, no I/O."""
 
 from pipeline.flow.command_to_event import command_to_event
 from pipeline.flow.event_to_command import event_to_command

@@ -6,7 +6,7 @@ from pipeline.model.messages import CommandMessage, EventMessage
 from pipeline.model.reaction import Reaction, Send
 
 
-def event_to_command(reaction: Reaction[object], key: str, event: EventMessage) -> list[tuple[Send, CommandMessage]]:
+def event_to_command(reaction: Reaction, key: str, event: EventMessage) -> list[tuple[Send, CommandMessage]]:
     """The commands that `reaction` sends for `event` of the aggregate `key`, in order, each beside its address.
 
     A command's id is `<reaction>/<key>/<version>/<place>`: the same event always gives the same ids.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
@@ -36,13 +36,13 @@ class Aggregate(Generic[C, E, S]):
     """
 
     name: str
-    command: type[C] | object
-    event: type[E] | object
+    command: object
+    event: object
     initial: S
     decide: Callable[[C, S], Sequence[E] | Rejected]
     evolve: Callable[[S, E], S]
 
     @property
-    def events(self) -> Source[Any]:
-        """This aggregate's event log, for projections and reactions of the same service."""
+    def events(self) -> Source:
+        """The event log, for projections and reactions of the same service."""
         return Source(TopicKind.EVENT.topic(self.name), self.event)

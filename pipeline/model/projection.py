@@ -27,10 +27,10 @@ class Projection(Generic[M, R]):
     """
 
     name: str
-    sources: Sequence[Source[Any]]
+    sources: Sequence[Source]
     initial: R
     evolve: Callable[[R, M], R | None]
-    by_key: type[M] | object | None = None
+    by_key: object = None
     route: Callable[[str, Any], Iterable[tuple[str, M]]] | None = None
 
 
@@ -43,6 +43,6 @@ class Replica(Generic[M, R]):
     """
 
     name: str
-    source: Source[M]
+    source: Source
     initial: R
     evolve: Callable[[R, M], R | None]

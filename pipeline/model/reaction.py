@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pipeline.model.source import Source
-
-E = TypeVar("E")
 
 
 class Send(NamedTuple):
@@ -19,7 +17,7 @@ class Send(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reaction(Generic[E]):
+class Reaction:
     """Follows events and sends commands to aggregates of its own service.
 
     `react(key, event)`: the commands that an event of the aggregate `key` gives rise to, in order. Their ids are
@@ -27,5 +25,5 @@ class Reaction(Generic[E]):
     """
 
     name: str
-    source: Source[E]
-    react: Callable[[str, E], Iterable[Send]]
+    source: Source
+    react: Callable[[str, Any], Iterable[Send]]

@@ -27,12 +27,14 @@ class Service:
 
     name: str
     aggregates: Sequence[Aggregate[Any, Any, Any]] = ()
-    reactions: Sequence[Reaction[Any]] = ()
+    reactions: Sequence[Reaction] = ()
     projections: Sequence[Projection[Any, Any]] = ()
     replicas: Sequence[Replica[Any, Any]] = ()
 
     def __post_init__(self) -> None:
-        tables = [part.name for part in (*self.aggregates, *self.projections, *self.replicas)]
+        parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
+        parts += [*self.aggregates, *self.projections, *self.replicas]
+        tables = [part.name for part in parts]
         for name in (self.name, *tables, *(reaction.name for reaction in self.reactions)):
             if not NAME.fullmatch(name):
                 raise TopologyError(
@@ -44,7 +46,7 @@ class Service:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
         for projection in self.projections:
             self._check_projection(projection)
-        seen: dict[str, Source[Any]] = {}
+        seen: dict[str, Source] = {}
         for source in self.sources():
             if seen.setdefault(source.topic, source) != source:
                 raise TopologyError(
@@ -57,15 +59,17 @@ class Service:
         if not projection.sources:
             raise TopologyError(f"{where} has no source; name at least one event topic")
         if (projection.route is None) != (projection.by_key is None):
-            raise TopologyError(f"{where}: route and by_key go together; give both, or neither to keep the source's key")
+            raise TopologyError(
+                f"{where}: route and by_key go together; give both, or neither to keep the source's key"
+            )
         if projection.route is None and len(projection.sources) > 1:
             raise TopologyError(
                 f"{where} has {len(projection.sources)} sources but no route; give route and by_key, so that all that "
                 "changes a row arrives over one topic, in one order"
             )
 
-    def sources(self) -> Iterator[Source[Any]]:
-        """All event topics it follows by reactions, projections and replicas; one that several follow comes repeatedly."""
+    def sources(self) -> Iterator[Source]:
+        """All event topics it follows, by reactions, projections and replicas; some come repeatedly."""
         for reaction in self.reactions:
             yield reaction.source
         for projection in self.projections:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
-class Source(Generic[E]):
+class Source:
     """An event topic, seen through the classes that the follower declares for it.
 
     `topic`: full name, e.g. "orders.event"; its schema must be published in the schema directory.
@@ -19,4 +16,4 @@ class Source(Generic[E]):
     """
 
     topic: str
-    event: type[E] | object
+    event: object

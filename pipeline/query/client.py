@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -14,13 +15,18 @@ from pipeline.query.routing import Router
 from pipeline.topology import Topology
 
 TIMEOUT_S = 15.0
+RETRY_S = 0.1
 PAGE_ROWS = 1_000
 
 
 class QueryClient:
-    """Reads tables of a running topology. Use as a context manager."""
+    """Reads tables of a running topology. Use as a context manager.
 
-    def __init__(self, bootstrap: str, topology: Topology) -> None:
+    `patience_s`: how long to go on asking while nobody can answer for a partition.
+    """
+
+    def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0) -> None:
+        self._patience_s = patience_s
         self._router = Router(admin(bootstrap), topology)
         self._http = httpx.Client(timeout=TIMEOUT_S)
 
@@ -31,7 +37,10 @@ class QueryClient:
         self._http.close()
 
     def get(self, table: str, key: str) -> dict[str, Any]:
-        """`{"key", "row"}`, with version and time_ms for an aggregate. Raises UnknownKey, UnknownTable, TableUnavailable."""
+        """`{"key", "row"}`, with version and time_ms for an aggregate.
+
+        Raises UnknownKey, UnknownTable, TableUnavailable.
+        """
         partition = self._router.partition(table, key)
         return self._ask(table, partition, f"/v1/tables/{table}/{quote(key, safe='')}", {})
 
@@ -47,6 +56,17 @@ class QueryClient:
             limit = None if limit is None else limit - len(page["rows"])
 
     def _ask(self, table: str, partition: int, path: str, query: dict[str, str]) -> dict[str, Any]:
+        """Asks until there is an answer, or until patience ends: a partition that moves is back soon."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._ask_once(table, partition, path, query)
+            except TableUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
+
+    def _ask_once(self, table: str, partition: int, path: str, query: dict[str, str]) -> dict[str, Any]:
         holder = self._router.holder(table, partition)
         try:
             answer = self._http.get(holder + path, params=query)

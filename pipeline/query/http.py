@@ -12,6 +12,7 @@ import aiohttp
 import faust
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from yarl import URL
 
 from pipeline.errors import PipelineError, TableUnavailable, UnknownTable
 from pipeline.query.local import LocalTables
@@ -30,7 +31,9 @@ class BadRequest(PipelineError):
 class QueryApi:
     """Answers questions about tables on one worker."""
 
-    def __init__(self, tables: LocalTables, router: Router, status: Callable[[], Any], metrics: CollectorRegistry) -> None:
+    def __init__(
+        self, tables: LocalTables, router: Router, status: Callable[[], Any], metrics: CollectorRegistry
+    ) -> None:
         self._tables, self._router, self._status, self._metrics = tables, router, status, metrics
         self._session: aiohttp.ClientSession | None = None
 
@@ -44,7 +47,7 @@ class QueryApi:
             "/metrics": self.metrics,
         }
         for path, handler in pages.items():
-            app.page(path, name=f"pipeline:{path}")(_page(handler))
+            app.page(path, name=f"pipeline:{path}")(_page(handler))  # type: ignore[arg-type]  # aiohttp's own types
 
     async def close(self) -> None:
         """Closes the connections to other workers."""
@@ -62,7 +65,9 @@ class QueryApi:
             if row is None:
                 return _problem(404, f"no row under {key!r} in table {table!r}", "UnknownKey")
             return _json(200, row)
-        status, body = await self._ask(request, table, partition, f"/v1/tables/{quote(table)}/{quote(key, safe='')}", {})
+        status, body = await self._ask(
+            request, table, partition, f"/v1/tables/{quote(table)}/{quote(key, safe='')}", {}
+        )
         return _json(status, body)
 
     async def rows(self, request: web.Request) -> web.Response:
@@ -100,7 +105,9 @@ class QueryApi:
         query = {"partition": str(partition), "prefix": prefix, "after": after, "limit": str(limit)}
         status, body = await self._ask(request, table, partition, f"/v1/tables/{quote(table)}", query)
         if status != 200:
-            raise TableUnavailable(body.get("detail", f"the holder of partition {partition} of {table!r} answered {status}"))
+            raise TableUnavailable(
+                body.get("detail", f"the holder of partition {partition} of {table!r} answered {status}")
+            )
         rows: list[dict[str, Any]] = body["rows"]
         return rows
 
@@ -114,16 +121,16 @@ class QueryApi:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FORWARD_TIMEOUT_S))
         try:
-            url = aiohttp.client.URL(holder + path, encoded=True).with_query(query) if query else holder + path
-            async with self._session.get(
-                aiohttp.client.URL(str(url), encoded=True), headers={FORWARDED: "1"}
-            ) as answer:
+            url = URL(holder + path, encoded=True)  # the key is quoted already
+            async with self._session.get(url.with_query(query) if query else url, headers={FORWARDED: "1"}) as answer:
                 if answer.status == 503:
                     self._router.forget(table)
                 return answer.status, await answer.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             self._router.forget(table)
-            raise TableUnavailable(f"the worker at {holder}, which holds partition {partition}, does not answer: {error}") from None
+            raise TableUnavailable(
+                f"the worker at {holder}, which holds partition {partition}, does not answer: {error}"
+            ) from None
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(None, call)

@@ -63,7 +63,9 @@ class Router:
         if topic not in self._partitions:
             self._partitions |= partition_counts(self._client)
         if topic not in self._partitions:
-            raise TopicError(f"the topic {topic} of table {table!r} does not exist; create it with: pipeline topics create")
+            raise TopicError(
+                f"the topic {topic} of table {table!r} does not exist; create it with: pipeline topics create"
+            )
         return self._partitions[topic]
 
     def partition(self, table: str, key: str) -> int:

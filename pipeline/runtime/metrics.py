@@ -32,7 +32,11 @@ class LaneCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name, text in COUNTERS.items():
-            counter = CounterMetricFamily(f"pipeline_{name.replace('_s', '_seconds') if name == 'checkpoint_s' else name}", text, labels=["service"])
+            counter = CounterMetricFamily(
+                f"pipeline_{name.replace('_s', '_seconds') if name == 'checkpoint_s' else name}",
+                text,
+                labels=["service"],
+            )
             for service, stats in self._lanes.items():
                 counter.add_metric([service], getattr(stats, name))
             yield counter
@@ -41,7 +45,9 @@ class LaneCollector(Collector):
             for service, stats in self._lanes.items():
                 gauge.add_metric([service], getattr(stats, name))
             yield gauge
-        rejected = CounterMetricFamily("pipeline_rejected", "Commands rejected", labels=["service", "aggregate", "reason"])
+        rejected = CounterMetricFamily(
+            "pipeline_rejected", "Commands rejected", labels=["service", "aggregate", "reason"]
+        )
         for service, stats in self._lanes.items():
             for (aggregate, reason), count in list(stats.rejected.items()):
                 rejected.add_metric([service, aggregate, reason], count)

@@ -1,4 +1,4 @@
-"""The nodes of a task: each runs one pure step of `flow` on a record and hands on what comes out. No I/O of their own."""
+"""The nodes of a task: each runs one pure step of `flow` on a record and hands on what comes out. No I/O here."""
 
 from __future__ import annotations
 
@@ -38,17 +38,18 @@ class AggregateNode:
         self.encode_event, self.emit, self.stats = encode_event, emit, stats
 
     def fold(self, key: bytes, time_ms: int, message: CommandMessage) -> None:
+        aggregate, stats = self.aggregate, self.stats
         state = self.table.get(key)
-        decision = command_to_event(self.aggregate, state, message, time_ms)
-        self.stats.commands += 1
+        decision = command_to_event(aggregate, state, message, time_ms)
+        stats.commands += 1
         if isinstance(decision, Rejected):
-            self.stats.reject(self.aggregate.name, decision.reason)
+            stats.reject(aggregate.name, decision.reason)
             return
         for event in decision:
-            state = event_to_state(self.aggregate, state, event)
+            state = event_to_state(aggregate, state, event)
             self.emit(self.topic, key, self.encode_event(event), self.partition)
         if decision:
-            self.stats.events += len(decision)
+            stats.events += len(decision)
             self.table.put(key, state)
 
 
@@ -56,7 +57,7 @@ class ReactionNode:
     """event -> commands to aggregates of the same service, each to its key's partition."""
 
     def __init__(
-        self, reaction: Reaction[Any], targets: Mapping[type, tuple[str, Encode]], emit: Emit, stats: LaneStats
+        self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], emit: Emit, stats: LaneStats
     ) -> None:
         self.reaction, self.targets, self.emit, self.stats = reaction, targets, emit, stats
 

@@ -55,7 +55,9 @@ def run_processes(count: int) -> int:
             lived_s = time.monotonic() - started_s[index]
             deaths[index] = 0 if lived_s > CALM_S else deaths[index] + 1
             delay_s = BACKOFF_S[min(deaths[index], len(BACKOFF_S) - 1)]
-            log.error("worker process %d ended with code %d; starting it again in %.1f s", index, child.returncode, delay_s)
+            log.error(
+                "worker process %d ended with code %d; starting it again in %.1f s", index, child.returncode, delay_s
+            )
             time.sleep(delay_s)
             if not stopping:
                 start(index)

@@ -19,7 +19,9 @@ class Task:
     Both are None until the task has started, and where the group has no offset yet.
     """
 
-    def __init__(self, tp: TP, inlet: Inlet, store: Store | None, producer: Producer, stats: LaneStats, parked: str) -> None:
+    def __init__(
+        self, tp: TP, inlet: Inlet, store: Store | None, producer: Producer, stats: LaneStats, parked: str
+    ) -> None:
         self.tp, self.inlet, self.store = tp, inlet, store
         self._producer, self._stats, self._parked = producer, stats, parked
         emit: Emit = producer.produce

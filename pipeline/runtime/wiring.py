@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from pipeline.model import (
     Aggregate,
@@ -50,7 +50,9 @@ class Inlet:
     tables: list[tuple[str, str, RowCodec]] = field(default_factory=list)  # (table, changelog topic, codec)
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
 
-    def nodes(self, partition: int, store: Store | None, emit: Emit, stats: LaneStats) -> tuple[list[Table], list[Node]]:
+    def nodes(
+        self, partition: int, store: Store | None, emit: Emit, stats: LaneStats
+    ) -> tuple[list[Table], list[Node]]:
         """The tables and nodes of the task that folds `partition`; a store is needed where there are tables."""
         tables = {}
         for name, changelog, codec in self.tables:
@@ -111,18 +113,20 @@ class Wiring:
             self.inlets[topic] = Inlet(topic, codec, envelope=body is not None)
         return self.inlets[topic]
 
-    def _follow(self, source: Source[Any]) -> Inlet:
+    def _follow(self, source: Source) -> Inlet:
         return self._inlet(source.topic, EventMessage, source.event, strict=False)
 
     def _wire_aggregate(self, aggregate: Aggregate[Any, Any, Any]) -> None:
-        commands, events, states = (k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE))
+        commands, events, states = (
+            k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
+        )
         inlet = self._inlet(commands, CommandMessage, aggregate.command, strict=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event)
         inlet.tables.append((aggregate.name, states, state_codec))
         self._pairs[commands] = [events, states]
         encode = inlet.codec.encode
-        for cls in getattr(aggregate.command, "__args__", (aggregate.command,)):
+        for cls in get_args(aggregate.command) or (aggregate.command,):
             self._commands[cls] = (commands, encode)
 
         def make(c: Context) -> Node:
@@ -131,7 +135,7 @@ class Wiring:
 
         inlet.makers.append(make)
 
-    def _wire_reaction(self, reaction: Reaction[Any]) -> None:
+    def _wire_reaction(self, reaction: Reaction) -> None:
         inlet = self._follow(reaction.source)
         inlet.makers.append(lambda c: ReactionNode(reaction, self._commands, c.emit, c.stats))
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import faust
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from pipeline.adapters.avro import codecs
+from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
@@ -61,12 +61,14 @@ class MonotonicClock:
         return time.monotonic()
 
 
-class LaneHost(faust.Service):  # type: ignore[misc]
+class LaneHost(faust.Service):
     """Drives one lane: turns in the lane's own thread, batches by way of the Faust agents."""
 
     abstract = False
 
-    def __init__(self, lane: Lane, thread: ThreadPoolExecutor, stores: RocksStores, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, lane: Lane, thread: ThreadPoolExecutor, stores: RocksStores, failed: Callable[[BaseException], None]
+    ) -> None:
         super().__init__()
         self.lane, self._thread, self._stores, self._failed = lane, thread, stores, failed
         self.channels: dict[str, Any] = {}
@@ -122,7 +124,7 @@ class LaneHost(faust.Service):  # type: ignore[misc]
         return fold
 
 
-class WithoutKafka(faust.App.BootStrategy):  # type: ignore[misc]
+class WithoutKafka(faust.App.BootStrategy):  # type: ignore[valid-type, misc]
     """Starts everything of a Faust app but its own Kafka consumer and producer."""
 
     enable_kafka = False
@@ -142,7 +144,9 @@ def free_port(host: str, wanted: int) -> int:
         return port
 
 
-def host_lane(service: Service, settings: WorkerSettings, topology: Topology, url: str, fail: Callable[[BaseException], None]) -> LaneHost:
+def host_lane(
+    service: Service, settings: WorkerSettings, topology: Topology, url: str, fail: Callable[[BaseException], None]
+) -> LaneHost:
     """Opens a lane with its clients and its slot, and the service that drives it."""
     wiring = Wiring(service, codecs(topology.schemas))
     check_topics(admin(settings.bootstrap), wiring, topology.name)
@@ -179,7 +183,7 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     api = QueryApi(LocalTables(views), Router(admin(settings.bootstrap), topology), lambda: status(hosts), metrics)
     api.mount(app)
     for host in hosts:
-        app._extra_services.append(host)  # what @app.service does with a class, for a service made already
+        app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
     app.on_before_shutdown.connect(_closing(api), weak=False)
     return app
 
@@ -214,11 +218,12 @@ def run_worker(topology: Topology, settings: WorkerSettings) -> None:
     port = free_port(settings.host, settings.port)
     url = f"http://{settings.host}:{port}"
     failures: list[BaseException] = []
+    stopping: list[asyncio.Future[None]] = []
 
     def fail(error: BaseException) -> None:
         log.error("the worker stops: %s", error)
         failures.append(error)
-        asyncio.ensure_future(worker.stop())
+        stopping.append(asyncio.ensure_future(worker.stop()))
 
     hosts = [host_lane(service, settings, topology, url, fail) for service in topology.chosen(settings.services)]
     app = build_app(hosts, topology, settings, port)

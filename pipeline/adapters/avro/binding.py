@@ -6,7 +6,7 @@ import dataclasses
 import types
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from pipeline.adapters.registry import Schema
+from pipeline.adapters.avro.registry import Schema
 from pipeline.errors import SchemaError
 
 PRIMITIVES = {

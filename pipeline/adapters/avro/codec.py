@@ -1,6 +1,6 @@
 """Avro in the Confluent wire format: 0x00, schema id (four bytes, big-endian), Avro body.
 
-The hot path is compiled per schema (avro_compile); fastavro parses the schemas, resolves records that were written with
+The hot path is compiled per schema; fastavro parses the schemas, resolves records that were written with
 an older version, and is what the tests hold the compiled code to.
 """
 
@@ -15,9 +15,10 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from pipeline.adapters.avro_compile import Compiler
-from pipeline.adapters.binding import Binding, alternatives, field_hints
-from pipeline.adapters.registry import Registry
+from pipeline.adapters.avro.binding import Binding, alternatives, field_hints
+from pipeline.adapters.avro.compile_decode import compile_decode
+from pipeline.adapters.avro.compile_encode import compile_encode
+from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import EncodeError, UndecodableRecord
 
 # What generated code may raise on bytes or values that do not fit; anything else is a bug and stays one.
@@ -31,12 +32,16 @@ class Codec:
     to None, or to an envelope whose body is None. Raises UndecodableRecord and EncodeError.
     """
 
-    def __init__(self, registry: Registry, topic: str, root: object, body: object = None, *, strict: bool = True) -> None:
+    def __init__(
+        self, registry: Registry, topic: str, root: object, body: object = None, *, strict: bool = True
+    ) -> None:
         self.topic = topic
         self.id, self._schema = registry.current(topic)
         self._registry, self._root, self._body = registry, root, body
         self._header = b"\0" + struct.pack(">I", self.id)
-        self._decode, self._encode = Compiler(Binding(topic, self._schema, root, body, strict=strict)).functions()
+        binding = Binding(topic, self._schema, root, body, strict=strict)
+        self._decode, self._encode = compile_decode(binding), compile_encode(binding)
+        self._parsed: dict[int, Any] = {self.id: parse_schema(self._schema)}
 
     def decode(self, data: bytes | None) -> Any:
         """The value of one record."""
@@ -59,17 +64,23 @@ class Codec:
         if data is None:
             raise UndecodableRecord(f"no value on {self.topic}, where each record must have one")
         if len(data) < 5 or data[0] != 0:
-            raise UndecodableRecord(f"not in the Confluent wire format, which starts with 0x00 and a schema id: {data[:8]!r}")
+            raise UndecodableRecord(
+                f"not in the Confluent wire format, which starts with 0x00 and a schema id: {data[:8]!r}"
+            )
         (schema_id,) = struct.unpack_from(">I", data, 1)
-        writer = self._registry.written_with(schema_id)
-        if writer is None:
+        known = self._registry.written_with(schema_id)
+        if known is None:
             raise UndecodableRecord(f"unknown schema id {schema_id}; the manifest does not hold it")
+        topic, schema = known
+        if topic != self.topic:
+            raise UndecodableRecord(f"schema id {schema_id} is that of {topic}, not of {self.topic}")
+        writer = self._parsed.setdefault(schema_id, parse_schema(schema))
         body, out = BytesIO(data[5:]), BytesIO()
         try:
-            value = schemaless_reader(body, parse_schema(writer), parse_schema(self._schema), return_record_name=True)
-            schemaless_writer(out, parse_schema(self._schema), value)
+            value = schemaless_reader(body, writer, self._parsed[self.id], return_record_name=True)
+            schemaless_writer(out, self._parsed[self.id], value)
         except Exception as error:  # fastavro raises whatever the bytes lead it to
-            raise UndecodableRecord(f"schema id {schema_id} cannot be read as {self.topic}: {error!r}") from error
+            raise UndecodableRecord(f"schema id {schema_id} cannot be read as {self.topic}: {error!r:.300}") from error
         if body.read(1):
             raise UndecodableRecord(f"schema id {schema_id}: the record does not end where its schema says")
         return self._header + out.getvalue()

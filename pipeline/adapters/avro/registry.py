@@ -16,7 +16,7 @@ from fastavro.schema import SchemaParseException
 from pipeline.errors import SchemaError
 
 MANIFEST = "manifest.json"
-Schema = dict[str, Any] | list[Any] | str
+Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 
 
 class Registry:
@@ -26,10 +26,10 @@ class Registry:
         self.directory = directory
         if not directory.is_dir():
             raise SchemaError(f"no schema directory at {directory}; give the right one with --schemas")
-        self._by_id: dict[int, Schema] = {}
+        self._by_id: dict[int, tuple[str, Schema]] = {}
         self._newest: dict[str, int] = {}
         for entry in self._entries():
-            self._by_id[entry["id"]] = entry["schema"]
+            self._by_id[entry["id"]] = (entry["topic"], entry["schema"])
             self._newest[entry["topic"]] = entry["id"]
 
     def _entries(self) -> list[dict[str, Any]]:
@@ -53,15 +53,15 @@ class Registry:
         """Id and schema that records of `topic` are written with now."""
         schema = self._read(topic)
         schema_id = self._newest.get(topic)
-        if schema_id is None or self._by_id[schema_id] != schema:
+        if schema_id is None or self._by_id[schema_id][1] != schema:
             raise SchemaError(
                 f"{self.directory / topic}.avsc is not what {MANIFEST} holds as its newest version; "
                 "register it with: pipeline schemas register"
             )
         return schema_id, schema
 
-    def written_with(self, schema_id: int) -> Schema | None:
-        """The schema of that id, or None where the manifest does not know it."""
+    def written_with(self, schema_id: int) -> tuple[str, Schema] | None:
+        """Topic and schema of that id, or None where the manifest does not know it."""
         return self._by_id.get(schema_id)
 
     def _read(self, topic: str) -> Schema:
@@ -82,10 +82,10 @@ class Registry:
         for topic in self.topics():
             schema = self._read(topic)
             known = self._newest.get(topic)
-            if known is not None and self._by_id[known] == schema:
+            if known is not None and self._by_id[known][1] == schema:
                 continue
             schema_id = max(self._by_id, default=0) + 1
-            self._by_id[schema_id], self._newest[topic] = schema, schema_id
+            self._by_id[schema_id], self._newest[topic] = (topic, schema), schema_id
             entries.append({"id": schema_id, "topic": topic, "schema": schema})
             changed.append(topic)
         if changed:

@@ -1,0 +1,36 @@
+# make install   the virtual environment .venv, with everything in it
+# make demo      a real shop's data through the pipeline, every figure checked
+# make test      all tests, on a real Kafka that they start and stop themselves
+# make check     formatting, lint, types
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check lock clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: install
+	$(BIN)/pipeline demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Pins every package for development, for all supported versions of Python.
+lock: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --all-extras --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .pipeline build *.egg-info

@@ -1,0 +1,120 @@
+"""Compiles a bound Avro schema into a Python function that writes the message classes; see compile_decode for why."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.adapters.avro.binding import PRIMITIVES, Binding, resolve
+from pipeline.adapters.avro.registry import Schema
+from pipeline.adapters.avro.source_code import SourceCode
+from pipeline.adapters.avro.varint import SMALL, int_bytes, long_bytes
+
+
+def compile_encode(binding: Binding) -> Callable[[Any, bytes], bytes]:
+    """`encode(value, header)`: the header and then the value's bytes.
+
+    Raises one of codec.MISFITS on a value that the schema does not allow.
+    """
+    code = Encoder(
+        binding,
+        {
+            "long_bytes": long_bytes,
+            "int_bytes": int_bytes,
+            "SMALL": SMALL,
+            "pack_float": struct.Struct("<f").pack,
+            "pack_double": struct.Struct("<d").pack,
+        },
+    )
+    code.emit(0, "def encode(v, header):")
+    code.emit(1, "p = [header]")
+    code.emit(1, "add = p.append")
+    code.write(binding.schema, "v", 1)
+    code.emit(1, "return b''.join(p)")
+    return code.function("encode")
+
+
+class Encoder(SourceCode):
+    """Source that writes. Variables of the code: v the value, add appends bytes, n a number, s a string, t a type."""
+
+    def write_count(self, expression: str, depth: int) -> None:
+        self.emit(depth, f"n = {expression}")
+        self.emit(depth, "add(SMALL[n << 1] if n < 64 else long_bytes(n))")
+
+    def write(self, schema: Schema, value: str, depth: int) -> None:
+        """Code that appends the bytes of the expression `value` to the parts."""
+        schema = resolve(schema, self.names)
+        if isinstance(schema, list):
+            self.write_union(schema, value, depth)
+            return
+        kind = schema["type"] if isinstance(schema, dict) else schema
+        match kind:
+            case "null":
+                self.emit(depth, f"if {value} is not None: raise TypeError('expected None')")
+            case "string":
+                self.emit(depth, f"s = {value}.encode()")
+                self.write_count("len(s)", depth)
+                self.emit(depth, "add(s)")
+            case "bytes":
+                self.emit(depth, f"s = {value}")
+                self.emit(depth, "if type(s) is not bytes: raise TypeError('expected bytes')")
+                self.write_count("len(s)", depth)
+                self.emit(depth, "add(s)")
+            case "int" | "long":
+                self.emit(depth, f"n = {value}")
+                self.emit(depth, f"add(SMALL[n << 1] if 0 <= n < 64 else {kind}_bytes(n))")
+            case "boolean":
+                self.emit(depth, f"add({self.bind({False: SMALL[0], True: SMALL[1]})}[{value}])")
+            case "float" | "double":
+                self.emit(depth, f"add(pack_{kind}({value}))")
+            case "fixed":
+                size = schema["size"]
+                self.emit(depth, f"s = {value}")
+                self.emit(depth, f"if type(s) is not bytes or len(s) != {size}: raise TypeError('expected bytes')")
+                self.emit(depth, "add(s)")
+            case "enum":
+                codes = {symbol: long_bytes(n) for n, symbol in enumerate(schema["symbols"])}
+                self.emit(depth, f"add({self.bind(codes)}[{value}])")
+            case "array" | "map":
+                self.write_items(schema, value, depth)
+            case "record":
+                for field in schema["fields"]:
+                    inner = self.fresh()
+                    self.emit(depth, f"{inner} = {value}.{field['name']}")
+                    self.write(field["type"], inner, depth)
+
+    def write_items(self, schema: dict[str, Any], value: str, depth: int) -> None:
+        item, key = self.fresh(), self.fresh()
+        expected = "dict" if schema["type"] == "map" else "tuple"
+        self.emit(depth, f"if type({value}) is not {expected}: raise TypeError('expected {expected}')")
+        self.emit(depth, f"if {value}:")
+        self.write_count(f"len({value})", depth + 1)
+        if schema["type"] == "map":
+            self.emit(depth + 1, f"for {key}, {item} in {value}.items():")
+            self.write("string", key, depth + 2)
+            self.write(schema["values"], item, depth + 2)
+        else:
+            self.emit(depth + 1, f"for {item} in {value}:")
+            self.write(schema["items"], item, depth + 2)
+            self.emit(depth + 2, "pass")
+        self.emit(depth, "add(b'\\0')")
+
+    def write_union(self, branches: list[Any], value: str, depth: int) -> None:
+        self.emit(depth, f"t = type({value})")
+        for index, branch in enumerate(branches):
+            cls = self.bind(self.python_type(branch))
+            self.emit(depth, f"{'el' if index else ''}if t is {cls}:")
+            self.emit(depth + 1, f"add({long_bytes(index)!r})")
+            self.write(branch, value, depth + 1)
+        self.emit(depth, "else: raise TypeError('not in the union')")
+
+    def python_type(self, branch: Schema) -> type:
+        branch = resolve(branch, self.names)
+        if isinstance(branch, str):
+            return PRIMITIVES[branch]
+        kinds: dict[str, type] = {"array": tuple, "map": dict, "enum": str, "fixed": bytes}
+        if isinstance(branch, dict) and branch["type"] in kinds:
+            return kinds[branch["type"]]
+        # A record that a follower has no class for is never written; no value is of this type.
+        return self.binding.classes.get(branch["name"], type("NoClass", (), {}))

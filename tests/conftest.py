@@ -1,0 +1,27 @@
+"""A real Kafka for the whole run, started and stopped by the project's own local broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.broker import local
+from pipeline.topology import Topology, load
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a broker that all tests of a run share; each uses topics or names of its own, or a Shop."""
+    home = tmp_path_factory.mktemp("kafka")
+    running = local.up(home)
+    yield running.bootstrap
+    local.down(home)
+
+
+@pytest.fixture(scope="session")
+def shop_topology() -> Topology:
+    return load("topologies")
