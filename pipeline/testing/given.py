@@ -45,7 +45,7 @@ class When:
     decision: list[EventMessage] | Rejected
 
     def then(self, *expected: object) -> Given:
-        """Asserts the events, or the one Rejected, and goes on from there; then() with nothing: nothing happens.
+        """Asserts what was decided, events or one Rejected, and goes on from there. Nothing given: nothing happens.
 
         Rejections are compared by reason; by details too where the expected one has any.
         """

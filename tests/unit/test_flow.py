@@ -33,10 +33,11 @@ def test_state_takes_the_events_version() -> None:
 def test_a_reaction_names_its_commands_after_the_event() -> None:
     order = inv.OrderPlaced((inv.Line("TEA", 2), inv.Line("POT", 1)))
     sent = event_to_command(inv.stock_follows_orders, "489434", EventMessage(1, "x", "corr", 5, order))
+    prefix, cause = "stock_follows_orders/489434/1", "orders.event/489434/1"
     assert [(send.key, command) for send, command in sent] == [
-        ("TEA", CommandMessage("stock_follows_orders/489434/1/0", "corr", "orders.event/489434/1", 5, inv.TakeStock("489434", 2))),
-        ("POT", CommandMessage("stock_follows_orders/489434/1/1", "corr", "orders.event/489434/1", 5, inv.TakeStock("489434", 1))),
-    ]  # fmt: skip
+        ("TEA", CommandMessage(f"{prefix}/0", "corr", cause, 5, inv.TakeStock("489434", 2))),
+        ("POT", CommandMessage(f"{prefix}/1", "corr", cause, 5, inv.TakeStock("489434", 1))),
+    ]
     assert sent == event_to_command(inv.stock_follows_orders, "489434", EventMessage(1, "x", "corr", 5, order))
 
 

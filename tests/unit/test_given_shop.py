@@ -79,7 +79,13 @@ def test_all_the_stock_can_go() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [inv.ReceiveStock(0), inv.ReceiveStock(-1), inv.TakeStock("o", 0), inv.PutBackStock("C", -1), inv.AdjustStock(0, "")],
+    [
+        inv.ReceiveStock(0),
+        inv.ReceiveStock(-1),
+        inv.TakeStock("o", 0),
+        inv.PutBackStock("C", -1),
+        inv.AdjustStock(0, ""),
+    ],
 )
 def test_a_quantity_must_make_sense(command: object) -> None:
     given(inv.inventory, TEA, inv.StockReceived(10)).when(command).then(Rejected("bad_quantity"))
@@ -100,7 +106,12 @@ def test_goods_are_returned() -> None:
 
 @pytest.mark.parametrize(
     ("lines", "reason"),
-    [((), "no_lines"), ((o.Line("TEA", 0, 1),), "bad_line"), ((o.Line("TEA", 1, 0),), "bad_line"), ((o.Line("", 1, 1),), "bad_line")],
+    [
+        ((), "no_lines"),
+        ((o.Line("TEA", 0, 1),), "bad_line"),
+        ((o.Line("TEA", 1, 0),), "bad_line"),
+        ((o.Line("", 1, 1),), "bad_line"),
+    ],
 )
 def test_an_order_needs_sound_lines(lines: tuple[o.Line, ...], reason: str) -> None:
     given(o.orders).when(o.PlaceOrder("17850", "France", "2009-12-01T07:45:00", lines)).then(Rejected(reason))

@@ -37,7 +37,9 @@ def aggregate(name: str) -> Aggregate[Any, Any, Any]:
         (lambda: Service("s", projections=[projection(sources=[])]), "has no source"),
         (lambda: Service("s", projections=[projection(by_key=Thing)]), "route and by_key go together"),
         (
-            lambda: Service("s", projections=[projection(sources=[Source("a.event", Thing), Source("b.event", Thing)])]),
+            lambda: Service(
+                "s", projections=[projection(sources=[Source("a.event", Thing), Source("b.event", Thing)])]
+            ),
             "no route",
         ),
         (

@@ -37,7 +37,9 @@ def test_it_imports_nothing_that_touches_the_world(path: Path) -> None:
     assert impurities(path, path.read_text()) == []
 
 
-@pytest.mark.parametrize("line", ["import time", "from confluent_kafka import Producer", "from topologies.users import User"])
+@pytest.mark.parametrize(
+    "line", ["import time", "from confluent_kafka import Producer", "from topologies.users import User"]
+)
 def test_an_impure_import_is_noticed(line: str) -> None:
     assert impurities(ROOT / "topologies" / "planted.py", line)
 

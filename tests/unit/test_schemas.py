@@ -79,7 +79,10 @@ def message(topic: str) -> st.SearchStrategy[Any]:
     st.register_type_strategy(str, texts)
     if body is None:
         return st.from_type(root)
-    first: dict[type, Any] = {CommandMessage: (texts, texts, st.none() | texts, longs), EventMessage: (longs, texts, texts, longs)}
+    first: dict[type, Any] = {
+        CommandMessage: (texts, texts, st.none() | texts, longs),
+        EventMessage: (longs, texts, texts, longs),
+    }
     return st.builds(root, *first.get(root, (longs, longs)), st.from_type(body))
 
 
@@ -132,7 +135,11 @@ def test_a_changed_schema_must_be_registered_and_old_records_stay_readable(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [("{", "not a manifest"), ('{"schemas": [{"id": 1, "topic": "a", "schema": "int"}, {"id": 1, "topic": "b", "schema": "int"}]}', "twice")]
+    ("content", "says"),
+    [
+        ("{", "not a manifest"),
+        ('{"schemas": [{"id": 1, "topic": "a", "schema": "int"}, {"id": 1, "topic": "b", "schema": "int"}]}', "twice"),
+    ],
 )
 def test_a_broken_manifest_is_named(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "manifest.json").write_text(content)

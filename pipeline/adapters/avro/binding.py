@@ -68,6 +68,30 @@ def field_hints(cls: type, body: object = None) -> dict[str, Any]:
     return {name: hints[name] for name in cls._fields}  # type: ignore[attr-defined]
 
 
+def refuse_recursion(topic: str, schema: Schema, names: Names) -> None:
+    """SchemaError for a record that contains itself: straight-line code cannot follow it."""
+
+    def walk(schema: Schema, open_records: tuple[str, ...]) -> None:
+        schema = resolve(schema, names)
+        if isinstance(schema, list):
+            for branch in schema:
+                walk(branch, open_records)
+        elif isinstance(schema, dict):
+            if schema["type"] == "record":
+                if schema["name"] in open_records:
+                    raise SchemaError(f"{topic}.avsc: record {schema['name']!r} contains itself; not supported")
+                open_records += (schema["name"],)
+            for part in (
+                *(field["type"] for field in schema.get("fields", ())),
+                schema.get("items"),
+                schema.get("values"),
+            ):
+                if part is not None:
+                    walk(part, open_records)
+
+    walk(schema, ())
+
+
 class Binding:
     """Finds the class of each record of one topic's schema.
 
@@ -80,6 +104,7 @@ class Binding:
         self.topic, self.schema, self.body, self.strict = topic, schema, body, strict
         self.names = named_types(schema)
         self.classes: Classes = {}
+        refuse_recursion(topic, schema, self.names)
         self._match(root, schema, topic)
 
     def _fail(self, where: str, why: str) -> SchemaError:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.adapters.avro.binding import Binding, resolve
-from pipeline.adapters.avro.registry import Schema
-from pipeline.errors import SchemaError
+from pipeline.adapters.avro.binding import Binding
 
 
 class SourceCode:
@@ -17,7 +15,6 @@ class SourceCode:
         self.binding, self.names, self.env = binding, binding.names, env
         self.lines: list[str] = []
         self.serial = 0
-        refuse_recursion(binding)
 
     def emit(self, depth: int, line: str) -> None:
         """Adds a line, indented by `depth` steps."""
@@ -39,27 +36,3 @@ class SourceCode:
         exec(compile("\n".join(self.lines), f"<avro {self.binding.topic} {name}>", "exec"), self.env)
         made: Callable[..., Any] = self.env[name]
         return made
-
-
-def refuse_recursion(binding: Binding) -> None:
-    """SchemaError for a record that contains itself: straight-line code cannot follow it."""
-
-    def walk(schema: Schema, open_records: tuple[str, ...]) -> None:
-        schema = resolve(schema, binding.names)
-        if isinstance(schema, list):
-            for branch in schema:
-                walk(branch, open_records)
-        elif isinstance(schema, dict):
-            if schema["type"] == "record":
-                if schema["name"] in open_records:
-                    raise SchemaError(f"{binding.topic}.avsc: record {schema['name']!r} contains itself; not supported")
-                open_records += (schema["name"],)
-            for part in (
-                *(field["type"] for field in schema.get("fields", ())),
-                schema.get("items"),
-                schema.get("values"),
-            ):
-                if part is not None:
-                    walk(part, open_records)
-
-    walk(binding.schema, ())
