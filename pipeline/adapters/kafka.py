@@ -199,6 +199,15 @@ def end_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
     return {TP(p.topic, p.partition): future.result().offset for p, future in futures.items()}
 
 
+def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicError:
+    """What an error of the producer means for its lane."""
+    if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+        return TopicError(f"the broker refuses a record: {error.str()}")
+    if error.txn_requires_abort() or (error.code() == KafkaError._STATE and not error.fatal()):
+        return TransactionAborted(f"the transaction cannot be committed: {error.str()}")
+    return LaneFatal(f"the producer cannot go on: {error.str()}; start the worker again")
+
+
 class KafkaProducer:
     """A transactional `Producer`; opening it ends a transaction that an earlier holder of its id left open."""
 
@@ -229,10 +238,8 @@ class KafkaProducer:
                 return
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
-                if error.txn_requires_abort():
-                    raise TransactionAborted(f"the transaction cannot be committed: {error.str()}") from raised
-                if not error.retriable() or time.monotonic() > deadline:
-                    raise LaneFatal(f"the producer cannot go on: {error.str()}; start the worker again") from raised
+                if not error.retriable() or error.txn_requires_abort() or time.monotonic() > deadline:
+                    raise _for_the_lane(error) from raised
                 log.warning("Kafka: %s; asking again", error.str())
 
     def begin(self) -> None:
@@ -246,11 +253,13 @@ class KafkaProducer:
                 return
             except BufferError:  # bounded by configuration: wait for room
                 self._producer.poll(0.05)
+            except KafkaException as raised:
+                raise _for_the_lane(raised.args[0]) from raised
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
         try:
             self._producer.produce(topic, value, key, partition)
-        except BufferError:
+        except (BufferError, KafkaException):  # rare; the other way knows what to do about it
             self._queue(topic, value, key, partition)
 
     def park(self, topic: str, record: Record, headers: Sequence[tuple[str, bytes]]) -> None:
@@ -265,7 +274,7 @@ class KafkaProducer:
             self._last[tp] = message.offset() + 1  # type: ignore[operator]
 
     def flush(self) -> dict[TP, int]:
-        self._producer.flush()
+        self._guarded(self._producer.flush)
         return dict(self._last)
 
     def commit(self, positions: Offsets, group: object) -> None:

@@ -73,7 +73,7 @@ class Lane:
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
         self._restores: dict[TP, Restore] = {}
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
-        self._rewinds = 0
+        self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
         self._in_transaction = False
         self._folded = 0  # records since the last commit
         self._committed_s = clock.monotonic_s()
@@ -106,9 +106,9 @@ class Lane:
         self._start_arrived()
         self._finish_restores()
         wait_s = self._wait_s(followed)
-        rewinds = self._rewinds
+        self._rewound = False
         polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s)
-        if self._rewinds != rewinds:
+        if self._rewound:
             # A rebalance within the poll has aborted and rewound; what was read before it is to be read again.
             self._rewind()
             polled = Polled()
@@ -124,11 +124,13 @@ class Lane:
 
     def fold(self, batch: Batch) -> None:
         """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""
-        task = self._tasks.get(batch.tp)
-        if task is None or not task.running:
+        if self._rewound or not self._runs(batch.tp):
             return
-        self._begin()
-        task.fold(batch.records)
+        try:
+            self._begin()
+            self._tasks[batch.tp].fold(batch.records)
+        except TransactionAborted as aborted:
+            self._start_over(aborted)
         self._folded += len(batch.records)
 
     def settle(self) -> None:
@@ -183,15 +185,18 @@ class Lane:
         try:
             checkpoint(self._uncommitted(), self._producer, self._consumer.group(), self._clock)
         except TransactionAborted as aborted:
-            log.warning("%s: %s; folding again from the last commit", self.wiring.service.name, aborted)
-            self._abort()
-            self._rewind()
+            self._start_over(aborted)
         else:
             self._in_transaction = False
             self.stats.checkpoints += 1
         self._folded = 0
         self._committed_s = self._clock.monotonic_s()
         self.stats.checkpoint_s += self._committed_s - started
+
+    def _start_over(self, aborted: TransactionAborted) -> None:
+        log.warning("%s: %s; folding again from the last commit", self.wiring.service.name, aborted)
+        self._abort()
+        self._rewind()
 
     def _abort(self) -> None:
         """Drops the open transaction and all that was folded into it."""
@@ -204,7 +209,7 @@ class Lane:
 
     def _rewind(self) -> None:
         """Reads on where the last commit left off."""
-        self._rewinds += 1
+        self._rewound, self._ends = True, {}
         for task in self._tasks.values():
             if task.running:
                 self._consumer.start(task.tp, task.committed)

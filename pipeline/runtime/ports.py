@@ -85,7 +85,7 @@ class LogReader(Protocol):
 
 
 class Producer(Protocol):
-    """A transactional producer. All but `produce` raise TransactionAborted or LaneFatal."""
+    """A transactional producer. Every call may raise TransactionAborted or LaneFatal."""
 
     def begin(self) -> None: ...
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:

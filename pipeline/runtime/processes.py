@@ -19,7 +19,7 @@ CALM_S = 60.0  # a process that has lived this long is started again without del
 
 def run_processes(count: int) -> int:
     """Runs this very command line `count` times with one process each, until a signal comes. Returns the exit code."""
-    arguments = _without_processes(sys.argv[1:])
+    arguments = without_processes(sys.argv[1:])
     children: dict[int, subprocess.Popen[bytes]] = {}
     started_s: dict[int, float] = {}
     deaths = [0] * count
@@ -73,7 +73,7 @@ def run_processes(count: int) -> int:
     return code
 
 
-def _without_processes(arguments: list[str]) -> list[str]:
+def without_processes(arguments: list[str]) -> list[str]:
     """The same command line for a single process."""
     kept = []
     skip = False

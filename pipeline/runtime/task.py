@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.errors import FoldError, UndecodableRecord
+from pipeline.errors import FoldError, LaneFatal, TransactionAborted, UndecodableRecord
 from pipeline.runtime.nodes import Emit
 from pipeline.runtime.ports import TP, Producer, Record, Store
 from pipeline.runtime.stats import LaneStats
@@ -51,6 +51,8 @@ class Task:
             try:
                 for node in nodes:
                     node.fold(key, time_ms, message)
+            except (TransactionAborted, LaneFatal):
+                raise
             except Exception as error:
                 raise FoldError(
                     f"{self.tp.topic}-{self.tp.partition} offset {record.offset()} key {key!r}: folding it raised "
