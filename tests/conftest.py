@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.broker import local
 from pipeline.topology import Topology, load
+from tests.support import Shop
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,3 +26,11 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def shop_topology() -> Topology:
     return load("topologies")
+
+
+@pytest.fixture
+def shop(kafka: str, tmp_path: Path, shop_topology: Topology) -> Iterator[Shop]:
+    """The shop with empty topics and no worker yet."""
+    made = Shop(kafka, tmp_path, shop_topology)
+    yield made
+    made.close()

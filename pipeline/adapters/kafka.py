@@ -88,7 +88,12 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
 
 
 class KafkaGroupConsumer:
-    """A `GroupConsumer`: static membership, cooperative rebalances, committed records only."""
+    """A `GroupConsumer`: static membership, committed records only.
+
+    The range assignor gives each member the same share of every topic; the sticky one counts partitions over all
+    topics, and a second process might get all the idle topics and none of the busy one. Range is eager: a change of
+    membership stops all members for a moment, but with static membership a restart is no such change.
+    """
 
     def __init__(self, bootstrap: str, group: str, instance: str, client_id: str, **overrides: Any) -> None:
         self._config = READING | {
@@ -96,7 +101,7 @@ class KafkaGroupConsumer:
             "group.id": group,
             "group.instance.id": instance,
             "client.id": client_id,
-            "partition.assignment.strategy": "cooperative-sticky",
+            "partition.assignment.strategy": "range",
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 2000,
             "auto.offset.reset": "earliest",
@@ -108,17 +113,17 @@ class KafkaGroupConsumer:
         def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             # An explicit offset keeps librdkafka from asking for the committed one; `start` says where to read.
             starts = [TopicPartition(p.topic, p.partition, 0) for p in partitions]
-            consumer.incremental_assign(starts)
+            consumer.assign(starts)
             consumer.pause(starts)
             listener.assigned(tps(partitions))
 
         def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             listener.revoked(tps(partitions))
-            consumer.incremental_unassign(partitions)
+            consumer.unassign()
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             listener.lost(tps(partitions))
-            consumer.incremental_unassign(partitions)
+            consumer.unassign()
 
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 

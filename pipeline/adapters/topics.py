@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
@@ -44,14 +45,21 @@ def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: in
     return sorted(wanted)
 
 
-def delete_topics(client: AdminClient, topics: Sequence[str]) -> None:
-    """Deletes topics with all they hold."""
-    for topic, future in client.delete_topics(list(topics)).items() if topics else ():
+def delete_services(client: AdminClient, wirings: Iterable[Wiring]) -> None:
+    """Deletes the services' own topics with all they hold; returns when they are gone.
+
+    With a topic the broker also forgets the offsets that groups have committed for it.
+    """
+    own = {topic for wiring in wirings for topic, _ in wiring.own_topics()}
+    there = sorted(own & partition_counts(client).keys())
+    for topic, future in client.delete_topics(there).items() if there else ():
         try:
             future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise TopicError(f"cannot delete topic {topic}: {error.args[0].str()}") from None
+    while own & partition_counts(client).keys():
+        time.sleep(0.1)
 
 
 def check_topics(client: AdminClient, wiring: Wiring, topology: str) -> None:

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import READING, admin, end_offsets
-from pipeline.adapters.topics import create_topics, delete_topics, partition_counts
+from pipeline.adapters.topics import create_topics, delete_services, partition_counts
 from pipeline.broker import local
 from pipeline.client import Client
 from pipeline.demo import figures
@@ -103,14 +103,9 @@ class Demo:
     def _make_topics(self, client: AdminClient, wirings: list[Wiring]) -> None:
         own = [topic for wiring in wirings for topic, _ in wiring.own_topics()]
         counts = partition_counts(client)
-        there = [topic for topic in own if topic in counts]
-        ends = end_offsets(client, [TP(topic, n) for topic in there for n in range(counts[topic])])
-        if self.fresh and there:
-            delete_topics(client, there)
-            for future in client.delete_consumer_groups(list(self.topology.services)).values():
-                future.exception()  # a group that is not there need not be deleted
-            while set(own) & partition_counts(client).keys():
-                time.sleep(LOOK_S)
+        ends = end_offsets(client, [TP(topic, n) for topic in own for n in range(counts.get(topic, 0))])
+        if self.fresh:
+            delete_services(client, wirings)
             shutil.rmtree(self.home / "state", ignore_errors=True)
         elif any(ends.values()):
             raise TopicError(

@@ -6,6 +6,7 @@ partitions, also says where to ask for them. There is no second source to drift 
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -43,13 +44,16 @@ class Group:
 
 
 class Router:
-    """Finds the address to ask for a table's partition. Its calls block for as long as the broker takes to answer."""
+    """Finds the address to ask for a table's partition. Its calls block for as long as the broker takes.
+
+    Safe to use from several threads."""
 
     def __init__(self, client: AdminClient, topology: Topology) -> None:
         self.topology = topology
         self._client = client
         self._groups: dict[str, Group] = {}
         self._partitions: dict[str, int] = {}
+        self._asking = threading.Lock()
 
     def home(self, table: str) -> tuple[Service, str]:
         """The service that keeps `table`, and the topic by whose partitions it is split. Raises UnknownTable."""
@@ -93,10 +97,14 @@ class Router:
         self._groups.pop(self.topology.service_of(table).name, None)
 
     def _group(self, service: str) -> Group:
-        known = self._groups.get(service)
-        if known is not None and time.monotonic() - known.asked_s < FRESH_S:
+        with self._asking:  # questions come from several threads; one asks the coordinator for all
+            known = self._groups.get(service)
+            if known is None or time.monotonic() - known.asked_s > FRESH_S:
+                known = self._groups[service] = self._ask(service)
             return known
-        group = self._groups[service] = Group(time.monotonic())
+
+    def _ask(self, service: str) -> Group:
+        group = Group(time.monotonic())
         try:
             futures = self._client.describe_consumer_groups([service], request_timeout=ANSWER_S)
             described = futures[service].result()

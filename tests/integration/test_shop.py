@@ -1,0 +1,292 @@
+"""The shop's services over real Kafka: two processes, services alone, bad records, restores."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+
+from pipeline.adapters.kafka import READING
+from pipeline.demo import figures
+from pipeline.demo.commands import Asked, stocking, trading
+from pipeline.demo.invoices import COLUMNS, Invoices, read_invoices
+from pipeline.errors import TableUnavailable, UnknownKey
+from tests.support import Shop, until
+from topologies import inventory as inv
+from topologies import orders as o
+from topologies import users as u
+
+SERVICES = ("users", "inventory", "orders", "reports")
+
+
+@pytest.fixture(scope="module")
+def invoices(tmp_path_factory: pytest.TempPathFactory) -> Invoices:
+    """A small file: 60 orders and 20 returns of 10 customers in 3 countries, 12 products, and an adjustment each."""
+    rows = [",".join(COLUMNS)]
+    for n in range(80):
+        number, sign = (f"{n + 1}", 1) if n % 4 else (f"C{n + 1}", -1)
+        country = ("France", "Spain", "United Kingdom")[n % 3]
+        for line in range(3):
+            code, quantity, price = f"P{(n + line) % 12}", sign * (n % 5 + 1), f"{line + 1}.25"
+            rows.append(f"{number},{code},THING,{quantity},2009-12-{n % 28 + 1:02} 10:00:00,{price},{n % 10},{country}")
+    rows += [f"9999,P{n},lost,{-n - 1},2009-12-31 10:00:00,0,,France" for n in range(12)]
+    path = tmp_path_factory.mktemp("input") / "small.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return read_invoices(path)
+
+
+def wrong_figures(shop: Shop, invoices: Invoices) -> list[str]:
+    with shop.query() as client:
+        return figures.differences(figures.from_tables(client), figures.from_file(invoices))
+
+
+def shares(addresses: list[str], service: str) -> list[int]:
+    """How many partitions each worker holds of a service's topics."""
+    return [httpx.get(f"{address}/v1/status").json()[service]["assigned"] for address in addresses]
+
+
+def test_two_processes_share_the_partitions_and_both_answer_any_key(shop: Shop, invoices: Invoices) -> None:
+    worker = shop.worker("--processes", "2")
+    addresses = until("both serve", lambda: len(worker.addresses()) == 2 and worker.addresses())
+    for service in SERVICES:
+        until(f"{service} runs on both", lambda service=service: min(shares(addresses, service)) > 0)
+        assert len(set(shares(addresses, service))) == 1
+    shop.send(stocking(invoices), trading(invoices))
+    shop.settle()
+    expected = figures.from_file(invoices)
+    for address in addresses:
+        for code, left in expected["stock"].items():
+            assert httpx.get(f"{address}/v1/tables/inventory/{code}").json()["row"]["on_hand"] == left
+        for day, amount in expected["revenue"]["France"].items():
+            answer = httpx.get(f"{address}/v1/tables/revenue/France%2F{day}")
+            assert answer.json()["row"]["thousandths"] == amount
+        rows = httpx.get(f"{address}/v1/tables/revenue", params={"prefix": "France/", "limit": 1000}).json()["rows"]
+        assert {row["key"].removeprefix("France/"): row["row"]["thousandths"] for row in rows} == expected["revenue"][
+            "France"
+        ]
+        assert httpx.get(f"{address}/v1/tables/inventory/nothing").status_code == 404
+        assert httpx.get(f"{address}/v1/tables/nothing/at-all").status_code == 404
+        assert httpx.get(f"{address}/v1/tables/revenue", params={"limit": "many"}).status_code == 400
+    assert until("all figures are right", lambda: wrong_figures(shop, invoices) == [])
+
+
+def test_pages_of_a_scan_join_without_gap_or_overlap(shop: Shop, invoices: Invoices) -> None:
+    worker = shop.worker()
+    shop.send(stocking(invoices), trading(invoices))
+    shop.settle()
+    address = worker.addresses()[0]
+    keys: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = httpx.get(f"{address}/v1/tables/orders", params={"limit": 7, "after": after}).json()
+        keys += [row["key"] for row in page["rows"]]
+        after = page["next"]
+    assert keys == sorted(number for number, document in invoices.documents.items() if document.lines)
+
+
+def test_each_service_can_stop_while_the_others_go_on(shop: Shop) -> None:
+    workers = {service: shop.worker("--service", service) for service in SERVICES}
+    table_of = {"users": "users", "inventory": "inventory", "orders": "orders", "reports": "revenue"}
+    shop.send([Asked("inventory", "TEA", inv.RegisterProduct("TEA")), Asked("inventory", "TEA", inv.ReceiveStock(100))])
+    shop.send([Asked("users", "anna", u.RegisterUser("Anna", "France"))])
+    lines = (o.Line("TEA", 1, 1500),)
+    shop.send([Asked("orders", "0", o.PlaceOrder("anna", "France", "2009-12-01T10:00:00", lines))])
+    shop.settle()
+    with shop.query() as client, shop.query(patience_s=0.0) as impatient:
+        until("the replica follows", lambda: [r["key"] for r in client.scan("customer_countries")] == ["anna"])
+        for n, stopped in enumerate(SERVICES, 1):
+            assert workers[stopped].stop() == 0
+            shop.send(
+                [
+                    Asked("users", f"u{n}", u.RegisterUser("Someone", "Spain")),
+                    Asked("inventory", "TEA", inv.AdjustStock(1, "found")),
+                    Asked("orders", str(n), o.PlaceOrder(f"u{n}", "Spain", "2009-12-01T10:00:00", lines)),
+                ]
+            )
+            if stopped != "users":
+                assert until("users go on", lambda n=n: get(client, "users", f"u{n}"))
+            if stopped != "orders":
+                assert until("orders go on", lambda n=n: get(client, "orders", str(n)))
+            if stopped != "inventory":
+                assert until("inventory goes on", lambda n=n: client.get("inventory", "TEA")["row"]["adjustments"] == n)
+            if stopped == "users":  # its data can still be read where it was copied to
+                assert client.get("customer_countries", "anna")["row"] == {"country": "France"}
+            with pytest.raises(TableUnavailable):
+                impatient.get(table_of[stopped], "TEA")
+            workers[stopped] = shop.worker("--service", stopped)
+            shop.settle()
+        assert client.get("inventory", "TEA")["row"]["taken"] == 5
+        assert client.get("revenue", "Spain/2009-12-01")["row"] == {"thousandths": 4 * 1500, "orders": 4}
+        until("the replica has caught up", lambda: len(list(client.scan("customer_countries"))) == 5)
+
+
+def get(client: Any, table: str, key: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = client.get(table, key)
+    except UnknownKey:
+        return None
+    return found
+
+
+def test_records_that_are_no_commands_are_parked_and_the_rest_goes_on(shop: Shop) -> None:
+    worker = shop.worker()
+    shop.send([Asked("inventory", "TEA", inv.RegisterProduct("TEA"))])
+    producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random"})
+    producer.produce("inventory.command", b"this is not Avro", b"TEA", headers=[("trace", b"abc")])
+    producer.produce("inventory.command", b"\0\0\0\x03\xe8unknown id", b"TEA")
+    producer.produce("inventory.command", b"\0\0\0\0\x04truncated", b"TEA")
+    producer.produce("inventory.command", None, b"TEA")
+    producer.produce("inventory.command", b"no key, no Avro either", None)
+    assert producer.flush(30) == 0
+    shop.send([Asked("inventory", "TEA", inv.ReceiveStock(5))])
+    shop.settle()
+    with shop.query() as client:
+        assert client.get("inventory", "TEA")["row"]["on_hand"] == 5
+    parked = read_all(shop, "inventory.parked")
+    by_value = {message.value(): message for message in parked}
+    assert len(parked) == 5
+    assert by_value[b"this is not Avro"].key() == b"TEA"
+    headers = dict(by_value[b"this is not Avro"].headers())
+    assert headers["trace"] == b"abc"
+    assert headers["parked-source-topic"] == b"inventory.command"
+    assert int(headers["parked-source-offset"]) >= 0
+    assert b"Confluent wire format" in headers["parked-cause"]
+    assert b"unknown schema id 1000" in dict(by_value[b"\0\0\0\x03\xe8unknown id"].headers())["parked-cause"]
+    metrics = httpx.get(f"{worker.addresses()[0]}/metrics").text
+    assert 'pipeline_parked_total{service="inventory"} 5.0' in metrics
+
+
+def read_all(shop: Shop, topic: str) -> list[Any]:
+    consumer = Consumer(READING | {"bootstrap.servers": shop.bootstrap, "group.id": "test-read-all"})
+    consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(4)])
+    found, ends = [], 0
+    while ends < 4:
+        for message in consumer.consume(100, 0.2):
+            if message.error() is None:
+                found.append(message)
+            else:
+                ends += 1
+    consumer.close()
+    return found
+
+
+def test_rejections_are_counted_by_reason(shop: Shop) -> None:
+    worker = shop.worker()
+    shop.send([Asked("inventory", "TEA", inv.TakeStock("o", 1)), Asked("users", "x", u.ChangeName("y"))])
+    shop.settle()
+    metrics = httpx.get(f"{worker.addresses()[0]}/metrics").text
+    assert 'pipeline_rejected_total{aggregate="inventory",reason="unknown_product",service="inventory"} 1.0' in metrics
+    assert 'pipeline_rejected_total{aggregate="users",reason="unknown_user",service="users"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("damage", ["none", "deleted", "older", "of another history"])
+def test_tables_come_back_from_their_changelogs(shop: Shop, invoices: Invoices, damage: str) -> None:
+    state = shop.home / "state"
+    first = shop.worker()
+    half = list(trading(invoices))
+    shop.send(stocking(invoices), half[: len(half) // 2])
+    shop.settle()
+    assert first.stop() == 0
+    older = shop.home / "older"
+    shutil.copytree(state, older)
+    second = shop.worker()
+    shop.send(half[len(half) // 2 :])
+    shop.settle()
+    assert wrong_figures(shop, invoices) == []
+    assert second.stop() == 0
+    if damage != "none":
+        shutil.rmtree(state)
+    if damage == "older":
+        older.rename(state)
+    if damage == "of another history":
+        future_positions(older)
+        older.rename(state)
+    third = shop.worker()
+    shop.settle()
+    assert wrong_figures(shop, invoices) == []
+    status = httpx.get(f"{third.addresses()[0]}/v1/status").json()
+    restored = sum(service["restored"] for service in status.values())
+    wiped = sum(service["wiped"] for service in status.values())
+    assert (restored > 0) == (damage != "none")
+    assert (wiped > 0) == (damage == "of another history")
+
+
+def future_positions(state: Path) -> None:
+    """Makes the stores claim more than their changelogs hold, as a state directory from another cluster may."""
+    from rocksdict import Options, Rdict
+
+    for path in state.glob("*/*/*.command-*"):
+        db = Rdict(str(path), Options(raw_mode=True))
+        changelog = path.name.replace(".command-", ".state-").rpartition("-")[0]
+        db[b"\0position\0changelog:" + changelog.encode()] = (10**9).to_bytes(8, "big")
+        db.close()
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_query_command(shop: Shop) -> None:
+    shop.worker()
+    shop.send([Asked("users", name, u.RegisterUser(name.title(), "France")) for name in ("anna", "anton", "bob")])
+    shop.settle()
+    where = ("--bootstrap", shop.bootstrap)
+    one = cli("query", "users", "anna", *where)
+    assert one.returncode == 0
+    assert "Anna" in one.stdout
+    some = cli("query", "users", "--prefix", "an", "--json", *where)
+    assert [json.loads(line)["key"] for line in some.stdout.splitlines()] == ["anna", "anton"]
+    assert len(cli("query", "users", "--limit", "1", "--json", *where).stdout.splitlines()) == 1
+    for arguments, says in [(("users", "nobody"), "no row under 'nobody'"), (("things", "x"), "no table 'things'")]:
+        failed = cli("query", *arguments, *where)
+        assert failed.returncode == 2
+        assert says in failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
+def test_a_bug_in_the_topology_stops_the_worker_before_the_record_and_loses_nothing(shop: Shop) -> None:
+    package = shop.home / "buggy" / "topologies"
+    shutil.copytree(Path(u.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(shop.topology.schemas, package.parent / "schemas")
+    source = package / "users.py"
+    good = source.read_text()
+    case = "        case ChangeName(name):"
+    source.write_text(
+        good.replace(case, f'        case ChangeName("boom"):\n            raise KeyError("a bug")\n{case}', 1)
+    )
+    shop.send(
+        [
+            Asked("users", "anna", u.RegisterUser("Anna", "France")),
+            Asked("users", "anna", u.ChangeName("boom")),
+            Asked("users", "anna", u.ChangeCountry("Spain")),
+        ]
+    )
+    arguments = ("worker", str(source), "--schemas", str(shop.topology.schemas))
+    failed = cli(*arguments, "--bootstrap", shop.bootstrap, "--home", str(shop.home))
+    assert failed.returncode == 2
+    last = failed.stderr.strip().splitlines()[-1]
+    assert "users.command-" in last
+    assert "KeyError('a bug')" in last
+    assert "goes on at this record" in last
+    shop.worker()
+    shop.settle()
+    with shop.query() as client:
+        assert client.get("users", "anna")["row"] == {"name": "boom", "country": "Spain"}
+        assert client.get("users", "anna")["version"] == 3
+
+
+def test_a_supervised_process_that_dies_is_started_again(shop: Shop) -> None:
+    worker = shop.worker("--processes", "2", "--service", "users")
+    until("both serve", lambda: len(worker.addresses()) == 2)
+    victim = subprocess.run(
+        ["pgrep", "-P", str(worker.process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+    subprocess.run(["kill", f"-{signal.SIGKILL.value}", victim], check=True)
+    until("a third has started", lambda: len(worker.addresses()) == 3)
+    assert worker.stop() == 0

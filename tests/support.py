@@ -1,0 +1,118 @@
+"""The shop on the tests' Kafka: fresh topics, real worker processes, ways to feed, wait, read and kill."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.kafka import admin
+from pipeline.adapters.topics import create_topics, delete_services
+from pipeline.client import Client
+from pipeline.demo.commands import Asked
+from pipeline.demo.progress import Watcher
+from pipeline.query.client import QueryClient
+from pipeline.runtime.wiring import Wiring
+from pipeline.topology import Topology
+
+PATIENCE_S = 90.0
+
+
+def until(what: str, check: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+    """Waits until `check` gives something true, and gives that."""
+    deadline = time.monotonic() + patience_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"after {patience_s:.0f} s still not: {what}"
+        time.sleep(0.05)
+    return found
+
+
+class Worker:
+    """A `pipeline worker` process."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.log = home / f"worker-{len(list(home.glob('worker-*')))}.log"
+        command = [sys.executable, "-m", "pipeline", "worker", *arguments, "--home", str(home)]
+        with self.log.open("w") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye of any kind."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(30)
+
+    def end(self) -> None:
+        """Ends whatever is left of it and its children."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+    def addresses(self) -> list[str]:
+        """Where its processes serve HTTP."""
+        return re.findall(r"serving .* at (http://\S+)", self.log.read_text())
+
+
+class Shop:
+    """The reference topology on fresh topics."""
+
+    def __init__(self, bootstrap: str, home: Path, topology: Topology, partitions: int = 4) -> None:
+        self.bootstrap, self.home, self.topology = bootstrap, home, topology
+        self.admin = admin(bootstrap)
+        self.wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(())]
+        delete_services(self.admin, self.wirings)
+        create_topics(self.admin, self.wirings, partitions, 1)
+        self._workers: list[Worker] = []
+
+    def worker(self, *arguments: str) -> Worker:
+        """Starts a worker of the whole shop, or of what the arguments say."""
+        worker = Worker(self.home, "topologies", "--bootstrap", self.bootstrap, *arguments)
+        self._workers.append(worker)
+        return worker
+
+    def send(self, *parts: Iterable[Asked]) -> None:
+        """Sends commands; each part is stored before the next begins."""
+        client = Client(self.bootstrap, self.topology)
+        for part in parts:
+            for asked in part:
+                client.send(asked.aggregate, asked.key, asked.command)
+            client.flush()
+
+    def settle(self) -> None:
+        """Waits until all that was sent has gone all the way through."""
+        with self.watcher() as watcher:
+            until("everything is folded", lambda: watcher.look()[1])
+
+    @contextmanager
+    def watcher(self) -> Iterator[Watcher]:
+        """Sees how far the services are."""
+        watcher = Watcher(self.bootstrap, self.admin, self.wirings)
+        try:
+            yield watcher
+        finally:
+            watcher.close()
+
+    def query(self, patience_s: float = 30.0) -> QueryClient:
+        """A client for the tables."""
+        return QueryClient(self.bootstrap, self.topology, patience_s)
+
+    def close(self) -> None:
+        """Ends all workers, killing those that linger."""
+        for worker in self._workers:
+            worker.end()
