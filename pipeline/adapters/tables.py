@@ -116,6 +116,18 @@ class RocksStores:
     def open(self, name: str) -> RocksStore:
         return RocksStore(self.directory / name, self._options)
 
+    @property
+    def last_port(self) -> int:
+        """The port that this slot's worker served on last; 0 where there was none."""
+        try:
+            return int((self.directory / "port").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def remember_port(self, port: int) -> None:
+        """Keeps the port for the next worker in this slot."""
+        (self.directory / "port").write_text(str(port))
+
     def close(self) -> None:
         """Releases the slot; stores must be closed before."""
         self._lock.close()

@@ -46,7 +46,8 @@ class Group:
 class Router:
     """Finds the address to ask for a table's partition. Its calls block for as long as the broker takes.
 
-    Safe to use from several threads."""
+    Safe to use from several threads.
+    """
 
     def __init__(self, client: AdminClient, topology: Topology) -> None:
         self.topology = topology

@@ -27,7 +27,6 @@ from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaPro
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
 from pipeline.errors import PipelineError
-from pipeline.model import Service
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.routing import Router, client_id
@@ -130,30 +129,56 @@ class WithoutKafka(faust.App.BootStrategy):  # type: ignore[valid-type, misc]
     enable_kafka = False
 
 
-def free_port(host: str, wanted: int) -> int:
-    """`wanted`, or any free port where that is 0. PipelineError where it is taken."""
+def can_listen(host: str, port: int) -> OSError | None:
+    """Why one cannot listen there, or None."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, wanted))
+            probe.bind((host, port))
         except OSError as error:
+            return error
+    return None
+
+
+def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> int:
+    """The port asked for; else the one that these slots' last worker had; else any free one.
+
+    A worker that keeps its port keeps its identity in the groups, see `host_lane`. PipelineError where the port asked
+    for is taken.
+    """
+    if settings.port:
+        if error := can_listen(settings.host, settings.port):
             raise PipelineError(
-                f"cannot listen on {host}:{wanted}: {error.strerror}; choose another --port, or 0 for any free one"
-            ) from None
-        port: int = probe.getsockname()[1]
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+                "choose another --port, or 0 for any free one"
+            )
+        return settings.port
+    for stores in slots:
+        if stores.last_port and can_listen(settings.host, stores.last_port) is None:
+            return stores.last_port
+    with socket.create_server((settings.host, 0)) as free:
+        port: int = free.getsockname()[1]
         return port
 
 
 def host_lane(
-    service: Service, settings: WorkerSettings, topology: Topology, url: str, fail: Callable[[BaseException], None]
+    wiring: Wiring,
+    slot: int,
+    stores: RocksStores,
+    settings: WorkerSettings,
+    port: int,
+    fail: Callable[[BaseException], None],
 ) -> LaneHost:
-    """Opens a lane with its clients and its slot, and the service that drives it."""
-    wiring = Wiring(service, codecs(topology.schemas))
-    check_topics(admin(settings.bootstrap), wiring, topology.name)
-    slot, stores = claim_slot(settings.state_dir, service.name, settings.slot)
-    identity = "-".join(part for part in (service.name, settings.node, str(slot)) if part)
+    """Opens a lane with its clients, and the service that drives it.
+
+    The static identity in the group includes the port: the coordinator keeps the client.id of a static member when it
+    comes back, and with it the address that queries are routed to.
+    """
+    service = wiring.service.name
+    identity = "-".join(part for part in (service, settings.node, str(slot)) if part)
+    url = f"http://{settings.host}:{port}"
     producer = KafkaProducer(settings.bootstrap, identity)
-    consumer = KafkaGroupConsumer(settings.bootstrap, service.name, identity, client_id(service.name, url))
+    consumer = KafkaGroupConsumer(settings.bootstrap, service, f"{identity}-{port}", client_id(service, url))
     reader = KafkaLogReader(settings.bootstrap, f"{identity}-reader")
     lane = Lane(wiring, consumer, producer, reader, stores, MonotonicClock())
     thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{identity}")
@@ -215,8 +240,6 @@ def calm_the_collector() -> None:
 
 def run_worker(topology: Topology, settings: WorkerSettings) -> None:
     """Runs until SIGTERM or SIGINT. Raises what ended it, where that was not a signal."""
-    port = free_port(settings.host, settings.port)
-    url = f"http://{settings.host}:{port}"
     failures: list[BaseException] = []
     stopping: list[asyncio.Future[None]] = []
 
@@ -225,10 +248,20 @@ def run_worker(topology: Topology, settings: WorkerSettings) -> None:
         failures.append(error)
         stopping.append(asyncio.ensure_future(worker.stop()))
 
-    hosts = [host_lane(service, settings, topology, url, fail) for service in topology.chosen(settings.services)]
+    client = admin(settings.bootstrap)
+    wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(settings.services)]
+    for wiring in wirings:
+        check_topics(client, wiring, topology.name)
+    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
+    port = choose_port(settings, [stores for _, stores in slots])
+    hosts = []
+    for wiring, (slot, stores) in zip(wirings, slots, strict=True):
+        stores.remember_port(port)
+        hosts.append(host_lane(wiring, slot, stores, settings, port, fail))
     app = build_app(hosts, topology, settings, port)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
-    log.info("serving %s at %s", ", ".join(host.lane.wiring.service.name for host in hosts), url)
+    names = ", ".join(wiring.service.name for wiring in wirings)
+    log.info("serving %s at http://%s:%d", names, settings.host, port)
     calm_the_collector()
     try:
         worker.execute_from_commandline()
