@@ -142,13 +142,16 @@ class ReplicaCopy:
     ) -> None:
         self.replica, self.store = replica, store
         self._events, self._rows, self._stats = events, rows, stats
-        self._prefix = table_prefix(replica.name)
         self._partitions = 0
 
     def starts(self, partitions: int) -> dict[TP, int | None]:
         """Where to read on each of the source's partitions."""
         self._partitions = partitions
         return {tp: self.store.position(self._position(tp)) for tp in self._sources()}
+
+    def prefix(self, partition: int) -> bytes:
+        """What the keys of the rows from one of the source's partitions begin with."""
+        return table_prefix(f"{self.replica.name}.{partition}")
 
     def _sources(self) -> list[TP]:
         return [TP(self.replica.source.topic, partition) for partition in range(self._partitions)]
@@ -158,6 +161,7 @@ class ReplicaCopy:
         return f"replica:{tp.topic}-{tp.partition}"
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
+        prefix = self.prefix(tp.partition)
         changed: dict[bytes, Any] = {}
         for record in records:
             key = record.key()
@@ -168,16 +172,18 @@ class ReplicaCopy:
                 log.error("replica %s skips %s-%d offset %d: %s", self.replica.name, *tp, record.offset(), error)
                 continue
             if key and message.body is not None:
-                changed[key] = message_to_row(self.replica, self._row(key, changed), message.body)
-        pairs = [(self._prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
+                changed[key] = message_to_row(
+                    self.replica, self._row(prefix + key, changed.get(key, MISSING)), message.body
+                )
+        pairs = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
         self.store.write(pairs, {self._position(tp): records[-1].offset() + 1})
 
-    def _row(self, key: bytes, changed: dict[bytes, Any]) -> Any | None:
-        row = changed.get(key, MISSING)
-        if row is MISSING:
-            data = self.store.get(self._prefix + key)
-            row = None if data is None else self._rows.decode(data)
-        return row
+    def _row(self, place: bytes, changed: Any) -> Any | None:
+        """The row as changed in this batch, else as stored."""
+        if changed is not MISSING:
+            return changed
+        data = self.store.get(place)
+        return None if data is None else self._rows.decode(data)
 
     def reached(self, tp: TP, end: int) -> None:
         self.store.write([], {self._position(tp): end})

@@ -16,7 +16,7 @@ from pipeline.runtime.checkpoint import checkpoint
 from pipeline.runtime.follow import Following, ReplicaCopy, Restore
 from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, Store, Stores
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec, table_prefix
+from pipeline.runtime.table import RowCodec
 from pipeline.runtime.task import Task
 from pipeline.runtime.wiring import Wiring
 
@@ -90,7 +90,7 @@ class Lane:
             starts = copy.starts(self._reader.partitions(replica.source.topic))
             self._following.follow(copy, starts)
             for tp in starts:
-                self.views[replica.name, tp.partition] = ReadView(store, table_prefix(replica.name), rows, False)
+                self.views[replica.name, tp.partition] = ReadView(store, copy.prefix(tp.partition), rows, False)
         if self.wiring.inlets:
             self._consumer.subscribe(sorted(self.wiring.inlets), self)
 
