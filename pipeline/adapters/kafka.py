@@ -25,6 +25,7 @@ from pipeline.runtime.ports import TP, Listener, Offsets, Polled, Record
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
+RETRY_PAUSE_S = 0.1
 RETRY_S = 60.0  # how long a commit whose outcome is unknown is asked for again
 COMMON: dict[str, Any] = {"socket.keepalive.enable": True, "allow.auto.create.topics": False}
 READING: dict[str, Any] = COMMON | {
@@ -198,10 +199,18 @@ class KafkaLogReader:
 def end_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
     """The offset behind the last record of each partition, records of open transactions included."""
     asked = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
-    if not asked:
-        return {}
-    futures = client.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
-    return {TP(p.topic, p.partition): future.result().offset for p, future in futures.items()}
+    deadline = time.monotonic() + ANSWER_S
+    while asked:
+        try:
+            futures = client.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S
+            )
+            return {TP(p.topic, p.partition): future.result().offset for p, future in futures.items()}
+        except KafkaException as raised:  # such as a leader that moves, or a topic just created
+            if time.monotonic() > deadline:
+                raise BrokerUnreachable(f"the broker does not say where topics end: {raised.args[0].str()}") from raised
+            time.sleep(RETRY_PAUSE_S)
+    return {}
 
 
 def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicError:

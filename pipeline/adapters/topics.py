@@ -13,6 +13,7 @@ from pipeline.errors import TopicError
 from pipeline.model import TopicKind
 from pipeline.runtime.wiring import Wiring
 
+APPEAR_S = 30.0
 DAY_MS = 24 * 60 * 60 * 1000
 CONFIG: dict[TopicKind, dict[str, str]] = {
     # LogAppendTime: when a command was stored is for the broker to say, not for its sender.
@@ -26,9 +27,13 @@ CONFIG: dict[TopicKind, dict[str, str]] = {
 
 
 def partition_counts(client: AdminClient) -> dict[str, int]:
-    """Number of partitions of each topic there is."""
+    """Number of partitions of each topic there is; a topic counts once each partition has a leader."""
     topics = client.list_topics(timeout=ANSWER_S).topics
-    return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+    return {
+        name: len(topic.partitions)
+        for name, topic in topics.items()
+        if topic.error is None and all(partition.leader >= 0 for partition in topic.partitions.values())
+    }
 
 
 def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: int, replication: int) -> list[str]:
@@ -42,6 +47,11 @@ def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: in
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TopicError(f"cannot create topic {topic}: {error.args[0].str()}") from None
+    deadline = time.monotonic() + APPEAR_S
+    while missing := wanted.keys() - partition_counts(client).keys():
+        if time.monotonic() > deadline:
+            raise TopicError(f"topic {min(missing)} was created but does not appear; look at the broker's log")
+        time.sleep(0.05)
     return sorted(wanted)
 
 

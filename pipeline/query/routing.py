@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.kafka import ANSWER_S
 from pipeline.adapters.topics import partition_counts
-from pipeline.errors import BrokerUnreachable, TableUnavailable, TopicError
+from pipeline.errors import TableUnavailable, TopicError
 from pipeline.model import Service
 from pipeline.query.murmur2 import partition_of
 from pipeline.topology import Topology
 
+DESCRIBE_S = 3.0
 FRESH_S = 2.0  # how long an answer of the coordinator is used; one that proves wrong is dropped at once
 
 
@@ -107,12 +107,14 @@ class Router:
     def _ask(self, service: str) -> Group:
         group = Group(time.monotonic())
         try:
-            futures = self._client.describe_consumer_groups([service], request_timeout=ANSWER_S)
+            futures = self._client.describe_consumer_groups([service], request_timeout=DESCRIBE_S)
             described = futures[service].result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # nobody has ever served it
                 return group
-            raise BrokerUnreachable(f"the broker does not say who serves {service!r}: {error.args[0].str()}") from None
+            raise TableUnavailable(
+                f"the broker does not say who serves {service!r}: {error.args[0].str()}; ask again"
+            ) from None
         for member in described.members:
             if url := address(member.client_id):
                 group.members.append(url)

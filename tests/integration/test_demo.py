@@ -1,0 +1,112 @@
+"""`pipeline demo` as a person runs it, and the December slice with its worker killed half way."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.kafka import end_offsets
+from pipeline.broker import local
+from pipeline.demo import figures
+from pipeline.demo.commands import stocking, trading
+from pipeline.demo.invoices import COLUMNS, read_invoices
+from pipeline.demo.run import SHIPPED
+from pipeline.runtime.ports import TP
+from tests.support import Shop, until
+
+LINES = """\
+1,tea,TEA,2,2009-12-01 07:45:00,1.5,17850,France
+1,POT,POT,1,2009-12-01 07:45:00,10,17850,France
+1,TEA,TEA,3,2009-12-01 07:45:00,1.5,17850,France
+2,TEA,TEA,1,2009-12-02 09:00:00,1.25,,Spain
+A1,TEA,TEA,1,2009-12-02 09:00:00,1.25,,Spain
+C3,TEA,TEA,-1,2009-12-03 09:00:00,1.5,17850,United Kingdom
+4,POT,broken,-3,2009-12-04 09:00:00,0,,United Kingdom
+5,POT,POT,0,2009-12-04 09:00:00,2,,United Kingdom
+"""
+EXPECTED = {
+    "orders": {"placed": 2},
+    "returns": 1,
+    "adjustments": 1,
+    "bad_rows": [
+        {"line": 6, "reason": "invoice number 'A1' is neither digits nor C and digits"},
+        {"line": 9, "reason": "quantity is 0"},
+    ],
+    "revenue": {"France": {"2009-12-01": 17500}, "Spain": {"2009-12-02": 1250}},
+    "refunds": {"United Kingdom": {"2009-12-03": 1500}},
+    "units_sold": {"TEA": 6, "POT": 1},
+    "stock": {"TEA": 1, "POT": 0},
+    "customers": {
+        "17850": {"orders": 1, "spent": 17500, "refunded": 1500},
+        "guest-Spain": {"orders": 1, "spent": 1250, "refunded": 0},
+    },
+    # 2 products registered and stocked, 2 customers, 1 move, 2 orders, 1 return, 1 adjustment; 3 lines taken (order 1
+    # has two, once merged), 1 put back
+    "commands": 15,
+    "events": 15,
+    "verified": True,
+}
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "demo", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "invoices.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + LINES)
+    return path
+
+
+def test_the_demo_from_nothing_to_verified_figures(tmp_path: Path, source: Path) -> None:
+    home, result = tmp_path / "home", tmp_path / "result.json"
+    done = demo("--input", str(source), "--json", str(result), "--home", str(home), "--keep")
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "verified: every figure equals the recomputation" in done.stdout
+        written = json.loads(result.read_text())
+        seconds, rate = written.pop("seconds"), written.pop("commands_per_second")
+        assert written == EXPECTED
+        assert rate == pytest.approx(15 / seconds, rel=0.01)
+        asked = [sys.executable, "-m", "pipeline", "query", "inventory", "TEA", "--home", str(home), "--json"]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=True)
+        assert json.loads(answer.stdout)["row"]["on_hand"] == 1
+    finally:
+        stopped = demo("--stop", "--home", str(home))
+    assert stopped.stdout.strip() == "stopped"
+    assert local.find(home / "broker") is None
+
+
+def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path) -> None:
+    arguments = ("--input", str(source), "--bootstrap", shop.bootstrap, "--home", str(shop.home / "demo"))
+    first = demo(*arguments, "--processes", "2")
+    assert first.returncode == 0, first.stdout + first.stderr
+    second = demo(*arguments)
+    assert second.returncode == 2
+    assert "hold records already" in second.stderr
+    assert "--fresh" in second.stderr
+    third = demo(*arguments, "--fresh")
+    assert third.returncode == 0, third.stdout + third.stderr
+
+
+def test_figures_are_right_though_the_worker_is_killed_half_way(shop: Shop) -> None:
+    invoices = read_invoices(SHIPPED)
+    shop.send(stocking(invoices), trading(invoices))
+    events = [TP("inventory.event", n) for n in range(4)]
+    worker = shop.worker()
+    with shop.watcher() as watcher:
+        for share in (10_000, 25_000, 40_000):
+            until(f"{share} events", lambda share=share: sum(end_offsets(shop.admin, events).values()) > share)
+            worker.kill()
+            assert not watcher.look()[1], "killed too late: everything was folded already"
+            worker = shop.worker()
+    shop.settle()
+    expected = figures.from_file(invoices)
+    with shop.query() as client:
+        until("replicas follow", lambda: len(list(client.scan("customer_countries"))) == len(expected["customers"]))
+        assert figures.differences(figures.from_tables(client), expected) == []
+    assert worker.stop() == 0
