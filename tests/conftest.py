@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.kafka import admin_client
 from pipeline.broker import local
 from pipeline.topology import Topology, load
 from tests.support import Shop
@@ -20,6 +21,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("kafka")
     running = local.up(home)
     yield running.bootstrap
+    admin_client.cache_clear()  # while the broker can still answer what was asked last
     local.down(home)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from confluent_kafka import (
@@ -44,10 +45,20 @@ def on_error(error: KafkaError) -> None:
     log.warning("Kafka: %s", error.str())
 
 
-def admin(bootstrap: str) -> AdminClient:
-    """An admin client to a broker that answers; raises BrokerUnreachable."""
+@cache
+def admin_client(bootstrap: str) -> AdminClient:
+    """The one admin client of this process for a cluster; safe to use from several threads.
+
+    It is never let go: librdkafka's waits for ever when it is, if a question to a group's coordinator was left without
+    an answer. The command line ends its process without waiting for it (pipeline.cli.run).
+    """
     config: dict[str, Any] = {"bootstrap.servers": bootstrap, "error_cb": lambda _: None, "log_level": 0}
-    client = AdminClient(config)
+    return AdminClient(config)
+
+
+def admin(bootstrap: str) -> AdminClient:
+    """The admin client of a broker that answers; raises BrokerUnreachable."""
+    client = admin_client(bootstrap)
     try:
         client.list_topics(timeout=ANSWER_S)
     except KafkaException as error:

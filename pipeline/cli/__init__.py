@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -42,6 +44,23 @@ class LazyGroup(click.Group):
         except PipelineError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
+
+
+def run() -> None:
+    """Entry point of `pipeline`: runs the command and ends the process at once with its exit code.
+
+    Without waiting for native clients to wind down: one that has lost its broker may never do so.
+    """
+    code: Any = 1
+    try:
+        main(prog_name="pipeline")
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
