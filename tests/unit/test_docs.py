@@ -1,0 +1,33 @@
+"""The README's code runs, and what it names exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+
+
+def test_the_topology_of_ones_own_and_its_test_run() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    namespace: dict[str, object] = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert namespace["service"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_commands_exist(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"^\s*pipeline (\w+)", text, re.MULTILINE):
+        assert name in COMMANDS
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^\s*make (\w+)", text, re.MULTILINE):
+        assert f"\n{target}:" in makefile
