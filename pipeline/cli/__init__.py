@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.errors import PipelineError
+from pipeline.errors import LaneFatal, PipelineError
 
 COMMANDS = {
     "broker": "Start, find and stop a local Kafka; no Docker, no Java needed.",
@@ -43,7 +43,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except PipelineError as error:
             click.echo(f"error: {error}", err=True)
-            sys.exit(2)
+            sys.exit(1 if isinstance(error, LaneFatal) else 2)  # 1: starting the worker again may help
 
 
 def run() -> None:

@@ -33,6 +33,7 @@ from pipeline.errors import PipelineError, TopicError
 from pipeline.model import TopicKind
 from pipeline.query.client import QueryClient
 from pipeline.runtime.ports import TP
+from pipeline.runtime.processes import NEEDS_CURE
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology, load
 
@@ -201,15 +202,16 @@ class Worker:
         (self._home / "worker.json").write_text(json.dumps({"pid": self._process.pid}))
 
     def revive(self) -> None:
-        """Starts it again if it was killed. PipelineError where it ended by itself: again would be no better."""
+        """Starts it again if it has died. PipelineError where starting again would not help."""
         assert self._process is not None
         code = self._process.poll()
         if code is None:
             return
-        if code >= 0:
+        if code == NEEDS_CURE:
             tail = self.log.read_text().strip().splitlines()[-1:]
             raise PipelineError(f"the worker ended with code {code}: {' '.join(tail)} (log: {self.log})")
-        self._console.print(f"[yellow]the worker was ended by signal {-code}; starting it again[/]")
+        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        self._console.print(f"[yellow]the worker was ended {how}; starting it again[/]")
         self.start()
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 log = logging.getLogger(__name__)
 
 STOP_S = 20.0
-CURABLE = 2  # exit code of an error that starting again does not cure
+NEEDS_CURE = 2  # exit code of an error that its message tells how to cure; starting again does not
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 CALM_S = 60.0  # a process that has lived this long is started again without delay
 
@@ -48,8 +48,8 @@ def run_processes(count: int) -> int:
         for index, child in children.items():
             if stopping or child.poll() is None:
                 continue
-            if child.returncode == CURABLE:
-                code = CURABLE
+            if child.returncode == NEEDS_CURE:
+                code = NEEDS_CURE
                 stop(signal.SIGTERM, None)
                 break
             lived_s = time.monotonic() - started_s[index]
