@@ -21,6 +21,7 @@ COUNTERS = {
     "restored": "Changelog records rolled forward",
     "wiped": "Local stores thrown away and restored",
 }
+METRIC_NAMES = {"checkpoint_s": "checkpoint_seconds"}  # Prometheus spells units out
 GAUGES = {"assigned": "Partitions held", "restoring": "Partitions held that do not fold yet"}
 
 
@@ -32,11 +33,7 @@ class LaneCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name, text in COUNTERS.items():
-            counter = CounterMetricFamily(
-                f"pipeline_{name.replace('_s', '_seconds') if name == 'checkpoint_s' else name}",
-                text,
-                labels=["service"],
-            )
+            counter = CounterMetricFamily(f"pipeline_{METRIC_NAMES.get(name, name)}", text, labels=["service"])
             for service, stats in self._lanes.items():
                 counter.add_metric([service], getattr(stats, name))
             yield counter

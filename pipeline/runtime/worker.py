@@ -248,8 +248,8 @@ def run_worker(topology: Topology, settings: WorkerSettings) -> None:
         failures.append(error)
         stopping.append(asyncio.ensure_future(worker.stop()))
 
-    client = admin(settings.bootstrap)
     wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(settings.services)]
+    client = admin(settings.bootstrap)
     for wiring in wirings:
         check_topics(client, wiring, topology.name)
     slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
