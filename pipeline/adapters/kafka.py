@@ -73,17 +73,17 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
     """Groups what a consumer returned; raises on errors that reading on does not heal."""
     polled = Polled()
     batches = polled.batches
-    last: TP | None = None
+    topic, partition = "", -1
     batch: list[Record] = []
     for message in messages:
-        tp = TP(message.topic(), message.partition())  # type: ignore[arg-type]
         error = message.error()
         if error is None:
-            if tp != last:
-                batch, last = batches.setdefault(tp, []), tp
+            if message.partition() != partition or message.topic() != topic:
+                topic, partition = message.topic(), message.partition()  # type: ignore[assignment]
+                batch = batches.setdefault(TP(topic, partition), [])
             batch.append(message)  # type: ignore[arg-type]  # a message without error has an offset
             continue
-        code = error.code()
+        tp, code = TP(message.topic(), message.partition()), error.code()  # type: ignore[arg-type]
         if code == KafkaError._PARTITION_EOF:
             polled.ends[tp] = message.offset()  # type: ignore[assignment]
         elif code == KafkaError._AUTO_OFFSET_RESET:

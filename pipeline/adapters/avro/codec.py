@@ -28,8 +28,9 @@ MISFITS = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.e
 class Codec:
     """Reads and writes the values of one topic as message classes.
 
-    `root`, `body`, `strict`: see Binding. A value whose record has no class decodes
-    to None, or to an envelope whose body is None. Raises UndecodableRecord and EncodeError.
+    `encode(value)` gives the bytes of one record, `decode(data)` its value. `root`, `body`, `strict`: see Binding. A
+    record without a class decodes to None, or to an envelope whose body is None. Raises UndecodableRecord and
+    EncodeError.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class Codec:
         self._registry, self._root, self._body = registry, root, body
         self._header = b"\0" + struct.pack(">I", self.id)
         binding = Binding(topic, self._schema, root, body, strict=strict)
-        self._decode, self._encode = compile_decode(binding), compile_encode(binding)
+        self._decode = compile_decode(binding)
+        self.encode = compile_encode(binding, self._header, MISFITS, self._explained)
         self._parsed: dict[int, Any] = {self.id: parse_schema(self._schema)}
 
     def decode(self, data: bytes | None) -> Any:
@@ -51,13 +53,6 @@ class Codec:
             return self._decode(data, 5)
         except MISFITS as error:
             raise UndecodableRecord(f"not a {self.topic} record of schema id {self.id}: {error}") from error
-
-    def encode(self, value: Any) -> bytes:
-        """The bytes of one record."""
-        try:
-            return self._encode(value, self._header)
-        except MISFITS as error:
-            raise EncodeError(f"{self.topic}: {self._misfit(value, error)}") from error
 
     def _rewritten(self, data: bytes | None) -> bytes:
         """The record as if written with today's schema."""
@@ -85,10 +80,10 @@ class Codec:
             raise UndecodableRecord(f"schema id {schema_id}: the record does not end where its schema says")
         return self._header + out.getvalue()
 
-    def _misfit(self, value: Any, error: Exception) -> str:
+    def _explained(self, value: Any, error: Exception) -> EncodeError:
         """Names the field at fault where that can be found, else the value."""
         found = _misfit(value, self._root, self._body, "")
-        return found or f"{type(value).__name__} cannot be written: {error}"
+        return EncodeError(f"{self.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
 
 
 def codecs(schemas: Path) -> Callable[..., Codec]:
