@@ -99,6 +99,13 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
     return polled
 
 
+def poll(consumer: Consumer, records_max: int, timeout_s: float) -> Polled:
+    """What has arrived, at most `records_max`; waits for the first only, up to `timeout_s`."""
+    # consume() alone would wait for the whole number or the whole time.
+    first = consumer.poll(timeout_s)
+    return Polled() if first is None else sorted_out([first, *consumer.consume(records_max - 1, 0)])
+
+
 class KafkaGroupConsumer:
     """A `GroupConsumer`: static membership, committed records only.
 
@@ -140,11 +147,7 @@ class KafkaGroupConsumer:
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def poll(self, records_max: int, timeout_s: float) -> Polled:
-        # consume() waits for the whole number or the whole time; so wait for the first, then take what is there.
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return Polled()
-        return sorted_out([first, *self._consumer.consume(records_max - 1, 0)])
+        return poll(self._consumer, records_max, timeout_s)
 
     def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
         asked = [TopicPartition(*tp) for tp in partitions]
@@ -192,10 +195,7 @@ class KafkaLogReader:
         self._consumer.incremental_unassign([TopicPartition(*tp) for tp in partitions])
 
     def poll(self, records_max: int, timeout_s: float) -> Polled:
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return Polled()
-        return sorted_out([first, *self._consumer.consume(records_max - 1, 0)])
+        return poll(self._consumer, records_max, timeout_s)
 
     def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
         return end_offsets(self._admin, partitions)
