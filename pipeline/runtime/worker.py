@@ -32,6 +32,7 @@ from pipeline.query.local import LocalTables
 from pipeline.query.routing import Router, client_id
 from pipeline.runtime.lane import Batch, Lane
 from pipeline.runtime.metrics import LaneCollector
+from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 
@@ -51,6 +52,16 @@ class WorkerSettings:
     host: str = "127.0.0.1"
     port: int = 0
     log_level: str = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What a worker's lanes reach the outside world by. Fault injection wraps these; nothing else needs another."""
+
+    consumer: Callable[[str, str, str, str], GroupConsumer] = KafkaGroupConsumer
+    producer: Callable[[str, str], Producer] = KafkaProducer
+    reader: Callable[[str, str], LogReader] = KafkaLogReader
+    stores: Callable[[Stores], Stores] = lambda stores: stores
 
 
 class MonotonicClock:
@@ -167,6 +178,7 @@ def host_lane(
     stores: RocksStores,
     settings: WorkerSettings,
     port: int,
+    adapters: Adapters,
     fail: Callable[[BaseException], None],
 ) -> LaneHost:
     """Opens a lane with its clients, and the service that drives it.
@@ -177,10 +189,10 @@ def host_lane(
     service = wiring.service.name
     identity = "-".join(part for part in (service, settings.node, str(slot)) if part)
     url = f"http://{settings.host}:{port}"
-    producer = KafkaProducer(settings.bootstrap, identity)
-    consumer = KafkaGroupConsumer(settings.bootstrap, service, f"{identity}-{port}", client_id(service, url))
-    reader = KafkaLogReader(settings.bootstrap, f"{identity}-reader")
-    lane = Lane(wiring, consumer, producer, reader, stores, MonotonicClock())
+    producer = adapters.producer(settings.bootstrap, identity)
+    consumer = adapters.consumer(settings.bootstrap, service, f"{identity}-{port}", client_id(service, url))
+    reader = adapters.reader(settings.bootstrap, f"{identity}-reader")
+    lane = Lane(wiring, consumer, producer, reader, adapters.stores(stores), MonotonicClock())
     thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{identity}")
     return LaneHost(lane, thread, stores, fail)
 
@@ -238,7 +250,7 @@ def calm_the_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def run_worker(topology: Topology, settings: WorkerSettings) -> None:
+def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters = Adapters()) -> None:
     """Runs until SIGTERM or SIGINT. Raises what ended it, where that was not a signal."""
     failures: list[BaseException] = []
     stopping: list[asyncio.Future[None]] = []
@@ -257,7 +269,7 @@ def run_worker(topology: Topology, settings: WorkerSettings) -> None:
     hosts = []
     for wiring, (slot, stores) in zip(wirings, slots, strict=True):
         stores.remember_port(port)
-        hosts.append(host_lane(wiring, slot, stores, settings, port, fail))
+        hosts.append(host_lane(wiring, slot, stores, settings, port, adapters, fail))
     app = build_app(hosts, topology, settings, port)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
