@@ -17,7 +17,9 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.topics import create_topics, delete_services
 from pipeline.client import Client
+from pipeline.demo import figures
 from pipeline.demo.commands import Asked
+from pipeline.demo.invoices import Invoices
 from pipeline.demo.progress import Watcher
 from pipeline.query.client import QueryClient
 from pipeline.runtime.wiring import Wiring
@@ -78,6 +80,7 @@ class Shop:
         self.wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(())]
         delete_services(self.admin, self.wirings)
         create_topics(self.admin, self.wirings, partitions, 1)
+        self._partitions = partitions
         self._workers: list[Worker] = []
 
     def worker(self, *arguments: str) -> Worker:
@@ -111,6 +114,15 @@ class Shop:
     def query(self, patience_s: float = 30.0) -> QueryClient:
         """A client for the tables."""
         return QueryClient(self.bootstrap, self.topology, patience_s)
+
+    def wrong_figures(self, invoices: Invoices) -> list[str]:
+        """Where the tables differ from what the invoices come to."""
+        with self.query() as client:
+            return figures.differences(figures.from_tables(client), figures.from_file(invoices))
+
+    def partitions(self, service: str) -> int:
+        """How many source partitions a service has."""
+        return sum(len(wiring.inlets) for wiring in self.wirings if wiring.service.name == service) * self._partitions
 
     def close(self) -> None:
         """Ends all workers, killing those that linger."""
