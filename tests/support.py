@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
 from pipeline.adapters.avro.codec import codecs
-from pipeline.adapters.kafka import admin
+from pipeline.adapters.kafka import READING, admin
 from pipeline.adapters.topics import create_topics, delete_services
 from pipeline.client import Client
 from pipeline.demo import figures
@@ -119,6 +121,20 @@ class Shop:
         """Where the tables differ from what the invoices come to."""
         with self.query() as client:
             return figures.differences(figures.from_tables(client), figures.from_file(invoices))
+
+    def records(self, topic: str) -> list[Any]:
+        """All that stands on a topic now, committed."""
+        consumer = Consumer(READING | {"bootstrap.servers": self.bootstrap, "group.id": "test-records"})
+        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(self._partitions)])
+        found, ends = [], 0
+        while ends < self._partitions:
+            for message in consumer.consume(100, 0.2):
+                if message.error() is None:
+                    found.append(message)
+                else:
+                    ends += 1
+        consumer.close()
+        return found
 
     def partitions(self, service: str) -> int:
         """How many source partitions a service has."""

@@ -10,9 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
-from pipeline.adapters.kafka import READING
 from pipeline.demo import figures
 from pipeline.demo.commands import Asked, stocking, trading
 from pipeline.demo.invoices import Invoices
@@ -127,7 +126,7 @@ def test_records_that_are_no_commands_are_parked_and_the_rest_goes_on(shop: Shop
     shop.settle()
     with shop.query() as client:
         assert client.get("inventory", "TEA")["row"]["on_hand"] == 5
-    parked = read_all(shop, "inventory.parked")
+    parked = shop.records("inventory.parked")
     by_value = {message.value(): message for message in parked}
     assert len(parked) == 5
     assert by_value[b"this is not Avro"].key() == b"TEA"
@@ -139,20 +138,6 @@ def test_records_that_are_no_commands_are_parked_and_the_rest_goes_on(shop: Shop
     assert b"unknown schema id 1000" in dict(by_value[b"\0\0\0\x03\xe8unknown id"].headers())["parked-cause"]
     metrics = httpx.get(f"{worker.addresses()[0]}/metrics").text
     assert 'pipeline_parked_total{service="inventory"} 5.0' in metrics
-
-
-def read_all(shop: Shop, topic: str) -> list[Any]:
-    consumer = Consumer(READING | {"bootstrap.servers": shop.bootstrap, "group.id": "test-read-all"})
-    consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(4)])
-    found, ends = [], 0
-    while ends < 4:
-        for message in consumer.consume(100, 0.2):
-            if message.error() is None:
-                found.append(message)
-            else:
-                ends += 1
-    consumer.close()
-    return found
 
 
 def test_rejections_are_counted_by_reason(shop: Shop) -> None:
