@@ -30,7 +30,8 @@ class TableCopy:
         self._facts: Mapping[str, LogFacts] = {}
         self.open: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
         self.unflushed = 0
-        self._aimed_ms = 0
+        self._aimed_ms, self._aimed_s = 0, 0.0
+        self.rolled = 0  # records taken in since the copy was aimed
         self.level_s: float | None = None  # when the copy was last known to lack nothing
         if store is not None and store.damage is not None:
             log.warning("the local tables of %s-%d could not be used: %s", *source, store.damage)
@@ -49,7 +50,8 @@ class TableCopy:
 
     def aim(self, ends: Mapping[TP, int]) -> None:
         """From now on the copy is complete once it has reached `ends`, asked after the group's offset was read."""
-        self._targets, self._aimed_ms = {tp: ends[tp] for tp in self._tables}, self._clock.time_ms()
+        self._targets = {tp: ends[tp] for tp in self._tables}
+        self._aimed_ms, self._aimed_s, self.rolled = self._clock.time_ms(), self._clock.monotonic_s(), 0
         self.open = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
 
     def complete(self) -> set[TP]:
@@ -58,6 +60,9 @@ class TableCopy:
 
     def finish(self, committed: int | None) -> None:
         """All is in: the tables are what was committed at the group's source offset, which is noted."""
+        if self.rolled:
+            taken_s = self._clock.monotonic_s() - self._aimed_s
+            log.info("%s-%d: %d records rolled forward in %.2f s", *self.source, self.rolled, taken_s)
         if self.store is None:
             return
         if committed is not None:
@@ -86,6 +91,7 @@ class TableCopy:
         prefix = self._tables[tp]
         self._write([(prefix + record.key(), record.value()) for record in records], tp, records[-1].offset() + 1)
         self._stats.restored += len(records)
+        self.rolled += len(records)
 
     def reached(self, tp: TP, end: int) -> None:
         # An end below the target is the last stable offset: a commit below the target is still under way. Wait for it.

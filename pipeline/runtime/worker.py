@@ -89,13 +89,13 @@ class LaneHost(faust.Service):
 
     abstract = False
 
-    def __init__(self, wiring: Wiring, open_lane: OpenLane, slot: str, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, wiring: Wiring, open_lane: OpenLane, failed: Callable[[BaseException], None]) -> None:
         super().__init__()
         self.wiring, self.stats = wiring, LaneStats()
         self._open_lane, self._failed = open_lane, failed
         self.lane = open_lane(self.stats)
         self.channels: dict[str, Any] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{slot}")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
         self._fruitless = 0  # lanes opened since the last commit
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
@@ -292,7 +292,6 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
 
 def calm_the_collector() -> None:
     """Folding makes and drops small values without cycles; looking for cycles among them took an eighth of the time."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
@@ -313,12 +312,15 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         check_topics(client, wiring, topology.name)
     slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
     port = choose_port(settings, [stores for _, stores in slots])
-    hosts = []
-    for wiring, (slot, stores) in zip(wirings, slots, strict=True):
+
+    def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
         identity = "-".join(part for part in (wiring.service.name, settings.node, str(slot)) if part)
-        open_lane = lane_opener(wiring, identity, stores, settings, port, adapters)
-        hosts.append(LaneHost(wiring, open_lane, identity, fail))
+        return LaneHost(wiring, lane_opener(wiring, identity, stores, settings, port, adapters), fail)
+
+    # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
+    with ThreadPoolExecutor(len(wirings)) as opening:
+        hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
     app = build_app(hosts, topology, settings, port)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)

@@ -175,6 +175,8 @@ class KafkaLogReader:
         config = {"bootstrap.servers": bootstrap, "group.id": name, "client.id": name, "error_cb": on_error}
         self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=log)
         self._admin = admin(bootstrap)
+        # Without knowing the topics beforehand, the first fetch starts half a second late.
+        self._consumer.list_topics(timeout=ANSWER_S)
 
     def follow(self, starts: Mapping[TP, int | None]) -> None:
         self._consumer.incremental_assign(
