@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml requirements.lock
+.venv/installed: pyproject.toml requirements.lock pipeline/adapters/avro/_native.c
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
@@ -33,4 +33,4 @@ lock: install
 	$(BIN)/uv pip compile --quiet --universal --all-extras --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv .pipeline build *.egg-info
+	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so
