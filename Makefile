@@ -2,10 +2,11 @@
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      all tests, on a real Kafka that they start and stop themselves
 # make check     formatting, lint, types
+# make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check lock clean
+.PHONY: install demo test check fuzz lock clean
 
 install: .venv/installed
 
@@ -26,6 +27,9 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz_codec
 
 # Pins every package for development, for all supported versions of Python.
 lock: install

@@ -44,7 +44,8 @@ def construction(cls: type) -> Construction:
 def is_plain(cls: Any) -> bool:
     """Whether nothing of one's own runs when an instance is made, read or deleted."""
     reads: Any = cls.__getattribute__
-    return type(cls) is type and reads is object.__getattribute__ and not hasattr(cls, "__del__")
+    usual = reads in (object.__getattribute__, tuple.__getattribute__)
+    return type(cls) is type and usual and not hasattr(cls, "__del__")
 
 
 def is_plain_tuple(cls: Any, names: tuple[str, ...]) -> bool:
