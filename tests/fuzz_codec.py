@@ -1,4 +1,4 @@
-"""The codec's tests, many times over, on an extension that is built with the address and undefined-behaviour sanitizers.
+"""The codec's tests, many times over, on an extension built with the sanitizers of addresses and undefined behaviour.
 
 `make fuzz` runs this; as a plugin of pytest it puts the sanitized extension in the place of the installed one.
 """
@@ -14,14 +14,15 @@ NAME = "pipeline.adapters.avro._native"
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / "build" / "fuzz" / "_native.so"
 TESTS = ["tests/unit/test_codec.py", "tests/unit/test_codec_edges.py", "tests/unit/test_schemas.py"]
-FLAGS = "-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -shared -fPIC".split()
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+FLAGS = ["-g", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", *SANITIZERS]
 
 
 def main() -> int:
     BUILT.parent.mkdir(parents=True, exist_ok=True)
     source = ROOT / f"{NAME.replace('.', '/')}.c"
     include = sysconfig.get_paths()["include"]
-    subprocess.run(["cc", *FLAGS, "-Wall", "-Wextra", f"-I{include}", "-o", BUILT, source], check=True)
+    subprocess.run(["cc", *FLAGS, f"-I{include}", "-o", BUILT, source], check=True)
     library = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
     env = {
         "PIPELINE_TEST_EXAMPLES": "3000",
