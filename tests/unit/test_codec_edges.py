@@ -568,7 +568,7 @@ def test_it_keeps_and_loses_no_reference() -> None:
     hints = [("m", dict[str, LONGS_HINT]), ("e", str), ("f", bytes), ("d", float), ("g", float), ("b", bytes)]
     rest = dataclasses.make_dataclass("Rest", hints)  # by a call
     program = compiled(Binding("t", record("Rest", **every), rest), native=True)
-    samples.append((program, program.encode(rest({"a": (300, 400), "é": ()}, "A", b"123", 1.5, 0.5, b"x"))))
+    samples.append((program, program.encode(rest({"a key": (300, 400), "é": ()}, "A", b"123", 1.5, 0.5, b"x"))))
     blocks = holding(LONGS_HINT, LONGS, native=True)[1]
     samples.append((blocks, HEAD + b"\x02\x82\x10" * 3 + b"\0"))
 

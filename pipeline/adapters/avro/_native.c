@@ -97,7 +97,7 @@ static inline int read_varint(reader *r, uint64_t *raw) {
     const uint8_t *at = r->at;
     uint64_t value = 0;
     for (int shift = 0; shift < 64; shift += 7) {
-        if (at == r->end)
+        if (at >= r->end)
             return misfit("the record ends too early");
         uint64_t byte = *at++;
         if (shift == 63 && byte > 1)
