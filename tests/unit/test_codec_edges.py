@@ -100,7 +100,9 @@ def test_unusual_bytes_that_are_right(native: bool, schema: Any, annotation: Any
         ("boolean", bool, b""),
         ("double", float, b"1234567"),
         ("float", float, b"123"),
+        ("double", float, b""),
         (FIXED, bytes, b"12"),
+        (FIXED, bytes, b""),
         (ENUM, str, varint(2)),
         (ENUM, str, varint(-1)),
         (["null", "long"], int | None, varint(2)),
@@ -657,6 +659,7 @@ def test_a_program_that_holds_itself_is_collected() -> None:
         (("long",), ("record", "tuple", Plain, (("a", 0, 2**50),), ())),
         (("long",), ("record", "call", Plain, (("a", 0, 0),), ("a", "b"))),
         (("long",), ("record", "call", Plain, ("a",), ())),
+        (("long",), ("record", "call", Plain, (("a", 0, 0),), (1,))),
     ],
 )
 def test_what_is_no_program_is_refused(nodes: Any) -> None:

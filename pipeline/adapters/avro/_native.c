@@ -788,6 +788,9 @@ static int build_record(const program *self, node *n, PyObject *how, PyObject *c
     n->named = PyTuple_GET_SIZE(n->keywords);
     if (n->named > n->arguments)
         return ill_formed("more keywords than arguments");
+    for (Py_ssize_t i = 0; i < n->named; i++)
+        if (!PyUnicode_Check(PyTuple_GET_ITEM(n->keywords, i)))
+            return ill_formed("a keyword must be a str");
     n->gc = n->how == CALL ? n->arguments > 0 : n->how != NONE && PyType_IS_GC(n->cls);
     return 0;
 }
