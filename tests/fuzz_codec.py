@@ -31,7 +31,8 @@ def main() -> int:
         "PYTHONMALLOC": "malloc",  # so that the sanitizer sees each object
         "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaves much; the tests count references instead
     }
-    command = [sys.executable, "-m", "pytest", "-p", "tests.fuzz_codec", "-p", "no:faulthandler", "-q", *TESTS]
+    options = ["-q", "-p", "tests.fuzz_codec", "-p", "no:faulthandler", "--capture=sys"]  # the sanitizer's report shows
+    command = [sys.executable, "-m", "pytest", *options, *TESTS]
     return subprocess.run([*command, *sys.argv[1:]], env=env, cwd=ROOT).returncode
 
 
