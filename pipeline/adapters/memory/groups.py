@@ -1,0 +1,182 @@
+"""The coordinator of a group: members, generations, sessions, the range assignor, and stable committed offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.adapters.memory.log import Transaction
+from pipeline.runtime.ports import TP, Offsets
+
+if TYPE_CHECKING:
+    from pipeline.adapters.memory.kafka import MemoryKafka
+
+SESSION_S = 6.0
+
+
+class Standing(Enum):
+    """What the coordinator tells a member that asks how things are."""
+
+    STABLE = auto()
+    REBALANCING = auto()  # join again
+    UNKNOWN = auto()  # expelled
+    FENCED = auto()  # another has joined under the same static name
+
+
+class Membership(NamedTuple):
+    """Proof of membership in a generation."""
+
+    group: str
+    member: int
+    generation: int
+
+
+@dataclass(slots=True)
+class Member:
+    """One member. `held`: what it has been told to read and has not given back."""
+
+    number: int
+    instance: str
+    topics: Sequence[str]
+    incremental: bool
+    joined: bool = True
+    generation: int = 0
+    assignment: list[TP] = field(default_factory=list)
+    held: set[TP] = field(default_factory=set)
+    silent_since_s: float | None = None
+
+
+class Group:
+    """A group, and the offsets committed in its name."""
+
+    def __init__(self, name: str, kafka: MemoryKafka) -> None:
+        self.name, self._kafka = name, kafka
+        self.generation = 0
+        self.stable = True
+        self.members: dict[int, Member] = {}
+        self.offsets: dict[TP, int] = {}
+        self._pending: dict[Transaction, dict[TP, int]] = {}
+        self._replaced: set[int] = set()
+        self._numbers = 0
+
+    # --- membership ---------------------------------------------------------------------------------------------------
+
+    def join(self, instance: str, topics: Sequence[str], *, incremental: bool) -> int:
+        """A new member, or a static one that returns: that changes nothing while the group is stable."""
+        self._numbers += 1
+        member = Member(self._numbers, instance, topics, incremental)
+        old = next((m for m in self.members.values() if instance and m.instance == instance), None)
+        if old is not None:
+            del self.members[old.number]
+            self._replaced.add(old.number)
+            if self.stable:
+                member.assignment, member.generation = old.assignment, self.generation
+                member.held = set(member.assignment)
+        self.members[member.number] = member
+        if old is None or not self.stable:
+            self.rebalance(joined=member)
+        return member.number
+
+    def standing(self, number: int) -> Standing:
+        """How it is with that member."""
+        member = self.members.get(number)
+        if member is None:
+            return Standing.FENCED if number in self._replaced else Standing.UNKNOWN
+        return Standing.STABLE if self.stable or member.joined else Standing.REBALANCING
+
+    def rebalance(self, joined: Member | None = None) -> None:
+        """All members have to join again, but the one that just has."""
+        if self.stable:
+            self.stable = False
+            for member in self.members.values():
+                member.joined = False
+        if joined is not None:
+            joined.joined = True
+        self._complete()
+
+    def rejoin(self, number: int, held: Iterable[TP]) -> None:
+        """A member is ready for the next generation; it goes on with what it holds."""
+        member = self.members[number]
+        member.held, member.joined = set(held), True
+        self._complete()
+
+    def leave(self, number: int) -> None:
+        """A member goes, or is expelled."""
+        if self.members.pop(number, None) is not None:
+            self.rebalance()
+
+    def silence(self, number: int) -> None:
+        """Its heartbeats have stopped; unless they come again, it is expelled."""
+        if member := self.members.get(number):
+            since = member.silent_since_s = self._kafka.clock.now_s
+            self._kafka.clock.later(SESSION_S, lambda: self._expire(number, since))
+
+    def beat(self, number: int) -> None:
+        """Its heartbeats come again."""
+        if member := self.members.get(number):
+            member.silent_since_s = None
+
+    def _expire(self, number: int, since_s: float) -> None:
+        member = self.members.get(number)
+        if member is not None and member.silent_since_s == since_s:
+            self.leave(number)
+
+    def _complete(self) -> None:
+        """Once all have joined, the next generation begins."""
+        if self.stable or not all(member.joined for member in self.members.values()):
+            return
+        self.generation += 1
+        self.stable = True
+        targets = self._range()
+        for member in self.members.values():
+            others = {tp for m in self.members.values() if m is not member for tp in m.held}
+            # What another has not given back yet is not given away: its owner's next join brings it.
+            member.assignment = [tp for tp in targets[member.number] if tp not in others]
+            member.generation = self.generation
+        for member in self.members.values():
+            member.held |= set(member.assignment)
+        self._kafka.changed(self.name)
+
+    def _range(self) -> dict[int, list[TP]]:
+        """Each topic's partitions, in equal stretches, by the order of the members' names."""
+        targets: dict[int, list[TP]] = {number: [] for number in self.members}
+        for topic in sorted({topic for member in self.members.values() for topic in member.topics}):
+            members = [m for m in self.members.values() if topic in m.topics]
+            members.sort(key=lambda m: (m.instance, m.number))
+            count = self._kafka.facts(topic).partitions
+            each, more = divmod(count, len(members))
+            at = 0
+            for n, member in enumerate(members):
+                share = each + (n < more)
+                targets[member.number] += [TP(topic, p) for p in range(at, at + share)]
+                at += share
+        return targets
+
+    # --- offsets ------------------------------------------------------------------------------------------------------
+
+    def refuses(self, membership: Membership) -> str | None:
+        """Why that member may not commit, or None."""
+        member = self.members.get(membership.member)
+        if member is None:
+            return "the coordinator does not know this member"
+        if membership.generation != self.generation:
+            return "the group has gone on to another generation"
+        return None
+
+    def hold(self, transaction: Transaction, offsets: Offsets) -> None:
+        """Offsets whose transaction is not decided yet."""
+        self._pending.setdefault(transaction, {}).update(offsets)
+
+    def release(self, transaction: Transaction) -> None:
+        """The transaction's outcome has arrived."""
+        offsets = self._pending.pop(transaction)
+        if transaction.outcome == "commit":
+            self.offsets |= offsets
+
+    def committed(self, tps: Sequence[TP]) -> dict[TP, int | None] | None:
+        """Committed offsets; None as long as a transaction may change one of them."""
+        if any(tp in offsets for offsets in self._pending.values() for tp in tps):
+            return None
+        return {tp: self.offsets.get(tp) for tp in tps}

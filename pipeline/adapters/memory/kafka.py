@@ -1,0 +1,94 @@
+"""The broker: topics, transactions with their coordinator, groups with theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pipeline.adapters.memory.clock import MemoryClock
+from pipeline.adapters.memory.groups import Group
+from pipeline.adapters.memory.log import PartitionLog
+from pipeline.adapters.memory.transactions import Transactions
+from pipeline.errors import TopicError
+from pipeline.runtime.ports import TP, LogFacts
+
+DELETE_RETENTION_MS = 24 * 3_600_000
+RECORD_BYTES_MAX = 1_000_000
+
+
+@dataclass(slots=True)
+class Topic:
+    """A topic and its logs. `identity`: no other topic has had it."""
+
+    identity: int
+    compacted: bool
+    logs: list[PartitionLog]
+
+
+class MemoryKafka:
+    """A broker in memory. `changed` hears of each partition, or group (partition -1), where there is news."""
+
+    def __init__(self, clock: MemoryClock | None = None, *, record_bytes_max: int = RECORD_BYTES_MAX) -> None:
+        self.clock = clock or MemoryClock()
+        self.record_bytes_max = record_bytes_max  # larger ones the broker refuses,
+        self.request_bytes_max = 2 * record_bytes_max  # and those the client
+        self.topics: dict[str, Topic] = {}
+        self.groups: dict[str, Group] = {}
+        self.slow: dict[TP, float] = {}  # until when a partition answers nobody and takes no markers
+        self.changed: Callable[[str], None] = lambda _: None
+        self.transactions = Transactions(self)
+        self._identities = 0
+
+    def create_topic(self, name: str, partitions: int, *, compacted: bool = False) -> None:
+        """Creates a topic, or an empty one in place of one of that name."""
+        self._identities += 1
+        logs = [PartitionLog(TP(name, n)) for n in range(partitions)]
+        self.topics[name] = Topic(self._identities, compacted, logs)
+
+    def log(self, tp: TP) -> PartitionLog:
+        """Raises TopicError where there is none."""
+        topic = self.topics.get(tp.topic)
+        if topic is None or tp.partition >= len(topic.logs):
+            raise TopicError(f"no partition {tp.topic}-{tp.partition}; create it with: pipeline topics create")
+        return topic.logs[tp.partition]
+
+    def facts(self, name: str) -> LogFacts:
+        """What the broker knows of a topic."""
+        self.log(TP(name, 0))
+        topic = self.topics[name]
+        return LogFacts(topic.identity, len(topic.logs), DELETE_RETENTION_MS)
+
+    def group(self, name: str) -> Group:
+        """The group of that name; made where there is none."""
+        if name not in self.groups:
+            self.groups[name] = Group(name, self)
+        return self.groups[name]
+
+    def append(self, tp: TP, key: bytes | None, value: bytes | None) -> int:
+        """Stores a record outside any transaction, as a client does that sends commands; returns its offset."""
+        offset = self.log(tp).append(key, value, self.clock.time_ms())
+        self.changed(tp.topic)
+        return offset
+
+    def compact(self) -> None:
+        """The cleaner visits every compacted topic."""
+        for topic in self.topics.values():
+            if topic.compacted:
+                for log in topic.logs:
+                    log.compact(self.clock.time_ms(), DELETE_RETENTION_MS)
+
+    def slow_down(self, tps: Iterable[TP], seconds: float) -> None:
+        """Lets these partitions answer nobody, and take no markers, for a while."""
+        until = self.clock.now_s + seconds
+        for tp in tps:
+            self.slow[tp] = max(until, self.slow.get(tp, 0))
+            self.clock.later(seconds, lambda tp=tp: self._fast_again(tp))  # type: ignore[misc]
+
+    def _fast_again(self, tp: TP) -> None:
+        if self.slow.get(tp, 0) <= self.clock.now_s:
+            self.slow.pop(tp, None)
+            self.changed(tp.topic)
+
+    def slow_for(self, tp: TP) -> float:
+        """For how many seconds from now on."""
+        return max(0.0, self.slow.get(tp, 0) - self.clock.now_s) if self.slow else 0.0

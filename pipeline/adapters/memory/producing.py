@@ -1,0 +1,142 @@
+"""The transactional producer of a lane, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.memory.groups import Membership
+from pipeline.adapters.memory.kafka import MemoryKafka
+from pipeline.adapters.memory.log import Headers, PartitionLog
+from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TransactionAborted
+from pipeline.query.murmur2 import partition_of
+from pipeline.runtime.ports import TP, Offsets
+
+BATCH = 4  # queued records that are sent on before anybody asks for it, so that open transactions show in the logs
+ASK_AGAIN_S = 0.05
+
+if TYPE_CHECKING:
+    from pipeline.runtime.ports import Producer
+
+
+class MemoryProducer:
+    """A transactional `Producer`; opening it ends a transaction that an earlier holder of its id left open.
+
+    `wait` lets time pass; `at` hears when a commit's offsets have joined the transaction, the commit itself to follow.
+    """
+
+    def __init__(
+        self,
+        kafka: MemoryKafka,
+        transactional_id: str,
+        wait: Callable[[float], None] | None = None,
+        at: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._kafka, self.name, self._at = kafka, transactional_id, at
+        self._wait = wait or kafka.clock.advance
+        self._queue: list[tuple[PartitionLog, bytes | None, bytes | None, Headers, bool]] = []
+        self._last: dict[TP, int] = {}
+        self._begun = self._refused = False
+        self._epoch = kafka.transactions.join(transactional_id)
+        self._until_free(60.0)
+
+    def _until_free(self, patience_s: float) -> None:
+        """Waits until the markers of the last transaction are written."""
+        deadline = self._kafka.clock.now_s + patience_s
+        while self._kafka.transactions.busy(self.name):
+            if self._kafka.clock.now_s >= deadline:
+                raise TransactionAborted("the broker is still busy with the last transaction")
+            self._wait(ASK_AGAIN_S)
+
+    def begin(self) -> None:
+        if self._kafka.transactions.is_fenced(self.name, self._epoch):
+            raise LaneFatal(f"the producer {self.name} is fenced")
+        if self._begun:
+            raise RuntimeError("a transaction is open already")
+        self._begun, self._refused = True, False
+        self._last.clear()
+
+    def _enqueue(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int, headers: Headers, last: bool
+    ) -> None:
+        if not self._begun:
+            raise RuntimeError("no transaction is open")
+        if len(value or b"") > self._kafka.request_bytes_max:  # the client itself does not send it
+            raise RecordRefused(f"the broker refuses a record: {len(value or b'')} bytes are too large")
+        if partition < 0:
+            partition = partition_of(key or b"", self._kafka.facts(topic).partitions)
+        self._queue.append((self._kafka.log(TP(topic, partition)), key, value, headers, last))
+        if len(self._queue) >= BATCH and not self._kafka.transactions.busy(self.name):
+            self._send()
+
+    def _send(self) -> None:
+        """Stores what is queued; what a fenced producer sends is lost, which its commit will tell."""
+        self._until_free(60.0)
+        queue, self._queue = self._queue, []
+        try:
+            for log, key, value, headers, last in queue:
+                if len(value or b"") > self._kafka.record_bytes_max:
+                    self._refused = True
+                    continue
+                offset = self._kafka.transactions.append(self.name, self._epoch, log, key, value, headers)
+                if last:
+                    self._last[log.tp] = offset + 1
+        except LaneFatal:
+            return
+
+    def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
+        self._enqueue(topic, key, value, partition, (), last=False)
+
+    def park(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        self._enqueue(topic, key, value, -1, headers, last=False)
+
+    def produce_last(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
+        self._enqueue(topic, key, value, partition, (), last=True)
+
+    def flush(self, patience_s: float = 60.0) -> dict[TP, int]:
+        self._send()
+        if self._refused:
+            raise RecordRefused("the broker refuses a record: it is too large")
+        return dict(self._last)
+
+    def _prepare(self, positions: Offsets, group: object) -> None:
+        """Everything of a commit but its decision."""
+        self.flush()
+        membership = group if isinstance(group, Membership) else None
+        self._kafka.transactions.add_offsets(self.name, self._epoch, positions, membership)
+
+    def commit(self, positions: Offsets, group: object, patience_s: float = 60.0) -> None:
+        self._prepare(positions, group)
+        self._at("producer.commit:offsets")
+        try:
+            self._kafka.transactions.end(self.name, self._epoch, commit=True)
+        except LaneFatal as error:
+            raise OutcomeUnknown(f"whether the last transaction was committed is not known: {error}") from error
+        self._begun = False
+
+    def commit_late(self, positions: Offsets, group: object, delay_s: float) -> None:
+        """The request to commit is under way for so long, and its sender gives up first. Raises OutcomeUnknown."""
+        self._prepare(positions, group)
+        transactions, name, epoch = self._kafka.transactions, self.name, self._epoch
+
+        def arrive() -> None:
+            if not transactions.is_fenced(name, epoch):
+                transactions.end(name, epoch, commit=True)
+
+        self._kafka.clock.later(delay_s, arrive)
+        raise OutcomeUnknown("whether the last transaction was committed is not known: no answer")
+
+    def abort(self) -> None:
+        self._queue.clear()
+        self._until_free(60.0)
+        self._kafka.transactions.end(self.name, self._epoch, commit=False)
+        self._begun = False
+
+    def close(self) -> None:
+        self._queue.clear()
+
+
+if TYPE_CHECKING:
+
+    def _is_a_producer(producer: MemoryProducer) -> Producer:
+        return producer

@@ -1,0 +1,244 @@
+"""Reading in memory: the group consumer of a lane and its log reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.memory.groups import Membership, Standing
+from pipeline.adapters.memory.kafka import MemoryKafka
+from pipeline.errors import IdentityTaken
+from pipeline.runtime.ports import TP, Listener, LogFacts, Polled
+
+if TYPE_CHECKING:
+    from pipeline.runtime.ports import GroupConsumer, LogReader
+
+PAUSED = -1
+
+
+class _Fetching:
+    """Positions in logs, and what stands there. A partition at `PAUSED` is not read."""
+
+    def __init__(self, kafka: MemoryKafka) -> None:
+        self._kafka = kafka
+        self.positions: dict[TP, int] = {}
+        self._told: dict[TP, int] = {}  # the end that was reported last
+        self._first = 0
+
+    def seek(self, tp: TP, offset: int | None) -> None:
+        self.positions[tp] = self._kafka.log(tp).start if offset is None else offset
+        self._told.pop(tp, None)
+
+    def forget(self, tps: Iterable[TP]) -> None:
+        for tp in tps:
+            del self.positions[tp]
+            self._told.pop(tp, None)
+
+    def fetch(self, count: int) -> Polled:
+        polled = Polled()
+        tps = list(self.positions)
+        if not tps:
+            return polled
+        self._first = (self._first + 1) % len(tps)  # no partition starves another
+        slow = self._kafka.slow
+        for tp in tps[self._first :] + tps[: self._first]:
+            position = self.positions[tp]
+            if position == PAUSED or (slow and tp in slow):
+                continue
+            log = self._kafka.log(tp)
+            if not log.start <= position <= log.end:
+                polled.out_of_range.add(tp)
+                self.positions[tp] = PAUSED  # until somebody says where to read
+                continue
+            if position < log.stable_end and count > 0:
+                records, position = log.read(position, count)
+                self.positions[tp] = position
+                if records:
+                    count -= len(records)
+                    polled.batches[tp] = records  # type: ignore[assignment]
+            if position == log.stable_end and self._told.get(tp) != position:
+                self._told[tp] = polled.ends[tp] = position
+                if log.end > position:
+                    polled.held_back.add(tp)
+        return polled
+
+
+def _nothing(polled: Polled) -> bool:
+    return not (polled.batches or polled.ends or polled.out_of_range)
+
+
+class MemoryGroupConsumer:
+    """A `GroupConsumer`. `protocol`: "classic" stops all members for a rebalance, "consumer" only what moves.
+
+    `wait` lets time pass, until there is news at the latest. Its heartbeats go on by themselves, but for `silence`.
+    """
+
+    def __init__(
+        self,
+        kafka: MemoryKafka,
+        group: str,
+        instance: str,
+        client_id: str = "",
+        protocol: str = "classic",
+        wait: Callable[[float], None] | None = None,
+    ) -> None:
+        self._kafka, self._group, self._instance = kafka, kafka.group(group), instance
+        self._incremental = protocol == "consumer"
+        self._wait = wait or kafka.clock.advance
+        self._fetching = _Fetching(kafka)
+        self._topics: Sequence[str] = ()
+        self._listener: Listener | None = None
+        self._member: int | None = None
+        self._generation = -1
+        self._late = False  # whether this poll hears of the group only after it has fetched
+
+    def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
+        self._topics, self._listener = topics, listener
+
+    def poll(self, records_max: int, timeout_s: float) -> Polled:
+        # Both orders happen: what was fetched may belong to an assignment that this very poll ends.
+        self._late = not self._late
+        if not self._late:
+            self._hear()
+        polled = self._fetching.fetch(records_max)
+        if self._late:
+            self._hear()
+        if timeout_s > 0 and _nothing(polled):
+            self._wait(timeout_s)
+            self._hear()
+            polled = self._fetching.fetch(records_max)
+        return polled
+
+    # --- the group ----------------------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """Does what the coordinator asks for."""
+        if self._listener is None:
+            return
+        if self._member is not None:
+            standing = self._group.standing(self._member)
+            if standing is Standing.FENCED:
+                raise IdentityTaken(f"another worker has joined the group as {self._instance}")
+            if standing is Standing.UNKNOWN:
+                self._member = None
+                if held := list(self._fetching.positions):
+                    self._listener.lost(held)
+                    self._fetching.forget(held)
+            elif standing is Standing.REBALANCING:
+                if not self._incremental:
+                    self._give_back(list(self._fetching.positions))
+                # Giving back took time: the coordinator may have lost patience meanwhile.
+                if self._group.standing(self._member) is Standing.REBALANCING:
+                    self._group.rejoin(self._member, self._fetching.positions)
+        if self._member is None:
+            self._member = self._group.join(self._instance, self._topics, incremental=self._incremental)
+            self._generation = -1
+        self._take_over()
+
+    def _give_back(self, partitions: list[TP]) -> None:
+        assert self._listener is not None
+        if partitions:
+            self._listener.revoked(partitions)
+            self._fetching.forget(partitions)
+
+    def _take_over(self) -> None:
+        """Takes in the assignment of a new generation."""
+        assert self._listener is not None
+        member = self._group.members.get(self._member or 0)
+        if member is None or not self._group.stable or member.generation == self._generation:
+            return
+        held = set(self._fetching.positions)
+        gone = [tp for tp in self._fetching.positions if tp not in member.assignment]
+        self._give_back(gone)
+        if member.generation != self._group.generation or self._group.members.get(member.number) is not member:
+            return  # giving back took so long that the group has gone on
+        self._generation = member.generation
+        if new := [tp for tp in member.assignment if tp not in held]:
+            self._fetching.positions |= dict.fromkeys(new, PAUSED)
+            self._listener.assigned(new)
+        if gone:
+            member.held -= set(gone)
+            self._group.rebalance()
+
+    def silence(self) -> None:
+        """The process hangs or is gone: no more heartbeats."""
+        if self._member is not None:
+            self._group.silence(self._member)
+
+    def beat(self) -> None:
+        """The process goes on."""
+        if self._member is not None:
+            self._group.beat(self._member)
+
+    def expel(self) -> None:
+        """The coordinator throws the member out, as it does when heartbeats are lost on their way."""
+        if self._member is not None:
+            self._group.leave(self._member)
+
+    # --- GroupConsumer ------------------------------------------------------------------------------------------------
+
+    def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
+        return self._group.committed(partitions)
+
+    def start(self, partition: TP, offset: int | None) -> None:
+        if partition not in self._fetching.positions:
+            raise RuntimeError(f"{partition} is not assigned to this consumer")
+        self._fetching.seek(partition, offset)
+
+    def bounds(self, partition: TP) -> tuple[int, int]:
+        log = self._kafka.log(partition)
+        return log.start, log.end
+
+    def group(self) -> object:
+        return Membership(self._group.name, self._member or 0, self._generation)
+
+    def close(self) -> None:
+        """A static member stays in the group until its session ends."""
+        if self._member is not None:
+            self._give_back(list(self._fetching.positions))
+            if self._instance:
+                self._group.silence(self._member)
+            else:
+                self._group.leave(self._member)
+
+
+class MemoryLogReader:
+    """A `LogReader`: partitions by hand, no membership, no commits."""
+
+    def __init__(self, kafka: MemoryKafka, name: str = "", wait: Callable[[float], None] | None = None) -> None:
+        self._kafka, self._fetching = kafka, _Fetching(kafka)
+        self._wait = wait or kafka.clock.advance
+
+    def follow(self, starts: Mapping[TP, int | None]) -> None:
+        for tp, offset in starts.items():
+            if tp in self._fetching.positions:
+                raise RuntimeError(f"{tp} is followed already")
+            self._fetching.seek(tp, offset)
+
+    def unfollow(self, partitions: Iterable[TP]) -> None:
+        self._fetching.forget(partitions)
+
+    def poll(self, records_max: int, timeout_s: float) -> Polled:
+        polled = self._fetching.fetch(records_max)
+        if timeout_s > 0 and _nothing(polled):
+            self._wait(timeout_s)
+            polled = self._fetching.fetch(records_max)
+        return polled
+
+    def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
+        return {tp: self._kafka.log(tp).end for tp in partitions}
+
+    def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]:
+        return {topic: self._kafka.facts(topic) for topic in topics}
+
+    def close(self) -> None:
+        self._fetching.positions.clear()
+
+
+if TYPE_CHECKING:
+
+    def _is_a_consumer(consumer: MemoryGroupConsumer) -> GroupConsumer:
+        return consumer
+
+    def _is_a_reader(reader: MemoryLogReader) -> LogReader:
+        return reader

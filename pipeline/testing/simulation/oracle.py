@@ -1,0 +1,297 @@
+"""The judge: replays what was asked with the topology's own functions, and holds logs, changelogs and tables to it.
+
+It shares with the engine the pure steps of `flow` and the codecs, and nothing of what runs them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, get_args
+
+from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.memory import MemoryRecord
+from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
+from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
+from pipeline.runtime.checkpoint import changelog_position
+from pipeline.runtime.ports import TP
+from pipeline.runtime.table import RowCodec, table_prefix
+from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.topology import Topology
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.worker import Worker
+    from pipeline.testing.simulation.world import World
+
+Rows = Mapping[bytes, bytes]
+
+
+class Oracle:
+    """Knows a topology: its services' wirings, and what each record means. One serves many histories."""
+
+    def __init__(self, topology: Topology, make: Codecs) -> None:
+        self.topology = topology
+        self._make = lru_cache(maxsize=None)(make)
+        self.wirings = [Wiring(service, self._make) for service in topology.chosen(())]
+        self.codec: dict[str, RowCodec] = {}
+        self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}
+        self._takers: dict[type, str] = {}
+        for service in topology.services.values():
+            for a in service.aggregates:
+                self.aggregates[a.name] = a
+                command, event, state = self.topics(a.name)
+                self.codec[command] = self._make(command, CommandMessage, a.command)
+                self.codec[event] = self._make(event, EventMessage, a.event)
+                self.codec[state] = self._make(state, StateMessage, type(a.initial))
+                self._takers |= dict.fromkeys(get_args(a.command) or (a.command,), command)
+            for p in service.projections:
+                rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
+                self.codec[rows] = self._make(rows, type(p.initial))
+                if p.route is not None:
+                    self.codec[by_key] = self._make(by_key, p.by_key)
+            for r in service.replicas:
+                name = TopicKind.REPLICA.topic(r.name)
+                self.codec[name] = self._make(name, type(r.initial))
+
+    @staticmethod
+    def topics(aggregate: str) -> tuple[str, str, str]:
+        """Its commands, events and states."""
+        command, event, state = (k.topic(aggregate) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE))
+        return command, event, state
+
+    def command(self, aggregate: str, command: Any, name: str, now_ms: int) -> tuple[str, bytes]:
+        """A command's topic and bytes, as a client would send it."""
+        topic = self.topics(aggregate)[0]
+        return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command))
+
+    def followed(self, topic: str, event: object) -> RowCodec:
+        """An event topic as a follower sees it."""
+        return self._make(topic, EventMessage, event, strict=False)
+
+    # --- the end of a history -----------------------------------------------------------------------------------------
+
+    def judge(self, world: World) -> list[str]:
+        """What is wrong once all is settled."""
+        found: list[str] = []
+        for wiring in self.wirings:
+            service = wiring.service
+            parked = _parked(world, wiring.parked)
+            for a in service.aggregates:
+                found += self._aggregate(world, a, parked)
+            found += [f"{service.name} has parked {tp.topic}-{tp.partition}@{at} {n} times" for (tp, at), n in parked.items()]
+            for r in service.reactions:
+                found += self._reaction(world, wiring, r)
+            for p in service.projections:
+                found += self._projection(world, p)
+            for copy in service.replicas:
+                found += self._replica(world, wiring, copy)
+        for worker in world.workers:
+            found += self.disk(world, worker)
+        return found
+
+    def _aggregate(self, world: World, a: Aggregate[Any, Any, Any], parked: Counter[tuple[TP, int]]) -> Iterator[str]:
+        """Each command's events once, in order; the state their fold. Takes what had to be parked out of `parked`."""
+        commands, events, states = self.topics(a.name)
+        decode, encode = self.codec[commands].decode, self.codec[events].encode
+        for log in world.kafka.topics[commands].logs:
+            due: dict[bytes, list[bytes]] = defaultdict(list)
+            lives: dict[bytes, StateMessage] = {}
+            for record in _committed(world, log.tp):
+                state = lives.get(record.key())
+                message = decode(record.value())
+                decision = command_to_event(a, state, message, record.timestamp()[1])
+                if isinstance(decision, Rejected) or not decision:
+                    continue
+                data = [encode(event) for event in decision]
+                if max(map(len, data)) > world.kafka.record_bytes_max:
+                    if parked.pop((log.tp, record.offset()), 0) != 1:
+                        yield f"{commands}-{log.tp.partition}@{record.offset()} is too large, but not parked once"
+                    continue
+                due[record.key()] += data
+                for event in decision:
+                    state = event_to_state(a, state, event)
+                assert state is not None
+                lives[record.key()] = state
+            there: dict[bytes, list[bytes]] = defaultdict(list)
+            for record in _committed(world, TP(events, log.tp.partition)):
+                there[record.key()].append(record.value())
+            if due != there:
+                yield from self._differences(events, due, there)
+            rows = {key: self.codec[states].encode(state) for key, state in lives.items()}
+            yield from self._table(world, a.name, states, log.tp.partition, rows)
+
+    def _differences(
+        self, topic: str, due: Mapping[bytes, list[bytes]], there: Mapping[bytes, list[bytes]]
+    ) -> Iterator[str]:
+        """Of events, by key."""
+        decode = self.codec[topic].decode
+        for key in sorted({*due, *there}):
+            want, have = due.get(key, []), there.get(key, [])
+            if want != have:
+                shown = " ".join(f"{e.version}:{e.command_id}" for e in map(decode, have))
+                hoped = " ".join(f"{e.version}:{e.command_id}" for e in map(decode, want))
+                yield f"{topic} of {key.decode()!r} holds (version:command) [{shown}], and should [{hoped}]"
+
+    def _reaction(self, world: World, wiring: Wiring, reaction: Any) -> Iterator[str]:
+        """Each command that an event asks for, once."""
+        due: Counter[tuple[str, bytes, bytes]] = Counter()
+        for record, message in self._events(world, reaction.source):
+            for send, command in event_to_command(reaction, record.key().decode(), message):
+                topic = self._takers[type(send.command)]
+                due[topic, send.key.encode(), self.codec[topic].encode(command)] += 1
+        there: Counter[tuple[str, bytes, bytes]] = Counter()
+        for a in wiring.service.aggregates:
+            topic = self.topics(a.name)[0]
+            for log in world.kafka.topics[topic].logs:
+                for record in log.archive:
+                    if record.decided and record.transaction is not None:
+                        there[topic, record.key(), record.value()] += 1
+        if due != there:
+            yield from _counted(f"commands of the reaction {reaction.name}", due, there, self.codec)
+
+    def _events(self, world: World, source: Any) -> Iterator[tuple[MemoryRecord, EventMessage]]:
+        decode = self.followed(source.topic, source.event).decode
+        for log in world.kafka.topics[source.topic].logs:
+            for record in _committed(world, log.tp):
+                message = decode(record.value())
+                if message.body is not None:
+                    yield record, message
+
+    def _projection(self, world: World, p: Any) -> Iterator[str]:
+        """Each row is the fold of what was sent to it, and that is what the events ask for."""
+        topic = TopicKind.BY_KEY.topic(p.name) if p.route is not None else p.sources[0].topic
+        if p.route is not None:
+            due: Counter[tuple[str, bytes, bytes]] = Counter()
+            there: Counter[tuple[str, bytes, bytes]] = Counter()
+            for source in p.sources:
+                for record, message in self._events(world, source):
+                    for key, part in event_to_messages(p, record.key().decode(), message):
+                        due[topic, key.encode(), self.codec[topic].encode(part)] += 1
+            for log in world.kafka.topics[topic].logs:
+                for record in _committed(world, log.tp):
+                    there[topic, record.key(), record.value()] += 1
+            if due != there:
+                yield from _counted(f"messages to {p.name}", due, there, self.codec)
+        changelog = TopicKind.ROW.topic(p.name)
+        for log in world.kafka.topics[topic].logs:
+            rows = self._fold(world, p, log.tp, self.codec[topic] if p.route is not None else None)
+            encoded = {key: self.codec[changelog].encode(row) for key, row in rows.items()}
+            yield from self._table(world, p.name, changelog, log.tp.partition, encoded)
+
+    def _fold(self, world: World, table: Any, tp: TP, messages: RowCodec | None) -> dict[bytes, Any]:
+        """The rows that a partition comes to; `messages` None where events are folded themselves."""
+        source = None if messages is not None else (table.source if hasattr(table, "source") else table.sources[0])
+        decode = messages.decode if source is None and messages else self.followed(tp.topic, source.event).decode  # type: ignore[union-attr]
+        rows: dict[bytes, Any] = {}
+        for record in _committed(world, tp):
+            message = decode(record.value())
+            body = message if messages is not None else message.body
+            if body is not None:
+                row = message_to_row(table, rows.pop(record.key(), None), body)
+                if row is not None:
+                    rows[record.key()] = row
+        return rows
+
+    def _replica(self, world: World, wiring: Wiring, replica: Any) -> Iterator[str]:
+        encode = self.codec[TopicKind.REPLICA.topic(replica.name)].encode
+        for log in world.kafka.topics[replica.source.topic].logs:
+            rows = self._fold(world, replica, log.tp, None)
+            encoded = {key: encode(row) for key, row in rows.items()}
+            for worker in world.workers:
+                if worker.wiring is wiring:
+                    store = worker.stores[f"replica.{replica.name}"]
+                    prefix = table_prefix(f"{replica.name}.{log.tp.partition}")
+                    there = {key[len(prefix) :]: value for key, value in store.scan(prefix, prefix, 10**9)}
+                    where = f"the replica {replica.name}-{log.tp.partition} of {worker.name}"
+                    yield from _rows_differ(where, encoded, there)
+
+    def _table(self, world: World, name: str, changelog: str, partition: int, due: Rows) -> Iterator[str]:
+        """The changelog's last values and the owner's table, against what should stand there."""
+        last = {r.key(): r.value() for r in world.kafka.topics[changelog].logs[partition].records if r.decided}
+        yield from _rows_differ(f"{changelog}-{partition}", due, {k: v for k, v in last.items() if v is not None})
+        owners = 0
+        for worker in world.workers:
+            view = worker.lane.views.get((name, partition)) if worker.lane else None
+            if view is not None and view.copy is None and not view.restoring:
+                owners += 1
+                cut = len(view.prefix)
+                there = {k[cut:]: v for k, v in view.store.scan(view.prefix, view.prefix, 10**9)}
+                yield from _rows_differ(f"the table {name}-{partition} of {worker.name}", due, there)
+        if owners != 1:
+            yield f"{owners} workers own {name}-{partition}"
+
+    # --- any time -----------------------------------------------------------------------------------------------------
+
+    def disk(self, world: World, worker: Worker) -> Iterator[str]:
+        """A store holds what its changelog holds up to the position noted in it: committed, and nothing else.
+
+        While it is restored from a cleaned log, a key may be missing whose next value is still to come.
+        """
+        for inlet in worker.wiring.inlets.values():
+            for n in range(world.schedule.partitions):
+                disk = worker.disk.disks.get(f"{inlet.topic}-{n}")
+                for name, changelog, _ in inlet.tables if disk is not None else ():
+                    assert disk is not None
+                    rows, positions = disk.now()
+                    position = positions.get(changelog_position(changelog), 0)
+                    due: dict[bytes, bytes | None] = {}
+                    to_come: set[bytes] = set()
+                    for record in _committed(world, TP(changelog, n)):
+                        if record.offset() < position:
+                            due[record.key()] = record.value()
+                        else:
+                            to_come.add(record.key())
+                    prefix = table_prefix(name)
+                    there = {k[len(prefix) :]: v for k, v in rows.items() if k.startswith(prefix)}
+                    for key in sorted({*due, *there}):
+                        if due.get(key) != there.get(key) and not (key not in there and key in to_come):
+                            yield (
+                                f"on the disk of {worker.name}, {name}-{n} noted as level with {changelog}@{position} "
+                                f"holds {self._shown(changelog, there.get(key))} for {key.decode()!r}, "
+                                f"and should {self._shown(changelog, due.get(key))}"
+                            )
+
+    def _shown(self, topic: str, data: bytes | None) -> str:
+        return "nothing" if data is None else str(self.codec[topic].decode(data))
+
+
+def _committed(world: World, tp: TP) -> list[MemoryRecord]:
+    return [r for r in world.kafka.topics[tp.topic].logs[tp.partition].archive if r.decided]
+
+
+def _parked(world: World, topic: str) -> Counter[tuple[TP, int]]:
+    """How often each record was parked."""
+    parked: Counter[tuple[TP, int]] = Counter()
+    for log in world.kafka.topics[topic].logs:
+        for record in _committed(world, log.tp):
+            headers = {name: value.decode(errors="replace") for name, value in record.headers() if value}
+            tp = TP(headers["parked-source-topic"], int(headers["parked-source-partition"]))
+            parked[tp, int(headers["parked-source-offset"])] += 1
+    return parked
+
+
+def _rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
+    if due != there:
+        for key in sorted({*due, *there}):
+            want, have = due.get(key), there.get(key)
+            if want != have:
+                what = "lacks" if have is None else "still holds" if want is None else "is wrong about"
+                yield f"{where} {what} {key.decode()!r}"
+
+
+def _counted(
+    what: str,
+    due: Counter[tuple[str, bytes, bytes]],
+    there: Counter[tuple[str, bytes, bytes]],
+    codec: Mapping[str, RowCodec],
+) -> Iterable[str]:
+    for topic, key, value in sorted({*due, *there}):
+        want, have = due[topic, key, value], there[topic, key, value]
+        if want != have:
+            yield f"{what}: {codec[topic].decode(value)} to {key.decode()!r} is there {have} times instead of {want}"
+
+
+def oracle_of(topology: Topology, make: Codecs | None = None) -> Oracle:
+    """The judge of a topology, which takes longer to make than many a history."""
+    return Oracle(topology, make or codecs(topology.schemas))

@@ -1,0 +1,134 @@
+"""A schedule: everything that makes one history what it is, as a value. Its seed makes it, or a test spells it out."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pipeline.testing.simulation.points import POINTS
+
+STEP = "step"  # a fault at the n-th call of all
+TIME = "time"  # a fault at the n-th millisecond
+_WRITING = tuple(f"producer.{call}:{when}" for call in ("produce", "produce_last", "flush") for when in ("before", "after"))
+_TABLE = tuple(f"store.{call}:before" for call in ("get", "scan", "write", "position", "flush"))
+# Where each kind may strike: where the world can do the same. `()`: at any point.
+PLACES: dict[str, tuple[str, ...]] = {
+    "crash": (),  # the process is killed; back after so many seconds, 0: not before calm
+    "pause": (),  # it hangs for so many seconds, then goes on as if nothing had been
+    "stop": (),  # it is asked to stop, and started again after so many seconds
+    "abort": (*_WRITING, "producer.commit:before", "producer.commit:offsets"),  # the broker aborts the transaction
+    "fence": (),  # the producer's epoch is raised
+    "unknown": ("producer.commit:after",),  # committed, but the answer is lost
+    "late": ("producer.commit:before",),  # the request arrives after so many seconds, when nobody waits for it
+    "unreachable": ("reader.ends:before", "reader.facts:before", "consumer.bounds:before"),
+    "damage": _TABLE,  # a local table cannot be read
+    "rebalance": (),  # the group begins a new generation
+    "expel": (),  # the group expels the member, which goes on
+    "slow": (),  # a topic's partitions, or the group's offsets, answer nobody for so many seconds
+    "skew": (),  # the machine's clock jumps by so many seconds
+    "compact": (TIME,),  # the cleaner visits all compacted topics
+    "truncate": (TIME,),  # retention takes what all have folded, and what compacted logs need no more
+    "day": (TIME,),  # at the next quiet moment a day passes, and the cleaner takes deletions away
+}
+KINDS = tuple(PLACES)
+
+
+class Sent(NamedTuple):
+    """A command, and when a client sends it."""
+
+    at_ms: int
+    aggregate: str
+    key: str
+    command: Any
+
+
+class Fault(NamedTuple):
+    """`kind` strikes at the `nth` time that any worker comes to `point`. `size`, `share`: see PLACES, and the world."""
+
+    kind: str
+    point: str
+    nth: int
+    size: float = 0.0
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """`switches`: the calls, counted over all workers, at which another worker goes on."""
+
+    commands: tuple[Sent, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    switches: tuple[int, ...] = ()
+    workers: int = 2
+    partitions: int = 2
+    standby: bool = False
+    protocol: str = "classic"
+
+
+Commands = Callable[[random.Random], Iterable[tuple[str, str, Any]]]
+
+
+def from_seed(seed: int, commands: Commands) -> Schedule:
+    """The schedule of a seed. `commands(random)` gives (aggregate, key, command)."""
+    rng = random.Random(seed)
+    asked = list(commands(rng))
+    at_ms, sent = 0, []
+    pace_ms = rng.choice((5, 30, 200, 800))
+    for each in asked:
+        at_ms += rng.randrange(2 * pace_ms)
+        sent.append(Sent(at_ms, *each))
+    faults: list[Fault] = []
+    for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 4, 6))):
+        faults.append(_fault(rng, at_ms))
+    if rng.random() < 0.08:
+        faults += _absence(rng, at_ms)
+    density = rng.choice((0.0, 0.01, 0.05, 0.2))
+    switches = tuple(n for n in range(1, 2500) if rng.random() < density) if density else ()
+    return Schedule(
+        tuple(sent),
+        tuple(faults),
+        switches,
+        workers=rng.choice((1, 2, 2, 2, 3)),
+        standby=rng.random() < 0.3,
+        protocol=rng.choice(("classic", "classic", "consumer")),
+    )
+
+
+_OFTEN = ("crash", "crash", "crash", "pause", "pause", "slow", "abort", "expel", "rebalance")
+_COMMIT = tuple(point for point in POINTS if point.startswith(("producer.commit", "producer.flush", "store.write")))
+
+
+def _fault(rng: random.Random, end_ms: int) -> Fault:
+    kind = rng.choice(KINDS if rng.random() < 0.5 else _OFTEN)
+    places = PLACES[kind]
+    size = {"skew": rng.uniform(-3600.0, 3600.0), "late": rng.choice((0.01, 0.05, 0.2, 1.0, 20.0))}.get(
+        kind, rng.choice((0.05, 0.5, 3.0, 8.0, 15.0))
+    )
+    if places == (TIME,):
+        return Fault(kind, TIME, rng.randrange(end_ms + 2000), size)
+    where = rng.random()
+    if places:
+        point, most = rng.choice(places), 60
+    elif where < 0.4:
+        point, most = STEP, 3000
+    elif where < 0.7:
+        point, most = rng.choice(_COMMIT), 60
+    else:
+        point, most = rng.choice(POINTS), 60
+    nth = int(math.exp(rng.uniform(0.0, math.log(most))))
+    return Fault(kind, point, nth, round(size, 2), round(rng.random(), 2))
+
+
+def _absence(rng: random.Random, end_ms: int) -> Iterable[Fault]:
+    """A worker is away for a day, and deletions are gone when it comes back."""
+    yield Fault("crash", STEP, rng.randrange(200, 1500), 0.0, 1.0)
+    yield Fault("day", TIME, end_ms + rng.randrange(8000, 12000))
+
+
+def parts(schedule: Schedule) -> Sequence[tuple[str, Any]]:
+    """What can be left out of a schedule, one by one."""
+    fields = ("faults", "commands", "switches")
+    return [(field, part) for field in fields for part in getattr(schedule, field)]

@@ -1,0 +1,212 @@
+"""A worker process in the simulated world: opens lanes as `pipeline.runtime.worker.LaneHost` does, in a greenlet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from greenlet import greenlet
+
+from pipeline.adapters.memory import (
+    MemoryGroupConsumer,
+    MemoryLogReader,
+    MemoryProducer,
+    MemoryStore,
+    MemoryStores,
+)
+from pipeline.errors import BrokerUnreachable, LaneFatal
+from pipeline.runtime.lane import Lane, LaneSettings
+from pipeline.runtime.ports import TP, LogReader, Offsets, Producer, Store, Stores
+from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.wiring import Wiring
+from pipeline.testing.simulation.points import Pointed, pointed_consumer, pointed_store
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+FRUITLESS_MAX = 10
+
+
+class Killed(BaseException):
+    """The process is gone. No except clause of the engine's hears of it."""
+
+
+class SimulatedClock:
+    """The clock of one machine: its idea of the date may be wrong, its seconds are not."""
+
+    def __init__(self, world: World) -> None:
+        self._clock = world.kafka.clock
+        self.skew_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self._clock.now_s
+
+    def time_ms(self) -> int:
+        return self._clock.time_ms() + int(self.skew_s * 1000)
+
+
+class Worker:
+    """One service in one process, again and again. `name` is its identity: service and slot."""
+
+    def __init__(self, world: World, wiring: Wiring, slot: int) -> None:
+        self.world, self.wiring, self.name = world, wiring, f"{wiring.service.name}-{slot}"
+        self.clock = SimulatedClock(world)
+        self.disk = MemoryStores()
+        self.stats = LaneStats()
+        self.stores: dict[str, MemoryStore] = {}
+        self.lane: Lane | None = None
+        self.consumer: MemoryGroupConsumer | None = None
+        self.greenlet: greenlet | None = None
+        self.state = "down"  # "ready", "waiting" until `wake_s`, "paused"
+        self.wake_s = 0.0
+        self.stopping = False
+        self.late_s: float | None = None  # the next commit arrives so much later
+        self.again_s = 1.0  # after an orderly stop
+        self.torn_share = 0.0  # of the writes since the last flush, what the next crash takes
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A new process, unless one runs."""
+        if self.state == "down":
+            self.stopping, self.late_s = False, None
+            self.greenlet = greenlet(self._live, self.world.hub)
+            self.world.tell(self.name, "starts")
+            self.world.make_ready(self)
+
+    def _live(self) -> None:
+        again_s: float | None = None
+        try:
+            again_s = self._lanes()
+        except Killed:
+            pass
+        self._gone()
+        if again_s is not None:
+            self.world.kafka.clock.later(again_s, self.start)
+
+    def _gone(self) -> None:
+        self.state, self.lane = "down", None
+        if self.consumer is not None:
+            self.consumer.silence()
+            self.consumer = None
+        self.disk.crash(lambda writes: writes - int(writes * self.torn_share))
+        self.stores.clear()
+        self.world.look_at_disk(self)
+
+    def _lanes(self) -> float:
+        """One lane after the other; returns after how many seconds a supervisor starts the process again."""
+        fruitless = 0
+        while True:
+            commits, lane = self.stats.checkpoints, None
+            try:
+                lane = self.lane = self._open_lane()
+                lane.open()
+                while not self.stopping:
+                    lane.turn()
+            except Exception as raised:
+                error = raised
+                self.world.tell(self.name, f"{type(error).__name__}: {error}")
+                if lane is not None:
+                    lane.abandon(error)
+                self.lane = None
+                fruitless = 0 if self.stats.checkpoints > commits else fruitless + 1
+            else:
+                try:
+                    lane.close()
+                except (LaneFatal, BrokerUnreachable) as left:
+                    self.world.tell(self.name, f"stopped without a last commit: {left}")
+                return self.again_s
+            away = isinstance(error, BrokerUnreachable)
+            if not away and not isinstance(error, LaneFatal):
+                self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
+                return 1.0
+            if fruitless > FRUITLESS_MAX:
+                return 1.0
+            self.wait(REOPEN_S[min(fruitless, len(REOPEN_S) - 1)])
+            if self.stopping:
+                return self.again_s
+            self.stats.reopened += 1
+
+    def _open_lane(self) -> Lane:
+        kafka, at, service = self.world.kafka, self.at, self.wiring.service.name
+        producer = self.producer = MemoryProducer(kafka, self.name, self.wait, at)
+        self.consumer = MemoryGroupConsumer(kafka, service, self.name, "", self.world.schedule.protocol, self.wait)
+        reader = MemoryLogReader(kafka, self.name, self.wait)
+        settings = LaneSettings(
+            records_per_poll_max=self.world.records_per_poll,
+            idle_wait_s=1.0,
+            restore_wait_s=0.25,
+            standby=self.world.schedule.standby,
+        )
+        return Lane(
+            self.wiring,
+            pointed_consumer(self.consumer, at),
+            cast(Producer, Pointed("producer", producer, at, commit=self._commit)),
+            cast(LogReader, Pointed("reader", reader, at)),
+            cast(Stores, Pointed("stores", self.disk, at, open=self._open_store)),
+            self.clock,
+            settings,
+            self.stats,
+        )
+
+    def _open_store(self, name: str) -> Store:
+        store = self.stores[name] = self.disk.open(name)
+
+        def at(point: str) -> None:
+            self.world.touched = store
+            self.at(point)
+
+        return pointed_store(store, at)
+
+    def _commit(self, positions: Offsets, group: object, patience_s: float) -> None:
+        if self.late_s is not None:
+            delay_s, self.late_s = self.late_s, None
+            self.producer.commit_late(positions, group, delay_s)
+        self.producer.commit(positions, group, patience_s)
+        if self.world.telling:
+            where = ", ".join(f"{tp.topic}-{tp.partition}@{offset}" for tp, offset in sorted(positions.items()))
+            self.world.tell(self.name, f"commits {where}")
+
+    # --- the scheduler's ----------------------------------------------------------------------------------------------
+
+    def at(self, point: str) -> None:
+        """A point is reached: time passes, faults strike, others may go on."""
+        self.world.at(self, point)
+
+    def wait(self, seconds: float) -> None:
+        """Lets the others go on until there is news or the time is over."""
+        self.state, self.wake_s = "waiting", self.world.kafka.clock.now_s + seconds
+        self.world.switch()
+
+    def pause(self, seconds: float) -> None:
+        """Hangs: no heartbeats, no progress, and no idea of it afterwards."""
+        consumer = self.consumer
+        if consumer is not None:
+            consumer.silence()
+        self.state = "paused"
+        incarnation = self.greenlet
+        self.world.kafka.clock.later(seconds, lambda: self.resume(incarnation))
+        self.world.switch()
+        if consumer is not None:
+            consumer.beat()
+
+    def resume(self, incarnation: greenlet | None) -> None:
+        """The pause is over."""
+        if self.state == "paused" and self.greenlet is incarnation:
+            self.world.tell(self.name, "goes on")
+            self.world.make_ready(self)
+
+    # --- what others see ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_level(self) -> bool:
+        """Whether its lane folds all it was given, and its replicas have got to the end."""
+        if self.lane is None or self.state != "waiting" or self.stats.restoring or self.lane._tasks.waiting:
+            return False
+        for replica, _, _ in self.wiring.replicas:
+            store = self.stores.get(f"replica.{replica.name}")
+            for log in self.world.kafka.topics[replica.source.topic].logs:
+                tp: TP = log.tp
+                if store is None or (store.position(f"replica:{tp.topic}-{tp.partition}") or 0) < log.end:
+                    return False
+        return True

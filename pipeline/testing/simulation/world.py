@@ -1,0 +1,287 @@
+"""The simulated world: a broker in memory, workers in greenlets, and a scheduler that follows a schedule to the letter.
+
+Nothing here is left to chance or to the machine: the same schedule gives the same history, call by call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryStore
+from pipeline.query.murmur2 import partition_of
+from pipeline.runtime.ports import TP
+from pipeline.testing.simulation.oracle import Oracle
+from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
+from pipeline.testing.simulation.strike import strike
+from pipeline.testing.simulation.worker import Killed, Worker
+
+STEP_S = 0.001  # what a call takes
+STEPS_MAX = 20_000
+SETTLE_S = 120.0  # once faults have stopped, all must be done within so much virtual time
+FAULTS_S = 40.0  # after the last command, faults strike for so long at most
+DAY_S = 26 * 3600.0
+RECORD_BYTES_MAX = 4_000
+ENGINE_LOG = logging.getLogger("pipeline.runtime")
+
+
+class World:
+    """One history in the making."""
+
+    def __init__(self, oracle: Oracle, schedule: Schedule, *, telling: bool = False) -> None:
+        self.oracle, self.schedule, self.telling = oracle, schedule, telling
+        self.kafka = MemoryKafka(MemoryClock(), record_bytes_max=RECORD_BYTES_MAX)
+        self.kafka.changed = self._changed
+        self.records_per_poll = 4
+        self.story: list[tuple[float, str, str]] = []
+        self.findings: list[str] = []
+        self.errors: list[BaseException] = []
+        self.struck: Counter[str] = Counter()  # faults by kind
+        self.points: set[str] = set()  # where they struck
+        self.touched: MemoryStore | None = None
+        self.steps = 0
+        self.hub: greenlet = getcurrent()
+        self._ready: deque[Worker] = deque()
+        self._switches = frozenset(schedule.switches)
+        self._faults = {(f.point, f.nth): f for f in schedule.faults if f.point not in (STEP, TIME)}
+        self._step_faults = {f.nth: f for f in schedule.faults if f.point == STEP}
+        self._counts: Counter[str] = Counter()
+        self.armed = True
+        self._unsent = self._to_come = 0
+        self.day_due = self._closed = False
+        for wiring in oracle.wirings:
+            for topic, kind in wiring.own_topics():
+                self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
+        self.workers = [Worker(self, wiring, n) for wiring in oracle.wirings for n in range(schedule.workers)]
+        self._watchers = self._interests()
+
+    def _interests(self) -> dict[str, list[Worker]]:
+        """Who is to be woken by news of which topic, group or producer."""
+        watchers: dict[str, list[Worker]] = {}
+        for worker in self.workers:
+            wiring = worker.wiring
+            names = {*wiring.inlets, *(r.source.topic for r, _, _ in wiring.replicas), wiring.service.name, worker.name}
+            if self.schedule.standby:
+                names |= {changelog for inlet in wiring.inlets.values() for _, changelog, _ in inlet.tables}
+            for name in names:
+                watchers.setdefault(name, []).append(worker)
+        return watchers
+
+    # --- a history ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> list[str]:
+        """From the first start to the judgement; returns what is wrong."""
+        level, handler = ENGINE_LOG.level, _Telling(self)
+        ENGINE_LOG.setLevel(logging.INFO if self.telling else logging.CRITICAL + 1)
+        if self.telling:
+            ENGINE_LOG.addHandler(handler)
+        propagate, ENGINE_LOG.propagate = ENGINE_LOG.propagate, False
+        try:
+            self._history()
+        finally:
+            self.close()
+            ENGINE_LOG.setLevel(level)
+            ENGINE_LOG.removeHandler(handler)
+            ENGINE_LOG.propagate = propagate
+        return self.findings
+
+    def _history(self) -> None:
+        clock = self.kafka.clock
+        for sent in self.schedule.commands:
+            self._unsent += 1
+            clock.later(sent.at_ms / 1000 or 1e-6, lambda sent=sent: self._arrives(sent))  # type: ignore[misc]
+        for fault in self.schedule.faults:
+            if fault.point == TIME:
+                self._to_come += 1
+                clock.later(fault.nth / 1000 or 1e-6, lambda fault=fault: self._falls_due(fault))  # type: ignore[misc]
+        for worker in self.workers:
+            worker.start()
+        last_s = max((sent.at_ms / 1000 for sent in self.schedule.commands), default=0.0)
+        self.until(self._faults_are_over, clock.now_s + last_s + FAULTS_S)
+        self.calm()
+        if not self.findings:
+            if self.until(self.is_settled, clock.now_s + SETTLE_S):
+                self.findings += self.oracle.judge(self)
+            elif not self.findings:
+                self.wrong(f"not settled {SETTLE_S:.0f} s after the last fault: {self.unsettled()}")
+
+    def calm(self) -> None:
+        """No more faults; those who were away come back."""
+        self.armed = False
+        self.tell("", "calm: no more faults")
+        for worker in self.workers:
+            worker.resume(worker.greenlet)
+            if worker.state == "down":
+                worker.start()
+
+    def close(self) -> None:
+        """Ends all that still runs."""
+        self.armed = self.telling = False
+        self._closed = True
+        for worker in self.workers:
+            if worker.greenlet:  # has begun and not ended
+                worker.greenlet.throw(Killed)
+            worker.greenlet = None
+
+    def until(self, there: Callable[[], bool], deadline_s: float) -> bool:
+        """Lets things happen until a quiet moment in which that is so; False at the deadline, or once all is lost."""
+        clock, ready = self.kafka.clock, self._ready
+        while not self.findings:
+            while ready:
+                worker = ready.popleft()
+                if worker.state == "ready":
+                    assert worker.greenlet is not None
+                    worker.state = "running"
+                    worker.greenlet.switch()
+                if self.steps > STEPS_MAX:
+                    self.wrong(f"no end after {STEPS_MAX} calls: {self.unsettled()}")
+                    return False
+            if there():
+                return True
+            if self.day_due and self._is_quiet():
+                self._day()
+                continue
+            waking = min((w.wake_s for w in self.workers if w.state == "waiting"), default=float("inf"))
+            moment = min(clock.next_s, waking)
+            if moment > deadline_s:
+                clock.advance(max(0.0, deadline_s - clock.now_s))
+                return False
+            clock.advance(max(0.0, moment - clock.now_s))
+            for worker in self.workers:
+                if worker.state == "waiting" and worker.wake_s <= clock.now_s:
+                    self.make_ready(worker)
+        return False
+
+    # --- the scheduler ------------------------------------------------------------------------------------------------
+
+    def make_ready(self, worker: Worker) -> None:
+        """It may go on."""
+        worker.state = "ready"
+        self._ready.append(worker)
+
+    def switch(self) -> None:
+        """From a worker to the scheduler."""
+        self.hub.switch()
+
+    def _changed(self, name: str) -> None:
+        for worker in self._watchers.get(name, ()):
+            if worker.state == "waiting":
+                self.make_ready(worker)
+
+    def at(self, worker: Worker, point: str) -> None:
+        """A worker has come to a point."""
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise Killed
+        clock = self.kafka.clock
+        now_s = clock.now_s + STEP_S
+        if now_s >= clock.next_s:
+            clock.advance(STEP_S)
+        else:
+            clock.now_s = now_s
+        if self.armed:
+            self._counts[point] += 1
+            fault = self._faults.get((point, self._counts[point])) or self._step_faults.get(self.steps)
+            if fault is not None:
+                strike(self, worker, fault, point)
+            if self.steps in self._switches and self._ready:
+                self.make_ready(worker)
+                self.switch()
+
+    # --- what happens by itself ---------------------------------------------------------------------------------------
+
+    def _arrives(self, sent: Sent) -> None:
+        self._unsent -= 1
+        self.send(sent.aggregate, sent.key, sent.command, f"c{len(self.schedule.commands) - self._unsent}")
+
+    def send(self, aggregate: str, key: str, command: Any, name: str) -> TP:
+        """A client's command is stored."""
+        topic, value = self.oracle.command(aggregate, command, name, self.kafka.clock.time_ms())
+        tp = TP(topic, partition_of(key.encode(), self.schedule.partitions))
+        offset = self.kafka.append(tp, key.encode(), value)
+        if self.telling:
+            self.tell("client", f"sends {command} to {key!r} ({topic}-{tp.partition}@{offset})")
+        return tp
+
+    def _falls_due(self, fault: Fault) -> None:
+        self._to_come -= 1
+        if self.armed:
+            strike(self, None, fault, TIME)
+
+    def _day(self) -> None:
+        self.day_due = False
+        self.tell("time", "a day passes, and the cleaner takes old deletions away")
+        self.kafka.compact()
+        self.kafka.clock.advance(DAY_S)
+        self.kafka.compact()
+        for worker in self.workers:
+            worker.wake_s = min(worker.wake_s, self.kafka.clock.now_s)
+
+    # --- how things are -----------------------------------------------------------------------------------------------
+
+    def _is_quiet(self) -> bool:
+        """Nobody hangs, nothing is open: a reader that lives has read all there is."""
+        return (
+            not self._unsent
+            and not self.kafka.slow
+            and not self.kafka.transactions.undecided()
+            and all(worker.state != "paused" for worker in self.workers)
+            and all(worker.is_level for worker in self.workers if worker.lane is not None)
+        )
+
+    def _faults_are_over(self) -> bool:
+        return not self._unsent and not self._to_come and not self.day_due and not self._behind()
+
+    def is_settled(self) -> bool:
+        """Whether all that was sent has gone all the way through."""
+        return not self.unsettled()
+
+    def _behind(self) -> list[str]:
+        found = []
+        for wiring in self.oracle.wirings:
+            offsets = self.kafka.group(wiring.service.name).offsets
+            for topic in wiring.inlets:
+                for log in self.kafka.topics[topic].logs:
+                    if (offset := offsets.get(log.tp, 0)) < log.end:
+                        found.append(f"{wiring.service.name} has folded {topic}-{log.tp.partition} to {offset} of {log.end}")
+        return found
+
+    def unsettled(self) -> str:
+        """Why it is not settled."""
+        reasons = self._behind()
+        if not reasons:
+            reasons = [f"{w.name} is {w.state}, not level" for w in self.workers if not w.is_level]
+        if not reasons and self.kafka.transactions.undecided():
+            reasons = ["a transaction is open"]
+        return "; ".join(reasons)
+
+    def wrong(self, finding: str, error: BaseException | None = None) -> None:
+        """Something is not as it must be."""
+        self.findings.append(finding)
+        if error is not None:
+            self.errors.append(error)
+
+    def look_at_disk(self, worker: Worker) -> None:
+        """What a crash has left on a disk must be a committed prefix of the changelogs."""
+        if not self._closed:
+            self.findings += self.oracle.disk(self, worker)
+
+    def tell(self, who: str, what: str) -> None:
+        """A line of the story."""
+        if self.telling:
+            self.story.append((self.kafka.clock.now_s, who, what))
+
+
+class _Telling(logging.Handler):
+    """What the engine logs becomes part of the story."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._world.tell("engine", record.getMessage())

@@ -1,0 +1,189 @@
+"""A topology made for histories: small, and each of the engine's ways is in it.
+
+Service `tills`: an aggregate, and a projection with the same key whose rows are deleted. Service `books`: a reaction to
+the tills' events, its aggregate, a projection keyed otherwise, and a replica.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import Aggregate, Projection, Reaction, Rejected, Replica, Send, Service, Source
+from pipeline.testing.simulation.world import RECORD_BYTES_MAX
+from pipeline.topology import Topology
+
+SCHEMAS = Path(__file__).parent / "schemas"
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Scribble:
+    """Gives an event that is too large for the broker, or even for the client."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Scribbled:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Till:
+    total: int = 0
+    closed: int = 0
+
+
+def decide_till(command: Take | Close | Scribble, till: Till) -> list[Any] | Rejected:
+    match command:
+        case Take(amount):
+            return [Taken(amount), Taken(1)] if amount % 5 == 0 else [Taken(amount)]
+        case Close():
+            return [Closed()] if till.total else Rejected("empty")
+        case Scribble(size):
+            return [Scribbled("x" * size)]
+
+
+def evolve_till(till: Till, event: Taken | Closed | Scribbled) -> Till:
+    match event:
+        case Taken(amount):
+            return Till(till.total + amount, till.closed)
+        case Closed():
+            return Till(0, till.closed + 1)
+        case _:
+            return till
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTill:
+    total: int = 0
+    taken: int = 0
+
+
+def evolve_open(row: OpenTill, event: Taken | Closed | Scribbled) -> OpenTill | None:
+    match event:
+        case Taken(amount):
+            return OpenTill(row.total + amount, row.taken + 1)
+        case Closed():
+            return None
+        case _:
+            return row
+
+
+tills = Aggregate("tills", Take | Close | Scribble, Taken | Closed | Scribbled, Till(), decide_till, evolve_till)
+open_tills = Projection("open_tills", [tills.events], OpenTill(), evolve_open)
+TILLS = Service("tills", aggregates=[tills], projections=[open_tills])
+
+# --- books -----------------------------------------------------------------------------------------------------------
+
+EVENTS = Source("tills.event", Taken | Closed)
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    till: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    till: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    total: int = 0
+    entries: int = 0
+
+
+books = Aggregate(
+    "books",
+    Enter,
+    Entered,
+    Book(),
+    lambda command, book: [Entered(command.till, command.amount)],
+    lambda book, event: Book(book.total + event.amount, book.entries + 1),
+)
+
+
+def enter(key: str, event: Taken | Closed) -> Iterable[Send]:
+    return [Send(f"book-{'ab'[ord(key[-1]) % 2 ^ len(key) % 2]}", Enter(key, event.amount))] if isinstance(event, Taken) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    amount: int = 0
+
+
+def route(key: str, event: Taken | Closed) -> Iterator[tuple[str, Part]]:
+    if isinstance(event, Taken):
+        yield "even" if event.amount % 2 == 0 else "odd", Part(event.amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    taken: int = 0
+
+
+BOOKS = Service(
+    "books",
+    aggregates=[books],
+    reactions=[Reaction("entries", EVENTS, enter)],
+    # A sum that is a multiple of seven is deleted.
+    projections=[
+        Projection(
+            "sums",
+            [EVENTS],
+            Sum(),
+            lambda row, part: Sum(row.amount + part.amount) if (row.amount + part.amount) % 7 else None,
+            by_key=Part,
+            route=route,
+        )
+    ],
+    replicas=[
+        Replica("seen", EVENTS, Seen(), lambda row, event: Seen(row.taken + 1) if isinstance(event, Taken) else None)
+    ],
+)
+TOPOLOGY = Topology("tills", {"tills": TILLS, "books": BOOKS}, SCHEMAS)
+
+
+def commands(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
+    """What clients ask in one history."""
+    keys = [f"till-{n}" for n in range(rng.choice((1, 2, 4)))]
+    for _ in range(rng.randrange(3, 14)):
+        chance = rng.random()
+        command: Any = Take(rng.randrange(1, 12))
+        if chance < 0.2:
+            command = Close()
+        elif chance < 0.22:
+            command = Scribble(RECORD_BYTES_MAX + 1)
+        yield "tills", rng.choice(keys), command
