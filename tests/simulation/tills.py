@@ -131,7 +131,11 @@ books = Aggregate(
 
 
 def enter(key: str, event: Taken | Closed) -> Iterable[Send]:
-    return [Send(f"book-{'ab'[ord(key[-1]) % 2 ^ len(key) % 2]}", Enter(key, event.amount))] if isinstance(event, Taken) else []
+    return (
+        [Send(f"book-{'ab'[ord(key[-1]) % 2 ^ len(key) % 2]}", Enter(key, event.amount))]
+        if isinstance(event, Taken)
+        else []
+    )
 
 
 @dataclass(frozen=True, slots=True)

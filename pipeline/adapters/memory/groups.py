@@ -77,6 +77,8 @@ class Group:
         self.members[member.number] = member
         if old is None or not self.stable:
             self.rebalance(joined=member)
+        elif old.held - member.held:  # it has died with what others wait for
+            self.rebalance()
         return member.number
 
     def standing(self, number: int) -> Standing:

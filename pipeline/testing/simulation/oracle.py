@@ -79,7 +79,9 @@ class Oracle:
             parked = _parked(world, wiring.parked)
             for a in service.aggregates:
                 found += self._aggregate(world, a, parked)
-            found += [f"{service.name} has parked {tp.topic}-{tp.partition}@{at} {n} times" for (tp, at), n in parked.items()]
+            found += [
+                f"{service.name} has parked {tp.topic}-{tp.partition}@{at} {n} times" for (tp, at), n in parked.items()
+            ]
             for r in service.reactions:
                 found += self._reaction(world, wiring, r)
             for p in service.projections:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from pipeline.runtime.ports import GroupConsumer, Listener, LogReader, Producer, Store, Stores
@@ -23,35 +23,66 @@ POINTS = (*(f"{call}:{when}" for call in CALLS for when in ("before", "after")),
 
 
 class Pointed:
-    """An adapter with the points of its port. `instead`: calls that are not the adapter's own."""
+    """An adapter with the points of its port: one class a port, as these are made by the thousand."""
 
-    def __init__(self, port: str, inner: object, at: At, **instead: Callable[..., Any]) -> None:
-        for method in METHODS[port]:
-            call = instead.get(method) or getattr(inner, method)
-            setattr(self, method, _around(call, at, f"{port}.{method}:before", f"{port}.{method}:after"))
+    def __init__(self, inner: Any, at: At) -> None:
+        self._inner, self._at = inner, at
 
 
-def _around(call: Callable[..., Any], at: At, before: str, after: str) -> Callable[..., Any]:
-    def pointed(*args: Any) -> Any:
-        at(before)
-        result = call(*args)
-        at(after)
+def _pointed(port: str) -> type[Pointed]:
+    return type(port.capitalize(), (Pointed,), {method: _around(port, method) for method in METHODS[port]})
+
+
+def _around(port: str, method: str) -> Callable[..., Any]:
+    before, after = f"{port}.{method}:before", f"{port}.{method}:after"
+
+    def pointed(self: Pointed, *args: Any) -> Any:
+        self._at(before)
+        result = getattr(self._inner, method)(*args)
+        self._at(after)
         return result
 
     return pointed
 
 
+POINTED = {port: _pointed(port) for port in PORTS}
+
+
+class _Consumer(POINTED["consumer"]):  # type: ignore[misc]
+    """Its listener has points, too."""
+
+    def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
+        self._at("consumer.subscribe:before")
+        self._inner.subscribe(topics, POINTED["listener"](listener, self._at))
+        self._at("consumer.subscribe:after")
+
+
+class _Store(POINTED["store"]):  # type: ignore[misc]
+    def __init__(self, inner: Store, at: At) -> None:
+        super().__init__(inner, at)
+        self.damage = inner.damage
+
+
 def pointed_consumer(inner: GroupConsumer, at: At) -> GroupConsumer:
     """With its points, and with those of the listener that will subscribe."""
-
-    def subscribe(topics: Any, listener: Listener) -> None:
-        inner.subscribe(topics, cast(Listener, Pointed("listener", listener, at)))
-
-    return cast(GroupConsumer, Pointed("consumer", inner, at, subscribe=subscribe))
+    return cast(GroupConsumer, _Consumer(inner, at))
 
 
 def pointed_store(inner: Store, at: At) -> Store:
     """With its points."""
-    store = Pointed("store", inner, at)
-    store.damage = inner.damage  # type: ignore[attr-defined]
-    return cast(Store, store)
+    return cast(Store, _Store(inner, at))
+
+
+def pointed_producer(inner: Producer, at: At) -> Producer:
+    """With its points."""
+    return cast(Producer, POINTED["producer"](inner, at))
+
+
+def pointed_reader(inner: LogReader, at: At) -> LogReader:
+    """With its points."""
+    return cast(LogReader, POINTED["reader"](inner, at))
+
+
+def pointed_stores(inner: Stores, at: At) -> Stores:
+    """With their points."""
+    return cast(Stores, POINTED["stores"](inner, at))

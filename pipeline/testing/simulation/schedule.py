@@ -12,7 +12,9 @@ from pipeline.testing.simulation.points import POINTS
 
 STEP = "step"  # a fault at the n-th call of all
 TIME = "time"  # a fault at the n-th millisecond
-_WRITING = tuple(f"producer.{call}:{when}" for call in ("produce", "produce_last", "flush") for when in ("before", "after"))
+_WRITING = tuple(
+    f"producer.{call}:{when}" for call in ("produce", "produce_last", "flush") for when in ("before", "after")
+)
 _TABLE = tuple(f"store.{call}:before" for call in ("get", "scan", "write", "position", "flush"))
 # Where each kind may strike: where the world can do the same. `()`: at any point.
 PLACES: dict[str, tuple[str, ...]] = {

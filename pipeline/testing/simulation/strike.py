@@ -67,7 +67,7 @@ def _slow(world: World, worker: Worker, fault: Fault) -> None:
     """One topic that the service has to do with, or its group's offsets."""
     group = worker.wiring.service.name
     topics = sorted({topic for topic, _ in worker.wiring.own_topics()} | set(worker.wiring.inlets))
-    chosen = int(fault.share * (len(topics) + 1))
+    chosen = min(int(fault.share * (len(topics) + 1)), len(topics))
     if chosen == len(topics):
         world.kafka.slow_down([TP(group, -1)], fault.size)
         world.tell("", f"slow: offsets of the group {group}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
 from greenlet import greenlet
 
@@ -15,10 +16,17 @@ from pipeline.adapters.memory import (
 )
 from pipeline.errors import BrokerUnreachable, LaneFatal
 from pipeline.runtime.lane import Lane, LaneSettings
-from pipeline.runtime.ports import TP, LogReader, Offsets, Producer, Store, Stores
+from pipeline.runtime.ports import TP, Offsets, Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
-from pipeline.testing.simulation.points import Pointed, pointed_consumer, pointed_store
+from pipeline.testing.simulation.points import (
+    At,
+    pointed_consumer,
+    pointed_producer,
+    pointed_reader,
+    pointed_store,
+    pointed_stores,
+)
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
@@ -45,6 +53,31 @@ class SimulatedClock:
         return self._clock.time_ms() + int(self.skew_s * 1000)
 
 
+class _Committing(MemoryProducer):
+    """A producer whose commits can be late, and are told of."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.world.kafka, worker.name, worker.wait, worker.at)
+        self._worker = worker
+
+    def commit(self, positions: Offsets, group: object, patience_s: float = 60.0) -> None:
+        worker = self._worker
+        if worker.late_s is not None:
+            delay_s, worker.late_s = worker.late_s, None
+            self.commit_late(positions, group, delay_s)
+        super().commit(positions, group, patience_s)
+        if worker.world.telling:
+            where = ", ".join(f"{tp.topic}-{tp.partition}@{offset}" for tp, offset in sorted(positions.items()))
+            worker.world.tell(worker.name, f"commits {where}")
+
+
+class _Opening:
+    """A worker's `Stores`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.open = worker.open_store
+
+
 class Worker:
     """One service in one process, again and again. `name` is its identity: service and slot."""
 
@@ -60,6 +93,7 @@ class Worker:
         self.state = "down"  # "ready", "waiting" until `wake_s`, "paused"
         self.wake_s = 0.0
         self.stopping = False
+        self.at: At = partial(world.at, self)
         self.late_s: float | None = None  # the next commit arrives so much later
         self.again_s = 1.0  # after an orderly stop
         self.torn_share = 0.0  # of the writes since the last flush, what the next crash takes
@@ -69,7 +103,7 @@ class Worker:
     def start(self) -> None:
         """A new process, unless one runs."""
         if self.state == "down":
-            self.stopping, self.late_s = False, None
+            self.stopping, self.late_s, self.stats = False, None, LaneStats()
             self.greenlet = greenlet(self._live, self.world.hub)
             self.world.tell(self.name, "starts")
             self.world.make_ready(self)
@@ -129,7 +163,7 @@ class Worker:
 
     def _open_lane(self) -> Lane:
         kafka, at, service = self.world.kafka, self.at, self.wiring.service.name
-        producer = self.producer = MemoryProducer(kafka, self.name, self.wait, at)
+        producer = _Committing(self)
         self.consumer = MemoryGroupConsumer(kafka, service, self.name, "", self.world.schedule.protocol, self.wait)
         reader = MemoryLogReader(kafka, self.name, self.wait)
         settings = LaneSettings(
@@ -141,37 +175,24 @@ class Worker:
         return Lane(
             self.wiring,
             pointed_consumer(self.consumer, at),
-            cast(Producer, Pointed("producer", producer, at, commit=self._commit)),
-            cast(LogReader, Pointed("reader", reader, at)),
-            cast(Stores, Pointed("stores", self.disk, at, open=self._open_store)),
+            pointed_producer(producer, at),
+            pointed_reader(reader, at),
+            pointed_stores(_Opening(self), at),
             self.clock,
             settings,
             self.stats,
         )
 
-    def _open_store(self, name: str) -> Store:
+    def open_store(self, name: str) -> Store:
         store = self.stores[name] = self.disk.open(name)
 
         def at(point: str) -> None:
             self.world.touched = store
-            self.at(point)
+            self.at(point)  # damage strikes what is touched
 
         return pointed_store(store, at)
 
-    def _commit(self, positions: Offsets, group: object, patience_s: float) -> None:
-        if self.late_s is not None:
-            delay_s, self.late_s = self.late_s, None
-            self.producer.commit_late(positions, group, delay_s)
-        self.producer.commit(positions, group, patience_s)
-        if self.world.telling:
-            where = ", ".join(f"{tp.topic}-{tp.partition}@{offset}" for tp, offset in sorted(positions.items()))
-            self.world.tell(self.name, f"commits {where}")
-
     # --- the scheduler's ----------------------------------------------------------------------------------------------
-
-    def at(self, point: str) -> None:
-        """A point is reached: time passes, faults strike, others may go on."""
-        self.world.at(self, point)
 
     def wait(self, seconds: float) -> None:
         """Lets the others go on until there is news or the time is over."""

@@ -47,7 +47,10 @@ class World:
         self.hub: greenlet = getcurrent()
         self._ready: deque[Worker] = deque()
         self._switches = frozenset(schedule.switches)
-        self._faults = {(f.point, f.nth): f for f in schedule.faults if f.point not in (STEP, TIME)}
+        self._faults: dict[str, dict[int, Fault]] = {}
+        for fault in schedule.faults:
+            if fault.point not in (STEP, TIME):
+                self._faults.setdefault(fault.point, {})[fault.nth] = fault
         self._step_faults = {f.nth: f for f in schedule.faults if f.point == STEP}
         self._counts: Counter[str] = Counter()
         self.armed = True
@@ -174,8 +177,8 @@ class World:
 
     def at(self, worker: Worker, point: str) -> None:
         """A worker has come to a point."""
-        self.steps += 1
-        if self.steps > STEPS_MAX:
+        self.steps = steps = self.steps + 1
+        if steps > STEPS_MAX:
             raise Killed
         clock = self.kafka.clock
         now_s = clock.now_s + STEP_S
@@ -184,11 +187,13 @@ class World:
         else:
             clock.now_s = now_s
         if self.armed:
-            self._counts[point] += 1
-            fault = self._faults.get((point, self._counts[point])) or self._step_faults.get(self.steps)
+            fault = self._step_faults.get(steps)
+            if point in self._faults:
+                self._counts[point] += 1
+                fault = self._faults[point].get(self._counts[point], fault)
             if fault is not None:
                 strike(self, worker, fault, point)
-            if self.steps in self._switches and self._ready:
+            if steps in self._switches and self._ready:
                 self.make_ready(worker)
                 self.switch()
 
@@ -247,7 +252,9 @@ class World:
             for topic in wiring.inlets:
                 for log in self.kafka.topics[topic].logs:
                     if (offset := offsets.get(log.tp, 0)) < log.end:
-                        found.append(f"{wiring.service.name} has folded {topic}-{log.tp.partition} to {offset} of {log.end}")
+                        found.append(
+                            f"{wiring.service.name} has folded {topic}-{log.tp.partition} to {offset} of {log.end}"
+                        )
         return found
 
     def unsettled(self) -> str:
@@ -255,6 +262,11 @@ class World:
         reasons = self._behind()
         if not reasons:
             reasons = [f"{w.name} is {w.state}, not level" for w in self.workers if not w.is_level]
+        if not reasons:
+            for wiring in self.oracle.wirings:
+                assigned = sum(w.stats.assigned for w in self.workers if w.wiring is wiring)
+                if assigned != self.schedule.partitions * len(wiring.inlets):
+                    reasons.append(f"{assigned} partitions of {wiring.service.name} are held")
         if not reasons and self.kafka.transactions.undecided():
             reasons = ["a transaction is open"]
         return "; ".join(reasons)

@@ -1,0 +1,194 @@
+"""Engine bugs, each planted into the running engine: what the simulation has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from pipeline.adapters.memory import MemoryGroupConsumer, MemoryProducer
+from pipeline.adapters.memory.groups import Group
+from pipeline.errors import OutcomeUnknown, TransactionAborted
+from pipeline.runtime import checkpoint as checkpoints
+from pipeline.runtime import lane as lanes
+from pipeline.runtime.lane import Lane
+from pipeline.runtime.ports import TP, Polled
+from pipeline.runtime.restore import TableCopy
+from pipeline.runtime.table import Table
+from pipeline.runtime.task import Task
+from pipeline.runtime.tasks import Tasks
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+PLANTED: dict[str, Plant] = {}
+
+
+def planted(plant: Plant) -> Plant:
+    PLANTED[plant.__name__] = plant
+    return plant
+
+
+@planted
+def table_written_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    def checkpoint(tasks: Sequence[Task], producer: Any, group: object, clock: Any, patience_s: float) -> None:
+        for task in tasks:
+            if task.store is not None:
+                rows = [(table.prefix + key, value) for table in task.tables for key, value in table.changes()]
+                task.store.write(rows, {})
+        original(tasks, producer, group, clock, patience_s)
+
+    original = checkpoints.checkpoint
+    patch.setattr(lanes, "checkpoint", checkpoint)
+
+
+@planted
+def offsets_not_in_the_transaction(patch: pytest.MonkeyPatch) -> None:
+    def commit(self: MemoryProducer, positions: Any, group: Any, patience_s: float = 60.0) -> None:
+        original(self, {}, group, patience_s)
+        self._at("store.write:before")
+        self._kafka.group(group.group).offsets.update(positions)
+
+    original = MemoryProducer.commit
+    patch.setattr(MemoryProducer, "commit", commit)
+
+
+@planted
+def changes_kept_after_an_abort(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Table, "drop", lambda self: None)
+
+
+@planted
+def position_kept_after_an_abort(patch: pytest.MonkeyPatch) -> None:
+    def drop(self: Task) -> None:
+        for table in self.tables:
+            table.drop()
+
+    patch.setattr(Task, "drop", drop)
+
+
+@planted
+def no_fence_on_a_stale_generation(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Group, "refuses", lambda self, membership: None)
+
+
+@planted
+def restore_stops_at_the_last_stable_offset(patch: pytest.MonkeyPatch) -> None:
+    def reached(self: TableCopy, tp: TP, end: int) -> None:
+        original(self, tp, end)
+        self.open.discard(tp)
+
+    original = TableCopy.reached
+    patch.setattr(TableCopy, "reached", reached)
+
+
+@planted
+def rewound_after_a_commit_whose_outcome_is_unknown(patch: pytest.MonkeyPatch) -> None:
+    def commit(self: Lane, patience_s: float) -> None:
+        try:
+            original(self, patience_s)
+        except OutcomeUnknown as unknown:
+            raise TransactionAborted(str(unknown)) from unknown
+
+    original = Lane._commit
+    patch.setattr(Lane, "_commit", commit)
+
+
+@planted
+def a_stale_table_is_rolled_forward(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(TableCopy, "_useless", lambda self, ends: None)
+
+
+@planted
+def a_batch_of_before_the_rebalance_is_folded(patch: pytest.MonkeyPatch) -> None:
+    class Forgetful(Lane):
+        _rewound = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
+
+    from pipeline.testing.simulation import worker
+
+    patch.setattr(worker, "Lane", Forgetful)
+
+
+@planted
+def changelog_position_noted_too_far(patch: pytest.MonkeyPatch) -> None:
+    def flush(self: MemoryProducer, patience_s: float = 60.0) -> dict[TP, int]:
+        return {tp: end + 1 for tp, end in original(self, patience_s).items()}
+
+    original = MemoryProducer.flush
+    patch.setattr(MemoryProducer, "flush", flush)
+
+
+@planted
+def position_moved_before_the_fold(patch: pytest.MonkeyPatch) -> None:
+    def fold(self: Task, records: Sequence[Any]) -> None:
+        self.position = records[-1].offset() + 1
+        original(self, records)
+
+    def start_over(self: Lane, aborted: TransactionAborted) -> None:
+        positions = {task.tp: task.position for task in self._tasks.running()}
+        original_start_over(self, aborted)
+        for task in self._tasks.running():
+            task.position = positions[task.tp]
+            self._consumer.start(task.tp, task.position)
+
+    original, original_start_over = Task.fold, Lane._start_over
+    patch.setattr(Task, "fold", fold)
+    patch.setattr(Lane, "_start_over", start_over)
+
+
+@planted
+def standby_taken_over_without_catching_up(patch: pytest.MonkeyPatch) -> None:
+    def aim(self: TableCopy, ends: Any) -> None:
+        warm = self._targets is None and self.rolled > 0
+        original(self, ends)
+        if warm:
+            self.open.clear()
+
+    original = TableCopy.aim
+    patch.setattr(TableCopy, "aim", aim)
+
+
+@planted
+def restore_from_a_position_that_was_not_restored_to(patch: pytest.MonkeyPatch) -> None:
+    def begin(self: TableCopy, ends: Any, facts: Any) -> Any:
+        starts = original(self, ends, facts)
+        return {tp: None if start is None else ends[tp] for tp, start in starts.items()}
+
+    original = TableCopy.begin
+    patch.setattr(TableCopy, "begin", begin)
+
+
+@planted
+def offsets_of_an_undecided_transaction_are_believed_old(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Group, "committed", lambda self, tps: {tp: self.offsets.get(tp) for tp in tps})
+
+
+@planted
+def committed_by_a_member_that_was_expelled(patch: pytest.MonkeyPatch) -> None:
+    def lost(self: Lane, partitions: Sequence[TP]) -> None:
+        if self._tasks.uncommitted():
+            self._consumer.group = lambda: None  # type: ignore[method-assign]
+            self._checkpoint(5.0)
+            del self._consumer.group
+        original(self, partitions)
+
+    original = Lane.lost
+    patch.setattr(Lane, "lost", lost)
+
+
+@planted
+def out_of_range_is_skipped(patch: pytest.MonkeyPatch) -> None:
+    def begin_again(self: TableCopy) -> Any:
+        return self.open
+
+    patch.setattr(TableCopy, "begin_again", begin_again)
+
+
+@planted
+def markers_taken_for_records_that_were_folded(patch: pytest.MonkeyPatch) -> None:
+    def poll(self: MemoryGroupConsumer, records_max: int, timeout_s: float) -> Polled:
+        polled = original(self, records_max, timeout_s)
+        polled.ends |= {tp: self.bounds(tp)[1] for tp in polled.ends}
+        return polled
+
+    original = MemoryGroupConsumer.poll
+    patch.setattr(MemoryGroupConsumer, "poll", poll)
