@@ -1,5 +1,21 @@
-"""For tests of a topology: given events, when a command comes, then these events. No broker, no clock, no wait."""
+"""For tests of a topology: given events, when a command comes, then these events; or all of it in a simulated world."""
+
+from typing import TYPE_CHECKING, Any
 
 from pipeline.testing.given import Given, When, given
 
-__all__ = ["Given", "When", "given"]
+if TYPE_CHECKING:
+    from pipeline.testing.simulation import Simulation, TestDriver
+
+__all__ = ["Given", "Simulation", "TestDriver", "When", "given"]
+
+
+def __getattr__(name: str) -> Any:
+    """The simulated world is loaded when it is asked for: it needs the extra `testing`."""
+    if name not in ("Simulation", "TestDriver"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from pipeline.testing import simulation
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{name} needs {error.name}: pip install 'kafka-pipeline[testing]'") from error
+    return getattr(simulation, name)

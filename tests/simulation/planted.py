@@ -17,7 +17,6 @@ from pipeline.runtime.ports import TP, Polled
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.table import Table
 from pipeline.runtime.task import Task
-from pipeline.runtime.tasks import Tasks
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 PLANTED: dict[str, Plant] = {}
@@ -111,7 +110,7 @@ def a_batch_of_before_the_rebalance_is_folded(patch: pytest.MonkeyPatch) -> None
 @planted
 def changelog_position_noted_too_far(patch: pytest.MonkeyPatch) -> None:
     def flush(self: MemoryProducer, patience_s: float = 60.0) -> dict[TP, int]:
-        return {tp: end + 1 for tp, end in original(self, patience_s).items()}
+        return {tp: end + 4 for tp, end in original(self, patience_s).items()}
 
     original = MemoryProducer.flush
     patch.setattr(MemoryProducer, "flush", flush)
@@ -173,14 +172,6 @@ def committed_by_a_member_that_was_expelled(patch: pytest.MonkeyPatch) -> None:
 
     original = Lane.lost
     patch.setattr(Lane, "lost", lost)
-
-
-@planted
-def out_of_range_is_skipped(patch: pytest.MonkeyPatch) -> None:
-    def begin_again(self: TableCopy) -> Any:
-        return self.open
-
-    patch.setattr(TableCopy, "begin_again", begin_again)
 
 
 @planted

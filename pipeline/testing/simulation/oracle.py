@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.adapters.avro.codec import codecs
@@ -32,7 +31,15 @@ class Oracle:
 
     def __init__(self, topology: Topology, make: Codecs) -> None:
         self.topology = topology
-        self._make = lru_cache(maxsize=None)(make)
+        made: dict[Any, RowCodec] = {}
+
+        def once(topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec:
+            asked = topic, root, body, strict
+            if asked not in made:
+                made[asked] = make(*asked[:3], strict=strict)
+            return made[asked]
+
+        self._make: Codecs = once
         self.wirings = [Wiring(service, self._make) for service in topology.chosen(())]
         self.codec: dict[str, RowCodec] = {}
         self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}

@@ -45,32 +45,29 @@ def _around(port: str, method: str) -> Callable[..., Any]:
     return pointed
 
 
-POINTED = {port: _pointed(port) for port in PORTS}
+POINTED: dict[str, Any] = {port: _pointed(port) for port in PORTS}
 
 
-class _Consumer(POINTED["consumer"]):  # type: ignore[misc]
-    """Its listener has points, too."""
-
-    def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
-        self._at("consumer.subscribe:before")
-        self._inner.subscribe(topics, POINTED["listener"](listener, self._at))
-        self._at("consumer.subscribe:after")
+def _subscribe(self: Pointed, topics: Sequence[str], listener: Listener) -> None:
+    """The listener has points, too."""
+    self._at("consumer.subscribe:before")
+    self._inner.subscribe(topics, POINTED["listener"](listener, self._at))
+    self._at("consumer.subscribe:after")
 
 
-class _Store(POINTED["store"]):  # type: ignore[misc]
-    def __init__(self, inner: Store, at: At) -> None:
-        super().__init__(inner, at)
-        self.damage = inner.damage
+POINTED["consumer"].subscribe = _subscribe
 
 
 def pointed_consumer(inner: GroupConsumer, at: At) -> GroupConsumer:
     """With its points, and with those of the listener that will subscribe."""
-    return cast(GroupConsumer, _Consumer(inner, at))
+    return cast(GroupConsumer, POINTED["consumer"](inner, at))
 
 
 def pointed_store(inner: Store, at: At) -> Store:
     """With its points."""
-    return cast(Store, _Store(inner, at))
+    store = POINTED["store"](inner, at)
+    store.damage = inner.damage
+    return cast(Store, store)
 
 
 def pointed_producer(inner: Producer, at: At) -> Producer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -85,8 +85,15 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
     faults: list[Fault] = []
     for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 4, 6))):
         faults.append(_fault(rng, at_ms))
-    if rng.random() < 0.08:
-        faults += _absence(rng, at_ms)
+    scene = rng.random()
+    if scene < 0.1:
+        faults += _absence(rng)
+        at_ms = max(at_ms, 9000)
+        for each in list(commands(rng))[:5]:
+            at_ms += rng.randrange(1500)
+            sent.append(Sent(at_ms, *each))
+    elif scene < 0.2:
+        faults += _handover(rng)
     density = rng.choice((0.0, 0.01, 0.05, 0.2))
     switches = tuple(n for n in range(1, 2500) if rng.random() < density) if density else ()
     return Schedule(
@@ -124,13 +131,16 @@ def _fault(rng: random.Random, end_ms: int) -> Fault:
     return Fault(kind, point, nth, round(size, 2), round(rng.random(), 2))
 
 
-def _absence(rng: random.Random, end_ms: int) -> Iterable[Fault]:
-    """A worker is away for a day, and deletions are gone when it comes back."""
-    yield Fault("crash", STEP, rng.randrange(200, 1500), 0.0, 1.0)
-    yield Fault("day", TIME, end_ms + rng.randrange(8000, 12000))
+def _absence(rng: random.Random) -> Iterable[Fault]:
+    """A worker is away while others go on; in the end perhaps for so long that deletions are gone when it is back."""
+    yield Fault("crash", STEP, rng.randrange(100, 1000), rng.choice((0.0, 18.0)), rng.choice((0.0, 0.3, 1.0)))
+    if rng.random() < 0.6:
+        yield Fault("day", TIME, 17_000)
 
 
-def parts(schedule: Schedule) -> Sequence[tuple[str, Any]]:
-    """What can be left out of a schedule, one by one."""
-    fields = ("faults", "commands", "switches")
-    return [(field, part) for field in fields for part in getattr(schedule, field)]
+def _handover(rng: random.Random) -> Iterable[Fault]:
+    """Partitions change hands while what was committed last is not to be read everywhere yet."""
+    nth = rng.randrange(1, 12)
+    yield Fault("slow", "producer.flush:after", nth, rng.choice((3.0, 15.0)), round(rng.random(), 2))
+    kind = rng.choice(("crash", "expel", "rebalance"))
+    yield Fault(kind, "producer.commit:after", nth, rng.choice((0.05, 8.0)), round(rng.random(), 2))

@@ -9,8 +9,8 @@ from pipeline.runtime.ports import TP
 from pipeline.testing.simulation.schedule import PLACES, TIME, Fault
 
 if TYPE_CHECKING:
-    from pipeline.testing.simulation.world import World
     from pipeline.testing.simulation.worker import Worker
+    from pipeline.testing.simulation.world import World
 
 
 def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> None:

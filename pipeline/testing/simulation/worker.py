@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -110,10 +111,8 @@ class Worker:
 
     def _live(self) -> None:
         again_s: float | None = None
-        try:
+        with suppress(Killed):
             again_s = self._lanes()
-        except Killed:
-            pass
         self._gone()
         if again_s is not None:
             self.world.kafka.clock.later(again_s, self.start)

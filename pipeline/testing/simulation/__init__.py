@@ -1,0 +1,13 @@
+"""A world in memory: the engine itself on a simulated broker, under a virtual clock and a seeded scheduler.
+
+`Simulation` makes a history from a seed, faults included, and judges it. `TestDriver` is for tests of a topology: no
+faults, one call after another. Needs greenlet (the extra `testing`): a lane is plain synchronous code, and only a
+greenlet can be left at any of its calls, and entered again there, without a thread.
+"""
+
+from pipeline.testing.simulation.driver import TestDriver
+from pipeline.testing.simulation.schedule import Fault, Schedule, Sent, from_seed
+from pipeline.testing.simulation.shrink import shrink
+from pipeline.testing.simulation.simulation import History, Simulation
+
+__all__ = ["Fault", "History", "Schedule", "Sent", "Simulation", "TestDriver", "from_seed", "shrink"]

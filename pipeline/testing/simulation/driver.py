@@ -1,0 +1,120 @@
+"""A synchronous test driver: send commands, let time pass, read tables and topics. No broker, no wait."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import UnknownTable
+from pipeline.model import TopicKind
+from pipeline.query.murmur2 import partition_of
+from pipeline.runtime.wiring import Codecs
+from pipeline.testing.simulation.oracle import Oracle
+from pipeline.testing.simulation.schedule import Schedule
+from pipeline.testing.simulation.world import RECORD_BYTES_MAX, SETTLE_S, World
+from pipeline.topology import Topology
+
+
+class TestDriver:
+    """A topology, one worker a service, nothing goes wrong. Each call returns when all that it caused has happened.
+
+    `partitions`: of every topic. A context manager; not for use by several threads.
+    """
+
+    __test__ = False  # pytest is not to collect it
+
+    def __init__(self, topology: Topology, *, partitions: int = 2, codecs: Codecs | None = None) -> None:
+        from pipeline.testing.simulation.simulation import known_oracle
+
+        self._oracle: Oracle = known_oracle(topology, codecs)
+        self._world = World(self._oracle, Schedule(workers=1, partitions=partitions))
+        self._world.records_per_poll = 1_000
+        self._world.kafka.record_bytes_max = max(RECORD_BYTES_MAX, 1_000_000)
+        self._sent = 0
+        for worker in self._world.workers:
+            worker.start()
+        self._settle()
+
+    def __enter__(self) -> TestDriver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._world.close()
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def send(self, aggregate: str, key: str, *commands: Any) -> None:
+        """Sends commands to the aggregate `key`, in order, and lets all that follows from them happen."""
+        self.send_unseen(aggregate, key, *commands)
+        self._settle()
+
+    def send_unseen(self, aggregate: str, key: str, *commands: Any) -> None:
+        """Only stores the commands; they are folded when time passes."""
+        for command in commands:
+            self._sent += 1
+            self._world.send(aggregate, key, command, f"command-{self._sent}")
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self._world.until(lambda: False, self._world.kafka.clock.now_s + seconds)
+        self._raise()
+
+    def _settle(self) -> None:
+        settled = self._world.until(self._world.is_settled, self._world.kafka.clock.now_s + SETTLE_S)
+        self._raise()
+        assert settled, self._world.unsettled()
+
+    def _raise(self) -> None:
+        """What ended a worker is the test's to see."""
+        if self._world.errors:
+            raise self._world.errors[0]
+        assert not self._world.findings, self._world.findings
+
+    @property
+    def now_ms(self) -> int:
+        """The time, in milliseconds since the epoch."""
+        return self._world.kafka.clock.time_ms()
+
+    # --- what is seen -------------------------------------------------------------------------------------------------
+
+    def rows(self, table: str) -> dict[str, Any]:
+        """All rows of an aggregate's table, a projection or a replica, by key. An aggregate's are `StateMessage`."""
+        found: dict[str, Any] = {}
+        views = 0
+        for worker in self._world.workers:
+            for (name, _), view in sorted((worker.lane.views if worker.lane else {}).items(), key=lambda v: v[0]):
+                if name == table:
+                    views += 1
+                    for key, value in view.store.scan(view.prefix, view.prefix, 10**9):
+                        found[key[len(view.prefix) :].decode()] = view.codec.decode(value)
+        if not views:
+            self._oracle.topology.service_of(table)
+            raise UnknownTable(f"no worker holds {table!r} yet; let time pass")
+        return found
+
+    def row(self, table: str, key: str) -> Any | None:
+        """One row, None where there is none."""
+        return self.rows(table).get(key)
+
+    def events(self, aggregate: str, key: str) -> list[Any]:
+        """What happened to the aggregate `key`."""
+        topic = TopicKind.EVENT.topic(aggregate)
+        partition = partition_of(key.encode(), self._world.schedule.partitions)
+        return [message.body for at, message in self.records(topic, partition) if at == key]
+
+    def records(self, topic: str, partition: int | None = None) -> list[tuple[str, Any]]:
+        """Key and message of each committed record of a topic, in order within each partition."""
+        decode = self._oracle.codec[topic].decode if topic in self._oracle.codec else lambda value: value
+        logs = self._world.kafka.topics[topic].logs
+        return [
+            (record.key().decode(), None if record.value() is None else decode(record.value()))
+            for log in (logs if partition is None else [logs[partition]])
+            for record in log.archive
+            if record.decided
+        ]

@@ -1,0 +1,75 @@
+"""Makes a failing schedule short: whatever can be left out while it still fails is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.testing.simulation.schedule import Fault, Schedule, Sent
+
+RUNS_MAX = 600
+Fails = Callable[[Schedule], bool]
+
+
+def shrink(schedule: Schedule, fails: Fails, runs_max: int = RUNS_MAX) -> Schedule:
+    """A schedule that still fails, with nothing in it that it could do without; less short once `runs_max` are made."""
+    runs = 0
+
+    def still(candidate: Schedule) -> bool:
+        nonlocal runs
+        runs += 1
+        return runs <= runs_max and fails(candidate)
+
+    while True:
+        before = schedule
+        for field in ("switches", "faults", "commands"):
+            schedule = _without(schedule, field, still)
+        schedule = _simpler(schedule, still)
+        if schedule == before or runs >= runs_max:
+            return schedule
+
+
+def _without(schedule: Schedule, field: str, still: Fails) -> Schedule:
+    """Leaves out halves, quarters … and at last single parts."""
+    size = len(getattr(schedule, field))
+    while size:
+        at = 0
+        while at < len(kept := getattr(schedule, field)):
+            candidate = replace(schedule, **{field: kept[:at] + kept[at + size :]})
+            if still(candidate):
+                schedule = candidate
+            else:
+                at += size
+        size //= 2
+    return schedule
+
+
+def _simpler(schedule: Schedule, still: Fails) -> Schedule:
+    """Fewer workers, one partition, no standbys, the usual protocol."""
+    simpler: Sequence[dict[str, Any]] = ({"workers": 1}, {"workers": 2}, {"partitions": 1}, {"standby": False})
+    for change in (*simpler, {"protocol": "classic"}):
+        candidate = replace(schedule, **change)
+        fewer = candidate.workers <= schedule.workers
+        if fewer and candidate != schedule and still(candidate):
+            schedule = candidate
+    return schedule
+
+
+def regression_test(name: str, schedule: Schedule) -> str:
+    """Source of a test that plays the schedule."""
+    lines = [f"def test_{name}() -> None:", "    schedule = Schedule("]
+    for field in ("commands", "faults"):
+        if parts := getattr(schedule, field):
+            lines += [f"        {field}=(", *(f"            {_call(part)}," for part in parts), "        ),"]
+    lines += [f"        switches={schedule.switches!r},"] if schedule.switches else []
+    usual = Schedule()
+    for field in ("workers", "partitions", "standby", "protocol"):
+        if (value := getattr(schedule, field)) != getattr(usual, field):
+            lines.append(f"        {field}={value!r},")
+    lines += ["    )", "    assert Simulation(TOPOLOGY, schedule=schedule).run().findings == []", ""]
+    return "\n".join(lines)
+
+
+def _call(part: Sent | Fault) -> str:
+    return f"{type(part).__name__}({', '.join(repr(value) for value in part)})"

@@ -1,0 +1,102 @@
+"""One history: from a seed or a schedule to a verdict, and for a failing one to its story."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.runtime.wiring import Codecs
+from pipeline.testing.simulation.oracle import Oracle, oracle_of
+from pipeline.testing.simulation.schedule import Commands, Schedule, from_seed
+from pipeline.testing.simulation.shrink import regression_test, shrink
+from pipeline.testing.simulation.world import World
+from pipeline.topology import Topology
+
+
+@dataclass(slots=True)
+class History:
+    """What came of a schedule. `findings`: what is wrong; empty if nothing. `story` only where it was asked for."""
+
+    schedule: Schedule
+    findings: list[str]
+    steps: int
+    virtual_s: float
+    struck: Counter[str]  # faults by kind
+    points: set[str]  # `<kind> <point>` of each fault
+    fingerprint: str  # of every record on the broker; equal for equal histories
+    story: list[str] = field(default_factory=list)
+
+
+_ORACLES: dict[int, Oracle] = {}  # by the topology's identity; each holds its topology
+
+
+def known_oracle(topology: Topology, codecs: Codecs | None = None) -> Oracle:
+    """The judge of that topology, made once."""
+    oracle = _ORACLES.get(id(topology))
+    if oracle is None or oracle.topology is not topology:
+        oracle = _ORACLES[id(topology)] = oracle_of(topology, codecs)
+    return oracle
+
+
+class Simulation:
+    """A topology in a world of its own, with the faults and interleavings of a seed, or of a schedule.
+
+    `commands(random)`: what clients ask in the history of a seed, as (aggregate, key, command). `codecs`: where not
+    those of the topology's schemas.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        seed: int = 0,
+        *,
+        commands: Commands = lambda _: (),
+        schedule: Schedule | None = None,
+        codecs: Codecs | None = None,
+    ) -> None:
+        self.topology, self.seed = topology, seed
+        self._oracle = known_oracle(topology, codecs)
+        self.schedule = schedule or from_seed(seed, commands)
+
+    def run(self, *, telling: bool = False) -> History:
+        """The history; with `telling` its story, too."""
+        return play(self._oracle, self.schedule, telling=telling)
+
+    def explain(self) -> str:
+        """The shortest schedule that still fails, its story, and a test that repeats it. Empty where nothing fails."""
+        if not self.run().findings:
+            return ""
+        shortest = shrink(self.schedule, lambda schedule: bool(play(self._oracle, schedule).findings))
+        history = play(self._oracle, shortest, telling=True)
+        broken = "\n".join(f"  {finding}" for finding in history.findings)
+        story = "\n".join(f"  {line}" for line in history.story)
+        return (
+            f"seed {self.seed}, made short:\n\n{story}\n\nwhat broke:\n{broken}\n\n"
+            f"as a test:\n\n{regression_test(f'seed_{self.seed}', shortest)}"
+        )
+
+    def check(self) -> None:
+        """Runs the history; AssertionError with its story where something is wrong."""
+        if text := self.explain():
+            raise AssertionError(text)
+
+
+def play(oracle: Oracle, schedule: Schedule, *, telling: bool = False) -> History:
+    """Runs a schedule."""
+    world = World(oracle, schedule, telling=telling)
+    findings = world.run()
+    story = [f"{at:8.3f}  {who:10} {what}".rstrip() for at, who, what in world.story]
+    return History(
+        schedule, findings, world.steps, world.kafka.clock.now_s, world.struck, world.points, fingerprint(world), story
+    )
+
+
+def fingerprint(world: World) -> str:
+    """A digest of all that was ever stored, of when, and of how many calls it took."""
+    digest = hashlib.sha256(f"{world.steps} {world.kafka.clock.now_s:.6f} {world.findings}".encode())
+    for name in sorted(world.kafka.topics):
+        for log in world.kafka.topics[name].logs:
+            for r in log.archive:
+                digest.update(repr((name, r.offset(), r.key(), r.value(), r.timestamp(), r.decided)).encode())
+    return digest.hexdigest()
