@@ -2,11 +2,12 @@
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      all tests, on a real Kafka that they start and stop themselves
 # make check     formatting, lint, types
+# make simulate  crashes, zombies, lost answers … in a world in memory, for MINUTES=5, from SEED=…; ever new histories
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check fuzz lock clean
+.PHONY: install demo test simulate check fuzz lock clean
 
 install: .venv/installed
 
@@ -22,6 +23,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+simulate: MINUTES ?= 5
+simulate: install
+	$(BIN)/python -m tests.simulation --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 check: install
 	$(BIN)/ruff format --check .

@@ -11,9 +11,14 @@ from pipeline.adapters.kafka import admin_client
 from pipeline.broker import local
 from pipeline.demo.invoices import COLUMNS, Invoices, read_invoices
 from pipeline.topology import Topology, load
+from tests.simulation.seeds import FRESH
 from tests.support import Shop
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_report_header() -> str:
+    return f"simulation: fresh seeds from {FRESH}; SIMULATION_SEED={FRESH} takes them again"
 
 
 @pytest.fixture(scope="session")

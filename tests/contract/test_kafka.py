@@ -1,44 +1,50 @@
-"""What the lane relies on in Kafka and in its adapters: transactions, fencing, ends, groups."""
+"""What the lane relies on in Kafka and in its adapters: transactions, fencing, ends, groups.
 
-import uuid
-from collections.abc import Iterator
+Every case runs on a real Kafka and on the one in memory.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
-from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
-from pipeline.errors import LaneFatal, TransactionAborted
+from pipeline.errors import IdentityTaken, LaneFatal, TransactionAborted
 from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP, Polled
+from pipeline.runtime.ports import TP, LogReader, Polled, Producer
+from tests.contract.clusters import Cluster, MemoryCluster, RealCluster, name
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    return MemoryCluster() if request.param == "memory" else RealCluster(request.getfixturevalue("kafka"))
 
 
 @pytest.fixture
-def topic(kafka: str) -> str:
-    name = f"t-{uuid.uuid4().hex[:8]}"
-    client = admin(kafka)  # held until the answer is there: a client that is collected answers nothing
-    client.create_topics([NewTopic(name, 4, 1)])[name].result(30)
-    return name
+def topic(cluster: Cluster) -> str:
+    return cluster.topic()
 
 
 @pytest.fixture
-def producer(kafka: str) -> Iterator[KafkaProducer]:
-    with closing(KafkaProducer(kafka, f"tx-{uuid.uuid4().hex[:8]}")) as made:
+def producer(cluster: Cluster) -> Iterator[Producer]:
+    with closing(cluster.producer(name("tx"))) as made:
         yield made
 
 
 @pytest.fixture
-def reader(kafka: str) -> Iterator[KafkaLogReader]:
-    with closing(KafkaLogReader(kafka, f"reader-{uuid.uuid4().hex[:8]}")) as made:
+def reader(cluster: Cluster) -> Iterator[LogReader]:
+    with closing(cluster.reader()) as made:
         yield made
 
 
 class Member:
     """A group member that notes what it is told."""
 
-    def __init__(self, kafka: str, group: str, topics: list[str], instance: str = "one") -> None:
-        self.consumer = KafkaGroupConsumer(kafka, group, f"{group}-{instance}", f"{group}@nowhere")
+    def __init__(
+        self, cluster: Cluster, group: str, topics: list[str], instance: str = "one", protocol: str = "classic"
+    ) -> None:
+        self.consumer = cluster.consumer(group, f"{group}-{instance}", protocol)
         self.partitions: set[TP] = set()
+        self.given_back: set[TP] = set()
         self.consumer.subscribe(topics, self)
 
     def assigned(self, partitions: list[TP]) -> None:
@@ -46,6 +52,7 @@ class Member:
 
     def revoked(self, partitions: list[TP]) -> None:
         self.partitions -= set(partitions)
+        self.given_back |= set(partitions)
 
     lost = revoked
 
@@ -58,7 +65,7 @@ class Member:
         pytest.fail(f"assigned {self.partitions}, not {count} partitions")
 
 
-def read_to_end(reader: KafkaLogReader, tp: TP, start: int | None = None) -> tuple[list[bytes], int]:
+def read_to_end(reader: LogReader, tp: TP, start: int | None = None) -> tuple[list[bytes], int]:
     """Values of a partition and the offset of its stable end."""
     reader.follow({tp: start})
     values: list[bytes] = []
@@ -74,60 +81,55 @@ def read_to_end(reader: KafkaLogReader, tp: TP, start: int | None = None) -> tup
 
 
 def test_only_what_is_committed_is_read_and_the_end_is_behind_the_marker(
-    topic: str, producer: KafkaProducer, reader: KafkaLogReader
+    cluster: Cluster, topic: str, producer: Producer, reader: LogReader
 ) -> None:
     producer.begin()
     producer.produce(topic, b"k", b"aborted", 0)
-    producer.flush()
+    producer.flush(10)
     producer.abort()
     producer.begin()
     producer.produce(topic, b"k", b"committed", 0)
-    commit_without_source(producer)
+    cluster.commit(producer)
     values, end = read_to_end(reader, TP(topic, 0))
     assert values == [b"committed"]
     assert end == reader.ends([TP(topic, 0)])[TP(topic, 0)] == 4  # two records, two markers
 
 
-def commit_without_source(producer: KafkaProducer) -> None:
-    producer.flush()
-    producer._guarded(producer._producer.commit_transaction)
-
-
 def test_an_open_transaction_holds_the_stable_end_back_but_not_the_logs(
-    topic: str, producer: KafkaProducer, reader: KafkaLogReader
+    cluster: Cluster, topic: str, producer: Producer, reader: LogReader
 ) -> None:
     producer.begin()
     producer.produce(topic, b"k", b"open", 0)
-    producer.flush()
+    producer.flush(10)
     assert read_to_end(reader, TP(topic, 0)) == ([], 0)
     assert reader.ends([TP(topic, 0)]) == {TP(topic, 0): 1}
     producer.abort()
 
 
-def test_flush_tells_the_offset_behind_the_last_record_of_each_partition(topic: str, producer: KafkaProducer) -> None:
+def test_flush_tells_the_offset_behind_the_last_record_of_each_partition(topic: str, producer: Producer) -> None:
     producer.begin()
     for n in range(3):
         producer.produce_last(topic, b"k", b"%d" % n, 0)
     producer.produce_last(topic, b"k", None, 2)
     producer.produce(topic, b"k", b"not asked for", 1)
-    assert producer.flush() == {TP(topic, 0): 3, TP(topic, 2): 1}
+    assert producer.flush(10) == {TP(topic, 0): 3, TP(topic, 2): 1}
     producer.abort()
 
 
 def test_keys_are_spread_as_java_clients_spread_them(
-    topic: str, producer: KafkaProducer, reader: KafkaLogReader
+    cluster: Cluster, topic: str, producer: Producer, reader: LogReader
 ) -> None:
     keys = [f"key-{n}".encode() for n in range(40)]
     producer.begin()
     for key in keys:
         producer.produce(topic, key, key)
-    commit_without_source(producer)
+    cluster.commit(producer)
     for partition in range(4):
         values, _ = read_to_end(reader, TP(topic, partition))
         assert values == [key for key in keys if partition_of(key, 4) == partition]
 
 
-def test_a_place_that_the_log_does_not_hold_is_told(topic: str, reader: KafkaLogReader) -> None:
+def test_a_place_that_the_log_does_not_hold_is_told(topic: str, reader: LogReader) -> None:
     reader.follow({TP(topic, 0): 1000})
     for _ in range(100):
         if polled := reader.poll(10, 0.1).out_of_range:
@@ -136,48 +138,158 @@ def test_a_place_that_the_log_does_not_hold_is_told(topic: str, reader: KafkaLog
     pytest.fail("nothing was told")
 
 
-def test_a_second_producer_of_the_same_id_fences_the_first(kafka: str, topic: str) -> None:
-    with closing(KafkaProducer(kafka, f"tx-{topic}")) as first:
+def test_what_retention_has_taken_is_told_and_the_beginning_is_behind_it(
+    cluster: Cluster, topic: str, producer: Producer, reader: LogReader
+) -> None:
+    tp = TP(topic, 0)
+    for value in (b"old", b"new"):
+        producer.begin()
+        producer.produce(topic, b"k", value, 0)
+        cluster.commit(producer)
+    cluster.truncate(tp, 2)
+    assert read_to_end(reader, tp) == ([b"new"], 4)
+    reader.follow({tp: 1})
+    for _ in range(100):
+        if polled := reader.poll(10, 0.1).out_of_range:
+            assert polled == {tp}
+            return
+    pytest.fail("nothing was told")
+
+
+def test_a_record_behind_an_open_transaction_waits_for_it(
+    cluster: Cluster, topic: str, producer: Producer, reader: LogReader
+) -> None:
+    tp = TP(topic, 0)
+    producer.begin()
+    producer.produce(topic, b"k", b"open", 0)
+    producer.flush(10)
+    with closing(cluster.producer(name("tx"))) as other:
+        other.begin()
+        other.produce(topic, b"k", b"committed", 0)
+        cluster.commit(other)
+    reader.follow({tp: None})
+    for _ in range(100):
+        polled = reader.poll(10, 0.1)
+        assert polled.batches == {}
+        if tp in polled.ends:
+            assert (polled.ends, polled.held_back) == ({tp: 0}, {tp})
+            break
+    producer.abort()
+    reader.unfollow([tp])
+    assert read_to_end(reader, tp) == ([b"committed"], 4)
+
+
+def test_a_second_producer_of_the_same_id_fences_the_first(cluster: Cluster, topic: str) -> None:
+    with closing(cluster.producer(f"tx-{topic}")) as first:
         first.begin()
         first.produce(topic, b"k", b"zombie", 0)
-        first.flush()
-        with closing(KafkaProducer(kafka, f"tx-{topic}")):
+        first.flush(10)
+        with closing(cluster.producer(f"tx-{topic}")):
             first.produce(topic, b"k", b"zombie", 0)
             with pytest.raises((LaneFatal, TransactionAborted)):
-                commit_without_source(first)
+                cluster.commit(first)
 
 
 def test_positions_are_committed_with_the_transaction_or_not_at_all(
-    kafka: str, topic: str, producer: KafkaProducer
+    cluster: Cluster, topic: str, producer: Producer
 ) -> None:
-    member = Member(kafka, f"g-{topic}", [topic])
+    member = Member(cluster, f"g-{topic}", [topic])
     tp = TP(topic, 0)
     with closing(member.consumer):
         member.until(4)
         assert member.consumer.committed([tp]) == {tp: None}
         producer.begin()
         producer.produce(topic, b"k", b"v", 1)
-        producer.commit({tp: 5}, member.consumer.group())
+        producer.commit({tp: 5}, member.consumer.group(), 10)
         assert member.consumer.committed([tp]) == {tp: 5}
 
 
-def test_an_earlier_generation_of_the_group_cannot_commit(kafka: str, topic: str, producer: KafkaProducer) -> None:
+def test_an_earlier_generation_of_the_group_cannot_commit(cluster: Cluster, topic: str, producer: Producer) -> None:
     group = f"g-{topic}"
-    first = Member(kafka, group, [topic], "one")
+    first = Member(cluster, group, [topic], "one")
     with closing(first.consumer):
         first.until(4)
         stale = first.consumer.group()
-        second = Member(kafka, group, [topic], "two")
+        second = Member(cluster, group, [topic], "two")
         with closing(second.consumer):
-            for _ in range(300):  # both have to poll for the group to come to its new generation
-                first.consumer.poll(10, 0.02)
-                second.consumer.poll(10, 0.02)
-                if len(first.partitions) == len(second.partitions) == 2:
-                    break
-            assert len(second.partitions) == 2
+            # Both have to poll for the group to come to its new generation.
+            both_poll(cluster, first, second, lambda: len(first.partitions) == len(second.partitions) == 2)
             producer.begin()
             producer.produce(topic, b"k", b"v", 0)
             with pytest.raises(TransactionAborted):
-                producer.commit({TP(topic, 0): 5}, stale)
+                producer.commit({TP(topic, 0): 5}, stale, 10)
             producer.abort()
             assert first.consumer.committed([TP(topic, 0)]) == {TP(topic, 0): None}
+
+
+def test_offsets_within_an_undecided_transaction_are_not_to_be_had(
+    cluster: Cluster, topic: str, producer: Producer
+) -> None:
+    member = Member(cluster, f"g-{topic}", [topic])
+    tp = TP(topic, 0)
+    with closing(member.consumer):
+        member.until(4)
+        producer.begin()
+        producer.produce(topic, b"k", b"v", 1)
+        cluster.join_offsets(producer, {tp: 5}, member.consumer.group())
+        assert member.consumer.committed([tp]) is None
+        assert member.consumer.committed([TP(topic, 1)]) in ({TP(topic, 1): None}, None)
+        producer.abort()
+        offsets = [offset for _ in range(20) if (offset := member.consumer.committed([tp]))]
+        assert offsets[0] == {tp: None}
+
+
+def both_poll(cluster: Cluster, first: Member, second: Member, there: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if there():
+            return
+        first.consumer.poll(10, 0.02)
+        second.consumer.poll(10, 0.02)
+        cluster.pause()
+    pytest.fail(f"{first.partitions} and {second.partitions}")
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_second_member_gets_its_share(cluster: Cluster, topic: str, protocol: str) -> None:
+    group = f"g-{topic}"
+    first = Member(cluster, group, [topic], "one", protocol)
+    with closing(first.consumer):
+        first.until(4)
+        second = Member(cluster, group, [topic], "two", protocol)
+        with closing(second.consumer):
+            both_poll(cluster, first, second, lambda: len(first.partitions) == len(second.partitions) == 2)
+            assert first.partitions | second.partitions == {TP(topic, n) for n in range(4)}
+            # The classic protocol stops everything for a change, the other one what moves.
+            assert len(first.given_back) == (4 if protocol == "classic" else 2)
+
+
+def test_a_static_member_that_returns_changes_nothing(cluster: Cluster, topic: str) -> None:
+    group = f"g-{topic}"
+    first = Member(cluster, group, [topic], "one")
+    with closing(first.consumer):
+        first.until(4)
+        second = Member(cluster, group, [topic], "two")
+        both_poll(cluster, first, second, lambda: len(first.partitions) == len(second.partitions) == 2)
+        held, first.given_back = set(second.partitions), set()
+        second.consumer.close()
+        again = Member(cluster, group, [topic], "two")
+        with closing(again.consumer):
+            both_poll(cluster, first, again, lambda: len(again.partitions) == 2)
+            assert (again.partitions, first.given_back) == (held, set())
+
+
+def test_another_of_the_same_name_takes_its_place(cluster: Cluster, topic: str) -> None:
+    group = f"g-{topic}"
+    first = Member(cluster, group, [topic])
+    with closing(first.consumer):
+        first.until(4)
+        second = Member(cluster, group, [topic])
+        with closing(second.consumer):
+            second.until(4)
+            with pytest.raises(IdentityTaken):
+                poll_for(first, 100)
+
+
+def poll_for(member: Member, times: int) -> None:
+    for _ in range(times):
+        member.consumer.poll(10, 0.1)

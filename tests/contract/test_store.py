@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.memory import MemoryStores
 from pipeline.adapters.tables import claim_slot
 from pipeline.errors import StateDirectoryError, TableUnavailable
 from pipeline.runtime.ports import Store
@@ -12,9 +13,12 @@ from pipeline.runtime.ports import Store
 Open = Callable[[], Store]
 
 
-@pytest.fixture(params=["rocksdb"])
+@pytest.fixture(params=["rocksdb", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same store again and again."""
+    if request.param == "memory":
+        memory = MemoryStores()
+        return lambda: memory.open("topic-0")
     _, stores = claim_slot(tmp_path, "service", None)
     return lambda: stores.open("topic-0")
 

@@ -183,3 +183,6 @@ def markers_taken_for_records_that_were_folded(patch: pytest.MonkeyPatch) -> Non
 
     original = MemoryGroupConsumer.poll
     patch.setattr(MemoryGroupConsumer, "poll", poll)
+
+
+SEEDS = {}

@@ -44,6 +44,7 @@ class World:
         self.points: set[str] = set()  # where they struck
         self.touched: MemoryStore | None = None
         self.steps = 0
+        self.running = ""  # the worker whose turn it is
         self.hub: greenlet = getcurrent()
         self._ready: deque[Worker] = deque()
         self._switches = frozenset(schedule.switches)
@@ -138,7 +139,7 @@ class World:
                 worker = ready.popleft()
                 if worker.state == "ready":
                     assert worker.greenlet is not None
-                    worker.state = "running"
+                    worker.state, self.running = "running", worker.name
                     worker.greenlet.switch()
                 if self.steps > STEPS_MAX:
                     self.wrong(f"no end after {STEPS_MAX} calls: {self.unsettled()}")
@@ -296,4 +297,4 @@ class _Telling(logging.Handler):
         self._world = world
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._world.tell("engine", record.getMessage())
+        self._world.tell(self._world.running, record.getMessage())

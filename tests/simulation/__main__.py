@@ -1,0 +1,45 @@
+"""`make simulate`: histories of ever new seeds, for as long as one likes. Ends with code 1 at the first finding."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from pipeline.testing import Simulation
+from pipeline.testing.simulation.points import POINTS
+from tests.simulation.seeds import FRESH
+from tests.simulation.tills import TOPOLOGY, commands
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=FRESH)
+    options = parser.parse_args()
+    print(f"seeds from {options.seed}", flush=True)
+    began, seed, steps = time.monotonic(), options.seed, 0
+    struck: Counter[str] = Counter()
+    points: set[str] = set()
+    while time.monotonic() - began < options.minutes * 60:
+        simulation = Simulation(TOPOLOGY, seed, commands=commands)
+        history = simulation.run()
+        if history.findings:
+            print(simulation.explain())
+            return 1
+        seed, steps = seed + 1, steps + history.steps
+        struck += history.struck
+        points |= history.points
+    count, took_s = seed - options.seed, time.monotonic() - began
+    crashed = {point for point in POINTS if f"crash {point}" in points}
+    print(f"{count:,} histories, {count / took_s:.1f}/s, {steps / count:,.0f} calls each; nothing wrong")
+    print("faults:", ", ".join(f"{kind} {times:,}" for kind, times in struck.most_common()))
+    print(f"crashed at {len(crashed)} of {len(POINTS)} named points")
+    if missed := sorted(set(POINTS) - crashed):
+        print("not at:", ", ".join(missed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
