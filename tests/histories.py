@@ -32,6 +32,31 @@ class Raw:
     value: bytes | None
 
 
+CODECS: dict[str, dict[str, Codec]] = {}  # compiling them takes longer than all the rest of a small history
+
+
+def codecs_of(topology: Topology) -> dict[str, Codec]:
+    """The engine's codecs by topic, and of followed topics by `<service> sees <topic>`."""
+    if topology.name in CODECS:
+        return CODECS[topology.name]
+    make, found = codecs(topology.schemas), CODECS.setdefault(topology.name, {})
+    for service in topology.services.values():
+        for a in service.aggregates:
+            command, event, state = (kind.topic(a.name) for kind in list(TopicKind)[:3])
+            found[command] = make(command, CommandMessage, a.command)
+            found[event] = make(event, EventMessage, a.event)
+            found[state] = make(state, StateMessage, type(a.initial))
+        for p in service.projections:
+            rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
+            found[rows] = make(rows, type(p.initial))
+            if p.route:
+                found[by_key] = make(by_key, p.by_key)
+        for source in service.sources():
+            view = make(source.topic, EventMessage, source.event, strict=False)
+            found[f"{service.name} sees {source.topic}"] = view
+    return found
+
+
 class MemoryHistory:
     """A `History` of plain lists. What `offsets` says is committed; `bounds` what was when reading began, if less."""
 
@@ -45,22 +70,7 @@ class MemoryHistory:
         self.tables: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
         self.now_ms = 1_000
         self._rows: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
-        make = codecs(topology.schemas)
-        self.codec: dict[str, Codec] = {}
-        for service in topology.services.values():
-            for a in service.aggregates:
-                command, event, state = (kind.topic(a.name) for kind in list(TopicKind)[:3])
-                self.codec[command] = make(command, CommandMessage, a.command)
-                self.codec[event] = make(event, EventMessage, a.event)
-                self.codec[state] = make(state, StateMessage, type(a.initial))
-            for p in service.projections:
-                rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
-                self.codec[rows] = make(rows, type(p.initial))
-                if p.route:
-                    self.codec[by_key] = make(by_key, p.by_key)
-            for source in service.sources():
-                view = make(source.topic, EventMessage, source.event, strict=False)
-                self.codec[f"{service.name} sees {source.topic}"] = view
+        self.codec = codecs_of(topology)
 
     # --- what the checker asks ----------------------------------------------------------------------------------------
 
@@ -114,10 +124,17 @@ class MemoryHistory:
         return TP(topic, partition_of(key, PARTITIONS))
 
     def run(self, turns: int = 10**9) -> None:
-        """Lets the services fold, each a batch of each partition a turn, until nothing is left or the turns are over."""
-        for _ in range(turns):
-            if not any([self._turn(service) for service in self.topology.services.values()]):
-                return
+        """Lets each service fold a batch of each partition a turn, until nothing is left or the turns are over."""
+        moved = True
+        while moved and turns:
+            turns -= 1
+            moved = False
+            for service in self.topology.services.values():
+                moved |= self._turn(service)
+        for service in self.topology.services.values():
+            for replica in service.replicas:
+                for n in range(PARTITIONS):
+                    self._replicate(service, replica, n)
 
     def _turn(self, service: Service) -> bool:
         inlets = {TopicKind.COMMAND.topic(a.name) for a in service.aggregates}
@@ -133,9 +150,6 @@ class MemoryHistory:
                 self._fold(service, tp, batch)
                 left = any(entry.offset > batch[-1].offset for entry in self.logs[tp]) if batch else False
                 self.offsets[service.name, tp] = batch[-1].offset + 1 if left else self.ends[tp]
-        for replica in service.replicas:
-            for n in range(PARTITIONS):
-                self._replicate(service, replica, n)
         return moved
 
     def _fold(self, service: Service, tp: TP, batch: list[Entry]) -> None:
