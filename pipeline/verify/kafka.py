@@ -16,7 +16,9 @@ from pipeline.verify.history import Entry
 
 Rows = Callable[[str, int], Iterable[Mapping[str, Any]]]
 
-QUIET_S = 60.0  # so long nothing may come of a log that has not ended: a transaction may be open, or a broker away
+QUIET_S = (
+    60.0  # so long an answer may take: a killed worker's transaction stays open for up to 20 s, a broker may be away
+)
 RETRY_S = 0.2
 BATCH = 10_000
 
@@ -65,7 +67,7 @@ class KafkaHistory:
 
     def _ask_committed(self, service: str, tps: Sequence[TP]) -> dict[TP, int | None]:
         asked = [TopicPartition(*tp) for tp in tps]
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + QUIET_S
         while asked:
             try:
                 answer = self._groups[service].committed(asked, timeout=ANSWER_S)

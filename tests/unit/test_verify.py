@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.adapters.avro.registry import Registry
 from pipeline.demo.commands import Asked
-from pipeline.model import CommandMessage
+from pipeline.model import Aggregate, CommandMessage, Projection, Service
 from pipeline.runtime.ports import TP
 from pipeline.topology import Topology, load
 from pipeline.verify import Entry, Finding, Report, judge
@@ -164,8 +166,6 @@ def test_tables_are_given_time_to_catch_up() -> None:
 
 
 # --- damaged ----------------------------------------------------------------------------------------------------------
-
-Damage = Callable[[MemoryHistory], tuple[TP, Entry | None]]
 
 
 def replaced(history: MemoryHistory, tp: TP, at: int, **changes: Any) -> Entry:
@@ -488,3 +488,77 @@ def test_any_single_damage_is_found(sent: list[Asked | Raw], data: st.DataObject
 def test_a_topology_of_one_service_can_be_judged_alone() -> None:
     topology = Topology("users", {"users": SHOP.services["users"]}, SHOP.schemas)
     assert judge(settled(USUAL), topology).clean
+
+
+# --- a projection keyed like its source, whose rows come and go -------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Put:
+    amount: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Gone:
+    amount: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum:
+    amount: int
+
+
+def record(name: str, *fields: tuple[str, object]) -> dict[str, object]:
+    return {"type": "record", "name": name, "fields": [{"name": n, "type": t} for n, t in fields]}
+
+
+@pytest.fixture
+def tills(tmp_path: Path) -> Topology:
+    amount = ("amount", "long")
+    text = [(name, "string") for name in ("id", "correlation_id")]
+    command = [*text, ("causation_id", ["null", "string"]), ("issued_ms", "long"), ("body", [record("Put", amount)])]
+    event = [("version", "long"), ("command_id", "string"), ("correlation_id", "string"), ("time_ms", "long")]
+    state = [("version", "long"), ("time_ms", "long"), ("body", record("Sum", amount))]
+    schemas = {
+        "till.command": record("Command", *command),
+        "till.event": record("Event", *event, ("body", [record("Gone", amount)])),
+        "till.state": record("State", *state),
+        "full.row": record("Sum", amount),
+    }
+    for topic, schema in schemas.items():
+        (tmp_path / f"{topic}.avsc").write_text(json.dumps(schema))
+    Registry(tmp_path).register()
+    till = Aggregate("till", Put, Gone, Sum(0), lambda c, s: [Gone(c.amount)], lambda s, e: Sum(s.amount + e.amount))
+    full = Projection("full", [till.events], Sum(0), lambda row, e: Sum(s) if (s := row.amount + e.amount) else None)
+    service = Service("tills", aggregates=[till], projections=[full])
+    return Topology(str(tmp_path), {"tills": service}, tmp_path)
+
+
+def test_rows_that_are_deleted(tills: Topology) -> None:
+    history = MemoryHistory(tills)
+    for amount in (3, -3):
+        history.send([Asked("till", key, Put(amount)) for key in ("a", "b")])
+        history.run()
+    history.send([Asked("till", "b", Put(5))])
+    history.run()
+    assert judge(history, tills).clean
+    tp = history.place("full.row", b"a")
+    log = list(history.logs[tp])
+    history.logs[tp] = [entry for entry in log if entry.key != b"a"]  # compacted away
+    assert judge(history, tills).clean
+    history.logs[tp] = [entry for entry in log if entry.key != b"a" or entry.value]
+    assert one(judge(history, tills), "extra_row").key == "a"
+    history.logs[tp] = log
+    history.append(history.place("full.row", b"b"), b"b", None)
+    assert one(judge(history, tills), "missing_row").key == "b"
+
+
+def test_a_function_that_raises_is_a_finding(tills: Topology) -> None:
+    history = MemoryHistory(tills)
+    history.send([Asked("till", "a", Put(3))])
+    history.run()
+    (till,) = tills.services["tills"].aggregates
+    broken = dataclasses.replace(till, decide=lambda command, state: 1 / 0)
+    service = dataclasses.replace(tills.services["tills"], aggregates=[broken])
+    report = judge(history, Topology("x", {"tills": service}, tills.schemas))
+    assert (one(report, "raised").topic, one(report, "raised").offset) == ("till.command", 0)
