@@ -18,6 +18,7 @@ from pipeline.runtime.ports import TP
 from pipeline.topology import Topology, load
 from pipeline.verify import Entry, Finding, Report, judge
 from tests.histories import PARTITIONS, MemoryHistory, Raw
+from tests.unit.test_purity import ROOT, imports
 from topologies import inventory as inv
 from topologies import orders as o
 from topologies import users as u
@@ -562,3 +563,10 @@ def test_a_function_that_raises_is_a_finding(tills: Topology) -> None:
     service = dataclasses.replace(tills.services["tills"], aggregates=[broken])
     report = judge(history, Topology("x", {"tills": service}, tills.schemas))
     assert (one(report, "raised").topic, one(report, "raised").offset) == ("till.command", 0)
+
+
+def test_it_shares_no_code_with_what_it_judges() -> None:
+    for path in (ROOT / "pipeline" / "verify").glob("*.py"):
+        engine = {name for name in imports(path.read_text()) if name.startswith("pipeline.runtime")}
+        assert engine <= {"pipeline.runtime.ports"}, path
+        assert "pipeline.adapters.avro.codec" not in imports(path.read_text()), path
