@@ -18,6 +18,7 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.topology import Topology
 from pipeline.verify import Entry
+from pipeline.verify.history import Stored
 
 PARTITIONS = 2
 BATCH = 3  # records folded at a time, so that changelogs hold several values of a key
@@ -68,6 +69,7 @@ class MemoryHistory:
         self.offsets: dict[tuple[str, TP], int] = {}
         self.bounds: dict[tuple[str, TP], int] | None = None
         self.tables: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+        self.stores: dict[TP, Stored] | None = None
         self.now_ms = 1_000
         self._rows: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
         self.codec = codecs_of(topology)
@@ -94,6 +96,9 @@ class MemoryHistory:
 
     def rows(self, table: str, partition: int) -> dict[str, Any] | None:
         return dict(self.tables[table, partition])
+
+    def stored(self, service: str) -> dict[TP, Stored] | None:
+        return self.stores
 
     def wait(self) -> bool:
         return False

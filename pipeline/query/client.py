@@ -64,6 +64,14 @@ class QueryClient:
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
 
+    def positions(self, service: str) -> dict[str, dict[str, Any]]:
+        """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
+        found: dict[str, dict[str, Any]] = {}
+        for worker in self._router.workers(service):
+            with suppress(httpx.HTTPError):  # one that is gone holds nothing; the group knows it soon
+                found |= self._http.get(f"{worker}/v1/status").json().get(service, {}).get("positions", {})
+        return found
+
     def _ask(self, table: str, partition: int, path: str, query: dict[str, str]) -> dict[str, Any]:
         """Asks until there is an answer, or until patience ends: a partition that moves is back soon."""
         deadline = time.monotonic() + self._patience_s

@@ -18,6 +18,13 @@ class Entry(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
+class Stored(NamedTuple):
+    """The positions in one local store: next source offset to fold, and where each changelog is contained up to."""
+
+    source: int | None
+    changelogs: dict[str, int | None]
+
+
 class History(Protocol):
     """The past of a topology. It may go on while it is read: what each call gives, and when, is what matters.
 
@@ -43,6 +50,9 @@ class History(Protocol):
 
     def rows(self, table: str, partition: int) -> dict[str, Any] | None:
         """Rows of a table by key, as its worker answers over HTTP; None where tables are not to be judged."""
+
+    def stored(self, service: str) -> dict[TP, Stored] | None:
+        """Positions of the service's local stores, by source partition; None where tables are not to be judged."""
 
     def wait(self) -> bool:
         """Gives tables, which follow the logs, time to catch up; False once enough was given."""

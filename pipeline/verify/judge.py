@@ -77,7 +77,7 @@ def _settled(history: History, check: Check, partition: int, limit: int) -> Repo
     while True:
         report = Report(limit)
         check(history, partition, report)
-        if not any(kind.endswith("_table_row") for kind in report.found) or not history.wait():
+        if not any(kind.endswith(("_table", "_table_row")) for kind in report.found) or not history.wait():
             return report
 
 
@@ -100,8 +100,12 @@ def verify(
     registry = Registry(topology.schemas)
     sources = {service.name: sorted(inlets(service, registry)) for service in topology.chosen(services)}
     with ExitStack() as open_clients:
+        positions = None
         if tables and rows is None:
             client = open_clients.enter_context(QueryClient(bootstrap, topology, patience_s))
             rows = lambda table, partition: client.scan(table, partition=partition)  # noqa: E731
-        history = open_clients.enter_context(KafkaHistory(bootstrap, sources, rows if tables else None, patience_s))
+            positions = client.positions
+        history = open_clients.enter_context(
+            KafkaHistory(bootstrap, sources, rows if tables else None, positions, patience_s)
+        )
         return judge(history, topology, services, limit=limit, step=step)

@@ -12,9 +12,10 @@ from pipeline.adapters.kafka import ANSWER_S, READING, admin, end_offsets
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.runtime.ports import TP
-from pipeline.verify.history import Entry
+from pipeline.verify.history import Entry, Stored
 
 Rows = Callable[[str, int], Iterable[Mapping[str, Any]]]
+Positions = Callable[[str], Mapping[str, Mapping[str, Any]]]
 
 QUIET_S = (
     60.0  # so long an answer may take: a killed worker's transaction stays open for up to 20 s, a broker may be away
@@ -27,11 +28,17 @@ class KafkaHistory:
     """A `History` over a broker. Use as a context manager.
 
     `sources`: what each service folds as a group. `rows(table, partition)`: a table's rows as the query path gives
-    them; None leaves the tables out. `patience_s`: what `wait` gives altogether.
+    them; None leaves the tables out, and so does `positions(service)` the stores' positions. `patience_s`: what `wait`
+    gives altogether.
     """
 
     def __init__(
-        self, bootstrap: str, sources: Mapping[str, Sequence[str]], rows: Rows | None, patience_s: float
+        self,
+        bootstrap: str,
+        sources: Mapping[str, Sequence[str]],
+        rows: Rows | None,
+        positions: Positions | None,
+        patience_s: float,
     ) -> None:
         self._admin = admin(bootstrap)
         self._counts = partition_counts(self._admin)
@@ -40,7 +47,7 @@ class KafkaHistory:
         # Members of no group, only asking: see the architecture's known traps. Reading committed, they are told no
         # offset while a commit of it is under way.
         self._groups = {name: Consumer(config | {"group.id": name}) for name in sources}
-        self._rows, self._patience_s = rows, patience_s
+        self._rows, self._positions, self._patience_s = rows, positions, patience_s
         self._deadline: float | None = None
         self._bounds: dict[tuple[str, TP], int | None] = {}
         for service, topics in sources.items():
@@ -131,6 +138,15 @@ class KafkaHistory:
         if self._rows is None:
             return None
         return {row["key"]: {n: v for n, v in row.items() if n != "key"} for row in self._rows(table, partition)}
+
+    def stored(self, service: str) -> dict[TP, Stored] | None:
+        if self._positions is None:
+            return None
+        found = {}
+        for name, each in self._positions(service).items():
+            topic, _, number = name.rpartition("-")
+            found[TP(topic, int(number))] = Stored(each["source"], each["changelogs"])
+        return found
 
     def wait(self) -> bool:
         now = time.monotonic()

@@ -13,7 +13,7 @@ from pipeline.errors import UndecodableRecord
 from pipeline.model import CommandMessage, EventMessage, Service, TopicKind
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder
-from pipeline.verify.history import Entry, History
+from pipeline.verify.history import Entry, History, Stored
 from pipeline.verify.notices import is_refusal, source_of
 from pipeline.verify.report import Finding, Report, short
 
@@ -56,11 +56,14 @@ class ServiceCheck:
 
     def __call__(self, history: History, _: int, report: Report) -> None:
         """Notices are read before the records that they are about."""
+        stored = history.stored(self.service)
         aside, since = self._aside(history, report)
         report.lag[self.service] = 0
         for topic, decoder in self.inlets.items():
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
                 self._judge_offset(history, tp, report)
+                if stored is not None and tp in stored:
+                    self._judge_store(history, tp, stored[tp], report)
                 self._judge(history, tp, decoder, aside.pop(tp, {}), since, report)
         for notices in aside.values():
             for where, entry in (each[0] for each in notices.values()):
@@ -94,6 +97,26 @@ class ServiceCheck:
         if not low <= (committed or 0) <= end:
             found = "none" if committed is None else str(committed)
             report.add(Finding("offset", self.service, *tp, None, committed, f"{low} to {end}", found))
+
+    def _judge_store(self, history: History, tp: TP, stored: Stored, report: Report) -> None:
+        """The local store was asked before the offsets: it holds what was committed at the bound, and nothing since."""
+        bound, committed = history.bound(self.service, tp), history.committed(self.service, tp)
+        report.checked["stores"] += 1
+        if (stored.source or 0) < (bound or 0):
+            report.add(
+                Finding("behind_table", self.service, *tp, None, stored.source, f"at least {bound}", str(stored.source))
+            )
+        if (stored.source or 0) > (committed or 0):
+            report.add(
+                Finding(
+                    "ahead_table", self.service, *tp, None, stored.source, f"at most {committed}", str(stored.source)
+                )
+            )
+        for changelog, position in stored.changelogs.items():
+            end = history.end(TP(changelog, tp.partition))
+            if (position or 0) > end:
+                where = (self.service, changelog, tp.partition, None, position)
+                report.add(Finding("ahead_table", *where, f"at most {end}", str(position)))
 
     def _judge(
         self,

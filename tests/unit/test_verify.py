@@ -17,6 +17,7 @@ from pipeline.model import Aggregate, CommandMessage, Projection, Service
 from pipeline.runtime.ports import TP
 from pipeline.topology import Topology, load
 from pipeline.verify import Entry, Finding, Report, judge
+from pipeline.verify.history import Stored
 from tests.histories import PARTITIONS, MemoryHistory, Raw
 from tests.unit.test_purity import ROOT, imports
 from topologies import inventory as inv
@@ -386,6 +387,23 @@ def test_an_offset_outside_its_log() -> None:
     history.offsets["orders", tp] = history.ends[tp] + 1
     found = one(judge(history, SHOP), "offset")
     assert (found.topic, found.partition, found.offset) == (*tp, history.ends[tp] + 1)
+
+
+@pytest.mark.parametrize(
+    ("off", "changelog_off", "kind"),
+    [(0, 0, None), (-1, 0, "behind_table"), (1, 0, "ahead_table"), (0, 1, "ahead_table")],
+)
+def test_a_store_behind_or_ahead_of_what_was_committed(off: int, changelog_off: int, kind: str | None) -> None:
+    history = settled(USUAL)
+    tp = history.place("users.command", b"anna")
+    changelog = TP("users.state", tp.partition)
+    positions = {changelog.topic: history.end(changelog) + changelog_off}
+    history.stores = {tp: Stored((history.bound("users", tp) or 0) + off, positions)}
+    report = judge(history, SHOP)
+    assert kinds(report) == ({kind} if kind else set())
+    assert report.checked["stores"] == 1
+    if kind:
+        assert one(report, kind)[1:4] == ("users", *(changelog if changelog_off else tp))
 
 
 def test_an_event_log_that_was_cut() -> None:
