@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -104,14 +104,22 @@ class KafkaGroupConsumer:
                 "heartbeat.interval.ms": 2000,
             }
         self._consumer = Consumer(config | overrides, logger=log)
+        self._raised: Exception | None = None  # by the listener
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
+        def tell(listen: Callable[[Sequence[TP]], None], partitions: list[TopicPartition]) -> None:
+            try:
+                listen(tps(partitions))
+            except Exception as error:
+                # Raised through the client's own code, it would meet other callbacks there, which break on it.
+                self._raised = error
+
         def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             # An explicit offset keeps librdkafka from asking for the committed one; `start` says where to read.
             starts = [TopicPartition(p.topic, p.partition, 0) for p in partitions]
             (consumer.incremental_assign if self._incremental else consumer.assign)(starts)
             consumer.pause(starts)
-            listener.assigned(tps(partitions))
+            tell(listener.assigned, partitions)
 
         def unassign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             if self._incremental:
@@ -120,17 +128,21 @@ class KafkaGroupConsumer:
                 consumer.unassign()
 
         def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            listener.revoked(tps(partitions))
+            tell(listener.revoked, partitions)
             unassign(consumer, partitions)
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            listener.lost(tps(partitions))
+            tell(listener.lost, partitions)
             unassign(consumer, partitions)
 
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def poll(self, records_max: int, timeout_s: float) -> Polled:
-        return poll(self._consumer, records_max, timeout_s)
+        polled = poll(self._consumer, records_max, timeout_s)
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        return polled
 
     def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
         asked = [TopicPartition(*tp) for tp in partitions]
@@ -139,7 +151,7 @@ class KafkaGroupConsumer:
         except KafkaException as error:
             if error.args[0].retriable() or error.args[0].code() == KafkaError._TIMED_OUT:
                 return None
-            raise
+            raise LaneFatal(f"the broker does not say what the group has committed: {error.args[0].str()}") from error
         if any(p.error is not None for p in answer):
             return None
         return {TP(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}
