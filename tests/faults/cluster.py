@@ -16,7 +16,8 @@ from tests.faults.proxy import Proxy
 from tests.support import until
 
 HEAP = ("-Xms256m", "-Xmx384m")
-# A dead or stopped node is given up after 4 s, so that a run has time for many of them.
+# A dead or stopped node is given up after 4 s, and a transaction without an owner soon after its time-out: a run has to
+# have time for many faults.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
@@ -38,6 +39,7 @@ offsets.topic.num.partitions=8
 transaction.state.log.replication.factor={copies}
 transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=8
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 share.coordinator.state.topic.replication.factor={copies}
 share.coordinator.state.topic.min.isr={in_sync}
 """

@@ -81,7 +81,7 @@ class Proxy:
         self._call(self._release)
 
     def lose_answer(self, api_key: int) -> None:
-        """The broker gets the next such request and answers it, but the connection breaks before the answer is through."""
+        """The broker gets and answers the next such request, but the connection breaks before the answer is through."""
         self.lost.clear()
         self._losing = api_key
 
