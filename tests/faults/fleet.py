@@ -45,9 +45,10 @@ class Process:
         found = re.findall(r"serving .* at (http://\S+)", self.log.read_text())
         return found[-1] if found else None
 
-    def fired(self) -> list[str]:
-        """The faults that have happened in it."""
-        return self._fired.read_text().splitlines() if self._fired.exists() else []
+    def fired(self) -> list[tuple[float, str]]:
+        """The faults that have happened in it, and when."""
+        lines = self._fired.read_text().splitlines() if self._fired.exists() else []
+        return [(float(at), firing) for at, _, firing in (line.partition(" ") for line in lines)]
 
     def status(self) -> dict[str, dict[str, Any]] | None:
         """What it says of itself; None where it does not answer."""
@@ -110,6 +111,7 @@ class Fleet:
         self.workers: list[Process] = []
         self.deaths: list[str] = []  # those that nobody ordered
         self.environment: dict[str, str] = {}
+        self._released: list[Process] = []
         self._made = 0
 
     def start(self, plan: str = "") -> Process:
@@ -135,6 +137,7 @@ class Fleet:
     def release(self, worker: Process) -> None:
         """The worker is not to be replaced when it dies."""
         self.workers.remove(worker)
+        self._released.append(worker)
 
     def until(self, what: str, check: Callable[[], Any], patience_s: float = 90.0) -> Any:
         """Waits with the supervisor at work."""
@@ -160,6 +163,7 @@ class Fleet:
 
     def close(self) -> None:
         """Ends whatever is left, without ceremony."""
-        for worker in self.workers:
+        for worker in self.workers + self._released:
             worker.kill()
         self.workers.clear()
+        self._released.clear()

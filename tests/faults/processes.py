@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
+from tests.faults.fleet import Process
 from tests.faults.round import Round
 
 # Each named point with the worker's plan and what has to be going on for the point to be reached.
@@ -23,55 +25,58 @@ LANES = ("users", "orders", "inventory", "reports")
 
 
 def kills(round_: Round, times: int) -> None:
-    """SIGKILL of one of two workers at random moments."""
-    steps = round_.schedule([(round_.rng.randrange(2), round(round_.rng.uniform(0.05, 1.5), 2)) for _ in range(times)])
+    """SIGKILL of two workers in turn at random moments, the second mostly while the first still starts again."""
+    steps = round_.schedule([round(round_.rng.uniform(0.02, 1.0), 2) for _ in range(times)])
     round_.begin("", "")
-    for victim, pause_s in steps:
+    moments = []
+    for n, pause_s in enumerate(steps, 1):
+        victim = next(worker for worker in round_.fleet.workers if worker.alive)  # that has lived longest
+        round_.fleet.until("it works", lambda victim=victim: working(victim))
         round_.pass_time(pause_s)
-        worker = round_.fleet.workers[victim]
-        at = time.time()
-        worker.kill()
-        assert worker.popen.returncode == -9
-        round_.injected(at)
+        moments.append(time.time())
+        victim.kill()
+        assert victim.popen.returncode == -9
+        if n % 4 == 0:
+            round_.until_recovered(moments[-1])
+    round_.injected_all(moments)
 
 
-def kills_at_points(round_: Round, times: int, only: str = "") -> None:
-    """SIGKILL at each named point, of a lane that the seed chooses."""
-    names = [only] if only else list(POINTS)
+def working(worker: Process) -> bool:
+    """Whether it has been given anything to do."""
+    status = worker.status()
+    return bool(status) and any(each["assigned"] for each in status.values())
+
+
+def kills_at_points(round_: Round, times: int, names: Sequence[str] = tuple(POINTS)) -> None:
+    """SIGKILL at each named point, of a lane that the seed chooses. Each worker that dies is followed by the next."""
     steps = []
     for n in range(times):
-        name = names[n % len(names)]
-        call = round_.rng.randint(3, 40) if POINTS[name][1] == "load" else 1
-        steps.append((name, round_.rng.choice(LANES), call))
+        point, needs = POINTS[names[n % len(names)]]
+        # orders' reader is also busy with its replica; the others' read for restores alone
+        lane = round_.rng.choice([lane for lane in LANES if not (needs == "restore" and lane == "orders")])
+        steps.append((f"{lane}/{point}@{round_.rng.randint(2, 15) if needs == 'load' else 1}=kill", needs))
     round_.schedule(steps)
     round_.begin("", "")
-    for name, lane, call in steps:
-        kill_at(round_, name, lane, call)
-
-
-def kill_at(round_: Round, name: str, lane: str, call: int) -> None:
-    """Replaces a worker by one that dies at the point; sees to it that it gets there."""
-    point, needs = POINTS[name]
     fleet = round_.fleet
-    if point.startswith("reader.poll") and lane == "orders":
-        lane = "inventory"  # orders' reader is also busy with its replica; elsewhere it reads for restores alone
-    replaced = fleet.workers[0]
-    fleet.release(replaced)
-    replaced.kill()  # which leaves a tail that was not flushed: there is something to restore
-    doomed = fleet.start(f"{lane}/{point}@{call}=kill")
-    if needs == "rebalance":
-        fleet.until("the worker runs", doomed.runs)
-        third = fleet.start()  # its coming takes partitions away from the others
-    fleet.until(f"the worker dies at {doomed.plan}", lambda: not doomed.alive)
-    at = time.time()
-    assert doomed.popen.returncode == -9, f"{doomed.plan}: ended with {doomed.popen.returncode}: {doomed.last()}"
-    assert [line.partition("/")[2] for line in doomed.fired()] == [f"{point}@{call}=kill"]
-    round_.injected(at)
-    if needs == "rebalance":
-        fleet.until_all_run()
-        fleet.release(third)
-        third.stop()
-        round_.result.rebalances += 2
+    first = fleet.workers[0]
+    fleet.release(first)
+    first.kill()  # which leaves a tail that was not flushed: there is something to restore
+    doomed = fleet.start(steps[0][0])
+    moments = []
+    for (plan, needs), (following, _) in zip(steps, [*steps[1:], ("", "")], strict=True):
+        fleet.release(doomed)
+        follower = None
+        if needs == "rebalance":
+            fleet.until("the worker runs", lambda doomed=doomed: doomed.runs() or not doomed.alive)
+            follower = fleet.start(following)  # its coming takes partitions away from the others
+            round_.result.rebalances += 1
+        fleet.until(f"the worker dies at {plan}", lambda doomed=doomed: not doomed.alive)
+        assert doomed.popen.returncode == -9, f"{plan}: ended with {doomed.popen.returncode}: {doomed.last()}"
+        [(at, what)] = doomed.fired()
+        assert what == plan
+        moments.append(at)
+        doomed = follower or fleet.start(following)
+    round_.injected_all(moments)
 
 
 def zombies(round_: Round, times: int) -> None:
@@ -114,15 +119,16 @@ def zombie(round_: Round, plan: str) -> None:
     round_.result.injected += 1
     round_.result.rebalances += 2
     round_.result.recovered_s.append(took_s)
+    before = len(sleeper.log.read_text())
     sleeper.resume()
-    fleet.until("the zombie hears that it is one", lambda: left_out(sleeper.log.read_text()) or not sleeper.alive)
+    fleet.until("the zombie hears that it is one", lambda: left_out(sleeper.log.read_text()[before:]))
     round_.until_recovered(time.time())
     fleet.until_all_run()
 
 
 def left_out(log: str) -> bool:
     """Whether a worker says that its partitions, its transaction or its membership is gone."""
-    return any(sign in log for sign in (": lost ", "fenced", "FENCED", "folding again", "the worker stops", "revoked"))
+    return any(sign in log for sign in (": lost ", ": revoked ", "fenced", "FENCED", "folding again"))
 
 
 def members(round_: Round) -> set[str]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer
 from pipeline.adapters.tables import RocksStores
 from pipeline.cli import run
-from pipeline.runtime import worker
+from pipeline.runtime import checkpoint, worker
 from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
 from pipeline.testing.faults import (
     Action,
@@ -32,7 +33,7 @@ def noting(path: str) -> Action:
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def note(firing: Firing) -> None:
-        os.write(file, f"{firing}\n".encode())
+        os.write(file, f"{time.time():.3f} {firing}\n".encode())
 
     return note
 
@@ -59,6 +60,9 @@ def faulty(faults: Faults) -> worker.Adapters:
 def main() -> None:
     plan, fired = sys.argv[1:3]
     del sys.argv[1:3]
+    if flush_s := os.environ.get("TEST_FLUSH_S"):  # so that the disk is written to more often than a test lasts
+        assert hasattr(checkpoint, "FLUSH_S")
+        checkpoint.FLUSH_S = float(flush_s)
     if plan:
         adapters = faulty(Faults(Plan.parse(plan), noting(fired)))
         worker.run_worker = functools.partial(
