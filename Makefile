@@ -1,11 +1,12 @@
 # make install   the virtual environment .venv, with everything in it
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      all tests, on a real Kafka that they start and stop themselves
+# make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make check     formatting, lint, types
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check lock clean
+.PHONY: install demo test faults check lock clean
 
 install: .venv/installed
 
@@ -21,6 +22,11 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+MINUTES ?= 30
+SEED ?= 1
+faults: install
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) --seed $(SEED) --json faults.json
 
 check: install
 	$(BIN)/ruff format --check .

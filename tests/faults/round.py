@@ -6,7 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.topology import load
 from tests.faults.cluster import Cluster
 from tests.faults.fleet import Fleet
-from tests.faults.load import Load
+from tests.faults.load import Load, Sent
 from tests.faults.observer import Observer
 from tests.faults.oracle import Damage, check
 from tests.support import Shop
@@ -51,7 +51,9 @@ class Round:
         self.shop = Shop(cluster.bootstrap, home, load("topologies"), PARTITIONS, cluster.replication)
         self.fleet = Fleet(home, cluster.proxied if proxied else cluster.bootstrap)
         self.observer = Observer(cluster.bootstrap, PARTITIONS)
+        self.cleanup = ExitStack()
         self._load: Load | None = None
+        self.sent = Sent()  # all that was sent, once it has settled
 
     @property
     def state(self) -> Path:
@@ -63,14 +65,22 @@ class Round:
         return steps
 
     def begin(self, *plans: str, per_second: int = PER_SECOND) -> None:
-        """Starts a worker for each plan, and the load; returns when every partition is worked on."""
-        for plan in plans:
-            self.fleet.start(plan)
+        """One worker for each plan, under load; returns when every partition is worked on.
+
+        In a round that has begun already, workers are added, sent away or replaced until they are as asked.
+        """
+        fleet = self.fleet
         started = time.time()
-        self._load = Load(self.cluster.bootstrap, self.shop.topology, self.result.seed, per_second)
+        for worker in list(fleet.workers) if any(plans) else fleet.workers[len(plans) :]:
+            fleet.release(worker)
+            worker.stop()
+        for plan in plans[len(fleet.workers) :]:
+            fleet.start(plan)
+        if self._load is None:
+            self._load = Load(self.cluster.bootstrap, self.shop.topology, self.result.seed, per_second)
         if not any(plans):
             self.until_recovered(started)
-            self.fleet.until_all_run()
+            fleet.until_all_run()
 
     def until_recovered(self, since: float, patience_s: float = PATIENCE_S) -> float:
         """Waits until every watched partition shows work done after `since`; returns how long that took."""
@@ -106,6 +116,7 @@ class Round:
         with self.shop.watcher() as watcher:
             self.fleet.until("everything is folded", lambda: watcher.look()[1], PATIENCE_S)
         self.fleet.until_all_run()
+        self.sent = sent
         self.result.damage = check(self.shop, sent)
         self.result.deaths = self.fleet.deaths
 
@@ -114,6 +125,7 @@ class Round:
             self._load.abandon()
         self.fleet.close()
         self.observer.close()
+        self.cleanup.close()
 
 
 @contextmanager

@@ -134,22 +134,22 @@ def fill(place: Path) -> Path:
 def full_disk(round_: Round, times: int) -> None:
     """The disk of the tables is full for a while, for a running worker and for one that starts."""
     steps = round_.schedule([round(round_.rng.uniform(2.0, 4.0), 1) for _ in range(times)])
-    with small_disk(round_.state):
-        round_.fleet.environment = {"TEST_FLUSH_S": "0.2"}
-        round_.begin("")
-        for seconds in steps:
-            before = set(round_.state.glob("*/*/*/*.sst"))
-            round_.fleet.until("tables are written", lambda b=before: set(round_.state.glob("*/*/*/*.sst")) - b)
-            filler = fill(round_.state)
-            round_.pass_time(seconds)
-            said = "".join(log.read_text() for log in round_.home.glob("worker-*.log"))
-            full = "No space left" in said or any(
-                "No space left" in log.read_text(errors="replace") for log in round_.state.glob("*/*/*/LOG")
-            )
-            filler.unlink()
-            at = time.time()
-            assert full, "nobody has noticed that the disk was full"
-            round_.injected(at)
-            round_.fleet.until_all_run()
-        round_.settle()
-        round_.fleet.close()
+    round_.cleanup.enter_context(small_disk(round_.state))
+    round_.fleet.environment = {"TEST_FLUSH_S": "0.2"}
+    round_.begin("")
+    for seconds in steps:
+        before = set(round_.state.glob("*/*/*/*.sst"))
+        round_.fleet.until("tables are written", lambda b=before: set(round_.state.glob("*/*/*/*.sst")) - b)
+        filler = fill(round_.state)
+        round_.pass_time(seconds)
+        round_.fleet.until("somebody notices", lambda: noticed(round_), 30.0)
+        filler.unlink()
+        at = time.time()
+        round_.injected(at)
+        round_.fleet.until_all_run()
+
+
+def noticed(round_: Round) -> bool:
+    """Whether a worker or one of its tables has found the disk full."""
+    logs = [*round_.home.glob("worker-*.log"), *round_.state.glob("*/*/*/LOG*")]
+    return any("No space left" in log.read_text(errors="replace") for log in logs)
