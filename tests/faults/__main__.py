@@ -8,6 +8,7 @@ round could not be carried through.
 from __future__ import annotations
 
 import itertools
+import shutil
 import signal
 import sys
 import tempfile
@@ -52,7 +53,11 @@ def _terminated(number: int, _: FrameType | None) -> None:
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only these; repeatable.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where to write the figures.")
-@click.option("--home", type=click.Path(path_type=Path), help="Where all happens; kept.  [default: thrown away]")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="Where all happens.  [default: a new directory, thrown away if all is well]",
+)
 def main(minutes: float, rounds: int, seed: int, kinds: tuple[str, ...], file: Path | None, home: Path | None) -> None:
     """Injects faults until the time is up."""
     signal.signal(signal.SIGTERM, _terminated)
@@ -60,12 +65,14 @@ def main(minutes: float, rounds: int, seed: int, kinds: tuple[str, ...], file: P
     report = Report(seed)
     deadline = time.monotonic() + 60 * minutes
     with ExitStack() as cleanup:
-        place = home or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+        place = home or Path(tempfile.mkdtemp(prefix="faults-"))
         clusters = Clusters(place, cleanup)
         for number, name in enumerate(itertools.cycle(kinds or KINDS)):
             if time.monotonic() > deadline or number == (rounds or -1):
                 break
             one_round(report, name, seed + number, clusters, place / f"round-{number}", console)
+    if not home and not report.bad:
+        shutil.rmtree(place)
     report.show(console)
     if file:
         file.write_text(report.json())
