@@ -111,7 +111,8 @@ class Fleet:
         self.workers: list[Process] = []
         self.deaths: list[str] = []  # those that nobody ordered
         self.environment: dict[str, str] = {}
-        self._released: list[Process] = []
+        self.replacement = ""  # the plan of workers that take the place of dead ones
+        self.released: list[Process] = []
         self._made = 0
 
     def start(self, plan: str = "") -> Process:
@@ -122,7 +123,7 @@ class Fleet:
         return worker
 
     def keep(self) -> None:
-        """Replaces each worker that has died by one without a plan."""
+        """Replaces each worker that has died."""
         for worker in list(self.workers):
             if worker.alive:
                 continue
@@ -131,13 +132,13 @@ class Fleet:
                 if not worker.expected_to_die:
                     self.deaths.append(f"worker {worker.number} code {worker.popen.returncode}: {worker.last()}")
             if time.monotonic() - worker.died_s >= RESTART_S:
-                self.workers.remove(worker)
-                self.start()
+                self.release(worker)
+                self.start(self.replacement)
 
     def release(self, worker: Process) -> None:
         """The worker is not to be replaced when it dies."""
         self.workers.remove(worker)
-        self._released.append(worker)
+        self.released.append(worker)
 
     def until(self, what: str, check: Callable[[], Any], patience_s: float = 90.0) -> Any:
         """Waits with the supervisor at work."""
@@ -163,7 +164,7 @@ class Fleet:
 
     def close(self) -> None:
         """Ends whatever is left, without ceremony."""
-        for worker in self.workers + self._released:
+        for worker in self.workers + self.released:
             worker.kill()
         self.workers.clear()
-        self._released.clear()
+        self.released.clear()

@@ -71,9 +71,11 @@ class Round:
         """
         fleet = self.fleet
         started = time.time()
-        for worker in list(fleet.workers) if any(plans) else fleet.workers[len(plans) :]:
+        unwanted = [w for n, w in enumerate(fleet.workers) if any(plans) or n >= len(plans) or w.plan]
+        for worker in unwanted:
             fleet.release(worker)
-            worker.stop()
+            if worker.alive:
+                worker.stop()
         for plan in plans[len(fleet.workers) :]:
             fleet.start(plan)
         if self._load is None:
