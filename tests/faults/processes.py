@@ -104,7 +104,6 @@ def zombie(round_: Round, plan: str) -> None:
         fleet.release(sleeper)
         sleeper.stop()
         sleeper = fleet.start(plan)
-        sleeper.expected_to_die = False
         fleet.until(f"the worker stops at {plan}", sleeper.is_stopped)
         assert len(sleeper.fired()) == 1
     else:

@@ -74,7 +74,9 @@ class Round:
         unwanted = [w for n, w in enumerate(fleet.workers) if any(plans) or n >= len(plans) or w.plan]
         for worker in unwanted:
             fleet.release(worker)
-            if worker.alive:
+            if worker.plan:
+                worker.kill()
+            elif worker.alive:
                 worker.stop()
         for plan in plans[len(fleet.workers) :]:
             fleet.start(plan)
