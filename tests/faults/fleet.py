@@ -98,9 +98,10 @@ class Process:
         return time.monotonic() - started
 
     def last(self) -> str:
-        """The last thing it said."""
-        lines = self.log.read_text().strip().splitlines()
-        return lines[-1] if lines else "(nothing)"
+        """The last thing it said: its error, or the last line."""
+        text = self.log.read_text().strip()
+        at = text.rfind("\nerror: ")
+        return " ".join((text[at:] if at >= 0 else text.rpartition("\n")[2]).split()) or "(nothing)"
 
 
 class Fleet:
