@@ -97,6 +97,11 @@ class Process:
         assert code == 0, f"worker {self.number} ended with code {code}: {self.last()}"
         return time.monotonic() - started
 
+    def tell_where(self) -> None:
+        """Its log gets the stacks of its threads."""
+        if self.alive:
+            self.popen.send_signal(signal.SIGUSR1)
+
     def last(self) -> str:
         """The last thing it said: its error, or the last line."""
         text = self.log.read_text().strip()
@@ -148,7 +153,12 @@ class Fleet:
             self.keep()
             return check()
 
-        return until(what, look, patience_s)
+        try:
+            return until(what, look, patience_s)
+        except AssertionError:
+            for worker in self.workers:
+                worker.tell_where()
+            raise
 
     def until_all_run(self) -> None:
         """Until each holds its share and has restored it."""

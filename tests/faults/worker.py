@@ -6,8 +6,10 @@ tell that it did.
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
+import signal
 import sys
 import time
 
@@ -58,6 +60,7 @@ def faulty(faults: Faults) -> worker.Adapters:
 
 
 def main() -> None:
+    faulthandler.register(signal.SIGUSR1)  # a worker that hangs is asked where
     plan, fired = sys.argv[1:3]
     del sys.argv[1:3]
     if flush_s := os.environ.get("TEST_FLUSH_S"):  # so that the disk is written to more often than a test lasts
