@@ -51,8 +51,28 @@ class TransactionAborted(PipelineError):
     """The open transaction cannot be committed; what it held is to be folded again from the last commit."""
 
 
+class RecordRefused(TransactionAborted):
+    """As TransactionAborted, because the broker refuses one of the records, and would refuse it again."""
+
+
 class LaneFatal(PipelineError):
-    """The lane's producer or group membership is gone for good; the worker has to start again."""
+    """The lane's producer or group membership is gone for good; the lane has to be opened again."""
+
+
+class OutcomeUnknown(LaneFatal):
+    """Whether the last transaction was committed is not known; reading what is stored tells."""
+
+
+class StoreDamaged(LaneFatal):
+    """A local table gives errors when it is read or written; opened again, it is restored from Kafka."""
+
+
+class IdentityTaken(PipelineError):
+    """Another worker uses this one's name in the consumer group."""
+
+
+class RecordsLost(PipelineError):
+    """Kafka no longer holds what the service has to fold next, or where it has got to. A person must decide."""
 
 
 class UnknownTable(PipelineError):

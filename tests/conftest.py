@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.adapters.kafka import admin_client
 from pipeline.broker import local
+from pipeline.demo.invoices import COLUMNS, Invoices, read_invoices
 from pipeline.topology import Topology, load
 from tests.support import Shop
 
@@ -36,3 +37,19 @@ def shop(kafka: str, tmp_path: Path, shop_topology: Topology) -> Iterator[Shop]:
     made = Shop(kafka, tmp_path, shop_topology)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def invoices(tmp_path_factory: pytest.TempPathFactory) -> Invoices:
+    """A small file: 60 orders and 20 returns of 10 customers in 3 countries, 12 products, and an adjustment each."""
+    rows = [",".join(COLUMNS)]
+    for n in range(80):
+        number, sign = (f"{n + 1}", 1) if n % 4 else (f"C{n + 1}", -1)
+        country = ("France", "Spain", "United Kingdom")[n % 3]
+        for line in range(3):
+            code, quantity, price = f"P{(n + line) % 12}", sign * (n % 5 + 1), f"{line + 1}.25"
+            rows.append(f"{number},{code},THING,{quantity},2009-12-{n % 28 + 1:02} 10:00:00,{price},{n % 10},{country}")
+    rows += [f"9999,P{n},lost,{-n - 1},2009-12-31 10:00:00,0,,France" for n in range(12)]
+    path = tmp_path_factory.mktemp("input") / "small.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return read_invoices(path)

@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
 from pipeline.adapters.avro.codec import codecs
-from pipeline.adapters.kafka import admin
+from pipeline.adapters.kafka import READING, admin
 from pipeline.adapters.topics import create_topics, delete_services
 from pipeline.client import Client
+from pipeline.demo import figures
 from pipeline.demo.commands import Asked
+from pipeline.demo.invoices import Invoices
 from pipeline.demo.progress import Watcher
 from pipeline.query.client import QueryClient
 from pipeline.runtime.wiring import Wiring
@@ -78,6 +82,7 @@ class Shop:
         self.wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(())]
         delete_services(self.admin, self.wirings)
         create_topics(self.admin, self.wirings, partitions, copies)
+        self._partitions = partitions
         self._workers: list[Worker] = []
 
     def worker(self, *arguments: str) -> Worker:
@@ -111,6 +116,29 @@ class Shop:
     def query(self, patience_s: float = 30.0) -> QueryClient:
         """A client for the tables."""
         return QueryClient(self.bootstrap, self.topology, patience_s)
+
+    def wrong_figures(self, invoices: Invoices) -> list[str]:
+        """Where the tables differ from what the invoices come to."""
+        with self.query() as client:
+            return figures.differences(figures.from_tables(client), figures.from_file(invoices))
+
+    def records(self, topic: str) -> list[Any]:
+        """All that stands on a topic now, committed."""
+        consumer = Consumer(READING | {"bootstrap.servers": self.bootstrap, "group.id": "test-records"})
+        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(self._partitions)])
+        found, ends = [], 0
+        while ends < self._partitions:
+            for message in consumer.consume(100, 0.2):
+                if message.error() is None:
+                    found.append(message)
+                else:
+                    ends += 1
+        consumer.close()
+        return found
+
+    def partitions(self, service: str) -> int:
+        """How many source partitions a service has."""
+        return sum(len(wiring.inlets) for wiring in self.wirings if wiring.service.name == service) * self._partitions
 
     def close(self) -> None:
         """Ends all workers, killing those that linger."""

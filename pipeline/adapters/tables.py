@@ -7,8 +7,11 @@ or with a flush in between, they part).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import logging
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
@@ -24,9 +27,15 @@ from rocksdict import (
     WriteOptions,
 )
 
-from pipeline.errors import StateDirectoryError, TableUnavailable
+from pipeline.errors import PipelineError, StateDirectoryError, StoreDamaged, TableUnavailable
+
+log = logging.getLogger(__name__)
 
 POSITION = b"\0position\0"  # no table has an empty name, so no row begins like this
+DAMAGED = "damaged"  # a file of this name tells the next opening to begin anew
+DAMAGE = ("Corruption", "No such file", "Invalid argument")  # in the message of a database that cannot be read
+LOCK_S = 5.0
+LOCK_PAUSE_S = 0.02
 BLOCK_CACHE_BYTES = 64 << 20
 MEMTABLES_BYTES = 64 << 20
 WRITE_OPTIONS = WriteOptions()
@@ -38,33 +47,66 @@ class RocksStore:
 
     def __init__(self, path: Path, options: Options) -> None:
         self.path, self._options = path, options
+        self.damage: str | None = None
+        marker = path / DAMAGED
+        if marker.exists():
+            self._throw_away(marker.read_text())
         self._db = self._open()
 
     def _open(self) -> Rdict:
-        try:
-            return Rdict(str(self.path), self._options)
-        except Exception as error:  # rocksdict raises no class of its own
-            raise StateDirectoryError(
-                f"cannot open the table {self.path}: {error}; if another worker uses this state directory stop it, "
-                "else delete the table's directory: it is rebuilt from Kafka"
-            ) from error
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            try:
+                return Rdict(str(self.path), self._options)
+            except Exception as error:  # rocksdict raises no class of its own
+                why = str(error)
+            if "lock hold by" in why and time.monotonic() < deadline:
+                time.sleep(LOCK_PAUSE_S)  # a reader of the same process still holds what has just been closed
+            elif any(sign in why for sign in DAMAGE) and self.damage is None:
+                self._throw_away(why)
+            else:
+                raise StateDirectoryError(
+                    f"cannot open the table {self.path}: {why}; if another worker uses this state directory stop it, "
+                    "if the disk is full free some space, else delete the table's directory: it is rebuilt from Kafka"
+                )
+
+    def _throw_away(self, why: str) -> None:
+        self.damage = why or "damaged"
+        shutil.rmtree(self.path)
+
+    def _failed(self, error: Exception) -> PipelineError:
+        """What an error of the database means; a damaged one is marked, so that it is not opened again."""
+        if isinstance(error, DbClosedError):
+            return TableUnavailable("the partition has just moved to another worker; ask again")
+        why = f"the table {self.path} cannot be read or written: {error}"
+        if "No space left" in why:
+            return StateDirectoryError(f"{why}; free some space and start the worker again, nothing is lost")
+        with contextlib.suppress(OSError):
+            (self.path / DAMAGED).write_text(str(error))
+        return StoreDamaged(why)
 
     def get(self, key: bytes) -> bytes | None:
         try:
             value: bytes | None = self._db.get(key)
-        except DbClosedError:
-            raise TableUnavailable("the partition has just moved to another worker; ask again") from None
+        except Exception as error:
+            raise self._failed(error) from None
         return value
 
     def scan(self, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         found: list[tuple[bytes, bytes]] = []
         try:
-            for key, value in self._db.items(from_key=max(prefix, start)):
-                if len(found) == limit or not key.startswith(prefix):  # type: ignore[union-attr, arg-type]
+            # Not items(): that ends without a word where a block cannot be read.
+            cursor = self._db.iter()
+            cursor.seek(max(prefix, start))
+            while cursor.valid() and len(found) < limit:
+                key = cursor.key()
+                if not key.startswith(prefix):
                     break
-                found.append((key, value))  # type: ignore[arg-type]
-        except DbClosedError:
-            raise TableUnavailable("the partition has just moved to another worker; ask again") from None
+                found.append((key, cursor.value()))
+                cursor.next()
+            cursor.status()
+        except Exception as error:
+            raise self._failed(error) from None
         return found
 
     def write(self, pairs: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
@@ -76,14 +118,20 @@ class RocksStore:
                 batch.put(key, value)
         for name, offset in positions.items():
             batch.put(POSITION + name.encode(), offset.to_bytes(8, "big"))
-        self._db.write(batch, WRITE_OPTIONS)
+        try:
+            self._db.write(batch, WRITE_OPTIONS)
+        except Exception as error:
+            raise self._failed(error) from None
 
     def position(self, name: str) -> int | None:
         value = self.get(POSITION + name.encode())
         return None if value is None else int.from_bytes(value, "big")
 
     def flush(self) -> None:
-        self._db.flush()
+        try:
+            self._db.flush()
+        except Exception as error:
+            raise self._failed(error) from None
 
     def wipe(self) -> None:
         self.close()
@@ -91,7 +139,10 @@ class RocksStore:
         self._db = self._open()
 
     def close(self) -> None:
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:  # what could not be flushed comes back from the changelog
+            log.warning("closing the table %s: %s", self.path, error)
 
 
 class RocksStores:

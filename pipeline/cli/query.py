@@ -18,6 +18,9 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
 @click.argument("key", required=False)
 @click.option("--prefix", default="", help="Rows whose key begins so.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many rows.")
+@click.option(
+    "--eventual", is_flag=True, help="Take the answer of a standby, too; it says how many seconds old it may be."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
 @bootstrap_option
@@ -27,6 +30,7 @@ def command(
     key: str | None,
     prefix: str,
     limit: int,
+    eventual: bool,
     as_json: bool,
     topology: str,
     bootstrap: str | None,
@@ -41,7 +45,7 @@ def command(
     from pipeline.query.client import QueryClient
     from pipeline.topology import load
 
-    with QueryClient(bootstrap_of(bootstrap, home), load(topology)) as client:
+    with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
         if key is not None:
             if prefix:
                 raise click.UsageError("give KEY or --prefix, not both")
@@ -63,7 +67,7 @@ def _show(table: str, rows: list[dict[str, Any]]) -> None:
         return
     shown = Table(title=table, title_justify="left")
     shown.add_column("key")
-    columns = list(rows[0]["row"]) + (["version"] if "version" in rows[0] else [])
+    columns = list(rows[0]["row"]) + [name for name in ("version", "age_s") if name in rows[0]]
     for column in columns:
         shown.add_column(
             column, justify="right" if isinstance(({**rows[0]["row"], **rows[0]})[column], int) else "left"

@@ -39,6 +39,19 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port to serve HTTP on; 0: a free one."
 )
 @click.option(
+    "--standby",
+    is_flag=True,
+    help="Also follow the tables of partitions that other workers hold: ready to take over, and to answer when their "
+    "owner cannot.",
+)
+@click.option(
+    "--group-protocol",
+    type=click.Choice(["classic", "consumer"]),
+    default="classic",
+    show_default=True,
+    help="Protocol of the consumer groups; 'consumer' is that of KIP-848, for brokers from 4.0 on.",
+)
+@click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
 @bootstrap_option
@@ -52,6 +65,8 @@ def command(
     node: str,
     host: str,
     port: int,
+    standby: bool,
+    group_protocol: str,
     log_level: str,
     bootstrap: str | None,
     home: Path,
@@ -81,6 +96,8 @@ def command(
         slot=slot,
         host=host,
         port=port,
+        standby=standby,
+        group_protocol=group_protocol,
         log_level=log_level,
     )
     run_worker(load(topology, schemas), settings)

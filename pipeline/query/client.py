@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -22,11 +23,13 @@ PAGE_ROWS = 1_000
 class QueryClient:
     """Reads tables of a running topology. Use as a context manager.
 
-    `patience_s`: how long to go on asking while nobody can answer for a partition.
+    `patience_s`: how long to go on asking while nobody can answer for a partition. `eventual`: take answers of
+    standbys, too; each answer says in `age_s` how old it may be.
     """
 
-    def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0) -> None:
+    def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0, *, eventual: bool = False) -> None:
         self._patience_s = patience_s
+        self._query = {"consistency": "eventual"} if eventual else {}
         self._router = Router(admin(bootstrap), topology)
         self._http = httpx.Client(timeout=TIMEOUT_S)
 
@@ -42,14 +45,14 @@ class QueryClient:
         Raises UnknownKey, UnknownTable, TableUnavailable.
         """
         partition = self._router.partition(table, key)
-        return self._ask(table, partition, f"/v1/tables/{table}/{quote(key, safe='')}", {})
+        return self._ask(table, partition, f"/v1/tables/{table}/{quote(key, safe='')}", self._query)
 
     def scan(self, table: str, prefix: str = "", limit: int | None = None) -> Iterator[dict[str, Any]]:
         """Rows in key order whose key begins with `prefix`, page by page; all of them where no limit is given."""
         after: str | None = ""
         while after is not None and (limit is None or limit > 0):
             rows = min(PAGE_ROWS, limit) if limit is not None else PAGE_ROWS
-            query = {"prefix": prefix, "after": after, "limit": str(rows)}
+            query = {"prefix": prefix, "after": after, "limit": str(rows), **self._query}
             page = self._ask(table, 0, f"/v1/tables/{table}", query)
             yield from page["rows"]
             after = page["next"]
@@ -67,7 +70,16 @@ class QueryClient:
                 time.sleep(RETRY_S)
 
     def _ask_once(self, table: str, partition: int, path: str, query: dict[str, str]) -> dict[str, Any]:
-        holder = self._router.holder(table, partition)
+        try:
+            return self._ask_at(self._router.holder(table, partition), table, path, query)
+        except TableUnavailable:
+            others = self._router.members(table) if self._query else []
+            for member in others:
+                with suppress(TableUnavailable):
+                    return self._ask_at(member, table, path, query)
+            raise
+
+    def _ask_at(self, holder: str, table: str, path: str, query: dict[str, str]) -> dict[str, Any]:
         try:
             answer = self._http.get(holder + path, params=query)
         except httpx.HTTPError as error:

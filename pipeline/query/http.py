@@ -22,6 +22,7 @@ T = TypeVar("T")
 FORWARDED = "X-Pipeline-Forwarded"
 FORWARD_TIMEOUT_S = 10.0
 LIMIT_MAX = 10_000
+EVENTUAL = {"consistency": "eventual"}
 
 
 class BadRequest(PipelineError):
@@ -59,15 +60,15 @@ class QueryApi:
     async def row(self, request: web.Request) -> web.Response:
         """One row."""
         table, key = request.match_info["table"], request.match_info["key"]
+        eventual = _eventual(request)
         partition = await self._blocking(lambda: self._router.partition(table, key))
-        if self._tables.holds(table, partition):
+        if self._answers(table, partition, eventual):
             row = self._tables.get(table, partition, key)
             if row is None:
                 return _problem(404, f"no row under {key!r} in table {table!r}", "UnknownKey")
-            return _json(200, row)
-        status, body = await self._ask(
-            request, table, partition, f"/v1/tables/{quote(table)}/{quote(key, safe='')}", {}
-        )
+            return _json(200, {**row, "age_s": self._tables.age_s(table, partition)} if eventual else row)
+        path = f"/v1/tables/{quote(table)}/{quote(key, safe='')}"
+        status, body = await self._ask(request, table, partition, path, EVENTUAL if eventual else {})
         return _json(status, body)
 
     async def rows(self, request: web.Request) -> web.Response:
@@ -78,9 +79,12 @@ class QueryApi:
         only = query.get("partition")
         partitions = range(count) if only is None else [_number(only)]
         asked = [self._scan(request, table, partition, prefix, after, limit) for partition in partitions]
-        found = sorted((row for rows in await asyncio.gather(*asked) for row in rows), key=lambda r: r["key"].encode())
-        more = len(found) >= limit
-        return _json(200, {"rows": found[:limit], "next": found[limit - 1]["key"] if more else None})
+        answers = await asyncio.gather(*asked)
+        found = sorted((row for rows, _ in answers for row in rows), key=lambda r: r["key"].encode())
+        page = {"rows": found[:limit], "next": found[limit - 1]["key"] if len(found) >= limit else None}
+        if _eventual(request):
+            page["age_s"] = max((age_s for _, age_s in answers), default=0.0)
+        return _json(200, page)
 
     async def tables(self, request: web.Request) -> web.Response:
         """All tables of the topology, by service."""
@@ -99,17 +103,26 @@ class QueryApi:
 
     async def _scan(
         self, request: web.Request, table: str, partition: int, prefix: str, after: str, limit: int
-    ) -> list[dict[str, Any]]:
-        if self._tables.holds(table, partition):
-            return self._tables.scan(table, partition, prefix, after, limit)
+    ) -> tuple[list[dict[str, Any]], float]:
+        """Rows of one partition, and how old they may be."""
+        eventual = _eventual(request)
+        if self._answers(table, partition, eventual):
+            age_s = self._tables.age_s(table, partition) or 0.0
+            return self._tables.scan(table, partition, prefix, after, limit), age_s
         query = {"partition": str(partition), "prefix": prefix, "after": after, "limit": str(limit)}
+        query |= EVENTUAL if eventual else {}
         status, body = await self._ask(request, table, partition, f"/v1/tables/{quote(table)}", query)
         if status != 200:
             raise TableUnavailable(
                 body.get("detail", f"the holder of partition {partition} of {table!r} answered {status}")
             )
-        rows: list[dict[str, Any]] = body["rows"]
-        return rows
+        return body["rows"], body.get("age_s", 0.0)
+
+    def _answers(self, table: str, partition: int, eventual: bool) -> bool:
+        """Whether the answer is to come from here: as the owner, or as a standby to those who take its age."""
+        if eventual and self._tables.age_s(table, partition) is not None:
+            return True
+        return self._tables.holds(table, partition)
 
     async def _ask(
         self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]
@@ -152,6 +165,14 @@ def _page(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Callable
             return _problem(503, str(error), type(error).__name__, {"Retry-After": "1"})
 
     return page
+
+
+def _eventual(request: web.Request) -> bool:
+    """Whether the answer may come from a standby, with its age."""
+    wanted = request.query.get("consistency")
+    if wanted not in (None, "eventual"):
+        raise BadRequest(f"consistency {wanted!r} is not known; leave it out to ask the owner, or say: eventual")
+    return wanted is not None
 
 
 def _number(text: str) -> int:

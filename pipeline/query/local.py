@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.errors import TableUnavailable
-from pipeline.runtime.lane import ReadView
+from pipeline.runtime.tasks import ReadView
 
 
 def row_json(value: Any) -> dict[str, Any]:
@@ -20,15 +20,23 @@ def row_json(value: Any) -> dict[str, Any]:
 class LocalTables:
     """The tables of the lanes in this process."""
 
-    def __init__(self, views: Mapping[tuple[str, int], ReadView]) -> None:
+    def __init__(self, views: Callable[[], Mapping[tuple[str, int], ReadView]]) -> None:
         self._views = views
 
     def holds(self, table: str, partition: int) -> bool:
-        """Whether that partition can be read here."""
-        return (table, partition) in self._views
+        """Whether this worker is the one to ask for that partition."""
+        view = self._views().get((table, partition))
+        return view is not None and view.copy is None
+
+    def age_s(self, table: str, partition: int) -> float | None:
+        """How old what can be read here of that partition may be: 0 for its owner; None where nothing can be read."""
+        view = self._views().get((table, partition))
+        if view is None or view.restoring:
+            return None
+        return 0.0 if view.copy is None else view.copy.age_s()
 
     def _view(self, table: str, partition: int) -> ReadView:
-        view = self._views.get((table, partition))
+        view = self._views().get((table, partition))
         if view is None:
             raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
         if view.restoring:

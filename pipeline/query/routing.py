@@ -93,6 +93,10 @@ class Router:
             )
         return holder
 
+    def members(self, table: str) -> list[str]:
+        """Addresses of all workers of the table's service."""
+        return list(self._group(self.topology.service_of(table).name).members)
+
     def forget(self, table: str) -> None:
         """Drops what is known of the table's service, so that the next question goes to the coordinator."""
         self._groups.pop(self.topology.service_of(table).name, None)

@@ -21,7 +21,15 @@ def changelog_position(topic: str) -> str:
     return f"changelog:{topic}"
 
 
-def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: Clock) -> None:
+def changelog_identity(topic: str) -> str:
+    """Name of the position that holds the changelog topic's identity: which topic of that name this is a copy of."""
+    return f"identity:{topic}"
+
+
+LEVEL_MS = "level"  # the position that holds when the store last lacked nothing, in milliseconds since the epoch
+
+
+def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: Clock, patience_s: float) -> None:
     """Commits all that `tasks` have folded since their last commit. The producer's transaction is open.
 
     Steps 1 and 2, fold and produce, have happened in the lane. Raises TransactionAborted with nothing changed here, or
@@ -32,17 +40,18 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     for task, table, pairs in changes:
         for key, value in pairs:
             producer.produce_last(table.changelog, key, value, task.tp.partition)
-    ends = producer.flush()
+    ends = producer.flush(patience_s)
 
     # 4. Source positions join the transaction, with the group's generation as a fence; then it commits.
     positions = {task.tp: task.position for task in tasks if task.position is not None}
-    producer.commit(positions, group)
+    producer.commit(positions, group, patience_s)
 
     # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.
+    now_ms = clock.time_ms()
     for task in tasks:
         if task.store is not None and task.position is not None:
             rows: list[tuple[bytes, bytes | None]] = []
-            marks = {source_position(task.tp.topic): task.position}
+            marks = {source_position(task.tp.topic): task.position, LEVEL_MS: now_ms}
             for owner, table, pairs in changes:
                 if owner is task:
                     rows += [(table.prefix + key, value) for key, value in pairs]

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.errors import TransactionAborted
+from pipeline.errors import LaneFatal, RecordRefused, RecordsLost, TransactionAborted
 from pipeline.runtime.checkpoint import checkpoint
-from pipeline.runtime.follow import Following, ReplicaCopy, Restore
-from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, Store, Stores
+from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, Stores
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec
 from pipeline.runtime.task import Task
+from pipeline.runtime.tasks import Tasks
 from pipeline.runtime.wiring import Wiring
 
 log = logging.getLogger(__name__)
@@ -25,13 +24,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """How much a lane takes at once."""
+    """How much a lane takes at once, and how long it waits."""
 
     records_per_poll_max: int = 4_000
     commit_interval_s: float = 0.1
     records_per_commit_max: int = 50_000
     idle_wait_s: float = 0.05
     restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
+    commit_patience_s: float = 60.0  # for the broker's answer to a commit
+    revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
+    standby: bool = False  # whether to follow the tables of partitions that others hold
 
 
 class Batch(NamedTuple):
@@ -41,17 +43,11 @@ class Batch(NamedTuple):
     records: list[Record]
 
 
-class ReadView(NamedTuple):
-    """Where to read a table of one partition; holds committed rows only. `restoring`: rows may still be missing."""
-
-    store: Store
-    prefix: bytes
-    codec: RowCodec
-    restoring: bool
-
-
 class Lane:
-    """One service in one process: its consumer, its producer, the tables of the partitions it holds."""
+    """One service in one process: its consumer, its producer, the tables of the partitions it holds.
+
+    Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned, and may be opened anew.
+    """
 
     def __init__(
         self,
@@ -62,17 +58,15 @@ class Lane:
         stores: Stores,
         clock: Clock,
         settings: LaneSettings | None = None,
+        stats: LaneStats | None = None,
     ) -> None:
-        self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), LaneStats()
-        self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
-        self._consumer, self._producer, self._stores, self._clock = consumer, producer, stores, clock
-        self._following = Following(reader)
-        self._reader = reader
-        self._replica_stores: list[Store] = []
-        self._tasks: dict[TP, Task] = {}
-        self._arrived: list[TP] = []  # assigned, committed offset not known yet
-        self._restores: dict[TP, Restore] = {}
+        self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), stats or LaneStats()
+        self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
+        self._tasks = Tasks(wiring, reader, stores, producer, clock, self.stats, standby=self.settings.standby)
+        self.views = self._tasks.views  # read by other threads
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
+        self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
+        self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own
         self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
         self._in_transaction = False
         self._folded = 0  # records since the last commit
@@ -82,15 +76,8 @@ class Lane:
     # --- the turn -----------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Joins the group and begins to follow what the replicas need."""
-        for replica, events, rows in self.wiring.replicas:
-            store = self._stores.open(f"replica.{replica.name}")
-            self._replica_stores.append(store)
-            copy = ReplicaCopy(replica, events, rows, store, self.stats)
-            starts = copy.starts(self._reader.partitions(replica.source.topic))
-            self._following.follow(copy, starts)
-            for tp in starts:
-                self.views[replica.name, tp.partition] = ReadView(store, copy.prefix(tp.partition), rows, False)
+        """Joins the group and begins to follow what replicas and standbys need."""
+        self._tasks.open()
         if self.wiring.inlets:
             self._consumer.subscribe(sorted(self.wiring.inlets), self)
 
@@ -101,10 +88,10 @@ class Lane:
         self.settle()
 
     def poll(self) -> list[Batch]:
-        """Reads what is there, at most for the idle time; also goes on with restores and replicas."""
-        followed = self._following.step()
-        self._start_arrived()
-        self._finish_restores()
+        """Reads what is there, at most for the idle time; also goes on with restores, standbys and replicas."""
+        followed, started = self._tasks.step(self._consumer.committed)
+        for task in started:
+            self._consumer.start(task.tp, task.committed)
         wait_s = self._wait_s(followed)
         self._rewound = False
         polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s)
@@ -112,19 +99,26 @@ class Lane:
             # A rebalance within the poll has aborted and rewound; what was read before it is to be read again.
             self._rewind()
             polled = Polled()
+        for tp in polled.out_of_range:
+            polled.batches.pop(tp, None)
+            self._refind(tp)
         self._more = bool(polled.batches)
         self._ends = polled.ends
-        return [Batch(tp, records) for tp, records in polled.batches.items() if self._runs(tp)]
+        self._watch_open_transactions(polled)
+        return [Batch(tp, records) for tp, records in polled.batches.items() if self._tasks.runs(tp)]
 
     def _wait_s(self, followed: bool) -> float:
         """How long to wait for records: not at all while there is other work to do."""
-        if followed or self._uncommitted():
+        if followed or self._tasks.uncommitted():
             return 0
-        return self.settings.restore_wait_s if self._restores or self._arrived else self.settings.idle_wait_s
+        return self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
 
     def fold(self, batch: Batch) -> None:
         """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""
-        if self._rewound or not self._runs(batch.tp):
+        if self._rewound or not self._tasks.runs(batch.tp):
+            return
+        if self._suspect:
+            self._fold_one_by_one(batch)
             return
         try:
             self._begin()
@@ -136,10 +130,13 @@ class Lane:
     def settle(self) -> None:
         """Makes a checkpoint when it is due: at the interval, or at once when there is nothing more to read."""
         for tp, end in self._ends.items():
-            if self._runs(tp):  # steps over transaction markers, which no record stands for
-                self._tasks[tp].position = max(end, self._tasks[tp].position or 0)
+            if self._tasks.runs(tp):  # steps over transaction markers, which no record stands for
+                task = self._tasks[tp]
+                task.position = max(end, task.position or 0)
         self._ends = {}
-        if not self._uncommitted():
+        if self._suspect:
+            self._clear_suspects()
+        if not self._tasks.uncommitted():
             return
         due = self._clock.monotonic_s() - self._committed_s >= self.settings.commit_interval_s
         if due or not self._more or self._folded >= self.settings.records_per_commit_max:
@@ -147,54 +144,56 @@ class Lane:
 
     def close(self) -> None:
         """Commits, leaves and closes; the process may end."""
-        if self._uncommitted():
-            self._checkpoint()
+        if self._tasks.uncommitted():
+            self._checkpoint(self.settings.revoke_patience_s)
+        self._release(owned=True)
+
+    def abandon(self, error: BaseException) -> None:
+        """Closes without committing, after `error`: the next lane goes on from the last commit."""
+        if self._in_transaction and not isinstance(error, LaneFatal):
+            # Frees at once those who read what this lane writes; the next producer of this name would do it, too.
+            try:
+                self._producer.abort()
+            except LaneFatal as fatal:
+                log.warning("%s: %s", self.wiring.service.name, fatal)
+        self._in_transaction = False
+        self._release(owned=False)
+
+    def _release(self, *, owned: bool) -> None:
+        self._tasks.close(owned=owned)
         self._consumer.close()
-        self._release()
-
-    def abandon(self) -> None:
-        """Closes without committing, after an error: the next start goes on from the last commit."""
-        if self._in_transaction:
-            self._producer.abort()
-        self._release()
-
-    def _release(self) -> None:
-        self._close_tasks(list(self._tasks))
-        for store in self._replica_stores:
-            store.close()
         self._reader.close()
         self._producer.close()
 
     # --- the transaction ----------------------------------------------------------------------------------------------
-
-    def _runs(self, tp: TP) -> bool:
-        task = self._tasks.get(tp)
-        return task is not None and task.running
-
-    def _uncommitted(self) -> list[Task]:
-        return [task for task in self._tasks.values() if task.uncommitted]
 
     def _begin(self) -> None:
         if not self._in_transaction:
             self._producer.begin()
             self._in_transaction = True
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, patience_s: float | None = None) -> None:
+        """Commits what is folded. Aborted instead, it is folded again."""
         started = self._clock.monotonic_s()
-        self._begin()
         try:
-            checkpoint(self._uncommitted(), self._producer, self._consumer.group(), self._clock)
+            self._commit(patience_s or self.settings.commit_patience_s)
         except TransactionAborted as aborted:
             self._start_over(aborted)
-        else:
-            self._in_transaction = False
-            self.stats.checkpoints += 1
         self._folded = 0
         self._committed_s = self._clock.monotonic_s()
         self.stats.checkpoint_s += self._committed_s - started
 
+    def _commit(self, patience_s: float) -> None:
+        self._begin()
+        checkpoint(self._tasks.uncommitted(), self._producer, self._consumer.group(), self._clock, patience_s)
+        self._in_transaction = False
+        self.stats.checkpoints += 1
+
     def _start_over(self, aborted: TransactionAborted) -> None:
         log.warning("%s: %s; folding again from the last commit", self.wiring.service.name, aborted)
+        if isinstance(aborted, RecordRefused):
+            # Folded again together, they would be refused for ever. Which of them it is shows when they come singly.
+            self._suspect |= {task.tp: task.position or 0 for task in self._tasks.uncommitted()}
         self._abort()
         self._rewind()
 
@@ -204,95 +203,102 @@ class Lane:
         if self._in_transaction:
             self._producer.abort()
             self._in_transaction = False
-        for task in self._tasks.values():
-            task.drop()
+        self._tasks.drop()
 
     def _rewind(self) -> None:
         """Reads on where the last commit left off."""
         self._rewound, self._ends = True, {}
-        for task in self._tasks.values():
-            if task.running:
-                self._consumer.start(task.tp, task.committed)
+        for task in self._tasks.running():
+            self._consumer.start(task.tp, task.committed)
+
+    # --- records that the broker refuses ------------------------------------------------------------------------------
+
+    def _fold_one_by_one(self, batch: Batch) -> None:
+        """Each record in a transaction of its own; the one whose outcome is refused is parked."""
+        if self._tasks.uncommitted():
+            self._checkpoint()
+        task = self._tasks[batch.tp]
+        for record in batch.records:
+            if self._rewound:
+                return
+            try:
+                self._fold_alone(task, record)
+            except TransactionAborted as aborted:
+                self._start_over(aborted)
+
+    def _fold_alone(self, task: Task, record: Record) -> None:
+        try:
+            self._begin()
+            task.fold([record])
+            self._commit(self.settings.commit_patience_s)
+        except RecordRefused as refused:
+            log.error("%s parks %s-%d offset %d: %s", self.wiring.service.name, *task.tp, record.offset(), refused)
+            self._abort()
+            self._begin()
+            task.skip(record, refused)
+            self._commit(self.settings.commit_patience_s)
+
+    def _clear_suspects(self) -> None:
+        """Forgets those that have come through."""
+        self._suspect = {
+            tp: end
+            for tp, end in self._suspect.items()
+            if self._tasks.runs(tp) and (self._tasks[tp].position or 0) < end
+        }
+
+    # --- what the log says --------------------------------------------------------------------------------------------
+
+    def _refind(self, tp: TP) -> None:
+        """The log does not hold the offset asked for. RecordsLost, if that is so."""
+        if not self._tasks.runs(tp):
+            return
+        position = self._tasks[tp].position
+        low, high = self._consumer.bounds(tp)
+        if position is not None and not low <= position <= high:
+            raise RecordsLost(
+                f"{tp.topic}-{tp.partition} holds offsets {low} to {high}, but {self.wiring.service.name!r} has to "
+                f"fold {position} next: retention has deleted what was not folded yet, or the topic is another one. "
+                "Set the offset that you mean with kafka-consumer-groups --reset-offsets"
+            )
+        self._consumer.start(tp, position)
+
+    def _watch_open_transactions(self, polled: Polled) -> None:
+        """Measures for how long a transaction that somebody left open has kept records from this lane."""
+        now = self._clock.monotonic_s()
+        for tp in (*polled.batches, *polled.ends):
+            if tp in polled.held_back:
+                self._held_back.setdefault(tp, now)
+            else:
+                self._held_back.pop(tp, None)
+        self.stats.held_back_s = now - min(self._held_back.values(), default=now)
 
     # --- assignments, called from within the consumer's poll ----------------------------------------------------------
 
     def assigned(self, partitions: Sequence[TP]) -> None:
         """Opens the tasks, paused. They start once their tables are up to date, in later turns."""
-        for tp in partitions:
-            inlet = self.wiring.inlets[tp.topic]
-            store = self._stores.open(f"{tp.topic}-{tp.partition}") if inlet.tables else None
-            task = self._tasks[tp] = Task(tp, inlet, store, self._producer, self.stats, self.wiring.parked)
-            task.flushed_s = self._clock.monotonic_s()
-            self._show(task, restoring=True)
-        self._arrived += partitions
-        self._count()
+        self._tasks.add(partitions)
         log.info("%s: assigned %s", self.wiring.service.name, _names(partitions))
 
     def revoked(self, partitions: Sequence[TP]) -> None:
         """Commits what is folded while membership still allows it, then gives the partitions up."""
-        if self._uncommitted():
-            self._checkpoint()
-        self._close_tasks(partitions)
+        if self._tasks.uncommitted():
+            self._checkpoint(self.settings.revoke_patience_s)
+        self._tasks.remove(partitions, owned=True)
+        self._forget(partitions)
         log.info("%s: revoked %s", self.wiring.service.name, _names(partitions))
 
     def lost(self, partitions: Sequence[TP]) -> None:
         """Membership is gone and others may own the partitions already: nothing of the open transaction may commit."""
         self._abort()
-        self._close_tasks(partitions)
+        self._tasks.remove(partitions, owned=False)
+        self._forget(partitions)
         self._rewind()
         log.warning("%s: lost %s", self.wiring.service.name, _names(partitions))
 
-    def _close_tasks(self, partitions: Sequence[TP]) -> None:
+    def _forget(self, partitions: Sequence[TP]) -> None:
         for tp in partitions:
-            task = self._tasks.pop(tp, None)
-            if task is None:
-                continue
-            if tp in self._arrived:
-                self._arrived.remove(tp)
-            if restore := self._restores.pop(tp, None):
-                self._following.unfollow(restore.open)
-            for table in task.tables:
-                self.views.pop((table.name, tp.partition), None)
-            task.close()
-        self._count()
-
-    def _start_arrived(self) -> None:
-        """Finds out where newly assigned tasks stand, and plans what their tables lack."""
-        if not self._arrived:
-            return
-        committed = self._consumer.committed(self._arrived)
-        if committed is None:
-            return  # a commit is under way somewhere; the next turn asks again
-        arrived, self._arrived = self._arrived, []
-        tasks = [self._tasks[tp] for tp in arrived]
-        changelogs = [TP(table.changelog, task.tp.partition) for task in tasks for table in task.tables]
-        ends = self._reader.ends(changelogs)  # after the committed offsets: what they cover lies below these ends
-        for task in tasks:
-            restore = self._restores[task.tp] = Restore(task, committed[task.tp], ends, self.stats)
-            self._following.follow(restore, restore.starts())
-
-    def _finish_restores(self) -> None:
-        for tp, restore in list(self._restores.items()):
-            self._following.unfollow(restore.complete())
-            if restore.open:
-                continue
-            del self._restores[tp]
-            restore.finish()
-            task = restore.task
-            task.position = task.committed = restore.committed
-            task.running = True
-            self._show(task, restoring=False)
-            self._consumer.start(tp, restore.committed)
-        self._count()
-
-    def _show(self, task: Task, *, restoring: bool) -> None:
-        for table in task.tables:
-            view = ReadView(table.store, table.prefix, table.codec, restoring)
-            self.views[table.name, task.tp.partition] = view
-
-    def _count(self) -> None:
-        self.stats.assigned = len(self._tasks)
-        self.stats.restoring = len(self._arrived) + len(self._restores)
+            self._held_back.pop(tp, None)
+            self._suspect.pop(tp, None)
 
 
 def _names(partitions: Sequence[TP]) -> str:

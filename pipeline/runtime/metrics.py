@@ -19,10 +19,15 @@ COUNTERS = {
     "checkpoint_s": "Seconds spent in checkpoints",
     "aborts": "Transactions aborted",
     "restored": "Changelog records rolled forward",
-    "wiped": "Local stores thrown away and restored",
+    "reopened": "Times the service's lane was closed after an error and opened again",
 }
 METRIC_NAMES = {"checkpoint_s": "checkpoint_seconds"}  # Prometheus spells units out
-GAUGES = {"assigned": "Partitions held", "restoring": "Partitions held that do not fold yet"}
+GAUGES = {
+    "partitions_assigned": ("assigned", "Partitions held"),
+    "partitions_restoring": ("restoring", "Partitions held that do not fold yet"),
+    "partitions_standby": ("standbys", "Partitions of other workers that are followed"),
+    "held_back_seconds": ("held_back_s", "For how long a transaction that somebody left open has held the service up"),
+}
 
 
 class LaneCollector(Collector):
@@ -37,11 +42,18 @@ class LaneCollector(Collector):
             for service, stats in self._lanes.items():
                 counter.add_metric([service], getattr(stats, name))
             yield counter
-        for name, text in GAUGES.items():
-            gauge = GaugeMetricFamily(f"pipeline_partitions_{name}", text, labels=["service"])
+        for name, (field, text) in GAUGES.items():
+            gauge = GaugeMetricFamily(f"pipeline_{name}", text, labels=["service"])
             for service, stats in self._lanes.items():
-                gauge.add_metric([service], getattr(stats, name))
+                gauge.add_metric([service], getattr(stats, field))
             yield gauge
+        wiped = CounterMetricFamily(
+            "pipeline_wiped", "Local stores thrown away and restored", labels=["service", "reason"]
+        )
+        for service, stats in self._lanes.items():
+            for why, count in list(stats.wiped.items()):
+                wiped.add_metric([service, why.name.lower()], count)
+        yield wiped
         rejected = CounterMetricFamily(
             "pipeline_rejected", "Commands rejected", labels=["service", "aggregate", "reason"]
         )

@@ -21,6 +21,14 @@ class TP(NamedTuple):
 Offsets = Mapping[TP, int]
 
 
+class LogFacts(NamedTuple):
+    """What a topic is: a number no other topic of its name has had, partitions, how long tombstones stay."""
+
+    identity: int
+    partitions: int
+    delete_retention_ms: int
+
+
 class Record(Protocol):
     """One record as read; the shape of confluent_kafka.Message, so that none has to be copied."""
 
@@ -35,12 +43,14 @@ class Record(Protocol):
 class Polled:
     """What one poll brought: records in order by partition, and where a partition's end was reached.
 
-    `ends`: the offset behind the last stable record, transaction markers included. `out_of_range`: partitions whose
-    log no longer holds the offset asked for.
+    `ends`: the offset behind the last stable record, transaction markers included. `held_back`: those of them that
+    go on behind that end, with records of a transaction that is still open. `out_of_range`: partitions whose log does
+    not hold the offset asked for.
     """
 
     batches: dict[TP, list[Record]] = field(default_factory=dict)
     ends: dict[TP, int] = field(default_factory=dict)
+    held_back: set[TP] = field(default_factory=set)
     out_of_range: set[TP] = field(default_factory=set)
 
 
@@ -63,6 +73,9 @@ class GroupConsumer(Protocol):
     def start(self, partition: TP, offset: int | None) -> None:
         """Reads on from `offset` (None: the log's beginning), also where the partition was running already."""
 
+    def bounds(self, partition: TP) -> tuple[int, int]:
+        """The first offset that the log holds, and the one behind its last."""
+
     def group(self) -> object:
         """Proof of membership in the group's current generation, for the producer."""
 
@@ -80,35 +93,48 @@ class LogReader(Protocol):
     def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
         """Where each log ends now, records of open transactions included."""
 
-    def partitions(self, topic: str) -> int: ...
+    def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]: ...
     def close(self) -> None: ...
 
 
 class Producer(Protocol):
-    """A transactional producer. Every call may raise TransactionAborted or LaneFatal."""
+    """A transactional producer. Every call may raise TransactionAborted (RecordRefused among them) or LaneFatal."""
 
     def begin(self) -> None: ...
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
         """Queues a record; partition -1 lets the key decide (murmur2). Blocks while the queue is full."""
 
-    def park(self, topic: str, record: Record, headers: Sequence[tuple[str, bytes]]) -> None:
-        """Queues a copy of `record` with `headers` added."""
+    def park(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]]
+    ) -> None:
+        """Queues a record with headers."""
 
     def produce_last(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Like `produce`; the record's offset will be in what `flush` returns, if it is the partition's last."""
 
-    def flush(self) -> dict[TP, int]:
-        """Waits until all is stored; returns the offset behind the last `produce_last` of each partition."""
+    def flush(self, patience_s: float) -> dict[TP, int]:
+        """Waits until all is stored; returns the offset behind the last `produce_last` of each partition.
 
-    def commit(self, positions: Offsets, group: object) -> None:
-        """Commits the transaction with the source positions. Returns only when the outcome is known to be success."""
+        TransactionAborted where that takes longer than `patience_s`.
+        """
+
+    def commit(self, positions: Offsets, group: object, patience_s: float) -> None:
+        """Commits the transaction with the source positions. Returns only when the outcome is known to be success.
+
+        Asks for `patience_s` where the broker does not answer; then OutcomeUnknown.
+        """
 
     def abort(self) -> None: ...
     def close(self) -> None: ...
 
 
 class Store(Protocol):
-    """The local tables of one task: ordered bytes, with named positions that change in the same atomic write."""
+    """The local tables of one task: ordered bytes, with named positions that change in the same atomic write.
+
+    Positions are whole numbers below 2^64. Every call may raise StoreDamaged.
+    """
+
+    damage: str | None  # why what was here before could not be used; the store began empty then
 
     def get(self, key: bytes) -> bytes | None: ...
     def scan(self, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
@@ -130,6 +156,8 @@ class Stores(Protocol):
 
 
 class Clock(Protocol):
-    """The time, for intervals only: what a record's time is, the broker says."""
+    """The time, for intervals and the age of local tables: what a record's time is, the broker says."""
 
     def monotonic_s(self) -> float: ...
+    def time_ms(self) -> int:
+        """Milliseconds since the epoch."""

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Wipe(Enum):
+    """Why a local store was thrown away and restored from nothing."""
+
+    OUT_OF_RANGE = "the changelog no longer holds what it needs next"
+    OTHER_TOPIC = "its topic has been deleted and created again"
+    TOO_OLD = "it is so old that deletions may be gone from the changelog"
+    AHEAD = "it is ahead of its changelog, so it belongs to another history"
+    DAMAGED = "it could not be read"
 
 
 @dataclass(slots=True)
 class LaneStats:
-    """Totals since the lane was opened."""
+    """Totals since the worker was started."""
 
     records: int = 0  # folded, of all source topics
     commands: int = 0
@@ -19,10 +30,17 @@ class LaneStats:
     checkpoint_s: float = 0.0
     aborts: int = 0
     restored: int = 0  # changelog records rolled forward
-    wiped: int = 0  # stores thrown away and restored from nothing
+    reopened: int = 0  # times the lane was closed after an error and opened again
+    held_back_s: float = 0.0  # for how long a transaction left open by somebody has held this lane up, now
+    standbys: int = 0  # partitions of other workers that are followed
+    wiped: dict[Wipe, int] = field(default_factory=dict)  # stores thrown away and restored from nothing
     assigned: int = 0  # partitions held now
     restoring: int = 0  # of these, not folding yet
 
     def reject(self, aggregate: str, reason: str) -> None:
         """Counts a rejection."""
         self.rejected[aggregate, reason] = self.rejected.get((aggregate, reason), 0) + 1
+
+    def wipe(self, why: Wipe) -> None:
+        """Counts a store thrown away."""
+        self.wiped[why] = self.wiped.get(why, 0) + 1

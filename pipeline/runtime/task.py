@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.errors import FoldError, LaneFatal, TransactionAborted, UndecodableRecord
+from pipeline.errors import (
+    FoldError,
+    LaneFatal,
+    RecordRefused,
+    StateDirectoryError,
+    TransactionAborted,
+    UndecodableRecord,
+)
 from pipeline.runtime.nodes import Emit
 from pipeline.runtime.ports import TP, Producer, Record, Store
 from pipeline.runtime.stats import LaneStats
@@ -43,7 +50,7 @@ class Task:
                     raise UndecodableRecord("no key; the key says which aggregate or row is meant")
                 key.decode()
             except (UndecodableRecord, UnicodeDecodeError) as error:
-                self._park(record, error)
+                self.park(record, error)
                 continue
             if message is None or (envelope and message.body is None):
                 continue  # a kind of event that this service does not follow
@@ -51,7 +58,7 @@ class Task:
             try:
                 for node in nodes:
                     node.fold(key, time_ms, message)
-            except (TransactionAborted, LaneFatal):
+            except (TransactionAborted, LaneFatal, StateDirectoryError):
                 raise
             except Exception as error:
                 raise FoldError(
@@ -61,13 +68,23 @@ class Task:
         self.position = records[-1].offset() + 1
         self._stats.records += len(records)
 
-    def _park(self, record: Record, error: Exception) -> None:
+    def park(self, record: Record, error: Exception) -> None:
         """Sends a copy with its cause to the service's parked topic, in the same transaction as everything else."""
         self._stats.parked += 1
         where = {"source-topic": self.tp.topic, "source-partition": self.tp.partition, "source-offset": record.offset()}
+        cause = f"{type(error).__name__}: {error}".encode()[:CAUSE_BYTES_MAX]
         headers = [(f"parked-{name}", str(value).encode()) for name, value in where.items()]
-        headers.append(("parked-cause", f"{type(error).__name__}: {error}".encode()[:CAUSE_BYTES_MAX]))
-        self._producer.park(self._parked, record, headers)
+        headers += [("parked-cause", cause), *(record.headers() or ())]
+        try:
+            self._producer.park(self._parked, record.key(), record.value(), headers)
+        except RecordRefused:  # so large that there is no room for the cause; it still stands where it came from
+            headers.append(("parked-without-value", b"too large"))
+            self._producer.park(self._parked, record.key(), None, headers)
+
+    def skip(self, record: Record, error: Exception) -> None:
+        """Parks a record instead of folding it."""
+        self.park(record, error)
+        self.position = record.offset() + 1
 
     @property
     def uncommitted(self) -> bool:
@@ -79,9 +96,3 @@ class Task:
         self.position = self.committed
         for table in self.tables:
             table.drop()
-
-    def close(self) -> None:
-        """Gives the store up, flushed."""
-        self.running = False
-        if self.store is not None:
-            self.store.close()

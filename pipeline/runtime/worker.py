@@ -26,18 +26,22 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
-from pipeline.errors import PipelineError
+from pipeline.errors import BrokerUnreachable, LaneFatal, PipelineError
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.routing import Router, client_id
-from pipeline.runtime.lane import Batch, Lane
+from pipeline.runtime.lane import Batch, Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
 from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
+from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+OpenLane = Callable[[LaneStats], Lane]
+REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+FRUITLESS_MAX = 10  # lanes that are opened one after the other without a single commit, before the worker gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class WorkerSettings:
     slot: int | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    standby: bool = False
+    group_protocol: str = "classic"
     log_level: str = "INFO"
 
 
@@ -58,60 +64,98 @@ class WorkerSettings:
 class Adapters:
     """What a worker's lanes reach the outside world by. Fault injection wraps these; nothing else needs another."""
 
-    consumer: Callable[[str, str, str, str], GroupConsumer] = KafkaGroupConsumer
+    consumer: Callable[[str, str, str, str, str], GroupConsumer] = KafkaGroupConsumer
     producer: Callable[[str, str], Producer] = KafkaProducer
     reader: Callable[[str, str], LogReader] = KafkaLogReader
     stores: Callable[[Stores], Stores] = lambda stores: stores
 
 
-class MonotonicClock:
+class MachineClock:
     """The machine's own clock."""
 
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def time_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
 
 class LaneHost(faust.Service):
-    """Drives one lane: turns in the lane's own thread, batches by way of the Faust agents."""
+    """Drives one service's lane: turns in a thread of its own, batches by way of the Faust agents.
+
+    A lane that cannot go on is abandoned, and another one opened in its place: that is how broker troubles and fencing
+    end. `failed` hears of errors that opening again does not heal.
+    """
 
     abstract = False
 
-    def __init__(
-        self, lane: Lane, thread: ThreadPoolExecutor, stores: RocksStores, failed: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, wiring: Wiring, open_lane: OpenLane, failed: Callable[[BaseException], None]) -> None:
         super().__init__()
-        self.lane, self._thread, self._stores, self._failed = lane, thread, stores, failed
+        self.wiring, self.stats = wiring, LaneStats()
+        self._open_lane, self._failed = open_lane, failed
+        self.lane = open_lane(self.stats)
         self.channels: dict[str, Any] = {}
-        self._broken = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
+        self._fruitless = 0  # lanes opened since the last commit
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """Runs `call` in the lane's thread, after all that was handed to it before."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
-    async def turns(self) -> None:
-        """The lane's turns, until the service stops or the lane fails."""
+    async def lanes(self) -> None:
+        """One lane after the other, until the service stops or an error ends the worker."""
+        while not self.should_stop:
+            commits = self.stats.checkpoints
+            try:
+                await self.turns()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                await self.in_thread(self.lane.abandon, error)
+                self._fruitless = 0 if self.stats.checkpoints > commits else self._fruitless + 1
+                if not await self._another_lane(error):
+                    return
         try:
-            await self.in_thread(self.lane.open)
-            while not self.should_stop:
-                batches = await self.in_thread(self.lane.poll)
-                if batches:
-                    await asyncio.gather(*[self._hand_out(batch) for batch in batches])
-                await self.in_thread(self.lane.settle)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # a lane that cannot go on ends its worker, loudly
-            self._broken = True
-            self._failed(error)
+            await self.in_thread(self.lane.close)
+        except (LaneFatal, BrokerUnreachable) as error:
+            log.warning("%s: stopped without a last commit (%s); nothing is lost", self.wiring.service.name, error)
+
+    async def turns(self) -> None:
+        """The turns of one lane."""
+        await self.in_thread(self.lane.open)
+        while not self.should_stop:
+            batches = await self.in_thread(self.lane.poll)
+            if batches:
+                await asyncio.gather(*[self._hand_out(batch) for batch in batches])
+            await self.in_thread(self.lane.settle)
+
+    async def _another_lane(self, error: BaseException) -> bool:
+        """Opens a lane in place of the one that `error` has ended; False where that would not help."""
+        while True:
+            away = isinstance(error, BrokerUnreachable)  # however long: it comes back
+            if not away and not (isinstance(error, LaneFatal) and self._fruitless <= FRUITLESS_MAX):
+                self._failed(error)
+                return False
+            pause_s = REOPEN_S[min(self._fruitless, len(REOPEN_S) - 1)]
+            log.error("%s: %s; going on from the last commit in %.1f s", self.wiring.service.name, error, pause_s)
+            self._fruitless += not away
+            if await self.wait_for_stopped(timeout=pause_s):
+                return False
+            try:
+                self.lane = await self.in_thread(self._open_lane, self.stats)
+            except Exception as another:
+                error = another
+            else:
+                self.stats.reopened += 1
+                return True
 
     async def on_started(self) -> None:
-        self._turning = self.add_future(self.turns())
+        self._turning = self.add_future(self.lanes())
 
     async def on_stop(self) -> None:
         """Finishes the turn that runs, commits, and gives the partitions back."""
         await asyncio.wait([self._turning])
-        await self.in_thread(self.lane.abandon if self._broken else self.lane.close)
         self._thread.shutdown()
-        self._stores.close()
 
     async def _hand_out(self, batch: Batch) -> None:
         """Gives a batch to its topic's agent and waits until it is folded: no more is read before that."""
@@ -172,29 +216,27 @@ def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> int:
         return port
 
 
-def host_lane(
-    wiring: Wiring,
-    slot: int,
-    stores: RocksStores,
-    settings: WorkerSettings,
-    port: int,
-    adapters: Adapters,
-    fail: Callable[[BaseException], None],
-) -> LaneHost:
-    """Opens a lane with its clients, and the service that drives it.
+def lane_opener(
+    wiring: Wiring, slot: str, stores: RocksStores, settings: WorkerSettings, port: int, adapters: Adapters
+) -> OpenLane:
+    """What opens a service's lane with its clients, again and again.
 
     The static identity in the group includes the port: the coordinator keeps the client.id of a static member when it
     comes back, and with it the address that queries are routed to.
     """
-    service = wiring.service.name
-    identity = "-".join(part for part in (service, settings.node, str(slot)) if part)
+    service, bootstrap = wiring.service.name, settings.bootstrap
     url = f"http://{settings.host}:{port}"
-    producer = adapters.producer(settings.bootstrap, identity)
-    consumer = adapters.consumer(settings.bootstrap, service, f"{identity}-{port}", client_id(service, url))
-    reader = adapters.reader(settings.bootstrap, f"{identity}-reader")
-    lane = Lane(wiring, consumer, producer, reader, adapters.stores(stores), MonotonicClock())
-    thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{identity}")
-    return LaneHost(lane, thread, stores, fail)
+
+    def open_lane(stats: LaneStats) -> Lane:
+        producer = adapters.producer(bootstrap, slot)
+        consumer = adapters.consumer(
+            bootstrap, service, f"{slot}-{port}", client_id(service, url), settings.group_protocol
+        )
+        reader = adapters.reader(bootstrap, f"{slot}-reader")
+        lane_settings = LaneSettings(standby=settings.standby)
+        return Lane(wiring, consumer, producer, reader, adapters.stores(stores), MachineClock(), lane_settings, stats)
+
+    return open_lane
 
 
 def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSettings, port: int) -> faust.App:
@@ -210,14 +252,18 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     app.boot_strategy = WithoutKafka(app)
     app.flow_control.resume()  # nobody else does where Faust's consumer is not started
     for host in hosts:
-        for topic in host.lane.wiring.inlets:
+        for topic in host.wiring.inlets:
             channel = host.channels[topic] = app.channel(maxsize=1)
-            app.agent(channel, name=f"{host.lane.wiring.service.name}:{topic}")(host.agent())
-    views = ChainMap(*(host.lane.views for host in hosts))
+            app.agent(channel, name=f"{host.wiring.service.name}:{topic}")(host.agent())
     metrics = CollectorRegistry()
-    metrics.register(LaneCollector({h.lane.wiring.service.name: h.lane.stats for h in hosts}))
+    metrics.register(LaneCollector({h.wiring.service.name: h.stats for h in hosts}))
     ProcessCollector(registry=metrics)
-    api = QueryApi(LocalTables(views), Router(admin(settings.bootstrap), topology), lambda: status(hosts), metrics)
+    api = QueryApi(
+        LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts))),
+        Router(admin(settings.bootstrap), topology),
+        lambda: status(hosts),
+        metrics,
+    )
     api.mount(app)
     for host in hosts:
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
@@ -236,16 +282,16 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
     """What /v1/status answers, by service."""
     answer = {}
     for host in hosts:
-        stats = host.lane.stats
-        counts = {name: getattr(stats, name) for name in stats.__slots__ if name != "rejected"}
-        rejected = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
-        answer[host.lane.wiring.service.name] = {**counts, "rejected": rejected}
+        stats = host.stats
+        counts = {name: getattr(stats, name) for name in stats.__slots__}
+        counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
+        counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
+        answer[host.wiring.service.name] = counts
     return answer
 
 
 def calm_the_collector() -> None:
     """Folding makes and drops small values without cycles; looking for cycles among them took an eighth of the time."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
@@ -266,10 +312,15 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         check_topics(client, wiring, topology.name)
     slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
     port = choose_port(settings, [stores for _, stores in slots])
-    hosts = []
-    for wiring, (slot, stores) in zip(wirings, slots, strict=True):
+
+    def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
-        hosts.append(host_lane(wiring, slot, stores, settings, port, adapters, fail))
+        identity = "-".join(part for part in (wiring.service.name, settings.node, str(slot)) if part)
+        return LaneHost(wiring, lane_opener(wiring, identity, stores, settings, port, adapters), fail)
+
+    # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
+    with ThreadPoolExecutor(len(wirings)) as opening:
+        hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
     app = build_app(hosts, topology, settings, port)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
@@ -282,3 +333,6 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
             raise failures[0] from None
         if ended.code:
             raise
+    finally:
+        for _, stores in slots:
+            stores.close()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar, cast
 
-from pipeline.errors import LaneFatal, TransactionAborted
+from pipeline.errors import LaneFatal, OutcomeUnknown, TransactionAborted
 from pipeline.runtime.ports import GroupConsumer, Listener, LogReader, Producer, Store, Stores
 
 log = logging.getLogger(__name__)
@@ -158,13 +158,17 @@ def _fatal(firing: Firing) -> None:
     raise LaneFatal(f"injected: {firing}")
 
 
+def _unknown(firing: Firing) -> None:
+    raise OutcomeUnknown(f"injected: {firing}")
+
+
 Action = Callable[[Firing], None]
 PROCESS: Mapping[str, Action] = {
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "stop": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
     "abort": _aborted,
     "fatal": _fatal,
-    "unknown": _fatal,
+    "unknown": _unknown,
 }
 
 

@@ -127,7 +127,7 @@ def zombie(round_: Round, plan: str) -> None:
 
 def left_out(log: str) -> bool:
     """Whether a worker says that its partitions, its transaction or its membership is gone."""
-    return any(sign in log for sign in (": lost ", ": revoked ", "fenced", "FENCED", "folding again"))
+    return any(sign in log for sign in (": lost ", ": revoked ", "fenced", "going on from", "folding again"))
 
 
 def members(round_: Round) -> set[str]:

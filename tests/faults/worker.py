@@ -43,8 +43,8 @@ def noting(path: str) -> Action:
 def faulty(faults: Faults) -> worker.Adapters:
     """The real adapters with points. A lane is known by its service."""
 
-    def consumer(bootstrap: str, group: str, instance: str, client_id: str) -> GroupConsumer:
-        return wrap_consumer(KafkaGroupConsumer(bootstrap, group, instance, client_id), group, faults)
+    def consumer(bootstrap: str, group: str, *identity: str) -> GroupConsumer:
+        return wrap_consumer(KafkaGroupConsumer(bootstrap, group, *identity), group, faults)
 
     def producer(bootstrap: str, identity: str) -> Producer:
         return wrap_producer(KafkaProducer(bootstrap, identity), identity.partition("-")[0], faults)

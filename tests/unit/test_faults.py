@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import LaneFatal, TransactionAborted
+from pipeline.errors import LaneFatal, OutcomeUnknown, TransactionAborted
 from pipeline.runtime.ports import TP, Polled
 from pipeline.testing.faults import (
     PLACES,
@@ -91,7 +91,7 @@ def test_it_fires_at_the_calls_named_in_the_lane_named_and_nowhere_else() -> Non
     for lane in ("orders", "users"):
         producer = wrap_producer(Spy(), lane, faults)
         for _ in range(5):
-            producer.flush()
+            producer.flush(1.0)
     assert [str(firing) for firing in noted] == [
         "orders/producer.flush:before@2=abort",
         "orders/producer.flush:before@3=abort",
@@ -120,8 +120,8 @@ def test_calls_go_through_and_what_no_rule_touches_is_left_alone() -> None:
     faults, noted = fired("producer.commit:before@1=kill")
     inner = Spy()
     producer = wrap_producer(inner, "orders", faults)
-    assert producer.flush() == "flush"
-    assert producer.commit({HOLD: 1}, object()) == "commit"
+    assert producer.flush(1.0) == "flush"
+    assert producer.commit({HOLD: 1}, object(), 1.0) == "commit"
     assert producer.purge() == "purge"  # what the port does not know is the adapter's own
     assert inner.called == ["flush", "commit", "purge"]
     assert len(noted) == 1
@@ -166,19 +166,19 @@ def test_listeners_and_stores_have_their_points_too() -> None:
     [
         ("producer.commit:before=abort", TransactionAborted, []),
         ("producer.commit:before=fatal", LaneFatal, []),
-        ("producer.commit:after=unknown", LaneFatal, ["commit"]),
+        ("producer.commit:after=unknown", OutcomeUnknown, ["commit"]),
     ],
 )
 def test_what_the_lane_is_told(plan: str, error: type[Exception], carried_out: list[str]) -> None:
     inner = Spy()
     producer = wrap_producer(inner, "orders", Faults(Plan.parse(plan)))
     with pytest.raises(error, match="injected: orders/"):
-        producer.commit({}, object())
+        producer.commit({}, object(), 1.0)
     assert inner.called == carried_out
 
 
 def _flush(plan: str) -> None:
-    wrap_producer(Spy(), "orders", Faults(Plan.parse(plan))).flush()
+    wrap_producer(Spy(), "orders", Faults(Plan.parse(plan))).flush(1.0)
 
 
 def test_kill_and_stop_are_what_they_say() -> None:

@@ -1,0 +1,18 @@
+"""Kafka by confluent-kafka: what a lane reads and writes by, and questions to the cluster."""
+
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, admin_client, end_offsets, on_error
+from pipeline.adapters.kafka.producing import KafkaProducer
+from pipeline.adapters.kafka.reading import READING, KafkaGroupConsumer, KafkaLogReader
+
+__all__ = [
+    "ANSWER_S",
+    "COMMON",
+    "READING",
+    "KafkaGroupConsumer",
+    "KafkaLogReader",
+    "KafkaProducer",
+    "admin",
+    "admin_client",
+    "end_offsets",
+    "on_error",
+]

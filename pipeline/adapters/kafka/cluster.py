@@ -1,0 +1,101 @@
+"""Questions to the cluster: is it there, where do logs end, which topic is this. One admin client a process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if not in __all__
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
+
+from pipeline.errors import BrokerUnreachable
+from pipeline.runtime.ports import TP, LogFacts
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
+RETRY_PAUSE_S = 0.1
+COMMON: dict[str, Any] = {"socket.keepalive.enable": True, "allow.auto.create.topics": False}
+
+
+def on_error(error: KafkaError) -> None:
+    """Connection troubles, which librdkafka heals by itself; said, so that a wait is understood."""
+    log.warning("Kafka: %s", error.str())
+
+
+@cache
+def admin_client(bootstrap: str) -> AdminClient:
+    """The one admin client of this process for a cluster; safe to use from several threads.
+
+    It is never let go: librdkafka's waits for ever when it is, if a question to a group's coordinator was left without
+    an answer. The command line ends its process without waiting for it (pipeline.cli.run).
+    """
+    config: dict[str, Any] = {"bootstrap.servers": bootstrap, "error_cb": lambda _: None, "log_level": 0}
+    return AdminClient(config)
+
+
+def admin(bootstrap: str) -> AdminClient:
+    """The admin client of a broker that answers; raises BrokerUnreachable."""
+    client = admin_client(bootstrap)
+    try:
+        client.list_topics(timeout=ANSWER_S)
+    except KafkaException as error:
+        raise BrokerUnreachable(
+            f"no Kafka broker answers at {bootstrap} ({error.args[0].str()}); "
+            "start one with: pipeline broker up, or give another address with --bootstrap"
+        ) from None
+    return client
+
+
+def asked_again(what: str, ask: Callable[[], T]) -> T:
+    """The answer to a question that may meet a leader that moves or a topic just created. Else BrokerUnreachable."""
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as raised:
+            if time.monotonic() > deadline:
+                raise BrokerUnreachable(f"the broker does not say {what}: {raised.args[0].str()}") from raised
+            time.sleep(RETRY_PAUSE_S)
+
+
+def end_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
+    """The offset behind the last record of each partition, records of open transactions included."""
+    asked = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
+    if not asked:
+        return {}
+
+    def ask() -> dict[TP, int]:
+        futures = client.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
+        return {TP(p.topic, p.partition): future.result().offset for p, future in futures.items()}
+
+    return asked_again("where topics end", ask)
+
+
+def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]:
+    """Identity, partitions and tombstone retention of each topic."""
+    if not topics:
+        return {}
+
+    def ask() -> dict[str, LogFacts]:
+        described = client.describe_topics(TopicCollection(list(topics)), request_timeout=ANSWER_S)
+        resources = {topic: ConfigResource(ResourceType.TOPIC, topic) for topic in topics}
+        configured = client.describe_configs(list(resources.values()), request_timeout=ANSWER_S)
+        facts = {}
+        for topic in topics:
+            about, config = described[topic].result(), configured[resources[topic]].result()
+            # Of the 128 bits of a random id, 64 tell any two topics of one name apart.
+            identity = about.topic_id.get_least_significant_bits() & (2**64 - 1)
+            facts[topic] = LogFacts(identity, len(about.partitions), int(config["delete.retention.ms"].value))
+        return facts
+
+    return asked_again("what it knows of topics", ask)

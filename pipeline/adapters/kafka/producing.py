@@ -1,0 +1,155 @@
+"""The transactional producer of a lane."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Producer as ConfluentProducer
+
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, on_error
+from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
+from pipeline.runtime.ports import TP, Offsets
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
+TRANSACTION_S = 10.0  # a transaction whose producer is gone holds readers up for so long
+REFUSED = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+)
+NO_TOPIC = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+)
+
+
+def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicError:
+    """What an error of the producer means for its lane."""
+    if error.code() in REFUSED:
+        return RecordRefused(f"the broker refuses a record: {error.str()}")
+    if error.code() in NO_TOPIC:
+        return TopicError(f"the broker takes no record: {error.str()}; create the topics with: pipeline topics create")
+    if error.txn_requires_abort() or (error.code() == KafkaError._STATE and not error.fatal()):
+        return TransactionAborted(f"the transaction cannot be committed: {error.str()}")
+    return LaneFatal(f"the producer cannot go on: {error.str()}")
+
+
+class KafkaProducer:
+    """A transactional `Producer`; opening it ends a transaction that an earlier holder of its id left open."""
+
+    def __init__(self, bootstrap: str, transactional_id: str, **overrides: Any) -> None:
+        config = COMMON | {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": int(TRANSACTION_S * 1000),
+            "client.id": transactional_id,
+            "partitioner": "murmur2_random",
+            # Costs no latency: nobody sees a record before the checkpoint, and its flush() does not wait for this.
+            "linger.ms": 100,
+            "batch.size": 256 * 1024,
+            "queue.buffering.max.messages": 500_000,
+            "queue.buffering.max.kbytes": 64 * 1024,
+            "error_cb": on_error,
+        }
+        self._producer = ConfluentProducer(config | overrides, logger=log)
+        self._last: dict[TP, int] = {}
+        self._guarded(lambda: self._producer.init_transactions(ANSWER_S))
+
+    def _guarded(self, call: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+        """Runs a transactional call: again while the broker may yet answer, else raises what the lane understands."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as raised:
+                error: KafkaError = raised.args[0]
+                if not error.retriable() or error.txn_requires_abort() or time.monotonic() > deadline:
+                    raise _for_the_lane(error) from raised
+                log.warning("Kafka: %s; asking again", error.str())
+                time.sleep(RETRY_PAUSE_S)
+
+    def begin(self) -> None:
+        self._last.clear()
+        self._guarded(self._producer.begin_transaction)
+
+    def _queue(self, *args: Any, **kwargs: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(*args, **kwargs)
+                return
+            except BufferError:  # bounded by configuration: wait for room, which time-outs make at the latest
+                self._producer.poll(0.05)
+            except KafkaException as raised:
+                raise _for_the_lane(raised.args[0]) from raised
+
+    def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
+        try:
+            self._producer.produce(topic, value, key, partition)
+        except (BufferError, KafkaException):  # rare; the other way knows what to do about it
+            self._queue(topic, value, key, partition)
+
+    def park(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]]
+    ) -> None:
+        self._queue(topic, value, key, headers=list(headers))
+
+    def produce_last(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
+        self._queue(topic, value, key, partition, on_delivery=self._delivered)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            tp = TP(message.topic(), message.partition())  # type: ignore[arg-type]
+            self._last[tp] = message.offset() + 1  # type: ignore[operator]
+
+    def flush(self, patience_s: float = PATIENCE_S) -> dict[TP, int]:
+        left = 0
+
+        def flush() -> None:
+            nonlocal left
+            left = self._producer.flush(patience_s)
+
+        self._guarded(flush)
+        if left:
+            raise TransactionAborted(f"the broker has not taken {left} records within {patience_s:.0f} s")
+        return dict(self._last)
+
+    def commit(self, positions: Offsets, group: object, patience_s: float = PATIENCE_S) -> None:
+        offsets = [TopicPartition(*tp, offset) for tp, offset in positions.items()]
+        self._guarded(lambda: self._producer.send_offsets_to_transaction(offsets, group, ANSWER_S), patience_s)
+        asked = 0
+
+        def commit() -> None:
+            nonlocal asked
+            asked += 1
+            self._producer.commit_transaction(min(patience_s, ANSWER_S))
+
+        try:
+            # A commit that timed out may have succeeded: only asking again tells.
+            self._guarded(commit, patience_s)
+        except TransactionAborted:
+            if asked > 1:
+                raise OutcomeUnknown("a commit was left without an answer, then refused") from None
+            raise
+        except LaneFatal as error:
+            raise OutcomeUnknown(f"whether the last transaction was committed is not known: {error}") from error
+
+    def abort(self) -> None:
+        try:
+            self._guarded(lambda: self._producer.abort_transaction(ANSWER_S), ANSWER_S)
+        except TransactionAborted as error:
+            raise LaneFatal(f"the transaction cannot even be aborted: {error}") from error
+
+    def close(self) -> None:
+        self._producer.purge()
+        self._producer.flush(1.0)

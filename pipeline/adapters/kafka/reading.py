@@ -1,0 +1,199 @@
+"""Reading: the group consumer of a lane and its log reader."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, end_offsets, log_facts, on_error
+from pipeline.errors import BrokerUnreachable, IdentityTaken, LaneFatal, TopicError
+from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Record
+
+log = logging.getLogger(__name__)
+
+READING: dict[str, Any] = COMMON | {
+    "enable.auto.commit": False,
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 5,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 16 * 1024,
+}
+
+
+def sorted_out(messages: Iterable[Message]) -> Polled:
+    """Groups what a consumer returned; raises on errors that reading on does not heal."""
+    polled = Polled()
+    batches = polled.batches
+    topic, partition = "", -1
+    batch: list[Record] = []
+    for message in messages:
+        error = message.error()
+        if error is None:
+            if message.partition() != partition or message.topic() != topic:
+                topic, partition = message.topic(), message.partition()  # type: ignore[assignment]
+                batch = batches.setdefault(TP(topic, partition), [])
+            batch.append(message)  # type: ignore[arg-type]  # a message without error has an offset
+            continue
+        tp, code = TP(message.topic(), message.partition()), error.code()  # type: ignore[arg-type]
+        if code == KafkaError._PARTITION_EOF:
+            polled.ends[tp] = message.offset()  # type: ignore[assignment]
+        elif code == KafkaError._AUTO_OFFSET_RESET:
+            polled.out_of_range.add(tp)
+        elif code == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and "fenced" in error.str().lower()):
+            raise IdentityTaken(
+                f"another worker has joined the group with this one's name ({error.str()}); "
+                "give each machine its own --node"
+            )
+        elif error.fatal():
+            raise LaneFatal(f"the consumer is out of its group for good: {error.str()}")
+        elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
+            raise TopicError(f"cannot read {tp.topic}: {error.str()}; create it with: pipeline topics create")
+        else:
+            log.warning("reading %s-%d: %s", tp.topic, tp.partition, error.str())
+    return polled
+
+
+def poll(consumer: Consumer, records_max: int, timeout_s: float) -> Polled:
+    """What has arrived, at most `records_max`; waits for the first only, up to `timeout_s`."""
+    # consume() alone would wait for the whole number or the whole time.
+    first = consumer.poll(timeout_s)
+    if first is None:
+        return Polled()
+    polled = sorted_out([first, *consumer.consume(records_max - 1, 0)])
+    for tp, end in polled.ends.items():
+        if consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)[1] > end:
+            polled.held_back.add(tp)
+    return polled
+
+
+class KafkaGroupConsumer:
+    """A `GroupConsumer`: static membership, committed records only.
+
+    The range assignor gives each member the same share of every topic; the sticky one counts partitions over all
+    topics, and a second process might get all the idle topics and none of the busy one. Range is eager: a change of
+    membership stops all members for a moment, but with static membership a restart is no such change.
+
+    `protocol`: "classic", or "consumer" for that of KIP-848, where the broker assigns and times sessions.
+    """
+
+    def __init__(
+        self, bootstrap: str, group: str, instance: str, client_id: str, protocol: str = "classic", **overrides: Any
+    ) -> None:
+        self._incremental = protocol == "consumer"
+        config = READING | {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "group.instance.id": instance,
+            "client.id": client_id,
+            "group.protocol": protocol,
+            # Records that retention has taken before they were folded are not to be skipped in silence.
+            "auto.offset.reset": "error",
+            "error_cb": on_error,
+        }
+        if self._incremental:
+            config |= {"group.remote.assignor": "range"}
+        else:
+            config |= {
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 2000,
+            }
+        self._consumer = Consumer(config | overrides, logger=log)
+
+    def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
+        def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            # An explicit offset keeps librdkafka from asking for the committed one; `start` says where to read.
+            starts = [TopicPartition(p.topic, p.partition, 0) for p in partitions]
+            (consumer.incremental_assign if self._incremental else consumer.assign)(starts)
+            consumer.pause(starts)
+            listener.assigned(tps(partitions))
+
+        def unassign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            if self._incremental:
+                consumer.incremental_unassign(partitions)
+            else:
+                consumer.unassign()
+
+        def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            listener.revoked(tps(partitions))
+            unassign(consumer, partitions)
+
+        def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            listener.lost(tps(partitions))
+            unassign(consumer, partitions)
+
+        self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
+
+    def poll(self, records_max: int, timeout_s: float) -> Polled:
+        return poll(self._consumer, records_max, timeout_s)
+
+    def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
+        asked = [TopicPartition(*tp) for tp in partitions]
+        try:
+            answer = self._consumer.committed(asked, timeout=1.0)
+        except KafkaException as error:
+            if error.args[0].retriable() or error.args[0].code() == KafkaError._TIMED_OUT:
+                return None
+            raise
+        if any(p.error is not None for p in answer):
+            return None
+        return {TP(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}
+
+    def start(self, partition: TP, offset: int | None) -> None:
+        at = TopicPartition(*partition, OFFSET_BEGINNING if offset is None else offset)
+        self._consumer.seek(at)
+        self._consumer.resume([at])
+
+    def bounds(self, partition: TP) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ANSWER_S)
+        except KafkaException as error:
+            raise BrokerUnreachable(f"the broker does not say where {partition.topic} begins: {error}") from error
+        return low, high
+
+    def group(self) -> object:
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def tps(partitions: Iterable[TopicPartition]) -> list[TP]:
+    """Our name for theirs."""
+    return [TP(p.topic, p.partition) for p in partitions]
+
+
+class KafkaLogReader:
+    """A `LogReader`: partitions by hand, no membership, no commits."""
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        config = {"bootstrap.servers": bootstrap, "group.id": name, "client.id": name, "error_cb": on_error}
+        self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=log)
+        self._admin = admin(bootstrap)
+        # Without knowing the topics beforehand, the first fetch starts half a second late.
+        self._consumer.list_topics(timeout=ANSWER_S)
+
+    def follow(self, starts: Mapping[TP, int | None]) -> None:
+        self._consumer.incremental_assign(
+            [TopicPartition(*tp, OFFSET_BEGINNING if offset is None else offset) for tp, offset in starts.items()]
+        )
+
+    def unfollow(self, partitions: Iterable[TP]) -> None:
+        self._consumer.incremental_unassign([TopicPartition(*tp) for tp in partitions])
+
+    def poll(self, records_max: int, timeout_s: float) -> Polled:
+        return poll(self._consumer, records_max, timeout_s)
+
+    def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
+        return end_offsets(self._admin, partitions)
+
+    def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]:
+        return log_facts(self._admin, topics)
+
+    def close(self) -> None:
+        self._consumer.close()

@@ -1,0 +1,85 @@
+"""Replicas: a service's own copies of what others' events say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipeline.errors import UndecodableRecord
+from pipeline.flow import message_to_row
+from pipeline.model import Replica
+from pipeline.runtime.ports import TP, LogFacts, Record, Store
+from pipeline.runtime.stats import LaneStats, Wipe
+from pipeline.runtime.table import MISSING, RowCodec, table_prefix
+
+log = logging.getLogger(__name__)
+IDENTITY = "replica of"  # the position that holds the identity of the source topic
+
+
+class ReplicaCopy:
+    """Keeps the rows of one replica up to date with all partitions of its source, for ever."""
+
+    def __init__(
+        self, replica: Replica[Any, Any], events: RowCodec, rows: RowCodec, store: Store, stats: LaneStats
+    ) -> None:
+        self.replica, self.store = replica, store
+        self._events, self._rows, self._stats = events, rows, stats
+        self._partitions = self._identity = 0
+
+    def starts(self, facts: LogFacts) -> dict[TP, int | None]:
+        """Where to read on each of the source's partitions."""
+        self._partitions, self._identity = facts.partitions, facts.identity
+        if self.store.position(IDENTITY) not in (None, facts.identity):
+            self._wipe(Wipe.OTHER_TOPIC)
+        self.store.write([], {IDENTITY: facts.identity})
+        return {tp: self.store.position(self._position(tp)) for tp in self._sources()}
+
+    def prefix(self, partition: int) -> bytes:
+        """What the keys of the rows from one of the source's partitions begin with."""
+        return table_prefix(f"{self.replica.name}.{partition}")
+
+    def _sources(self) -> list[TP]:
+        return [TP(self.replica.source.topic, partition) for partition in range(self._partitions)]
+
+    @staticmethod
+    def _position(tp: TP) -> str:
+        return f"replica:{tp.topic}-{tp.partition}"
+
+    def apply(self, tp: TP, records: Sequence[Record]) -> None:
+        prefix = self.prefix(tp.partition)
+        changed: dict[bytes, Any] = {}
+        for record in records:
+            key = record.key()
+            try:
+                message = self._events.decode(record.value())
+            except UndecodableRecord as error:
+                self._stats.skipped_by_replica += 1
+                log.error("replica %s skips %s-%d offset %d: %s", self.replica.name, *tp, record.offset(), error)
+                continue
+            if key and message.body is not None:
+                changed[key] = message_to_row(
+                    self.replica, self._row(prefix + key, changed.get(key, MISSING)), message.body
+                )
+        pairs = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
+        self.store.write(pairs, {self._position(tp): records[-1].offset() + 1})
+
+    def _row(self, place: bytes, changed: Any) -> Any | None:
+        """The row as changed in this batch, else as stored."""
+        if changed is not MISSING:
+            return changed
+        data = self.store.get(place)
+        return None if data is None else self._rows.decode(data)
+
+    def reached(self, tp: TP, end: int) -> None:
+        self.store.write([], {self._position(tp): end})
+
+    def begin_again(self) -> Iterable[TP]:
+        self._wipe(Wipe.OUT_OF_RANGE)
+        self.store.write([], {IDENTITY: self._identity})
+        return self._sources()
+
+    def _wipe(self, why: Wipe) -> None:
+        log.warning("replica %s is wiped and begins again: %s", self.replica.name, why.value)
+        self._stats.wipe(why)
+        self.store.wipe()

@@ -1,0 +1,149 @@
+"""Table copies: the tables of a source partition, rolled forward from their changelogs.
+
+To a target, for a task that may fold only then; without one and for ever, as the standby of another worker's task.
+Always forward from what is on disk, except for the named reasons to begin anew (`Wipe`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline.errors import RecordsLost
+from pipeline.runtime.checkpoint import LEVEL_MS, changelog_identity, changelog_position, source_position
+from pipeline.runtime.ports import TP, Clock, LogFacts, Record, Store
+from pipeline.runtime.stats import LaneStats, Wipe
+from pipeline.runtime.table import table_prefix
+from pipeline.runtime.wiring import Inlet
+
+log = logging.getLogger(__name__)
+
+
+class TableCopy:
+    """Keeps the store of one source partition up with the changelogs of its tables."""
+
+    def __init__(self, source: TP, inlet: Inlet, store: Store | None, clock: Clock, stats: LaneStats) -> None:
+        self.source, self.store = source, store
+        self._clock, self._stats = clock, stats
+        self._tables = {TP(changelog, source.partition): table_prefix(name) for name, changelog, _ in inlet.tables}
+        self._targets: dict[TP, int] | None = None
+        self._facts: Mapping[str, LogFacts] = {}
+        self.open: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
+        self.unflushed = 0
+        self._aimed_ms, self._aimed_s = 0, 0.0
+        self.rolled = 0  # records taken in since the copy was aimed
+        self.level_s: float | None = None  # when the copy was last known to lack nothing
+        if store is not None and store.damage is not None:
+            log.warning("the local tables of %s-%d could not be used: %s", *source, store.damage)
+            stats.wipe(Wipe.DAMAGED)
+
+    # --- beginning and end --------------------------------------------------------------------------------------------
+
+    def begin(self, ends: Mapping[TP, int], facts: Mapping[str, LogFacts]) -> dict[TP, int | None]:
+        """Where to read each changelog on. `ends` and `facts` of all changelogs are those of now."""
+        self._facts = facts
+        if self.store is not None:
+            if why := self._useless(ends):
+                self._wipe(why)
+            self._sign()
+        return {tp: self._stored(tp) for tp in self._tables}
+
+    def aim(self, ends: Mapping[TP, int]) -> None:
+        """From now on the copy is complete once it has reached `ends`, asked after the group's offset was read."""
+        self._targets = {tp: ends[tp] for tp in self._tables}
+        self._aimed_ms, self._aimed_s, self.rolled = self._clock.time_ms(), self._clock.monotonic_s(), 0
+        self.open = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
+
+    def complete(self) -> set[TP]:
+        """The changelogs that need not be read on."""
+        return self._tables.keys() - self.open
+
+    def finish(self, committed: int | None) -> None:
+        """All is in: the tables are what was committed at the group's source offset, which is noted."""
+        if self.rolled:
+            taken_s = self._clock.monotonic_s() - self._aimed_s
+            log.info("%s-%d: %d records rolled forward in %.2f s", *self.source, self.rolled, taken_s)
+        if self.store is None:
+            return
+        if committed is not None:
+            self.store.write([], {source_position(self.source.topic): committed, LEVEL_MS: self._aimed_ms})
+        elif any(self.store.scan(prefix, prefix, 1) for prefix in self._tables.values()):
+            # Rows and offsets are committed together, so the offset was there once.
+            raise RecordsLost(
+                f"the group has no offset for {self.source.topic}-{self.source.partition}, though tables were made "
+                "from it: the broker has forgotten it (offsets.retention.minutes). Folding from the beginning would "
+                "do all of it again. Set the offset that you mean with kafka-consumer-groups --reset-offsets"
+            )
+
+    def level(self, ends: Mapping[TP, int]) -> None:
+        """Notes that the copy lacks nothing, if it has got to `ends`, which are those of now."""
+        if self.store is not None and all((self._stored(tp) or 0) >= ends[tp] for tp in self._tables):
+            self.level_s = self._clock.monotonic_s()
+            self.store.write([], {LEVEL_MS: self._clock.time_ms()})
+
+    def age_s(self) -> float | None:
+        """For how long the copy may lack something; None where it has never been level. Safe from any thread."""
+        return None if self.level_s is None else self._clock.monotonic_s() - self.level_s
+
+    # --- Copy ---------------------------------------------------------------------------------------------------------
+
+    def apply(self, tp: TP, records: Sequence[Record]) -> None:
+        prefix = self._tables[tp]
+        self._write([(prefix + record.key(), record.value()) for record in records], tp, records[-1].offset() + 1)
+        self._stats.restored += len(records)
+        self.rolled += len(records)
+
+    def reached(self, tp: TP, end: int) -> None:
+        # An end below the target is the last stable offset: a commit below the target is still under way. Wait for it.
+        if end > (self._stored(tp) or 0):
+            self._write([], tp, end)
+
+    def begin_again(self) -> Iterable[TP]:
+        self._wipe(Wipe.OUT_OF_RANGE)
+        self._sign()
+        self.open = {tp for tp in self._tables if self._targets is None or self._targets[tp] > 0}
+        return self.open
+
+    # --- the store ----------------------------------------------------------------------------------------------------
+
+    def _useless(self, ends: Mapping[TP, int]) -> Wipe | None:
+        """Why what is on disk cannot be rolled forward, if it cannot."""
+        assert self.store is not None
+        level_ms = self.store.position(LEVEL_MS)
+        for tp in self._tables:
+            stored, facts = self._stored(tp), self._facts[tp.topic]
+            if stored is None:
+                continue
+            if self.store.position(changelog_identity(tp.topic)) not in (None, facts.identity):
+                return Wipe.OTHER_TOPIC
+            if stored > ends[tp]:
+                return Wipe.AHEAD
+            # A deletion stays that long after what it deletes was cleaned away. Half of it, as clocks differ.
+            age_ms = self._clock.time_ms() - (level_ms or 0)
+            if stored < ends[tp] and age_ms > facts.delete_retention_ms / 2:
+                return Wipe.TOO_OLD
+        return None
+
+    def _sign(self) -> None:
+        """Notes which topics this is a copy of, and for a new one when it was begun."""
+        assert self.store is not None
+        marks = {changelog_identity(tp.topic): self._facts[tp.topic].identity for tp in self._tables}
+        if self.store.position(LEVEL_MS) is None:
+            marks[LEVEL_MS] = self._clock.time_ms()
+        self.store.write([], marks)
+
+    def _write(self, rows: list[tuple[bytes, bytes | None]], tp: TP, position: int) -> None:
+        assert self.store is not None, "only a partition with tables has something to follow"
+        self.store.write(rows, {changelog_position(tp.topic): position})
+        self.unflushed += len(rows)
+        if self._targets is not None and position >= self._targets[tp]:
+            self.open.discard(tp)
+
+    def _wipe(self, why: Wipe) -> None:
+        assert self.store is not None
+        log.warning("the local tables of %s-%d are wiped and restored: %s", *self.source, why.value)
+        self._stats.wipe(why)
+        self.store.wipe()
+
+    def _stored(self, changelog: TP) -> int | None:
+        return None if self.store is None else self.store.position(changelog_position(changelog.topic))

@@ -1,0 +1,256 @@
+"""The tasks of a lane, from assignment over restore to running and back, and the copies it keeps of what others hold.
+
+What the lane folds is in `Task`, how tables get up to date in `TableCopy`; here is which of them there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.runtime.checkpoint import LEVEL_MS
+from pipeline.runtime.follow import Following
+from pipeline.runtime.ports import TP, Clock, LogReader, Producer, Store, Stores
+from pipeline.runtime.replica import ReplicaCopy
+from pipeline.runtime.restore import TableCopy
+from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.table import RowCodec, table_prefix
+from pipeline.runtime.task import Task
+from pipeline.runtime.wiring import Wiring
+
+STANDBY_LOOK_S = 1.0  # how often the age of standbys is measured
+Committed = Callable[[Sequence[TP]], Mapping[TP, int | None] | None]
+
+
+class ReadView(NamedTuple):
+    """Where to read a table of one partition. Holds committed rows only.
+
+    `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
+    """
+
+    store: Store
+    prefix: bytes
+    codec: RowCodec
+    restoring: bool = False
+    copy: TableCopy | None = None
+
+
+class Tasks:
+    """All that one lane holds."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        reader: LogReader,
+        stores: Stores,
+        producer: Producer,
+        clock: Clock,
+        stats: LaneStats,
+        *,
+        standby: bool,
+    ) -> None:
+        self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
+        self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
+        self._clock, self._stats, self._standby = clock, stats, standby
+        self._following = Following(reader)
+        self._replica_stores: list[Store] = []
+        self._tasks: dict[TP, Task] = {}
+        self._arrived: list[TP] = []  # assigned, committed offset not known yet
+        self._restores: dict[TP, tuple[TableCopy, int | None]] = {}  # and the committed offset
+        self._standbys: dict[TP, TableCopy] = {}
+        self._unattended: list[TP] = []  # partitions of others that have no standby here yet
+        self._looked_s = 0.0
+
+    def open(self) -> None:
+        """Begins to follow what replicas and standbys need."""
+        for replica, events, rows in self._wiring.replicas:
+            store = self._stores.open(f"replica.{replica.name}")
+            self._replica_stores.append(store)
+            copy = ReplicaCopy(replica, events, rows, store, self._stats)
+            starts = copy.starts(self._reader.facts([replica.source.topic])[replica.source.topic])
+            self._following.follow(copy, starts)
+            for tp in starts:
+                self.views[replica.name, tp.partition] = ReadView(store, copy.prefix(tp.partition), rows)
+        if self._standby:
+            topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.tables]
+            facts = self._reader.facts(topics)
+            self._unattended = [TP(topic, n) for topic in topics for n in range(facts[topic].partitions)]
+
+    # --- what the lane asks -------------------------------------------------------------------------------------------
+
+    def __getitem__(self, tp: TP) -> Task:
+        return self._tasks[tp]
+
+    def runs(self, tp: TP) -> bool:
+        """Whether the lane folds that partition now."""
+        task = self._tasks.get(tp)
+        return task is not None and task.running
+
+    def running(self) -> list[Task]:
+        """The tasks that fold."""
+        return [task for task in self._tasks.values() if task.running]
+
+    def uncommitted(self) -> list[Task]:
+        """The tasks that a checkpoint would move on."""
+        return [task for task in self._tasks.values() if task.uncommitted]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some tasks are not running yet."""
+        return bool(self._arrived or self._restores)
+
+    def drop(self) -> None:
+        """Forgets what was folded since the last commit."""
+        for task in self._tasks.values():
+            task.drop()
+
+    # --- from assignment to running -----------------------------------------------------------------------------------
+
+    def add(self, partitions: Sequence[TP]) -> None:
+        """Opens the tasks of newly assigned partitions; `step` starts them once their tables are up to date."""
+        for tp in partitions:
+            inlet = self._wiring.inlets[tp.topic]
+            if tp in self._unattended:
+                self._unattended.remove(tp)
+            warm = self._standbys.pop(tp, None)
+            copy = warm or TableCopy(tp, inlet, self._open_store(tp), self._clock, self._stats)
+            task = Task(tp, inlet, copy.store, self._producer, self._stats, self._wiring.parked)
+            task.flushed_s = self._clock.monotonic_s()
+            self._tasks[tp] = task
+            self._restores[tp] = copy, None
+            self._show(tp, copy, restoring=True)
+        self._arrived += partitions
+        self._count()
+
+    def step(self, committed: Committed) -> tuple[bool, list[Task]]:
+        """One round of following and restoring, without waiting.
+
+        Returns whether anything was followed, and the tasks that may fold from now on.
+        """
+        followed = self._following.step()
+        self._follow_others()
+        self._look_after_standbys()
+        self._aim_arrived(committed)
+        started = [self._start(tp) for tp, (copy, _) in list(self._restores.items()) if self._is_complete(tp, copy)]
+        if started:
+            self._count()
+        return followed, started
+
+    def _aim_arrived(self, committed: Committed) -> None:
+        """Finds out where newly assigned tasks stand, and what their tables lack."""
+        if not self._arrived:
+            return
+        offsets = committed(self._arrived)
+        if offsets is None:
+            return  # a commit is under way somewhere; the next turn asks again
+        arrived, self._arrived = self._arrived, []
+        cold = [tp for tp in arrived if not self._following.follows(self._restores[tp][0])]
+        changelogs = [changelog for tp in arrived for changelog in self._changelogs(tp)]
+        ends = self._reader.ends(changelogs)  # after the committed offsets: what they cover lies below these ends
+        facts = self._reader.facts(sorted({changelog.topic for tp in cold for changelog in self._changelogs(tp)}))
+        for tp in arrived:
+            copy, _ = self._restores[tp]
+            starts = copy.begin(ends, facts) if tp in cold else {}
+            copy.aim(ends)
+            self._restores[tp] = copy, offsets[tp]
+            self._following.follow(copy, {tp: start for tp, start in starts.items() if tp in copy.open})
+
+    def _is_complete(self, tp: TP, copy: TableCopy) -> bool:
+        if tp in self._arrived:
+            return False
+        self._following.unfollow(copy.complete())
+        return not copy.open
+
+    def _start(self, tp: TP) -> Task:
+        copy, committed = self._restores.pop(tp)
+        copy.finish(committed)
+        task = self._tasks[tp]
+        task.position = task.committed = committed
+        task.unflushed = copy.unflushed
+        task.running = True
+        self._show(tp, copy, restoring=False)
+        return task
+
+    def remove(self, partitions: Sequence[TP], *, owned: bool) -> None:
+        """Closes the tasks. `owned`: until now nobody else can have written to their changelogs."""
+        for tp in partitions:
+            task = self._tasks.pop(tp, None)
+            if task is None:
+                continue
+            if tp in self._arrived:
+                self._arrived.remove(tp)
+            if restoring := self._restores.pop(tp, None):
+                self._following.forget(restoring[0])
+            elif owned and task.store is not None:
+                task.store.write([], {LEVEL_MS: self._clock.time_ms()})
+            task.running = False
+            self._hide(tp)
+            if task.store is not None:
+                task.store.close()
+        if self._standby:
+            self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].tables]
+        self._count()
+
+    def close(self, *, owned: bool) -> None:
+        """Closes everything."""
+        self._standby, self._unattended = False, []
+        self.remove(list(self._tasks), owned=owned)
+        for tp, copy in self._standbys.items():
+            self._hide(tp)
+            if copy.store is not None:
+                copy.store.close()
+        self._standbys.clear()
+        for store in self._replica_stores:
+            store.close()
+        self.views.clear()
+
+    # --- standbys -----------------------------------------------------------------------------------------------------
+
+    def _follow_others(self) -> None:
+        """Becomes the standby of partitions that others have."""
+        if not self._unattended:
+            return
+        sources, self._unattended = self._unattended, []
+        changelogs = [changelog for tp in sources for changelog in self._changelogs(tp)]
+        ends = self._reader.ends(changelogs)
+        facts = self._reader.facts(sorted({changelog.topic for changelog in changelogs}))
+        for tp in sources:
+            copy = self._standbys[tp] = TableCopy(
+                tp, self._wiring.inlets[tp.topic], self._open_store(tp), self._clock, self._stats
+            )
+            self._following.follow(copy, copy.begin(ends, facts))
+            self._show(tp, copy, restoring=False)
+        self._count()
+
+    def _look_after_standbys(self) -> None:
+        """Measures from time to time how old the standbys are, which their answers say."""
+        now = self._clock.monotonic_s()
+        if not self._standbys or now - self._looked_s < STANDBY_LOOK_S:
+            return
+        self._looked_s = now
+        ends = self._reader.ends([changelog for tp in self._standbys for changelog in self._changelogs(tp)])
+        for copy in self._standbys.values():
+            copy.level(ends)
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    def _open_store(self, tp: TP) -> Store | None:
+        return self._stores.open(f"{tp.topic}-{tp.partition}") if self._wiring.inlets[tp.topic].tables else None
+
+    def _changelogs(self, tp: TP) -> Iterator[TP]:
+        for _, changelog, _ in self._wiring.inlets[tp.topic].tables:
+            yield TP(changelog, tp.partition)
+
+    def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
+        for name, _, codec in self._wiring.inlets[tp.topic].tables:
+            assert copy.store is not None
+            standby = copy if tp in self._standbys else None
+            self.views[name, tp.partition] = ReadView(copy.store, table_prefix(name), codec, restoring, standby)
+
+    def _hide(self, tp: TP) -> None:
+        for name, _, _ in self._wiring.inlets[tp.topic].tables:
+            self.views.pop((name, tp.partition), None)
+
+    def _count(self) -> None:
+        self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)
+        self._stats.standbys = len(self._standbys)
