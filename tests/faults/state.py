@@ -59,8 +59,8 @@ def _older(state: Path, rng: random.Random) -> int:
 DAMAGES = {
     "deleted": _deleted,
     "table file cut": _cut("*.sst"),
-    "MANIFEST cut": _cut("MANIFEST-*"),
     "from an earlier time": _older,
+    "MANIFEST cut": _cut("MANIFEST-*"),
     "table file missing": _missing("*.sst"),
     "CURRENT missing": _missing("CURRENT"),
 }
