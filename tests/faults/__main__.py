@@ -62,6 +62,8 @@ def main(minutes: float, rounds: int, seed: int, kinds: tuple[str, ...], file: P
     """Injects faults until the time is up."""
     signal.signal(signal.SIGTERM, _terminated)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
     report = Report(seed)
     deadline = time.monotonic() + 60 * minutes
     with ExitStack() as cleanup:

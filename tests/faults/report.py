@@ -12,7 +12,18 @@ from rich.table import Table
 
 from tests.faults.round import Result
 
-COLUMNS = ("rounds", "faults", "commands", "lost", "duplicated", "wrong rows", "p50 s", "max s", "worker deaths")
+COLUMNS = (
+    "rounds",
+    "judged",
+    "faults",
+    "commands",
+    "lost",
+    "duplicated",
+    "wrong rows",
+    "p50 s",
+    "max s",
+    "worker deaths",
+)
 
 
 class Report:
@@ -89,6 +100,7 @@ def _row(results: list[Result]) -> dict[str, Any]:
     times = sorted(seconds for result in results for seconds in result.recovered_s)
     return {
         "rounds": len(results),
+        "judged": sum(result.judged for result in results),
         "faults": sum(result.injected for result in results),
         "rebalances": sum(result.rebalances for result in results),
         "commands": sum(result.sent for result in results),

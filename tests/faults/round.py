@@ -30,6 +30,7 @@ class Result:
 
     kind: str
     seed: int
+    judged: bool = False  # else the round was not carried through, and that nothing was found says nothing
     injected: int = 0
     rebalances: int = 0
     sent: int = 0
@@ -122,11 +123,12 @@ class Round:
         self.fleet.until_all_run()
         self.sent = sent
         self.result.damage = check(self.shop, sent)
-        self.result.deaths = self.fleet.deaths
+        self.result.judged = True
 
     def close(self) -> None:
         if self._load is not None:
             self._load.abandon()
+        self.result.deaths = self.fleet.deaths
         self.fleet.close()
         self.observer.close()
         self.cleanup.close()
