@@ -3,14 +3,15 @@
 # make test      all tests, on a real Kafka that they start and stop themselves
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make check     formatting, lint, types
+# make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test faults check lock clean
+.PHONY: install demo test faults check fuzz lock clean
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml requirements.lock
+.venv/installed: pyproject.toml requirements.lock pipeline/adapters/avro/_native.c
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
@@ -33,10 +34,13 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+fuzz: install
+	$(BIN)/python -m tests.fuzz_codec
+
 # Pins every package for development, for all supported versions of Python.
 lock: install
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --all-extras --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv .pipeline build *.egg-info
+	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so

@@ -64,6 +64,7 @@ class Lane:
         self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
         self._tasks = Tasks(wiring, reader, stores, producer, clock, self.stats, standby=self.settings.standby)
         self.views = self._tasks.views  # read by other threads
+        self.positions = self._tasks.positions
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
         self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
         self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own

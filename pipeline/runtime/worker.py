@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import faust
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.codec import codecs, implementation
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
@@ -283,11 +283,20 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
     answer = {}
     for host in hosts:
         stats = host.stats
-        counts = {name: getattr(stats, name) for name in stats.__slots__}
+        counts: dict[str, Any] = {name: getattr(stats, name) for name in stats.__slots__}
         counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
         counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
-        answer[host.wiring.service.name] = counts
+        answer[host.wiring.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
     return answer
+
+
+def tell_of_the_codec() -> None:
+    """Says once where records take the slow way."""
+    if implementation() != "native":
+        log.warning(
+            "records are read and written by generated Python, several times slower: the extension "
+            "pipeline.adapters.avro._native is not built; install again where there is a C compiler"
+        )
 
 
 def calm_the_collector() -> None:
@@ -325,6 +334,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
     log.info("serving %s at http://%s:%d", names, settings.host, port)
+    tell_of_the_codec()
     calm_the_collector()
     try:
         worker.execute_from_commandline()

@@ -1,10 +1,11 @@
-"""The compiled codec against fastavro over random schemas and values, and against hostile bytes and wrong values."""
+"""Both compiled codecs against fastavro over random schemas and values, and against hostile bytes and wrong values."""
 
-import contextlib
 import dataclasses
 import itertools
 import json
 import math
+import os
+import random
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.adapters.avro.binding import Binding
 from pipeline.adapters.avro.codec import MISFITS, Codec
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
+from pipeline.adapters.avro.compile_native import compile_native, is_native
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import EncodeError, SchemaError, UndecodableRecord
 from pipeline.model import CommandMessage
@@ -26,6 +28,13 @@ from topologies import inventory, users
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 SERIAL = itertools.count()  # no two types of a schema may share a name
+EXAMPLES = int(os.environ.get("PIPELINE_TEST_EXAMPLES", "300"))  # `make fuzz` asks for more
+HEAD = b"head"
+HUGE = bytes.fromhex("ffffffffffffffffff01")  # -2**63
+IMPLEMENTATIONS = [
+    pytest.param(False, id="python"),
+    pytest.param(True, id="native", marks=pytest.mark.skipif(not is_native(), reason="the extension is not built")),
+]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 SIMPLE: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "string": (str, TEXT),
@@ -95,52 +104,86 @@ def records(draw: st.DrawFn, depth: int = 0) -> Shape:
     frozen, slots = draw(st.booleans()), draw(st.booleans())
     cls = dataclasses.make_dataclass(name, [(f, s.annotation) for f, s in fields], frozen=frozen, slots=slots)
     schema = {"type": "record", "name": name, "fields": [{"name": f, "type": s.schema} for f, s in fields]}
-    both = st.tuples(*[s.values for _, s in fields]).map(
+    pairs = st.tuples(*[s.values for _, s in fields]).map(
         lambda pairs: (cls(*[v for v, _ in pairs]), {f: p for (f, _), (_, p) in zip(fields, pairs, strict=True)})
     )
-    return Shape(schema, cls, both)
+    return Shape(schema, cls, pairs)
 
 
-def encoder(binding: Binding) -> Callable[[Any], bytes]:
-    return compile_encode(binding, b"head", MISFITS, lambda value, error: error)
+class Compiled(NamedTuple):
+    """One implementation of a codec; records begin with HEAD."""
+
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.data())
+def compiled(binding: Binding, *, native: bool) -> Compiled:
+    if not native:
+        read = compile_decode(binding)
+        return Compiled(lambda data: read(data, len(HEAD)), compile_encode(binding, HEAD, MISFITS, lambda _, e: e))
+    program = compile_native(binding, HEAD, MISFITS, pytest.fail, lambda _, e: e, lambda _, e: e)
+    assert program is not None
+    return Compiled(program.decode, program.encode)
+
+
+def both(binding: Binding) -> list[Compiled]:
+    """Python, and the extension where it is built."""
+    return [compiled(binding, native=native) for native in ([False, True] if is_native() else [False])]
+
+
+def outcome(function: Callable[[Any], Any], argument: Any) -> str:
+    """What can be compared of a call: NaN is not equal to itself, but reads the same."""
+    try:
+        return repr(function(argument))
+    except MISFITS:
+        return "misfit"
+
+
+def thoroughly(test: Callable[..., None]) -> Callable[..., None]:
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=checks)(given(st.data())(test))
+
+
+@thoroughly
 def test_random_schemas_give_fastavros_bytes_and_come_back(data: st.DataObject) -> None:
     shape = data.draw(records())
-    binding = Binding("t", shape.schema, shape.annotation)
-    decode, encode = compile_decode(binding), encoder(binding)
+    implementations = both(Binding("t", shape.schema, shape.annotation))
     parsed = fastavro.parse_schema(json.loads(json.dumps(shape.schema)))
     for _ in range(3):
         value, plain = data.draw(shape.values)
         out = BytesIO()
         fastavro.schemaless_writer(out, parsed, plain)
-        assert encode(value) == b"head" + out.getvalue()
-        assert decode(out.getvalue(), 0) == value
+        for decode, encode in implementations:
+            assert encode(value) == HEAD + out.getvalue()
+            assert decode(HEAD + out.getvalue()) == value
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.data())
-def test_hostile_bytes_give_a_misfit_or_a_value_and_nothing_else(data: st.DataObject) -> None:
+@thoroughly
+def test_hostile_bytes_give_a_misfit_or_a_value_and_the_same_one_from_both(data: st.DataObject) -> None:
     shape = data.draw(records())
-    binding = Binding("t", shape.schema, shape.annotation)
-    decode, encode = compile_decode(binding), encoder(binding)
+    implementations = both(Binding("t", shape.schema, shape.annotation))
     value, _ = data.draw(shape.values)
-    body = bytearray(encode(value).removeprefix(b"head"))
-    for _ in range(5):
-        broken = bytearray(body)
-        if broken and data.draw(st.booleans()):
-            broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
-        else:
-            broken = bytearray(data.draw(st.binary(max_size=40)))
-        with contextlib.suppress(*MISFITS):
-            decode(bytes(broken), 0)
+    body = implementations[0].encode(value).removeprefix(HEAD)
+    chance = random.Random(data.draw(st.integers(0, 2**32)))
+    for _ in range(20):
+        broken = mutated(body, chance)
+        assert len({outcome(decode, HEAD + broken) for decode, _ in implementations}) == 1, broken
 
 
-@pytest.fixture
-def codec() -> Codec:
-    return Codec(Registry(SCHEMAS), "inventory.command", CommandMessage, inventory.Command)
+def mutated(body: bytes, chance: random.Random) -> bytes:
+    """Bytes that are nearly such a record, or not at all."""
+    if chance.random() < 0.2:
+        return chance.randbytes(chance.randrange(40))
+    broken = bytearray(body)
+    for _ in range(chance.randrange(3)):
+        at = chance.randrange(len(broken) + 1)
+        broken[at : at + chance.randrange(2)] = chance.choice([b"", b"\x00", b"\x01", b"\x80", b"\xff", HUGE])
+    return bytes(broken[: chance.randrange(len(broken) + 1)] if chance.random() < 0.2 else broken)
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return Codec(Registry(SCHEMAS), "inventory.command", CommandMessage, inventory.Command, native=request.param)
 
 
 TAKE = CommandMessage("id", "corr", None, 1, inventory.TakeStock("o1", 5))
@@ -228,21 +271,3 @@ class Recursive:
 
 
 Recursive.__name__ = "Amount"
-
-
-def test_a_constructor_of_ones_own_is_called() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Amount:
-        thousandths: int
-
-        def __post_init__(self) -> None:
-            if self.thousandths < 0:
-                raise ValueError("less than nothing")
-
-    binding = Binding(
-        "t", {"type": "record", "name": "Amount", "fields": [{"name": "thousandths", "type": "long"}]}, Amount
-    )
-    decode = compile_decode(binding)
-    assert decode(b"\x02", 0) == Amount(1)
-    with pytest.raises(ValueError, match="less than nothing"):
-        decode(b"\x01", 0)

@@ -16,6 +16,7 @@ from pipeline.errors import SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
+from tests.unit.test_codec import IMPLEMENTATIONS
 from topologies import inventory, orders, reports, users
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -86,10 +87,11 @@ def message(topic: str) -> st.SearchStrategy[Any]:
     return st.builds(root, *first.get(root, (longs, longs)), st.from_type(body))
 
 
+@pytest.mark.parametrize("native", IMPLEMENTATIONS)
 @pytest.mark.parametrize("topic", sorted(OWN))
-def test_bytes_and_values_are_fastavros(topic: str) -> None:
+def test_bytes_and_values_are_fastavros(topic: str, native: bool) -> None:
     root, body = OWN[topic]
-    codec = Codec(REGISTRY, topic, root, body)
+    codec = Codec(REGISTRY, topic, root, body, native=native)
     schema_id, schema = REGISTRY.current(topic)
     parsed = fastavro.parse_schema(schema)
     record_bodied = topic.endswith(".state")
@@ -114,7 +116,8 @@ def test_bytes_and_values_are_fastavros(topic: str) -> None:
     check()
 
 
-def test_a_changed_schema_must_be_registered_and_old_records_stay_readable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("native", IMPLEMENTATIONS)
+def test_a_changed_schema_must_be_registered_and_old_records_stay_readable(tmp_path: Path, native: bool) -> None:
     schema: dict[str, Any] = {"type": "record", "name": "Amount", "fields": [{"name": "thousandths", "type": "long"}]}
     path = tmp_path / "a.row.avsc"
     path.write_text(json.dumps(schema))
@@ -129,7 +132,7 @@ def test_a_changed_schema_must_be_registered_and_old_records_stay_readable(tmp_p
     with pytest.raises(SchemaError, match="pipeline schemas register"):
         Registry(tmp_path).current("a.row")
     assert Registry(tmp_path).register() == ["a.row"]
-    new = Codec(Registry(tmp_path), "a.row", reports.Revenue)
+    new = Codec(Registry(tmp_path), "a.row", reports.Revenue, native=native)
     assert new.id == 2
     assert new.decode(old) == reports.Revenue(7, 1)
 

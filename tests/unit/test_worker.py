@@ -2,12 +2,16 @@
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.tables import claim_slot
 from pipeline.errors import PipelineError
-from pipeline.runtime.worker import WorkerSettings, choose_port
+from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.worker import WorkerSettings, choose_port, status
 
 
 def settings(tmp_path: Path, port: int = 0) -> WorkerSettings:
@@ -28,3 +32,9 @@ def test_a_slot_keeps_its_port_while_that_is_free(tmp_path: Path) -> None:
     assert choose_port(settings(tmp_path), [stores]) == port
     with socket.create_server(("127.0.0.1", port)):
         assert choose_port(settings(tmp_path), [stores]) != port
+
+
+def test_the_status_says_which_codec_it_has() -> None:
+    wiring = SimpleNamespace(service=SimpleNamespace(name="users"))
+    host: Any = SimpleNamespace(stats=LaneStats(), wiring=wiring, lane=SimpleNamespace(positions=dict))
+    assert status([host])["users"]["codec"] == implementation()

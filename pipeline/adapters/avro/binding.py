@@ -110,6 +110,14 @@ class Binding:
     def _fail(self, where: str, why: str) -> SchemaError:
         return SchemaError(f"{self.topic}.avsc and its message classes differ at {where}: {why}; change one of them")
 
+    def python_type(self, branch: Schema) -> type | None:
+        """The type of a union branch's values; None for a record without a class, which is never written."""
+        branch = resolve(branch, self.names)
+        if isinstance(branch, str):
+            return PRIMITIVES[branch]
+        kinds: dict[str, type] = {"array": tuple, "map": dict, "enum": str, "fixed": bytes}
+        return kinds.get(branch["type"]) or self.classes.get(branch["name"])
+
     def _match(self, annotation: Any, schema: Schema, where: str) -> None:
         schema = resolve(schema, self.names)
         if isinstance(schema, list):

@@ -6,17 +6,17 @@ here, and leaves straight-line code. fastavro stays the contract: property tests
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.adapters.avro.binding import Binding, field_hints, resolve
+from pipeline.adapters.avro.binding import Binding, resolve
+from pipeline.adapters.avro.construction import Construction, construction
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.source_code import SourceCode
 from pipeline.adapters.avro.varint import length, varint
 
-# Items that take no bytes could be claimed by the billion in a record of a few; this many at most are believed.
+# Items that take no bytes could be claimed by the billion in a record of a few; so many at most are believed in all.
 EMPTY_ITEMS_MAX = 100_000
 
 
@@ -36,29 +36,19 @@ def compile_decode(binding: Binding) -> Callable[[bytes, int], Any]:
         },
     )
     code.emit(0, "def decode(d, i):")
+    code.emit(1, f"z = {EMPTY_ITEMS_MAX}")
     code.read(binding.schema, "v", 1)
     code.emit(1, "if i != len(d): raise ValueError('the record does not end where its schema says')")
     code.emit(1, "return v")
     return code.function("decode")
 
 
-def is_plain(cls: type) -> bool:
-    """Whether setting the slots is all that the constructor of this dataclass does.
-
-    A frozen one sets each through object.__setattr__, which takes most of the time it takes to read a small record.
-    """
-    parameters = getattr(cls, "__dataclass_params__", None)
-    return (
-        parameters is not None
-        and parameters.init
-        and "__new__" not in cls.__dict__
-        and not hasattr(cls, "__post_init__")
-        and all(field.init and hasattr(cls.__dict__.get(field.name), "__set__") for field in dataclasses.fields(cls))
-    )
-
-
 class Decoder(SourceCode):
-    """Source that reads. Variables of the code: d the bytes, i the place in them, n the number read last, e an end."""
+    """Source that reads.
+
+    Variables of the code: d the bytes, i the place in them, n the number read last, e an end, z how many more items
+    without bytes are believed.
+    """
 
     def smallest(self, schema: Schema) -> int:
         """Fewest bytes that a value can take."""
@@ -103,6 +93,7 @@ class Decoder(SourceCode):
                 self.emit(depth, f"({var},) = unpack_{kind}(d, i); i += {4 if kind == 'float' else 8}")
             case "fixed":
                 self.emit(depth, f"{var} = d[i:i + {schema['size']}]; i += {schema['size']}")
+                self.emit(depth, "if i > len(d): raise ValueError('the record ends too early')")  # a slice does not
             case "enum":
                 self.read_length(depth)
                 self.emit(depth, f"{var} = {self.bind(tuple(schema['symbols']))}[n >> 1]")
@@ -132,10 +123,11 @@ class Decoder(SourceCode):
         self.emit(depth + 2, f"{count} = -{count}")
         self.read_number(depth + 2)
         if not is_map and self.smallest(inner) == 0:
-            self.emit(depth + 1, f"if {count} > {EMPTY_ITEMS_MAX}: raise ValueError('too many empty items')")
+            self.emit(depth + 1, f"z -= {count}")
+            self.emit(depth + 1, "if z < 0: raise ValueError('too many empty items')")
         self.emit(depth + 1, f"for _ in range({count}):")
         if is_map:
-            self.read("string", key, depth + 2)
+            self.read("string", key, depth + 2, keep=keep)
         self.read(inner, item, depth + 2, keep=keep)
         if keep:
             self.emit(depth + 2, f"{items}[{key}] = {item}" if is_map else f"{items}.append({item})")
@@ -143,19 +135,20 @@ class Decoder(SourceCode):
 
     def read_record(self, schema: dict[str, Any], var: str, depth: int, *, keep: bool) -> None:
         cls = self.binding.classes.get(schema["name"]) if keep else None
-        wanted = field_hints(cls) if cls else {}
+        how, positional, keywords = construction(cls) if cls else Construction("none", ())
         values = {}
         for field in schema["fields"]:
             values[field["name"]] = target = self.fresh()
-            self.read(field["type"], target, depth, keep=field["name"] in wanted)
-        arguments = ", ".join(values[name] for name in wanted)
+            self.read(field["type"], target, depth, keep=field["name"] in positional + keywords)
         if cls is None:
             self.emit(depth, f"{var} = None")
-        elif issubclass(cls, tuple):  # skips the named tuple's own __new__, which only repacks
-            self.emit(depth, f"{var} = {self.bind(tuple.__new__)}({self.bind(cls)}, ({arguments},))")
-        elif is_plain(cls):
+        elif how == "tuple":
+            arguments = "".join(f"{values[name]}, " for name in positional)
+            self.emit(depth, f"{var} = {self.bind(tuple.__new__)}({self.bind(cls)}, ({arguments}))")
+        elif how == "slots":
             self.emit(depth, f"{var} = new({self.bind(cls)})")
-            for name in wanted:
+            for name in positional + keywords:
                 self.emit(depth, f"{self.bind(cls.__dict__[name].__set__)}({var}, {values[name]})")
         else:
+            arguments = ", ".join([values[n] for n in positional] + [f"{n}={values[n]}" for n in keywords])
             self.emit(depth, f"{var} = {self.bind(cls)}({arguments})")

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.adapters.avro.binding import PRIMITIVES, Binding, resolve
+from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.source_code import SourceCode
 from pipeline.adapters.avro.varint import SMALL, int_bytes, long_bytes
@@ -114,18 +114,8 @@ class Encoder(SourceCode):
     def write_union(self, branches: list[Any], value: str, depth: int) -> None:
         self.emit(depth, f"t = type({value})")
         for index, branch in enumerate(branches):
-            cls = self.bind(self.python_type(branch))
+            cls = self.bind(self.binding.python_type(branch))  # no value is of the type None
             self.emit(depth, f"{'el' if index else ''}if t is {cls}:")
             self.emit(depth + 1, f"add({long_bytes(index)!r})")
             self.write(branch, value, depth + 1)
         self.emit(depth, "else: raise TypeError('not in the union')")
-
-    def python_type(self, branch: Schema) -> type:
-        branch = resolve(branch, self.names)
-        if isinstance(branch, str):
-            return PRIMITIVES[branch]
-        kinds: dict[str, type] = {"array": tuple, "map": dict, "enum": str, "fixed": bytes}
-        if isinstance(branch, dict) and branch["type"] in kinds:
-            return kinds[branch["type"]]
-        # A record that a follower has no class for is never written; no value is of this type.
-        return self.binding.classes.get(branch["name"], type("NoClass", (), {}))

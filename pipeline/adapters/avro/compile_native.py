@@ -1,0 +1,101 @@
+"""Compiles a bound Avro schema into a program for the extension `_native`, which reads and writes without Python code.
+
+The extension is optional: it is not there where there was no C compiler at installation, and the Python that
+compile_decode and compile_encode generate does the same, several times slower.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.adapters.avro.binding import Binding, resolve
+from pipeline.adapters.avro.compile_decode import EMPTY_ITEMS_MAX
+from pipeline.adapters.avro.construction import Construction, construction
+from pipeline.adapters.avro.registry import Schema
+
+try:
+    from pipeline.adapters.avro import _native
+except ImportError:
+    _native = None  # type: ignore[assignment]  # that it may be missing is the point
+
+
+def is_native() -> bool:
+    """Whether the extension is there."""
+    return _native is not None
+
+
+def compile_native(
+    binding: Binding,
+    header: bytes,
+    misfits: tuple[type[Exception], ...],
+    foreign: Callable[[Any], Any],
+    undecodable: Callable[[Any, Exception], Exception],
+    unwritable: Callable[[Any, Exception], Exception],
+) -> _native.Program | None:
+    """The program of a schema, with `encode(value)` and `decode(data)`; None where the extension cannot run it.
+
+    Where one of `misfits` is raised, `unwritable(value, it)` or `undecodable(data, it)` is raised from it instead.
+    Data that does not begin with `header` is left to `foreign(data)`.
+    """
+    if _native is None:
+        return None
+    compiler = Compiler(binding)
+    try:
+        compiler.place(binding.schema)
+        nodes = tuple(compiler.nodes)
+        return _native.Program(nodes, header, EMPTY_ITEMS_MAX, misfits, foreign, undecodable, unwritable)
+    except RecursionError:  # nested deeper than the extension allows
+        return None
+
+
+class Compiler:
+    """Collects the nodes; each type once, behind those that it refers to. `_native.c` says what they are."""
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+        self.nodes: list[tuple[Any, ...]] = []
+        self._places: dict[str | int, int] = {}
+
+    def place(self, schema: Schema) -> int:
+        """Place of the node of `schema`, which is added where it is new."""
+        schema = resolve(schema, self.binding.names)
+        key = schema if isinstance(schema, str) else id(schema)
+        if key not in self._places:
+            node = self._node(schema)
+            self._places[key] = len(self.nodes)
+            self.nodes.append(node)
+        return self._places[key]
+
+    def _node(self, schema: Schema) -> tuple[Any, ...]:
+        if isinstance(schema, list):
+            return "union", tuple(map(self.place, schema)), tuple(map(self.binding.python_type, schema))
+        kind = schema["type"] if isinstance(schema, dict) else schema
+        match kind:
+            case "boolean":
+                return kind, {False: 0, True: 1}
+            case "fixed":
+                return kind, schema["size"]
+            case "enum":
+                symbols = tuple(schema["symbols"])
+                return kind, symbols, {symbol: code for code, symbol in enumerate(symbols)}
+            case "array":
+                return kind, self.place(schema["items"])
+            case "map":
+                return kind, self.place(schema["values"])
+            case "record":
+                return self._record(schema)
+            case _:
+                return (kind,)
+
+    def _record(self, schema: dict[str, Any]) -> tuple[Any, ...]:
+        cls = self.binding.classes.get(schema["name"])
+        made = construction(cls) if cls else Construction("none", ())
+        # A tuple is more than its items from 3.14 on.
+        how = "call" if made.how == "tuple" and sys.version_info >= (3, 14) else made.how
+        argument = {name: place for place, name in enumerate(made.arguments)}
+        fields = tuple(
+            (field["name"], self.place(field["type"]), argument.get(field["name"], -1)) for field in schema["fields"]
+        )
+        return "record", how, cls, fields, made.keywords
