@@ -1,12 +1,13 @@
 # make install   the virtual environment .venv, with everything in it
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      all tests, on a real Kafka that they start and stop themselves
+# make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make check     formatting, lint, types
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check fuzz lock clean
+.PHONY: install demo test faults check fuzz lock clean
 
 install: .venv/installed
 
@@ -22,6 +23,11 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+MINUTES ?= 30
+SEED ?= 1
+faults: install
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) --seed $(SEED) --json faults.json
 
 check: install
 	$(BIN)/ruff format --check .
