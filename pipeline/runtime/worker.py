@@ -15,6 +15,7 @@ import time
 from collections import ChainMap
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -139,7 +140,9 @@ class LaneHost(faust.Service):
             pause_s = REOPEN_S[min(self._fruitless, len(REOPEN_S) - 1)]
             log.error("%s: %s; going on from the last commit in %.1f s", self.wiring.service.name, error, pause_s)
             self._fruitless += not away
-            if await self.wait_for_stopped(timeout=pause_s):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause_s)
+            if self.should_stop:
                 return False
             try:
                 self.lane = await self.in_thread(self._open_lane, self.stats)

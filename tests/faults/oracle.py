@@ -14,6 +14,7 @@ from pipeline.adapters.kafka import READING
 from pipeline.adapters.topics import partition_counts
 from pipeline.demo import figures
 from pipeline.model import EventMessage, StateMessage
+from pipeline.verify import verify
 from tests.faults.load import Sent
 from tests.support import Shop, until
 
@@ -61,7 +62,16 @@ def check(shop: Shop, sent: Sent) -> Damage:
     _compare("command", answered, Counter(sent.events.keys()), damage)
     _compare("move of stock", moved, sent.moved, damage)
     _check_tables(shop, sent, damage)
+    _check_history(shop, damage)
     return damage
+
+
+def _check_history(shop: Shop, damage: Damage) -> None:
+    """What `pipeline verify` finds; it knows nothing of what was sent, but looks at everything else."""
+    for finding in verify(shop.bootstrap, shop.topology).findings:
+        kind = finding.kind.partition("_")[0]
+        into = {"missing": damage.lost, "duplicate": damage.duplicated}.get(kind, damage.wrong)
+        into.append(f"{finding.kind} {finding.topic}-{finding.partition} {finding.key} {finding}")
 
 
 def _compare(what: str, found: Counter[Any], expected: Counter[Any], damage: Damage) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, end_offsets, log_facts, on_error
-from pipeline.errors import BrokerUnreachable, IdentityTaken, LaneFatal, TopicError
+from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Record
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,12 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
             polled.ends[tp] = message.offset()  # type: ignore[assignment]
         elif code == KafkaError._AUTO_OFFSET_RESET:
             polled.out_of_range.add(tp)
-        elif code == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and "fenced" in error.str().lower()):
-            raise IdentityTaken(
-                f"another worker has joined the group with this one's name ({error.str()}); "
-                "give each machine its own --node"
+        elif error.fatal() or code in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
+            # A member may fence itself: cut off and back again, it joins a second time.
+            raise LaneFatal(
+                f"the consumer is out of its group for good: {error.str()}; if that goes on, another worker uses the "
+                "same identity: give each machine its own --node"
             )
-        elif error.fatal():
-            raise LaneFatal(f"the consumer is out of its group for good: {error.str()}")
         elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
             raise TopicError(f"cannot read {tp.topic}: {error.str()}; create it with: pipeline topics create")
         else:
