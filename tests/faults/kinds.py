@@ -19,9 +19,9 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "SIGKILL at random": Kind(processes.kills, 12),
+    "SIGKILL at random": Kind(processes.kills, 24),
     "SIGKILL at named points": Kind(processes.kills_at_points, len(processes.POINTS)),
-    "zombie": Kind(processes.zombies, 5),
+    "zombie": Kind(processes.zombies, 7),
     "rebalance 1-2-4-1": Kind(processes.rebalances, 2),
     "SIGTERM under load": Kind(processes.ends, 4),
     "transaction aborted": Kind(answers.aborts, 20),
@@ -29,5 +29,5 @@ KINDS = {
     "state directory damaged": Kind(state.damages, len(state.DAMAGES)),
     "disk full": Kind(state.full_disk, 2),
     "connection cut, held, answer lost": Kind(network.cuts, 6, proxied=True),
-    "broker killed, paused": Kind(network.brokers, 3, brokers=3),
+    "broker killed, paused": Kind(network.brokers, 6, brokers=3),
 }
