@@ -52,9 +52,9 @@ def unknown_outcomes(round_: Round, times: int) -> None:
         [(at, what)] = worker.fired()
         assert what == plan
         lane = plan.partition("/")[0]
-        # To open the lane again is right, to end the worker allowed: such deaths are counted in the result.
-        fleet.until("the lane goes", lambda w=worker, lane=lane: not w.alive or _reopened(w, lane))
+        fleet.until("the lane is opened again", lambda w=worker, lane=lane: _reopened(w, lane))
         round_.injected(at)
+    assert not fleet.deaths, fleet.deaths
 
 
 def _reopened(worker: Process, lane: str) -> bool:

@@ -30,8 +30,7 @@ def kills(round_: Round, times: int) -> None:
     round_.begin("", "")
     moments = []
     for n, pause_s in enumerate(steps, 1):
-        victim = next(worker for worker in round_.fleet.workers if worker.alive)  # that has lived longest
-        round_.fleet.until("it works", lambda victim=victim: working(victim))
+        victim = round_.fleet.until("one works", lambda: next(filter(working, round_.fleet.workers), None))
         round_.pass_time(pause_s)
         moments.append(time.time())
         victim.kill()
