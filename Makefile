@@ -2,12 +2,14 @@
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      all tests, on a real Kafka that they start and stop themselves
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
+# make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
+# make backlog   how much memory a worker takes on ten million commands
 # make check     formatting, lint, types
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test faults check fuzz lock clean
+.PHONY: install demo test faults restarts backlog check fuzz lock clean
 
 install: .venv/installed
 
@@ -28,6 +30,12 @@ MINUTES ?= 30
 SEED ?= 1
 faults: install
 	$(BIN)/python -m tests.faults --minutes $(MINUTES) --seed $(SEED) --json faults.json
+
+restarts: install
+	$(BIN)/python -m tests.faults.restarts
+
+backlog: install
+	$(BIN)/python -m tests.faults.backlog
 
 check: install
 	$(BIN)/ruff format --check .
