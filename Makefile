@@ -1,13 +1,16 @@
 # make install   the virtual environment .venv, with everything in it
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      all tests, on a real Kafka that they start and stop themselves
+# make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
+# make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
+# make backlog   how much memory a worker takes on ten million commands
 # make check     formatting, lint, types
 # make simulate  crashes, zombies, lost answers … in a world in memory, for MINUTES=5, from SEED=…; ever new histories
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test simulate check fuzz lock clean
+.PHONY: install demo test simulate faults restarts backlog check fuzz lock clean
 
 install: .venv/installed
 
@@ -24,9 +27,21 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
-simulate: MINUTES ?= 5
+simulate: MINUTES := 5
+simulate: SEED :=
 simulate: install
 	$(BIN)/python -m tests.simulation --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+MINUTES ?= 30
+SEED ?= 1
+faults: install
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) --seed $(SEED) --json faults.json
+
+restarts: install
+	$(BIN)/python -m tests.faults.restarts
+
+backlog: install
+	$(BIN)/python -m tests.faults.backlog
 
 check: install
 	$(BIN)/ruff format --check .

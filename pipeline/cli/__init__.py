@@ -18,6 +18,7 @@ COMMANDS = {
     "schemas": "Check the Avro schemas, and give new versions their ids.",
     "worker": "Run the services of a topology until stopped.",
     "query": "Read rows of a materialised table.",
+    "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
 

@@ -47,16 +47,30 @@ class QueryClient:
         partition = self._router.partition(table, key)
         return self._ask(table, partition, f"/v1/tables/{table}/{quote(key, safe='')}", self._query)
 
-    def scan(self, table: str, prefix: str = "", limit: int | None = None) -> Iterator[dict[str, Any]]:
-        """Rows in key order whose key begins with `prefix`, page by page; all of them where no limit is given."""
+    def scan(
+        self, table: str, prefix: str = "", limit: int | None = None, partition: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Rows in key order whose key begins with `prefix`, page by page; all of them where no limit is given.
+
+        `partition`: only the rows of that one.
+        """
+        only = {} if partition is None else {"partition": str(partition)}
         after: str | None = ""
         while after is not None and (limit is None or limit > 0):
             rows = min(PAGE_ROWS, limit) if limit is not None else PAGE_ROWS
-            query = {"prefix": prefix, "after": after, "limit": str(rows), **self._query}
-            page = self._ask(table, 0, f"/v1/tables/{table}", query)
+            query = {"prefix": prefix, "after": after, "limit": str(rows), **only, **self._query}
+            page = self._ask(table, partition or 0, f"/v1/tables/{table}", query)
             yield from page["rows"]
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
+
+    def positions(self, service: str) -> dict[str, dict[str, Any]]:
+        """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
+        found: dict[str, dict[str, Any]] = {}
+        for worker in self._router.workers(service):
+            with suppress(httpx.HTTPError):  # one that is gone holds nothing; the group knows it soon
+                found |= self._http.get(f"{worker}/v1/status").json().get(service, {}).get("positions", {})
+        return found
 
     def _ask(self, table: str, partition: int, path: str, query: dict[str, str]) -> dict[str, Any]:
         """Asks until there is an answer, or until patience ends: a partition that moves is back soon."""

@@ -95,7 +95,11 @@ class Router:
 
     def members(self, table: str) -> list[str]:
         """Addresses of all workers of the table's service."""
-        return list(self._group(self.topology.service_of(table).name).members)
+        return self.workers(self.topology.service_of(table).name)
+
+    def workers(self, service: str) -> list[str]:
+        """Addresses of all workers of a service."""
+        return list(self._group(service).members)
 
     def forget(self, table: str) -> None:
         """Drops what is known of the table's service, so that the next question goes to the coordinator."""

@@ -21,6 +21,8 @@ from pipeline.runtime.wiring import Wiring
 
 log = logging.getLogger(__name__)
 
+ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
+
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
@@ -64,11 +66,13 @@ class Lane:
         self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
         self._tasks = Tasks(wiring, reader, stores, producer, clock, self.stats, standby=self.settings.standby)
         self.views = self._tasks.views  # read by other threads
+        self.positions = self._tasks.positions
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
         self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
         self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own
         self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
         self._in_transaction = False
+        self._aborted = 0  # transactions in a row
         self._folded = 0  # records since the last commit
         self._committed_s = clock.monotonic_s()
         self._more = False  # whether the last poll brought anything
@@ -187,9 +191,13 @@ class Lane:
         self._begin()
         checkpoint(self._tasks.uncommitted(), self._producer, self._consumer.group(), self._clock, patience_s)
         self._in_transaction = False
+        self._aborted = 0
         self.stats.checkpoints += 1
 
     def _start_over(self, aborted: TransactionAborted) -> None:
+        self._aborted += 1
+        if self._aborted > ABORTED_MAX:
+            raise LaneFatal(f"{self._aborted} transactions in a row could not be committed: {aborted}") from aborted
         log.warning("%s: %s; folding again from the last commit", self.wiring.service.name, aborted)
         if isinstance(aborted, RecordRefused):
             # Folded again together, they would be refused for ever. Which of them it is shows when they come singly.

@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 
 STOP_S = 20.0
 NEEDS_CURE = 2  # exit code of an error that its message tells how to cure; starting again does not
+WORKED_S = 10.0  # one that has lived so long was started rightly: what ended it, such as a full disk, may pass
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 CALM_S = 60.0  # a process that has lived this long is started again without delay
 
@@ -23,6 +24,7 @@ def run_processes(count: int) -> int:
     children: dict[int, subprocess.Popen[bytes]] = {}
     started_s: dict[int, float] = {}
     deaths = [0] * count
+    worked = [False] * count
     stopping = False
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -48,11 +50,12 @@ def run_processes(count: int) -> int:
         for index, child in children.items():
             if stopping or child.poll() is None:
                 continue
-            if child.returncode == NEEDS_CURE:
+            lived_s = time.monotonic() - started_s[index]
+            worked[index] = worked[index] or lived_s > WORKED_S
+            if child.returncode == NEEDS_CURE and not worked[index]:
                 code = NEEDS_CURE
                 stop(signal.SIGTERM, None)
                 break
-            lived_s = time.monotonic() - started_s[index]
             deaths[index] = 0 if lived_s > CALM_S else deaths[index] + 1
             delay_s = BACKOFF_S[min(deaths[index], len(BACKOFF_S) - 1)]
             log.error(

@@ -6,9 +6,11 @@ What the lane folds is in `Task`, how tables get up to date in `TableCopy`; here
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from pipeline.runtime.checkpoint import LEVEL_MS
+from pipeline.errors import TableUnavailable
+from pipeline.runtime.checkpoint import LEVEL_MS, changelog_position, source_position
 from pipeline.runtime.follow import Following
 from pipeline.runtime.ports import TP, Clock, LogReader, Producer, Store, Stores
 from pipeline.runtime.replica import ReplicaCopy
@@ -203,6 +205,19 @@ class Tasks:
         for store in self._replica_stores:
             store.close()
         self.views.clear()
+
+    def positions(self) -> dict[str, dict[str, Any]]:
+        """What the stores of running tasks say of themselves, by source partition. Safe from any thread."""
+        found = {}
+        for tp, task in list(self._tasks.items()):
+            if task.running and task.store is not None:
+                with suppress(TableUnavailable):  # given up at this very moment
+                    changelogs = {
+                        t.changelog: task.store.position(changelog_position(t.changelog)) for t in task.tables
+                    }
+                    source = task.store.position(source_position(tp.topic))
+                    found[f"{tp.topic}-{tp.partition}"] = {"source": source, "changelogs": changelogs}
+        return found
 
     # --- standbys -----------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,11 @@ import logging
 import socket
 import time
 from collections import ChainMap
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import faust
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -26,11 +26,12 @@ from pipeline.adapters.avro.codec import codecs, implementation
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
-from pipeline.errors import BrokerUnreachable, LaneFatal, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.routing import Router, client_id
-from pipeline.runtime.lane import Batch, Lane, LaneSettings
+from pipeline.runtime.host import LaneHost, OpenLane
+from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
 from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
 from pipeline.runtime.stats import LaneStats
@@ -38,10 +39,6 @@ from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-OpenLane = Callable[[LaneStats], Lane]
-REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-FRUITLESS_MAX = 10  # lanes that are opened one after the other without a single commit, before the worker gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,104 +75,6 @@ class MachineClock:
 
     def time_ms(self) -> int:
         return time.time_ns() // 1_000_000
-
-
-class LaneHost(faust.Service):
-    """Drives one service's lane: turns in a thread of its own, batches by way of the Faust agents.
-
-    A lane that cannot go on is abandoned, and another one opened in its place: that is how broker troubles and fencing
-    end. `failed` hears of errors that opening again does not heal.
-    """
-
-    abstract = False
-
-    def __init__(self, wiring: Wiring, open_lane: OpenLane, failed: Callable[[BaseException], None]) -> None:
-        super().__init__()
-        self.wiring, self.stats = wiring, LaneStats()
-        self._open_lane, self._failed = open_lane, failed
-        self.lane = open_lane(self.stats)
-        self.channels: dict[str, Any] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
-        self._fruitless = 0  # lanes opened since the last commit
-
-    async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
-        """Runs `call` in the lane's thread, after all that was handed to it before."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
-
-    async def lanes(self) -> None:
-        """One lane after the other, until the service stops or an error ends the worker."""
-        while not self.should_stop:
-            commits = self.stats.checkpoints
-            try:
-                await self.turns()
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                await self.in_thread(self.lane.abandon, error)
-                self._fruitless = 0 if self.stats.checkpoints > commits else self._fruitless + 1
-                if not await self._another_lane(error):
-                    return
-        try:
-            await self.in_thread(self.lane.close)
-        except (LaneFatal, BrokerUnreachable) as error:
-            log.warning("%s: stopped without a last commit (%s); nothing is lost", self.wiring.service.name, error)
-
-    async def turns(self) -> None:
-        """The turns of one lane."""
-        await self.in_thread(self.lane.open)
-        while not self.should_stop:
-            batches = await self.in_thread(self.lane.poll)
-            if batches:
-                await asyncio.gather(*[self._hand_out(batch) for batch in batches])
-            await self.in_thread(self.lane.settle)
-
-    async def _another_lane(self, error: BaseException) -> bool:
-        """Opens a lane in place of the one that `error` has ended; False where that would not help."""
-        while True:
-            away = isinstance(error, BrokerUnreachable)  # however long: it comes back
-            if not away and not (isinstance(error, LaneFatal) and self._fruitless <= FRUITLESS_MAX):
-                self._failed(error)
-                return False
-            pause_s = REOPEN_S[min(self._fruitless, len(REOPEN_S) - 1)]
-            log.error("%s: %s; going on from the last commit in %.1f s", self.wiring.service.name, error, pause_s)
-            self._fruitless += not away
-            if await self.wait_for_stopped(timeout=pause_s):
-                return False
-            try:
-                self.lane = await self.in_thread(self._open_lane, self.stats)
-            except Exception as another:
-                error = another
-            else:
-                self.stats.reopened += 1
-                return True
-
-    async def on_started(self) -> None:
-        self._turning = self.add_future(self.lanes())
-
-    async def on_stop(self) -> None:
-        """Finishes the turn that runs, commits, and gives the partitions back."""
-        await asyncio.wait([self._turning])
-        self._thread.shutdown()
-
-    async def _hand_out(self, batch: Batch) -> None:
-        """Gives a batch to its topic's agent and waits until it is folded: no more is read before that."""
-        folded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self.channels[batch.tp.topic].put((batch, folded))
-        await folded
-
-    def agent(self) -> Callable[[AsyncIterable[Any]], Awaitable[None]]:
-        """What the agent of each source topic does."""
-
-        async def fold(batches: AsyncIterable[tuple[Batch, asyncio.Future[None]]]) -> None:
-            async for batch, folded in batches:
-                try:
-                    await self.in_thread(self.lane.fold, batch)
-                except Exception as error:
-                    folded.set_exception(error)
-                else:
-                    folded.set_result(None)
-
-        return fold
 
 
 class WithoutKafka(faust.App.BootStrategy):  # type: ignore[valid-type, misc]
@@ -286,7 +185,7 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
         counts: dict[str, Any] = {name: getattr(stats, name) for name in stats.__slots__}
         counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
         counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
-        answer[host.wiring.service.name] = {**counts, "codec": implementation()}
+        answer[host.wiring.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
     return answer
 
 

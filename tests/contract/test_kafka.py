@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from pipeline.errors import IdentityTaken, LaneFatal, TransactionAborted
+from pipeline.errors import LaneFatal, TransactionAborted
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP, LogReader, Polled, Producer
 from tests.contract.clusters import Cluster, MemoryCluster, RealCluster, name
@@ -286,7 +286,7 @@ def test_another_of_the_same_name_takes_its_place(cluster: Cluster, topic: str) 
         second = Member(cluster, group, [topic])
         with closing(second.consumer):
             second.until(4)
-            with pytest.raises(IdentityTaken):
+            with pytest.raises(LaneFatal):
                 poll_for(first, 100)
 
 

@@ -13,6 +13,7 @@ from pipeline.adapters.kafka import READING, end_offsets
 from pipeline.demo.commands import Asked, stocking, trading
 from pipeline.demo.invoices import Invoices
 from pipeline.runtime.ports import TP
+from pipeline.verify import verify
 from tests.support import Shop, until
 from topologies.inventory import RegisterProduct
 
@@ -37,6 +38,8 @@ def test_a_record_whose_outcome_the_broker_refuses_is_parked_alone(shop: Shop) -
         assert {row["key"] for row in client.scan("inventory")} == names.keys() - {"P7", "P30"}
     status = httpx.get(f"{worker.addresses()[0]}/v1/status").json()["inventory"]
     assert status["aborts"] >= 2
+    report = verify(shop.bootstrap, shop.topology)
+    assert report.clean, report.findings
     assert worker.stop() == 0
 
 

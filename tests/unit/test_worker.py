@@ -36,5 +36,5 @@ def test_a_slot_keeps_its_port_while_that_is_free(tmp_path: Path) -> None:
 
 def test_the_status_says_which_codec_it_has() -> None:
     wiring = SimpleNamespace(service=SimpleNamespace(name="users"))
-    host: Any = SimpleNamespace(stats=LaneStats(), wiring=wiring)
+    host: Any = SimpleNamespace(stats=LaneStats(), wiring=wiring, lane=SimpleNamespace(positions=dict))
     assert status([host])["users"]["codec"] == implementation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -56,6 +57,9 @@ class KafkaProducer:
             "partitioner": "murmur2_random",
             # Costs no latency: nobody sees a record before the checkpoint, and its flush() does not wait for this.
             "linger.ms": 100,
+            # After a lost connection send_offsets_to_transaction waits, whatever its time-out, until some connection
+            # changes its state (librdkafka #5456); an idle one that is closed is such a change.
+            "connections.max.idle.ms": 3000,
             "batch.size": 256 * 1024,
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 64 * 1024,
@@ -146,10 +150,14 @@ class KafkaProducer:
 
     def abort(self) -> None:
         try:
+            # librdkafka 2.16 loses its way where records are still queued or under way when it aborts.
+            with contextlib.suppress(KafkaException):
+                self._producer.flush(ANSWER_S)
             self._guarded(lambda: self._producer.abort_transaction(ANSWER_S), ANSWER_S)
         except TransactionAborted as error:
             raise LaneFatal(f"the transaction cannot even be aborted: {error}") from error
 
     def close(self) -> None:
-        self._producer.purge()
-        self._producer.flush(1.0)
+        with contextlib.suppress(KafkaException):  # one that has failed for good answers everything with its error
+            self._producer.purge()
+            self._producer.flush(1.0)

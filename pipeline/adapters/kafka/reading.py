@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, end_offsets, log_facts, on_error
-from pipeline.errors import BrokerUnreachable, IdentityTaken, LaneFatal, TopicError
+from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Record
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,12 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
             polled.ends[tp] = message.offset()  # type: ignore[assignment]
         elif code == KafkaError._AUTO_OFFSET_RESET:
             polled.out_of_range.add(tp)
-        elif code == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and "fenced" in error.str().lower()):
-            raise IdentityTaken(
-                f"another worker has joined the group with this one's name ({error.str()}); "
-                "give each machine its own --node"
+        elif error.fatal() or code in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
+            # A member may fence itself: cut off and back again, it joins a second time.
+            raise LaneFatal(
+                f"the consumer is out of its group for good: {error.str()}; if that goes on, another worker uses the "
+                "same identity: give each machine its own --node"
             )
-        elif error.fatal():
-            raise LaneFatal(f"the consumer is out of its group for good: {error.str()}")
         elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
             raise TopicError(f"cannot read {tp.topic}: {error.str()}; create it with: pipeline topics create")
         else:
@@ -104,14 +103,22 @@ class KafkaGroupConsumer:
                 "heartbeat.interval.ms": 2000,
             }
         self._consumer = Consumer(config | overrides, logger=log)
+        self._raised: Exception | None = None  # by the listener
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
+        def tell(listen: Callable[[Sequence[TP]], None], partitions: list[TopicPartition]) -> None:
+            try:
+                listen(tps(partitions))
+            except Exception as error:
+                # Raised through the client's own code, it would meet other callbacks there, which break on it.
+                self._raised = error
+
         def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             # An explicit offset keeps librdkafka from asking for the committed one; `start` says where to read.
             starts = [TopicPartition(p.topic, p.partition, 0) for p in partitions]
             (consumer.incremental_assign if self._incremental else consumer.assign)(starts)
             consumer.pause(starts)
-            listener.assigned(tps(partitions))
+            tell(listener.assigned, partitions)
 
         def unassign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             if self._incremental:
@@ -120,17 +127,21 @@ class KafkaGroupConsumer:
                 consumer.unassign()
 
         def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            listener.revoked(tps(partitions))
+            tell(listener.revoked, partitions)
             unassign(consumer, partitions)
 
         def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            listener.lost(tps(partitions))
+            tell(listener.lost, partitions)
             unassign(consumer, partitions)
 
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def poll(self, records_max: int, timeout_s: float) -> Polled:
-        return poll(self._consumer, records_max, timeout_s)
+        polled = poll(self._consumer, records_max, timeout_s)
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        return polled
 
     def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
         asked = [TopicPartition(*tp) for tp in partitions]
@@ -139,7 +150,7 @@ class KafkaGroupConsumer:
         except KafkaException as error:
             if error.args[0].retriable() or error.args[0].code() == KafkaError._TIMED_OUT:
                 return None
-            raise
+            raise LaneFatal(f"the broker does not say what the group has committed: {error.args[0].str()}") from error
         if any(p.error is not None for p in answer):
             return None
         return {TP(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory.groups import Membership, Standing
 from pipeline.adapters.memory.kafka import MemoryKafka
-from pipeline.errors import IdentityTaken
+from pipeline.errors import LaneFatal
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled
 
 if TYPE_CHECKING:
@@ -92,14 +92,22 @@ class MemoryGroupConsumer:
         self._listener: Listener | None = None
         self._member: int | None = None
         self._generation = -1
+        self._raised: Exception | None = None  # by the listener
         self._late = False  # whether this poll hears of the group only after it has fetched
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         self._topics, self._listener = topics, listener
 
     def poll(self, records_max: int, timeout_s: float) -> Polled:
-        # Both orders happen: what was fetched may belong to an assignment that this very poll ends.
         self._late = not self._late
+        polled = self._poll(records_max, timeout_s)
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        return polled
+
+    def _poll(self, records_max: int, timeout_s: float) -> Polled:
+        # Both orders happen: what was fetched may belong to an assignment that this very poll ends.
         if not self._late:
             self._hear()
         polled = self._fetching.fetch(records_max)
@@ -111,6 +119,13 @@ class MemoryGroupConsumer:
             polled = self._fetching.fetch(records_max)
         return polled
 
+    def _tell(self, listen: Callable[[Sequence[TP]], None], partitions: list[TP]) -> None:
+        """What the listener raises, the poll raises once it is done, as with the real client."""
+        try:
+            listen(partitions)
+        except Exception as error:
+            self._raised = error
+
     # --- the group ----------------------------------------------------------------------------------------------------
 
     def _hear(self) -> None:
@@ -120,11 +135,11 @@ class MemoryGroupConsumer:
         if self._member is not None:
             standing = self._group.standing(self._member)
             if standing is Standing.FENCED:
-                raise IdentityTaken(f"another worker has joined the group as {self._instance}")
+                raise LaneFatal(f"another worker has joined the group as {self._instance}")
             if standing is Standing.UNKNOWN:
                 self._member = None
                 if held := list(self._fetching.positions):
-                    self._listener.lost(held)
+                    self._tell(self._listener.lost, held)
                     self._fetching.forget(held)
             elif standing is Standing.REBALANCING:
                 if not self._incremental:
@@ -142,7 +157,7 @@ class MemoryGroupConsumer:
     def _give_back(self, partitions: list[TP]) -> None:
         assert self._listener is not None
         if partitions:
-            self._listener.revoked(partitions)
+            self._tell(self._listener.revoked, partitions)
             self._fetching.forget(partitions)
 
     def _take_over(self) -> None:
@@ -159,7 +174,7 @@ class MemoryGroupConsumer:
         self._generation = member.generation
         if new := [tp for tp in member.assignment if tp not in held]:
             self._fetching.positions |= dict.fromkeys(new, PAUSED)
-            self._listener.assigned(new)
+            self._tell(self._listener.assigned, new)
         if gone:
             member.held -= set(gone)
             self._group.rebalance()

@@ -6,20 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from pipeline.runtime.ports import GroupConsumer, Listener, LogReader, Producer, Store, Stores
+from pipeline.testing import faults
 
 At = Callable[[str], None]
-PORTS: dict[str, type] = {
-    "consumer": GroupConsumer,
-    "listener": Listener,
-    "reader": LogReader,
-    "producer": Producer,
-    "stores": Stores,
-    "store": Store,
-}
-METHODS = {port: tuple(name for name in vars(of) if not name.startswith("_")) for port, of in PORTS.items()}
-CALLS = tuple(f"{port}.{method}" for port, methods in METHODS.items() for method in methods)
 # Between these two a commit's offsets have joined the transaction, and nothing is decided.
-POINTS = (*(f"{call}:{when}" for call in CALLS for when in ("before", "after")), "producer.commit:offsets")
+POINTS = (*faults.POINTS, "producer.commit:offsets")
 
 
 class Pointed:
@@ -30,7 +21,7 @@ class Pointed:
 
 
 def _pointed(port: str) -> type[Pointed]:
-    return type(port.capitalize(), (Pointed,), {method: _around(port, method) for method in METHODS[port]})
+    return type(port.capitalize(), (Pointed,), {method: _around(port, method) for method in faults.methods(port)})
 
 
 def _around(port: str, method: str) -> Callable[..., Any]:
@@ -45,7 +36,7 @@ def _around(port: str, method: str) -> Callable[..., Any]:
     return pointed
 
 
-POINTED: dict[str, Any] = {port: _pointed(port) for port in PORTS}
+POINTED: dict[str, Any] = {port: _pointed(port) for port in faults.PORTS}
 
 
 def _subscribe(self: Pointed, topics: Sequence[str], listener: Listener) -> None:

@@ -140,7 +140,10 @@ class Worker:
                 error = raised
                 self.world.tell(self.name, f"{type(error).__name__}: {error}")
                 if lane is not None:
-                    lane.abandon(error)
+                    try:
+                        lane.abandon(error)
+                    except Exception as left:
+                        self.world.tell(self.name, f"does not close well: {left}")
                 self.lane = None
                 fruitless = 0 if self.stats.checkpoints > commits else fruitless + 1
             else:

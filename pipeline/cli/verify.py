@@ -1,0 +1,60 @@
+"""`pipeline verify`: judge the history of a running system."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, schemas_option
+
+
+@click.command()
+@click.argument("topology")
+@click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service; repeatable.")
+@click.option("--no-tables", is_flag=True, help="Judge the topics alone; no worker has to run.")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Findings to show of each kind.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+@bootstrap_option
+@home_option
+@schemas_option
+def command(
+    topology: str,
+    services: tuple[str, ...],
+    no_tables: bool,
+    limit: int,
+    as_json: bool,
+    bootstrap: str | None,
+    home: Path,
+    schemas: Path | None,
+) -> None:
+    """Prove that every record of TOPOLOGY's services has had its effect exactly once.
+
+    Reads all their topics, replays each command, event and message, and compares with what stands in the logs, on the
+    changelogs and in the workers' tables. Changes nothing, and may be run while workers run. Exit code 1 when anything
+    is wrong.
+    """
+    from pipeline.topology import load
+    from pipeline.verify.judge import verify
+    from pipeline.verify.show import show
+
+    columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=as_json) as progress:
+        bar = progress.add_task("", total=None)
+        report = verify(
+            bootstrap_of(bootstrap, home),
+            load(topology, schemas),
+            services,
+            tables=not no_tables,
+            limit=limit,
+            step=lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
+        )
+    if as_json:
+        click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        show(Console(), report)
+    sys.exit(0 if report.clean else 1)

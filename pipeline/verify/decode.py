@@ -1,0 +1,121 @@
+"""Reads records with fastavro, the contract, instead of the compiled code that the engine reads them with."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, get_args, get_origin
+
+from fastavro import parse_schema, schemaless_reader
+
+from pipeline.adapters.avro.binding import Names, alternatives, field_hints, named_types, resolve
+from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.errors import UndecodableRecord
+from pipeline.verify.history import Entry
+
+Convert = Callable[[Any], Any]
+
+
+class Decoder:
+    """Turns the records of one topic into message classes; `root` and `body` as in adapters.avro.Codec.
+
+    A record without a class becomes None, or an envelope whose body is None. Raises UndecodableRecord.
+    """
+
+    def __init__(self, registry: Registry, topic: str, root: object, body: object = None) -> None:
+        self.topic, self.envelope = topic, body is not None
+        self._registry = registry
+        current, schema = registry.current(topic)
+        self._schema = parse_schema(schema)
+        self._plans: dict[int, tuple[Any, Any]] = {current: (self._schema, None)}  # writer's and reader's schema
+        self._convert = _converter(schema, root, body, named_types(schema))
+
+    def value(self, data: bytes | None) -> Any:
+        """The value of one record."""
+        if data is None or len(data) < 5 or data[0] != 0:
+            raise UndecodableRecord(f"not in the Confluent wire format: {data!r:.40}")
+        (schema_id,) = struct.unpack_from(">I", data, 1)
+        if schema_id not in self._plans:
+            self._plans[schema_id] = (parse_schema(self._written_with(schema_id)), self._schema)
+        body = BytesIO(data)
+        body.seek(5)
+        try:
+            read = schemaless_reader(body, *self._plans[schema_id], return_record_name=True)
+            message = self._convert(read)
+        except Exception as error:  # fastavro raises whatever the bytes lead it to
+            raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
+        if body.tell() != len(data):
+            raise UndecodableRecord("the record does not end where its schema says")
+        return message
+
+    def _written_with(self, schema_id: int) -> Schema:
+        known = self._registry.written_with(schema_id)
+        if known is None or known[0] != self.topic:
+            raise UndecodableRecord(f"schema id {schema_id} is none of {self.topic}")
+        return known[1]
+
+    def read(self, entry: Entry) -> tuple[str, Any] | None:
+        """Key and message; None for a kind of record without a class. Raises UndecodableRecord."""
+        message = self.value(entry.value)
+        key = text_key(entry)
+        return None if message is None or (self.envelope and message.body is None) else (key, message)
+
+
+def text_key(entry: Entry) -> str:
+    """The key as text. Raises UndecodableRecord where there is none."""
+    if not entry.key:
+        raise UndecodableRecord("no key")
+    try:
+        return entry.key.decode()
+    except UnicodeDecodeError as error:
+        raise UndecodableRecord(f"the key is not text: {error}") from error
+
+
+def _converter(schema: Schema, hint: Any, body: object, names: Names) -> Convert:
+    """From what fastavro reads by `schema` to a value of `hint`."""
+    schema = resolve(schema, names)
+    if isinstance(schema, list):
+        return _union(schema, hint, body, names)
+    kind = schema["type"] if isinstance(schema, dict) else schema
+    if kind == "record":
+        return _record(schema, hint, body, names)
+    if kind == "array":
+        item = _converter(schema["items"], get_args(hint)[0], None, names)
+        return lambda items: tuple([item(each) for each in items])
+    if kind == "map":
+        item = _converter(schema["values"], get_args(hint)[1], None, names)
+        return lambda items: {key: item(each) for key, each in items.items()}
+    return lambda value: value
+
+
+def _record(schema: dict[str, Any], cls: Any, body: object, names: Names) -> Convert:
+    types = {field["name"]: field["type"] for field in schema["fields"]}
+    fields = [(name, _converter(types[name], hint, None, names)) for name, hint in field_hints(cls, body).items()]
+    return lambda record: cls(*[convert(record[name]) for name, convert in fields])
+
+
+def _union(branches: list[Any], hint: Any, body: object, names: Names) -> Convert:
+    """Records come from fastavro beside their names, all else as it is."""
+    classes = {getattr(cls, "__name__", ""): cls for cls in alternatives(hint)}
+    records: dict[str, Convert] = {}
+    plain: dict[type, Convert] = {}
+    for branch in branches:
+        target = resolve(branch, names)
+        kind = target["type"] if isinstance(target, dict) else target
+        if kind == "record" and target["name"] in classes:
+            records[target["name"]] = _record(target, classes[target["name"]], body, names)
+        elif kind in ("array", "map"):
+            shape = tuple if kind == "array" else dict
+            option = next((each for each in alternatives(hint) if get_origin(each) is shape), None)
+            plain[list if kind == "array" else dict] = _converter(target, option, None, names)
+
+    def convert(value: Any) -> Any:
+        if type(value) is tuple:
+            name, record = value
+            known = records.get(name.rpartition(".")[2])
+            return None if known is None else known(record)
+        special = plain.get(type(value))
+        return value if special is None else special(value)
+
+    return convert

@@ -1,0 +1,155 @@
+"""Parked records and offsets: what could not be read was put aside exactly once; the service stands within its logs.
+
+In memory: the parked records of one service.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from pipeline.adapters.avro.registry import Registry
+from pipeline.errors import UndecodableRecord
+from pipeline.model import CommandMessage, EventMessage, Service, TopicKind
+from pipeline.runtime.ports import TP
+from pipeline.verify.decode import Decoder
+from pipeline.verify.history import Entry, History, Stored
+from pipeline.verify.notices import is_refusal, source_of
+from pipeline.verify.report import Finding, Report, short
+
+WITHOUT = "parked-without-value"  # the header of a notice that had no room for the value
+Aside = dict[TP, dict[int, list[tuple[TP, Entry]]]]  # source partition -> source offset -> where its notices stand
+
+
+def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
+    """The topics that the service folds as a group, and what it expects there."""
+    found: dict[str, Decoder] = {}
+    for aggregate in service.aggregates:
+        topic = TopicKind.COMMAND.topic(aggregate.name)
+        found[topic] = Decoder(registry, topic, CommandMessage, aggregate.command)
+    followed = [reaction.source for reaction in service.reactions]
+    for projection in service.projections:
+        followed += projection.sources
+        if projection.route is not None:
+            topic = TopicKind.BY_KEY.topic(projection.name)
+            found[topic] = Decoder(registry, topic, projection.by_key)
+    for source in followed:
+        found[source.topic] = Decoder(registry, source.topic, EventMessage, source.event)
+    return found
+
+
+def key_of(entry: Entry) -> str | None:
+    """The key for a finding, whatever it is made of."""
+    return None if entry.key is None else entry.key.decode(errors="replace")
+
+
+@dataclass(slots=True)
+class ServiceCheck:
+    """Judges one service's offsets and its parked topic, over all its inlets."""
+
+    service: str
+    inlets: dict[str, Decoder]
+    parked: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parked = TopicKind.PARKED.topic(self.service)
+
+    def __call__(self, history: History, _: int, report: Report) -> None:
+        """Notices are read before the records that they are about."""
+        stored = history.stored(self.service)
+        aside, since = self._aside(history, report)
+        report.lag[self.service] = 0
+        for topic, decoder in self.inlets.items():
+            for tp in (TP(topic, n) for n in range(history.partitions(topic))):
+                self._judge_offset(history, tp, report)
+                if stored is not None and tp in stored:
+                    self._judge_store(history, tp, stored[tp], report)
+                self._judge(history, tp, decoder, aside.pop(tp, {}), since, report)
+        for notices in aside.values():
+            for where, entry in (each[0] for each in notices.values()):
+                self._find(report, "needless", where, entry, "a topic that the service folds", "another")
+
+    def _find(self, report: Report, kind: str, tp: TP, entry: Entry, expected: str, found: str) -> None:
+        report.add(Finding(f"{kind}_parked", self.service, *tp, key_of(entry), entry.offset, expected, found))
+
+    def _aside(self, history: History, report: Report) -> tuple[Aside, float]:
+        """The notices by what they are about, and since when all of them are still there."""
+        aside: Aside = {}
+        since = -math.inf
+        for tp in (TP(self.parked, n) for n in range(history.partitions(self.parked))):
+            first_ms: float = math.inf
+            for entry in history.records(tp):
+                first_ms = min(first_ms, entry.time_ms)
+                source = source_of(entry)
+                if source is None:
+                    self._find(report, "unreadable", tp, entry, "headers that say where it comes from", "none")
+                    continue
+                aside.setdefault(source[0], {}).setdefault(source[1], []).append((tp, entry))
+                report.checked["parked"] += 1
+            if history.low(tp):
+                since = max(since, first_ms)
+        return aside, since
+
+    def _judge_offset(self, history: History, tp: TP, report: Report) -> None:
+        """The committed offset lies within the log, and nothing was deleted before it was folded."""
+        low, end, committed = history.low(tp), history.end(tp), history.bound(self.service, tp)
+        report.lag[self.service] += max(0, end - (low if committed is None else committed))
+        if not low <= (committed or 0) <= end:
+            found = "none" if committed is None else str(committed)
+            report.add(Finding("offset", self.service, *tp, None, committed, f"{low} to {end}", found))
+
+    def _judge_store(self, history: History, tp: TP, stored: Stored, report: Report) -> None:
+        """The local store was asked before the offsets: it holds what was committed at the bound, and nothing since."""
+        bound, committed = history.bound(self.service, tp), history.committed(self.service, tp)
+        report.checked["stores"] += 1
+        if (stored.source or 0) < (bound or 0):
+            report.add(
+                Finding("behind_table", self.service, *tp, None, stored.source, f"at least {bound}", str(stored.source))
+            )
+        if (stored.source or 0) > (committed or 0):
+            report.add(
+                Finding(
+                    "ahead_table", self.service, *tp, None, stored.source, f"at most {committed}", str(stored.source)
+                )
+            )
+        for changelog, position in stored.changelogs.items():
+            end = history.end(TP(changelog, tp.partition))
+            if (position or 0) > end:
+                where = (self.service, changelog, tp.partition, None, position)
+                report.add(Finding("ahead_table", *where, f"at most {end}", str(position)))
+
+    def _judge(
+        self,
+        history: History,
+        tp: TP,
+        decoder: Decoder,
+        notices: dict[int, list[tuple[TP, Entry]]],
+        since: float,
+        report: Report,
+    ) -> None:
+        bound, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
+        for where, entry in (again for _, *more in notices.values() for again in more):
+            self._find(report, "duplicate", where, entry, "once", "again")
+        for entry in history.records(tp):
+            if entry.offset >= end:
+                break
+            try:
+                decoder.read(entry)
+                unreadable = ""
+            except UndecodableRecord as error:
+                unreadable = str(error)
+            found = notices.pop(entry.offset, None)
+            if found is None:
+                if unreadable and entry.offset < bound and entry.time_ms >= since:
+                    self._find(report, "missing", tp, entry, f"parked, as {short(unreadable)}", "not parked")
+                continue
+            where, notice = found[0]
+            if not unreadable and not is_refusal(notice):
+                self._find(report, "needless", where, notice, "a record that cannot be read", "it can be read")
+            elif notice.key != entry.key or (notice.value != entry.value and WITHOUT not in dict(notice.headers)):
+                self._find(report, "wrong", where, notice, short(entry.value), short(notice.value))
+        low = history.low(tp)
+        for offset, left in notices.items():
+            if offset >= low:  # a record that retention has deleted cannot be looked at again
+                where, notice = left[0]
+                self._find(report, "needless", where, notice, "a record below the committed offset", str(offset))

@@ -1,0 +1,33 @@
+"""The kinds of faults, and how many of each make a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.faults import answers, network, processes, state
+from tests.faults.round import Round
+
+
+class Kind(NamedTuple):
+    """How a round of it runs, with how many faults, on how many brokers, and through the proxies or not."""
+
+    run: Callable[[Round, int], None]
+    times: int
+    brokers: int = 1
+    proxied: bool = False
+
+
+KINDS = {
+    "SIGKILL at random": Kind(processes.kills, 24),
+    "SIGKILL at named points": Kind(processes.kills_at_points, len(processes.POINTS)),
+    "zombie": Kind(processes.zombies, 7),
+    "rebalance 1-2-4-1": Kind(processes.rebalances, 2),
+    "SIGTERM under load": Kind(processes.ends, 4),
+    "transaction aborted": Kind(answers.aborts, 20),
+    "outcome unknown, producer ended": Kind(answers.unknown_outcomes, 6),
+    "state directory damaged": Kind(state.damages, len(state.DAMAGES)),
+    "disk full": Kind(state.full_disk, 2),
+    "connection cut, held, answer lost": Kind(network.cuts, 6, proxied=True),
+    "broker killed, paused": Kind(network.brokers, 6, brokers=3),
+}

@@ -1,0 +1,176 @@
+"""A steady load on the shop: seeded commands whose results are known, sent by a thread of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.client import Client
+from pipeline.demo.commands import Asked
+from pipeline.topology import Topology
+from topologies import inventory, orders, users
+
+PRODUCTS = [f"P{n}" for n in range(24)]
+USERS = [f"u{n}" for n in range(24)]
+COUNTRIES = ("France", "Spain", "United Kingdom", "Norway")
+DAYS = 28
+PLENTY = 10**9  # of each product, so that nothing depends on which of two commands comes first
+BATCH_S = 0.05
+
+
+@dataclass(slots=True)
+class Sent:
+    """What was sent and what must come of it, kept by plain sums; no command, event or fold of the shop involved."""
+
+    events: dict[str, str] = field(default_factory=dict)  # command id -> aggregate, where it must have one event
+    refused: set[str] = field(default_factory=set)  # ids of commands that must have no event
+    moved: Counter[tuple[str, str]] = field(default_factory=Counter)  # (document, product), each taken or put back once
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.events) + len(self.refused)
+
+
+class Shoppers:
+    """Makes up commands and adds up what they come to."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._seed = seed
+        self._documents = 0
+        self.sent = Sent()
+        amounts: dict[str, Any] = {name: defaultdict(lambda: defaultdict(int)) for name in ("revenue", "refunds")}
+        self.sent.figures = amounts | {
+            "orders": {"placed": 0},
+            "returns": 0,
+            "adjustments": 0,
+            "units_sold": defaultdict(int),
+            "stock": {},
+            "customers": {},
+            "customer_countries": {},
+            "events": 0,
+        }
+
+    def opening(self) -> list[Asked]:
+        """Products with their stock, and users. To be stored before the rest."""
+        asked = []
+        for code in PRODUCTS:
+            self.sent.figures["stock"][code] = PLENTY
+            asked.append(Asked("inventory", code, inventory.RegisterProduct(f"Product {code}")))
+            asked.append(Asked("inventory", code, inventory.ReceiveStock(PLENTY)))
+        for name in USERS:
+            self.sent.figures["customers"][name] = {"orders": 0, "spent": 0, "refunded": 0}
+            self.sent.figures["customer_countries"][name] = COUNTRIES[0]
+            asked.append(Asked("users", name, users.RegisterUser(name, COUNTRIES[0])))
+        return asked
+
+    def next(self) -> tuple[Asked, bool]:
+        """A command, and whether it has an event."""
+        dice = self._rng.random()
+        if dice < 0.2:
+            return self._moves_away(), True
+        if dice < 0.4:
+            return self._adjusts(), True
+        if dice < 0.45 and self._documents:  # a number that was used before
+            number = str(self._rng.randrange(self._documents))
+            return Asked("orders", number, orders.PlaceOrder("u0", "France", self._day(), self._lines())), False
+        return self._trades(is_return=dice > 0.85), True
+
+    def command_id(self) -> str:
+        return f"{self._seed}-{len(self.sent)}"
+
+    def _day(self) -> str:
+        return f"2009-12-{self._rng.randrange(DAYS) + 1:02}T10:00:00"
+
+    def _lines(self) -> tuple[orders.Line, ...]:
+        codes = self._rng.sample(PRODUCTS, self._rng.randint(1, 3))
+        return tuple(orders.Line(code, self._rng.randint(1, 9), self._rng.randint(100, 9999)) for code in codes)
+
+    def _moves_away(self) -> Asked:
+        countries = self.sent.figures["customer_countries"]
+        name = self._rng.choice(USERS)
+        countries[name] = self._rng.choice([c for c in COUNTRIES if c != countries[name]])
+        return Asked("users", name, users.ChangeCountry(countries[name]))
+
+    def _adjusts(self) -> Asked:
+        code, quantity = self._rng.choice(PRODUCTS), self._rng.choice([-3, -2, -1, 1, 2, 3])
+        self.sent.figures["stock"][code] += quantity
+        self.sent.figures["adjustments"] += 1
+        return Asked("inventory", code, inventory.AdjustStock(quantity, "counted"))
+
+    def _trades(self, *, is_return: bool) -> Asked:
+        figures = self.sent.figures
+        number, customer, country = str(self._documents), self._rng.choice(USERS), self._rng.choice(COUNTRIES)
+        at, lines = self._day(), self._lines()
+        self._documents += 1
+        total = sum(line.quantity * line.price for line in lines)
+        figures["refunds" if is_return else "revenue"][country][at[:10]] += total
+        figures["customers"][customer]["refunded" if is_return else "spent"] += total
+        if is_return:
+            figures["returns"] += 1
+        else:
+            figures["orders"]["placed"] += 1
+            figures["customers"][customer]["orders"] += 1
+        for line in lines:
+            self.sent.moved[number, line.code] += 1
+            figures["stock"][line.code] += line.quantity if is_return else -line.quantity
+            if not is_return:
+                figures["units_sold"][line.code] += line.quantity
+        figures["events"] += len(lines)
+        kind = orders.ReturnGoods if is_return else orders.PlaceOrder
+        return Asked("orders", number, kind(customer, country, at, lines))
+
+    def note(self, command_id: str, aggregate: str, *, has_event: bool) -> None:
+        """The command was sent."""
+        if has_event:
+            self.sent.events[command_id] = aggregate
+            self.sent.figures["events"] += 1
+        else:
+            self.sent.refused.add(command_id)
+
+
+class Load:
+    """Sends commands at a steady rate, until it is ended; a sender that stays healthy while the workers do not."""
+
+    def __init__(self, bootstrap: str, topology: Topology, seed: int, per_second: int) -> None:
+        self._shoppers = Shoppers(seed)
+        self._client = Client(bootstrap, topology)
+        self._per_batch = max(1, round(per_second * BATCH_S))
+        self._ending = threading.Event()
+        self._failed: BaseException | None = None
+        for asked in self._shoppers.opening():
+            self._send(asked, has_event=True)
+        self._client.flush()
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self._thread.start()
+
+    def _send(self, asked: Asked, *, has_event: bool) -> None:
+        command_id = self._shoppers.command_id()
+        self._client.send(asked.aggregate, asked.key, asked.command, command_id=command_id)
+        self._shoppers.note(command_id, asked.aggregate, has_event=has_event)
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.wait(BATCH_S):
+                for _ in range(self._per_batch):
+                    asked, has_event = self._shoppers.next()
+                    self._send(asked, has_event=has_event)
+        except BaseException as error:
+            self._failed = error
+
+    def end(self) -> Sent:
+        """Stops; returns what was sent, all of it stored."""
+        self._ending.set()
+        self._thread.join(30)
+        if self._failed:
+            raise self._failed
+        self._client.flush()
+        return self._shoppers.sent
+
+    def abandon(self) -> None:
+        """Stops, whatever becomes of what was sent."""
+        self._ending.set()
+        self._thread.join(30)
