@@ -34,7 +34,8 @@ class MemoryKafka:
         self.request_bytes_max = 2 * record_bytes_max  # and those the client
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}
-        self.slow: dict[TP, float] = {}  # until when a partition answers nobody and takes no markers
+        self.slow: dict[TP, float] = {}  # until when a partition answers nobody who reads
+        self._late_markers: dict[TP, float] = {}
         self.changed: Callable[[str], None] = lambda _: None
         self.transactions = Transactions(self)
         self._identities = 0
@@ -78,7 +79,7 @@ class MemoryKafka:
                     log.compact(self.clock.time_ms(), DELETE_RETENTION_MS)
 
     def slow_down(self, tps: Iterable[TP], seconds: float) -> None:
-        """Lets these partitions answer nobody, and take no markers, for a while."""
+        """Lets these partitions answer nobody who reads for a while."""
         until = self.clock.now_s + seconds
         for tp in tps:
             self.slow[tp] = max(until, self.slow.get(tp, 0))
@@ -89,6 +90,12 @@ class MemoryKafka:
             self.slow.pop(tp, None)
             self.changed(tp.topic)
 
-    def slow_for(self, tp: TP) -> float:
-        """For how many seconds from now on."""
-        return max(0.0, self.slow.get(tp, 0) - self.clock.now_s) if self.slow else 0.0
+    def delay_markers(self, tps: Iterable[TP], seconds: float) -> None:
+        """Lets the markers of transactions that are decided reach these partitions only after a while."""
+        until = self.clock.now_s + seconds
+        for tp in tps:
+            self._late_markers[tp] = max(until, self._late_markers.get(tp, 0))
+
+    def markers_late_by(self, tp: TP) -> float:
+        """In how many seconds a marker gets there; a group's offsets are the partition -1 of its name."""
+        return max(0.0, self._late_markers.get(tp, 0) - self.clock.now_s) if self._late_markers else 0.0

@@ -104,14 +104,14 @@ class Transactions:
             self._mark_later(transaction, log)
         for group in list(transaction.offsets):
             tp = TP(group, -1)
-            self._kafka.clock.later(self._kafka.slow_for(tp), lambda g=group: self._mark_group(transaction, g))  # type: ignore[misc]
+            self._kafka.clock.later(self._kafka.markers_late_by(tp), lambda g=group: self._mark_group(transaction, g))  # type: ignore[misc]
 
     def _mark_later(self, transaction: Transaction, log: PartitionLog) -> None:
         def mark() -> None:
             log.mark(transaction)
             self._arrived(transaction, log.tp.topic)
 
-        self._kafka.clock.later(self._kafka.slow_for(log.tp), mark)
+        self._kafka.clock.later(self._kafka.markers_late_by(log.tp), mark)
 
     def _mark_group(self, transaction: Transaction, name: str) -> None:
         self._kafka.group(name).release(transaction)

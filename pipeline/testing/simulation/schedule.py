@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pipeline.testing.simulation.points import POINTS
 
 STEP = "step"  # a fault at the n-th call of all
+CHANGELOGS = 2.0  # the share of "slow" and "markers" that means all changelogs of the service
 TIME = "time"  # a fault at the n-th millisecond
 _WRITING = tuple(
     f"producer.{call}:{when}" for call in ("produce", "produce_last", "flush") for when in ("before", "after")
@@ -29,7 +30,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "damage": _TABLE,  # a local table cannot be read
     "rebalance": (),  # the group begins a new generation
     "expel": (),  # the group expels the member, which goes on
-    "slow": (),  # a topic's partitions, or the group's offsets, answer nobody for so many seconds
+    "slow": (),  # a topic answers no reader for so many seconds
+    "markers": (),  # what is committed to a topic, or to the group's offsets, is not to be read for so many seconds
     "skew": (),  # the machine's clock jumps by so many seconds
     "compact": (TIME,),  # the cleaner visits all compacted topics
     "truncate": (TIME,),  # retention takes what all have folded, and what compacted logs need no more
@@ -106,7 +108,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
     )
 
 
-_OFTEN = ("crash", "crash", "crash", "pause", "pause", "slow", "abort", "expel", "rebalance")
+_OFTEN = ("crash", "crash", "crash", "pause", "pause", "slow", "markers", "abort", "expel", "rebalance")
 _COMMIT = tuple(point for point in POINTS if point.startswith(("producer.commit", "producer.flush", "store.write")))
 
 
@@ -141,6 +143,6 @@ def _absence(rng: random.Random) -> Iterable[Fault]:
 def _handover(rng: random.Random) -> Iterable[Fault]:
     """Partitions change hands while what was committed last is not to be read everywhere yet."""
     nth = rng.randrange(1, 12)
-    yield Fault("slow", "producer.flush:after", nth, rng.choice((3.0, 15.0)), round(rng.random(), 2))
-    kind = rng.choice(("crash", "expel", "rebalance"))
-    yield Fault(kind, "producer.commit:after", nth, rng.choice((0.05, 8.0)), round(rng.random(), 2))
+    kind = rng.choice(("slow", "markers"))
+    yield Fault(kind, "producer.flush:after", nth, rng.choice((9.0, 15.0)), rng.choice((CHANGELOGS, 0.99)))
+    yield Fault(rng.choice(("crash", "pause")), "producer.commit:after", nth, 8.0, round(rng.random(), 2))

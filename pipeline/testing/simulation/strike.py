@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BrokerUnreachable, OutcomeUnknown, TransactionAborted
 from pipeline.runtime.ports import TP
-from pipeline.testing.simulation.schedule import PLACES, TIME, Fault
+from pipeline.testing.simulation.schedule import CHANGELOGS, PLACES, TIME, Fault
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.worker import Worker
@@ -51,29 +51,33 @@ def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> Non
         world.kafka.group(worker.wiring.service.name).rebalance()
     elif kind == "expel" and worker.consumer is not None:
         worker.consumer.expel()
-    elif kind == "slow":
+    elif kind in ("slow", "markers"):
         _slow(world, worker, fault)
     elif kind == "skew":
         worker.clock.skew_s = size
 
 
 def _said(fault: Fault, point: str) -> str:
-    size = f" ({fault.size:g} s)" if fault.kind in ("crash", "pause", "stop", "late", "slow", "skew") else ""
+    size = f" ({fault.size:g} s)" if fault.kind in ("crash", "pause", "stop", "late", "slow", "markers", "skew") else ""
     where = "" if point == TIME else f" at {point}"
     return f"FAULT {fault.kind}{size}{where}"
 
 
 def _slow(world: World, worker: Worker, fault: Fault) -> None:
-    """One topic that the service has to do with, or its group's offsets."""
-    group = worker.wiring.service.name
-    topics = sorted({topic for topic, _ in worker.wiring.own_topics()} | set(worker.wiring.inlets))
-    chosen = min(int(fault.share * (len(topics) + 1)), len(topics))
-    if chosen == len(topics):
-        world.kafka.slow_down([TP(group, -1)], fault.size)
-        world.tell("", f"slow: offsets of the group {group}")
+    """One topic that the service has to do with, or all its changelogs, or the offsets of its group."""
+    own = dict(worker.wiring.own_topics())
+    topics = sorted({*own, *worker.wiring.inlets})
+    chosen = int(fault.share * (len(topics) + 1))
+    if fault.share == CHANGELOGS:
+        slowed = [topic for topic in topics if topic in own and own[topic].compacted]
     else:
-        world.kafka.slow_down([log.tp for log in world.kafka.topics[topics[chosen]].logs], fault.size)
-        world.tell("", f"slow: {topics[chosen]}")
+        slowed = topics[chosen : chosen + 1]
+    tps = [log.tp for topic in slowed for log in world.kafka.topics[topic].logs]
+    if fault.kind == "slow":
+        world.kafka.slow_down(tps, fault.size)
+    else:
+        world.kafka.delay_markers(tps or [TP(worker.wiring.service.name, -1)], fault.size)
+    world.tell("", f"{fault.kind}: {', '.join(slowed) or 'offsets of the group'}")
 
 
 def _in_the_cluster(world: World, kind: str) -> None:
