@@ -21,6 +21,12 @@ def test_the_topology_of_ones_own_and_its_test_run() -> None:
     assert namespace["service"]
 
 
+def test_the_page_on_simulation_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "simulation.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    exec(compile("\n".join(blocks), "simulation.md", "exec"), {"__name__": "page"})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_commands_exist(page: Path) -> None:
     text = page.read_text()

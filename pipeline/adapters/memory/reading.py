@@ -92,6 +92,7 @@ class MemoryGroupConsumer:
         self._listener: Listener | None = None
         self._member: int | None = None
         self._generation = -1
+        self._told = False  # whether this poll has told the listener anything
         self._raised: Exception | None = None  # by the listener
         self._late = False  # whether this poll hears of the group only after it has fetched
 
@@ -107,13 +108,14 @@ class MemoryGroupConsumer:
         return polled
 
     def _poll(self, records_max: int, timeout_s: float) -> Polled:
+        self._told = False
         # Both orders happen: what was fetched may belong to an assignment that this very poll ends.
         if not self._late:
             self._hear()
         polled = self._fetching.fetch(records_max)
         if self._late:
             self._hear()
-        if timeout_s > 0 and _nothing(polled):
+        if timeout_s > 0 and _nothing(polled) and not self._told:
             self._wait(timeout_s)
             self._hear()
             polled = self._fetching.fetch(records_max)
@@ -121,10 +123,15 @@ class MemoryGroupConsumer:
 
     def _tell(self, listen: Callable[[Sequence[TP]], None], partitions: list[TP]) -> None:
         """What the listener raises, the poll raises once it is done, as with the real client."""
+        self._told = True
         try:
             listen(partitions)
         except Exception as error:
             self._raised = error
+
+    def _is_to_raise(self) -> bool:
+        """Whether this poll ends with an exception: joining again takes longer than it lasts."""
+        return self._raised is not None
 
     # --- the group ----------------------------------------------------------------------------------------------------
 
@@ -149,6 +156,8 @@ class MemoryGroupConsumer:
                     # What it goes on with, it holds in the generation that it has just heard of.
                     self._generation = self._group.generation
                     self._group.rejoin(self._member, self._fetching.positions)
+        if self._is_to_raise():
+            return
         if self._member is None:
             self._member = self._group.join(self._instance, self._topics, incremental=self._incremental)
             self._generation = -1
@@ -208,7 +217,7 @@ class MemoryGroupConsumer:
         log = self._kafka.log(partition)
         return log.start, log.end
 
-    def group(self) -> object:
+    def group(self) -> Membership:
         return Membership(self._group.name, self._member or 0, self._generation)
 
     def close(self) -> None:

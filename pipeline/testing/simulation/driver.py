@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -28,7 +29,7 @@ class TestDriver:
 
         self._oracle: Oracle = known_oracle(topology, codecs)
         self._world = World(self._oracle, Schedule(workers=1, partitions=partitions))
-        self._world.records_per_poll = 1_000
+        self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # news wakes them
         self._world.kafka.record_bytes_max = max(RECORD_BYTES_MAX, 1_000_000)
         self._sent = 0
         for worker in self._world.workers:
@@ -62,13 +63,16 @@ class TestDriver:
 
     def advance(self, seconds: float) -> None:
         """Lets time pass."""
-        self._world.until(lambda: False, self._world.kafka.clock.now_s + seconds)
-        self._raise()
+        self._until(lambda: False, seconds)
 
     def _settle(self) -> None:
-        settled = self._world.until(self._world.is_settled, self._world.kafka.clock.now_s + SETTLE_S)
+        assert self._until(self._world.is_settled, SETTLE_S), self._world.unsettled()
+
+    def _until(self, there: Callable[[], bool], seconds: float) -> bool:
+        self._world.steps = 0
+        reached = self._world.until(there, self._world.kafka.clock.now_s + seconds)
         self._raise()
-        assert settled, self._world.unsettled()
+        return reached
 
     def _raise(self) -> None:
         """What ended a worker is the test's to see."""

@@ -25,6 +25,7 @@ class History:
     struck: Counter[str]  # faults by kind
     points: set[str]  # `<kind> <point>` of each fault
     fingerprint: str  # of every record on the broker; equal for equal histories
+    excused: list[str]  # known mistakes of the engine that do no harm to data
     story: list[str] = field(default_factory=list)
 
 
@@ -87,9 +88,9 @@ def play(oracle: Oracle, schedule: Schedule, *, telling: bool = False) -> Histor
     world = World(oracle, schedule, telling=telling)
     findings = world.run()
     story = [f"{at:8.3f}  {who:10} {what}".rstrip() for at, who, what in world.story]
-    return History(
-        schedule, findings, world.steps, world.kafka.clock.now_s, world.struck, world.points, fingerprint(world), story
-    )
+    seconds = world.kafka.clock.now_s
+    digest = fingerprint(world)
+    return History(schedule, findings, world.steps, seconds, world.struck, world.points, digest, world.excused, story)
 
 
 def fingerprint(world: World) -> str:

@@ -15,7 +15,8 @@ from pipeline.adapters.memory import (
     MemoryStore,
     MemoryStores,
 )
-from pipeline.errors import BrokerUnreachable, LaneFatal
+from pipeline.adapters.memory.groups import Membership
+from pipeline.errors import BrokerUnreachable, LaneFatal, RecordsLost
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.ports import TP, Offsets, Store
 from pipeline.runtime.stats import LaneStats
@@ -90,6 +91,7 @@ class Worker:
         self.stores: dict[str, MemoryStore] = {}
         self.lane: Lane | None = None
         self.consumer: MemoryGroupConsumer | None = None
+        self.was_member: Membership | None = None  # when its lane failed
         self.greenlet: greenlet | None = None
         self.state = "down"  # "ready", "waiting" until `wake_s`, "paused"
         self.wake_s = 0.0
@@ -139,6 +141,7 @@ class Worker:
             except Exception as raised:
                 error = raised
                 self.world.tell(self.name, f"{type(error).__name__}: {error}")
+                self.was_member = self.consumer.group() if self.consumer is not None else None
                 if lane is not None:
                     try:
                         lane.abandon(error)
@@ -153,6 +156,9 @@ class Worker:
                     self.world.tell(self.name, f"stopped without a last commit: {left}")
                 return self.again_s
             away = isinstance(error, BrokerUnreachable)
+            if self._is_excused(error):
+                self.world.excused.append(f"{self.name}: {error}")
+                return 1.0
             if not away and not isinstance(error, LaneFatal):
                 self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
                 return 1.0
@@ -163,6 +169,16 @@ class Worker:
                 return self.again_s
             self.stats.reopened += 1
 
+    def _is_excused(self, error: Exception) -> bool:
+        """Known and harmless to the data: having hung while it restored, it misses offsets that another has committed.
+
+        It would hear in its next poll that it is no member any more.
+        """
+        group = self.world.kafka.group(self.wiring.service.name)
+        return isinstance(error, RecordsLost) and (
+            self.was_member is None or group.refuses(self.was_member) is not None
+        )
+
     def _open_lane(self) -> Lane:
         kafka, at, service = self.world.kafka, self.at, self.wiring.service.name
         producer = _Committing(self)
@@ -170,7 +186,7 @@ class Worker:
         reader = MemoryLogReader(kafka, self.name, self.wait)
         settings = LaneSettings(
             records_per_poll_max=self.world.records_per_poll,
-            idle_wait_s=1.0,
+            idle_wait_s=self.world.idle_wait_s,
             restore_wait_s=0.25,
             standby=self.world.schedule.standby,
         )

@@ -37,8 +37,10 @@ class World:
         self.kafka = MemoryKafka(MemoryClock(), record_bytes_max=RECORD_BYTES_MAX)
         self.kafka.changed = self._changed
         self.records_per_poll = 4
+        self.idle_wait_s = 1.0
         self.story: list[tuple[float, str, str]] = []
         self.findings: list[str] = []
+        self.excused: list[str] = []  # what ended workers by a mistake that is known; see worker.py
         self.errors: list[BaseException] = []
         self.struck: Counter[str] = Counter()  # faults by kind
         self.points: set[str] = set()  # where they struck
