@@ -23,6 +23,7 @@ class _Fetching:
         self._kafka = kafka
         self.positions: dict[TP, int] = {}
         self._told: dict[TP, int] = {}  # the end that was reported last
+        self.astray = False  # whether the next fetch is told, wrongly, that a position is out of range
         self._first = 0
 
     def seek(self, tp: TP, offset: int | None) -> None:
@@ -46,9 +47,10 @@ class _Fetching:
             if position == PAUSED or (slow and tp in slow):
                 continue
             log = self._kafka.log(tp)
-            if not log.start <= position <= log.end:
+            if self.astray or not log.start <= position <= log.end:
                 if polled.out_of_range:
                     continue  # one at a time: a set of several has no order that is always the same
+                self.astray = False
                 polled.out_of_range.add(tp)
                 self.positions[tp] = PAUSED  # until somebody says where to read
                 continue
@@ -198,6 +200,10 @@ class MemoryGroupConsumer:
         if self._member is not None:
             self._group.beat(self._member)
 
+    def go_astray(self) -> None:
+        """A broker that has just become the leader says once that it does not hold what is asked for."""
+        self._fetching.astray = True
+
     def expel(self) -> None:
         """The coordinator throws the member out, as it does when heartbeats are lost on their way."""
         if self._member is not None:
@@ -252,6 +258,10 @@ class MemoryLogReader:
             self._wait(timeout_s)
             polled = self._fetching.fetch(records_max)
         return polled
+
+    def go_astray(self) -> None:
+        """As with the group consumer."""
+        self._fetching.astray = True
 
     def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
         return {tp: self._kafka.log(tp).end for tp in partitions}

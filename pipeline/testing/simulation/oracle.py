@@ -6,7 +6,7 @@ It shares with the engine the pure steps of `flow` and the codecs, and nothing o
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.adapters.avro.codec import codecs
@@ -17,13 +17,12 @@ from pipeline.runtime.checkpoint import changelog_position
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec, table_prefix
 from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.testing.simulation.differences import Rows, committed, counted, parked_by, rows_differ
 from pipeline.topology import Topology
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.worker import Worker
     from pipeline.testing.simulation.world import World
-
-Rows = Mapping[bytes, bytes]
 
 
 class Oracle:
@@ -83,7 +82,7 @@ class Oracle:
         found: list[str] = []
         for wiring in self.wirings:
             service = wiring.service
-            parked = _parked(world, wiring.parked)
+            parked = parked_by(world, wiring.parked)
             for a in service.aggregates:
                 found += self._aggregate(world, a, parked)
             found += [
@@ -106,7 +105,7 @@ class Oracle:
         for log in world.kafka.topics[commands].logs:
             due: dict[bytes, list[bytes]] = defaultdict(list)
             lives: dict[bytes, StateMessage] = {}
-            for record in _committed(world, log.tp):
+            for record in committed(world, log.tp):
                 state = lives.get(record.key())
                 message = decode(record.value())
                 decision = command_to_event(a, state, message, record.timestamp()[1])
@@ -123,7 +122,7 @@ class Oracle:
                 assert state is not None
                 lives[record.key()] = state
             there: dict[bytes, list[bytes]] = defaultdict(list)
-            for record in _committed(world, TP(events, log.tp.partition)):
+            for record in committed(world, TP(events, log.tp.partition)):
                 there[record.key()].append(record.value())
             if due != there:
                 yield from self._differences(events, due, there)
@@ -157,12 +156,12 @@ class Oracle:
                     if record.decided and record.transaction is not None:
                         there[topic, record.key(), record.value()] += 1
         if due != there:
-            yield from _counted(f"commands of the reaction {reaction.name}", due, there, self.codec)
+            yield from counted(f"commands of the reaction {reaction.name}", due, there, self.codec)
 
     def _events(self, world: World, source: Any) -> Iterator[tuple[MemoryRecord, EventMessage]]:
         decode = self.followed(source.topic, source.event).decode
         for log in world.kafka.topics[source.topic].logs:
-            for record in _committed(world, log.tp):
+            for record in committed(world, log.tp):
                 message = decode(record.value())
                 if message.body is not None:
                     yield record, message
@@ -178,10 +177,10 @@ class Oracle:
                     for key, part in event_to_messages(p, record.key().decode(), message):
                         due[topic, key.encode(), self.codec[topic].encode(part)] += 1
             for log in world.kafka.topics[topic].logs:
-                for record in _committed(world, log.tp):
+                for record in committed(world, log.tp):
                     there[topic, record.key(), record.value()] += 1
             if due != there:
-                yield from _counted(f"messages to {p.name}", due, there, self.codec)
+                yield from counted(f"messages to {p.name}", due, there, self.codec)
         changelog = TopicKind.ROW.topic(p.name)
         for log in world.kafka.topics[topic].logs:
             rows = self._fold(world, p, log.tp, self.codec[topic] if p.route is not None else None)
@@ -193,7 +192,7 @@ class Oracle:
         source = None if messages is not None else (table.source if hasattr(table, "source") else table.sources[0])
         decode = messages.decode if source is None and messages else self.followed(tp.topic, source.event).decode  # type: ignore[union-attr]
         rows: dict[bytes, Any] = {}
-        for record in _committed(world, tp):
+        for record in committed(world, tp):
             message = decode(record.value())
             body = message if messages is not None else message.body
             if body is not None:
@@ -213,12 +212,12 @@ class Oracle:
                     prefix = table_prefix(f"{replica.name}.{log.tp.partition}")
                     there = {key[len(prefix) :]: value for key, value in store.scan(prefix, prefix, 10**9)}
                     where = f"the replica {replica.name}-{log.tp.partition} of {worker.name}"
-                    yield from _rows_differ(where, encoded, there)
+                    yield from rows_differ(where, encoded, there)
 
     def _table(self, world: World, name: str, changelog: str, partition: int, due: Rows) -> Iterator[str]:
         """The changelog's last values and the owner's table, against what should stand there."""
         last = {r.key(): r.value() for r in world.kafka.topics[changelog].logs[partition].records if r.decided}
-        yield from _rows_differ(f"{changelog}-{partition}", due, {k: v for k, v in last.items() if v is not None})
+        yield from rows_differ(f"{changelog}-{partition}", due, {k: v for k, v in last.items() if v is not None})
         owners = 0
         for worker in world.workers:
             view = worker.lane.views.get((name, partition)) if worker.lane else None
@@ -226,7 +225,7 @@ class Oracle:
                 owners += 1
                 cut = len(view.prefix)
                 there = {k[cut:]: v for k, v in view.store.scan(view.prefix, view.prefix, 10**9)}
-                yield from _rows_differ(f"the table {name}-{partition} of {worker.name}", due, there)
+                yield from rows_differ(f"the table {name}-{partition} of {worker.name}", due, there)
         if owners != 1:
             yield f"{owners} workers own {name}-{partition}"
 
@@ -246,7 +245,7 @@ class Oracle:
                     position = positions.get(changelog_position(changelog), 0)
                     due: dict[bytes, bytes | None] = {}
                     to_come: set[bytes] = set()
-                    for record in _committed(world, TP(changelog, n)):
+                    for record in committed(world, TP(changelog, n)):
                         if record.offset() < position:
                             due[record.key()] = record.value()
                         else:
@@ -263,42 +262,6 @@ class Oracle:
 
     def _shown(self, topic: str, data: bytes | None) -> str:
         return "nothing" if data is None else str(self.codec[topic].decode(data))
-
-
-def _committed(world: World, tp: TP) -> list[MemoryRecord]:
-    return [r for r in world.kafka.topics[tp.topic].logs[tp.partition].archive if r.decided]
-
-
-def _parked(world: World, topic: str) -> Counter[tuple[TP, int]]:
-    """How often each record was parked."""
-    parked: Counter[tuple[TP, int]] = Counter()
-    for log in world.kafka.topics[topic].logs:
-        for record in _committed(world, log.tp):
-            headers = {name: value.decode(errors="replace") for name, value in record.headers() if value}
-            tp = TP(headers["parked-source-topic"], int(headers["parked-source-partition"]))
-            parked[tp, int(headers["parked-source-offset"])] += 1
-    return parked
-
-
-def _rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
-    if due != there:
-        for key in sorted({*due, *there}):
-            want, have = due.get(key), there.get(key)
-            if want != have:
-                what = "lacks" if have is None else "still holds" if want is None else "is wrong about"
-                yield f"{where} {what} {key.decode()!r}"
-
-
-def _counted(
-    what: str,
-    due: Counter[tuple[str, bytes, bytes]],
-    there: Counter[tuple[str, bytes, bytes]],
-    codec: Mapping[str, RowCodec],
-) -> Iterable[str]:
-    for topic, key, value in sorted({*due, *there}):
-        want, have = due[topic, key, value], there[topic, key, value]
-        if want != have:
-            yield f"{what}: {codec[topic].decode(value)} to {key.decode()!r} is there {have} times instead of {want}"
 
 
 def oracle_of(topology: Topology, make: Codecs | None = None) -> Oracle:

@@ -38,6 +38,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "day": (TIME,),  # at the next quiet moment a day passes, and the cleaner takes deletions away
 }
 KINDS = tuple(PLACES)
+PLACES["astray"] = ()  # the group's or the logs' reader is told, wrongly, that a log does not hold what it asks for
 
 
 class Sent(NamedTuple):
@@ -96,6 +97,8 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
             sent.append(Sent(at_ms, *each))
     elif scene < 0.2:
         faults += _handover(rng)
+    if seed % 8 == 7:
+        faults = list(_corner(random.Random(f"corner {seed}"), sent))
     density = rng.choice((0.0, 0.01, 0.05, 0.2))
     switches = tuple(n for n in range(1, 2500) if rng.random() < density) if density else ()
     return Schedule(
@@ -103,7 +106,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         tuple(faults),
         switches,
         workers=rng.choice((1, 2, 2, 2, 3)),
-        standby=rng.random() < 0.3,
+        standby=rng.random() < (0.8 if 0.1 <= scene < 0.2 else 0.3),  # standbys are there to take over
         protocol=rng.choice(("classic", "classic", "consumer")),
     )
 
@@ -146,3 +149,34 @@ def _handover(rng: random.Random) -> Iterable[Fault]:
     kind = rng.choice(("slow", "markers"))
     yield Fault(kind, "producer.flush:after", nth, rng.choice((9.0, 15.0)), rng.choice((CHANGELOGS, 0.99)))
     yield Fault(rng.choice(("crash", "pause")), "producer.commit:after", nth, 8.0, round(rng.random(), 2))
+
+
+# Calls that are rare by themselves, and what leads to them.
+_CORNERS = {
+    "listener.lost": ("pause",),
+    "consumer.bounds": ("astray",),
+    "consumer.close": ("stop", "fence"),
+    "producer.close": ("stop", "fence"),
+    "reader.close": ("stop", "fence"),
+    "producer.abort": ("abort",),
+    "store.wipe": ("astray",),
+    "store.flush": ("later",),
+    "producer.park": ("refused",),  # where the commands have such a record
+}
+
+
+def _corner(rng: random.Random, sent: list[Sent]) -> Iterable[Fault]:
+    """A crash in a call that is rarely made."""
+    call = rng.choice(tuple(_CORNERS))
+    kind = rng.choice(_CORNERS[call])
+    nth = rng.randrange(1, 4)
+    if kind == "later":  # tables are flushed once a minute
+        sent += [each._replace(at_ms=each.at_ms + 62_000) for each in sent[:3]]
+        nth = rng.randrange(1, 3)
+    elif kind == "abort":
+        nth = 1
+        yield Fault(kind, "producer.commit:before", rng.randrange(1, 12))
+    elif kind != "refused":
+        nth = 1 if kind == "pause" else nth
+        yield Fault(kind, STEP, rng.randrange(100, 1500), 8.0, 0.0 if call == "consumer.bounds" else 0.9)
+    yield Fault("crash", f"{call}:{rng.choice(('before', 'after'))}", nth, 0.5, round(rng.random(), 2))

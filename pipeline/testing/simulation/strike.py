@@ -51,6 +51,8 @@ def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> Non
         world.kafka.group(worker.wiring.service.name).rebalance()
     elif kind == "expel" and worker.consumer is not None:
         worker.consumer.expel()
+    elif kind == "astray" and worker.consumer is not None and worker.reader is not None:
+        (worker.consumer if fault.share < 0.5 else worker.reader).go_astray()
     elif kind in ("slow", "markers"):
         _slow(world, worker, fault)
     elif kind == "skew":

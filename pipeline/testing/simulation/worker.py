@@ -91,6 +91,7 @@ class Worker:
         self.stores: dict[str, MemoryStore] = {}
         self.lane: Lane | None = None
         self.consumer: MemoryGroupConsumer | None = None
+        self.reader: MemoryLogReader | None = None
         self.was_member: Membership | None = None  # when its lane failed
         self.greenlet: greenlet | None = None
         self.state = "down"  # "ready", "waiting" until `wake_s`, "paused"
@@ -183,7 +184,7 @@ class Worker:
         kafka, at, service = self.world.kafka, self.at, self.wiring.service.name
         producer = _Committing(self)
         self.consumer = MemoryGroupConsumer(kafka, service, self.name, "", self.world.schedule.protocol, self.wait)
-        reader = MemoryLogReader(kafka, self.name, self.wait)
+        reader = self.reader = MemoryLogReader(kafka, self.name, self.wait)
         settings = LaneSettings(
             records_per_poll_max=self.world.records_per_poll,
             idle_wait_s=self.world.idle_wait_s,

@@ -5,7 +5,6 @@ Nothing here is left to chance or to the machine: the same schedule gives the sa
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from pipeline.runtime.ports import TP
 from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
 from pipeline.testing.simulation.strike import strike
+from pipeline.testing.simulation.telling import engine_log
 from pipeline.testing.simulation.worker import Killed, Worker
 
 STEP_S = 0.001  # what a call takes
@@ -26,7 +26,6 @@ SETTLE_S = 120.0  # once faults have stopped, all must be done within so much vi
 FAULTS_S = 40.0  # after the last command, faults strike for so long at most
 DAY_S = 26 * 3600.0
 RECORD_BYTES_MAX = 4_000
-ENGINE_LOG = logging.getLogger("pipeline.runtime")
 
 
 class World:
@@ -81,18 +80,11 @@ class World:
 
     def run(self) -> list[str]:
         """From the first start to the judgement; returns what is wrong."""
-        level, handler = ENGINE_LOG.level, _Telling(self)
-        ENGINE_LOG.setLevel(logging.INFO if self.telling else logging.CRITICAL + 1)
-        if self.telling:
-            ENGINE_LOG.addHandler(handler)
-        propagate, ENGINE_LOG.propagate = ENGINE_LOG.propagate, False
-        try:
-            self._history()
-        finally:
-            self.close()
-            ENGINE_LOG.setLevel(level)
-            ENGINE_LOG.removeHandler(handler)
-            ENGINE_LOG.propagate = propagate
+        with engine_log(self):
+            try:
+                self._history()
+            finally:
+                self.close()
         return self.findings
 
     def _history(self) -> None:
@@ -289,14 +281,3 @@ class World:
         """A line of the story."""
         if self.telling:
             self.story.append((self.kafka.clock.now_s, who, what))
-
-
-class _Telling(logging.Handler):
-    """What the engine logs becomes part of the story."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._world.tell(self._world.running, record.getMessage())

@@ -1,0 +1,55 @@
+"""What is there, what should be, and how the difference is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.memory import MemoryRecord
+from pipeline.runtime.ports import TP
+from pipeline.runtime.table import RowCodec
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+Rows = Mapping[bytes, bytes]
+
+
+def committed(world: World, tp: TP) -> list[MemoryRecord]:
+    """All that was ever committed to a partition, in order, cleaned away or not."""
+    return [r for r in world.kafka.topics[tp.topic].logs[tp.partition].archive if r.decided]
+
+
+def parked_by(world: World, topic: str) -> Counter[tuple[TP, int]]:
+    """How often each record was parked."""
+    parked: Counter[tuple[TP, int]] = Counter()
+    for log in world.kafka.topics[topic].logs:
+        for record in committed(world, log.tp):
+            headers = {name: value.decode(errors="replace") for name, value in record.headers() if value}
+            tp = TP(headers["parked-source-topic"], int(headers["parked-source-partition"]))
+            parked[tp, int(headers["parked-source-offset"])] += 1
+    return parked
+
+
+def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
+    """Findings about rows by key."""
+    if due != there:
+        for key in sorted({*due, *there}):
+            want, have = due.get(key), there.get(key)
+            if want != have:
+                what = "lacks" if have is None else "still holds" if want is None else "is wrong about"
+                yield f"{where} {what} {key.decode()!r}"
+
+
+def counted(
+    what: str,
+    due: Counter[tuple[str, bytes, bytes]],
+    there: Counter[tuple[str, bytes, bytes]],
+    codec: Mapping[str, RowCodec],
+) -> Iterator[str]:
+    """Findings about records that must be there a certain number of times."""
+    for topic, key, value in sorted({*due, *there}):
+        want, have = due[topic, key, value], there[topic, key, value]
+        if want != have:
+            yield f"{what}: {codec[topic].decode(value)} to {key.decode()!r} is there {have} times instead of {want}"
