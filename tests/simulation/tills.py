@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import Aggregate, Projection, Reaction, Rejected, Replica, Send, Service, Source
-from pipeline.testing.simulation.world import RECORD_BYTES_MAX
+from pipeline.adapters.memory.kafka import RECORD_BYTES_MAX
 from pipeline.topology import Topology
 
 SCHEMAS = Path(__file__).parent / "schemas"

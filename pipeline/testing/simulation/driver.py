@@ -12,7 +12,7 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.wiring import Codecs
 from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import Schedule
-from pipeline.testing.simulation.world import RECORD_BYTES_MAX, SETTLE_S, World
+from pipeline.testing.simulation.world import SETTLE_S, World
 from pipeline.topology import Topology
 
 
@@ -30,7 +30,6 @@ class TestDriver:
         self._oracle: Oracle = known_oracle(topology, codecs)
         self._world = World(self._oracle, Schedule(workers=1, partitions=partitions))
         self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # news wakes them
-        self._world.kafka.record_bytes_max = max(RECORD_BYTES_MAX, 1_000_000)
         self._sent = 0
         for worker in self._world.workers:
             worker.start()

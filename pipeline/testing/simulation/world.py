@@ -25,7 +25,6 @@ STEPS_MAX = 20_000
 SETTLE_S = 120.0  # once faults have stopped, all must be done within so much virtual time
 FAULTS_S = 40.0  # after the last command, faults strike for so long at most
 DAY_S = 26 * 3600.0
-RECORD_BYTES_MAX = 4_000
 
 
 class World:
@@ -33,7 +32,7 @@ class World:
 
     def __init__(self, oracle: Oracle, schedule: Schedule, *, telling: bool = False) -> None:
         self.oracle, self.schedule, self.telling = oracle, schedule, telling
-        self.kafka = MemoryKafka(MemoryClock(), record_bytes_max=RECORD_BYTES_MAX)
+        self.kafka = MemoryKafka(MemoryClock())
         self.kafka.changed = self._changed
         self.records_per_poll = 4
         self.idle_wait_s = 1.0
