@@ -1,0 +1,104 @@
+"""`pipeline verify` judges the same histories: two judges that share no code, and must agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.query.local import row_json
+from pipeline.runtime.ports import TP
+from pipeline.testing.simulation import from_seed
+from pipeline.testing.simulation.simulation import known_oracle
+from pipeline.testing.simulation.world import World
+from pipeline.verify import Entry, judge
+from pipeline.verify.history import Stored
+from tests.simulation.planted import PLANTED, SEEDS
+from tests.simulation.tills import TOPOLOGY, commands
+
+
+class SimulatedHistory:
+    """A `History` of a simulated world in which everything has settled."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rows: dict[tuple[str, int], dict[str, Any]] = {}
+        for worker in world.workers:
+            for (table, partition), view in (worker.lane.views if worker.lane else {}).items():
+                if view.copy is None:
+                    pairs = view.store.scan(view.prefix, view.prefix, 10**9)
+                    self._rows[table, partition] = {
+                        key[len(view.prefix) :].decode(): json.loads(json.dumps(row_json(view.codec.decode(value))))
+                        for key, value in pairs
+                    }
+
+    def partitions(self, topic: str) -> int:
+        return len(self._world.kafka.topics[topic].logs)
+
+    def committed(self, service: str, tp: TP) -> int | None:
+        return self._world.kafka.group(service).offsets.get(tp)
+
+    bound = committed
+
+    def low(self, tp: TP) -> int:
+        return 0  # the archive has everything
+
+    def end(self, tp: TP) -> int:
+        return self._world.kafka.log(tp).end
+
+    def records(self, tp: TP) -> Iterator[Entry]:
+        for r in self._world.kafka.log(tp).archive:
+            if r.decided:
+                yield Entry(r.offset(), r.key(), r.value(), r.timestamp()[1], tuple(r.headers() or ()))
+
+    def rows(self, table: str, partition: int) -> dict[str, Any] | None:
+        return self._rows.get((table, partition), {})
+
+    def stored(self, service: str) -> dict[TP, Stored]:
+        found = {}
+        for worker in self._world.workers:
+            if worker.lane and worker.wiring.service.name == service:
+                for name, each in worker.lane.positions().items():
+                    topic, _, number = name.rpartition("-")
+                    found[TP(topic, int(number))] = Stored(each["source"], each["changelogs"])
+        return found
+
+    def wait(self) -> bool:
+        return False
+
+
+class JudgedTwice(World):
+    """Takes the second opinion before the workers are ended."""
+
+    second: list[str]
+
+    def close(self) -> None:
+        self.second = [str(finding) for finding in judge(SimulatedHistory(self), TOPOLOGY).findings]
+        super().close()
+
+
+def opinions(seed: int) -> tuple[bool, bool]:
+    """Whether each judge finds something wrong."""
+    world = JudgedTwice(known_oracle(TOPOLOGY), from_seed(seed, commands))
+    return bool(world.run()), bool(world.second)
+
+
+def test_both_find_nothing() -> None:
+    assert {opinions(seed) for seed in range(40)} == {(False, False)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "changes_kept_after_an_abort",
+        "no_fence_on_a_stale_generation",
+        "offsets_not_in_the_transaction",
+        "position_kept_after_an_abort",
+        "position_moved_before_the_fold",
+    ],
+)
+def test_both_find_something(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED[name](monkeypatch)
+    assert opinions(SEEDS[name]) == (True, True)
