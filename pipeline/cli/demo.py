@@ -20,6 +20,11 @@ from pipeline.cli.options import HOME
 @click.option("--keep", is_flag=True, help="Leave broker and worker running afterwards, for queries.")
 @click.option("--stop", "stop_kept", is_flag=True, help="End what --keep has left running.")
 @click.option("--processes", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--feed-first",
+    is_flag=True,
+    help="Send everything before the worker starts: the rate is then the worker's alone, from its first commit on.",
+)
 @click.option("--bootstrap", metavar="HOST:PORT", help="Kafka to use.  [default: a local one, started for the demo]")
 @click.option("--fresh", is_flag=True, help="With --bootstrap: first delete the shop's topics and all they hold.")
 @click.option(
@@ -35,6 +40,7 @@ def command(
     keep: bool,
     stop_kept: bool,
     processes: int,
+    feed_first: bool,
     bootstrap: str | None,
     fresh: bool,
     home: Path,
@@ -54,7 +60,7 @@ def command(
         return
     if json_file is not None and not json_file.parent.is_dir():
         raise click.UsageError(f"--json: there is no directory {json_file.parent}")
-    demo = Demo(home, console, bootstrap or "", processes, keep, fresh)
+    demo = Demo(home, console, bootstrap or "", processes, keep, fresh, feed_first)
     result = demo.run(source or SHIPPED)
     show(console, result)
     differences = result.pop("differences")

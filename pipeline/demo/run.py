@@ -59,6 +59,7 @@ class Demo:
     processes: int = 1
     keep: bool = False
     fresh: bool = False
+    feed_first: bool = False  # all commands are there before the worker starts: its rate alone is measured
     topology: Topology = field(default_factory=lambda: load(SHOP))
 
     def run(self, source: Path) -> dict[str, Any]:
@@ -73,12 +74,20 @@ class Demo:
             self._make_topics(client, wirings)
             watcher = Watcher(self.bootstrap, client, wirings)
             cleanup.callback(watcher.close)
-            worker = cleanup.enter_context(self._worker())
             query = cleanup.enter_context(QueryClient(self.bootstrap, self.topology, READY_S))
-            with self.console.status("waiting for the worker …"):
-                self._wait_until_ready(query, worker)
-            started = time.monotonic()
-            self._feed(invoices, worker, watcher)
+            if self.feed_first:
+                self._send(invoices)
+                worker = cleanup.enter_context(self._worker())
+                with self.console.status("waiting for the worker …"):
+                    self._wait_for_a_commit(worker, watcher)
+                started = time.monotonic()
+            else:
+                worker = cleanup.enter_context(self._worker())
+                with self.console.status("waiting for the worker …"):
+                    self._wait_until_ready(query, worker)
+                started = time.monotonic()
+                self._send(invoices)
+            self._settle(worker, watcher)
             seconds = time.monotonic() - started
             shown, wrong = self._read_and_check(query, invoices)
             commands = count_records(self.bootstrap, client, [TopicKind.COMMAND.topic(a) for a in self._aggregates()])
@@ -136,13 +145,24 @@ class Demo:
             for table in service.tables():
                 next(query.scan(table, limit=1), None)
 
+    def _wait_for_a_commit(self, worker: Worker, watcher: Watcher) -> None:
+        deadline = time.monotonic() + READY_S
+        while not any(lag.committed for lag in watcher.look()[0].values()):
+            worker.revive()
+            if time.monotonic() > deadline:
+                raise PipelineError(f"the worker does not begin; its log says why: {worker.log}")
+            time.sleep(LOOK_S)
+
     # --- feed and wait ------------------------------------------------------------------------------------------------
 
-    def _feed(self, invoices: Invoices, worker: Worker, watcher: Watcher) -> None:
+    def _progress(self) -> Progress:
+        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        return Progress(*columns, console=self.console)
+
+    def _send(self, invoices: Invoices) -> None:
         stock, trade = list(stocking(invoices)), list(trading(invoices))
         client = Client(self.bootstrap, self.topology)
-        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console) as progress:
+        with self._progress() as progress:
             sent = progress.add_task("commands sent", total=len(stock) + len(trade))
             for part in (stock, trade):
                 for n, asked in enumerate(part, 1):
@@ -151,6 +171,9 @@ class Demo:
                         progress.advance(sent, 1000)
                 client.flush()  # products have their stock before anything takes it
                 progress.advance(sent, len(part) % 1000)
+
+    def _settle(self, worker: Worker, watcher: Watcher) -> None:
+        with self._progress() as progress:
             bars = {name: progress.add_task(f"{name} folding", total=None) for name in sorted(self.topology.services)}
             moved, last = time.monotonic(), -1
             while True:

@@ -89,7 +89,7 @@ def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path) -> N
     assert second.returncode == 2
     assert "hold records already" in second.stderr
     assert "--fresh" in second.stderr
-    third = demo(*arguments, "--fresh")
+    third = demo(*arguments, "--fresh", "--feed-first")
     assert third.returncode == 0, third.stdout + third.stderr
 
 
