@@ -111,6 +111,7 @@ class World:
         self.armed = False
         self.tell("", "calm: no more faults")
         for worker in self.workers:
+            self.look_at_disk(worker)
             worker.resume(worker.greenlet)
             if worker.state == "down":
                 worker.start()
@@ -272,7 +273,7 @@ class World:
             self.errors.append(error)
 
     def look_at_disk(self, worker: Worker) -> None:
-        """What a crash has left on a disk must be a committed prefix of the changelogs."""
+        """What is on a disk, after a crash or at any time, must be a committed prefix of the changelogs."""
         if not self._closed:
             self.findings += self.oracle.disk(self, worker)
 
