@@ -21,7 +21,7 @@ from pipeline.testing.simulation.telling import engine_log
 from pipeline.testing.simulation.worker import Killed, Worker
 
 STEP_S = 0.001  # what a call takes
-STEPS_MAX = 20_000
+STEPS_MAX = 5_000  # a worker
 SETTLE_S = 120.0  # once faults have stopped, all must be done within so much virtual time
 FAULTS_S = 40.0  # after the last command, faults strike for so long at most
 DAY_S = 26 * 3600.0
@@ -61,6 +61,7 @@ class World:
             for topic, kind in wiring.own_topics():
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
         self.workers = [Worker(self, wiring, n) for wiring in oracle.wirings for n in range(schedule.workers)]
+        self._steps_max = STEPS_MAX * max(4, len(self.workers))
         self._watchers = self._interests()
 
     def _interests(self) -> dict[str, list[Worker]]:
@@ -135,8 +136,8 @@ class World:
                     assert worker.greenlet is not None
                     worker.state, self.running = "running", worker.name
                     worker.greenlet.switch()
-                if self.steps > STEPS_MAX:
-                    self.wrong(f"no end after {STEPS_MAX} calls: {self.unsettled()}")
+                if self.steps > self._steps_max:
+                    self.wrong(f"no end after {self._steps_max} calls: {self.unsettled()}")
                     return False
             if there():
                 return True
@@ -173,7 +174,7 @@ class World:
     def at(self, worker: Worker, point: str) -> None:
         """A worker has come to a point."""
         self.steps = steps = self.steps + 1
-        if steps > STEPS_MAX:
+        if steps > self._steps_max:
             raise Killed
         clock = self.kafka.clock
         now_s = clock.now_s + STEP_S
