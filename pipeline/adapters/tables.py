@@ -76,7 +76,7 @@ class RocksStore:
 
     def _failed(self, error: Exception) -> PipelineError:
         """What an error of the database means; a damaged one is marked, so that it is not opened again."""
-        if isinstance(error, DbClosedError):
+        if isinstance(error, DbClosedError) or "borrowed" in str(error):  # closed, or just being closed
             return TableUnavailable("the partition has just moved to another worker; ask again")
         why = f"the table {self.path} cannot be read or written: {error}"
         if "No space left" in why:

@@ -61,7 +61,10 @@ class QueryApi:
         """One row."""
         table, key = request.match_info["table"], request.match_info["key"]
         eventual = _eventual(request)
-        partition = await self._blocking(lambda: self._router.partition(table, key))
+        if self._router.knows(table):  # reads of what is here wait for nobody
+            partition = self._router.partition(table, key)
+        else:
+            partition = await self._blocking(lambda: self._router.partition(table, key))
         if self._answers(table, partition, eventual):
             row = self._tables.get(table, partition, key)
             if row is None:
@@ -74,7 +77,8 @@ class QueryApi:
     async def rows(self, request: web.Request) -> web.Response:
         """Rows in key order: of all partitions, or of the one that `partition` names."""
         table, query = request.match_info["table"], request.query
-        prefix, after, limit = query.get("prefix", ""), query.get("after", ""), _number(query.get("limit", "100"))
+        prefix, after = query.get("prefix", ""), query.get("after", "")
+        limit = _number(query.get("limit", "100"), at_least=1)
         count = await self._blocking(lambda: self._router.partitions(table))
         only = query.get("partition")
         partitions = range(count) if only is None else [_number(only)]
@@ -108,7 +112,8 @@ class QueryApi:
         eventual = _eventual(request)
         if self._answers(table, partition, eventual):
             age_s = self._tables.age_s(table, partition) or 0.0
-            return self._tables.scan(table, partition, prefix, after, limit), age_s
+            found = await self._blocking(lambda: self._tables.scan(table, partition, prefix, after, limit))
+            return found, age_s
         query = {"partition": str(partition), "prefix": prefix, "after": after, "limit": str(limit)}
         query |= EVENTUAL if eventual else {}
         status, body = await self._ask(request, table, partition, f"/v1/tables/{quote(table)}", query)
@@ -175,9 +180,9 @@ def _eventual(request: web.Request) -> bool:
     return wanted is not None
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= LIMIT_MAX:
-        raise BadRequest(f"{text!r} is not a number from 0 to {LIMIT_MAX}")
+def _number(text: str, at_least: int = 0) -> int:
+    if not text.isdecimal() or not at_least <= int(text) <= LIMIT_MAX:
+        raise BadRequest(f"{text!r} is not a number from {at_least} to {LIMIT_MAX}")
     return int(text)
 
 

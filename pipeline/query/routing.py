@@ -20,6 +20,7 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.topology import Topology
 
 DESCRIBE_S = 3.0
+PAUSE_S = 1.0  # after a question without an answer, so that a coordinator that is away does not hold up all questions
 FRESH_S = 2.0  # how long an answer of the coordinator is used; one that proves wrong is dropped at once
 
 
@@ -55,6 +56,7 @@ class Router:
         self._groups: dict[str, Group] = {}
         self._partitions: dict[str, int] = {}
         self._asking = threading.Lock()
+        self._unanswered_s = -PAUSE_S
 
     def home(self, table: str) -> tuple[Service, str]:
         """The service that keeps `table`, and the topic by whose partitions it is split. Raises UnknownTable."""
@@ -62,11 +64,18 @@ class Router:
         replicated = {replica.name: replica.source.topic for replica in service.replicas}
         return service, service.tables().get(table) or replicated[table]
 
+    def knows(self, table: str) -> bool:
+        """Whether `partitions` of that table can be told without asking the broker."""
+        return self.home(table)[1] in self._partitions
+
     def partitions(self, table: str) -> int:
         """How many partitions `table` has."""
         _, topic = self.home(table)
         if topic not in self._partitions:
-            self._partitions |= partition_counts(self._client)
+            try:
+                self._partitions |= partition_counts(self._client)
+            except KafkaException as error:
+                raise TableUnavailable(f"the broker does not answer: {error.args[0].str()}; ask again") from None
         if topic not in self._partitions:
             raise TopicError(
                 f"the topic {topic} of table {table!r} does not exist; create it with: pipeline topics create"
@@ -109,7 +118,13 @@ class Router:
         with self._asking:  # questions come from several threads; one asks the coordinator for all
             known = self._groups.get(service)
             if known is None or time.monotonic() - known.asked_s > FRESH_S:
-                known = self._groups[service] = self._ask(service)
+                if time.monotonic() - self._unanswered_s < PAUSE_S:
+                    raise TableUnavailable(f"the broker does not say who serves {service!r}; ask again")
+                try:
+                    known = self._groups[service] = self._ask(service)
+                except TableUnavailable:
+                    self._unanswered_s = time.monotonic()
+                    raise
             return known
 
     def _ask(self, service: str) -> Group:

@@ -43,11 +43,11 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     ends = producer.flush(patience_s)
 
     # 4. Source positions join the transaction, with the group's generation as a fence; then it commits.
+    now_ms = clock.time_ms()  # from before the commit: however long that takes, this is not too late
     positions = {task.tp: task.position for task in tasks if task.position is not None}
     producer.commit(positions, group, patience_s)
 
     # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.
-    now_ms = clock.time_ms()
     for task in tasks:
         if task.store is not None and task.position is not None:
             rows: list[tuple[bytes, bytes | None]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,8 +21,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 OpenLane = Callable[[LaneStats], Lane]
 REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+AWAY_S = 0.5  # on top of the seconds that it takes to find that no broker answers
 STOP_S = 8.0
-FRUITLESS_MAX = 10  # lanes that are opened one after the other without a single commit, before the worker gives up
+STEP_MAX_S = 240.0  # less than the five minutes after which the group takes the partitions away
+CALM_S = 60.0  # a lane that has lived so long was opened rightly
+FRUITLESS_MAX = 10  # lanes in a row that fail early and without a single commit, before the worker gives up
+
+
+class Stuck(LaneFatal):
+    """The lane's thread does not come back."""
 
 
 class LaneHost(faust.Service):
@@ -40,23 +48,34 @@ class LaneHost(faust.Service):
         self.lane = open_lane(self.stats)
         self.channels: dict[str, Any] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
-        self._fruitless = 0  # lanes opened since the last commit
+        self._fruitless = 0  # lanes in a row that have come to nothing
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """Runs `call` in the lane's thread, after all that was handed to it before."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
+    async def _bounded(self, call: Callable[..., T], *args: Any) -> T:
+        """The same for one step of a turn, which must not take for ever."""
+        try:
+            return await asyncio.wait_for(self.in_thread(call, *args), STEP_MAX_S)
+        except TimeoutError:
+            raise Stuck(f"a step of the lane takes more than {STEP_MAX_S:.0f} s; start the worker again") from None
+
     async def lanes(self) -> None:
         """One lane after the other, until the service stops or an error ends the worker."""
         while not self.should_stop:
-            commits = self.stats.checkpoints
+            commits, began = self.stats.checkpoints, time.monotonic()
             try:
                 await self.turns()
             except asyncio.CancelledError:
                 raise
+            except Stuck as error:  # its thread cannot be had any more: only the end of the process helps
+                self._failed(error)
+                return
             except BaseException as error:
                 await self._abandon(error)
-                self._fruitless = 0 if self.stats.checkpoints > commits else self._fruitless + 1
+                if self.stats.checkpoints > commits or time.monotonic() - began > CALM_S:
+                    self._fruitless = 0
                 if not await self._another_lane(error):
                     return
         try:
@@ -74,19 +93,19 @@ class LaneHost(faust.Service):
         """The turns of one lane."""
         await self.in_thread(self.lane.open)
         while not self.should_stop:
-            batches = await self.in_thread(self.lane.poll)
+            batches = await self._bounded(self.lane.poll)
             if batches:
                 await asyncio.gather(*[self._hand_out(batch) for batch in batches])
-            await self.in_thread(self.lane.settle)
+            await self._bounded(self.lane.settle)
 
     async def _another_lane(self, error: BaseException) -> bool:
         """Opens a lane in place of the one that `error` has ended; False where that would not help."""
         while True:
             away = isinstance(error, BrokerUnreachable)  # however long: it comes back
-            if not away and not (isinstance(error, LaneFatal) and self._fruitless <= FRUITLESS_MAX):
+            if not away and not (isinstance(error, LaneFatal) and self._fruitless < FRUITLESS_MAX):
                 self._failed(error)
                 return False
-            pause_s = REOPEN_S[min(self._fruitless, len(REOPEN_S) - 1)]
+            pause_s = AWAY_S if away else REOPEN_S[min(self._fruitless, len(REOPEN_S) - 1)]
             log.error("%s: %s; going on from the last commit in %.1f s", self.wiring.service.name, error, pause_s)
             self._fruitless += not away
             with suppress(TimeoutError):
@@ -114,18 +133,20 @@ class LaneHost(faust.Service):
     async def _hand_out(self, batch: Batch) -> None:
         """Gives a batch to its topic's agent and waits until it is folded: no more is read before that."""
         folded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self.channels[batch.tp.topic].put((batch, folded))
+        await self.channels[batch.tp.topic].put((self.lane, batch, folded))
         await folded
 
     def agent(self) -> Callable[[AsyncIterable[Any]], Awaitable[None]]:
         """What the agent of each source topic does."""
 
-        async def fold(batches: AsyncIterable[tuple[Batch, asyncio.Future[None]]]) -> None:
-            async for batch, folded in batches:
+        async def fold(batches: AsyncIterable[tuple[Lane, Batch, asyncio.Future[None]]]) -> None:
+            async for lane, batch, folded in batches:
                 try:
-                    await self.in_thread(self.lane.fold, batch)
-                except Exception as error:
+                    await self._bounded(lane.fold, batch)
+                except BaseException as error:
                     folded.set_exception(error)
+                    if isinstance(error, asyncio.CancelledError):
+                        raise
                 else:
                     folded.set_result(None)
 

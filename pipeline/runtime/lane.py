@@ -128,6 +128,8 @@ class Lane:
             self._begin()
             self._tasks[batch.tp].fold(batch.records)
         except TransactionAborted as aborted:
+            if isinstance(aborted, RecordRefused):
+                self._suspect[batch.tp] = batch.records[-1].offset() + 1
             self._start_over(aborted)
         self._folded += len(batch.records)
 
@@ -241,10 +243,21 @@ class Lane:
             self._commit(self.settings.commit_patience_s)
         except RecordRefused as refused:
             log.error("%s parks %s-%d offset %d: %s", self.wiring.service.name, *task.tp, record.offset(), refused)
+            self._park_alone(task, record, refused)
+
+    def _park_alone(self, task: Task, record: Record, refused: RecordRefused) -> None:
+        # Bare where there is no room for the cause beside the record; twice, as librdkafka counts a refused record in,
+        # and finds out that the broker does not when the next one comes to the same partition.
+        for bare in (False, True, True):
             self._abort()
-            self._begin()
-            task.skip(record, refused)
-            self._commit(self.settings.commit_patience_s)
+            try:
+                self._begin()
+                task.skip(record, refused, bare=bare)
+                self._commit(self.settings.commit_patience_s)
+                return
+            except TransactionAborted as again:
+                aborted = again
+        raise aborted
 
     def _clear_suspects(self) -> None:
         """Forgets those that have come through."""

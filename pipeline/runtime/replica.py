@@ -26,6 +26,9 @@ class ReplicaCopy:
         self.replica, self.store = replica, store
         self._events, self._rows, self._stats = events, rows, stats
         self._partitions = self._identity = 0
+        if store.damage is not None:
+            log.warning("the rows of replica %s could not be used: %s", replica.name, store.damage)
+            stats.wipe(Wipe.DAMAGED)
 
     def starts(self, facts: LogFacts) -> dict[TP, int | None]:
         """Where to read on each of the source's partitions."""
@@ -72,7 +75,9 @@ class ReplicaCopy:
         return None if data is None else self._rows.decode(data)
 
     def reached(self, tp: TP, end: int) -> None:
-        self.store.write([], {self._position(tp): end})
+        # Records that came in the same poll may lie behind the end that was told before them.
+        if end > (self.store.position(self._position(tp)) or 0):
+            self.store.write([], {self._position(tp): end})
 
     def begin_again(self) -> Iterable[TP]:
         self._wipe(Wipe.OUT_OF_RANGE)

@@ -33,6 +33,7 @@ class TableCopy:
         self._aimed_ms, self._aimed_s = 0, 0.0
         self.rolled = 0  # records taken in since the copy was aimed
         self.level_s: float | None = None  # when the copy was last known to lack nothing
+        self._look: tuple[Mapping[TP, int], float, int] | None = None  # ends to get to, and when they were asked for
         if store is not None and store.damage is not None:
             log.warning("the local tables of %s-%d could not be used: %s", *source, store.damage)
             stats.wipe(Wipe.DAMAGED)
@@ -75,11 +76,24 @@ class TableCopy:
                 "do all of it again. Set the offset that you mean with kafka-consumer-groups --reset-offsets"
             )
 
-    def level(self, ends: Mapping[TP, int]) -> None:
-        """Notes that the copy lacks nothing, if it has got to `ends`, which are those of now."""
-        if self.store is not None and all((self._stored(tp) or 0) >= ends[tp] for tp in self._tables):
-            self.level_s = self._clock.monotonic_s()
-            self.store.write([], {LEVEL_MS: self._clock.time_ms()})
+    def look(self, ends: Mapping[TP, int], asked_s: float, asked_ms: int) -> None:
+        """Notes when the copy lacked nothing: at the last look whose ends it has got to.
+
+        `ends` were asked for at `asked_s`, on the machine's clock, and `asked_ms`, since the epoch. Under a steady load
+        it has never got to the ends of now, but soon to those of the look before.
+        """
+        if self._look is None:
+            self._look = ends, asked_s, asked_ms
+        goal, level_s, level_ms = self._look
+        if self.store is not None and all((self._stored(tp) or 0) >= goal[tp] for tp in self._tables):
+            self.level_s = level_s
+            self.store.write([], {LEVEL_MS: level_ms})
+            self._look = ends, asked_s, asked_ms
+
+    def flush(self) -> None:
+        """Bounds what a crash leaves to roll forward."""
+        if self.store is not None:
+            self.store.flush()
 
     def age_s(self) -> float | None:
         """For how long the copy may lack something; None where it has never been level. Safe from any thread."""
@@ -118,9 +132,10 @@ class TableCopy:
                 return Wipe.OTHER_TOPIC
             if stored > ends[tp]:
                 return Wipe.AHEAD
-            # A deletion stays that long after what it deletes was cleaned away. Half of it, as clocks differ.
+            # A deletion stays that long after what it deletes was cleaned away. Half of it, as clocks differ. One
+            # offset short is no deletion: it is the marker of the last transaction.
             age_ms = self._clock.time_ms() - (level_ms or 0)
-            if stored < ends[tp] and age_ms > facts.delete_retention_ms / 2:
+            if stored + 1 < ends[tp] and age_ms > facts.delete_retention_ms / 2:
                 return Wipe.TOO_OLD
         return None
 
@@ -143,6 +158,7 @@ class TableCopy:
         assert self.store is not None
         log.warning("the local tables of %s-%d are wiped and restored: %s", *self.source, why.value)
         self._stats.wipe(why)
+        self.level_s = self._look = None
         self.store.wipe()
 
     def _stored(self, changelog: TP) -> int | None:

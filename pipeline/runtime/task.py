@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pipeline.errors import (
     FoldError,
     LaneFatal,
-    RecordRefused,
     StateDirectoryError,
     TransactionAborted,
     UndecodableRecord,
@@ -68,22 +67,25 @@ class Task:
         self.position = records[-1].offset() + 1
         self._stats.records += len(records)
 
-    def park(self, record: Record, error: Exception) -> None:
-        """Sends a copy with its cause to the service's parked topic, in the same transaction as everything else."""
+    def park(self, record: Record, error: Exception, *, bare: bool = False) -> None:
+        """Sends a copy with its cause to the service's parked topic, in the same transaction as everything else.
+
+        `bare`: without value and headers, which still stand where the record came from.
+        """
         self._stats.parked += 1
         where = {"source-topic": self.tp.topic, "source-partition": self.tp.partition, "source-offset": record.offset()}
         cause = f"{type(error).__name__}: {error}".encode()[:CAUSE_BYTES_MAX]
         headers = [(f"parked-{name}", str(value).encode()) for name, value in where.items()]
-        headers += [("parked-cause", cause), *(record.headers() or ())]
-        try:
-            self._producer.park(self._parked, record.key(), record.value(), headers)
-        except RecordRefused:  # so large that there is no room for the cause; it still stands where it came from
+        headers.append(("parked-cause", cause))
+        if bare:
             headers.append(("parked-without-value", b"too large"))
-            self._producer.park(self._parked, record.key(), None, headers)
+        else:
+            headers += record.headers() or ()
+        self._producer.park(self._parked, record.key(), None if bare else record.value(), headers)
 
-    def skip(self, record: Record, error: Exception) -> None:
+    def skip(self, record: Record, error: Exception, *, bare: bool) -> None:
         """Parks a record instead of folding it."""
-        self.park(record, error)
+        self.park(record, error, bare=bare)
         self.position = record.offset() + 1
 
     @property

@@ -5,12 +5,13 @@ What the lane folds is in `Task`, how tables get up to date in `TableCopy`; here
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from pipeline.errors import TableUnavailable
-from pipeline.runtime.checkpoint import LEVEL_MS, changelog_position, source_position
+from pipeline.errors import BrokerUnreachable, TableUnavailable
+from pipeline.runtime.checkpoint import FLUSH_S, LEVEL_MS, changelog_position, flush_when_due, source_position
 from pipeline.runtime.follow import Following
 from pipeline.runtime.ports import TP, Clock, LogReader, Producer, Store, Stores
 from pipeline.runtime.replica import ReplicaCopy
@@ -19,6 +20,8 @@ from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import RowCodec, table_prefix
 from pipeline.runtime.task import Task
 from pipeline.runtime.wiring import Wiring
+
+log = logging.getLogger(__name__)
 
 STANDBY_LOOK_S = 1.0  # how often the age of standbys is measured
 Committed = Callable[[Sequence[TP]], Mapping[TP, int | None] | None]
@@ -61,7 +64,7 @@ class Tasks:
         self._restores: dict[TP, tuple[TableCopy, int | None]] = {}  # and the committed offset
         self._standbys: dict[TP, TableCopy] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
-        self._looked_s = 0.0
+        self._looked_s, self._flushed_s = 0.0, clock.monotonic_s()
 
     def open(self) -> None:
         """Begins to follow what replicas and standbys need."""
@@ -131,9 +134,12 @@ class Tasks:
         """
         followed = self._following.step()
         self._follow_others()
+        self._flush_the_quiet()
         self._look_after_standbys()
         self._aim_arrived(committed)
-        started = [self._start(tp) for tp, (copy, _) in list(self._restores.items()) if self._is_complete(tp, copy)]
+        complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
+        complete.sort(key=lambda tp: self._restores[tp][0].store is None)
+        started = [self._start(tp) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
         if started:
             self._count()
         return followed, started
@@ -162,6 +168,14 @@ class Tasks:
             return False
         self._following.unfollow(copy.complete())
         return not copy.open
+
+    def _is_doubtful(self, tp: TP, *, waits: int) -> bool:
+        """Whether the tables of others may still show that the group's offsets were forgotten, and not never there.
+
+        A partition without tables cannot tell by itself. So one without an offset starts last.
+        """
+        copy, committed = self._restores[tp]
+        return committed is None and copy.store is None and len(self._restores) > waits
 
     def _start(self, tp: TP) -> Task:
         copy, committed = self._restores.pop(tp)
@@ -202,9 +216,9 @@ class Tasks:
             if copy.store is not None:
                 copy.store.close()
         self._standbys.clear()
+        self.views.clear()
         for store in self._replica_stores:
             store.close()
-        self.views.clear()
 
     def positions(self) -> dict[str, dict[str, Any]]:
         """What the stores of running tasks say of themselves, by source partition. Safe from any thread."""
@@ -242,10 +256,28 @@ class Tasks:
         now = self._clock.monotonic_s()
         if not self._standbys or now - self._looked_s < STANDBY_LOOK_S:
             return
-        self._looked_s = now
-        ends = self._reader.ends([changelog for tp in self._standbys for changelog in self._changelogs(tp)])
+        self._looked_s, now_ms = now, self._clock.time_ms()
+        try:
+            ends = self._reader.ends([changelog for tp in self._standbys for changelog in self._changelogs(tp)])
+        except BrokerUnreachable as error:  # they grow older, no more
+            log.warning("%s: standbys: %s", self._wiring.service.name, error)
+            return
         for copy in self._standbys.values():
-            copy.level(ends)
+            copy.look(ends, now, now_ms)
+
+    def _flush_the_quiet(self) -> None:
+        """Bounds what a crash leaves to roll forward where no checkpoint comes by."""
+        now = self._clock.monotonic_s()
+        if now - self._flushed_s < FLUSH_S:
+            return
+        self._flushed_s = now
+        for task in self.running():
+            if task.store is not None:
+                flush_when_due(task, 0, self._clock)
+        for copy in self._standbys.values():
+            copy.flush()
+        for store in self._replica_stores:
+            store.flush()
 
     # --- small things -------------------------------------------------------------------------------------------------
 

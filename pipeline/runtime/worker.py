@@ -127,6 +127,7 @@ def lane_opener(
     url = f"http://{settings.host}:{port}"
 
     def open_lane(stats: LaneStats) -> Lane:
+        admin(bootstrap)  # raises what is waited for, where no broker answers
         producer = adapters.producer(bootstrap, slot)
         consumer = adapters.consumer(
             bootstrap, service, f"{slot}-{port}", client_id(service, url), settings.group_protocol

@@ -43,6 +43,20 @@ def test_a_record_whose_outcome_the_broker_refuses_is_parked_alone(shop: Shop) -
     assert worker.stop() == 0
 
 
+def test_a_notice_without_room_for_the_record_says_where_it_stands(shop: Shop) -> None:
+    for topic in ("inventory.event", "inventory.parked"):
+        limit(shop, topic, 400_000)
+    shop.send([Asked("inventory", f"P{n}", RegisterProduct("x" * (500_000 if n == 7 else 10))) for n in range(20)])
+    worker = shop.worker()
+    shop.settle()
+    [notice] = shop.records("inventory.parked")
+    assert (notice.key(), notice.value()) == (b"P7", None)
+    assert dict(notice.headers())["parked-without-value"] == b"too large"
+    report = verify(shop.bootstrap, shop.topology)
+    assert report.clean, report.findings
+    assert worker.stop() == 0
+
+
 def test_commands_that_retention_took_before_they_were_folded_are_not_skipped_in_silence(shop: Shop) -> None:
     first = shop.worker("--service", "users", "--service", "inventory")
     shop.send([Asked("inventory", f"P{n}", RegisterProduct("THING")) for n in range(40)])
@@ -57,17 +71,20 @@ def test_commands_that_retention_took_before_they_were_folded_are_not_skipped_in
     assert "retention has deleted what was not folded yet" in second.log.read_text()
 
 
-def test_offsets_that_the_broker_has_forgotten_are_not_taken_for_the_beginning(shop: Shop) -> None:
-    first = shop.worker("--service", "inventory")
-    shop.send([Asked("inventory", f"P{n}", RegisterProduct("THING")) for n in range(40)])
-    committed(shop, "inventory", 40)
+def test_offsets_that_the_broker_has_forgotten_are_not_taken_for_the_beginning(shop: Shop, invoices: Invoices) -> None:
+    first = shop.worker()
+    shop.send(stocking(invoices), trading(invoices))
+    shop.settle()
     first.kill()
+    commands = [TP("inventory.command", n) for n in range(4)]
+    before = end_offsets(shop.admin, commands)
     until("the group is empty", lambda: not members(shop, "inventory"))
     for future in shop.admin.delete_consumer_groups(["inventory"]).values():
         future.result(30)
     second = shop.worker("--service", "inventory")
     assert second.process.wait(60) == 2
     assert "the group has no offset for inventory.command-" in second.log.read_text()
+    assert end_offsets(shop.admin, commands) == before, "the reaction, which has no table, has begun anew"
 
 
 def test_the_shop_under_the_newer_group_protocol(shop: Shop, invoices: Invoices) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.adapters.tables import RocksStores, claim_slot
-from pipeline.errors import RecordsLost
+from pipeline.errors import RecordsLost, TableUnavailable
 from pipeline.runtime.ports import TP, LogFacts
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats, Wipe
@@ -167,12 +167,33 @@ def test_rows_without_a_group_offset_stop_the_service(world: World) -> None:
 
 
 def test_a_standby_knows_its_age(world: World) -> None:
-    restored(world)
+    restored(world)  # as far as 3
+
+    def look(copy: TableCopy, end: int) -> None:
+        copy.look({CHANGELOG: end}, world.clock.monotonic_s(), world.clock.time_ms())
+
     copy, _ = world.begin(end=3)
     assert copy.age_s() is None
-    copy.level({CHANGELOG: 4})
-    assert copy.age_s() is None
-    copy.level({CHANGELOG: 3})
-    world.clock.now_ms += 1500
-    copy.level({CHANGELOG: 4})
-    assert copy.age_s() == 1.5
+    look(copy, 3)
+    assert copy.age_s() == 0
+    for second in range(1, 4):  # under a steady load the ends of now are never reached, those of the last look are
+        world.clock.now_ms += 1000
+        look(copy, 3 + second)
+        assert copy.age_s() == 1
+        copy.apply(CHANGELOG, [Row(2 + second, b"a", b"1")])
+    world.clock.now_ms += 5000
+    assert copy.age_s() == 6
+
+
+def test_one_offset_short_is_a_marker_and_no_deletion(world: World) -> None:
+    restored(world)
+    world.clock.now_ms += 1000 * HOUR_MS
+    assert world.begin(end=4)[1] == 3
+    assert world.stats.wiped == {}
+
+
+def test_a_table_asked_while_it_is_being_closed_is_not_damaged(world: World) -> None:
+    restored(world)
+    error = world.store._failed(RuntimeError("Already mutably borrowed"))
+    assert isinstance(error, TableUnavailable)
+    assert world.begin(end=3)[1] == 3

@@ -18,6 +18,7 @@ from pipeline.runtime.ports import TP, Offsets
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
+ABORT_FLUSH_S = 1.0
 TRANSACTION_S = 10.0  # a transaction whose producer is gone holds readers up for so long
 REFUSED = (
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -61,6 +62,7 @@ class KafkaProducer:
             # changes its state (librdkafka #5456); an idle one that is closed is such a change.
             "connections.max.idle.ms": 3000,
             "batch.size": 256 * 1024,
+            "message.max.bytes": 32 << 20,  # the topic's own limit decides, and says so in the same way each time
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 64 * 1024,
             "error_cb": on_error,
@@ -150,9 +152,10 @@ class KafkaProducer:
 
     def abort(self) -> None:
         try:
-            # librdkafka 2.16 loses its way where records are still queued or under way when it aborts.
+            # librdkafka 2.16 loses its way where records are still queued or under way when it aborts. In a transaction
+            # that has failed already it sends no more, and there is no point in waiting.
             with contextlib.suppress(KafkaException):
-                self._producer.flush(ANSWER_S)
+                self._producer.flush(ABORT_FLUSH_S)
             self._guarded(lambda: self._producer.abort_transaction(ANSWER_S), ANSWER_S)
         except TransactionAborted as error:
             raise LaneFatal(f"the transaction cannot even be aborted: {error}") from error
@@ -161,3 +164,4 @@ class KafkaProducer:
         with contextlib.suppress(KafkaException):  # one that has failed for good answers everything with its error
             self._producer.purge()
             self._producer.flush(1.0)
+        del self._producer  # its threads end here, and not when a collection of cycles finds it

@@ -157,8 +157,12 @@ class KafkaGroupConsumer:
 
     def start(self, partition: TP, offset: int | None) -> None:
         at = TopicPartition(*partition, OFFSET_BEGINNING if offset is None else offset)
-        self._consumer.seek(at)
-        self._consumer.resume([at])
+        try:
+            self._consumer.seek(at)
+            self._consumer.resume([at])
+        except KafkaException as error:  # such as after an offset out of range, which stops a partition for good
+            why = error.args[0].str()
+            raise LaneFatal(f"{partition.topic}-{partition.partition} cannot be read on: {why}") from error
 
     def bounds(self, partition: TP) -> tuple[int, int]:
         try:
@@ -187,7 +191,10 @@ class KafkaLogReader:
         self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=log)
         self._admin = admin(bootstrap)
         # Without knowing the topics beforehand, the first fetch starts half a second late.
-        self._consumer.list_topics(timeout=ANSWER_S)
+        try:
+            self._consumer.list_topics(timeout=ANSWER_S)
+        except KafkaException as error:
+            raise BrokerUnreachable(f"the broker does not say what topics there are: {error.args[0].str()}") from error
 
     def follow(self, starts: Mapping[TP, int | None]) -> None:
         self._consumer.incremental_assign(
