@@ -293,3 +293,15 @@ def test_another_of_the_same_name_takes_its_place(cluster: Cluster, topic: str) 
 def poll_for(member: Member, times: int) -> None:
     for _ in range(times):
         member.consumer.poll(10, 0.1)
+
+
+def test_a_group_member_that_asks_for_what_is_not_there_is_told_and_cannot_go_on(cluster: Cluster, topic: str) -> None:
+    member = Member(cluster, f"g-{topic}", [topic])
+    tp = TP(topic, 0)
+    with closing(member.consumer):
+        member.until(4)
+        member.consumer.start(tp, 1000)
+        assert any(member.consumer.poll(10, 0.1).out_of_range == {tp} for _ in range(100))
+        assert member.consumer.bounds(tp) == (0, 0)
+        with pytest.raises(LaneFatal):
+            member.consumer.start(tp, 0)

@@ -59,7 +59,6 @@ def test_a_schedule_says_everything() -> None:
     assert any("FAULT crash" in line for line in history.story)
 
 
-@pytest.mark.xfail(reason="refused at once, before its partition has moved: it is folded again for ever", strict=True)
 def test_an_event_that_the_client_itself_refuses_is_parked() -> None:
     schedule = Schedule((Sent(5, "tills", "till-1", Scribble(3_000_000)),), workers=1, partitions=1)
     assert Simulation(TOPOLOGY, schedule=schedule).run().findings == []

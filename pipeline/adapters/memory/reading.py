@@ -23,6 +23,7 @@ class _Fetching:
         self._kafka = kafka
         self.positions: dict[TP, int] = {}
         self._told: dict[TP, int] = {}  # the end that was reported last
+        self.stopped: set[TP] = set()  # out of range was what these asked for
         self.astray = False  # whether the next fetch is told, wrongly, that a position is out of range
         self._first = 0
 
@@ -33,6 +34,7 @@ class _Fetching:
     def forget(self, tps: Iterable[TP]) -> None:
         for tp in tps:
             del self.positions[tp]
+            self.stopped.discard(tp)
             self._told.pop(tp, None)
 
     def fetch(self, count: int) -> Polled:
@@ -52,6 +54,7 @@ class _Fetching:
                     continue  # one at a time: a set of several has no order that is always the same
                 self.astray = False
                 polled.out_of_range.add(tp)
+                self.stopped.add(tp)
                 self.positions[tp] = PAUSED  # until somebody says where to read
                 continue
             if position < log.stable_end and count > 0:
@@ -217,6 +220,8 @@ class MemoryGroupConsumer:
     def start(self, partition: TP, offset: int | None) -> None:
         if partition not in self._fetching.positions:
             raise RuntimeError(f"{partition} is not assigned to this consumer")
+        if partition in self._fetching.stopped:  # librdkafka has given it up for good
+            raise LaneFatal(f"{partition.topic}-{partition.partition} cannot be read on")
         self._fetching.seek(partition, offset)
 
     def bounds(self, partition: TP) -> tuple[int, int]:

@@ -33,7 +33,10 @@ from pipeline.testing.simulation.points import (
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
 
+# As the host of a lane has them.
 REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+AWAY_S = 0.5
+CALM_S = 60.0
 FRUITLESS_MAX = 10
 
 
@@ -133,7 +136,7 @@ class Worker:
         """One lane after the other; returns after how many seconds a supervisor starts the process again."""
         fruitless = 0
         while True:
-            commits, lane = self.stats.checkpoints, None
+            commits, lane, began_s = self.stats.checkpoints, None, self.clock.monotonic_s()
             try:
                 lane = self.lane = self._open_lane()
                 lane.open()
@@ -149,7 +152,8 @@ class Worker:
                     except Exception as left:
                         self.world.tell(self.name, f"does not close well: {left}")
                 self.lane = None
-                fruitless = 0 if self.stats.checkpoints > commits else fruitless + 1
+                if self.stats.checkpoints > commits or self.clock.monotonic_s() - began_s > CALM_S:
+                    fruitless = 0
             else:
                 try:
                     lane.close()
@@ -163,9 +167,10 @@ class Worker:
             if not away and not isinstance(error, LaneFatal):
                 self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
                 return 1.0
-            if fruitless > FRUITLESS_MAX:
+            if not away and fruitless >= FRUITLESS_MAX:
                 return 1.0
-            self.wait(REOPEN_S[min(fruitless, len(REOPEN_S) - 1)])
+            self.wait(AWAY_S if away else REOPEN_S[min(fruitless, len(REOPEN_S) - 1)])
+            fruitless += not away
             if self.stopping:
                 return self.again_s
             self.stats.reopened += 1
