@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pipeline.runtime.ports import TP, Clock, Producer
+from pipeline.runtime.ports import TP, Clock, Position, Producer
 from pipeline.runtime.task import Task
 
 FLUSH_ROWS = 200_000  # a crash costs the roll-forward of at most so many rows a task, or of so many seconds
@@ -44,7 +44,8 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
 
     # 4. Source positions join the transaction, with the group's generation as a fence; then it commits.
     now_ms = clock.time_ms()  # from before the commit: however long that takes, this is not too late
-    positions = {task.tp: task.position for task in tasks if task.position is not None}
+    reached = {task.tp: changelogs_of(task, ends) for task in tasks}
+    positions = {task.tp: Position(task.position, reached[task.tp]) for task in tasks if task.position is not None}
     producer.commit(positions, group, patience_s)
 
     # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.
@@ -64,7 +65,13 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     for task in tasks:
         for table in task.tables:
             table.settle()
-        task.committed = task.position
+        task.committed, task.changelogs = task.position, reached[task.tp]
+
+
+def changelogs_of(task: Task, ends: Mapping[TP, int]) -> dict[str, tuple[int, int]]:
+    """How far the task's changelogs go with this commit."""
+    moved = {changelog: ends.get(TP(changelog, task.tp.partition)) for changelog in task.changelogs}
+    return {changelog: (moved[changelog] or last, identity) for changelog, (last, identity) in task.changelogs.items()}
 
 
 def flush_when_due(task: Task, rows: int, clock: Clock) -> None:

@@ -23,7 +23,7 @@ OpenLane = Callable[[LaneStats], Lane]
 REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 AWAY_S = 0.5  # on top of the seconds that it takes to find that no broker answers
 STOP_S = 8.0
-STEP_MAX_S = 240.0  # less than the five minutes after which the group takes the partitions away
+STEP_MAX_S = 150.0  # more than all patience of one step; less than the five minutes that the group has
 CALM_S = 60.0  # a lane that has lived so long was opened rightly
 FRUITLESS_MAX = 10  # lanes in a row that fail early and without a single commit, before the worker gives up
 

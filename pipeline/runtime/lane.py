@@ -33,7 +33,7 @@ class LaneSettings:
     records_per_commit_max: int = 50_000
     idle_wait_s: float = 0.05
     restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
-    commit_patience_s: float = 60.0  # for the broker's answer to a commit
+    commit_patience_s: float = 30.0  # for the broker's answer to a commit
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
     standby: bool = False  # whether to follow the tables of partitions that others hold
 
@@ -310,9 +310,11 @@ class Lane:
 
     def lost(self, partitions: Sequence[TP]) -> None:
         """Membership is gone and others may own the partitions already: nothing of the open transaction may commit."""
-        self._abort()
-        self._tasks.remove(partitions, owned=False)
-        self._forget(partitions)
+        try:
+            self._abort()
+        finally:
+            self._tasks.remove(partitions, owned=False)
+            self._forget(partitions)
         self._rewind()
         log.warning("%s: lost %s", self.wiring.service.name, _names(partitions))
 

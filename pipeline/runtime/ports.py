@@ -18,7 +18,18 @@ class TP(NamedTuple):
     partition: int
 
 
-Offsets = Mapping[TP, int]
+class Position(NamedTuple):
+    """Where a group stands in a source partition, committed as one.
+
+    `offset` is the next to fold. `changelogs` says how far each must be read to hold what came of all before, as
+    topic -> (offset, identity of the topic).
+    """
+
+    offset: int
+    changelogs: Mapping[str, tuple[int, int]]
+
+
+Positions = Mapping[TP, Position]
 
 
 class LogFacts(NamedTuple):
@@ -67,8 +78,8 @@ class GroupConsumer(Protocol):
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None: ...
     def poll(self, records_max: int, timeout_s: float) -> Polled: ...
-    def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
-        """Stable committed offsets; None as a whole where the answer is not to be had yet (ask again)."""
+    def committed(self, partitions: Sequence[TP]) -> dict[TP, Position | None] | None:
+        """Stable committed positions; None as a whole where the answer is not to be had yet (ask again)."""
 
     def start(self, partition: TP, offset: int | None) -> None:
         """Reads on from `offset` (None: the log's beginning), also where the partition was running already."""
@@ -118,7 +129,7 @@ class Producer(Protocol):
         TransactionAborted where that takes longer than `patience_s`.
         """
 
-    def commit(self, positions: Offsets, group: object, patience_s: float) -> None:
+    def commit(self, positions: Positions, group: object, patience_s: float) -> None:
         """Commits the transaction with the source positions. Returns only when the outcome is known to be success.
 
         Asks for `patience_s` where the broker does not answer; then OutcomeUnknown.

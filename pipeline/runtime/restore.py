@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.errors import RecordsLost
+from pipeline.errors import LaneFatal, RecordsLost
 from pipeline.runtime.checkpoint import LEVEL_MS, changelog_identity, changelog_position, source_position
-from pipeline.runtime.ports import TP, Clock, LogFacts, Record, Store
+from pipeline.runtime.ports import TP, Clock, LogFacts, Position, Record, Store
 from pipeline.runtime.stats import LaneStats, Wipe
 from pipeline.runtime.table import table_prefix
 from pipeline.runtime.wiring import Inlet
 
 log = logging.getLogger(__name__)
+
+STALLED_S = 120.0
 
 
 class TableCopy:
@@ -30,7 +32,7 @@ class TableCopy:
         self._facts: Mapping[str, LogFacts] = {}
         self.open: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
         self.unflushed = 0
-        self._aimed_ms, self._aimed_s = 0, 0.0
+        self._aimed_ms, self._aimed_s, self._moved_s = 0, 0.0, 0.0
         self.rolled = 0  # records taken in since the copy was aimed
         self.level_s: float | None = None  # when the copy was last known to lack nothing
         self._look: tuple[Mapping[TP, int], float, int] | None = None  # ends to get to, and when they were asked for
@@ -49,25 +51,50 @@ class TableCopy:
             self._sign()
         return {tp: self._stored(tp) for tp in self._tables}
 
-    def aim(self, ends: Mapping[TP, int]) -> None:
-        """From now on the copy is complete once it has reached `ends`, asked after the group's offset was read."""
-        self._targets = {tp: ends[tp] for tp in self._tables}
+    def aim(self, committed: Position | None, ends: Mapping[TP, int]) -> None:
+        """From now on the copy is complete once it holds what was committed.
+
+        The commit itself says how far that is. Only where it does not, `ends` do, asked after it was read: a broker
+        that stood still for a while may take itself for the leader, and tell ends from before.
+        """
+        noted = {} if committed is None else committed.changelogs
+        self._moved_s = self._clock.monotonic_s()
+        self._targets = {tp: noted[tp.topic][0] if tp.topic in noted else ends[tp] for tp in self._tables}
+        for tp in self._tables:
+            if tp.topic in noted and noted[tp.topic][1] != self._facts[tp.topic].identity:
+                raise RecordsLost(
+                    f"the topic {tp.topic} has been deleted and created again, so its table cannot be restored. To go "
+                    f"on with an empty one, commit the offset of {self.source.topic} with kafka-consumer-groups "
+                    "--reset-offsets"
+                )
         self._aimed_ms, self._aimed_s, self.rolled = self._clock.time_ms(), self._clock.monotonic_s(), 0
         self.open = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
+
+    def check(self) -> None:
+        """LaneFatal where the log does not bring what was committed."""
+        if self.open and self._clock.monotonic_s() - self._moved_s > STALLED_S:
+            places = ", ".join(f"{tp.topic}-{tp.partition} from {self._stored(tp) or 0}" for tp in sorted(self.open))
+            raise LaneFatal(
+                f"no stable record comes for {STALLED_S:.0f} s from {places}, though more was committed: a transaction "
+                "is open there, or the broker has lost records"
+            )
 
     def complete(self) -> set[TP]:
         """The changelogs that need not be read on."""
         return self._tables.keys() - self.open
 
-    def finish(self, committed: int | None) -> None:
-        """All is in: the tables are what was committed at the group's source offset, which is noted."""
+    def finish(self, committed: Position | None) -> dict[str, tuple[int, int]]:
+        """All is in: the tables are what was committed at the group's source offset, which is noted.
+
+        Returns the changelogs as the next commit has to name them.
+        """
         if self.rolled:
             taken_s = self._clock.monotonic_s() - self._aimed_s
             log.info("%s-%d: %d records rolled forward in %.2f s", *self.source, self.rolled, taken_s)
         if self.store is None:
-            return
+            return {}
         if committed is not None:
-            self.store.write([], {source_position(self.source.topic): committed, LEVEL_MS: self._aimed_ms})
+            self.store.write([], {source_position(self.source.topic): committed.offset, LEVEL_MS: self._aimed_ms})
         elif any(self.store.scan(prefix, prefix, 1) for prefix in self._tables.values()):
             # Rows and offsets are committed together, so the offset was there once.
             raise RecordsLost(
@@ -75,6 +102,8 @@ class TableCopy:
                 "from it: the broker has forgotten it (offsets.retention.minutes). Folding from the beginning would "
                 "do all of it again. Set the offset that you mean with kafka-consumer-groups --reset-offsets"
             )
+        targets = self._targets or {}
+        return {tp.topic: (targets[tp], self._facts[tp.topic].identity) for tp in self._tables}
 
     def look(self, ends: Mapping[TP, int], asked_s: float, asked_ms: int) -> None:
         """Notes when the copy lacked nothing: at the last look whose ends it has got to.
@@ -149,6 +178,7 @@ class TableCopy:
 
     def _write(self, rows: list[tuple[bytes, bytes | None]], tp: TP, position: int) -> None:
         assert self.store is not None, "only a partition with tables has something to follow"
+        self._moved_s = self._clock.monotonic_s()
         self.store.write(rows, {changelog_position(tp.topic): position})
         self.unflushed += len(rows)
         if self._targets is not None and position >= self._targets[tp]:

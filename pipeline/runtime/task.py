@@ -34,6 +34,7 @@ class Task:
         self.tables, self._nodes = inlet.nodes(tp.partition, store, emit, stats)
         self.position: int | None = None
         self.committed: int | None = None
+        self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
         self.running = False
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from pipeline.errors import BrokerUnreachable, TableUnavailable
+from pipeline.errors import BrokerUnreachable, LaneFatal, RecordsLost, TableUnavailable
 from pipeline.runtime.checkpoint import FLUSH_S, LEVEL_MS, changelog_position, flush_when_due, source_position
 from pipeline.runtime.follow import Following
-from pipeline.runtime.ports import TP, Clock, LogReader, Producer, Store, Stores
+from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, Store, Stores
 from pipeline.runtime.replica import ReplicaCopy
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats
@@ -24,7 +24,7 @@ from pipeline.runtime.wiring import Wiring
 log = logging.getLogger(__name__)
 
 STANDBY_LOOK_S = 1.0  # how often the age of standbys is measured
-Committed = Callable[[Sequence[TP]], Mapping[TP, int | None] | None]
+Committed = Callable[[Sequence[TP]], Mapping[TP, Position | None] | None]
 
 
 class ReadView(NamedTuple):
@@ -61,7 +61,7 @@ class Tasks:
         self._replica_stores: list[Store] = []
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
-        self._restores: dict[TP, tuple[TableCopy, int | None]] = {}  # and the committed offset
+        self._restores: dict[TP, tuple[TableCopy, Position | None]] = {}  # and what was committed
         self._standbys: dict[TP, TableCopy] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
         self._looked_s, self._flushed_s = 0.0, clock.monotonic_s()
@@ -139,7 +139,7 @@ class Tasks:
         self._aim_arrived(committed)
         complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
         complete.sort(key=lambda tp: self._restores[tp][0].store is None)
-        started = [self._start(tp) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
+        started = [self._start(tp, committed) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
         if started:
             self._count()
         return followed, started
@@ -158,14 +158,15 @@ class Tasks:
         facts = self._reader.facts(sorted({changelog.topic for tp in cold for changelog in self._changelogs(tp)}))
         for tp in arrived:
             copy, _ = self._restores[tp]
-            starts = copy.begin(ends, facts) if tp in cold else {}
-            copy.aim(ends)
+            starts = copy.begin(_at_least(ends, offsets[tp], tp.partition), facts) if tp in cold else {}
+            copy.aim(offsets[tp], ends)
             self._restores[tp] = copy, offsets[tp]
             self._following.follow(copy, {tp: start for tp, start in starts.items() if tp in copy.open})
 
     def _is_complete(self, tp: TP, copy: TableCopy) -> bool:
         if tp in self._arrived:
             return False
+        copy.check()
         self._following.unfollow(copy.complete())
         return not copy.open
 
@@ -177,11 +178,16 @@ class Tasks:
         copy, committed = self._restores[tp]
         return committed is None and copy.store is None and len(self._restores) > waits
 
-    def _start(self, tp: TP) -> Task:
+    def _start(self, tp: TP, ask: Committed) -> Task:
         copy, committed = self._restores.pop(tp)
-        copy.finish(committed)
         task = self._tasks[tp]
-        task.position = task.committed = committed
+        try:
+            task.changelogs = copy.finish(committed)
+        except RecordsLost:
+            if (now := ask([tp])) is None or now[tp] is not None:
+                raise LaneFatal("another worker has had its partitions while this one stood still") from None
+            raise
+        task.position = task.committed = None if committed is None else committed.offset
         task.unflushed = copy.unflushed
         task.running = True
         self._show(tp, copy, restoring=False)
@@ -301,3 +307,10 @@ class Tasks:
     def _count(self) -> None:
         self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)
         self._stats.standbys = len(self._standbys)
+
+
+def _at_least(ends: Mapping[TP, int], committed: Position | None, partition: int) -> dict[TP, int]:
+    """Ends of changelogs, those that a commit has named included."""
+    noted = {} if committed is None else committed.changelogs
+    named = {TP(topic, partition): offset for topic, (offset, _) in noted.items()}
+    return {tp: max(end, named.get(tp, 0)) for tp, end in ends.items()}

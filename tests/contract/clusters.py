@@ -11,7 +11,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLogReader, MemoryProducer
-from pipeline.runtime.ports import TP, GroupConsumer, LogReader, Offsets, Producer
+from pipeline.runtime.ports import TP, GroupConsumer, LogReader, Positions, Producer
 
 
 def name(what: str) -> str:
@@ -28,7 +28,7 @@ class Cluster(Protocol):
     def commit(self, producer: Any) -> None:
         """Commits without any offsets."""
 
-    def join_offsets(self, producer: Any, positions: Offsets, group: object) -> None:
+    def join_offsets(self, producer: Any, positions: Positions, group: object) -> None:
         """Joins offsets to the open transaction, which stays open."""
 
     def truncate(self, tp: TP, start: int) -> None: ...
@@ -58,9 +58,9 @@ class RealCluster:
         producer.flush()
         producer._guarded(producer._producer.commit_transaction)
 
-    def join_offsets(self, producer: KafkaProducer, positions: Offsets, group: object) -> None:
+    def join_offsets(self, producer: KafkaProducer, positions: Positions, group: object) -> None:
         producer.flush()
-        offsets = [TopicPartition(*tp, offset) for tp, offset in positions.items()]
+        offsets = [TopicPartition(*tp, position.offset) for tp, position in positions.items()]
         producer._producer.send_offsets_to_transaction(offsets, group, 10)
 
     def truncate(self, tp: TP, start: int) -> None:
@@ -92,7 +92,7 @@ class MemoryCluster:
     def commit(self, producer: MemoryProducer) -> None:
         producer.commit({}, None)
 
-    def join_offsets(self, producer: MemoryProducer, positions: Offsets, group: object) -> None:
+    def join_offsets(self, producer: MemoryProducer, positions: Positions, group: object) -> None:
         producer._prepare(positions, group)
 
     def truncate(self, tp: TP, start: int) -> None:

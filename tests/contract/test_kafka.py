@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import LaneFatal, TransactionAborted
 from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP, LogReader, Polled, Producer
+from pipeline.runtime.ports import TP, LogReader, Polled, Position, Producer
 from tests.contract.clusters import Cluster, MemoryCluster, RealCluster, name
 
 
@@ -200,8 +200,9 @@ def test_positions_are_committed_with_the_transaction_or_not_at_all(
         assert member.consumer.committed([tp]) == {tp: None}
         producer.begin()
         producer.produce(topic, b"k", b"v", 1)
-        producer.commit({tp: 5}, member.consumer.group(), 10)
-        assert member.consumer.committed([tp]) == {tp: 5}
+        position = Position(5, {"a.state": (77, 2**64 - 1), "b.row": (0, 1)})
+        producer.commit({tp: position}, member.consumer.group(), 10)
+        assert member.consumer.committed([tp]) == {tp: position}
 
 
 def test_an_earlier_generation_of_the_group_cannot_commit(cluster: Cluster, topic: str, producer: Producer) -> None:
@@ -217,7 +218,7 @@ def test_an_earlier_generation_of_the_group_cannot_commit(cluster: Cluster, topi
             producer.begin()
             producer.produce(topic, b"k", b"v", 0)
             with pytest.raises(TransactionAborted):
-                producer.commit({TP(topic, 0): 5}, stale, 10)
+                producer.commit({TP(topic, 0): Position(5, {})}, stale, 10)
             producer.abort()
             assert first.consumer.committed([TP(topic, 0)]) == {TP(topic, 0): None}
 
@@ -231,7 +232,7 @@ def test_offsets_within_an_undecided_transaction_are_not_to_be_had(
         member.until(4)
         producer.begin()
         producer.produce(topic, b"k", b"v", 1)
-        cluster.join_offsets(producer, {tp: 5}, member.consumer.group())
+        cluster.join_offsets(producer, {tp: Position(5, {})}, member.consumer.group())
         assert member.consumer.committed([tp]) is None
         assert member.consumer.committed([TP(topic, 1)]) in ({TP(topic, 1): None}, None)
         producer.abort()

@@ -38,7 +38,8 @@ class SimulatedHistory:
         return len(self._world.kafka.topics[topic].logs)
 
     def committed(self, service: str, tp: TP) -> int | None:
-        return self._world.kafka.group(service).offsets.get(tp)
+        position = self._world.kafka.group(service).offsets.get(tp)
+        return None if position is None else position.offset
 
     bound = committed
 

@@ -12,7 +12,7 @@ from pipeline.adapters.memory import (
     MemoryStores,
 )
 from pipeline.errors import LaneFatal, RecordRefused, TransactionAborted
-from pipeline.runtime.ports import TP
+from pipeline.runtime.ports import TP, Position
 
 T = TP("t", 0)
 
@@ -77,7 +77,7 @@ def test_a_silent_member_is_expelled_and_hears_of_it(kafka: MemoryKafka) -> None
     producer = MemoryProducer(kafka, "p")
     producer.begin()
     with pytest.raises(TransactionAborted, match="does not know this member"):
-        producer.commit({T: 1}, stale)
+        producer.commit({T: Position(1, {})}, stale)
     consumer.poll(1, 0)
     assert listening.heard == [("assigned", [T]), ("lost", [T]), ("assigned", [T])]
 

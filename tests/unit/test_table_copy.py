@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.adapters.tables import RocksStores, claim_slot
-from pipeline.errors import RecordsLost, TableUnavailable
-from pipeline.runtime.ports import TP, LogFacts
+from pipeline.errors import LaneFatal, RecordsLost, TableUnavailable
+from pipeline.runtime.ports import TP, LogFacts, Position
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats, Wipe
 from pipeline.runtime.wiring import Inlet
@@ -54,14 +54,16 @@ class World:
         self.inlet = Inlet(SOURCE.topic, codec=None, envelope=True, tables=[("stock", CHANGELOG.topic, None)])  # type: ignore[arg-type, list-item]
         self.store: Any = None
 
-    def begin(self, end: int, facts: LogFacts = FACTS) -> tuple[TableCopy, int | None]:
+    def begin(
+        self, end: int, facts: LogFacts = FACTS, committed: Position | None = None
+    ) -> tuple[TableCopy, int | None]:
         """A worker starts: the copy, and where it is to read its changelog."""
         if self.store is not None:
             self.store.close()
         self.store = self.stores.open("stock.command-0")
         copy = TableCopy(SOURCE, self.inlet, self.store, self.clock, self.stats)
         starts = copy.begin({CHANGELOG: end}, {CHANGELOG.topic: facts})
-        copy.aim({CHANGELOG: end})
+        copy.aim(committed, {CHANGELOG: end})
         return copy, starts[CHANGELOG]
 
     def rows(self) -> dict[bytes, bytes]:
@@ -84,7 +86,7 @@ def restored(world: World) -> None:
     assert copy.open
     copy.reached(CHANGELOG, 3)  # a marker
     assert not copy.open
-    copy.finish(10)
+    assert copy.finish(Position(10, {})) == {CHANGELOG.topic: (3, 7)}
 
 
 def test_it_goes_on_where_it_was(world: World) -> None:
@@ -102,6 +104,28 @@ def test_an_end_below_the_target_is_an_open_transaction_and_waited_for(world: Wo
     copy.apply(CHANGELOG, [Row(0, b"a", b"1")])
     copy.reached(CHANGELOG, 2)
     assert copy.open
+
+
+def test_what_was_committed_is_the_target_whatever_a_leader_of_yesterday_says(world: World) -> None:
+    copy, _ = world.begin(end=0, committed=Position(10, {CHANGELOG.topic: (3, 7)}))
+    assert copy.open
+    copy.reached(CHANGELOG, 0)
+    assert copy.open
+    copy.apply(CHANGELOG, [Row(2, b"a", b"1")])
+    assert not copy.open
+
+
+def test_a_changelog_of_another_identity_than_committed_cannot_restore(world: World) -> None:
+    with pytest.raises(RecordsLost, match=r"stock\.state has been deleted and created again"):
+        world.begin(end=0, committed=Position(10, {CHANGELOG.topic: (3, 8)}))
+
+
+def test_a_log_that_does_not_bring_what_was_committed_ends_the_lane(world: World) -> None:
+    copy, _ = world.begin(end=0, committed=Position(10, {CHANGELOG.topic: (3, 7)}))
+    copy.check()
+    world.clock.now_ms += 121_000
+    with pytest.raises(LaneFatal, match=r"no stable record comes for 120 s from stock\.state-0 from 0"):
+        copy.check()
 
 
 @pytest.mark.parametrize(

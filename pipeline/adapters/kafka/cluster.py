@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -30,6 +31,17 @@ COMMON: dict[str, Any] = {"socket.keepalive.enable": True, "allow.auto.create.to
 def on_error(error: KafkaError) -> None:
     """Connection troubles, which librdkafka heals by itself; said, so that a wait is understood."""
     log.warning("Kafka: %s", error.str())
+
+
+def note(changelogs: Mapping[str, tuple[int, int]]) -> str:
+    """What is committed beside an offset: `users.state=77@1f` says how far the changelog of that identity goes."""
+    return " ".join(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in changelogs.items())
+
+
+def read_note(text: str | None) -> dict[str, tuple[int, int]]:
+    """The changelogs of a note; those that can be read, as others may commit offsets, too."""
+    found = re.findall(r"(\S+)=(\d+)@([0-9a-f]+)", text or "")
+    return {topic: (int(offset), int(identity, 16)) for topic, offset, identity in found}
 
 
 @cache

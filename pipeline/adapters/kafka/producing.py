@@ -11,9 +11,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, on_error
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, note, on_error
+from pipeline.adapters.kafka.nudge import Nudge
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
-from pipeline.runtime.ports import TP, Offsets
+from pipeline.runtime.ports import TP, Positions
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,7 @@ class KafkaProducer:
             "partitioner": "murmur2_random",
             # Costs no latency: nobody sees a record before the checkpoint, and its flush() does not wait for this.
             "linger.ms": 100,
-            # After a lost connection send_offsets_to_transaction waits, whatever its time-out, until some connection
-            # changes its state (librdkafka #5456); an idle one that is closed is such a change.
-            "connections.max.idle.ms": 3000,
+            "connections.max.idle.ms": 3000,  # see Nudge
             "batch.size": 256 * 1024,
             "message.max.bytes": 32 << 20,  # the topic's own limit decides, and says so in the same way each time
             "queue.buffering.max.messages": 500_000,
@@ -68,6 +67,7 @@ class KafkaProducer:
             "error_cb": on_error,
         }
         self._producer = ConfluentProducer(config | overrides, logger=log)
+        self._nudge = Nudge(self._producer)
         self._last: dict[TP, int] = {}
         self._guarded(lambda: self._producer.init_transactions(ANSWER_S))
 
@@ -130,9 +130,10 @@ class KafkaProducer:
             raise TransactionAborted(f"the broker has not taken {left} records within {patience_s:.0f} s")
         return dict(self._last)
 
-    def commit(self, positions: Offsets, group: object, patience_s: float = PATIENCE_S) -> None:
-        offsets = [TopicPartition(*tp, offset) for tp, offset in positions.items()]
-        self._guarded(lambda: self._producer.send_offsets_to_transaction(offsets, group, ANSWER_S), patience_s)
+    def commit(self, positions: Positions, group: object, patience_s: float = PATIENCE_S) -> None:
+        offsets = [TopicPartition(*tp, p.offset, metadata=note(p.changelogs)) for tp, p in positions.items()]
+        with self._nudge.watching():
+            self._guarded(lambda: self._producer.send_offsets_to_transaction(offsets, group, ANSWER_S), patience_s)
         asked = 0
 
         def commit() -> None:
@@ -164,4 +165,5 @@ class KafkaProducer:
         with contextlib.suppress(KafkaException):  # one that has failed for good answers everything with its error
             self._producer.purge()
             self._producer.flush(1.0)
+        self._nudge.end()
         del self._producer  # its threads end here, and not when a collection of cycles finds it

@@ -8,9 +8,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, end_offsets, log_facts, on_error
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, end_offsets, log_facts, on_error, read_note
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
-from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Record
+from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position, Record
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,8 @@ class KafkaGroupConsumer:
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         def tell(listen: Callable[[Sequence[TP]], None], partitions: list[TopicPartition]) -> None:
+            if self._raised is not None:
+                return  # the lane is at its end
             try:
                 listen(tps(partitions))
             except Exception as error:
@@ -143,7 +145,7 @@ class KafkaGroupConsumer:
             raise raised
         return polled
 
-    def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
+    def committed(self, partitions: Sequence[TP]) -> dict[TP, Position | None] | None:
         asked = [TopicPartition(*tp) for tp in partitions]
         try:
             answer = self._consumer.committed(asked, timeout=1.0)
@@ -153,7 +155,8 @@ class KafkaGroupConsumer:
             raise LaneFatal(f"the broker does not say what the group has committed: {error.args[0].str()}") from error
         if any(p.error is not None for p in answer):
             return None
-        return {TP(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}
+        told = {TP(p.topic, p.partition): Position(p.offset, read_note(p.metadata)) for p in answer}
+        return {tp: position if position.offset >= 0 else None for tp, position in told.items()}
 
     def start(self, partition: TP, offset: int | None) -> None:
         at = TopicPartition(*partition, OFFSET_BEGINNING if offset is None else offset)

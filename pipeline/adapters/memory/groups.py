@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.adapters.memory.log import Transaction
-from pipeline.runtime.ports import TP, Offsets
+from pipeline.runtime.ports import TP, Position, Positions
 
 if TYPE_CHECKING:
     from pipeline.adapters.memory.kafka import MemoryKafka
@@ -56,8 +56,8 @@ class Group:
         self.generation = 0
         self.stable = True
         self.members: dict[int, Member] = {}
-        self.offsets: dict[TP, int] = {}
-        self._pending: dict[Transaction, dict[TP, int]] = {}
+        self.offsets: dict[TP, Position] = {}
+        self._pending: dict[Transaction, dict[TP, Position]] = {}
         self._replaced: set[int] = set()
         self._numbers = 0
 
@@ -167,8 +167,8 @@ class Group:
             return "the group has gone on to another generation"
         return None
 
-    def hold(self, transaction: Transaction, offsets: Offsets) -> None:
-        """Offsets whose transaction is not decided yet."""
+    def hold(self, transaction: Transaction, offsets: Positions) -> None:
+        """Positions whose transaction is not decided yet."""
         self._pending.setdefault(transaction, {}).update(offsets)
 
     def release(self, transaction: Transaction) -> None:
@@ -177,7 +177,7 @@ class Group:
         if transaction.outcome == "commit":
             self.offsets |= offsets
 
-    def committed(self, tps: Sequence[TP]) -> dict[TP, int | None] | None:
+    def committed(self, tps: Sequence[TP]) -> dict[TP, Position | None] | None:
         """Committed offsets; None as long as a transaction may change one of them."""
         if any(tp in offsets for offsets in self._pending.values() for tp in tps):
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.runtime.ports import TP
+from pipeline.runtime.ports import TP, Position
 
 Headers = Sequence[tuple[str, str | bytes | None]]
 
@@ -18,7 +18,7 @@ class Transaction:
     def __init__(self, name: str, began_s: float) -> None:
         self.name, self.began_s = name, began_s
         self.logs: list[PartitionLog] = []
-        self.offsets: dict[str, dict[TP, int]] = {}  # by group
+        self.offsets: dict[str, dict[TP, Position]] = {}  # by group
         self.outcome = "open"  # then "commit" or "abort"
         self.unmarked = 0  # logs and groups that the outcome has not reached yet
 

@@ -10,7 +10,7 @@ from pipeline.adapters.memory.kafka import MemoryKafka
 from pipeline.adapters.memory.log import Headers, PartitionLog
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TransactionAborted
 from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP, Offsets
+from pipeline.runtime.ports import TP, Positions
 
 BATCH = 4  # queued records that are sent on before anybody asks for it, so that open transactions show in the logs
 ASK_AGAIN_S = 0.05
@@ -99,13 +99,13 @@ class MemoryProducer:
             raise RecordRefused("the broker refuses a record: it is too large")
         return dict(self._last)
 
-    def _prepare(self, positions: Offsets, group: object) -> None:
+    def _prepare(self, positions: Positions, group: object) -> None:
         """Everything of a commit but its decision."""
         self.flush()
         membership = group if isinstance(group, Membership) else None
         self._kafka.transactions.add_offsets(self.name, self._epoch, positions, membership)
 
-    def commit(self, positions: Offsets, group: object, patience_s: float = 60.0) -> None:
+    def commit(self, positions: Positions, group: object, patience_s: float = 60.0) -> None:
         self._prepare(positions, group)
         self._at("producer.commit:offsets")
         try:
@@ -114,7 +114,7 @@ class MemoryProducer:
             raise OutcomeUnknown(f"whether the last transaction was committed is not known: {error}") from error
         self._begun = False
 
-    def commit_late(self, positions: Offsets, group: object, delay_s: float) -> None:
+    def commit_late(self, positions: Positions, group: object, delay_s: float) -> None:
         """The request to commit is under way for so long, and its sender gives up first. Raises OutcomeUnknown."""
         self._prepare(positions, group)
         transactions, name, epoch = self._kafka.transactions, self.name, self._epoch

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from pipeline.adapters.memory.groups import Membership, Standing
 from pipeline.adapters.memory.kafka import MemoryKafka
 from pipeline.errors import LaneFatal
-from pipeline.runtime.ports import TP, Listener, LogFacts, Polled
+from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position
 
 if TYPE_CHECKING:
-    from pipeline.runtime.ports import GroupConsumer, LogReader
+    from pipeline.runtime.ports import GroupConsumer, LogReader, Position
 
 PAUSED = -1
 
@@ -214,7 +214,7 @@ class MemoryGroupConsumer:
 
     # --- GroupConsumer ------------------------------------------------------------------------------------------------
 
-    def committed(self, partitions: Sequence[TP]) -> dict[TP, int | None] | None:
+    def committed(self, partitions: Sequence[TP]) -> dict[TP, Position | None] | None:
         return self._group.committed(partitions)
 
     def start(self, partition: TP, offset: int | None) -> None:

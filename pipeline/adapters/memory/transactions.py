@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory.log import Headers, PartitionLog, Transaction
 from pipeline.errors import LaneFatal, TransactionAborted
-from pipeline.runtime.ports import TP, Offsets
+from pipeline.runtime.ports import TP, Positions
 
 if TYPE_CHECKING:
     from pipeline.adapters.memory.groups import Membership
@@ -78,7 +78,7 @@ class Transactions:
         transaction = self._current(name, epoch)
         return log.append(key, value, self._kafka.clock.time_ms(), headers, transaction)
 
-    def add_offsets(self, name: str, epoch: int, offsets: Offsets, membership: Membership | None) -> None:
+    def add_offsets(self, name: str, epoch: int, offsets: Positions, membership: Membership | None) -> None:
         """Joins positions to the transaction. TransactionAborted where the group says that this is no member of now.
 
         Without a membership nobody is asked: Kafka takes offsets from whoever is not in a group.

@@ -25,7 +25,6 @@ class History:
     struck: Counter[str]  # faults by kind
     points: set[str]  # `<kind> <point>` of each fault
     fingerprint: str  # of every record on the broker; equal for equal histories
-    excused: list[str]  # known mistakes of the engine that do no harm to data
     story: list[str] = field(default_factory=list)
 
 
@@ -90,7 +89,7 @@ def play(oracle: Oracle, schedule: Schedule, *, telling: bool = False) -> Histor
     story = [f"{at:8.3f}  {who:10} {what}".rstrip() for at, who, what in world.story]
     seconds = world.kafka.clock.now_s
     digest = fingerprint(world)
-    return History(schedule, findings, world.steps, seconds, world.struck, world.points, digest, world.excused, story)
+    return History(schedule, findings, world.steps, seconds, world.struck, world.points, digest, story)
 
 
 def fingerprint(world: World) -> str:

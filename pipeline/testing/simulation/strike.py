@@ -96,4 +96,4 @@ def _in_the_cluster(world: World, kind: str) -> None:
                         log.compact(world.kafka.clock.time_ms(), 24 * 3_600_000)
                         log.truncate(log.records[0].offset() if log.records else log.stable_end)
                     elif topic in wiring.inlets and topic_kind.value in ("command", "by_key"):
-                        log.truncate(offsets.get(log.tp, 0))
+                        log.truncate(offsets[log.tp].offset if log.tp in offsets else 0)

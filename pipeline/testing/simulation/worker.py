@@ -15,10 +15,9 @@ from pipeline.adapters.memory import (
     MemoryStore,
     MemoryStores,
 )
-from pipeline.adapters.memory.groups import Membership
-from pipeline.errors import BrokerUnreachable, LaneFatal, RecordsLost
+from pipeline.errors import BrokerUnreachable, LaneFatal
 from pipeline.runtime.lane import Lane, LaneSettings
-from pipeline.runtime.ports import TP, Offsets, Store
+from pipeline.runtime.ports import TP, Positions, Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.points import (
@@ -65,14 +64,14 @@ class _Committing(MemoryProducer):
         super().__init__(worker.world.kafka, worker.name, worker.wait, worker.at)
         self._worker = worker
 
-    def commit(self, positions: Offsets, group: object, patience_s: float = 60.0) -> None:
+    def commit(self, positions: Positions, group: object, patience_s: float = 60.0) -> None:
         worker = self._worker
         if worker.late_s is not None:
             delay_s, worker.late_s = worker.late_s, None
             self.commit_late(positions, group, delay_s)
         super().commit(positions, group, patience_s)
         if worker.world.telling:
-            where = ", ".join(f"{tp.topic}-{tp.partition}@{offset}" for tp, offset in sorted(positions.items()))
+            where = ", ".join(f"{tp.topic}-{tp.partition}@{p.offset}" for tp, p in sorted(positions.items()))
             worker.world.tell(worker.name, f"commits {where}")
 
 
@@ -95,7 +94,6 @@ class Worker:
         self.lane: Lane | None = None
         self.consumer: MemoryGroupConsumer | None = None
         self.reader: MemoryLogReader | None = None
-        self.was_member: Membership | None = None  # when its lane failed
         self.greenlet: greenlet | None = None
         self.state = "down"  # "ready", "waiting" until `wake_s`, "paused"
         self.wake_s = 0.0
@@ -145,7 +143,6 @@ class Worker:
             except Exception as raised:
                 error = raised
                 self.world.tell(self.name, f"{type(error).__name__}: {error}")
-                self.was_member = self.consumer.group() if self.consumer is not None else None
                 if lane is not None:
                     try:
                         lane.abandon(error)
@@ -161,9 +158,6 @@ class Worker:
                     self.world.tell(self.name, f"stopped without a last commit: {left}")
                 return self.again_s
             away = isinstance(error, BrokerUnreachable)
-            if self._is_excused(error):
-                self.world.excused.append(f"{self.name}: {error}")
-                return 1.0
             if not away and not isinstance(error, LaneFatal):
                 self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
                 return 1.0
@@ -174,16 +168,6 @@ class Worker:
             if self.stopping:
                 return self.again_s
             self.stats.reopened += 1
-
-    def _is_excused(self, error: Exception) -> bool:
-        """Known and harmless to the data: having hung while it restored, it misses offsets that another has committed.
-
-        It would hear in its next poll that it is no member any more.
-        """
-        group = self.world.kafka.group(self.wiring.service.name)
-        return isinstance(error, RecordsLost) and (
-            self.was_member is None or group.refuses(self.was_member) is not None
-        )
 
     def _open_lane(self) -> Lane:
         kafka, at, service = self.world.kafka, self.at, self.wiring.service.name

@@ -38,7 +38,6 @@ class World:
         self.idle_wait_s = 1.0
         self.story: list[tuple[float, str, str]] = []
         self.findings: list[str] = []
-        self.excused: list[str] = []  # what ended workers by a mistake that is known; see worker.py
         self.errors: list[BaseException] = []
         self.struck: Counter[str] = Counter()  # faults by kind
         self.points: set[str] = set()  # where they struck
@@ -247,7 +246,9 @@ class World:
             offsets = self.kafka.group(wiring.service.name).offsets
             for topic in wiring.inlets:
                 for log in self.kafka.topics[topic].logs:
-                    if (offset := offsets.get(log.tp, 0)) < log.end:
+                    position = offsets.get(log.tp)
+                    offset = 0 if position is None else position.offset
+                    if offset < log.end:
                         found.append(
                             f"{wiring.service.name} has folded {topic}-{log.tp.partition} to {offset} of {log.end}"
                         )
