@@ -24,8 +24,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/pipeline demo
 
+# Two files at a time, each pair with brokers of its own: most of a test is waiting.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 simulate: MINUTES := 5
 simulate: SEED :=

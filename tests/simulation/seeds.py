@@ -5,3 +5,4 @@ import secrets
 
 PER_TEST = 100
 FRESH = int(os.environ.get("SIMULATION_SEED") or 1_000_000 + secrets.randbelow(10**9))
+os.environ["SIMULATION_SEED"] = str(FRESH)  # processes that share the tests among them take the same

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
+TRY_S = 3.0
 RETRY_PAUSE_S = 0.1
 COMMON: dict[str, Any] = {"socket.keepalive.enable": True, "allow.auto.create.topics": False}
 
@@ -52,20 +53,23 @@ def admin_client(bootstrap: str) -> AdminClient:
     an answer. The command line ends its process without waiting for it (pipeline.cli.run).
     """
     config: dict[str, Any] = {"bootstrap.servers": bootstrap, "error_cb": lambda _: None, "log_level": 0}
-    return AdminClient(config)
+    return AdminClient(config | {"socket.timeout.ms": int(ANSWER_S * 1000)})
 
 
 def admin(bootstrap: str) -> AdminClient:
     """The admin client of a broker that answers; raises BrokerUnreachable."""
     client = admin_client(bootstrap)
-    try:
-        client.list_topics(timeout=ANSWER_S)
-    except KafkaException as error:
-        raise BrokerUnreachable(
-            f"no Kafka broker answers at {bootstrap} ({error.args[0].str()}); "
-            "start one with: pipeline broker up, or give another address with --bootstrap"
-        ) from None
-    return client
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            client.list_topics(timeout=TRY_S)  # asks any broker, which may be the one that stands still
+            return client
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise BrokerUnreachable(
+                    f"no Kafka broker answers at {bootstrap} ({error.args[0].str()}); "
+                    "start one with: pipeline broker up, or give another address with --bootstrap"
+                ) from None
 
 
 def asked_again(what: str, ask: Callable[[], T]) -> T:
