@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import READING, admin
 from pipeline.adapters.topics import create_topics, delete_services
+from pipeline.broker import local
 from pipeline.client import Client
 from pipeline.demo import figures
 from pipeline.demo.commands import Asked
@@ -25,7 +28,7 @@ from pipeline.demo.invoices import Invoices
 from pipeline.demo.progress import Watcher
 from pipeline.query.client import QueryClient
 from pipeline.runtime.wiring import Wiring
-from pipeline.topology import Topology
+from pipeline.topology import Topology, load
 
 PATIENCE_S = 90.0
 
@@ -37,6 +40,20 @@ def until(what: str, check: Callable[[], Any], patience_s: float = PATIENCE_S) -
         assert time.monotonic() < deadline, f"after {patience_s:.0f} s still not: {what}"
         time.sleep(0.05)
     return found
+
+
+@contextmanager
+def shop_of_its_own(prefix: str, say: Callable[[str], None]) -> Iterator[Shop]:
+    """A shop on a broker that is started for it, in a directory that is thrown away afterwards."""
+    home = Path(tempfile.mkdtemp(prefix=prefix))
+    broker = local.up(home / "broker", say=say)
+    shop = Shop(broker.bootstrap, home, load("topologies"))
+    try:
+        yield shop
+    finally:
+        shop.close()
+        local.down(home / "broker")
+        shutil.rmtree(home)
 
 
 class Worker:

@@ -14,18 +14,15 @@ import faust
 
 from pipeline.errors import BrokerUnreachable, LaneFatal
 from pipeline.runtime.lane import Batch, Lane
+from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 OpenLane = Callable[[LaneStats], Lane]
-REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-AWAY_S = 0.5  # on top of the seconds that it takes to find that no broker answers
 STOP_S = 8.0
 STEP_MAX_S = 150.0  # more than all patience of one step; less than the five minutes that the group has
-CALM_S = 60.0  # a lane that has lived so long was opened rightly
-FRUITLESS_MAX = 10  # lanes in a row that fail early and without a single commit, before the worker gives up
 
 
 class Stuck(LaneFatal):
@@ -48,7 +45,7 @@ class LaneHost(faust.Service):
         self.lane = open_lane(self.stats)
         self.channels: dict[str, Any] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
-        self._fruitless = 0  # lanes in a row that have come to nothing
+        self._reopening = Reopening()
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """Runs `call` in the lane's thread, after all that was handed to it before."""
@@ -74,8 +71,7 @@ class LaneHost(faust.Service):
                 return
             except BaseException as error:
                 await self._abandon(error)
-                if self.stats.checkpoints > commits or time.monotonic() - began > CALM_S:
-                    self._fruitless = 0
+                self._reopening.lived(time.monotonic() - began, committed=self.stats.checkpoints > commits)
                 if not await self._another_lane(error):
                     return
         try:
@@ -101,13 +97,11 @@ class LaneHost(faust.Service):
     async def _another_lane(self, error: BaseException) -> bool:
         """Opens a lane in place of the one that `error` has ended; False where that would not help."""
         while True:
-            away = isinstance(error, BrokerUnreachable)  # however long: it comes back
-            if not away and not (isinstance(error, LaneFatal) and self._fruitless < FRUITLESS_MAX):
+            pause_s = self._reopening.pause_s(error)
+            if pause_s is None:
                 self._failed(error)
                 return False
-            pause_s = AWAY_S if away else REOPEN_S[min(self._fruitless, len(REOPEN_S) - 1)]
             log.error("%s: %s; going on from the last commit in %.1f s", self.wiring.service.name, error, pause_s)
-            self._fruitless += not away
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), pause_s)
             if self.should_stop:

@@ -15,6 +15,7 @@ import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,14 @@ def lane_opener(
 
     def open_lane(stats: LaneStats) -> Lane:
         admin(bootstrap)  # raises what is waited for, where no broker answers
-        producer = adapters.producer(bootstrap, slot)
-        consumer = adapters.consumer(
-            bootstrap, service, f"{slot}-{port}", client_id(service, url), settings.group_protocol
-        )
-        reader = adapters.reader(bootstrap, f"{slot}-reader")
+        name, address = f"{slot}-{port}", client_id(service, url)
+        with ExitStack() as unfinished:  # clients that are closed again where the next one cannot be opened
+            producer = adapters.producer(bootstrap, slot)
+            unfinished.callback(producer.close)
+            consumer = adapters.consumer(bootstrap, service, name, address, settings.group_protocol)
+            unfinished.callback(consumer.close)
+            reader = adapters.reader(bootstrap, f"{slot}-reader")
+            unfinished.pop_all()
         lane_settings = LaneSettings(standby=settings.standby)
         return Lane(wiring, consumer, producer, reader, adapters.stores(stores), MachineClock(), lane_settings, stats)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, READING, admin, end_offsets
+from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, end_offsets
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.runtime.ports import TP
@@ -73,21 +73,13 @@ class KafkaHistory:
         return self._ask_committed(service, [tp])[tp]
 
     def _ask_committed(self, service: str, tps: Sequence[TP]) -> dict[TP, int | None]:
-        asked = [TopicPartition(*tp) for tp in tps]
-        deadline = time.monotonic() + QUIET_S
-        while asked:
-            try:
-                answer = self._groups[service].committed(asked, timeout=ANSWER_S)
-                if bad := next((p.error for p in answer if p.error is not None), None):
-                    raise KafkaException(bad)
-                return {TP(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}
-            except KafkaException as raised:  # such as a coordinator that moves, or a commit under way
-                if time.monotonic() > deadline:
-                    raise BrokerUnreachable(
-                        f"the broker does not say what {service!r} has committed: {raised.args[0].str()}"
-                    ) from raised
-                time.sleep(RETRY_S)
-        return {}
+        def ask() -> dict[TP, int | None]:
+            answer = self._groups[service].committed([TopicPartition(*tp) for tp in tps], timeout=ANSWER_S)
+            if bad := next((p.error for p in answer if p.error is not None), None):
+                raise KafkaException(bad)  # such as a coordinator that moves, or a commit under way
+            return {TP(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}
+
+        return asked_again(f"the broker does not say what {service!r} has committed: %s", ask, QUIET_S) if tps else {}
 
     def low(self, tp: TP) -> int:
         try:

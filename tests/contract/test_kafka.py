@@ -129,13 +129,17 @@ def test_keys_are_spread_as_java_clients_spread_them(
         assert values == [key for key in keys if partition_of(key, 4) == partition]
 
 
+def told_out_of_range(reader: LogReader) -> set[TP]:
+    """The partitions of the first such answer. Bounded by the number of polls."""
+    for _ in range(100):
+        if told := reader.poll(10, 0.1).out_of_range:
+            return told
+    pytest.fail("nothing was told")
+
+
 def test_a_place_that_the_log_does_not_hold_is_told(topic: str, reader: LogReader) -> None:
     reader.follow({TP(topic, 0): 1000})
-    for _ in range(100):
-        if polled := reader.poll(10, 0.1).out_of_range:
-            assert polled == {TP(topic, 0)}
-            return
-    pytest.fail("nothing was told")
+    assert told_out_of_range(reader) == {TP(topic, 0)}
 
 
 def test_what_retention_has_taken_is_told_and_the_beginning_is_behind_it(
@@ -149,11 +153,7 @@ def test_what_retention_has_taken_is_told_and_the_beginning_is_behind_it(
     cluster.truncate(tp, 2)
     assert read_to_end(reader, tp) == ([b"new"], 4)
     reader.follow({tp: 1})
-    for _ in range(100):
-        if polled := reader.poll(10, 0.1).out_of_range:
-            assert polled == {tp}
-            return
-    pytest.fail("nothing was told")
+    assert told_out_of_range(reader) == {tp}
 
 
 def test_a_record_behind_an_open_transaction_waits_for_it(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,11 +16,9 @@ from rich.progress import track
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import end_offsets
-from pipeline.broker import local
 from pipeline.model import CommandMessage
 from pipeline.runtime.ports import TP
-from pipeline.topology import load
-from tests.support import Shop, Worker, until
+from tests.support import Worker, shop_of_its_own, until
 from topologies.users import Command, RegisterUser
 
 PATIENCE_S = 3600.0
@@ -41,13 +37,10 @@ def main() -> None:
     asked.add_argument("--keys", type=int, default=1_000_000)
     options = asked.parse_args()
     console = Console()
-    home = Path(tempfile.mkdtemp(prefix="backlog-"))
-    broker = local.up(home / "broker", say=console.print)
-    shop = Shop(broker.bootstrap, home, load("topologies"))
-    encode = codecs(shop.topology.schemas)("users.command", CommandMessage, Command).encode
-    command = encode(CommandMessage("backlog", "backlog", None, 0, RegisterUser("a name", "France")))
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random", "linger.ms": 20})
-    try:
+    with shop_of_its_own("backlog-", console.print) as shop:
+        encode = codecs(shop.topology.schemas)("users.command", CommandMessage, Command).encode
+        command = encode(CommandMessage("backlog", "backlog", None, 0, RegisterUser("a name", "France")))
+        producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random", "linger.ms": 20})
         for n in track(range(options.commands), "commands", console=console):
             while True:
                 try:
@@ -74,10 +67,6 @@ def main() -> None:
             f"{options.commands:,} commands on {options.keys:,} keys folded in {seconds:.0f} s, start included"
         )
         console.print(f"resident memory, MB: {', '.join(steps)}; peak {resident_mb(worker, 'VmHWM'):.0f}")
-    finally:
-        shop.close()
-        local.down(home / "broker")
-        shutil.rmtree(home)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import httpx
 from confluent_kafka import Consumer, TopicPartition
@@ -20,13 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.adapters.kafka import READING, end_offsets
-from pipeline.broker import local
 from pipeline.client import Client
 from pipeline.query.murmur2 import partition_of
 from pipeline.query.routing import address
 from pipeline.runtime.ports import TP
-from pipeline.topology import load
-from tests.support import Shop, Worker, until
+from tests.support import Shop, Worker, shop_of_its_own, until
 from topologies.users import ChangeName, RegisterUser
 
 PROBE_S = 0.02
@@ -108,50 +104,45 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=3)
     options = asked.parse_args()
     console = Console()
-    home = Path(tempfile.mkdtemp(prefix="restarts-"))
-    broker = local.up(home / "broker", say=console.print)
-    shop = Shop(broker.bootstrap, home, load("topologies"))
-    probe = Probe(shop)
-    figures: dict[str, list[float]] = {"restart, warm": [], "restart, cold": [], "takeover by a standby": []}
-    rates = []
-    try:
-        service = ("--service", "users")
-        worker = shop.worker(*service, "--slot", "0")
-        with console.status(f"registering {options.keys:,} users …"):
-            client = Client(shop.bootstrap, shop.topology)
-            for n in range(options.keys):
-                client.send("users", f"u{n}", RegisterUser(f"name {n}", "France"))
-            client.flush()
-            with shop.watcher() as watcher:
-                until("registered", lambda: watcher.look()[0]["users"].committed >= options.keys, PATIENCE_S)
-        probe.start()
-        for _ in range(options.rounds):
-            worker, seconds = restart(shop, worker, *service, "--slot", "0", cold=False)
-            figures["restart, warm"].append(seconds)
-            worker, seconds = restart(shop, worker, *service, "--slot", "0", cold=True)
-            figures["restart, cold"].append(seconds)
-            rates.append(restore_rate(worker))
-        worker.kill()
-        shutil.rmtree(home / "state")
-        pair = [shop.worker(*service, "--standby", "--slot", slot) for slot in "01"]
-        for number in range(options.rounds):
-            until("all share, and follow", lambda: all(settled(each) for each in pair), PATIENCE_S)
-            held = held_by(shop, pair[number % 2])
-            killed = time.monotonic()
-            pair[number % 2].kill()
-            figures["takeover by a standby"].append(first_event_s(shop, killed, held))
-            pair[number % 2] = shop.worker(*service, "--standby", "--slot", str(number % 2))
-        shown = Table("what", "min", "median", "max", title=f"seconds from SIGKILL, {options.keys:,} keys")
-        for what, seconds_each in figures.items():
-            ordered = sorted(seconds_each)
-            shown.add_row(what, *(f"{s:.2f}" for s in (ordered[0], ordered[len(ordered) // 2], ordered[-1])))
-        console.print(shown)
-        console.print(f"cold restore: {sorted(rates)[len(rates) // 2]:,.0f} records/s (median)")
-    finally:
-        probe.done.set()
-        shop.close()
-        local.down(home / "broker")
-        shutil.rmtree(home)
+    with shop_of_its_own("restarts-", console.print) as shop:
+        probe = Probe(shop)
+        figures: dict[str, list[float]] = {"restart, warm": [], "restart, cold": [], "takeover by a standby": []}
+        rates = []
+        try:
+            service = ("--service", "users")
+            worker = shop.worker(*service, "--slot", "0")
+            with console.status(f"registering {options.keys:,} users …"):
+                client = Client(shop.bootstrap, shop.topology)
+                for n in range(options.keys):
+                    client.send("users", f"u{n}", RegisterUser(f"name {n}", "France"))
+                client.flush()
+                with shop.watcher() as watcher:
+                    until("registered", lambda: watcher.look()[0]["users"].committed >= options.keys, PATIENCE_S)
+            probe.start()
+            for _ in range(options.rounds):
+                worker, seconds = restart(shop, worker, *service, "--slot", "0", cold=False)
+                figures["restart, warm"].append(seconds)
+                worker, seconds = restart(shop, worker, *service, "--slot", "0", cold=True)
+                figures["restart, cold"].append(seconds)
+                rates.append(restore_rate(worker))
+            worker.kill()
+            shutil.rmtree(shop.home / "state")
+            pair = [shop.worker(*service, "--standby", "--slot", slot) for slot in "01"]
+            for number in range(options.rounds):
+                until("all share, and follow", lambda: all(settled(each) for each in pair), PATIENCE_S)
+                held = held_by(shop, pair[number % 2])
+                killed = time.monotonic()
+                pair[number % 2].kill()
+                figures["takeover by a standby"].append(first_event_s(shop, killed, held))
+                pair[number % 2] = shop.worker(*service, "--standby", "--slot", str(number % 2))
+            shown = Table("what", "min", "median", "max", title=f"seconds from SIGKILL, {options.keys:,} keys")
+            for what, seconds_each in figures.items():
+                ordered = sorted(seconds_each)
+                shown.add_row(what, *(f"{s:.2f}" for s in (ordered[0], ordered[len(ordered) // 2], ordered[-1])))
+            console.print(shown)
+            console.print(f"cold restore: {sorted(rates)[len(rates) // 2]:,.0f} records/s (median)")
+        finally:
+            probe.done.set()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Kafka by confluent-kafka: what a lane reads and writes by, and questions to the cluster."""
 
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, admin_client, end_offsets, on_error
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, admin_client, asked_again, end_offsets, on_error
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.adapters.kafka.reading import READING, KafkaGroupConsumer, KafkaLogReader
 
@@ -13,6 +13,7 @@ __all__ = [
     "KafkaProducer",
     "admin",
     "admin_client",
+    "asked_again",
     "end_offsets",
     "on_error",
 ]

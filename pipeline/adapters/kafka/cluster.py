@@ -59,28 +59,26 @@ def admin_client(bootstrap: str) -> AdminClient:
 def admin(bootstrap: str) -> AdminClient:
     """The admin client of a broker that answers; raises BrokerUnreachable."""
     client = admin_client(bootstrap)
-    deadline = time.monotonic() + ANSWER_S
-    while True:
-        try:
-            client.list_topics(timeout=TRY_S)  # asks any broker, which may be the one that stands still
-            return client
-        except KafkaException as error:
-            if time.monotonic() > deadline:
-                raise BrokerUnreachable(
-                    f"no Kafka broker answers at {bootstrap} ({error.args[0].str()}); "
-                    "start one with: pipeline broker up, or give another address with --bootstrap"
-                ) from None
+    unanswered = (
+        f"no Kafka broker answers at {bootstrap} (%s); "
+        "start one with: pipeline broker up, or give another address with --bootstrap"
+    )
+    asked_again(unanswered, lambda: client.list_topics(timeout=TRY_S))  # of any broker: one may stand still
+    return client
 
 
-def asked_again(what: str, ask: Callable[[], T]) -> T:
-    """The answer to a question that may meet a leader that moves or a topic just created. Else BrokerUnreachable."""
-    deadline = time.monotonic() + ANSWER_S
+def asked_again(unanswered: str, ask: Callable[[], T], patience_s: float = ANSWER_S) -> T:
+    """The answer to a question that may meet a leader that moves or a topic just created.
+
+    BrokerUnreachable where there is none, in the words of `unanswered`, the reason in place of its %s.
+    """
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             return ask()
         except KafkaException as raised:
             if time.monotonic() > deadline:
-                raise BrokerUnreachable(f"the broker does not say {what}: {raised.args[0].str()}") from raised
+                raise BrokerUnreachable(unanswered % raised.args[0].str()) from None
             time.sleep(RETRY_PAUSE_S)
 
 
@@ -94,7 +92,7 @@ def end_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
         futures = client.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
         return {TP(p.topic, p.partition): future.result().offset for p, future in futures.items()}
 
-    return asked_again("where topics end", ask)
+    return asked_again("the broker does not say where topics end: %s", ask)
 
 
 def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]:
@@ -114,4 +112,4 @@ def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]
             facts[topic] = LogFacts(identity, len(about.partitions), int(config["delete.retention.ms"].value))
         return facts
 
-    return asked_again("what it knows of topics", ask)
+    return asked_again("the broker does not say what it knows of topics: %s", ask)

@@ -69,7 +69,11 @@ class KafkaProducer:
         self._producer = ConfluentProducer(config | overrides, logger=log)
         self._nudge = Nudge(self._producer)
         self._last: dict[TP, int] = {}
-        self._guarded(lambda: self._producer.init_transactions(ANSWER_S))
+        try:
+            self._guarded(lambda: self._producer.init_transactions(ANSWER_S))
+        except Exception:
+            self.close()
+            raise
 
     def _guarded(self, call: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Runs a transactional call: again while the broker may yet answer, else raises what the lane understands."""

@@ -18,6 +18,7 @@ from pipeline.adapters.memory import (
 from pipeline.errors import BrokerUnreachable, LaneFatal
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.ports import TP, Positions, Store
+from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.points import (
@@ -31,12 +32,6 @@ from pipeline.testing.simulation.points import (
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
-
-# As the host of a lane has them.
-REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-AWAY_S = 0.5
-CALM_S = 60.0
-FRUITLESS_MAX = 10
 
 
 class Killed(BaseException):
@@ -132,7 +127,7 @@ class Worker:
 
     def _lanes(self) -> float:
         """One lane after the other; returns after how many seconds a supervisor starts the process again."""
-        fruitless = 0
+        reopening = Reopening()
         while True:
             commits, lane, began_s = self.stats.checkpoints, None, self.clock.monotonic_s()
             try:
@@ -149,22 +144,21 @@ class Worker:
                     except Exception as left:
                         self.world.tell(self.name, f"does not close well: {left}")
                 self.lane = None
-                if self.stats.checkpoints > commits or self.clock.monotonic_s() - began_s > CALM_S:
-                    fruitless = 0
+                lived_s = self.clock.monotonic_s() - began_s
+                reopening.lived(lived_s, committed=self.stats.checkpoints > commits)
             else:
                 try:
                     lane.close()
                 except (LaneFatal, BrokerUnreachable) as left:
                     self.world.tell(self.name, f"stopped without a last commit: {left}")
                 return self.again_s
-            away = isinstance(error, BrokerUnreachable)
-            if not away and not isinstance(error, LaneFatal):
+            pause_s = reopening.pause_s(error)
+            if not isinstance(error, (BrokerUnreachable, LaneFatal)):
                 self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
                 return 1.0
-            if not away and fruitless >= FRUITLESS_MAX:
+            if pause_s is None:
                 return 1.0
-            self.wait(AWAY_S if away else REOPEN_S[min(fruitless, len(REOPEN_S) - 1)])
-            fruitless += not away
+            self.wait(pause_s)
             if self.stopping:
                 return self.again_s
             self.stats.reopened += 1
