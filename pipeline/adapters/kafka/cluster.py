@@ -23,6 +23,7 @@ from pipeline.runtime.ports import TP, LogFacts
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+SESSION_S = 6.0  # a worker that is not heard of for so long loses its partitions
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
 TRY_S = 3.0
 RETRY_PAUSE_S = 0.1

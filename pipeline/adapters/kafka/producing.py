@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, note, on_error
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, SESSION_S, note, on_error
 from pipeline.adapters.kafka.nudge import Nudge
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
 from pipeline.runtime.ports import TP, Positions
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
 ABORT_FLUSH_S = 1.0
-TRANSACTION_S = 10.0  # a transaction whose producer is gone holds readers up for so long
+# A transaction whose producer is gone holds readers up for so long: no longer than its partitions wait for a new owner.
+TRANSACTION_S = SESSION_S
 REFUSED = (
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,

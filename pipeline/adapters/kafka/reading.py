@@ -8,7 +8,16 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, end_offsets, log_facts, on_error, read_note
+from pipeline.adapters.kafka.cluster import (
+    ANSWER_S,
+    COMMON,
+    SESSION_S,
+    admin,
+    end_offsets,
+    log_facts,
+    on_error,
+    read_note,
+)
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position, Record
 
@@ -99,7 +108,7 @@ class KafkaGroupConsumer:
         else:
             config |= {
                 "partition.assignment.strategy": "range",
-                "session.timeout.ms": 6000,
+                "session.timeout.ms": int(SESSION_S * 1000),
                 "heartbeat.interval.ms": 2000,
             }
         self._consumer = Consumer(config | overrides, logger=log)

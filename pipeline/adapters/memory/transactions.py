@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.memory.groups import Membership
     from pipeline.adapters.memory.kafka import MemoryKafka
 
-TRANSACTION_S = 10.0
+TRANSACTION_S = 6.0
 
 
 @dataclass(slots=True)
