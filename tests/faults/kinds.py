@@ -29,5 +29,5 @@ KINDS = {
     "state directory damaged": Kind(state.damages, len(state.DAMAGES)),
     "disk full": Kind(state.full_disk, 2),
     "connection cut, held, answer lost": Kind(network.cuts, 6, proxied=True),
-    "broker killed, paused": Kind(network.brokers, 6, brokers=3),
+    "broker killed, paused": Kind(network.brokers, 9, brokers=3),
 }
