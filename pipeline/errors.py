@@ -23,6 +23,29 @@ class EncodeError(SchemaError):
     """A value does not fit the schema it is to be written with."""
 
 
+class InvalidCommand(PipelineError):
+    """A command cannot be sent as it is; nothing was sent."""
+
+
+class UnknownAggregate(InvalidCommand):
+    """No service in the topology has an aggregate of that name."""
+
+
+class Overloaded(PipelineError):
+    """More waits to be sent or answered than there is room for; later there is."""
+
+
+class NoReply(PipelineError):
+    """A command was sent, and what became of it was not told in time.
+
+    `stored`: where it stands, `<topic>/<partition>/<offset>`; None where not even that is known.
+    """
+
+    def __init__(self, message: str, command_id: str, stored: str | None) -> None:
+        super().__init__(message)
+        self.command_id, self.stored = command_id, stored
+
+
 class UndecodableRecord(PipelineError):
     """A record's bytes are not what its topic's schema promises. The lane parks such a record."""
 

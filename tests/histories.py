@@ -12,7 +12,16 @@ from pipeline.adapters.avro.codec import Codec, codecs
 from pipeline.demo.commands import Asked
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
-from pipeline.model import CommandMessage, EventMessage, Rejected, Service, StateMessage, TopicKind
+from pipeline.model import (
+    Acceptance,
+    CommandMessage,
+    EventMessage,
+    Rejected,
+    ReplyMessage,
+    Service,
+    StateMessage,
+    TopicKind,
+)
 from pipeline.query.local import row_json
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
@@ -47,6 +56,7 @@ def codecs_of(topology: Topology) -> dict[str, Codec]:
             found[command] = make(command, CommandMessage, a.command)
             found[event] = make(event, EventMessage, a.event)
             found[state] = make(state, StateMessage, type(a.initial))
+            found[TopicKind.ANSWERS.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected)
         for p in service.projections:
             rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
             found[rows] = make(rows, type(p.initial))
@@ -72,6 +82,7 @@ class MemoryHistory:
         self.stores: dict[TP, Stored] | None = None
         self.now_ms = 1_000
         self._rows: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+        self._answered: dict[tuple[str, bytes, str], Any] = {}  # by aggregate, key and id
         self.codec = codecs_of(topology)
 
     # --- what the checker asks ----------------------------------------------------------------------------------------
@@ -187,14 +198,21 @@ class MemoryHistory:
     def _effects(self, service: Service, tp: TP, entry: Entry, key: str, message: Any, touched: Any) -> None:
         for a in service.aggregates:
             if tp.topic == TopicKind.COMMAND.topic(a.name):
+                asked = message.body, message.expected_version
+                name = (a.name, entry.key, message.id)
+                if a.idempotency and self._answered.setdefault(name, (entry, asked))[0] is not entry:
+                    continue
                 state = self._rows[a.name, tp.partition].get(key)
                 decision = command_to_event(a, state, message, entry.time_ms)
+                data = []
                 for event in () if isinstance(decision, Rejected) else decision:
                     state = event_to_state(a, state, event)
                     topic = TopicKind.EVENT.topic(a.name)
-                    self.append(TP(topic, tp.partition), entry.key, self.codec[topic].encode(event))
+                    data.append(self.codec[topic].encode(event))
+                    self.append(TP(topic, tp.partition), entry.key, data[-1])
                     touched[TP(TopicKind.STATE.topic(a.name), tp.partition), a.name][entry.key] = state
                     self._rows[a.name, tp.partition][key] = state
+                self._answer(a, tp.partition, entry, message, decision, 0 if state is None else state.version, data)
         for r in service.reactions:
             if tp.topic == r.source.topic:
                 for send, command in event_to_command(r, key, message):
@@ -211,6 +229,16 @@ class MemoryHistory:
                 rows = self._rows[p.name, tp.partition]
                 rows[key] = message_to_row(p, rows.get(key), message if p.route else message.body)
                 touched[TP(TopicKind.ROW.topic(p.name), tp.partition), p.name][entry.key] = rows[key]
+
+    def _answer(
+        self, a: Any, partition: int, entry: Entry, message: Any, decision: Any, version: int, data: list[bytes]
+    ) -> None:
+        if a.idempotency:
+            body = decision if isinstance(decision, Rejected) else Acceptance(version, len(data), tuple(data))
+            reply = ReplyMessage(message.id, a.name, partition, entry.offset, entry.time_ms, 0, body)
+            topic = TopicKind.ANSWERS.topic(a.name)
+            key = len(entry.key or b"").to_bytes(2, "big") + (entry.key or b"") + message.id.encode()
+            self.append(TP(topic, partition), key, self.codec[topic].encode(reply))
 
     def _replicate(self, service: Service, replica: Any, partition: int) -> None:
         rows: dict[str, Any] = {}

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
 
-from pipeline.adapters.kafka import ANSWER_S
+from pipeline.adapters.kafka import ANSWER_S, admin
 from pipeline.errors import TopicError
 from pipeline.model import TopicKind
+from pipeline.model.service import NAME
 from pipeline.runtime.wiring import Wiring
 
 APPEAR_S = 30.0
+REPLY_PARTITIONS = 8
 DAY_MS = 24 * 60 * 60 * 1000
 CONFIG: dict[TopicKind, dict[str, str]] = {
     # LogAppendTime: when a command was stored is for the broker to say, not for its sender.
@@ -21,6 +23,9 @@ CONFIG: dict[TopicKind, dict[str, str]] = {
     TopicKind.EVENT: {"retention.ms": "-1"},
     TopicKind.STATE: {"cleanup.policy": "compact"},
     TopicKind.ROW: {"cleanup.policy": "compact"},
+    # Longer than any window of idempotency; in files of a day, so that what is too old goes.
+    TopicKind.ANSWERS: {"retention.ms": str(7 * DAY_MS), "segment.ms": str(DAY_MS)},
+    TopicKind.REPLY: {"retention.ms": str(3_600_000), "segment.ms": str(3_600_000)},
     TopicKind.BY_KEY: {"retention.ms": str(7 * DAY_MS)},
     TopicKind.PARKED: {"retention.ms": str(90 * DAY_MS)},
 }
@@ -40,19 +45,36 @@ def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: in
     """Creates what is missing of the services' own topics; returns their names. Raises TopicError."""
     there = partition_counts(client)
     wanted = {topic: kind for wiring in wirings for topic, kind in wiring.own_topics() if topic not in there}
-    new = [NewTopic(topic, partitions, replication, config=CONFIG[kind]) for topic, kind in wanted.items()]
+    _create(client, [NewTopic(topic, partitions, replication, config=CONFIG[kind]) for topic, kind in wanted.items()])
+    return sorted(wanted)
+
+
+def _create(client: AdminClient, new: list[NewTopic]) -> None:
+    """Returns once all are there. Raises TopicError."""
     for topic, future in client.create_topics(new).items() if new else ():
         try:
             future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TopicError(f"cannot create topic {topic}: {error.args[0].str()}") from None
+    wanted = {topic.topic for topic in new}
     deadline = time.monotonic() + APPEAR_S
-    while missing := wanted.keys() - partition_counts(client).keys():
+    while missing := wanted - partition_counts(client).keys():
         if time.monotonic() > deadline:
             raise TopicError(f"topic {min(missing)} was created but does not appear; look at the broker's log")
         time.sleep(0.05)
-    return sorted(wanted)
+
+
+def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
+    """The topic of a requester's replies, created where it is missing, and its number of partitions."""
+    topic = TopicKind.REPLY.topic(requester)
+    if not NAME.fullmatch(requester):
+        raise TopicError(f"{requester!r} cannot name a requester; use lower-case letters, digits and underscores")
+    client = admin(bootstrap)
+    if topic not in (there := partition_counts(client)):
+        _create(client, [NewTopic(topic, REPLY_PARTITIONS, -1, config=CONFIG[TopicKind.REPLY])])
+        there = partition_counts(client)
+    return topic, there[topic]
 
 
 def delete_services(client: AdminClient, wirings: Iterable[Wiring]) -> None:

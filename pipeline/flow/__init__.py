@@ -1,8 +1,18 @@
 """The arrows of the pipeline, one pure step per file: values in, values out. No client library, no clock, no I/O."""
 
 from pipeline.flow.command_to_event import command_to_event
+from pipeline.flow.command_to_reply import asked_before, keep_ms, too_late
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.state_to_projection import event_to_messages, message_to_row
 
-__all__ = ["command_to_event", "event_to_command", "event_to_messages", "event_to_state", "message_to_row"]
+__all__ = [
+    "asked_before",
+    "command_to_event",
+    "event_to_command",
+    "event_to_messages",
+    "event_to_state",
+    "keep_ms",
+    "message_to_row",
+    "too_late",
+]

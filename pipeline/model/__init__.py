@@ -1,7 +1,7 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
-from pipeline.model.aggregate import Aggregate, Rejected
-from pipeline.model.messages import CommandMessage, EventMessage, StateMessage
+from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
+from pipeline.model.messages import Acceptance, CommandMessage, EventMessage, ReplyMessage, StateMessage
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
@@ -9,13 +9,16 @@ from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
 
 __all__ = [
+    "Acceptance",
     "Aggregate",
     "CommandMessage",
     "EventMessage",
+    "Idempotency",
     "Projection",
     "Reaction",
     "Rejected",
     "Replica",
+    "ReplyMessage",
     "Send",
     "Service",
     "Source",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from pipeline.errors import TopologyError
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
 
@@ -13,13 +14,34 @@ C = TypeVar("C")
 E = TypeVar("E")
 S = TypeVar("S")
 
+WINDOW_S_MAX = 6 * 24 * 3600.0  # the changelog of what is remembered is kept for a week
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """The decision not to act on a command: a value, not an exception. `reason` is a word for machines."""
 
     reason: str
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """For how long the ids of commands are remembered, each with its reply; ids are an aggregate id's own.
+
+    A repeated id gets the first reply again and has no second effect. `window_s`: a command that is stored later than
+    so long after it was issued is rejected as expired, as its id may have been forgotten. `records`: of each partition
+    of the command topic, at most so many ids are remembered; a command issued before the first of them is expired, too.
+    """
+
+    window_s: float = 24 * 3600.0
+    records: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.window_s <= WINDOW_S_MAX:
+            raise TopologyError(f"window_s={self.window_s} is not between 0 and {WINDOW_S_MAX:.0f} seconds (six days)")
+        if self.records < 1:
+            raise TopologyError(f"records={self.records} remembers nothing; give at least 1, or no Idempotency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +53,7 @@ class Aggregate(Generic[C, E, S]):
     `initial`: state of an id that has no event yet.
     `decide(command, state)`: the events that follow, or Rejected. No events: nothing to do, and that is an answer.
     `evolve(state, event)`: the next state; total, never fails, as what happened has happened.
+    `idempotency`: which repeated commands are known again; None decides each as if it came for the first time.
 
     Both functions are pure. Time and ids arrive in the command.
     """
@@ -41,6 +64,7 @@ class Aggregate(Generic[C, E, S]):
     initial: S
     decide: Callable[[C, S], Sequence[E] | Rejected]
     evolve: Callable[[S, E], S]
+    idempotency: Idempotency | None = Idempotency()
 
     @property
     def events(self) -> Source:

@@ -5,6 +5,7 @@ Each is the Python side of the outermost record in the topic's schema; named tup
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
@@ -16,6 +17,8 @@ class CommandMessage(NamedTuple):
     causation_id: str | None  # what caused it: an event's identity, or None for a request from outside
     issued_ms: int  # when the sender issued it, milliseconds since the epoch
     body: Any
+    expected_version: int | None = None  # the version that the sender has seen; the aggregate must still be at it
+    reply_to: str | None = None  # `<topic>/<key>` of the reply; None: the sender does not wait for one
 
 
 class EventMessage(NamedTuple):
@@ -34,3 +37,27 @@ class StateMessage(NamedTuple):
     version: int  # version of the last event folded into it
     time_ms: int  # time of that event
     body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The answer to a command that was decided: events, or nothing to do."""
+
+    version: int  # of the aggregate, after the events
+    count: int  # of the events
+    events: tuple[bytes, ...]  # as they stand on `<aggregate>.event`; none where they are too large for a reply
+
+
+class ReplyMessage(NamedTuple):
+    """The answer to a command, on `<requester>.reply` and, to be given again, on `<aggregate>.answers`.
+
+    `(aggregate, partition, offset)` is where the command stands: the position token of all that it has caused.
+    """
+
+    command_id: str
+    aggregate: str
+    partition: int
+    offset: int
+    time_ms: int  # when the broker stored the command, milliseconds since the epoch
+    fingerprint: int  # of what was asked: a CRC-32 over the command without its metadata
+    body: Any  # Acceptance or Rejected

@@ -13,6 +13,8 @@ class TopicKind(Enum):
     STATE = "state"  # current state of each aggregate; compacted; changelog of its table and a public feed
     ROW = "row"  # current rows of a projection; compacted; changelog of its table and a public feed
     BY_KEY = "by_key"  # repartition topic of a projection that is keyed otherwise than its sources
+    ANSWERS = "answers"  # replies of an aggregate by command id, to be given again; changelog of its memory
+    REPLY = "reply"  # answers to the commands of one requester, a program outside or a worker's own HTTP side
     PARKED = "parked"  # records of a service that could not be processed, each with its cause
     REPLICA = "replica"  # not a topic: the schema of the rows that a service keeps of another's data
 
@@ -20,7 +22,15 @@ class TopicKind(Enum):
         """Name of the topic of this kind that belongs to `owner`, an aggregate, projection or service."""
         return f"{owner}.{self.value}"
 
+    @staticmethod
+    def of(topic: str) -> TopicKind | None:
+        """The kind that the topic's name tells, if any."""
+        return _KINDS.get(topic.rpartition(".")[2])
+
     @property
     def compacted(self) -> bool:
         """Whether only the last record of each key is kept."""
         return self in (TopicKind.STATE, TopicKind.ROW)
+
+
+_KINDS = {kind.value: kind for kind in TopicKind}

@@ -43,11 +43,16 @@ class LocalTables:
             raise TableUnavailable(f"partition {partition} of {table!r} is being restored; ask again")
         return view
 
+    def value(self, table: str, partition: int, key: bytes) -> Any:
+        """The value under a key in bytes, decoded; None where there is none."""
+        view = self._view(table, partition)
+        data = view.store.get(view.prefix + key)
+        return None if data is None else view.codec.decode(data)
+
     def get(self, table: str, partition: int, key: str) -> dict[str, Any] | None:
         """The row as JSON, or None where there is none."""
-        view = self._view(table, partition)
-        data = view.store.get(view.prefix + key.encode())
-        return None if data is None else {"key": key, **row_json(view.codec.decode(data))}
+        value = self.value(table, partition, key.encode())
+        return None if value is None else {"key": key, **row_json(value)}
 
     def scan(self, table: str, partition: int, prefix: str, after: str, limit: int) -> list[dict[str, Any]]:
         """Up to `limit` rows in key order whose key begins with `prefix` and comes after the key `after`."""

@@ -56,7 +56,7 @@ class Router:
         self._groups: dict[str, Group] = {}
         self._partitions: dict[str, int] = {}
         self._asking = threading.Lock()
-        self._unanswered_s = -PAUSE_S
+        self._unanswered_s, self._why = -PAUSE_S, ""
 
     def home(self, table: str) -> tuple[Service, str]:
         """The service that keeps `table`, and the topic by whose partitions it is split. Raises UnknownTable."""
@@ -119,7 +119,7 @@ class Router:
             known = self._groups.get(service)
             if known is None or time.monotonic() - known.asked_s > FRESH_S:
                 if time.monotonic() - self._unanswered_s < PAUSE_S:
-                    raise TableUnavailable(f"the broker does not say who serves {service!r}; ask again")
+                    raise TableUnavailable(f"the broker does not say who serves {service!r}{self._why}; ask again")
                 try:
                     known = self._groups[service] = self._ask(service)
                 except TableUnavailable:
@@ -135,9 +135,8 @@ class Router:
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # nobody has ever served it
                 return group
-            raise TableUnavailable(
-                f"the broker does not say who serves {service!r}: {error.args[0].str()}; ask again"
-            ) from None
+            self._why = f": {error.args[0].str()}"
+            raise TableUnavailable(f"the broker does not say who serves {service!r}{self._why}; ask again") from None
         for member in described.members:
             if url := address(member.client_id):
                 group.members.append(url)

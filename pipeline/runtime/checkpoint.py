@@ -55,7 +55,9 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
             marks = {source_position(task.tp.topic): task.position, LEVEL_MS: now_ms}
             for owner, table, pairs in changes:
                 if owner is task:
-                    rows += [(table.prefix + key, value) for key, value in pairs]
+                    kept, own_marks = table.kept(pairs)
+                    rows += kept
+                    marks |= own_marks
                     if (end := ends.get(TP(table.changelog, task.tp.partition))) is not None:
                         marks[changelog_position(table.changelog)] = end
             task.store.write(rows, marks)

@@ -2,66 +2,168 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+from zlib import crc32
 
 from pipeline.errors import TopologyError
-from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
-from pipeline.model import Aggregate, CommandMessage, EventMessage, Projection, Reaction, Rejected, TopicKind
+from pipeline.flow import (
+    asked_before,
+    command_to_event,
+    event_to_command,
+    event_to_messages,
+    event_to_state,
+    message_to_row,
+    too_late,
+)
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    EventMessage,
+    Projection,
+    Reaction,
+    Rejected,
+    ReplyMessage,
+    TopicKind,
+)
+from pipeline.runtime.answers import Answers, answer_key
+from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
 
+log = logging.getLogger(__name__)
+
 Encode = Callable[[Any], bytes]
-Emit = Callable[[str, bytes, bytes, int], None]  # topic, key, value, partition (-1: the key decides)
+REPLY_EVENTS_BYTES_MAX = 64 * 1024  # a reply with more says how many events there are, and leaves them out
+UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
 class Node(Protocol):
-    """One step of the flow. `key` is the record's, `time_ms` when the broker stored it."""
+    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded."""
 
-    def fold(self, key: bytes, time_ms: int, message: Any) -> None: ...
+    def fold(self, key: bytes, record: Record, message: Any) -> None: ...
+
+
+class Outlet:
+    """Where the nodes of a task send what comes out, and count it."""
+
+    def __init__(self, producer: Producer, stats: LaneStats) -> None:
+        self.emit = producer.produce  # topic, key, value, partition (-1: the key decides)
+        self.stats = stats
+        self._has_topic = producer.has_topic
+        self._undeliverable: set[str] = set()
+
+    def reply(self, reply_to: str, data: bytes) -> None:
+        """Sends a reply; one that cannot be delivered is counted, and said once for each topic."""
+        topic, _, key = reply_to.partition("/")
+        if key and TopicKind.of(topic) is TopicKind.REPLY and self._has_topic(topic):
+            self.emit(topic, key.encode(), data)
+            self.stats.replies += 1
+            return
+        self.stats.undeliverable_replies += 1
+        if topic not in self._undeliverable and len(self._undeliverable) < UNDELIVERABLE_KEPT:
+            self._undeliverable.add(topic)
+            log.warning(
+                "replies to %r cannot be delivered: it is not `<topic>/<key>` with a topic *.reply that exists",
+                reply_to,
+            )
+
+
+class CommandCodecs(NamedTuple):
+    """How commands are written, and what answers them."""
+
+    command: Encode
+    event: Encode
+    reply: Encode
 
 
 class AggregateNode:
-    """command -> events and state: `<name>.command` into `<name>.event` and the table `<name>`, same partition."""
+    """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
+
+    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens.
+    """
 
     def __init__(
         self,
         aggregate: Aggregate[Any, Any, Any],
-        table: Table,
+        codecs: CommandCodecs,
         partition: int,
-        encode_event: Encode,
-        emit: Emit,
-        stats: LaneStats,
+        table: Table,
+        answers: Answers | None,
+        out: Outlet,
     ) -> None:
-        self.aggregate, self.table, self.partition = aggregate, table, partition
+        self.aggregate, self.partition, self.table, self.answers, self.out = aggregate, partition, table, answers, out
+        self.encode_command, self.encode_event, self.encode_reply = codecs
         self.topic = TopicKind.EVENT.topic(aggregate.name)
-        self.encode_event, self.emit, self.stats = encode_event, emit, stats
 
-    def fold(self, key: bytes, time_ms: int, message: CommandMessage) -> None:
-        aggregate, stats = self.aggregate, self.stats
+    def fold(self, key: bytes, record: Record, message: CommandMessage) -> None:
+        self.out.stats.commands += 1
+        if self.answers is not None:
+            self._fold_once(self.answers, key, record, message)
+            return
+        body = self._decide(key, record, message)
+        if message.reply_to is not None:
+            self.out.reply(message.reply_to, self._reply(record, message, 0, body))
+
+    def _fold_once(self, answers: Answers, key: bytes, record: Record, message: CommandMessage) -> None:
+        """Decides a command unless its id has been answered, or may have been."""
+        offset, time_ms = record.offset(), record.timestamp()[1]
+        forgotten_ms = answers.at(offset, time_ms)
+        asked = CommandMessage("", "", None, 0, message.body, message.expected_version)
+        fingerprint = crc32(self.encode_command(asked))
+        name = answer_key(key, message.id)
+        refused: Rejected | None
+        if earlier := answers.find(name, offset, time_ms):
+            self.out.stats.repeated += 1
+            if (refused := asked_before(earlier[0], fingerprint)) is None:
+                if message.reply_to is not None:
+                    self.out.reply(message.reply_to, earlier[1])
+                return
+        else:
+            refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
+        if refused is not None:  # not remembered: of this id another reply is, or none can be given for certain
+            self.out.stats.reject(self.aggregate.name, refused.reason)
+            if message.reply_to is not None:
+                self.out.reply(message.reply_to, self._reply(record, message, fingerprint, refused))
+            return
+        reply = self._reply(record, message, fingerprint, self._decide(key, record, message))
+        answers.remember(name, reply, offset, time_ms)
+        if message.reply_to is not None:
+            self.out.reply(message.reply_to, reply)
+
+    def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Acceptance | Rejected:
+        aggregate, stats = self.aggregate, self.out.stats
         state = self.table.get(key)
-        decision = command_to_event(aggregate, state, message, time_ms)
-        stats.commands += 1
+        decision = command_to_event(aggregate, state, message, record.timestamp()[1])
         if isinstance(decision, Rejected):
             stats.reject(aggregate.name, decision.reason)
-            return
+            return decision
+        events = []
         for event in decision:
             state = event_to_state(aggregate, state, event)
-            self.emit(self.topic, key, self.encode_event(event), self.partition)
-        if decision:
-            stats.events += len(decision)
+            data = self.encode_event(event)
+            self.out.emit(self.topic, key, data, self.partition)
+            events.append(data)
+        if events:
+            stats.events += len(events)
             self.table.put(key, state)
+        shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
+        return Acceptance(0 if state is None else state.version, len(events), shown)
+
+    def _reply(self, record: Record, message: CommandMessage, fingerprint: int, body: Acceptance | Rejected) -> bytes:
+        place = self.partition, record.offset(), record.timestamp()[1]
+        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, fingerprint, body))
 
 
 class ReactionNode:
     """event -> commands to aggregates of the same service, each to its key's partition."""
 
-    def __init__(
-        self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], emit: Emit, stats: LaneStats
-    ) -> None:
-        self.reaction, self.targets, self.emit, self.stats = reaction, targets, emit, stats
+    def __init__(self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], out: Outlet) -> None:
+        self.reaction, self.targets, self.emit = reaction, targets, out.emit
 
-    def fold(self, key: bytes, time_ms: int, message: EventMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
         for send, command in event_to_command(self.reaction, key.decode(), message):
             target = self.targets.get(type(send.command))
             if target is None:
@@ -76,11 +178,11 @@ class ReactionNode:
 class RouteNode:
     """event -> messages by row key, over the projection's repartition topic."""
 
-    def __init__(self, projection: Projection[Any, Any], encode: Encode, emit: Emit) -> None:
-        self.projection, self.encode, self.emit = projection, encode, emit
+    def __init__(self, projection: Projection[Any, Any], encode: Encode, out: Outlet) -> None:
+        self.projection, self.encode, self.emit = projection, encode, out.emit
         self.topic = TopicKind.BY_KEY.topic(projection.name)
 
-    def fold(self, key: bytes, time_ms: int, message: EventMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
         for row_key, part in event_to_messages(self.projection, key.decode(), message):
             self.emit(self.topic, row_key.encode(), self.encode(part), -1)
 
@@ -92,6 +194,6 @@ class ProjectionNode:
         self.projection, self.table = projection, table
         self.direct = projection.route is None  # fed by events themselves, which come in an envelope
 
-    def fold(self, key: bytes, time_ms: int, message: Any) -> None:
+    def fold(self, key: bytes, record: Record, message: Any) -> None:
         body = message.body if self.direct else message
         self.table.put(key, message_to_row(self.projection, self.table.get(key), body))

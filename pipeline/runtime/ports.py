@@ -111,6 +111,9 @@ class LogReader(Protocol):
 class Producer(Protocol):
     """A transactional producer. Every call may raise TransactionAborted (RecordRefused among them) or LaneFatal."""
 
+    def has_topic(self, topic: str) -> bool:
+        """Whether there is such a topic to produce to; an answer may be some seconds old."""
+
     def begin(self) -> None: ...
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
         """Queues a record; partition -1 lets the key decide (murmur2). Blocks while the queue is full."""

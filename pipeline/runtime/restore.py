@@ -13,7 +13,7 @@ from pipeline.errors import LaneFatal, RecordsLost
 from pipeline.runtime.checkpoint import LEVEL_MS, changelog_identity, changelog_position, source_position
 from pipeline.runtime.ports import TP, Clock, LogFacts, Position, Record, Store
 from pipeline.runtime.stats import LaneStats, Wipe
-from pipeline.runtime.table import table_prefix
+from pipeline.runtime.table import Pairs
 from pipeline.runtime.wiring import Inlet
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class TableCopy:
     def __init__(self, source: TP, inlet: Inlet, store: Store | None, clock: Clock, stats: LaneStats) -> None:
         self.source, self.store = source, store
         self._clock, self._stats = clock, stats
-        self._tables = {TP(changelog, source.partition): table_prefix(name) for name, changelog, _ in inlet.tables}
+        self._tables = {TP(spec.changelog, source.partition): spec for spec in inlet.tables}
         self._targets: dict[TP, int] | None = None
         self._facts: Mapping[str, LogFacts] = {}
         self.open: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
@@ -95,7 +95,7 @@ class TableCopy:
             return {}
         if committed is not None:
             self.store.write([], {source_position(self.source.topic): committed.offset, LEVEL_MS: self._aimed_ms})
-        elif any(self.store.scan(prefix, prefix, 1) for prefix in self._tables.values()):
+        elif any(self.store.scan(spec.prefix, spec.prefix, 1) for spec in self._tables.values()):
             # Rows and offsets are committed together, so the offset was there once.
             raise RecordsLost(
                 f"the group has no offset for {self.source.topic}-{self.source.partition}, though tables were made "
@@ -131,8 +131,9 @@ class TableCopy:
     # --- Copy ---------------------------------------------------------------------------------------------------------
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
-        prefix = self._tables[tp]
-        self._write([(prefix + record.key(), record.value()) for record in records], tp, records[-1].offset() + 1)
+        spec = self._tables[tp]
+        rows = spec.rows(spec, [(record.key(), record.value()) for record in records])
+        self._write(rows, tp, records[-1].offset() + 1)
         self._stats.restored += len(records)
         self.rolled += len(records)
 
@@ -176,7 +177,7 @@ class TableCopy:
             marks[LEVEL_MS] = self._clock.time_ms()
         self.store.write([], marks)
 
-    def _write(self, rows: list[tuple[bytes, bytes | None]], tp: TP, position: int) -> None:
+    def _write(self, rows: Pairs, tp: TP, position: int) -> None:
         assert self.store is not None, "only a partition with tables has something to follow"
         self._moved_s = self._clock.monotonic_s()
         self.store.write(rows, {changelog_position(tp.topic): position})

@@ -24,6 +24,9 @@ class LaneStats:
     commands: int = 0
     events: int = 0
     rejected: dict[tuple[str, str], int] = field(default_factory=dict)  # by (aggregate, reason)
+    repeated: int = 0  # commands whose id was answered before
+    replies: int = 0
+    undeliverable_replies: int = 0
     parked: int = 0
     skipped_by_replica: int = 0  # undecodable records that a replica could not follow
     checkpoints: int = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.runtime.ports import Store
 
 CACHED_ROWS_MAX = 50_000
 MISSING: Any = object()
+Pairs = Sequence[tuple[bytes, bytes | None]]  # None deletes
 
 
 class RowCodec(Protocol):
@@ -22,12 +24,18 @@ def table_prefix(name: str) -> bytes:
     return name.encode() + b"\0"
 
 
-class Table:
-    """Rows of the table `name` in one partition. `changelog` is the topic that restores it."""
+def rows_by_key(spec: TableSpec, pairs: Pairs) -> Pairs:
+    """Each record of the changelog under its key."""
+    prefix = spec.prefix
+    return [(prefix + key, value) for key, value in pairs]
 
-    def __init__(self, name: str, changelog: str, codec: RowCodec, store: Store) -> None:
-        self.name, self.changelog, self.codec, self.store = name, changelog, codec, store
-        self.prefix = table_prefix(name)
+
+class Table:
+    """Rows of a table in one partition."""
+
+    def __init__(self, spec: TableSpec, store: Store) -> None:
+        self.spec, self.changelog, self.codec, self.store = spec, spec.changelog, spec.codec, store
+        self.prefix = spec.prefix
         self._changed: dict[bytes, Any] = {}
         self._cache: dict[bytes, Any] = {}
 
@@ -51,6 +59,10 @@ class Table:
         encode = self.codec.encode
         return [(key, None if row is None else encode(row)) for key, row in self._changed.items()]
 
+    def kept(self, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
+        """What a checkpoint with these changes writes to the local store: rows, and positions of the table's own."""
+        return self.spec.rows(self.spec, pairs), {}
+
     def settle(self) -> None:
         """The changes are committed: they are what the cache holds from now on."""
         for key, row in self._changed.items():
@@ -66,3 +78,22 @@ class Table:
         if len(cache) >= CACHED_ROWS_MAX and key not in cache:
             del cache[next(iter(cache))]
         cache[key] = row
+
+
+class TableSpec(NamedTuple):
+    """A table as declared: its name, the topic that restores it, how its rows are written.
+
+    `make(spec, store)` opens it in one partition; `rows(spec, pairs)` is what the local store keeps of records of the
+    changelog.
+    """
+
+    name: str
+    changelog: str
+    codec: RowCodec
+    make: Callable[[TableSpec, Store], Table] = Table
+    rows: Callable[[TableSpec, Pairs], Pairs] = rows_by_key
+
+    @property
+    def prefix(self) -> bytes:
+        """What the keys of its rows begin with."""
+        return table_prefix(self.name)

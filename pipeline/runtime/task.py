@@ -11,7 +11,6 @@ from pipeline.errors import (
     TransactionAborted,
     UndecodableRecord,
 )
-from pipeline.runtime.nodes import Emit
 from pipeline.runtime.ports import TP, Producer, Record, Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Inlet
@@ -30,8 +29,7 @@ class Task:
     ) -> None:
         self.tp, self.inlet, self.store = tp, inlet, store
         self._producer, self._stats, self._parked = producer, stats, parked
-        emit: Emit = producer.produce
-        self.tables, self._nodes = inlet.nodes(tp.partition, store, emit, stats)
+        self.tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats)
         self.position: int | None = None
         self.committed: int | None = None
         self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
@@ -54,10 +52,9 @@ class Task:
                 continue
             if message is None or (envelope and message.body is None):
                 continue  # a kind of event that this service does not follow
-            time_ms = record.timestamp()[1]
             try:
                 for node in nodes:
-                    node.fold(key, time_ms, message)
+                    node.fold(key, record, message)
             except (TransactionAborted, LaneFatal, StateDirectoryError):
                 raise
             except Exception as error:

@@ -17,7 +17,7 @@ from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, Sto
 from pipeline.runtime.replica import ReplicaCopy
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec, table_prefix
+from pipeline.runtime.table import RowCodec
 from pipeline.runtime.task import Task
 from pipeline.runtime.wiring import Wiring
 
@@ -291,18 +291,18 @@ class Tasks:
         return self._stores.open(f"{tp.topic}-{tp.partition}") if self._wiring.inlets[tp.topic].tables else None
 
     def _changelogs(self, tp: TP) -> Iterator[TP]:
-        for _, changelog, _ in self._wiring.inlets[tp.topic].tables:
-            yield TP(changelog, tp.partition)
+        for spec in self._wiring.inlets[tp.topic].tables:
+            yield TP(spec.changelog, tp.partition)
 
     def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
-        for name, _, codec in self._wiring.inlets[tp.topic].tables:
+        for spec in self._wiring.inlets[tp.topic].tables:
             assert copy.store is not None
             standby = copy if tp in self._standbys else None
-            self.views[name, tp.partition] = ReadView(copy.store, table_prefix(name), codec, restoring, standby)
+            self.views[spec.name, tp.partition] = ReadView(copy.store, spec.prefix, spec.codec, restoring, standby)
 
     def _hide(self, tp: TP) -> None:
-        for name, _, _ in self._wiring.inlets[tp.topic].tables:
-            self.views.pop((name, tp.partition), None)
+        for spec in self._wiring.inlets[tp.topic].tables:
+            self.views.pop((spec.name, tp.partition), None)
 
     def _count(self) -> None:
         self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)

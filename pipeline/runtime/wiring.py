@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, get_args
 
 from pipeline.model import (
+    Acceptance,
     Aggregate,
     CommandMessage,
     EventMessage,
     Projection,
     Reaction,
+    Rejected,
     Replica,
+    ReplyMessage,
     Service,
     Source,
     StateMessage,
     TopicKind,
 )
-from pipeline.runtime.nodes import AggregateNode, Emit, Node, ProjectionNode, ReactionNode, RouteNode
-from pipeline.runtime.ports import Store
+from pipeline.runtime.answers import Answers, answer_rows
+from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
+from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec, Table
+from pipeline.runtime.table import RowCodec, Table, TableSpec
 
 
 class Codecs(Protocol):
@@ -36,8 +41,7 @@ class Context:
 
     partition: int
     tables: dict[str, Table]
-    emit: Emit
-    stats: LaneStats
+    out: Outlet
 
 
 @dataclass(slots=True)
@@ -47,18 +51,18 @@ class Inlet:
     topic: str
     codec: RowCodec
     envelope: bool  # whether records carry their value in a `body`
-    tables: list[tuple[str, str, RowCodec]] = field(default_factory=list)  # (table, changelog topic, codec)
+    tables: list[TableSpec] = field(default_factory=list)
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
 
     def nodes(
-        self, partition: int, store: Store | None, emit: Emit, stats: LaneStats
+        self, partition: int, store: Store | None, producer: Producer, stats: LaneStats
     ) -> tuple[list[Table], list[Node]]:
         """The tables and nodes of the task that folds `partition`; a store is needed where there are tables."""
         tables = {}
-        for name, changelog, codec in self.tables:
+        for spec in self.tables:
             assert store is not None
-            tables[name] = Table(name, changelog, codec, store)
-        context = Context(partition, tables, emit, stats)
+            tables[spec.name] = spec.make(spec, store)
+        context = Context(partition, tables, Outlet(producer, stats))
         return list(tables.values()), [make(context) for make in self.makers]
 
 
@@ -91,6 +95,8 @@ class Wiring:
         for aggregate in self.service.aggregates:
             for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE):
                 yield kind.topic(aggregate.name), kind
+            if aggregate.idempotency is not None:
+                yield TopicKind.ANSWERS.topic(aggregate.name), TopicKind.ANSWERS
         for projection in self.service.projections:
             if projection.route is not None:
                 yield TopicKind.BY_KEY.topic(projection.name), TopicKind.BY_KEY
@@ -123,21 +129,29 @@ class Wiring:
         inlet = self._inlet(commands, CommandMessage, aggregate.command, strict=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event)
-        inlet.tables.append((aggregate.name, states, state_codec))
+        inlet.tables.append(TableSpec(aggregate.name, states, state_codec))
         self._pairs[commands] = [events, states]
+        reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
+        if aggregate.idempotency is not None:
+            answers = TopicKind.ANSWERS.topic(aggregate.name)
+            make = partial(Answers, aggregate.idempotency)
+            inlet.tables.append(TableSpec(answers, answers, reply_codec, make, answer_rows))
+            self._pairs[commands].append(answers)
         encode = inlet.codec.encode
         for cls in get_args(aggregate.command) or (aggregate.command,):
             self._commands[cls] = (commands, encode)
+        codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
 
-        def make(c: Context) -> Node:
-            table = c.tables[aggregate.name]
-            return AggregateNode(aggregate, table, c.partition, event_codec.encode, c.emit, c.stats)
+        def node(c: Context) -> Node:
+            answers = c.tables.get(TopicKind.ANSWERS.topic(aggregate.name))
+            assert answers is None or isinstance(answers, Answers)
+            return AggregateNode(aggregate, codecs, c.partition, c.tables[aggregate.name], answers, c.out)
 
-        inlet.makers.append(make)
+        inlet.makers.append(node)
 
     def _wire_reaction(self, reaction: Reaction) -> None:
         inlet = self._follow(reaction.source)
-        inlet.makers.append(lambda c: ReactionNode(reaction, self._commands, c.emit, c.stats))
+        inlet.makers.append(lambda c: ReactionNode(reaction, self._commands, c.out))
 
     def _wire_projection(self, projection: Projection[Any, Any]) -> None:
         rows = TopicKind.ROW.topic(projection.name)
@@ -149,7 +163,7 @@ class Wiring:
             inlet = self._inlet(messages, projection.by_key, None, strict=True)
             encode = inlet.codec.encode
             for source in projection.sources:
-                self._follow(source).makers.append(lambda c: RouteNode(projection, encode, c.emit))
-        inlet.tables.append((projection.name, rows, row_codec))
+                self._follow(source).makers.append(lambda c: RouteNode(projection, encode, c.out))
+        inlet.tables.append(TableSpec(projection.name, rows, row_codec))
         self._pairs.setdefault(inlet.topic, []).append(rows)
         inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))

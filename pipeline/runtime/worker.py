@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -27,9 +27,13 @@ from pipeline.adapters.avro.codec import codecs, implementation
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
+from pipeline.client import AsyncClient
 from pipeline.errors import PipelineError
+from pipeline.query.commands import CommandApi
+from pipeline.query.forward import Forwarding
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
+from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
 from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.lane import Lane, LaneSettings
@@ -40,6 +44,8 @@ from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
+
+REQUESTER = "http"  # whose replies the workers' HTTP sides wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,22 +168,22 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     metrics = CollectorRegistry()
     metrics.register(LaneCollector({h.wiring.service.name: h.stats for h in hosts}))
     ProcessCollector(registry=metrics)
-    api = QueryApi(
-        LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts))),
-        Router(admin(settings.bootstrap), topology),
-        lambda: status(hosts),
-        metrics,
-    )
-    api.mount(app)
+    cast(Any, app.web).web_app.middlewares.append(as_problems)  # aiohttp's, which Faust's own type does not show
+    tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
+    forwarding = Forwarding(Router(admin(settings.bootstrap), topology))
+    QueryApi(tables, forwarding, lambda: status(hosts), metrics).mount(app)
+    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
+    commands.mount(app)
     for host in hosts:
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
-    app.on_before_shutdown.connect(_closing(api), weak=False)
+    app.on_before_shutdown.connect(_closing(commands, forwarding), weak=False)
     return app
 
 
-def _closing(api: QueryApi) -> Callable[..., Awaitable[None]]:
+def _closing(commands: CommandApi, forwarding: Forwarding) -> Callable[..., Awaitable[None]]:
     async def close(*_: Any, **__: Any) -> None:
-        await api.close()
+        await commands.close()
+        await forwarding.close()
 
     return close
 

@@ -15,9 +15,11 @@ from pipeline.flow import command_to_event, event_to_state
 from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
+from pipeline.verify.answers import AnswerCheck, Decided
 from pipeline.verify.decode import Decoder
 from pipeline.verify.events import Logged, differences, versions
 from pipeline.verify.history import Entry, History
+from pipeline.verify.memory import Given, Memory
 from pipeline.verify.notices import refused
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.tables import compare_changelog, compare_table, last_values, unreadable
@@ -31,7 +33,6 @@ class Life:
     must: int = 0
     state: StateMessage | None = None
     allowed: list[StateMessage | None] = field(default_factory=lambda: [None])  # states: at the bound, and since
-    ids: set[str] = field(default_factory=set)
 
 
 class AggregateCheck:
@@ -46,18 +47,23 @@ class AggregateCheck:
         self._command = Decoder(registry, self.commands, CommandMessage, aggregate.command)
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
+        self._answers = AnswerCheck(service, aggregate, registry, self._event)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
         rows = history.rows(self.aggregate.name, partition)
         states = last_values(history, TP(self.states, partition), self._state, self.service, report)
         logs = self._logs(history, TP(self.events, partition), report)
-        lives = self._replay(history, TP(self.commands, partition), logs, report)
+        answers = self._answers.read(history, partition, report)
+        memory = self._answers.memory(history, TP(self.commands, partition), answers)
+        lives = self._replay(history, TP(self.commands, partition), logs, memory, report)
         for key in logs.keys() | lives.keys():
             self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), report)
         allowed = {key: life.allowed for key, life in lives.items() if life.allowed != [None]}
         compare_changelog("state", self.service, TP(self.states, partition), allowed, states, report)
         compare_table(self.service, self.aggregate.name, partition, allowed, rows, report)
+        settled = history.bound(self.service, TP(self.commands, partition)) or 0
+        self._answers.compare(history, partition, memory, answers, settled, report)
         report.checked["keys"] += len(logs)
         report.checked["states"] += len(states)
 
@@ -81,7 +87,9 @@ class AggregateCheck:
 
     # --- replay -------------------------------------------------------------------------------------------------------
 
-    def _replay(self, history: History, tp: TP, logs: dict[str, list[Logged]], report: Report) -> dict[str, Life]:
+    def _replay(
+        self, history: History, tp: TP, logs: dict[str, list[Logged]], memory: Memory, report: Report
+    ) -> dict[str, Life]:
         """What each key's commands must have caused; decides each command below the bound, and those since as well."""
         must = history.bound(self.service, tp) or 0
         end = history.committed(self.service, tp) or 0
@@ -95,7 +103,14 @@ class AggregateCheck:
                 if partition_of(key.encode(), history.partitions(tp.topic)) != tp.partition:
                     where = f"partition {partition_of(key.encode(), history.partitions(tp.topic))}"
                     report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
-            self._decide(lives[key], entry, key, command, entry.offset < must, tp, report)
+            known = memory.known(key, command, entry.offset, entry.time_ms)
+            if known is None:
+                self._decide(lives[key], entry, key, command, entry.offset < must, tp, memory, report)
+            elif entry.offset < must:
+                report.checked["commands"] += 1
+                report.checked["answered again"] += isinstance(known, Given)
+                if isinstance(known, Rejected):
+                    self._count(known, report)
         return lives
 
     def _commands(self, history: History, tp: TP, end: int) -> Iterator[tuple[Entry, str, CommandMessage]]:
@@ -126,7 +141,15 @@ class AggregateCheck:
         return lives
 
     def _decide(
-        self, life: Life, entry: Entry, key: str, command: CommandMessage, settled: bool, tp: TP, report: Report
+        self,
+        life: Life,
+        entry: Entry,
+        key: str,
+        command: CommandMessage,
+        settled: bool,
+        tp: TP,
+        memory: Memory,
+        report: Report,
     ) -> None:
         try:
             decision = command_to_event(self.aggregate, life.state, command, entry.time_ms)
@@ -137,11 +160,15 @@ class AggregateCheck:
             return
         if settled:
             report.checked["commands"] += 1
-            report.checked["repeated ids"] += command.id in life.ids
             if isinstance(decision, Rejected):
-                report.checked["rejected"] += 1
-                report.rejected[f"{self.aggregate.name}/{decision.reason}"] += 1
-        life.ids.add(command.id)
+                self._count(decision, report)
+        version = 0 if life.state is None else life.state.version
+        outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(decision))
+        memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome))
+
+    def _count(self, rejected: Rejected, report: Report) -> None:
+        report.checked["rejected"] += 1
+        report.rejected[f"{self.aggregate.name}/{rejected.reason}"] += 1
 
     def _live(self, life: Life, event: EventMessage, *, settled: bool) -> None:
         life.state = event_to_state(self.aggregate, life.state, event)

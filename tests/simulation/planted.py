@@ -12,6 +12,7 @@ from pipeline.adapters.memory.groups import Group
 from pipeline.errors import OutcomeUnknown, TransactionAborted
 from pipeline.runtime import checkpoint as checkpoints
 from pipeline.runtime import lane as lanes
+from pipeline.runtime.answers import Answers
 from pipeline.runtime.lane import Lane
 from pipeline.runtime.ports import TP, Polled
 from pipeline.runtime.restore import TableCopy
@@ -185,24 +186,78 @@ def markers_taken_for_records_that_were_folded(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(MemoryGroupConsumer, "poll", poll)
 
 
+@planted
+def a_repeated_command_is_decided_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Answers, "find", lambda self, name, offset, time_ms: None)
+
+
+@planted
+def replies_are_remembered_that_were_not_committed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Answers, "drop", lambda self: None)
+
+
+@planted
+def replies_are_not_restored(patch: pytest.MonkeyPatch) -> None:
+    def write(self: TableCopy, rows: Any, tp: TP, position: int) -> None:
+        kept = [] if tp.topic.endswith(".answers") and self._targets else rows
+        original(self, kept, tp, position)
+
+    original = TableCopy._write
+    patch.setattr(TableCopy, "_write", write)
+
+
+@planted
+def a_reply_is_forgotten_without_a_trace(patch: pytest.MonkeyPatch) -> None:
+    def at(self: Answers, offset: int, time_ms: int) -> int:
+        original(self, offset, time_ms)
+        return 0
+
+    original = Answers.at
+    patch.setattr(Answers, "at", at)
+
+
+@planted
+def a_reply_is_forgotten_too_early(patch: pytest.MonkeyPatch) -> None:
+    original = Answers._is_old
+    patch.setattr(Answers, "_is_old", lambda self, o, t, no, nt: original(self, o - 2, t, no, nt))
+
+
+@planted
+def an_order_that_an_abort_does_not_rewind(patch: pytest.MonkeyPatch) -> None:
+    def drop(self: Answers) -> None:
+        places = self._committed_from, self._committed_ms
+        self._committed_from, self._committed_ms = self._read_from, self._forgotten_ms
+        original(self)
+        self._committed_from, self._committed_ms = places
+
+    original = Answers.drop
+    patch.setattr(Answers, "drop", drop)
+
+
 # The first seed that found each, searched from 0. Where the engine has changed since, another one may be the first.
 SEEDS = {
     "table_written_before_the_commit": 10,
-    "offsets_not_in_the_transaction": 259,
+    "offsets_not_in_the_transaction": 150,
     "changes_kept_after_an_abort": 10,
-    "position_kept_after_an_abort": 154,
-    "no_fence_on_a_stale_generation": 122,
+    "position_kept_after_an_abort": 64,
+    "no_fence_on_a_stale_generation": 156,
     "restore_stops_at_the_last_stable_offset": 81,
     "rewound_after_a_commit_whose_outcome_is_unknown": 34,
-    "a_stale_table_is_rolled_forward": 2961,
+    "a_stale_table_is_rolled_forward": 1794,
     "a_batch_of_before_the_rebalance_is_folded": 480,
     "changelog_position_noted_too_far": 27,
     "position_moved_before_the_fold": 10,
     "standby_taken_over_without_catching_up": 35,
-    "restore_from_a_position_that_was_not_restored_to": 20,
-    "offsets_of_an_undecided_transaction_are_believed_old": 4,
+    "restore_from_a_position_that_was_not_restored_to": 4,
+    "offsets_of_an_undecided_transaction_are_believed_old": 61,
     "committed_by_a_member_that_was_expelled": 907,
-    "markers_taken_for_records_that_were_folded": 51,
+    "markers_taken_for_records_that_were_folded": 35,
+    "a_repeated_command_is_decided_again": 0,
+    "replies_are_remembered_that_were_not_committed": 10,
+    "replies_are_not_restored": 19,
+    "a_reply_is_forgotten_without_a_trace": 89,
+    "a_reply_is_forgotten_too_early": 1,
+    "an_order_that_an_abort_does_not_rewind": 717,
 }
 SEEDS_MAX = 5_000
 

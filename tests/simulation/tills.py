@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import Aggregate, Projection, Reaction, Rejected, Replica, Send, Service, Source
+from pipeline import Aggregate, Idempotency, Projection, Reaction, Rejected, Replica, Send, Service, Source
 from pipeline.adapters.memory.kafka import RECORD_BYTES_MAX
 from pipeline.topology import Topology
 
@@ -93,7 +93,15 @@ def evolve_open(row: OpenTill, event: Taken | Closed | Scribbled) -> OpenTill | 
             return row
 
 
-tills = Aggregate("tills", Take | Close | Scribble, Taken | Closed | Scribbled, Till(), decide_till, evolve_till)
+tills = Aggregate(
+    "tills",
+    Take | Close | Scribble,
+    Taken | Closed | Scribbled,
+    Till(),
+    decide_till,
+    evolve_till,
+    Idempotency(window_s=5.0, records=12),
+)
 open_tills = Projection("open_tills", [tills.events], OpenTill(), evolve_open)
 TILLS = Service("tills", aggregates=[tills], projections=[open_tills])
 

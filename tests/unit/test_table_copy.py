@@ -11,6 +11,7 @@ from pipeline.errors import LaneFatal, RecordsLost, TableUnavailable
 from pipeline.runtime.ports import TP, LogFacts, Position
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats, Wipe
+from pipeline.runtime.table import TableSpec
 from pipeline.runtime.wiring import Inlet
 
 SOURCE, CHANGELOG = TP("stock.command", 0), TP("stock.state", 0)
@@ -51,7 +52,7 @@ class World:
 
     def __init__(self, stores: RocksStores) -> None:
         self.stores, self.clock, self.stats = stores, SetClock(), LaneStats()
-        self.inlet = Inlet(SOURCE.topic, codec=None, envelope=True, tables=[("stock", CHANGELOG.topic, None)])  # type: ignore[arg-type, list-item]
+        self.inlet = Inlet(SOURCE.topic, codec=None, envelope=True, tables=[TableSpec("stock", CHANGELOG.topic, None)])  # type: ignore[arg-type]
         self.store: Any = None
 
     def begin(

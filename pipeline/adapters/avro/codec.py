@@ -15,10 +15,11 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from pipeline.adapters.avro.binding import Binding, alternatives, field_hints
+from pipeline.adapters.avro.binding import Binding
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
+from pipeline.adapters.avro.explain import misfit
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import EncodeError, UndecodableRecord
 
@@ -52,6 +53,7 @@ class Codec:
         self._registry, self._root, self._body = registry, root, body
         self._header = b"\0" + struct.pack(">I", self.id)
         binding = Binding(topic, self._schema, root, body, strict=strict)
+        self._names = binding.names
         self._parsed: dict[int, Any] = {self.id: parse_schema(self._schema)}
         program = None
         if native:
@@ -114,7 +116,7 @@ class Codec:
 
     def _explained(self, value: Any, error: Exception) -> EncodeError:
         """Names the field at fault where that can be found, else the value."""
-        found = _misfit(value, self._root, self._body, "")
+        found = misfit(value, self._root, self._schema, self._names, self._body)
         return EncodeError(f"{self.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
 
 
@@ -126,23 +128,3 @@ def implementation() -> str:
 def codecs(schemas: Path) -> Callable[..., Codec]:
     """What makes the codecs of a schema directory; see Codec for the arguments, less the registry."""
     return partial(Codec, Registry(schemas))
-
-
-def _misfit(value: Any, annotation: Any, body: Any, where: str) -> str | None:
-    """The first place where `value` is not of its declared class."""
-    options = alternatives(annotation)
-    cls = type(value)
-    if cls in options and hasattr(cls, "__annotations__"):
-        for name, hint in field_hints(cls, body).items():
-            place = f"{where}.{name}" if where else f"{cls.__name__}.{name}"
-            if found := _misfit(getattr(value, name), hint, None, place):
-                return found
-        return None
-    for option in options:
-        item = getattr(option, "__args__", None)
-        if getattr(option, "__origin__", None) is tuple and isinstance(value, tuple) and item:
-            return next((m for n, v in enumerate(value) if (m := _misfit(v, item[0], None, f"{where}[{n}]"))), None)
-        if option is cls or (getattr(option, "__origin__", None) is dict and isinstance(value, dict)):
-            return None
-    names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    return f"{where or 'value'} must be {names}, not {cls.__name__} {value!r}"

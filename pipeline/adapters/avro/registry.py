@@ -1,7 +1,7 @@
 """Schemas by topic and by id: the .avsc files, and the committed manifest that gives each its id.
 
 `manifest.json` remembers every version of every schema that records may have been written with; the .avsc file is the
-version to write now. No schema registry has to run.
+version to write now. No schema registry has to run. The engine's own schemas come with it, under ids of their own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fastavro.schema import SchemaParseException
 from pipeline.errors import SchemaError
 
 MANIFEST = "manifest.json"
+ENGINE = Path(__file__).parents[2] / "schemas"  # of what no author defines; ids from 2,000,000,001 on
 Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 
 
@@ -28,12 +29,12 @@ class Registry:
             raise SchemaError(f"no schema directory at {directory}; give the right one with --schemas")
         self._by_id: dict[int, tuple[str, Schema]] = {}
         self._newest: dict[str, int] = {}
-        for entry in self._entries():
+        for entry in (*self._entries(self.directory), *self._entries(ENGINE)):
             self._by_id[entry["id"]] = (entry["topic"], entry["schema"])
             self._newest[entry["topic"]] = entry["id"]
 
-    def _entries(self) -> list[dict[str, Any]]:
-        path = self.directory / MANIFEST
+    def _entries(self, directory: Path) -> list[dict[str, Any]]:
+        path = directory / MANIFEST
         if not path.exists():
             return []
         try:
@@ -65,7 +66,7 @@ class Registry:
         return self._by_id.get(schema_id)
 
     def _read(self, topic: str) -> Schema:
-        path = self.directory / f"{topic}.avsc"
+        path = (ENGINE if (ENGINE / f"{topic}.avsc").exists() else self.directory) / f"{topic}.avsc"
         try:
             schema: Schema = json.loads(path.read_text())
             parse_schema(schema)
@@ -77,16 +78,17 @@ class Registry:
 
     def register(self) -> list[str]:
         """Gives each new or changed .avsc the next id and writes the manifest. Returns the topics concerned."""
-        entries = self._entries()
+        entries = self._entries(self.directory)
+        last = max((entry["id"] for entry in entries), default=0)
         changed = []
         for topic in self.topics():
             schema = self._read(topic)
             known = self._newest.get(topic)
             if known is not None and self._by_id[known][1] == schema:
                 continue
-            schema_id = max(self._by_id, default=0) + 1
-            self._by_id[schema_id], self._newest[topic] = (topic, schema), schema_id
-            entries.append({"id": schema_id, "topic": topic, "schema": schema})
+            last += 1
+            self._by_id[last], self._newest[topic] = (topic, schema), last
+            entries.append({"id": last, "topic": topic, "schema": schema})
             changed.append(topic)
         if changed:
             lines = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in entries)

@@ -27,7 +27,12 @@ SESSION_S = 6.0  # a worker that is not heard of for so long loses its partition
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
 TRY_S = 3.0
 RETRY_PAUSE_S = 0.1
-COMMON: dict[str, Any] = {"socket.keepalive.enable": True, "allow.auto.create.topics": False}
+RECONNECT_MS_MAX = 1000  # librdkafka's own 10,000 would add to the time that a broker is away
+COMMON: dict[str, Any] = {
+    "socket.keepalive.enable": True,
+    "allow.auto.create.topics": False,
+    "reconnect.backoff.max.ms": RECONNECT_MS_MAX,
+}
 
 
 def on_error(error: KafkaError) -> None:
@@ -54,7 +59,10 @@ def admin_client(bootstrap: str) -> AdminClient:
     an answer. The command line ends its process without waiting for it (pipeline.cli.run).
     """
     config: dict[str, Any] = {"bootstrap.servers": bootstrap, "error_cb": lambda _: None, "log_level": 0}
-    return AdminClient(config | {"socket.timeout.ms": int(ANSWER_S * 1000)})
+    config |= {"socket.timeout.ms": int(ANSWER_S * 1000), "reconnect.backoff.max.ms": RECONNECT_MS_MAX}
+    # It also says for how long a group's coordinator is remembered that was not asked. One that has handed the group on
+    # says so in an answer by which librdkafka does not forget it, and asked again and again it would be asked for ever.
+    return AdminClient(config | {"metadata.max.age.ms": 500})
 
 
 def admin(bootstrap: str) -> AdminClient:

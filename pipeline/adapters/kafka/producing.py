@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
 ABORT_FLUSH_S = 1.0
+ASK_TOPIC_S = 10.0  # how long a topic that does not exist is not asked for again
+TOPICS_KNOWN_MAX = 10_000
 # A transaction whose producer is gone holds readers up for so long: no longer than its partitions wait for a new owner.
 TRANSACTION_S = SESSION_S
 REFUSED = (
@@ -70,6 +72,7 @@ class KafkaProducer:
         self._producer = ConfluentProducer(config | overrides, logger=log)
         self._nudge = Nudge(self._producer)
         self._last: dict[TP, int] = {}
+        self._topics: dict[str, tuple[bool, float]] = {}  # whether each exists, and when that was asked
         try:
             self._guarded(lambda: self._producer.init_transactions(ANSWER_S))
         except Exception:
@@ -89,6 +92,20 @@ class KafkaProducer:
                     raise _for_the_lane(error) from raised
                 log.warning("Kafka: %s; asking again", error.str())
                 time.sleep(RETRY_PAUSE_S)
+
+    def has_topic(self, topic: str) -> bool:
+        known = self._topics.get(topic)
+        if known is None or (not known[0] and time.monotonic() - known[1] > ASK_TOPIC_S):
+            if len(self._topics) >= TOPICS_KNOWN_MAX:
+                self._topics.clear()
+            try:
+                there = self._producer.list_topics(topic, ANSWER_S).topics[topic].error is None
+            except KafkaException as error:
+                raise TransactionAborted(
+                    f"the broker does not say whether {topic} exists: {error.args[0].str()}"
+                ) from None
+            known = self._topics[topic] = there, time.monotonic()
+        return known[0]
 
     def begin(self) -> None:
         self._last.clear()

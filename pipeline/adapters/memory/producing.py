@@ -48,6 +48,9 @@ class MemoryProducer:
                 raise TransactionAborted("the broker is still busy with the last transaction")
             self._wait(ASK_AGAIN_S)
 
+    def has_topic(self, topic: str) -> bool:
+        return topic in self._kafka.topics
+
     def begin(self) -> None:
         if self._kafka.transactions.is_fenced(self.name, self._epoch):
             raise LaneFatal(f"the producer {self.name} is fenced")

@@ -39,7 +39,7 @@ def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
             want, have = due.get(key), there.get(key)
             if want != have:
                 what = "lacks" if have is None else "still holds" if want is None else "is wrong about"
-                yield f"{where} {what} {key.decode()!r}"
+                yield f"{where} {what} {key!r}"
 
 
 def counted(

@@ -11,13 +11,30 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryRecord
-from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
-from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
-from pipeline.runtime.checkpoint import changelog_position
+from pipeline.flow import (
+    command_to_event,
+    event_to_command,
+    event_to_messages,
+    event_to_state,
+    keep_ms,
+    message_to_row,
+)
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    EventMessage,
+    Rejected,
+    ReplyMessage,
+    StateMessage,
+    TopicKind,
+)
+from pipeline.runtime.checkpoint import changelog_position, source_position
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec, table_prefix
 from pipeline.runtime.wiring import Codecs, Wiring
 from pipeline.testing.simulation.differences import Rows, committed, counted, parked_by, rows_differ
+from pipeline.testing.simulation.memory import Answered, misplaced
 from pipeline.topology import Topology
 
 if TYPE_CHECKING:
@@ -50,6 +67,7 @@ class Oracle:
                 self.codec[command] = self._make(command, CommandMessage, a.command)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
+                self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make("reply", ReplyMessage, Acceptance | Rejected)
                 self._takers |= dict.fromkeys(get_args(a.command) or (a.command,), command)
             for p in service.projections:
                 rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
@@ -105,22 +123,25 @@ class Oracle:
         for log in world.kafka.topics[commands].logs:
             due: dict[bytes, list[bytes]] = defaultdict(list)
             lives: dict[bytes, StateMessage] = {}
+            memory = Answered(a, log.tp.partition, self.codec)
             for record in committed(world, log.tp):
                 state = lives.get(record.key())
                 message = decode(record.value())
-                decision = command_to_event(a, state, message, record.timestamp()[1])
-                if isinstance(decision, Rejected) or not decision:
+                if memory.is_known(record, message):
                     continue
-                data = [encode(event) for event in decision]
-                if max(map(len, data)) > world.kafka.record_bytes_max:
+                decision = command_to_event(a, state, message, record.timestamp()[1])
+                data = [] if isinstance(decision, Rejected) else [encode(event) for event in decision]
+                if max(map(len, data), default=0) > world.kafka.record_bytes_max:
                     if parked.pop((log.tp, record.offset()), 0) != 1:
                         yield f"{commands}-{log.tp.partition}@{record.offset()} is too large, but not parked once"
                     continue
                 due[record.key()] += data
-                for event in decision:
-                    state = event_to_state(a, state, event)
-                assert state is not None
-                lives[record.key()] = state
+                for event in () if isinstance(decision, Rejected) else decision:
+                    state = lives[record.key()] = event_to_state(a, state, event)
+                version = 0 if state is None else state.version
+                accepted = Acceptance(version, len(data), tuple(data))
+                memory.answer(record, message, decision if isinstance(decision, Rejected) else accepted)
+            due = {key: data for key, data in due.items() if data}
             there: dict[bytes, list[bytes]] = defaultdict(list)
             for record in committed(world, TP(events, log.tp.partition)):
                 there[record.key()].append(record.value())
@@ -128,6 +149,7 @@ class Oracle:
                 yield from self._differences(events, due, there)
             rows = {key: self.codec[states].encode(state) for key, state in lives.items()}
             yield from self._table(world, a.name, states, log.tp.partition, rows)
+            yield from memory.differences(world)
 
     def _differences(
         self, topic: str, due: Mapping[bytes, list[bytes]], there: Mapping[bytes, list[bytes]]
@@ -239,9 +261,10 @@ class Oracle:
         for inlet in worker.wiring.inlets.values():
             for n in range(world.schedule.partitions):
                 disk = worker.disk.disks.get(f"{inlet.topic}-{n}")
-                for name, changelog, _ in inlet.tables if disk is not None else ():
+                for name, changelog, *_ in inlet.tables if disk is not None else ():
                     assert disk is not None
                     rows, positions = disk.now()
+                    folded = positions.get(source_position(inlet.topic), 0)
                     position = positions.get(changelog_position(changelog), 0)
                     due: dict[bytes, bytes | None] = {}
                     to_come: set[bytes] = set()
@@ -252,6 +275,9 @@ class Oracle:
                             to_come.add(record.key())
                     prefix = table_prefix(name)
                     there = {k[len(prefix) :]: v for k, v in rows.items() if k.startswith(prefix)}
+                    if TopicKind.of(name) is TopicKind.ANSWERS:
+                        yield from misplaced(f"{name}-{n} of {worker.name}", rows, there, self.codec[name])
+                        to_come |= self._forgettable(world, name, due, folded)
                     for key in sorted({*due, *there}):
                         if due.get(key) != there.get(key) and not (key not in there and key in to_come):
                             yield (
@@ -259,6 +285,18 @@ class Oracle:
                                 f"holds {self._shown(changelog, there.get(key))} for {key.decode()!r}, "
                                 f"and should {self._shown(changelog, due.get(key))}"
                             )
+
+    def _forgettable(self, world: World, name: str, due: Mapping[bytes, bytes | None], folded: int) -> set[bytes]:
+        """Replies that need not be remembered, where so much is folded."""
+        idempotency = self.aggregates[name.rpartition(".")[0]].idempotency
+        assert idempotency is not None
+        replies = {key: self.codec[name].decode(data) for key, data in due.items()}
+        since_ms = world.kafka.clock.time_ms() - keep_ms(idempotency)
+        return {
+            key
+            for key, reply in replies.items()
+            if reply.offset < folded - idempotency.records or reply.time_ms < since_ms
+        }
 
     def _shown(self, topic: str, data: bytes | None) -> str:
         return "nothing" if data is None else str(self.codec[topic].decode(data))

@@ -42,12 +42,14 @@ PLACES["astray"] = ()  # the group's or the logs' reader is told, wrongly, that 
 
 
 class Sent(NamedTuple):
-    """A command, and when a client sends it."""
+    """A command, and when a client sends it. `id`: empty for a fresh one. `age_ms`: how long before it was issued."""
 
     at_ms: int
     aggregate: str
     key: str
     command: Any
+    id: str = ""
+    age_ms: int = 0
 
 
 class Fault(NamedTuple):
@@ -97,6 +99,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
             sent.append(Sent(at_ms, *each))
     elif scene < 0.2:
         faults += _handover(rng)
+    sent += _again(random.Random(f"again {seed}"), sent)
     if seed % 8 == 7:
         faults = list(_corner(random.Random(f"corner {seed}"), sent))
     density = rng.choice((0.0, 0.01, 0.05, 0.2))
@@ -109,6 +112,19 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         standby=rng.random() < (0.8 if 0.1 <= scene < 0.2 else 0.3),  # standbys are there to take over
         protocol=rng.choice(("classic", "classic", "consumer")),
     )
+
+
+def _again(rng: random.Random, sent: list[Sent]) -> list[Sent]:
+    """Some commands come twice, as clients send them again that had no answer; an id may stand for another command."""
+    found = []
+    for n, each in enumerate(sent):
+        if rng.random() < 0.25:
+            after_ms = rng.choice((0, 3, 100, 1_000, 6_000))
+            sent[n] = each._replace(id=f"again-{n}")
+            age_ms = rng.choice((after_ms, after_ms, 0))
+            again = sent[n]._replace(at_ms=each.at_ms + after_ms, age_ms=age_ms)
+            found.append(again._replace(command=rng.choice(sent).command) if rng.random() < 0.1 else again)
+    return found
 
 
 _OFTEN = ("crash", "crash", "crash", "pause", "pause", "slow", "markers", "abort", "expel", "rebalance")

@@ -70,7 +70,7 @@ class World:
             wiring = worker.wiring
             names = {*wiring.inlets, *(r.source.topic for r, _, _ in wiring.replicas), wiring.service.name, worker.name}
             if self.schedule.standby:
-                names |= {changelog for inlet in wiring.inlets.values() for _, changelog, _ in inlet.tables}
+                names |= {spec.changelog for inlet in wiring.inlets.values() for spec in inlet.tables}
             for name in names:
                 watchers.setdefault(name, []).append(worker)
         return watchers
@@ -196,11 +196,12 @@ class World:
 
     def _arrives(self, sent: Sent) -> None:
         self._unsent -= 1
-        self.send(sent.aggregate, sent.key, sent.command, f"c{len(self.schedule.commands) - self._unsent}")
+        name = sent.id or f"c{len(self.schedule.commands) - self._unsent}"
+        self.send(sent.aggregate, sent.key, sent.command, name, sent.age_ms)
 
-    def send(self, aggregate: str, key: str, command: Any, name: str) -> TP:
-        """A client's command is stored."""
-        topic, value = self.oracle.command(aggregate, command, name, self.kafka.clock.time_ms())
+    def send(self, aggregate: str, key: str, command: Any, name: str, age_ms: int = 0) -> TP:
+        """A client's command is stored, which it issued so long before."""
+        topic, value = self.oracle.command(aggregate, command, name, self.kafka.clock.time_ms() - age_ms)
         tp = TP(topic, partition_of(key.encode(), self.schedule.partitions))
         offset = self.kafka.append(tp, key.encode(), value)
         if self.telling:

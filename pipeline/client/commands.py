@@ -1,0 +1,119 @@
+"""Commands of a topology on their way out: from JSON, checked, and written. No I/O but the schemas'."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from pipeline.adapters.avro.binding import alternatives
+from pipeline.adapters.avro.codec import codecs
+from pipeline.client.from_json import from_json, to_json
+from pipeline.client.outcome import Accepted, Decode, Outcome
+from pipeline.errors import InvalidCommand, UnknownAggregate
+from pipeline.model import Acceptance, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.topology import Topology
+
+KEY_BYTES_MAX = 512
+ID_BYTES_MAX = 256
+
+
+class Kind(NamedTuple):
+    """An aggregate as its senders see it."""
+
+    topic: str
+    encode: Callable[[Any], bytes]
+    types: Mapping[str, type]  # of commands, by name
+    event: object  # the classes of its events
+
+
+class Ready(NamedTuple):
+    """A command, checked and written."""
+
+    id: str
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class Commands:
+    """Writes the commands of a topology's aggregates, and reads what answers them."""
+
+    def __init__(self, topology: Topology) -> None:
+        make = codecs(topology.schemas)
+        self.kinds: dict[str, Kind] = {}
+        self.events: dict[str, Decode] = {}
+        for service in topology.services.values():
+            for aggregate in service.aggregates:
+                topic = TopicKind.COMMAND.topic(aggregate.name)
+                codec = make(topic, CommandMessage, aggregate.command)
+                types = {cls.__name__: cls for cls in alternatives(aggregate.command)}
+                self.kinds[aggregate.name] = Kind(topic, codec.encode, types, aggregate.event)
+                self.events[aggregate.name] = make(
+                    TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event
+                ).decode
+        self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected).decode
+
+    def kind(self, aggregate: str) -> Kind:
+        """Raises UnknownAggregate."""
+        if aggregate not in self.kinds:
+            raise UnknownAggregate(f"no aggregate {aggregate!r}; there are {', '.join(sorted(self.kinds))}")
+        return self.kinds[aggregate]
+
+    def from_json(self, aggregate: str, name: str, values: Any) -> Any:
+        """The command of class `name` with these fields, as JSON gives them. Raises InvalidCommand."""
+        types = self.kind(aggregate).types
+        if name not in types:
+            raise InvalidCommand(f"{aggregate!r} takes no command {name!r}; it takes {', '.join(types)}")
+        return from_json(types[name], values, name)
+
+    def outcome_from_json(self, aggregate: str, data: dict[str, Any]) -> Outcome:
+        """The outcome that a worker has told; the reverse of `outcome_json`."""
+        if data["outcome"] == "rejected":
+            return Rejected(data["reason"], data["details"])
+        event = self.kind(aggregate).event
+        events = tuple(from_json(event, each, "event") for each in data["events"])
+        return Accepted(data["version"], events, data["position"], data["complete"])
+
+    def write(
+        self,
+        aggregate: str,
+        key: str,
+        command: Any,
+        *,
+        command_id: str = "",
+        correlation_id: str = "",
+        expected_version: int | None = None,
+        reply_to: str | None = None,
+    ) -> Ready:
+        """Checks a command against its schema and writes it. Raises UnknownAggregate, InvalidCommand, EncodeError."""
+        topic, encode, *_ = self.kind(aggregate)
+        command_id = command_id or str(uuid.uuid4())
+        correlation_id = correlation_id or command_id
+        key_bytes = _checked(key, "the key", KEY_BYTES_MAX)
+        _checked(command_id, "the command's id", ID_BYTES_MAX)
+        _checked(correlation_id, "the correlation id", ID_BYTES_MAX)
+        now_ms = time.time_ns() // 1_000_000
+        message = CommandMessage(command_id, correlation_id, None, now_ms, command, expected_version, reply_to)
+        return Ready(command_id, topic, key_bytes, encode(message))
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as the HTTP side and the command line show it."""
+    if isinstance(outcome, Rejected):
+        return {"outcome": "rejected", "reason": outcome.reason, "details": outcome.details}
+    return {"outcome": "accepted", **{field.name: to_json(getattr(outcome, field.name)) for field in fields(outcome)}}
+
+
+def _checked(text: str, what: str, bytes_max: int) -> bytes:
+    if not isinstance(text, str):
+        raise InvalidCommand(f"{what} must be text, not {type(text).__name__} {text!r:.100}")
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCommand(f"{what} must be text that UTF-8 can hold: {error}") from None
+    if not 0 < len(data) <= bytes_max:
+        raise InvalidCommand(f"{what} has {len(data)} bytes; give 1 to {bytes_max}")
+    return data

@@ -1,0 +1,89 @@
+"""Answers of the HTTP side: JSON, and errors as problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import faust
+from aiohttp import web
+
+from pipeline.errors import (
+    EncodeError,
+    InvalidCommand,
+    PipelineError,
+    TableUnavailable,
+    UnknownAggregate,
+    UnknownTable,
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RETRY = {"Retry-After": "1"}
+
+
+class BadRequest(PipelineError):
+    """A request's parameters cannot be used."""
+
+
+def answer(
+    status: int, body: Any, headers: dict[str, str] | None = None, kind: str = "application/json"
+) -> web.Response:
+    """A JSON answer."""
+    return web.Response(status=status, text=json.dumps(body), content_type=kind, headers=headers)
+
+
+def problem(status: int, detail: str, kind: str, headers: dict[str, str] | None = None, **more: Any) -> web.Response:
+    """A problem document. `kind`: the name of the error; `more`: members of its own."""
+    body = {
+        "type": f"urn:kafka-pipeline:{kind}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "error": kind,
+        **more,
+    }
+    return answer(status, body, headers, "application/problem+json")
+
+
+STATUS: tuple[tuple[type[PipelineError], int, dict[str, str]], ...] = (
+    (UnknownTable, 404, {}),
+    (UnknownAggregate, 404, {}),
+    (BadRequest, 400, {}),
+    (InvalidCommand, 422, {}),
+    (EncodeError, 422, {}),
+    (TableUnavailable, 503, RETRY),
+    (PipelineError, 503, RETRY),  # the broker does not answer, the queue is full, …
+)
+
+
+@web.middleware
+async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what a page raises, and what the server itself refuses, into problem documents."""
+    try:
+        return await handler(request)
+    except PipelineError as error:
+        status, headers = next((status, headers) for cls, status, headers in STATUS if isinstance(error, cls))
+        return problem(status, str(error), type(error).__name__, headers)
+    except web.HTTPException as error:
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return problem(error.status, error.text or error.reason, type(error).__name__, allow)
+
+
+def add_pages(app: faust.App, **pages: Mapping[str, Handler]) -> None:
+    """Adds pages to a Faust app's web server: path -> handler, by method, `get` or `post`."""
+    by_path: dict[str, dict[str, Handler]] = {}
+    for method, handlers in pages.items():
+        for path, handler in handlers.items():
+            by_path.setdefault(path, {})[method] = handler
+    for path, methods in by_path.items():
+        view = type("Page", (faust.web.View,), {name: _method(handler) for name, handler in methods.items()})
+        app.page(path, name=f"pipeline:{path}")(view)
+
+
+def _method(handler: Handler) -> Callable[..., Awaitable[web.StreamResponse]]:
+    async def method(_: Any, request: web.Request, **__: str) -> web.StreamResponse:
+        return await handler(request)
+
+    return method

@@ -1,0 +1,76 @@
+"""What must be remembered of the commands of one partition, replayed from its log; and what is, held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from pipeline.adapters.memory import MemoryRecord
+from pipeline.model import Acceptance, Aggregate, CommandMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.runtime.answers import answer_key, order_prefix
+from pipeline.runtime.ports import TP
+from pipeline.runtime.table import RowCodec
+from pipeline.testing.simulation.differences import committed, rows_differ
+from pipeline.verify.memory import Given, Memory
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+
+class Answered:
+    """Takes the commands of one partition in order."""
+
+    def __init__(self, aggregate: Aggregate[Any, Any, Any], partition: int, codec: Mapping[str, RowCodec]) -> None:
+        self._memory, self._name, self._partition = Memory(aggregate.idempotency), aggregate.name, partition
+        self._topic = TopicKind.ANSWERS.topic(aggregate.name)
+        self._encode_command = codec[TopicKind.COMMAND.topic(aggregate.name)].encode
+        self._codec = codec[self._topic]
+        self._now = 0, 0
+
+    def is_known(self, record: MemoryRecord, message: CommandMessage) -> bool:
+        """Whether the command is not to be decided."""
+        self._now = record.offset(), record.timestamp()[1]
+        return self._memory.known(record.key(), message, *self._now) is not None
+
+    def answer(self, record: MemoryRecord, message: CommandMessage, outcome: Acceptance | Rejected) -> None:
+        """The command was decided."""
+        self._memory.remember(Given(record.key(), message, record.offset(), record.timestamp()[1], outcome))
+
+    def _reply(self, given: Given) -> ReplyMessage:
+        command = given.command
+        asked = CommandMessage("", "", None, 0, command.body, command.expected_version)
+        place = self._partition, given.offset, given.time_ms
+        return ReplyMessage(command.id, self._name, *place, crc32(self._encode_command(asked)), given.outcome)
+
+    def differences(self, world: World) -> Iterator[str]:
+        """The changelog holds each reply once; the owner's memory holds those that are not to be forgotten."""
+        if self._memory.idempotency is None:
+            return
+        where = f"{self._topic}-{self._partition}"
+        there = [self._codec.decode(record.value()) for record in committed(world, TP(self._topic, self._partition))]
+        due = [self._reply(given) for given in self._memory.decided]
+        if there != due:
+            yield f"{where} holds the replies {there}, and should {due}"
+        last = self._memory.last.values()
+        rows = {answer_key(g.key, g.command.id): self._codec.encode(self._reply(g)) for g in last}
+        old = {answer_key(g.key, g.command.id) for g in last if self._memory.is_old(g, *self._now)}
+        for worker in world.workers:
+            view = worker.lane.views.get((self._topic, self._partition)) if worker.lane else None
+            if view is not None and view.copy is None and not view.restoring:
+                cut = len(view.prefix)
+                held = {key[cut:]: value for key, value in view.store.scan(view.prefix, view.prefix, 10**9)}
+                wanted = {key: value for key, value in rows.items() if key not in old or key in held}
+                yield from rows_differ(f"the memory {where} of {worker.name}", wanted, held)
+
+
+def misplaced(
+    where: str, rows: Mapping[bytes, bytes], replies: Mapping[bytes, bytes], codec: RowCodec
+) -> Iterator[str]:
+    """Findings about replies on a disk that have no place in the order by which they are forgotten."""
+    order = order_prefix(where.partition("-")[0])
+    places = {(int.from_bytes(k[len(order) :], "big"), v[8:]) for k, v in rows.items() if k.startswith(order)}
+    for key, data in replies.items():
+        reply = codec.decode(data)
+        if (reply.offset, key) not in places:
+            yield f"{where}: {reply} would never be forgotten"
