@@ -17,6 +17,7 @@ COMMANDS = {
     "topics": "Create and check the topics of a topology.",
     "schemas": "Check the Avro schemas, and give new versions their ids.",
     "worker": "Run the services of a topology until stopped.",
+    "send": "Send commands, and say what became of them.",
     "query": "Read rows of a materialised table.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
@@ -74,5 +75,6 @@ def main() -> None:
     By hand:     pipeline broker up
                  pipeline topics create topologies
                  pipeline worker topologies
+                 pipeline send inventory 85048 RegisterProduct '{"description": "a lamp"}'
                  pipeline query inventory 85048
     """

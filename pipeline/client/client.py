@@ -6,17 +6,70 @@ import asyncio
 import concurrent.futures
 from functools import partial
 from types import TracebackType
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 from pipeline.adapters.kafka import admin
-from pipeline.client.commands import Commands, Ready
+from pipeline.client.commands import Commands
 from pipeline.client.fetching import Fetching
 from pipeline.client.outcome import Outcome, outcome_of
 from pipeline.client.sending import Sending, Waiting
-from pipeline.errors import BrokerUnreachable, NoReply
+from pipeline.errors import NoReply
 from pipeline.topology import Topology
 
 FLUSH_S = 60.0
+
+
+class Options(TypedDict, total=False):
+    """What may be said of a command.
+
+    `command_id`: the same for the same request, however often it is sent: it has one effect. `correlation_id`: common
+    to all that one request has caused; default is the command's id. `expected_version`: the command is rejected unless
+    the aggregate is at it.
+    """
+
+    command_id: str
+    correlation_id: str
+    expected_version: int | None
+
+
+class Pending:
+    """A command on its way, whose reply is waited for. `id`: the command's."""
+
+    def __init__(self, command_id: str, waiting: Waiting, sending: Sending, commands: Commands) -> None:
+        self.id = command_id
+        self._waiting, self._sending, self._commands = waiting, sending, commands
+
+    def result(self, timeout_s: float) -> Outcome:
+        """The outcome, to be asked for once. Raises NoReply after the time-out, which says what is known by then."""
+        try:
+            return outcome_of(self._waiting.reply.result(timeout_s), self._commands.events)
+        except concurrent.futures.TimeoutError:
+            raise self._no_reply(timeout_s) from None
+        finally:
+            self._sending.forget(self.id)
+
+    async def result_async(self, timeout_s: float) -> Outcome:
+        """The same in an event loop."""
+        try:
+            reply = await asyncio.wait_for(asyncio.wrap_future(self._waiting.reply), timeout_s)
+            return outcome_of(reply, self._commands.events)
+        except TimeoutError:
+            raise self._no_reply(timeout_s) from None
+        finally:
+            self._sending.forget(self.id)
+
+    def _no_reply(self, timeout_s: float) -> NoReply:
+        stored = self._waiting.stored
+        if stored is not None:
+            what = f"it is stored at {stored} and will be decided"
+        else:
+            what = "whether the broker has stored it is not known"
+        return NoReply(
+            f"no reply to command {self.id} within {timeout_s:g} s: {what}; ask for its outcome later, "
+            "or send it again with the same command_id",
+            self.id,
+            stored,
+        )
 
 
 class Client:
@@ -41,68 +94,29 @@ class Client:
         self.close()
 
     @overload
-    def send(
-        self,
-        aggregate: str,
-        key: str,
-        command: Any,
-        *,
-        command_id: str = "",
-        correlation_id: str = "",
-        expected_version: int | None = None,
-    ) -> str: ...
+    def send(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> str: ...
     @overload
+    def send(self, aggregate: str, key: str, command: Any, *, wait: float, **options: Unpack[Options]) -> Outcome: ...
     def send(
-        self,
-        aggregate: str,
-        key: str,
-        command: Any,
-        *,
-        command_id: str = "",
-        correlation_id: str = "",
-        expected_version: int | None = None,
-        wait: float,
-    ) -> Outcome: ...
-    def send(
-        self,
-        aggregate: str,
-        key: str,
-        command: Any,
-        *,
-        command_id: str = "",
-        correlation_id: str = "",
-        expected_version: int | None = None,
-        wait: float | None = None,
+        self, aggregate: str, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
     ) -> str | Outcome:
         """Sends `command` to the aggregate `key`. Without `wait` it is queued, and its id comes back at once.
 
-        `wait`: seconds to wait for the outcome, which comes back: Accepted or Rejected. NoReply after that, which says
-        what is known by then. `command_id`: the same for the same request, however often it is sent: it has one effect.
-        `expected_version`: rejected unless the aggregate is at it. What does not fit raises UnknownAggregate,
-        InvalidCommand or EncodeError, and nothing is sent. Waits while the queue is full.
+        `wait`: seconds to wait for the outcome, which comes back: Accepted or Rejected. NoReply after that. What does
+        not fit raises UnknownAggregate, InvalidCommand or EncodeError, and nothing is sent. Waits while the queue is
+        full, Overloaded after that.
         """
-        ids = {"command_id": command_id, "correlation_id": correlation_id}
-        if wait is None:
-            ready = self.commands.write(aggregate, key, command, expected_version=expected_version, **ids)
-            self._sending.queue(ready)
-            return ready.id
-        ready, waiting = self._ask(aggregate, key, command, expected_version, ids)
-        try:
-            return outcome_of(waiting.reply.result(wait), self.commands.events)
-        except concurrent.futures.TimeoutError:
-            raise _no_reply(ready, waiting, wait) from None
-        finally:
-            self._sending.forget(ready.id)
+        if wait is not None:
+            return self.ask(aggregate, key, command, **options).result(wait)
+        ready = self.commands.write(aggregate, key, command, **options)
+        self._sending.queue(ready)
+        return ready.id
 
-    def _ask(
-        self, aggregate: str, key: str, command: Any, expected_version: int | None, ids: dict[str, str]
-    ) -> tuple[Ready, Waiting]:
+    def ask(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Pending:
+        """Sends `command` and returns at once: its outcome is to be had from what comes back. Raises as `send`."""
         self.commands.kind(aggregate)
-        reply_to = self._sending.reply_to()
-        ready = self.commands.write(
-            aggregate, key, command, expected_version=expected_version, reply_to=reply_to, **ids
-        )
-        return ready, self._sending.ask(ready)
+        ready = self.commands.write(aggregate, key, command, reply_to=self._sending.reply_to(), **options)
+        return Pending(ready.id, self._sending.ask(ready), self._sending, self.commands)
 
     def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
         """What became of a command sent earlier, by whomever; None while nothing is known of it.
@@ -111,6 +125,10 @@ class Client:
         Raises UnknownAggregate, TableUnavailable where no worker can answer just now.
         """
         return self._fetching.outcome(aggregate, key, command_id)
+
+    def listen(self) -> None:
+        """Gets ready for replies, which the first wait does otherwise. Raises TopicError, BrokerUnreachable."""
+        self._sending.reply_to()
 
     def flush(self) -> None:
         """Waits until the broker has stored all that was sent. Raises BrokerUnreachable where it has not."""
@@ -127,6 +145,7 @@ class AsyncClient:
 
     def __init__(self, bootstrap: str, topology: Topology, name: str = "client") -> None:
         self._client = Client(bootstrap, topology, name)
+        self._listens = False
         self.commands = self._client.commands
 
     async def __aenter__(self) -> AsyncClient:
@@ -137,32 +156,22 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    @overload
+    async def send(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> str: ...
+    @overload
     async def send(
-        self,
-        aggregate: str,
-        key: str,
-        command: Any,
-        *,
-        command_id: str = "",
-        correlation_id: str = "",
-        expected_version: int | None = None,
-        wait: float | None = None,
+        self, aggregate: str, key: str, command: Any, *, wait: float, **options: Unpack[Options]
+    ) -> Outcome: ...
+    async def send(
+        self, aggregate: str, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
     ) -> str | Outcome:
         """As Client.send; without `wait` it returns the command's id once it is queued."""
-        ids = {"command_id": command_id, "correlation_id": correlation_id}
         if wait is None:
-            send = partial(self._client.send, aggregate, key, command, expected_version=expected_version, **ids)
-            return await asyncio.to_thread(send)
-        if not self._client._sending.listening:
-            await asyncio.to_thread(self._client._sending.reply_to)
-        ready, waiting = self._client._ask(aggregate, key, command, expected_version, ids)
-        try:
-            reply = await asyncio.wait_for(asyncio.wrap_future(waiting.reply), wait)
-            return outcome_of(reply, self.commands.events)
-        except TimeoutError:
-            raise _no_reply(ready, waiting, wait) from None
-        finally:
-            self._client._sending.forget(ready.id)
+            return await asyncio.to_thread(partial(self._client.send, aggregate, key, command, **options))
+        if not self._listens:
+            await asyncio.to_thread(self._client.listen)
+            self._listens = True
+        return await self._client.ask(aggregate, key, command, **options).result_async(wait)
 
     async def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
         """As Client.outcome."""
@@ -175,17 +184,3 @@ class AsyncClient:
     async def close(self) -> None:
         """As Client.close."""
         await asyncio.to_thread(self._client.close)
-
-
-def _no_reply(ready: Ready, waiting: Waiting, wait_s: float) -> NoReply | BrokerUnreachable:
-    """What is known when the wait is over."""
-    if waiting.stored is not None:
-        what = f"it is stored at {waiting.stored} and will be decided"
-    else:
-        what = "whether the broker has stored it is not known"
-    return NoReply(
-        f"no reply to command {ready.id} within {wait_s:g} s: {what}; ask for its outcome later, or send it again with "
-        "the same command_id",
-        ready.id,
-        waiting.stored,
-    )

@@ -99,11 +99,6 @@ class Sending:
 
     # --- and back -----------------------------------------------------------------------------------------------------
 
-    @property
-    def listening(self) -> bool:
-        """Whether replies are being read."""
-        return self._reader is not None
-
     def reply_to(self) -> str:
         """Where replies to this instance go; from now on they are read. Raises TopicError, BrokerUnreachable."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""`pipeline verify` judges the same histories: two judges, written apart but for what an aggregate remembers, and must agree."""
+"""`pipeline verify` judges the same histories: two judges that share one class between them, and must agree."""
 
 from __future__ import annotations
 

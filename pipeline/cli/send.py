@@ -1,0 +1,185 @@
+"""`pipeline send`: send commands, one by hand or a file of them, and say what became of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+from pipeline.errors import InvalidCommand, PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.client import Client, Outcome, Pending
+
+WINDOW = 1_000  # commands of a file that wait for their outcomes at once
+
+
+@click.command()
+@click.argument("aggregate", required=False)
+@click.argument("key", required=False)
+@click.argument("type_", metavar="TYPE", required=False)
+@click.argument("fields", metavar="JSON", required=False)
+@click.option("--file", type=click.File("r", encoding="utf-8"), help="Commands, one JSON object a line; - reads stdin.")
+@click.option("--wait/--no-wait", default=None, help="Wait for the outcome.  [default: wait for one, not for a file]")
+@click.option("--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to wait.")
+@click.option("--id", "command_id", default="", help="The command's id: the same for the same request.")
+@click.option("--expect", type=click.IntRange(0), help="Version that the aggregate must be at.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
+@click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
+@bootstrap_option
+@home_option
+def command(
+    aggregate: str | None,
+    key: str | None,
+    type_: str | None,
+    fields: str | None,
+    file: IO[str] | None,
+    wait: bool | None,
+    timeout: float,
+    command_id: str,
+    expect: int | None,
+    as_json: bool,
+    topology: str,
+    bootstrap: str | None,
+    home: Path,
+) -> None:
+    r"""Send a command of TYPE, with its fields as JSON, to the AGGREGATE of that KEY.
+
+    \b
+    pipeline send users anna RegisterUser '{"name": "Anna", "country": "France"}'
+    pipeline send inventory 85048 ReceiveStock '{"quantity": 12}' --expect 3
+    pipeline send --file commands.jsonl --wait
+
+    A line of the file is like
+    {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}, and may have "id" and
+    "expect". All lines are checked before the first is sent.
+
+    Exit code 0: stored, and with --wait decided and not rejected. 1: rejected, or no reply in time. 2: not sent.
+    """
+    from pipeline.client import Client
+    from pipeline.topology import load
+
+    one = (aggregate, key, type_)
+    if (file is None) == (aggregate is None) or (file is None and None in one):
+        raise click.UsageError("give AGGREGATE KEY TYPE [JSON], or --file")
+    loaded, address = load(topology), bootstrap_of(bootstrap, home)
+    with Client(address, loaded, "cli") as client:
+        if file is not None:
+            lines = list(_lines(client, file))
+            bad = _send_all(client, lines, timeout if wait else None, as_json=as_json)
+        else:
+            line = {"aggregate": aggregate, "key": key, "type": type_, "fields": _fields(fields)}
+            line |= {"id": command_id, **({} if expect is None else {"expect": expect})}
+            bad = _send_one(client, _checked(client, line), None if wait is False else timeout, as_json=as_json)
+    sys.exit(1 if bad else 0)
+
+
+def _fields(text: str | None) -> Any:
+    from pipeline.client.from_json import parsed
+
+    return {} if text is None else parsed(text)
+
+
+def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
+    """The lines as keyword arguments of Client.send. InvalidCommand names the line at fault."""
+    from pipeline.client.from_json import parsed
+
+    for number, text in enumerate(file, 1):
+        if text.strip():
+            try:
+                yield _checked(client, parsed(text))
+            except PipelineError as error:
+                raise InvalidCommand(f"line {number}: {error}; nothing was sent") from None
+
+
+def _checked(client: Client, line: Any) -> dict[str, Any]:
+    """A command as keyword arguments of Client.send, known to fit."""
+    wanted = {"aggregate", "key", "type"}
+    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | {"fields", "id", "expect"}:
+        raise InvalidCommand("a command needs aggregate, key and type, and may have fields, id and expect")
+    made = client.commands.from_json(line["aggregate"], line["type"], line.get("fields", {}))
+    to, expected = {"aggregate": line["aggregate"], "key": line["key"], "command": made}, line.get("expect")
+    ready = client.commands.write(**to, command_id=line.get("id") or "", expected_version=expected)
+    return {**to, "command_id": ready.id, "expected_version": expected}
+
+
+def _told(outcome: Outcome) -> str:
+    """`accepted`, or `rejected: out_of_stock`."""
+    from pipeline.model import Rejected
+
+    return f"rejected: {outcome.reason}" if isinstance(outcome, Rejected) else "accepted"
+
+
+def _send_one(client: Client, line: dict[str, Any], timeout: float | None, *, as_json: bool) -> bool:
+    from pipeline.client.commands import outcome_json
+    from pipeline.client.from_json import to_json
+    from pipeline.errors import NoReply
+    from pipeline.model import Rejected
+
+    if timeout is None:
+        client.send(**line)
+        client.flush()
+        click.echo(json.dumps({"command_id": line["command_id"]}) if as_json else f"stored: {line['command_id']}")
+        return False
+    try:
+        outcome = client.send(**line, wait=timeout)
+    except NoReply as error:
+        click.echo(json.dumps({"command_id": error.command_id, "position": error.stored}) if as_json else str(error))
+        return True
+    if as_json:
+        click.echo(json.dumps({"command_id": line["command_id"], **outcome_json(outcome)}, ensure_ascii=False))
+    elif isinstance(outcome, Rejected):
+        click.echo(f"{_told(outcome)}" + "".join(f"\n  {name}: {value}" for name, value in outcome.details.items()))
+    else:
+        click.echo(f"accepted: version {outcome.version}, at {outcome.position}")
+        for event in to_json(outcome.events):
+            click.echo(f"  {event.pop('type')} {json.dumps(event, ensure_ascii=False)}")
+    return isinstance(outcome, Rejected)
+
+
+def _send_all(client: Client, lines: list[dict[str, Any]], timeout: float | None, *, as_json: bool) -> bool:
+    """Sends the lines in order, and shows how many had which outcome."""
+    from rich.progress import Progress
+
+    from pipeline.errors import NoReply
+
+    console = Console(stderr=True)
+    outcomes: Counter[str] = Counter()
+    waiting: deque[Pending] = deque()
+
+    def settle(left: int) -> None:
+        while len(waiting) > left:
+            pending = waiting.popleft()
+            try:
+                told = _told(pending.result(timeout or 0))
+            except NoReply:
+                told = "no reply in time"
+            outcomes[told] += 1
+            if as_json:
+                click.echo(json.dumps({"command_id": pending.id, "outcome": told}))
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for line in progress.track(lines, description="sending"):
+            if timeout is None:
+                client.send(**line)
+            else:
+                waiting.append(client.ask(**line))
+                settle(WINDOW)
+        settle(0)
+        client.flush()
+    if timeout is None:
+        outcomes["stored"] = len(lines)
+    if not as_json:
+        shown = Table("outcome", "commands")
+        for told, count in outcomes.most_common():
+            shown.add_row(told, f"{count:,}")
+        Console().print(shown)
+    return any(told not in ("accepted", "stored") for told in outcomes)
