@@ -30,7 +30,7 @@ class Client:
             for aggregate in service.aggregates:
                 topic = TopicKind.COMMAND.topic(aggregate.name)
                 codec = Codec(registry, topic, CommandMessage, aggregate.command)
-                self._encoders[aggregate.name] = (topic, codec.encode)
+                self._encoders[aggregate.name] = (topology.names.get(topic, topic), codec.encode)
         self._failed: list[str] = []
         self._producer = Producer(
             COMMON

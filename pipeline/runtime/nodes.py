@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import TopologyError
 from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
-from pipeline.model import Aggregate, CommandMessage, EventMessage, Projection, Reaction, Rejected, TopicKind
+from pipeline.model import Aggregate, CommandMessage, EventMessage, Projection, Reaction, Rejected
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
 
@@ -28,13 +28,13 @@ class AggregateNode:
         self,
         aggregate: Aggregate[Any, Any, Any],
         table: Table,
+        topic: str,
         partition: int,
         encode_event: Encode,
         emit: Emit,
         stats: LaneStats,
     ) -> None:
-        self.aggregate, self.table, self.partition = aggregate, table, partition
-        self.topic = TopicKind.EVENT.topic(aggregate.name)
+        self.aggregate, self.table, self.topic, self.partition = aggregate, table, topic, partition
         self.encode_event, self.emit, self.stats = encode_event, emit, stats
 
     def fold(self, key: bytes, time_ms: int, message: CommandMessage) -> None:
@@ -76,9 +76,8 @@ class ReactionNode:
 class RouteNode:
     """event -> messages by row key, over the projection's repartition topic."""
 
-    def __init__(self, projection: Projection[Any, Any], encode: Encode, emit: Emit) -> None:
-        self.projection, self.encode, self.emit = projection, encode, emit
-        self.topic = TopicKind.BY_KEY.topic(projection.name)
+    def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, emit: Emit) -> None:
+        self.projection, self.topic, self.encode, self.emit = projection, topic, encode, emit
 
     def fold(self, key: bytes, time_ms: int, message: EventMessage) -> None:
         for row_key, part in event_to_messages(self.projection, key.decode(), message):
