@@ -17,19 +17,35 @@ from pipeline.model import CommandMessage, EventMessage, StateMessage
 from pipeline.runtime.wiring import Codecs
 
 
-def _command(record: Any) -> CommandMessage:
-    return CommandMessage(record.command_id, record.command_id, None, record.ts, record)
+new = tuple.__new__  # what a named tuple's own constructor does, in half the time
 
 
-def _event(record: Any) -> EventMessage:
-    return EventMessage(record.version, record.command_id, record.command_id, record.ts, record)
+def _commands(read: Callable[[bytes | None], Any]) -> Callable[[bytes | None], CommandMessage]:
+    def decode(data: bytes | None) -> CommandMessage:
+        record = read(data)
+        command_id = record.command_id
+        return new(CommandMessage, (command_id, command_id, None, record.ts, record))
+
+    return decode
 
 
-def _state(record: Any) -> StateMessage:
-    return StateMessage(record.version, 0, record)
+def _events(read: Callable[[bytes | None], Any]) -> Callable[[bytes | None], EventMessage]:
+    def decode(data: bytes | None) -> EventMessage:
+        record = read(data)
+        return EventMessage(record.version, record.command_id, record.command_id, record.ts, record)
+
+    return decode
 
 
-MESSAGES: dict[object, Callable[[Any], Any]] = {CommandMessage: _command, EventMessage: _event, StateMessage: _state}
+def _states(read: Callable[[bytes | None], Any]) -> Callable[[bytes | None], StateMessage]:
+    def decode(data: bytes | None) -> StateMessage:
+        record = read(data)
+        return StateMessage(record.version, 0, record)
+
+    return decode
+
+
+READERS: dict[object, Callable[..., Any]] = {CommandMessage: _commands, EventMessage: _events, StateMessage: _states}
 
 
 class BareCodec:
@@ -39,10 +55,9 @@ class BareCodec:
     encode: Callable[[Any], bytes]
 
     def __init__(self, registry: Registry, topic: str, root: object, body: object, *, strict: bool) -> None:
-        message = MESSAGES[root]
         codec = Codec(registry, topic, body, strict=strict)
-        read, write = codec.decode, codec.encode
-        self.decode = lambda data: message(read(data))
+        write = codec.encode
+        self.decode = READERS[root](codec.decode)
         self.encode = lambda value: write(value.body)
 
 
