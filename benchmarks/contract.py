@@ -16,7 +16,6 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.model import CommandMessage, EventMessage, StateMessage
 from pipeline.runtime.wiring import Codecs
 
-
 new = tuple.__new__  # what a named tuple's own constructor does, in half the time
 
 

@@ -70,7 +70,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
 def produce_changes(
     producer: Producer, changelog: str, pairs: Sequence[tuple[bytes, bytes | None]], partition: int
 ) -> None:
-    """Queues the changes of one table. Only of the last one is asked where it came to stand, as that costs its share."""
+    """Queues the changes of one table. Only the last is asked where it came to stand, as that costs its share."""
     for key, value in pairs[:-1]:
         producer.produce(changelog, key, value, partition)
     for key, value in pairs[-1:]:
