@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from pipeline.runtime.cache import MISSING, RowCache
 from pipeline.runtime.ports import Store
 
-CACHED_ROWS_MAX = 50_000
-MISSING: Any = object()
+CACHE_BYTES = 1 << 20  # until the lane says what it may use
 
 
 class RowCodec(Protocol):
@@ -28,18 +28,24 @@ class Table:
     def __init__(self, name: str, changelog: str, codec: RowCodec, store: Store) -> None:
         self.name, self.changelog, self.codec, self.store = name, changelog, codec, store
         self.prefix = table_prefix(name)
+        self.cache = RowCache(CACHE_BYTES)
         self._changed: dict[bytes, Any] = {}
-        self._cache: dict[bytes, Any] = {}
+        self._read: dict[bytes, Any] = {}  # from the store since the last checkpoint
 
     def get(self, key: bytes) -> Any | None:
         """The row as of the last record folded, committed or not."""
         row = self._changed.get(key, MISSING)
         if row is MISSING:
-            row = self._cache.get(key, MISSING)
+            row = self.cache.get(key)
             if row is MISSING:
-                data = self.store.get(self.prefix + key)
-                row = None if data is None else self.codec.decode(data)
-                self._remember(key, row)
+                row = self._fetch(key)
+        return row
+
+    def _fetch(self, key: bytes) -> Any | None:
+        row = self._read.get(key, MISSING)
+        if row is MISSING:
+            data = self.store.get(self.prefix + key)
+            row = self._read[key] = None if data is None else self.codec.decode(data)
         return row
 
     def put(self, key: bytes, row: Any | None) -> None:
@@ -53,16 +59,11 @@ class Table:
 
     def settle(self) -> None:
         """The changes are committed: they are what the cache holds from now on."""
-        for key, row in self._changed.items():
-            self._remember(key, row)
+        self._read.update(self._changed)
+        self.cache.update(self._read)
+        self._read.clear()
         self._changed.clear()
 
     def drop(self) -> None:
         """The changes were not committed: forget them. The cache holds committed rows only, so it stays."""
         self._changed.clear()
-
-    def _remember(self, key: bytes, row: Any | None) -> None:
-        cache = self._cache
-        if len(cache) >= CACHED_ROWS_MAX and key not in cache:
-            del cache[next(iter(cache))]
-        cache[key] = row
