@@ -14,11 +14,14 @@ from benchmarks.accounts import Command, Event, service
 from benchmarks.contract import BareCodec, bare_codecs
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
-from pipeline.adapters.kafka import admin
-from pipeline.adapters.topics import create_topics
+from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
+from pipeline.adapters.tables import claim_slot
+from pipeline.adapters.topics import create_topics, delete_services
 from pipeline.broker import local
 from pipeline.model import EventMessage
+from pipeline.runtime.lane import Lane
 from pipeline.runtime.wiring import Wiring
+from pipeline.runtime.worker import MachineClock
 from pipeline.topology import Topology
 
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -38,34 +41,30 @@ def local_broker(bootstrap: str | None) -> Iterator[str]:
             local.down(Path(home))
 
 
-class Place:
-    """The accounts on topics of their own."""
+def named(group: str) -> dict[str, str]:
+    """What topics and group of the accounts are called that belong to `group`."""
+    return {"accounts": group} | {f"accounts.{k}": f"{group}.{k}" for k in ("command", "event", "state", "parked")}
 
-    def __init__(self, bootstrap: str, partitions: int = 4) -> None:
+
+class Place:
+    """The accounts on topics of their own; with `group`, on those that another process has made under that name."""
+
+    def __init__(self, bootstrap: str, partitions: int = 4, group: str = "") -> None:
         self.bootstrap, self.partitions = bootstrap, partitions
-        self.group = f"accounts-{uuid.uuid4().hex[:8]}"
-        kinds = ("command", "event", "state", "parked")
-        names = {"accounts": self.group} | {f"accounts.{kind}": f"{self.group}.{kind}" for kind in kinds}
-        self.command, self.event, self.changelog = (names[f"accounts.{kind}"] for kind in kinds[:3])
+        self.group = group or f"accounts-{uuid.uuid4().hex[:8]}"
+        names = named(self.group)
+        self.command, self.event, self.changelog = (names[f"accounts.{k}"] for k in ("command", "event", "state"))
         self.topology = Topology("accounts", {"accounts": service}, SCHEMAS, names)
         self.wiring = Wiring(service, bare_codecs(SCHEMAS), names)
-        create_topics(admin(bootstrap), [self.wiring], partitions, 1)
-
-    def codec(self, _: str) -> BareCodec:
-        """The codec of the events."""
-        return BareCodec(Registry(SCHEMAS), "accounts.event", EventMessage, Event, strict=True)
+        self.events = BareCodec(Registry(SCHEMAS), "accounts.event", EventMessage, Event, strict=True)
+        if not group:
+            create_topics(admin(bootstrap), [self.wiring], partitions, 1)
 
     def feed(self, stream: Iterable[Command]) -> None:
         """Sends commands; returns when all are stored."""
         encode = Codec(Registry(SCHEMAS), "accounts.command", Command).encode
-        producer = Producer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "partitioner": "murmur2_random",
-                "linger.ms": 20,
-                "batch.size": 256 * 1024,
-            }
-        )
+        config = {"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "linger.ms": 20}
+        producer = Producer({**config, "batch.size": 256 * 1024})
         for command in stream:
             while True:
                 try:
@@ -74,3 +73,16 @@ class Place:
                 except BufferError:
                     producer.poll(0.1)
         producer.flush()
+
+    def lane(self, state: Path, slot: int) -> Lane:
+        """The engine on these topics, to be driven turn by turn, with its tables under `state`."""
+        name = f"{self.group}-{slot}"
+        _, stores = claim_slot(state, "accounts", slot)
+        consumer = KafkaGroupConsumer(self.bootstrap, self.group, name, name)
+        producer = KafkaProducer(self.bootstrap, name)
+        reader = KafkaLogReader(self.bootstrap, f"{name}-reader")
+        return Lane(self.wiring, consumer, producer, reader, stores, MachineClock())
+
+    def clear(self) -> None:
+        """Deletes the topics with all they hold."""
+        delete_services(admin(self.bootstrap), [self.wiring])
