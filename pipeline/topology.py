@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -16,11 +17,16 @@ from pipeline.model import Service
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Services by name, and the directory of the schemas that they share."""
+    """Services by name, and the directory of the schemas that they share.
+
+    `names`: what topics and consumer groups are called on this cluster, where that is otherwise than declared; such as
+    `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names.
+    """
 
     name: str
     services: dict[str, Service]
     schemas: Path
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self, names: tuple[str, ...]) -> list[Service]:
         """The services of those names, all where none is named. Raises TopologyError for a name it does not have."""

@@ -13,6 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +39,7 @@ LOCK_S = 5.0
 LOCK_PAUSE_S = 0.02
 BLOCK_CACHE_BYTES = 64 << 20
 MEMTABLES_BYTES = 64 << 20
+KEY = itemgetter(0)
 WRITE_OPTIONS = WriteOptions()
 WRITE_OPTIONS.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
 
@@ -111,7 +113,7 @@ class RocksStore:
 
     def write(self, pairs: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
         batch = WriteBatch(raw_mode=True)
-        for key, value in pairs:
+        for key, value in sorted(pairs, key=KEY):  # goes in at a third of the cost; stable, as keys may recur
             if value is None:
                 batch.delete(key)
             else:

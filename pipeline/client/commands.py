@@ -50,7 +50,9 @@ class Commands:
                 topic = TopicKind.COMMAND.topic(aggregate.name)
                 codec = make(topic, CommandMessage, aggregate.command)
                 types = {cls.__name__: cls for cls in alternatives(aggregate.command)}
-                self.kinds[aggregate.name] = Kind(topic, codec.encode, types, aggregate.event)
+                self.kinds[aggregate.name] = Kind(
+                    topology.names.get(topic, topic), codec.encode, types, aggregate.event
+                )
                 self.events[aggregate.name] = make(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event
                 ).decode

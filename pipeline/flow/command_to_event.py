@@ -7,6 +7,8 @@ from typing import Any
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.messages import CommandMessage, EventMessage, StateMessage
 
+new = tuple.__new__  # what a named tuple's own constructor does, in half the time: one is made for each event
+
 
 def command_to_event(
     aggregate: Aggregate[Any, Any, Any], state: StateMessage | None, command: CommandMessage, time_ms: int
@@ -16,13 +18,15 @@ def command_to_event(
     `time_ms`: when the command was stored, which becomes the events' time. A command that expects another version than
     the aggregate has is not decided.
     """
-    version, value = (state.version, state.body) if state is not None else (0, aggregate.initial)
-    if command.expected_version is not None and command.expected_version != version:
-        return Rejected("version_conflict", {"expected": str(command.expected_version), "actual": str(version)})
-    decision = aggregate.decide(command.body, value)
+    version, _, value = state if state is not None else (0, 0, aggregate.initial)
+    command_id, correlation_id, _, _, body, expected, _ = command
+    if expected is not None and expected != version:
+        return Rejected("version_conflict", {"expected": str(expected), "actual": str(version)})
+    decision = aggregate.decide(body, value)
     if isinstance(decision, Rejected):
         return decision
-    return [
-        EventMessage(version + n, command.id, command.correlation_id, time_ms, event)
-        for n, event in enumerate(decision, 1)
-    ]
+    events = []
+    for event in decision:
+        version += 1
+        events.append(new(EventMessage, (version, command_id, correlation_id, time_ms, event)))
+    return events

@@ -7,10 +7,13 @@ from typing import Any
 from pipeline.model.aggregate import Aggregate
 from pipeline.model.messages import EventMessage, StateMessage
 
+new = tuple.__new__  # what a named tuple's own constructor does, in half the time: one is made for each event
+
 
 def event_to_state(
     aggregate: Aggregate[Any, Any, Any], state: StateMessage | None, event: EventMessage
 ) -> StateMessage:
     """The state after `event`; `state` is None before an aggregate's first event."""
     value = aggregate.initial if state is None else state.body
-    return StateMessage(event.version, event.time_ms, aggregate.evolve(value, event.body))
+    version, _, _, time_ms, body = event
+    return new(StateMessage, (version, time_ms, aggregate.evolve(value, body)))

@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.errors import TableUnavailable
+from pipeline.model import StateMessage
 from pipeline.runtime.tasks import ReadView
 
 
 def row_json(value: Any) -> dict[str, Any]:
     """A table's value for JSON: the author's row, and version and time where it is an aggregate's state."""
-    if hasattr(value, "_fields"):
-        return {"row": dataclasses.asdict(value.body), "version": value.version, "time_ms": value.time_ms}
-    return {"row": dataclasses.asdict(value)}
+    if isinstance(value, StateMessage):
+        return {**row_json(value.body), "version": value.version, "time_ms": value.time_ms}
+    return {"row": value._asdict() if hasattr(value, "_asdict") else dataclasses.asdict(value)}
 
 
 class LocalTables:

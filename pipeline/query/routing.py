@@ -62,7 +62,8 @@ class Router:
         """The service that keeps `table`, and the topic by whose partitions it is split. Raises UnknownTable."""
         service = self.topology.service_of(table)
         replicated = {replica.name: replica.source.topic for replica in service.replicas}
-        return service, service.tables().get(table) or replicated[table]
+        declared = service.tables().get(table) or replicated[table]
+        return service, self.topology.names.get(declared, declared)
 
     def knows(self, table: str) -> bool:
         """Whether `partitions` of that table can be told without asking the broker."""
@@ -130,8 +131,9 @@ class Router:
     def _ask(self, service: str) -> Group:
         group = Group(time.monotonic())
         try:
-            futures = self._client.describe_consumer_groups([service], request_timeout=DESCRIBE_S)
-            described = futures[service].result()
+            name = self.topology.names.get(service, service)
+            futures = self._client.describe_consumer_groups([name], request_timeout=DESCRIBE_S)
+            described = futures[name].result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # nobody has ever served it
                 return group

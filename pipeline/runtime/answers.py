@@ -57,6 +57,8 @@ class Answers(Table):
     folded, and however often.
     """
 
+    cached = False  # most ids are new ones, and nothing is known of them
+
     def __init__(self, idempotency: Idempotency, spec: TableSpec, store: Store) -> None:
         super().__init__(spec, store)
         self.idempotency = idempotency

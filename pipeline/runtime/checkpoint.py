@@ -38,8 +38,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     # 3. The last value of each key touched goes to the changelog partition of the same number.
     changes = [(task, table, table.changes()) for task in tasks for table in task.tables]
     for task, table, pairs in changes:
-        for key, value in pairs:
-            producer.produce_last(table.changelog, key, value, task.tp.partition)
+        produce_changes(producer, table.changelog, pairs, task.tp.partition)
     ends = producer.flush(patience_s)
 
     # 4. Source positions join the transaction, with the group's generation as a fence; then it commits.
@@ -68,6 +67,16 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
         for table in task.tables:
             table.settle()
         task.committed, task.changelogs = task.position, reached[task.tp]
+
+
+def produce_changes(
+    producer: Producer, changelog: str, pairs: Sequence[tuple[bytes, bytes | None]], partition: int
+) -> None:
+    """Queues the changes of one table. Only the last is asked where it came to stand, as that costs its share."""
+    for key, value in pairs[:-1]:
+        producer.produce(changelog, key, value, partition)
+    for key, value in pairs[-1:]:
+        producer.produce_last(changelog, key, value, partition)
 
 
 def changelogs_of(task: Task, ends: Mapping[TP, int]) -> dict[str, tuple[int, int]]:

@@ -36,6 +36,7 @@ class LaneSettings:
     commit_patience_s: float = 30.0  # for the broker's answer to a commit
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
     standby: bool = False  # whether to follow the tables of partitions that others hold
+    cache_bytes: int = 128 << 20  # of decoded rows, of all tables
 
 
 class Batch(NamedTuple):
@@ -64,7 +65,16 @@ class Lane:
     ) -> None:
         self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), stats or LaneStats()
         self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
-        self._tasks = Tasks(wiring, reader, stores, producer, clock, self.stats, standby=self.settings.standby)
+        self._tasks = Tasks(
+            wiring,
+            reader,
+            stores,
+            producer,
+            clock,
+            self.stats,
+            standby=self.settings.standby,
+            cache_bytes=self.settings.cache_bytes,
+        )
         self.views = self._tasks.views  # read by other threads
         self.positions = self._tasks.positions
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is

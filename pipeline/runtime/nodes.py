@@ -89,14 +89,15 @@ class AggregateNode:
         self,
         aggregate: Aggregate[Any, Any, Any],
         codecs: CommandCodecs,
+        topic: str,
         partition: int,
         table: Table,
         answers: Answers | None,
         out: Outlet,
     ) -> None:
-        self.aggregate, self.partition, self.table, self.answers, self.out = aggregate, partition, table, answers, out
+        self.aggregate, self.topic, self.partition = aggregate, topic, partition
+        self.table, self.answers, self.out = table, answers, out
         self.encode_command, self.encode_event, self.encode_reply = codecs
-        self.topic = TopicKind.EVENT.topic(aggregate.name)
 
     def fold(self, key: bytes, record: Record, message: CommandMessage) -> None:
         self.out.stats.commands += 1
@@ -178,9 +179,8 @@ class ReactionNode:
 class RouteNode:
     """event -> messages by row key, over the projection's repartition topic."""
 
-    def __init__(self, projection: Projection[Any, Any], encode: Encode, out: Outlet) -> None:
-        self.projection, self.encode, self.emit = projection, encode, out.emit
-        self.topic = TopicKind.BY_KEY.topic(projection.name)
+    def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, out: Outlet) -> None:
+        self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
 
     def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
         for row_key, part in event_to_messages(self.projection, key.decode(), message):

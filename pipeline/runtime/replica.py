@@ -9,9 +9,10 @@ from typing import Any
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import message_to_row
 from pipeline.model import Replica
+from pipeline.runtime.cache import MISSING
 from pipeline.runtime.ports import TP, LogFacts, Record, Store
 from pipeline.runtime.stats import LaneStats, Wipe
-from pipeline.runtime.table import MISSING, RowCodec, table_prefix
+from pipeline.runtime.table import RowCodec, table_prefix
 
 log = logging.getLogger(__name__)
 IDENTITY = "replica of"  # the position that holds the identity of the source topic

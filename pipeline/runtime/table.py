@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from pipeline.runtime.cache import MISSING, RowCache
 from pipeline.runtime.ports import Store
 
-CACHED_ROWS_MAX = 50_000
-MISSING: Any = object()
+CACHE_BYTES = 1 << 20  # until the lane says what it may use
 Pairs = Sequence[tuple[bytes, bytes | None]]  # None deletes
 
 
@@ -33,21 +33,29 @@ def rows_by_key(spec: TableSpec, pairs: Pairs) -> Pairs:
 class Table:
     """Rows of a table in one partition."""
 
+    cached = True  # whether decoded rows are kept in memory
+
     def __init__(self, spec: TableSpec, store: Store) -> None:
         self.spec, self.changelog, self.codec, self.store = spec, spec.changelog, spec.codec, store
         self.prefix = spec.prefix
+        self.cache = RowCache(CACHE_BYTES)
         self._changed: dict[bytes, Any] = {}
-        self._cache: dict[bytes, Any] = {}
+        self._read: dict[bytes, Any] = {}  # from the store since the last checkpoint
 
     def get(self, key: bytes) -> Any | None:
         """The row as of the last record folded, committed or not."""
         row = self._changed.get(key, MISSING)
         if row is MISSING:
-            row = self._cache.get(key, MISSING)
+            row = self.cache.get(key)
             if row is MISSING:
-                data = self.store.get(self.prefix + key)
-                row = None if data is None else self.codec.decode(data)
-                self._remember(key, row)
+                row = self._fetch(key)
+        return row
+
+    def _fetch(self, key: bytes) -> Any | None:
+        row = self._read.get(key, MISSING)
+        if row is MISSING:
+            data = self.store.get(self.prefix + key)
+            row = self._read[key] = None if data is None else self.codec.decode(data)
         return row
 
     def put(self, key: bytes, row: Any | None) -> None:
@@ -65,19 +73,14 @@ class Table:
 
     def settle(self) -> None:
         """The changes are committed: they are what the cache holds from now on."""
-        for key, row in self._changed.items():
-            self._remember(key, row)
+        self._read.update(self._changed)
+        self.cache.update(self._read)
+        self._read.clear()
         self._changed.clear()
 
     def drop(self) -> None:
         """The changes were not committed: forget them. The cache holds committed rows only, so it stays."""
         self._changed.clear()
-
-    def _remember(self, key: bytes, row: Any | None) -> None:
-        cache = self._cache
-        if len(cache) >= CACHED_ROWS_MAX and key not in cache:
-            del cache[next(iter(cache))]
-        cache[key] = row
 
 
 class TableSpec(NamedTuple):

@@ -53,10 +53,11 @@ class Tasks:
         stats: LaneStats,
         *,
         standby: bool,
+        cache_bytes: int,
     ) -> None:
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
-        self._clock, self._stats, self._standby = clock, stats, standby
+        self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
         self._following = Following(reader)
         self._replica_stores: list[Store] = []
         self._tasks: dict[TP, Task] = {}
@@ -305,6 +306,9 @@ class Tasks:
             self.views.pop((spec.name, tp.partition), None)
 
     def _count(self) -> None:
+        tables = [table for task in self._tasks.values() for table in task.tables if table.cached]
+        for table in tables:
+            table.cache.limit(self._cache_bytes // len(tables))
         self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)
         self._stats.standbys = len(self._standbys)
 

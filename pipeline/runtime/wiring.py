@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, get_args
 
@@ -67,13 +67,17 @@ class Inlet:
 
 
 class Wiring:
-    """A service, wired. Reads nothing and starts nothing; SchemaError where classes and schemas do not fit."""
+    """A service, wired. Reads nothing and starts nothing; SchemaError where classes and schemas do not fit.
 
-    def __init__(self, service: Service, codecs: Codecs) -> None:
-        self.service, self._codecs = service, codecs
+    `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster.
+    """
+
+    def __init__(self, service: Service, codecs: Codecs, names: Mapping[str, str] | None = None) -> None:
+        self.service, self._codecs, self._names = service, codecs, names or {}
+        self.group = self._called(service.name)
         self.inlets: dict[str, Inlet] = {}
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
-        self.parked = TopicKind.PARKED.topic(service.name)
+        self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._pairs: dict[str, list[str]] = {}
         for aggregate in service.aggregates:
@@ -86,7 +90,8 @@ class Wiring:
             source = replica.source
             events = codecs(source.topic, EventMessage, source.event, strict=False)
             rows = codecs(TopicKind.REPLICA.topic(replica.name), type(replica.initial))
-            self.replicas.append((replica, events, rows))
+            here = replace(replica, source=replace(source, topic=self._called(source.topic)))
+            self.replicas.append((here, events, rows))
 
     # --- what others ask ----------------------------------------------------------------------------------------------
 
@@ -94,18 +99,18 @@ class Wiring:
         """The topics that this service writes, with their kinds."""
         for aggregate in self.service.aggregates:
             for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE):
-                yield kind.topic(aggregate.name), kind
+                yield self._called(kind.topic(aggregate.name)), kind
             if aggregate.idempotency is not None:
-                yield TopicKind.ANSWERS.topic(aggregate.name), TopicKind.ANSWERS
+                yield self._called(TopicKind.ANSWERS.topic(aggregate.name)), TopicKind.ANSWERS
         for projection in self.service.projections:
             if projection.route is not None:
-                yield TopicKind.BY_KEY.topic(projection.name), TopicKind.BY_KEY
-            yield TopicKind.ROW.topic(projection.name), TopicKind.ROW
+                yield self._called(TopicKind.BY_KEY.topic(projection.name)), TopicKind.BY_KEY
+            yield self._called(TopicKind.ROW.topic(projection.name)), TopicKind.ROW
         yield self.parked, TopicKind.PARKED
 
     def followed_topics(self) -> list[str]:
         """The event topics that it follows, its own among them."""
-        return sorted({source.topic for source in self.service.sources()})
+        return sorted({self._called(source.topic) for source in self.service.sources()})
 
     def co_partitioned(self) -> dict[str, list[str]]:
         """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
@@ -113,9 +118,13 @@ class Wiring:
 
     # --- wiring -------------------------------------------------------------------------------------------------------
 
-    def _inlet(self, topic: str, root: object, body: object, *, strict: bool) -> Inlet:
+    def _called(self, name: str) -> str:
+        return self._names.get(name, name)
+
+    def _inlet(self, declared: str, root: object, body: object, *, strict: bool) -> Inlet:
+        topic = self._called(declared)
         if topic not in self.inlets:
-            codec = self._codecs(topic, root, body, strict=strict)
+            codec = self._codecs(declared, root, body, strict=strict)
             self.inlets[topic] = Inlet(topic, codec, envelope=body is not None)
         return self.inlets[topic]
 
@@ -129,23 +138,24 @@ class Wiring:
         inlet = self._inlet(commands, CommandMessage, aggregate.command, strict=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event)
-        inlet.tables.append(TableSpec(aggregate.name, states, state_codec))
-        self._pairs[commands] = [events, states]
+        inlet.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
+        outlet = self._called(events)
+        self._pairs[inlet.topic] = [outlet, self._called(states)]
         reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
+        answers_name = TopicKind.ANSWERS.topic(aggregate.name)
         if aggregate.idempotency is not None:
-            answers = TopicKind.ANSWERS.topic(aggregate.name)
             make = partial(Answers, aggregate.idempotency)
-            inlet.tables.append(TableSpec(answers, answers, reply_codec, make, answer_rows))
-            self._pairs[commands].append(answers)
+            inlet.tables.append(TableSpec(answers_name, self._called(answers_name), reply_codec, make, answer_rows))
+            self._pairs[inlet.topic].append(self._called(answers_name))
         encode = inlet.codec.encode
         for cls in get_args(aggregate.command) or (aggregate.command,):
-            self._commands[cls] = (commands, encode)
+            self._commands[cls] = (inlet.topic, encode)
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
 
         def node(c: Context) -> Node:
-            answers = c.tables.get(TopicKind.ANSWERS.topic(aggregate.name))
+            answers = c.tables.get(answers_name)
             assert answers is None or isinstance(answers, Answers)
-            return AggregateNode(aggregate, codecs, c.partition, c.tables[aggregate.name], answers, c.out)
+            return AggregateNode(aggregate, codecs, outlet, c.partition, c.tables[aggregate.name], answers, c.out)
 
         inlet.makers.append(node)
 
@@ -159,11 +169,10 @@ class Wiring:
         if projection.route is None:
             inlet = self._follow(projection.sources[0])
         else:
-            messages = TopicKind.BY_KEY.topic(projection.name)
-            inlet = self._inlet(messages, projection.by_key, None, strict=True)
+            inlet = self._inlet(TopicKind.BY_KEY.topic(projection.name), projection.by_key, None, strict=True)
             encode = inlet.codec.encode
             for source in projection.sources:
-                self._follow(source).makers.append(lambda c: RouteNode(projection, encode, c.out))
-        inlet.tables.append(TableSpec(projection.name, rows, row_codec))
-        self._pairs.setdefault(inlet.topic, []).append(rows)
+                self._follow(source).makers.append(lambda c: RouteNode(projection, inlet.topic, encode, c.out))
+        inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec))
+        self._pairs.setdefault(inlet.topic, []).append(self._called(rows))
         inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))

@@ -40,7 +40,7 @@ from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
 from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.wiring import Wiring
+from pipeline.runtime.wiring import Codecs, Wiring
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
@@ -61,17 +61,23 @@ class WorkerSettings:
     port: int = 0
     standby: bool = False
     group_protocol: str = "classic"
+    commit_interval_s: float = 0.1
     log_level: str = "INFO"
 
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What a worker's lanes reach the outside world by. Fault injection wraps these; nothing else needs another."""
+    """What a worker's lanes reach the outside world by.
+
+    Fault injection wraps the clients. `codecs` makes what reads and writes the records of a schema directory; another
+    one puts the engine on topics whose records others have agreed on.
+    """
 
     consumer: Callable[[str, str, str, str, str], GroupConsumer] = KafkaGroupConsumer
     producer: Callable[[str, str], Producer] = KafkaProducer
     reader: Callable[[str, str], LogReader] = KafkaLogReader
     stores: Callable[[Stores], Stores] = lambda stores: stores
+    codecs: Callable[[Path], Codecs] = codecs
 
 
 class MachineClock:
@@ -130,20 +136,20 @@ def lane_opener(
     The static identity in the group includes the port: the coordinator keeps the client.id of a static member when it
     comes back, and with it the address that queries are routed to.
     """
-    service, bootstrap = wiring.service.name, settings.bootstrap
+    group, bootstrap = wiring.group, settings.bootstrap
     url = f"http://{settings.host}:{port}"
 
     def open_lane(stats: LaneStats) -> Lane:
         admin(bootstrap)  # raises what is waited for, where no broker answers
-        name, address = f"{slot}-{port}", client_id(service, url)
+        name, address = f"{slot}-{port}", client_id(wiring.service.name, url)
         with ExitStack() as unfinished:  # clients that are closed again where the next one cannot be opened
             producer = adapters.producer(bootstrap, slot)
             unfinished.callback(producer.close)
-            consumer = adapters.consumer(bootstrap, service, name, address, settings.group_protocol)
+            consumer = adapters.consumer(bootstrap, group, name, address, settings.group_protocol)
             unfinished.callback(consumer.close)
             reader = adapters.reader(bootstrap, f"{slot}-reader")
             unfinished.pop_all()
-        lane_settings = LaneSettings(standby=settings.standby)
+        lane_settings = LaneSettings(standby=settings.standby, commit_interval_s=settings.commit_interval_s)
         return Lane(wiring, consumer, producer, reader, adapters.stores(stores), MachineClock(), lane_settings, stats)
 
     return open_lane
@@ -225,7 +231,8 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         failures.append(error)
         stopping.append(asyncio.ensure_future(worker.stop()))
 
-    wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(settings.services)]
+    make = adapters.codecs(topology.schemas)
+    wirings = [Wiring(service, make, topology.names) for service in topology.chosen(settings.services)]
     client = admin(settings.bootstrap)
     for wiring in wirings:
         check_topics(client, wiring, topology.name)
@@ -234,7 +241,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
 
     def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
-        identity = "-".join(part for part in (wiring.service.name, settings.node, str(slot)) if part)
+        identity = "-".join(part for part in (wiring.group, settings.node, str(slot)) if part)
         return LaneHost(wiring, lane_opener(wiring, identity, stores, settings, port, adapters), fail)
 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.

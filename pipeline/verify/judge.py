@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.errors import TopologyError
 from pipeline.model import Service
 from pipeline.query.client import QueryClient
 from pipeline.topology import Topology
@@ -97,6 +98,8 @@ def verify(
     `rows(table, partition)`: where the tables' rows come from instead. `patience_s`: how long, in all, tables may take
     to catch up with the logs. `limit`: findings kept of each kind. `step` hears how far it is.
     """
+    if topology.names:
+        raise TopologyError(f"{topology.name} calls topics otherwise than declared, which verify does not understand")
     registry = Registry(topology.schemas)
     sources = {service.name: sorted(inlets(service, registry)) for service in topology.chosen(services)}
     with ExitStack() as open_clients:

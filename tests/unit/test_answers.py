@@ -245,7 +245,7 @@ class Folded:
         self.answers = Answers(idempotency or Idempotency(), SPEC, memory_store())
         coders = CommandCodecs(COMMAND.encode, EVENT.encode, REPLY.encode)
         out = Outlet(self.sink, self.stats)  # type: ignore[arg-type]
-        self._node = AggregateNode(aggregate, coders, 2, self.table, self.answers, out)
+        self._node = AggregateNode(aggregate, coders, "users.event", 2, self.table, self.answers, out)
         self._offset = 0
 
     def fold(self, message: CommandMessage, time_ms: int = 1_000) -> ReplyMessage | None:

@@ -1,0 +1,1 @@
+"""Benchmarks: the engine on one workload beside other stream processors, by step, and as the load grows."""

@@ -1,0 +1,64 @@
+"""The project's worker as a candidate of the side-by-side harness, which says by the environment where everything is.
+
+BOOTSTRAP, COMMAND_TOPIC, EVENT_TOPIC, CHANGELOG_TOPIC, STATE_DIR, GROUP, COMMIT_MS and SCHEMA_DIR; runs until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.accounts import service
+from benchmarks.contract import bare_codecs
+from pipeline.adapters.kafka import admin
+from pipeline.adapters.topics import create_topics
+from pipeline.cli.options import log_to_stderr
+from pipeline.errors import SchemaError
+from pipeline.runtime.wiring import Wiring
+from pipeline.runtime.worker import Adapters, WorkerSettings, run_worker
+from pipeline.topology import Topology
+
+SCHEMAS = Path(__file__).with_name("schemas")
+
+
+def topology(environment: Mapping[str, str]) -> Topology:
+    """The accounts, on the topics and in the group that the environment names."""
+    group = environment["GROUP"]
+    names = {
+        "accounts": group,
+        "accounts.command": environment["COMMAND_TOPIC"],
+        "accounts.event": environment["EVENT_TOPIC"],
+        "accounts.state": environment["CHANGELOG_TOPIC"],
+        "accounts.parked": f"{group}-parked",
+    }
+    return Topology("accounts", {"accounts": service}, SCHEMAS, names)
+
+
+def check_schemas(theirs: Path) -> None:
+    """SchemaError where the contract is not, or no longer, the one that this was written for."""
+    for kind in ("command", "event", "state"):
+        ours = SCHEMAS / f"accounts.{kind}.avsc"
+        if json.loads(ours.read_text()) != json.loads((theirs / f"{kind}.avsc").read_text()):
+            raise SchemaError(f"{theirs / kind}.avsc is not {ours.name}; take it over and register it")
+
+
+def main() -> None:
+    """Runs the worker."""
+    log_to_stderr("INFO")
+    check_schemas(Path(os.environ["SCHEMA_DIR"]))
+    accounts = topology(os.environ)
+    bootstrap = os.environ["BOOTSTRAP"]
+    create_topics(admin(bootstrap), [Wiring(service, bare_codecs(SCHEMAS), accounts.names)], 1, 1)  # the parked topic
+    settings = WorkerSettings(
+        bootstrap=bootstrap,
+        state_dir=Path(os.environ["STATE_DIR"]),
+        slot=0,
+        commit_interval_s=int(os.environ["COMMIT_MS"]) / 1000,
+    )
+    run_worker(accounts, settings, Adapters(codecs=bare_codecs))
+
+
+if __name__ == "__main__":
+    main()

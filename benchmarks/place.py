@@ -1,0 +1,88 @@
+"""Where a benchmark runs: a broker, fresh topics, the accounts on them."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from benchmarks.accounts import Command, Event, service
+from benchmarks.contract import BareCodec, bare_codecs
+from pipeline.adapters.avro.codec import Codec
+from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
+from pipeline.adapters.tables import claim_slot
+from pipeline.adapters.topics import create_topics, delete_services
+from pipeline.broker import local
+from pipeline.model import EventMessage
+from pipeline.runtime.lane import Lane
+from pipeline.runtime.wiring import Wiring
+from pipeline.runtime.worker import MachineClock
+from pipeline.topology import Topology
+
+SCHEMAS = Path(__file__).with_name("schemas")
+
+
+@contextmanager
+def local_broker(bootstrap: str | None) -> Iterator[str]:
+    """The address given; else that of a broker of its own, which is stopped and thrown away afterwards."""
+    if bootstrap is not None:
+        yield bootstrap
+        return
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as home:
+        broker = local.up(Path(home), say=lambda _: None)
+        try:
+            yield broker.bootstrap
+        finally:
+            local.down(Path(home))
+
+
+def named(group: str) -> dict[str, str]:
+    """What topics and group of the accounts are called that belong to `group`."""
+    return {"accounts": group} | {f"accounts.{k}": f"{group}.{k}" for k in ("command", "event", "state", "parked")}
+
+
+class Place:
+    """The accounts on topics of their own; with `group`, on those that another process has made under that name."""
+
+    def __init__(self, bootstrap: str, partitions: int = 4, group: str = "") -> None:
+        self.bootstrap, self.partitions = bootstrap, partitions
+        self.group = group or f"accounts-{uuid.uuid4().hex[:8]}"
+        names = named(self.group)
+        self.command, self.event, self.changelog = (names[f"accounts.{k}"] for k in ("command", "event", "state"))
+        self.topology = Topology("accounts", {"accounts": service}, SCHEMAS, names)
+        self.wiring = Wiring(service, bare_codecs(SCHEMAS), names)
+        self.events = BareCodec(Registry(SCHEMAS), "accounts.event", EventMessage, Event, strict=True)
+        if not group:
+            create_topics(admin(bootstrap), [self.wiring], partitions, 1)
+
+    def feed(self, stream: Iterable[Command]) -> None:
+        """Sends commands; returns when all are stored."""
+        encode = Codec(Registry(SCHEMAS), "accounts.command", Command).encode
+        config = {"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "linger.ms": 20}
+        producer = Producer({**config, "batch.size": 256 * 1024})
+        for command in stream:
+            while True:
+                try:
+                    producer.produce(self.command, encode(command), command.account_id)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        producer.flush()
+
+    def lane(self, state: Path, slot: int) -> Lane:
+        """The engine on these topics, to be driven turn by turn, with its tables under `state`."""
+        name = f"{self.group}-{slot}"
+        _, stores = claim_slot(state, "accounts", slot)
+        consumer = KafkaGroupConsumer(self.bootstrap, self.group, name, name)
+        producer = KafkaProducer(self.bootstrap, name)
+        reader = KafkaLogReader(self.bootstrap, f"{name}-reader")
+        return Lane(self.wiring, consumer, producer, reader, stores, MachineClock())
+
+    def clear(self) -> None:
+        """Deletes the topics with all they hold."""
+        delete_services(admin(self.bootstrap), [self.wiring])
