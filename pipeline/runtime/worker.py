@@ -35,6 +35,7 @@ from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
+from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
@@ -148,9 +149,13 @@ def lane_opener(
             consumer = adapters.consumer(bootstrap, group, name, address, settings.group_protocol)
             unfinished.callback(consumer.close)
             reader = adapters.reader(bootstrap, f"{slot}-reader")
+            unfinished.callback(reader.close)
+            past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
             unfinished.pop_all()
         lane_settings = LaneSettings(standby=settings.standby, commit_interval_s=settings.commit_interval_s)
-        return Lane(wiring, consumer, producer, reader, adapters.stores(stores), MachineClock(), lane_settings, stats)
+        tables, clock = adapters.stores(stores), MachineClock()
+        histories = None if past is None else Histories(wiring, past, tables, clock, stats)
+        return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories)
 
     return open_lane
 
