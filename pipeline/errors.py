@@ -106,6 +106,10 @@ class NoHistory(PipelineError):
     """The aggregate is declared to keep no history, or what is asked for is no aggregate."""
 
 
+class InvalidMoment(PipelineError):
+    """What is given is neither a version nor a time."""
+
+
 class HistoryIncomplete(PipelineError):
     """The event log does not hold all the events any more that the answer is made of."""
 

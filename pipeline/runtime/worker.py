@@ -31,6 +31,7 @@ from pipeline.client import AsyncClient
 from pipeline.errors import PipelineError
 from pipeline.query.commands import CommandApi
 from pipeline.query.forward import Forwarding
+from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.problems import as_problems
@@ -183,6 +184,7 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     forwarding = Forwarding(Router(admin(settings.bootstrap), topology))
     QueryApi(tables, forwarding, lambda: status(hosts), metrics).mount(app)
+    HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
     for host in hosts:
