@@ -60,12 +60,11 @@ class Histories:
                 copy.store.close()
 
     def step(self) -> bool:
-        """Takes in what has arrived, without waiting; False when that was nothing."""
-        if self._to_open and self._clock.monotonic_s() >= self._again_s:
-            self._open()
+        """Opens what is to be opened and takes in what has arrived, without waiting; False when that was nothing."""
+        opened = bool(self._to_open) and self._clock.monotonic_s() >= self._again_s and self._open()
         if not self.views:
             return False
-        followed = self._following.step()
+        followed = self._following.step() or opened
         if followed or self._stats.histories_building:
             self._stats.histories_building = sum(copy.building for copy in self.views.values())
         return followed
@@ -83,7 +82,8 @@ class Histories:
         self.views.clear()
         self._reader.close()
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
+        """Opens some; False where the broker has to be asked again."""
         sources, histories = self._to_open[:OPENED_AT_ONCE], self._wiring.histories
         logs = {tp: TP(histories[tp.topic].topic, tp.partition) for tp in sources}
         try:
@@ -92,7 +92,7 @@ class Histories:
         except BrokerUnreachable as error:  # what is folded goes on
             log.warning("%s: its history waits: %s", self._wiring.service.name, error)
             self._again_s = self._clock.monotonic_s() + PAUSE_S
-            return
+            return False
         for tp, event_log in logs.items():
             spec = histories[tp.topic]
             store = self._stores.open(f"history.{spec.aggregate.name}-{tp.partition}")
@@ -101,3 +101,4 @@ class Histories:
             self._to_open.remove(tp)
             self._following.follow(copy, {event_log: copy.begin(facts[event_log.topic], ends[event_log])})
         self._stats.histories_building = sum(copy.building for copy in self.views.values())
+        return True
