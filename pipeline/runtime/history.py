@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from pipeline.errors import HistoryIncomplete, UndecodableRecord
 from pipeline.flow import events_to_state
 from pipeline.model import EventMessage
-from pipeline.runtime.past import EVENT, HEAD, STATE, HistorySpec, Past, at_version, of_key
+from pipeline.runtime.past import EVENT, STATE, HistorySpec, Past, at_version, version_of
 from pipeline.runtime.ports import TP, LogFacts, Record, Store
 from pipeline.runtime.stats import LaneStats, Wipe
 
@@ -28,7 +29,7 @@ class HistoryCopy:
 
     def __init__(self, spec: HistorySpec, partition: int, store: Store, stats: LaneStats, snapshot_every: int) -> None:
         self.log, self.store = TP(spec.topic, partition), store
-        self.past = Past(spec, store, snapshot_every)
+        self.past = Past(spec, store)
         self._spec, self._stats, self._every = spec, stats, snapshot_every
         self._identity, self._unflushed = 0, 0
         self.target: int | None = None  # the log's end when it was begun; what lies below must be in before it answers
@@ -67,24 +68,23 @@ class HistoryCopy:
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
         rows: list[tuple[bytes, bytes | None]] = []
-        arrived: dict[bytes, list[EventMessage]] = {}
-        decode = self._spec.events.decode
+        due: set[bytes] = set()  # keys that have come to a version whose state is kept
+        decode, every = self._spec.events.decode, self._every
         for record in records:
             key, value = record.key(), record.value()
             try:
-                event = decode(value if key is not None else None)
+                version = decode(value if key is not None else None)[0]
             except UndecodableRecord as error:
                 self._stats.skipped_by_history += 1
                 log.error("the history skips %s-%d offset %d: %s", *self.log, record.offset(), error)
                 continue
-            rows.append((at_version(EVENT, key, event.version), value))
-            arrived.setdefault(key, []).append(event)
+            rows.append((at_version(EVENT, key, version), value))
+            if version % every == 0:
+                due.add(key)
         if self.store.position(POSITION) is None:
-            self._check_beginning(arrived)
-        for key, events in arrived.items():
-            rows.append((of_key(HEAD, key), events[-1].version.to_bytes(8, "big")))
-            if events[-1].version // self._every > (events[0].version - 1) // self._every:
-                rows += self._states(key, events)
+            self._check_beginning(rows)
+        if due:
+            rows += self._states(due, records)
         self.ended = False
         self._stats.history_events += len(records)
         self.store.write(rows, {POSITION: records[-1].offset() + 1})
@@ -106,25 +106,32 @@ class HistoryCopy:
 
     # --- small things -------------------------------------------------------------------------------------------------
 
-    def _states(self, key: bytes, events: Sequence[EventMessage]) -> Iterator[tuple[bytes, bytes]]:
-        """The states to keep of a key, to which `events` have come."""
-        aggregate, encode = self._spec.aggregate, self._spec.states.encode
-        try:
-            state = self.past.state(key, events[0].version - 1)
-            for event in events:
-                state = events_to_state(aggregate, state, [event])
-                if event.version % self._every == 0:
-                    yield at_version(STATE, key, event.version), encode(state)
-        except HistoryIncomplete:
-            return  # those who ask are told
-        except Exception as error:  # evolve's own; the events are kept all the same, and whoever asks is told
-            log.error("%s of %r at version %d: %r", self._spec.aggregate.name, key, event.version, error)
+    def _states(self, keys: set[bytes], records: Sequence[Record]) -> Iterator[tuple[bytes, bytes]]:
+        """The states to keep of some keys, to which `records` have come."""
+        arrived: dict[bytes, list[EventMessage]] = {key: [] for key in keys}
+        for record in records:
+            if (events := arrived.get(record.key())) is not None:
+                with suppress(UndecodableRecord):  # skipped
+                    events.append(self._spec.events.decode(record.value()))
+        for key, events in arrived.items():
+            try:
+                yield from self._states_of(key, events)
+            except HistoryIncomplete:
+                pass  # those who ask are told
+            except Exception as error:  # evolve's own; the events are kept all the same, and whoever asks is told
+                log.error("%s %r, one of its states cannot be kept: %r", self._spec.aggregate.name, key, error)
 
-    def _check_beginning(self, arrived: dict[bytes, list[EventMessage]]) -> None:
+    def _states_of(self, key: bytes, events: Sequence[EventMessage]) -> Iterator[tuple[bytes, bytes]]:
+        state = self.past.state(key, events[0].version - 1)
+        for event in events:
+            state = events_to_state(self._spec.aggregate, state, [event])
+            if event.version % self._every == 0:
+                yield at_version(STATE, key, event.version), self._spec.states.encode(state)
+
+    def _check_beginning(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
         """Says so where the first event of the log is nobody's first."""
-        cut = sum(events[0].version > 1 for events in arrived.values())
-        if cut:
-            log.warning("%s-%d does not begin at the beginning: %d keys lack their first events", *self.log, cut)
+        if rows and (version := version_of(rows[0][0])) > 1:
+            log.warning("%s-%d has lost its beginning: its first event is version %d", *self.log, version)
 
     def _wipe(self, why: Wipe) -> None:
         log.warning("the history of %s-%d is wiped and begins again: %s", *self.log, why.value)

@@ -1,10 +1,10 @@
 """What the local history of one partition says of a key. Nothing is scanned but the key's own events.
 
-Rows, each key led by its length so that no key begins like another:
+Rows, each key led by its length so that no key begins like another; the newest version of a key stands first, so that
+its last version takes one look:
 
 - `event`, key, version: the event's bytes as they stand on the topic
 - `state`, key, version: the state after every so many events, so that a state of then is folded from few
-- `head`, key: the key's last version
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pipeline.model import Aggregate, EventMessage, StateMessage
 from pipeline.runtime.ports import Store
 from pipeline.runtime.table import RowCodec
 
-EVENT, STATE, HEAD = b"event\0", b"state\0", b"head\0"
+EVENT, STATE = b"event\0", b"state\0"
+VERSION_MAX = 2**64 - 1
 
 
 class HistorySpec(NamedTuple):
@@ -36,46 +37,53 @@ def of_key(kind: bytes, key: bytes) -> bytes:
 
 def at_version(kind: bytes, key: bytes, version: int) -> bytes:
     """The key of a row."""
-    return of_key(kind, key) + version.to_bytes(8, "big")
+    return of_key(kind, key) + (VERSION_MAX - version).to_bytes(8, "big")
+
+
+def version_of(row: bytes) -> int:
+    """The version in the key of a row."""
+    return VERSION_MAX - int.from_bytes(row[-8:], "big")
 
 
 class Past:
-    """Reads the history of one partition. Safe from any thread; every call may raise TableUnavailable or StoreDamaged.
+    """Reads the history of one partition. Safe from any thread; may raise TableUnavailable and StoreDamaged."""
 
-    `snapshot_every`: how many events of a key lie between two of its states.
-    """
-
-    def __init__(self, spec: HistorySpec, store: Store, snapshot_every: int) -> None:
-        self.spec, self.store, self.snapshot_every = spec, store, snapshot_every
+    def __init__(self, spec: HistorySpec, store: Store) -> None:
+        self.spec, self.store = spec, store
 
     def last(self, key: bytes) -> int:
         """The last version of a key that the history holds; 0 where it holds none."""
-        data = self.store.get(of_key(HEAD, key))
-        return 0 if data is None else int.from_bytes(data, "big")
+        prefix = of_key(EVENT, key)
+        found = self.store.scan(prefix, prefix, 1)
+        return version_of(found[0][0]) if found else 0
 
     def first(self, key: bytes) -> int:
         """The first version that it holds: 1, unless the beginning of the log is gone; 0 where it holds none."""
-        prefix = of_key(EVENT, key)
-        found = self.store.scan(prefix, prefix, 1)
-        return int.from_bytes(found[0][0][len(prefix) :], "big") if found else 0
+        last = self.last(key)
+        if last <= 1 or self._has(key, 1):
+            return min(last, 1)
+        missing, there = 1, last
+        while there - missing > 1:
+            middle = (missing + there) // 2
+            if self._has(key, middle):
+                there = middle
+            else:
+                missing = middle
+        return there
 
     def events(self, key: bytes, after: int, limit: int) -> list[EventMessage]:
-        """Up to `limit` events of a key in the order of their versions, from the one that comes after `after`."""
+        """Events of a key in the order of their versions: those of the `limit` versions that come after `after`."""
         prefix = of_key(EVENT, key)
-        rows = self.store.scan(prefix, at_version(EVENT, key, after + 1), limit)
-        return [self.spec.events.decode(data) for _, data in rows]
+        rows = self.store.scan(prefix, at_version(EVENT, key, after + limit), limit)
+        return [self.spec.events.decode(data) for row, data in reversed(rows) if version_of(row) > after]
 
     def state(self, key: bytes, version: int) -> StateMessage | None:
         """The state at a version, at most `last`: None at version 0, which is before the first event.
 
         Raises HistoryIncomplete where the log does not hold the events any more that it is folded from.
         """
-        state = None
-        for at in range(version // self.snapshot_every * self.snapshot_every, 0, -self.snapshot_every):
-            data = self.store.get(at_version(STATE, key, at))
-            if data is not None:
-                state = self.spec.states.decode(data)
-                break
+        found = self.store.scan(of_key(STATE, key), at_version(STATE, key, version), 1)
+        state: StateMessage | None = self.spec.states.decode(found[0][1]) if found else None
         begin = 0 if state is None else state.version
         if version == begin:
             return state
@@ -96,6 +104,9 @@ class Past:
         if 0 < version < first:
             raise HistoryIncomplete(f"the event log begins at version {first}, which is later")
         return version
+
+    def _has(self, key: bytes, version: int) -> bool:
+        return self.store.get(at_version(EVENT, key, version)) is not None
 
     def _time_of(self, key: bytes, version: int) -> int:
         data = self.store.get(at_version(EVENT, key, version))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.flow import event_to_state
 from pipeline.model import EventMessage, StateMessage
 from pipeline.runtime.history import POSITION
-from pipeline.runtime.past import EVENT, HEAD, STATE, HistorySpec, at_version, of_key
+from pipeline.runtime.past import EVENT, STATE, HistorySpec, at_version
 from pipeline.runtime.ports import TP
 from pipeline.testing.simulation.differences import committed, rows_differ
 
@@ -41,7 +41,6 @@ def _due(world: World, spec: HistorySpec, partition: int, position: int) -> dict
             assert isinstance(event, EventMessage)
             state = states[key] = event_to_state(spec.aggregate, states[key], event)
             rows[at_version(EVENT, key, event.version)] = record.value()
-            rows[of_key(HEAD, key)] = event.version.to_bytes(8, "big")
             if event.version % SNAPSHOT_EVERY == 0:
                 rows[at_version(STATE, key, event.version)] = spec.states.encode(state)
     return rows
