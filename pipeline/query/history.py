@@ -19,6 +19,7 @@ from pipeline.query.local import LocalTables, row_json
 from pipeline.query.moments import moment
 from pipeline.query.problems import BadRequest, add_pages, answer
 from pipeline.runtime.history import HistoryCopy
+from pipeline.runtime.past import Past
 
 EVENTS, EVENTS_MAX = 100, 1_000  # of one page
 VERSION_MAX = 2**63 - 1
@@ -44,7 +45,7 @@ class HistoryApi:
         """Events in the order of their versions, page by page."""
         after = _number(request, "after", 0, 0, VERSION_MAX)
         limit = _number(request, "limit", EVENTS, 1, EVENTS_MAX)
-        return await self._answered(request, lambda copy, key: _page(copy, key, after, limit))
+        return await self._answered(request, lambda copy, key: page_of(copy.past, key, after, limit))
 
     async def state(self, request: web.Request) -> web.Response:
         """The state as of a version or a time; of now where neither is given."""
@@ -104,9 +105,13 @@ class HistoryApi:
         return copy
 
 
-def _page(copy: HistoryCopy, key: bytes, after: int, limit: int) -> dict[str, Any]:
-    past = copy.past
-    last = past.last(key)
+def page_of(past: Past, key: bytes, after: int, limit: int) -> dict[str, Any]:
+    """The events of the `limit` versions that come after `after`, as JSON, and which versions there are.
+
+    Where the log has lost its beginning, the first page begins with what is left.
+    """
+    first, last = past.first(key), past.last(key)
+    after = max(after, first - 1)
     events = [
         {
             "version": event.version,
@@ -118,8 +123,7 @@ def _page(copy: HistoryCopy, key: bytes, after: int, limit: int) -> dict[str, An
         for event in past.events(key, after, limit)
         if event.version <= last
     ]
-    more = bool(events) and events[-1]["version"] < last
-    return {"events": events, "next": events[-1]["version"] if more else None, "first": past.first(key), "last": last}
+    return {"events": events, "next": after + limit if after + limit < last else None, "first": first, "last": last}
 
 
 def _state(copy: HistoryCopy, key: bytes, version: int | None, time_ms: int | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.errors import BrokerUnreachable, HistoryIncomplete
 from pipeline.flow import events_to_state
 from pipeline.model import EventMessage, StateMessage, TopicKind
+from pipeline.query.history import page_of
 from pipeline.runtime.histories import PAUSE_S, Histories
 from pipeline.runtime.history import HistoryCopy
 from pipeline.runtime.past import HistorySpec
@@ -81,6 +82,24 @@ def test_events_are_had_by_key_and_version(spec: HistorySpec, stores: RocksStore
         assert life.past.events(b"tea", 2, 2) == [received(3, 3), received(4, 4)]
         assert life.past.events(b"tea", 5, 2) == []
         assert (life.past.first(b"t"), life.past.last(b"t"), life.past.events(b"t", 0, 9)) == (0, 0, [])
+
+
+@pytest.mark.parametrize(("first", "skipped"), [(1, None), (200, None), (1, 75), (150, 151)])
+def test_pages_join_whatever_the_log_lacks(
+    spec: HistorySpec, stores: RocksStores, first: int, skipped: int | None
+) -> None:
+    held = [version for version in range(first, 321) if version != skipped]
+    with Life(spec, stores) as life:
+        life.take(0, *[(b"tea", received(version)) for version in held])
+        versions: list[int] = []
+        after: int | None = 0
+        while after is not None:
+            page = page_of(life.past, b"tea", after, 60)
+            versions += [event["version"] for event in page["events"]]
+            after = page["next"]
+        assert versions == held
+        assert page["last"] == 320
+        assert page_of(life.past, b"tea", 320, 60)["events"] == []
 
 
 @pytest.mark.parametrize("batch", [1, 3, 4, 50])
