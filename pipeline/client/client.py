@@ -12,7 +12,7 @@ from pipeline.adapters.kafka import admin
 from pipeline.client.commands import Commands
 from pipeline.client.fetching import Fetching
 from pipeline.client.outcome import Outcome, outcome_of
-from pipeline.client.sending import Sending, Waiting
+from pipeline.client.sending import QUEUE_S, Sending, Waiting
 from pipeline.errors import NoReply
 from pipeline.topology import Topology
 
@@ -114,9 +114,12 @@ class Client:
 
     def ask(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Pending:
         """Sends `command` and returns at once: its outcome is to be had from what comes back. Raises as `send`."""
+        return self._ask(aggregate, key, command, QUEUE_S, options)
+
+    def _ask(self, aggregate: str, key: str, command: Any, patience_s: float, options: Options) -> Pending:
         self.commands.kind(aggregate)
         ready = self.commands.write(aggregate, key, command, reply_to=self._sending.reply_to(), **options)
-        return Pending(ready.id, self._sending.ask(ready), self._sending, self.commands)
+        return Pending(ready.id, self._sending.ask(ready, patience_s), self._sending, self.commands)
 
     def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
         """What became of a command sent earlier, by whomever; None while nothing is known of it.
@@ -165,13 +168,16 @@ class AsyncClient:
     async def send(
         self, aggregate: str, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
     ) -> str | Outcome:
-        """As Client.send; without `wait` it returns the command's id once it is queued."""
+        """As Client.send; without `wait` it returns the command's id once it is queued.
+
+        With `wait` a full queue is Overloaded at once: the event loop is not to stand still.
+        """
         if wait is None:
             return await asyncio.to_thread(partial(self._client.send, aggregate, key, command, **options))
         if not self._listens:
             await asyncio.to_thread(self._client.listen)
             self._listens = True
-        return await self._client.ask(aggregate, key, command, **options).result_async(wait)
+        return await self._client._ask(aggregate, key, command, 0.0, options).result_async(wait)
 
     async def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
         """As Client.outcome."""

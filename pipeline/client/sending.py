@@ -66,7 +66,12 @@ class Sending:
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    def queue(self, ready: Ready, on_delivery: Callable[[KafkaError | None, Message], None] | None = None) -> None:
+    def queue(
+        self,
+        ready: Ready,
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+        patience_s: float = QUEUE_S,
+    ) -> None:
         """Queues a command; waits while the queue is full. Raises InvalidCommand, Overloaded."""
         waited_s = 0.0
         while True:
@@ -74,8 +79,8 @@ class Sending:
                 self._producer.produce(ready.topic, ready.value, ready.key, on_delivery=on_delivery or self._delivered)
                 return
             except BufferError:
-                if waited_s >= QUEUE_S:
-                    raise Overloaded(f"the broker takes no commands for {QUEUE_S:.0f} s; the queue is full") from None
+                if waited_s >= patience_s:
+                    raise Overloaded("the queue of commands that the broker has not taken yet is full") from None
                 self._producer.poll(0.1)
                 waited_s += 0.1
             except KafkaException as error:
@@ -116,8 +121,8 @@ class Sending:
                 self._reader.start()
         return f"{self._topic}/{self._key}"
 
-    def ask(self, ready: Ready) -> Waiting:
-        """Queues a command whose reply is waited for."""
+    def ask(self, ready: Ready, patience_s: float = QUEUE_S) -> Waiting:
+        """Queues a command whose reply is waited for. Raises as `queue` does."""
         with self._lock:
             waiting = self._waiting.get(ready.id)
             if waiting is None:
@@ -133,7 +138,7 @@ class Sending:
                 waiting.reply.set_exception(BrokerUnreachable(f"the command was not stored for certain: {error.str()}"))
 
         try:
-            self.queue(ready, delivered)
+            self.queue(ready, delivered, patience_s)
         except BaseException:
             self.forget(ready.id)
             raise
