@@ -25,12 +25,14 @@ WINDOW = 1_000  # commands of a file that wait for their outcomes at once
 @click.command()
 @click.argument("aggregate", required=False)
 @click.argument("key", required=False)
-@click.argument("type_", metavar="TYPE", required=False)
-@click.argument("fields", metavar="JSON", required=False)
+@click.argument("type_", metavar="[TYPE]", required=False)
+@click.argument("fields", metavar="[JSON]", required=False)
 @click.option("--file", type=click.File("r", encoding="utf-8"), help="Commands, one JSON object a line; - reads stdin.")
 @click.option("--wait/--no-wait", default=None, help="Wait for the outcome.  [default: wait for one, not for a file]")
 @click.option("--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to wait.")
-@click.option("--id", "command_id", default="", help="The command's id: the same for the same request.")
+@click.option(
+    "--id", "command_id", default="", show_default=False, help="The command's id: the same for the same request."
+)
 @click.option("--expect", type=click.IntRange(0), help="Version that the aggregate must be at.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
@@ -51,16 +53,18 @@ def command(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    r"""Send a command of TYPE, with its fields as JSON, to the AGGREGATE of that KEY.
+    """Send a command of TYPE, with its fields as JSON, to the AGGREGATE of that KEY.
 
     \b
     pipeline send users anna RegisterUser '{"name": "Anna", "country": "France"}'
     pipeline send inventory 85048 ReceiveStock '{"quantity": 12}' --expect 3
     pipeline send --file commands.jsonl --wait
 
-    A line of the file is like
-    {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}, and may have "id" and
-    "expect". All lines are checked before the first is sent.
+    A line of the file names aggregate, key and type, and may have fields, id and expect. All lines are checked before
+    the first is sent.
+
+    \b
+    {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}
 
     Exit code 0: stored, and with --wait decided and not rejected. 1: rejected, or no reply in time. 2: not sent.
     """
