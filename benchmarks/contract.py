@@ -17,7 +17,7 @@ from pipeline.model import CommandMessage, EventMessage, ReplyMessage, StateMess
 from pipeline.runtime.table import RowCodec
 from pipeline.runtime.wiring import Codecs
 
-# The contract's commands have no time of issue to judge by whether they come too late; those with a cause are not judged.
+# The contract names no time of issue to judge by whether a command comes too late; one with a cause is not judged.
 CAUSE = "contract"
 
 new = tuple.__new__  # what a named tuple's own constructor does, in half the time

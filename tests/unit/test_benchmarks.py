@@ -9,7 +9,7 @@ import pytest
 from benchmarks import candidate
 from benchmarks.accounts import Command, Event, State, accounts
 from benchmarks.commands import commands
-from benchmarks.contract import bare_codecs
+from benchmarks.contract import CAUSE, bare_codecs
 from benchmarks.scaling import BASE, SETTINGS
 from benchmarks.steps import RECORD, compared
 from benchmarks.stepwise import Step
@@ -51,7 +51,7 @@ def test_records_of_the_contract_have_no_envelope() -> None:
     make = bare_codecs(candidate.SCHEMAS)
     commands_codec = make("accounts.command", CommandMessage, Command)
     asked = command("open", 5)
-    message = CommandMessage("c1", "c1", None, 1001, asked)
+    message = CommandMessage("c1", "c1", CAUSE, 1001, asked)
     assert commands_codec.decode(commands_codec.encode(message)) == message
     assert message.body == asked
     events = make("accounts.event", EventMessage, Event)
