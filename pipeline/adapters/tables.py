@@ -13,6 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import IO
@@ -147,27 +148,34 @@ class RocksStore:
             log.warning("closing the table %s: %s", self.path, error)
 
 
-class RocksStores:
-    """The stores of one service in one slot, under `<state directory>/<service>/<slot>`, locked for this process.
+@cache
+def shared_options() -> Options:
+    """What all databases of this process are opened with.
 
-    All share one block cache and one write buffer manager, so that memory does not grow with the number of tables.
+    They share one block cache and one write buffer manager, so that memory does not grow with the number of tables and
+    services.
     """
+    blocks_cache = Cache(BLOCK_CACHE_BYTES)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(blocks_cache)
+    blocks.set_bloom_filter(10, False)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(blocks)
+    options.set_write_buffer_manager(
+        WriteBufferManager.new_write_buffer_manager_with_cache(MEMTABLES_BYTES, False, blocks_cache)
+    )
+    return options
+
+
+class RocksStores:
+    """The stores of one service in one slot, under `<state directory>/<service>/<slot>`, locked for this process."""
 
     def __init__(self, directory: Path, lock: IO[str]) -> None:
         self.directory, self._lock = directory, lock
-        cache = Cache(BLOCK_CACHE_BYTES)
-        blocks = BlockBasedOptions()
-        blocks.set_block_cache(cache)
-        blocks.set_bloom_filter(10, False)
-        self._options = Options(raw_mode=True)
-        self._options.create_if_missing(True)
-        self._options.set_block_based_table_factory(blocks)
-        self._options.set_write_buffer_manager(
-            WriteBufferManager.new_write_buffer_manager_with_cache(MEMTABLES_BYTES, False, cache)
-        )
 
     def open(self, name: str) -> RocksStore:
-        return RocksStore(self.directory / name, self._options)
+        return RocksStore(self.directory / name, shared_options())
 
     @property
     def last_port(self) -> int:

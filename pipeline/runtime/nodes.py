@@ -26,6 +26,7 @@ from pipeline.model import (
     Reaction,
     Rejected,
     ReplyMessage,
+    StateMessage,
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_key
@@ -36,6 +37,7 @@ from pipeline.runtime.table import Table
 log = logging.getLogger(__name__)
 
 Encode = Callable[[Any], bytes]
+Decided = tuple[StateMessage | None, list[bytes]]  # the state after the events, and these as they were sent
 REPLY_EVENTS_BYTES_MAX = 64 * 1024  # a reply with more says how many events there are, and leaves them out
 UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
@@ -104,9 +106,9 @@ class AggregateNode:
         if self.answers is not None:
             self._fold_once(self.answers, key, record, message)
             return
-        body = self._decide(key, record, message)
+        decided = self._decide(key, record, message)
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, self._reply(record, message, 0, body))
+            self.out.reply(message.reply_to, self._reply(record, message, 0, decided))
 
     def _fold_once(self, answers: Answers, key: bytes, record: Record, message: CommandMessage) -> None:
         """Decides a command unless its id has been answered, or may have been."""
@@ -134,7 +136,7 @@ class AggregateNode:
         if message.reply_to is not None:
             self.out.reply(message.reply_to, reply)
 
-    def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Acceptance | Rejected:
+    def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
         state = self.table.get(key)
         decision = command_to_event(aggregate, state, message, record.timestamp()[1])
@@ -150,10 +152,16 @@ class AggregateNode:
         if events:
             stats.events += len(events)
             self.table.put(key, state)
-        shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
-        return Acceptance(0 if state is None else state.version, len(events), shown)
+        return state, events
 
-    def _reply(self, record: Record, message: CommandMessage, fingerprint: int, body: Acceptance | Rejected) -> bytes:
+    def _reply(self, record: Record, message: CommandMessage, fingerprint: int, decided: Decided | Rejected) -> bytes:
+        body: Acceptance | Rejected
+        if isinstance(decided, Rejected):
+            body = decided
+        else:
+            state, events = decided
+            shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
+            body = Acceptance(0 if state is None else state.version, len(events), shown)
         place = self.partition, record.offset(), record.timestamp()[1]
         return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, fingerprint, body))
 
