@@ -34,8 +34,8 @@ RUN_S = 400.0
 class Setting:
     """One run. `padding`: bytes that a command, its event and the state are longer; `zipf`: exponent, 0 for even."""
 
-    commands: int = 200_000
-    keys: int = 20_000
+    commands: int = 100_000
+    keys: int = 10_000
     padding: int = 0
     partitions: int = 4
     processes: int = 1
@@ -45,13 +45,12 @@ class Setting:
 BASE = Setting()
 SETTINGS: dict[str, list[Setting]] = {
     "keys": [
-        replace(BASE, keys=10_000),
-        replace(BASE, keys=100_000),
+        replace(BASE, keys=100_000, commands=200_000),
         replace(BASE, keys=1_000_000, commands=1_200_000),
     ],
     "padding": [
         replace(BASE, padding=500),
-        replace(BASE, padding=2_000, commands=100_000),
+        replace(BASE, padding=2_000, commands=50_000),
         replace(BASE, padding=10_000, commands=20_000, keys=2_000),
     ],
     "partitions": [replace(BASE, partitions=n) for n in (1, 16, 64)],
@@ -130,6 +129,7 @@ def plot(measured: list[dict[str, Any]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, 3, figsize=(10, 3), sharey=True, layout="constrained")
