@@ -69,7 +69,7 @@ def evolve(account: State, event: Event) -> State:
 
 # Equal work: the other processors know no repeated command again either.
 accounts = Aggregate(
-    "accounts", command=Command, event=Event, initial=NEW, decide=decide, evolve=evolve, idempotency=None
+    "accounts", command=Command, event=Event, initial=NEW, decide=decide, evolve=evolve, idempotency=None, history=False
 )
 service = Service("accounts", aggregates=[accounts])
 # The same as the engine does it by itself: each command's reply is kept, and a repeated command is known again.

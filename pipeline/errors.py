@@ -99,7 +99,19 @@ class UnknownTable(PipelineError):
 
 
 class UnknownKey(PipelineError):
-    """The table holds no row under that key."""
+    """The table holds no row under that key; or the history no event of it, or no such version."""
+
+
+class NoHistory(PipelineError):
+    """The aggregate is declared to keep no history, or what is asked for is no aggregate."""
+
+
+class InvalidMoment(PipelineError):
+    """What is given is neither a version nor a time."""
+
+
+class HistoryIncomplete(PipelineError):
+    """The event log does not hold all the events any more that the answer is made of."""
 
 
 class TableUnavailable(PipelineError):

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from pipeline.errors import TopologyError, UnknownTable
-from pipeline.model import Service
+from pipeline.errors import NoHistory, TopologyError, UnknownTable
+from pipeline.model import Aggregate, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,15 @@ class Topology:
                 return service
             known += tables
         raise UnknownTable(f"no table {table!r} in {self.name}; it has {', '.join(sorted(known))}")
+
+    def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
+        """The aggregate of that name, which keeps its history. Raises UnknownTable, NoHistory."""
+        for aggregate in self.service_of(name).aggregates:
+            if aggregate.name == name:
+                if aggregate.history:
+                    return aggregate
+                raise NoHistory(f"the aggregate {name!r} keeps no history; declare it with history=True")
+        raise NoHistory(f"{name!r} is no aggregate, so it has no history of its own; its sources have")
 
 
 def load(name: str, schemas: Path | None = None) -> Topology:

@@ -19,6 +19,7 @@ COMMANDS = {
     "worker": "Run the services of a topology until stopped.",
     "send": "Send commands, and say what became of them.",
     "query": "Read rows of a materialised table.",
+    "history": "Show what has happened to an aggregate, its state then, and what differs.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
@@ -77,4 +78,5 @@ def main() -> None:
                  pipeline worker topologies
                  pipeline send inventory 85048 RegisterProduct '{"description": "a lamp"}'
                  pipeline query inventory 85048
+                 pipeline history inventory 85048
     """

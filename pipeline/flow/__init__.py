@@ -4,15 +4,22 @@ from pipeline.flow.command_to_event import command_to_event
 from pipeline.flow.command_to_reply import asked_before, keep_ms, too_late
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_state import event_to_state
+from pipeline.flow.events_to_state import events_to_state, version_at
+from pipeline.flow.state_difference import ABSENT, Difference, state_difference
 from pipeline.flow.state_to_projection import event_to_messages, message_to_row
 
 __all__ = [
+    "ABSENT",
+    "Difference",
     "asked_before",
     "command_to_event",
     "event_to_command",
     "event_to_messages",
     "event_to_state",
+    "events_to_state",
     "keep_ms",
     "message_to_row",
+    "state_difference",
     "too_late",
+    "version_at",
 ]

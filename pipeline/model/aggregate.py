@@ -54,6 +54,7 @@ class Aggregate(Generic[C, E, S]):
     `decide(command, state)`: the events that follow, or Rejected. No events: nothing to do, and that is an answer.
     `evolve(state, event)`: the next state; total, never fails, as what happened has happened.
     `idempotency`: which repeated commands are known again; None decides each as if it came for the first time.
+    `history`: whether the owner of a partition keeps its events by key, for `pipeline history` and /v1/history.
 
     Both functions are pure. Time and ids arrive in the command.
     """
@@ -65,6 +66,7 @@ class Aggregate(Generic[C, E, S]):
     decide: Callable[[C, S], Sequence[E] | Rejected]
     evolve: Callable[[S, E], S]
     idempotency: Idempotency | None = Idempotency()
+    history: bool = True
 
     @property
     def events(self) -> Source:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from pipeline.adapters.kafka import admin
-from pipeline.errors import PipelineError, TableUnavailable, UnknownKey
+from pipeline.errors import HistoryIncomplete, PipelineError, TableUnavailable, UnknownKey
+from pipeline.query.moments import moment
 from pipeline.query.routing import Router
 from pipeline.topology import Topology
 
 TIMEOUT_S = 15.0
 RETRY_S = 0.1
 PAGE_ROWS = 1_000
+ERRORS: dict[int, type[PipelineError]] = {
+    404: UnknownKey,
+    410: HistoryIncomplete,
+    503: TableUnavailable,
+}
 
 
 class QueryClient:
@@ -64,6 +71,36 @@ class QueryClient:
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
 
+    def history(self, aggregate: str, key: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """What has happened to one aggregate, in order, from the version that comes after `after`, page by page.
+
+        Each `{"version", "time_ms", "command_id", "correlation_id", "event"}`, the event with its name as `type`; all
+        of them where no limit is given. Raises UnknownKey, UnknownTable, NoHistory, TableUnavailable.
+        """
+        at: int | None = after
+        while at is not None and (limit is None or limit > 0):
+            events = min(PAGE_ROWS, limit) if limit is not None else PAGE_ROWS
+            page = self._past(aggregate, key, "", {"after": str(at), "limit": str(events)})
+            yield from page["events"]
+            at = page["next"]
+            limit = None if limit is None else limit - len(page["events"])
+
+    def state_as_of(self, aggregate: str, key: str, as_of: int | str | datetime) -> dict[str, Any]:
+        """`{"key", "row", "version", "time_ms", …}` as it was: the initial state at version 0 before the first event.
+
+        `as_of`: a version; or a time, as milliseconds since the epoch, ISO 8601 or a datetime (UTC where it has no
+        zone). A number below 100,000,000,000 is a version. Raises UnknownKey where the version has not been reached,
+        InvalidMoment, HistoryIncomplete where the event log does not go back so far, and what `history` does.
+        """
+        text = as_of.isoformat() if isinstance(as_of, datetime) else str(as_of)
+        moment(text)
+        return self._past(aggregate, key, "/state", {"as_of": text})
+
+    def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> dict[str, Any]:
+        self._router.topology.with_history(aggregate)
+        partition = self._router.partition(aggregate, key)
+        return self._ask(aggregate, partition, f"/v1/history/{aggregate}/{quote(key, safe='')}{page}", query)
+
     def positions(self, service: str) -> dict[str, dict[str, Any]]:
         """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
         found: dict[str, dict[str, Any]] = {}
@@ -104,8 +141,4 @@ class QueryClient:
             return body
         self._router.forget(table)
         detail = body.get("detail", f"the worker at {holder} answered {answer.status_code}")
-        if answer.status_code == 404:
-            raise UnknownKey(detail)
-        if answer.status_code == 503:
-            raise TableUnavailable(detail)
-        raise PipelineError(detail)
+        raise ERRORS.get(answer.status_code, PipelineError)(detail)

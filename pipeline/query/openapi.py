@@ -186,6 +186,61 @@ def _row(table: str, row: Any, *, versioned: bool) -> Json:
     }
 
 
+MOMENT: Json = {
+    "name": "as_of",
+    "in": "query",
+    "description": "A version, as a number below 100,000,000,000; or a time: any other number is milliseconds since "
+    "the epoch, anything else ISO 8601, in UTC unless it says otherwise. Now where it is left out",
+    "schema": {"oneOf": [{**LONG, "minimum": 0}, {"type": "string", "format": "date-time"}]},
+}
+REACHED: Json = {
+    "last": {**LONG, "description": "the last version that the history holds"},
+    "current": {**LONG, "description": "the version that the table was at when it was asked"},
+}
+
+
+def _object(properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parameters: list[Json], told: Json) -> Json:
+    who: Json = {"aggregate": {"const": aggregate.name}, "key": {"type": "string"}}
+    return {
+        "summary": f"{what} of {aggregate.name}",
+        "operationId": f"{operation}_{aggregate.name}",
+        "parameters": [KEY, *parameters],
+        "responses": {
+            "200": _json("as far as the history goes", _object({**who, **told, **REACHED})),
+            **_problems(
+                s400="a parameter cannot be used",
+                s404="nothing has happened to that key, or not yet so much",
+                s410="the event log does not go back so far any more",
+                s503="no worker can answer just now, or the history is being built; Retry-After says when to ask again",
+            ),
+        },
+    }
+
+
+def _history(aggregate: Aggregate[Any, Any, Any]) -> Json:
+    event = {"oneOf": [json_schema(cls, tagged=True) for cls in alternatives(aggregate.event)]}
+    texts: Json = {"command_id": {"type": "string"}, "correlation_id": {"type": "string"}}
+    told = _object({"version": LONG, "time_ms": LONG, **texts, "event": event})
+    page: Json = {
+        "events": {"type": "array", "items": told},
+        "next": {"type": ["integer", "null"], "description": "`after` of the next page; null where there is none"},
+        "first": {**LONG, "description": "the first version that the event log holds; 1 unless its beginning is gone"},
+    }
+    after: Json = {"name": "after", "in": "query", "schema": {**LONG, "minimum": 0, "default": 0}}
+    limit: Json = {"name": "limit", "in": "query", "schema": {**LONG, "minimum": 1, "maximum": 1000, "default": 100}}
+    return _past(aggregate, "What has happened to one", "history", [after, limit], page)
+
+
+def _state_then(aggregate: Aggregate[Any, Any, Any]) -> Json:
+    time_ms: Json = {"type": ["integer", "null"], "description": "of the last event in it; null before the first"}
+    state: Json = {"row": json_schema(type(aggregate.initial)), "version": LONG, "time_ms": time_ms}
+    return _past(aggregate, "The state that one had", "state", [MOMENT], state)
+
+
 def document(topology: Topology) -> Json:
     """The document, as JSON holds it."""
     paths: Json = {}
@@ -195,6 +250,9 @@ def document(topology: Topology) -> Json:
             paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}
             row = _row(aggregate.name, type(aggregate.initial), versioned=True)
             paths[f"/v1/tables/{aggregate.name}/{{key}}"] = {"get": row}
+            if aggregate.history:
+                paths[f"/v1/history/{aggregate.name}/{{key}}"] = {"get": _history(aggregate)}
+                paths[f"/v1/history/{aggregate.name}/{{key}}/state"] = {"get": _state_then(aggregate)}
         others = [(table.name, table.initial) for table in service.projections]
         others += [(table.name, table.initial) for table in service.replicas]
         for name, initial in others:

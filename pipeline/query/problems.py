@@ -12,10 +12,15 @@ from aiohttp import web
 
 from pipeline.errors import (
     EncodeError,
+    FoldError,
+    HistoryIncomplete,
     InvalidCommand,
+    InvalidMoment,
+    NoHistory,
     PipelineError,
     TableUnavailable,
     UnknownAggregate,
+    UnknownKey,
     UnknownTable,
 )
 
@@ -50,7 +55,12 @@ def problem(status: int, detail: str, kind: str, headers: dict[str, str] | None 
 STATUS: tuple[tuple[type[PipelineError], int, dict[str, str]], ...] = (
     (UnknownTable, 404, {}),
     (UnknownAggregate, 404, {}),
+    (UnknownKey, 404, {}),
+    (NoHistory, 404, {}),
     (BadRequest, 400, {}),
+    (InvalidMoment, 400, {}),
+    (HistoryIncomplete, 410, {}),
+    (FoldError, 500, {}),
     (InvalidCommand, 422, {}),
     (EncodeError, 422, {}),
     (TableUnavailable, 503, RETRY),

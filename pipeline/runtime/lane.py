@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pipeline.errors import LaneFatal, RecordRefused, RecordsLost, TransactionAborted
 from pipeline.runtime.checkpoint import checkpoint
+from pipeline.runtime.histories import Histories, Views
 from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, Stores
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.task import Task
@@ -49,7 +50,8 @@ class Batch(NamedTuple):
 class Lane:
     """One service in one process: its consumer, its producer, the tables of the partitions it holds.
 
-    Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned, and may be opened anew.
+    `histories`: None keeps none. Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned,
+    and may be opened anew.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Lane:
         clock: Clock,
         settings: LaneSettings | None = None,
         stats: LaneStats | None = None,
+        histories: Histories | None = None,
     ) -> None:
         self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), stats or LaneStats()
         self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
@@ -72,10 +75,12 @@ class Lane:
             producer,
             clock,
             self.stats,
+            histories,
             standby=self.settings.standby,
             cache_bytes=self.settings.cache_bytes,
         )
         self.views = self._tasks.views  # read by other threads
+        self.histories: Views = {} if histories is None else histories.views  # these, too
         self.positions = self._tasks.positions
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
         self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when

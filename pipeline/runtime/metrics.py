@@ -18,6 +18,8 @@ COUNTERS = {
     "undeliverable_replies": "Replies to a topic that does not exist, or that is none of replies",
     "parked": "Records parked with their cause",
     "skipped_by_replica": "Records that a replica could not follow",
+    "history_events": "Events taken into histories",
+    "skipped_by_history": "Records that a history lacks, as they could not be read",
     "checkpoints": "Transactions committed",
     "checkpoint_s": "Seconds spent in checkpoints",
     "aborts": "Transactions aborted",
@@ -29,6 +31,7 @@ GAUGES = {
     "partitions_assigned": ("assigned", "Partitions held"),
     "partitions_restoring": ("restoring", "Partitions held that do not fold yet"),
     "partitions_standby": ("standbys", "Partitions of other workers that are followed"),
+    "histories_building": ("histories_building", "Histories that do not answer yet"),
     "held_back_seconds": ("held_back_s", "For how long a transaction that somebody left open has held the service up"),
 }
 

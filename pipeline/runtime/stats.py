@@ -9,10 +9,10 @@ from enum import Enum
 class Wipe(Enum):
     """Why a local store was thrown away and restored from nothing."""
 
-    OUT_OF_RANGE = "the changelog no longer holds what it needs next"
+    OUT_OF_RANGE = "the log no longer holds what it needs next"
     OTHER_TOPIC = "its topic has been deleted and created again"
     TOO_OLD = "it is so old that deletions may be gone from the changelog"
-    AHEAD = "it is ahead of its changelog, so it belongs to another history"
+    AHEAD = "it is ahead of its log, so it belongs to another past"
     DAMAGED = "it could not be read"
 
 
@@ -29,6 +29,8 @@ class LaneStats:
     undeliverable_replies: int = 0
     parked: int = 0
     skipped_by_replica: int = 0  # undecodable records that a replica could not follow
+    history_events: int = 0  # taken into histories
+    skipped_by_history: int = 0  # undecodable records that a history lacks
     checkpoints: int = 0
     checkpoint_s: float = 0.0
     aborts: int = 0
@@ -36,6 +38,7 @@ class LaneStats:
     reopened: int = 0  # times the lane was closed after an error and opened again
     held_back_s: float = 0.0  # for how long a transaction left open by somebody has held this lane up, now
     standbys: int = 0  # partitions of other workers that are followed
+    histories_building: int = 0  # histories that do not answer yet
     wiped: dict[Wipe, int] = field(default_factory=dict)  # stores thrown away and restored from nothing
     assigned: int = 0  # partitions held now
     restoring: int = 0  # of these, not folding yet

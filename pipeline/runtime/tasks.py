@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pipeline.errors import BrokerUnreachable, LaneFatal, RecordsLost, TableUnavailable
 from pipeline.runtime.checkpoint import FLUSH_S, LEVEL_MS, changelog_position, flush_when_due, source_position
 from pipeline.runtime.follow import Following
+from pipeline.runtime.histories import Histories
 from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, Store, Stores
 from pipeline.runtime.replica import ReplicaCopy
 from pipeline.runtime.restore import TableCopy
@@ -51,6 +52,7 @@ class Tasks:
         producer: Producer,
         clock: Clock,
         stats: LaneStats,
+        histories: Histories | None,
         *,
         standby: bool,
         cache_bytes: int,
@@ -58,7 +60,7 @@ class Tasks:
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
-        self._following = Following(reader)
+        self._following, self._histories = Following(reader), histories
         self._replica_stores: list[Store] = []
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
@@ -143,6 +145,9 @@ class Tasks:
         started = [self._start(tp, committed) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
         if started:
             self._count()
+        if self._histories is not None:
+            self._histories.add(task.tp for task in started)
+            followed |= not self.waiting and self._histories.step()
         return followed, started
 
     def _aim_arrived(self, committed: Committed) -> None:
@@ -210,6 +215,8 @@ class Tasks:
             self._hide(tp)
             if task.store is not None:
                 task.store.close()
+        if self._histories is not None:
+            self._histories.remove(partitions)
         if self._standby:
             self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].tables]
         self._count()
@@ -226,6 +233,8 @@ class Tasks:
         self.views.clear()
         for store in self._replica_stores:
             store.close()
+        if self._histories is not None:
+            self._histories.close()
 
     def positions(self) -> dict[str, dict[str, Any]]:
         """What the stores of running tasks say of themselves, by source partition. Safe from any thread."""
@@ -285,6 +294,8 @@ class Tasks:
             copy.flush()
         for store in self._replica_stores:
             store.flush()
+        if self._histories is not None:
+            self._histories.flush()
 
     # --- small things -------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from pipeline.model import (
 )
 from pipeline.runtime.answers import Answers, answer_rows
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
+from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import RowCodec, Table, TableSpec
@@ -77,6 +78,7 @@ class Wiring:
         self.group = self._called(service.name)
         self.inlets: dict[str, Inlet] = {}
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
+        self.histories: dict[str, HistorySpec] = {}  # by command topic
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._pairs: dict[str, list[str]] = {}
@@ -140,6 +142,8 @@ class Wiring:
         event_codec = self._codecs(events, EventMessage, aggregate.event)
         inlet.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
         outlet = self._called(events)
+        if aggregate.history:
+            self.histories[inlet.topic] = HistorySpec(aggregate, outlet, event_codec, state_codec)
         self._pairs[inlet.topic] = [outlet, self._called(states)]
         reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
         answers_name = TopicKind.ANSWERS.topic(aggregate.name)

@@ -31,10 +31,12 @@ from pipeline.client import AsyncClient
 from pipeline.errors import PipelineError
 from pipeline.query.commands import CommandApi
 from pipeline.query.forward import Forwarding
+from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
+from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
@@ -158,11 +160,15 @@ def lane_opener(
             consumer = adapters.consumer(bootstrap, group, name, address, settings.group_protocol)
             unfinished.callback(consumer.close)
             reader = adapters.reader(bootstrap, f"{slot}-reader")
+            unfinished.callback(reader.close)
+            past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
             unfinished.pop_all()
         lane_settings = LaneSettings(
             standby=settings.standby, commit_interval_s=settings.commit_interval_s, cache_bytes=cache_bytes
         )
-        return Lane(wiring, consumer, producer, reader, adapters.stores(stores), MachineClock(), lane_settings, stats)
+        tables, clock = adapters.stores(stores), MachineClock()
+        histories = None if past is None else Histories(wiring, past, tables, clock, stats)
+        return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories)
 
     return open_lane
 
@@ -190,6 +196,7 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     forwarding = Forwarding(Router(admin(settings.bootstrap), topology))
     QueryApi(tables, forwarding, lambda: status(hosts), metrics).mount(app)
+    HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
     for host in hosts:

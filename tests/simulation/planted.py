@@ -13,7 +13,10 @@ from pipeline.errors import OutcomeUnknown, TransactionAborted
 from pipeline.runtime import checkpoint as checkpoints
 from pipeline.runtime import lane as lanes
 from pipeline.runtime.answers import Answers
+from pipeline.runtime.histories import Histories
+from pipeline.runtime.history import HistoryCopy
 from pipeline.runtime.lane import Lane
+from pipeline.runtime.past import Past
 from pipeline.runtime.ports import TP, Polled
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.table import Table
@@ -234,6 +237,36 @@ def an_order_that_an_abort_does_not_rewind(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Answers, "drop", drop)
 
 
+@planted
+def history_position_written_before_its_events(patch: pytest.MonkeyPatch) -> None:
+    def apply(self: HistoryCopy, tp: TP, records: Sequence[Any]) -> None:
+        self.reached(tp, records[-1].offset() + 1)
+        original(self, tp, records)
+
+    original = HistoryCopy.apply
+    patch.setattr(HistoryCopy, "apply", apply)
+
+
+@planted
+def history_position_noted_too_far(patch: pytest.MonkeyPatch) -> None:
+    original = HistoryCopy.reached
+    patch.setattr(HistoryCopy, "reached", lambda self, tp, end: original(self, tp, end + 2))
+
+
+@planted
+def history_state_folded_from_what_has_just_come(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Past, "state", lambda self, key, version: None)
+
+
+@planted
+def history_left_open_when_its_partition_goes(patch: pytest.MonkeyPatch) -> None:
+    def remove(self: Histories, sources: Sequence[TP]) -> None:
+        for tp in sources:
+            self.views.pop(("tills", tp.partition), None)
+
+    patch.setattr(Histories, "remove", remove)
+
+
 # The first seed that found each, searched from 0. Where the engine has changed since, another one may be the first.
 SEEDS = {
     "table_written_before_the_commit": 10,
@@ -258,6 +291,10 @@ SEEDS = {
     "a_reply_is_forgotten_without_a_trace": 89,
     "a_reply_is_forgotten_too_early": 1,
     "an_order_that_an_abort_does_not_rewind": 717,
+    "history_position_written_before_its_events": 4,
+    "history_position_noted_too_far": 0,
+    "history_state_folded_from_what_has_just_come": 0,
+    "history_left_open_when_its_partition_goes": 0,
 }
 SEEDS_MAX = 5_000
 

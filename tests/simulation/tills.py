@@ -135,6 +135,7 @@ books = Aggregate(
     Book(),
     lambda command, book: [Entered(command.till, command.amount)],
     lambda book, event: Book(book.total + event.amount, book.entries + 1),
+    history=False,
 )
 
 

@@ -35,6 +35,7 @@ from pipeline.runtime.table import RowCodec, table_prefix
 from pipeline.runtime.wiring import Codecs, Wiring
 from pipeline.testing.simulation.differences import Rows, committed, counted, parked_by, rows_differ
 from pipeline.testing.simulation.memory import Answered, misplaced
+from pipeline.testing.simulation.past import histories
 from pipeline.topology import Topology
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ class Oracle:
 
         While it is restored from a cleaned log, a key may be missing whose next value is still to come.
         """
+        yield from histories(world, worker)
         for inlet in worker.wiring.inlets.values():
             for n in range(world.schedule.partitions):
                 disk = worker.disk.disks.get(f"{inlet.topic}-{n}")

@@ -52,7 +52,8 @@ def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> Non
     elif kind == "expel" and worker.consumer is not None:
         worker.consumer.expel()
     elif kind == "astray" and worker.consumer is not None and worker.reader is not None:
-        (worker.consumer if fault.share < 0.5 else worker.reader).go_astray()
+        log_reader = worker.past if fault.share >= 0.75 and worker.past is not None else worker.reader
+        (worker.consumer if fault.share < 0.5 else log_reader).go_astray()
     elif kind in ("slow", "markers"):
         _slow(world, worker, fault)
     elif kind == "skew":

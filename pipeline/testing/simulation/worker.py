@@ -16,11 +16,14 @@ from pipeline.adapters.memory import (
     MemoryStores,
 )
 from pipeline.errors import BrokerUnreachable, LaneFatal
+from pipeline.runtime.histories import Histories
+from pipeline.runtime.history import POSITION
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.ports import TP, Positions, Store
 from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
+from pipeline.testing.simulation.past import SNAPSHOT_EVERY
 from pipeline.testing.simulation.points import (
     At,
     pointed_consumer,
@@ -89,6 +92,7 @@ class Worker:
         self.lane: Lane | None = None
         self.consumer: MemoryGroupConsumer | None = None
         self.reader: MemoryLogReader | None = None
+        self.past: MemoryLogReader | None = None  # that of the histories
         self.greenlet: greenlet | None = None
         self.state = "down"  # "ready", "waiting" until `wake_s`, "paused"
         self.wake_s = 0.0
@@ -174,15 +178,21 @@ class Worker:
             restore_wait_s=0.25,
             standby=self.world.schedule.standby,
         )
+        stores, histories = pointed_stores(_Opening(self), at), None
+        if self.wiring.histories:
+            self.past = MemoryLogReader(kafka, self.name, self.wait)
+            past = pointed_reader(self.past, at)
+            histories = Histories(self.wiring, past, stores, self.clock, self.stats, SNAPSHOT_EVERY)
         return Lane(
             self.wiring,
             pointed_consumer(self.consumer, at),
             pointed_producer(producer, at),
             pointed_reader(reader, at),
-            pointed_stores(_Opening(self), at),
+            stores,
             self.clock,
             settings,
             self.stats,
+            histories,
         )
 
     def open_store(self, name: str) -> Store:
@@ -223,7 +233,7 @@ class Worker:
 
     @property
     def is_level(self) -> bool:
-        """Whether its lane folds all it was given, and its replicas have got to the end."""
+        """Whether its lane folds all it was given, and its replicas and histories have got to the end."""
         if self.lane is None or self.state != "waiting" or self.stats.restoring or self.lane._tasks.waiting:
             return False
         for replica, _, _ in self.wiring.replicas:
@@ -232,4 +242,16 @@ class Worker:
                 tp: TP = log.tp
                 if store is None or (store.position(f"replica:{tp.topic}-{tp.partition}") or 0) < log.end:
                     return False
-        return True
+        return all(self._is_remembered(task.tp) for task in self.lane._tasks.running())
+
+    def _is_remembered(self, source: TP) -> bool:
+        """Whether the history of that command partition, if it is to have one, has got to the end."""
+        assert self.lane is not None
+        spec = self.wiring.histories.get(source.topic)
+        if spec is None:
+            return True
+        name, n = spec.aggregate.name, source.partition
+        if (name, n) not in self.lane.histories:
+            return False
+        store = self.stores[f"history.{name}-{n}"]
+        return (store.position(POSITION) or 0) >= self.world.kafka.log(TP(spec.topic, n)).end

@@ -69,6 +69,7 @@ class World:
         for worker in self.workers:
             wiring = worker.wiring
             names = {*wiring.inlets, *(r.source.topic for r, _, _ in wiring.replicas), wiring.service.name, worker.name}
+            names |= {spec.topic for spec in wiring.histories.values()}
             if self.schedule.standby:
                 names |= {spec.changelog for inlet in wiring.inlets.values() for spec in inlet.tables}
             for name in names:

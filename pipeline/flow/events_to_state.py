@@ -1,0 +1,44 @@
+"""events -> state then: fold an aggregate's events up to a version, and find the version of a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pipeline.errors import HistoryIncomplete
+from pipeline.flow.event_to_state import event_to_state
+from pipeline.model.aggregate import Aggregate
+from pipeline.model.messages import EventMessage, StateMessage
+
+
+def events_to_state(
+    aggregate: Aggregate[Any, Any, Any], state: StateMessage | None, events: Iterable[EventMessage]
+) -> StateMessage | None:
+    """The state after `events`, which follow on `state` (None: before the first event) in the order of their versions.
+
+    Raises HistoryIncomplete where a version is missing between them.
+    """
+    version = 0 if state is None else state.version
+    for event in events:
+        version += 1
+        if event.version != version:
+            raise HistoryIncomplete(f"version {version} is missing: the event log holds {event.version} next")
+        state = event_to_state(aggregate, state, event)
+    return state
+
+
+def version_at(time_ms: int, first: int, last: int, time_of: Callable[[int], int]) -> int:
+    """The version that an aggregate had at a time: of its last event that is not later; `first - 1` where all are.
+
+    `time_of(version)`: the time of each event from `first` to `last`, in milliseconds since the epoch like `time_ms`.
+    It is asked about log2 of their number. Where a broker's clock has stepped back, so that times do not rise with the
+    versions, it is one of the versions after which the next event is later.
+    """
+    low, high = first - 1, last + 1  # not later than the time, and later
+    while high - low > 1:
+        middle = (low + high) // 2
+        if time_of(middle) <= time_ms:
+            low = middle
+        else:
+            high = middle
+    return low

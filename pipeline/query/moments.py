@@ -1,0 +1,41 @@
+"""Moments in an aggregate's life as people write them: a version, or a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipeline.errors import InvalidMoment
+
+FIRST_TIME_MS = 10**11  # 3 March 1973: from here on a number is a time, below it a version
+DIGITS_MAX = 18
+
+
+def moment(text: str) -> tuple[int | None, int | None]:
+    """`as_of` as (version, None) or (None, milliseconds since the epoch). Raises InvalidMoment.
+
+    Only digits: a version below 100,000,000,000, else milliseconds since the epoch. Anything else is an ISO 8601 date
+    or time, in UTC unless it says otherwise; a date alone is its first moment.
+    """
+    text = text.strip()
+    try:
+        if text.isascii() and text.isdigit():
+            if len(text) > DIGITS_MAX:
+                raise ValueError
+            number = int(text)
+            return (number, None) if number < FIRST_TIME_MS else (None, number)
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+        since = time - datetime(1970, 1, 1, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidMoment(
+            f"{text!r:.100} is neither a version, nor milliseconds since the epoch, nor an ISO 8601 time such as "
+            "2009-12-01T10:00:00Z; in an address, + is written %2B"
+        ) from None
+    return None, (since.days * 86_400_000) + since.seconds * 1000 + since.microseconds // 1000
+
+
+def iso(time_ms: int) -> str:
+    """A time in UTC to the millisecond, `2009-12-01T10:00:00.000Z`."""
+    seconds, millis = divmod(time_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03}Z"
