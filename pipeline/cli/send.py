@@ -60,8 +60,8 @@ def command(
     pipeline send inventory 85048 ReceiveStock '{"quantity": 12}' --expect 3
     pipeline send --file commands.jsonl --wait
 
-    A line of the file names aggregate, key and type, and may have fields, id and expect. All lines are checked before
-    the first is sent.
+    A line of the file names aggregate, key and type, and may have fields, id, expect and issued_ms. All lines are
+    checked before the first is sent.
 
     \b
     {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}
@@ -107,12 +107,14 @@ def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
 def _checked(client: Client, line: Any) -> dict[str, Any]:
     """A command as keyword arguments of Client.send, known to fit."""
     wanted = {"aggregate", "key", "type"}
-    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | {"fields", "id", "expect"}:
-        raise InvalidCommand("a command needs aggregate, key and type, and may have fields, id and expect")
+    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | {"fields", "id", "expect", "issued_ms"}:
+        raise InvalidCommand("a command needs aggregate, key and type, and may have fields, id, expect and issued_ms")
     made = client.commands.from_json(line["aggregate"], line["type"], line.get("fields", {}))
     to, expected = {"aggregate": line["aggregate"], "key": line["key"], "command": made}, line.get("expect")
-    ready = client.commands.write(**to, command_id=line.get("id") or "", expected_version=expected)
-    return {**to, "command_id": ready.id, "expected_version": expected}
+    ready = client.commands.write(
+        **to, command_id=line.get("id") or "", expected_version=expected, issued_ms=line.get("issued_ms")
+    )
+    return {**to, "command_id": ready.id, "expected_version": expected, "issued_ms": ready.issued_ms}
 
 
 def _told(outcome: Outcome) -> str:

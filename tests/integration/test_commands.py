@@ -144,7 +144,7 @@ def test_in_an_event_loop(shop: Shop, worker: Worker) -> None:
 
 
 def test_a_reply_topic_that_does_not_exist_harms_nobody(shop: Shop, client: Client, worker: Worker) -> None:
-    ready = client.commands.write("users", "anna", ANNA, reply_to="gone.reply/me")
+    ready = client.commands.write("users", "anna", ANNA, reply_to="gone.reply/0/me")
     client._sending.queue(ready)
     assert client.send("users", "berta", ANNA, wait=WAIT_S)
     shop_status = until("both are folded", lambda: _status(worker)["commands"] >= 2 and _status(worker))
