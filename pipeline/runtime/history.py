@@ -100,6 +100,7 @@ class HistoryCopy:
             self.store.write([], {POSITION: end})
 
     def begin_again(self) -> Iterable[TP]:
+        self.target, self.ended = max(self.target or 0, self.position), False
         self._wipe(Wipe.OUT_OF_RANGE)
         self.store.write([], {IDENTITY: self._identity})
         return [self.log]

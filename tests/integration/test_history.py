@@ -13,11 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+from confluent_kafka import TopicPartition
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.client.from_json import to_json
 from pipeline.demo.commands import Asked
-from pipeline.errors import InvalidMoment, NoHistory, UnknownKey, UnknownTable
+from pipeline.errors import HistoryIncomplete, InvalidMoment, NoHistory, UnknownKey, UnknownTable
 from pipeline.flow import events_to_state
 from pipeline.model import EventMessage, StateMessage
 from pipeline.query.client import QueryClient
@@ -166,6 +167,42 @@ def check_times(shop: Shop) -> None:
             list(client.history("revenue", "France/2009-12-01"))
         with pytest.raises(UnknownTable):
             list(client.history("nothing", "x"))
+
+
+def test_a_log_that_has_been_cut_is_told(shop: Shop) -> None:
+    first = shop.worker("--service", "inventory", "--slot", "0")
+    shop.send(asked(0, 20))
+    shop.settle()
+    until("it has all", lambda: status(first)["history_events"] == 20 * len(KEYS))
+    assert first.stop() == 0
+    other = shop.worker("--service", "inventory", "--slot", "1")
+    shop.send(asked(20, 40))
+    shop.settle()
+    assert other.stop() == 0
+    last: dict[int, tuple[int, str, int]] = {}  # by partition: where its last event stands, whose, and which
+    versions: dict[str, int] = defaultdict(int)
+    for record in shop.records("inventory.event"):
+        versions[record.key().decode()] += 1
+        last[record.partition()] = (record.offset(), record.key().decode(), versions[record.key().decode()])
+    cut = [TopicPartition("inventory.event", n, offset) for n, (offset, _, _) in last.items()]
+    for future in shop.admin.delete_records(cut).values():
+        future.result()
+    again = shop.worker("--service", "inventory", "--slot", "0")
+    shop.settle()
+    with shop.query() as client:
+        for _, key, version in last.values():
+            assert [event["version"] for event in client.history("inventory", key)] == [version]
+            assert client.get("inventory", key)["version"] == version == 40
+            for as_of in (3, version, "2009-12-01"):
+                with pytest.raises(HistoryIncomplete):
+                    client.state_as_of("inventory", key, as_of)
+        for key in {*KEYS} - {key for _, key, _ in last.values()}:
+            with pytest.raises(HistoryIncomplete, match="holds none of its events"):
+                list(client.history("inventory", key))
+    assert status(again)["wiped"] == {"out_of_range": len(last)}
+    assert "has lost its beginning: its first event is version 40" in again.log.read_text()
+    key = next(key for _, key, _ in last.values())
+    assert "versions 1 to 39 are gone from the event log" in by_hand(shop, "inventory", key).stdout
 
 
 def test_by_hand(shop: Shop) -> None:

@@ -48,7 +48,7 @@ def table_written_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 def offsets_not_in_the_transaction(patch: pytest.MonkeyPatch) -> None:
     def commit(self: MemoryProducer, positions: Any, group: Any, patience_s: float = 60.0) -> None:
         original(self, {}, group, patience_s)
-        self._at("store.write:before")
+        self._at("planted")  # between the two anything may happen, but no damage to a table that is not touched
         self._kafka.group(group.group).offsets.update(positions)
 
     original = MemoryProducer.commit
@@ -270,28 +270,28 @@ def history_left_open_when_its_partition_goes(patch: pytest.MonkeyPatch) -> None
 # The first seed that found each, searched from 0. Where the engine has changed since, another one may be the first.
 SEEDS = {
     "table_written_before_the_commit": 10,
-    "offsets_not_in_the_transaction": 150,
+    "offsets_not_in_the_transaction": 328,
     "changes_kept_after_an_abort": 10,
     "position_kept_after_an_abort": 64,
     "no_fence_on_a_stale_generation": 156,
     "restore_stops_at_the_last_stable_offset": 81,
     "rewound_after_a_commit_whose_outcome_is_unknown": 34,
-    "a_stale_table_is_rolled_forward": 1794,
+    "a_stale_table_is_rolled_forward": 2017,
     "a_batch_of_before_the_rebalance_is_folded": 480,
     "changelog_position_noted_too_far": 27,
     "position_moved_before_the_fold": 10,
     "standby_taken_over_without_catching_up": 35,
-    "restore_from_a_position_that_was_not_restored_to": 4,
+    "restore_from_a_position_that_was_not_restored_to": 20,
     "offsets_of_an_undecided_transaction_are_believed_old": 61,
-    "committed_by_a_member_that_was_expelled": 907,
-    "markers_taken_for_records_that_were_folded": 35,
+    "committed_by_a_member_that_was_expelled": 1,
+    "markers_taken_for_records_that_were_folded": 51,
     "a_repeated_command_is_decided_again": 0,
     "replies_are_remembered_that_were_not_committed": 10,
     "replies_are_not_restored": 19,
     "a_reply_is_forgotten_without_a_trace": 89,
     "a_reply_is_forgotten_too_early": 1,
-    "an_order_that_an_abort_does_not_rewind": 717,
-    "history_position_written_before_its_events": 4,
+    "an_order_that_an_abort_does_not_rewind": 616,
+    "history_position_written_before_its_events": 55,
     "history_position_noted_too_far": 0,
     "history_state_folded_from_what_has_just_come": 0,
     "history_left_open_when_its_partition_goes": 0,

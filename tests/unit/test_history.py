@@ -164,6 +164,17 @@ def test_it_begins_anew_for_a_named_reason(spec: HistorySpec, stores: RocksStore
         assert (life.start, life.stats.wiped) == (9, {})
 
 
+def test_it_does_not_answer_before_it_is_again_what_it_was(spec: HistorySpec, stores: RocksStores) -> None:
+    with Life(spec, stores, end=0) as life:
+        life.take(0, *of(b"tea", 9))
+        life.copy.reached(LOG, 9)
+        assert (life.copy.building, life.copy.ended) == (False, True)
+        life.copy.begin_again()
+        assert (life.copy.building, life.copy.ended) == (True, False)
+        life.take(0, *of(b"tea", 9))
+        assert not life.copy.building
+
+
 def test_a_log_whose_beginning_is_gone_is_told(
     spec: HistorySpec, stores: RocksStores, caplog: pytest.LogCaptureFixture
 ) -> None:
