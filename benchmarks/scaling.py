@@ -46,7 +46,7 @@ BASE = Setting()
 SETTINGS: dict[str, list[Setting]] = {
     "keys": [
         replace(BASE, keys=100_000, commands=200_000),
-        replace(BASE, keys=1_000_000, commands=1_200_000),
+        replace(BASE, keys=300_000, commands=400_000),
     ],
     "padding": [
         replace(BASE, padding=500),

@@ -39,7 +39,9 @@ DAMAGE = ("Corruption", "No such file", "Invalid argument")  # in the message of
 LOCK_S = 5.0
 LOCK_PAUSE_S = 0.02
 BLOCK_CACHE_BYTES = 64 << 20
-MEMTABLES_BYTES = 64 << 20
+MEMTABLES_BYTES = 64 << 20  # of all databases
+MEMTABLE_BYTES = 16 << 20  # of one
+MEMTABLE_BLOOM = 0.01  # of it: taken whether it is full or not, and enough for rows of 250 bytes
 KEY = itemgetter(0)
 WRITE_OPTIONS = WriteOptions()
 WRITE_OPTIONS.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
@@ -162,6 +164,10 @@ def shared_options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_block_based_table_factory(blocks)
+    # A key that is not there, as most ids of commands are not, is not looked for in the memtable either.
+    options.set_write_buffer_size(MEMTABLE_BYTES)
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM)
+    options.set_memtable_whole_key_filtering(True)
     options.set_write_buffer_manager(
         WriteBufferManager.new_write_buffer_manager_with_cache(MEMTABLES_BYTES, False, blocks_cache)
     )
