@@ -60,7 +60,7 @@ SETTINGS: dict[str, list[Setting]] = {
 
 
 def peak_mb() -> float:
-    """The most memory that this process has had resident, in MB; getrusage would give its parent's where that had more."""
+    """The most memory that this process has had resident, in MB. Of getrusage it might be its parent's."""
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return int(found[1]) / 1024 if found else float("nan")
 
