@@ -33,7 +33,7 @@ def test_links_and_commands_exist(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
-    for name in re.findall(r"^\s*pipeline (\w+)", text, re.MULTILINE):
+    for name in re.findall(r"^ {4}\s*pipeline (\w+)", text, re.MULTILINE):
         assert name in COMMANDS
     makefile = (ROOT / "Makefile").read_text()
     for module in re.findall(r"python -m ((?:pipeline|benchmarks|tests)[\w.]*\w)", text):
