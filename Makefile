@@ -4,13 +4,15 @@
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
 # make backlog   how much memory a worker takes on ten million commands
+# make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
+# make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
 # make check     formatting, lint, types
 # make simulate  crashes, zombies, lost answers … in a world in memory, for MINUTES=5, from SEED=…; ever new histories
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test simulate faults restarts backlog check fuzz lock clean
+.PHONY: install demo test simulate faults restarts backlog bench bench-candidate bench-smoke check fuzz lock clean
 
 install: .venv/installed
 
@@ -44,6 +46,16 @@ restarts: install
 backlog: install
 	$(BIN)/python -m tests.faults.backlog
 
+bench: ROUNDS := 3
+bench: install
+	$(BIN)/python -m benchmarks.side_by_side --peers $(PEERS) --rounds $(ROUNDS)
+
+bench-candidate: install
+	@$(BIN)/python -m benchmarks.side_by_side --print-candidate
+
+bench-smoke: install
+	$(BIN)/python -m benchmarks.steps
+
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -55,7 +67,7 @@ fuzz: install
 # Pins every package for development, for all supported versions of Python.
 lock: install
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --all-extras --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra broker --extra testing --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so

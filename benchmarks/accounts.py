@@ -7,9 +7,10 @@ account's own business here, and part of its state.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
-from pipeline import Aggregate, Service
+from pipeline import Aggregate, Idempotency, Service
 
 
 class Command(NamedTuple):
@@ -68,6 +69,8 @@ def evolve(account: State, event: Event) -> State:
 
 # Equal work: the other processors know no repeated command again either.
 accounts = Aggregate(
-    "accounts", command=Command, event=Event, initial=NEW, decide=decide, evolve=evolve, idempotency=None
+    "accounts", command=Command, event=Event, initial=NEW, decide=decide, evolve=evolve, idempotency=None, history=False
 )
 service = Service("accounts", aggregates=[accounts])
+# The same as the engine does it by itself: each command's reply is kept, and a repeated command is known again.
+remembering = Service("accounts", aggregates=[replace(accounts, idempotency=Idempotency())])

@@ -1,21 +1,24 @@
 """The project's worker as a candidate of the side-by-side harness, which says by the environment where everything is.
 
 BOOTSTRAP, COMMAND_TOPIC, EVENT_TOPIC, CHANGELOG_TOPIC, STATE_DIR, GROUP, COMMIT_MS and SCHEMA_DIR; runs until SIGTERM.
+`python -m benchmarks.candidate` does what the contract asks for; with `--all-features`, what the engine does by itself.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.accounts import service
+from benchmarks.accounts import remembering, service
 from benchmarks.contract import bare_codecs
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.topics import create_topics
+from pipeline.adapters.topics import create_topics, partition_counts
 from pipeline.cli.options import log_to_stderr
 from pipeline.errors import SchemaError
+from pipeline.model import Service
 from pipeline.runtime.wiring import Wiring
 from pipeline.runtime.worker import Adapters, WorkerSettings, run_worker
 from pipeline.topology import Topology
@@ -23,7 +26,7 @@ from pipeline.topology import Topology
 SCHEMAS = Path(__file__).with_name("schemas")
 
 
-def topology(environment: Mapping[str, str]) -> Topology:
+def topology(environment: Mapping[str, str], accounts: Service = service) -> Topology:
     """The accounts, on the topics and in the group that the environment names."""
     group = environment["GROUP"]
     names = {
@@ -31,9 +34,10 @@ def topology(environment: Mapping[str, str]) -> Topology:
         "accounts.command": environment["COMMAND_TOPIC"],
         "accounts.event": environment["EVENT_TOPIC"],
         "accounts.state": environment["CHANGELOG_TOPIC"],
+        "accounts.answers": f"{group}-answers",
         "accounts.parked": f"{group}-parked",
     }
-    return Topology("accounts", {"accounts": service}, SCHEMAS, names)
+    return Topology("accounts", {"accounts": accounts}, SCHEMAS, names)
 
 
 def check_schemas(theirs: Path) -> None:
@@ -48,9 +52,13 @@ def main() -> None:
     """Runs the worker."""
     log_to_stderr("INFO")
     check_schemas(Path(os.environ["SCHEMA_DIR"]))
-    accounts = topology(os.environ)
+    chosen = remembering if "--all-features" in sys.argv else service
+    accounts = topology(os.environ, chosen)
     bootstrap = os.environ["BOOTSTRAP"]
-    create_topics(admin(bootstrap), [Wiring(service, bare_codecs(SCHEMAS), accounts.names)], 1, 1)  # the parked topic
+    client = admin(bootstrap)
+    # The contract's topics are there; what is left is the engine's own.
+    partitions = partition_counts(client)[os.environ["COMMAND_TOPIC"]]
+    create_topics(client, [Wiring(chosen, bare_codecs(SCHEMAS), accounts.names)], partitions, 1)
     settings = WorkerSettings(
         bootstrap=bootstrap,
         state_dir=Path(os.environ["STATE_DIR"]),

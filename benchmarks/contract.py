@@ -17,6 +17,9 @@ from pipeline.model import CommandMessage, EventMessage, ReplyMessage, StateMess
 from pipeline.runtime.table import RowCodec
 from pipeline.runtime.wiring import Codecs
 
+# The contract names no time of issue to judge by whether a command comes too late; one with a cause is not judged.
+CAUSE = "contract"
+
 new = tuple.__new__  # what a named tuple's own constructor does, in half the time
 
 
@@ -24,7 +27,7 @@ def _commands(read: Callable[[bytes | None], Any]) -> Callable[[bytes | None], C
     def decode(data: bytes | None) -> CommandMessage:
         record = read(data)
         command_id = record.command_id
-        return new(CommandMessage, (command_id, command_id, None, record.ts, record, None, None))
+        return new(CommandMessage, (command_id, command_id, CAUSE, record.ts, record, None, None))
 
     return decode
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.accounts import accounts
+from benchmarks.baseline import baseline_us
 from benchmarks.commands import commands
 from benchmarks.place import Place
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer
@@ -38,16 +39,6 @@ class Step(NamedTuple):
     name: str
     us: float
     ratio: float
-
-
-def baseline_us() -> float:
-    """A fixed piece of plain Python, in microseconds: make a tuple, put it in a dict, find it there."""
-    found: dict[int, Any] = {}
-    started = time.thread_time()
-    for n in range(5_000):
-        found[n & 1023] = (n, "text", None)
-        found.get(n)
-    return (time.thread_time() - started) / 5_000 * 1e6
 
 
 class Stopwatch:

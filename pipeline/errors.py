@@ -38,12 +38,13 @@ class Overloaded(PipelineError):
 class NoReply(PipelineError):
     """A command was sent, and what became of it was not told in time.
 
-    `stored`: where it stands, `<topic>/<partition>/<offset>`; None where not even that is known.
+    `stored`: where it stands, `<topic>/<partition>/<offset>`; None where not even that is known. Sent again with the
+    same `command_id` and `issued_ms`, it has no second effect.
     """
 
-    def __init__(self, message: str, command_id: str, stored: str | None) -> None:
+    def __init__(self, message: str, command_id: str, issued_ms: int, stored: str | None) -> None:
         super().__init__(message)
-        self.command_id, self.stored = command_id, stored
+        self.command_id, self.issued_ms, self.stored = command_id, issued_ms, stored
 
 
 class UndecodableRecord(PipelineError):

@@ -235,9 +235,9 @@ class MemoryHistory:
     ) -> None:
         if a.idempotency:
             body = decision if isinstance(decision, Rejected) else Acceptance(version, len(data), tuple(data))
-            reply = ReplyMessage(message.id, a.name, partition, entry.offset, entry.time_ms, 0, body)
+            reply = ReplyMessage(message.id, a.name, partition, entry.offset, message.issued_ms, entry.time_ms, 0, body)
             topic = TopicKind.ANSWERS.topic(a.name)
-            key = len(entry.key or b"").to_bytes(2, "big") + (entry.key or b"") + message.id.encode()
+            key = len(entry.key or b"").to_bytes(4, "big") + (entry.key or b"") + message.id.encode()
             self.append(TP(topic, partition), key, self.codec[topic].encode(reply))
 
     def _replicate(self, service: Service, replica: Any, partition: int) -> None:

@@ -13,6 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import IO
@@ -38,7 +39,9 @@ DAMAGE = ("Corruption", "No such file", "Invalid argument")  # in the message of
 LOCK_S = 5.0
 LOCK_PAUSE_S = 0.02
 BLOCK_CACHE_BYTES = 64 << 20
-MEMTABLES_BYTES = 64 << 20
+MEMTABLES_BYTES = 64 << 20  # of all databases
+MEMTABLE_BYTES = 16 << 20  # of one
+MEMTABLE_BLOOM = 0.01  # of it: taken whether it is full or not, and enough for rows of 250 bytes
 KEY = itemgetter(0)
 WRITE_OPTIONS = WriteOptions()
 WRITE_OPTIONS.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
@@ -147,27 +150,38 @@ class RocksStore:
             log.warning("closing the table %s: %s", self.path, error)
 
 
-class RocksStores:
-    """The stores of one service in one slot, under `<state directory>/<service>/<slot>`, locked for this process.
+@cache
+def shared_options() -> Options:
+    """What all databases of this process are opened with.
 
-    All share one block cache and one write buffer manager, so that memory does not grow with the number of tables.
+    They share one block cache and one write buffer manager, so that memory does not grow with the number of tables and
+    services.
     """
+    blocks_cache = Cache(BLOCK_CACHE_BYTES)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(blocks_cache)
+    blocks.set_bloom_filter(10, False)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(blocks)
+    # A key that is not there, as most ids of commands are not, is not looked for in the memtable either.
+    options.set_write_buffer_size(MEMTABLE_BYTES)
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM)
+    options.set_memtable_whole_key_filtering(True)
+    options.set_write_buffer_manager(
+        WriteBufferManager.new_write_buffer_manager_with_cache(MEMTABLES_BYTES, False, blocks_cache)
+    )
+    return options
+
+
+class RocksStores:
+    """The stores of one service in one slot, under `<state directory>/<service>/<slot>`, locked for this process."""
 
     def __init__(self, directory: Path, lock: IO[str]) -> None:
         self.directory, self._lock = directory, lock
-        cache = Cache(BLOCK_CACHE_BYTES)
-        blocks = BlockBasedOptions()
-        blocks.set_block_cache(cache)
-        blocks.set_bloom_filter(10, False)
-        self._options = Options(raw_mode=True)
-        self._options.create_if_missing(True)
-        self._options.set_block_based_table_factory(blocks)
-        self._options.set_write_buffer_manager(
-            WriteBufferManager.new_write_buffer_manager_with_cache(MEMTABLES_BYTES, False, cache)
-        )
 
     def open(self, name: str) -> RocksStore:
-        return RocksStore(self.directory / name, self._options)
+        return RocksStore(self.directory / name, shared_options())
 
     @property
     def last_port(self) -> int:

@@ -20,11 +20,16 @@ DAY_MS = 24 * 60 * 60 * 1000
 CONFIG: dict[TopicKind, dict[str, str]] = {
     # LogAppendTime: when a command was stored is for the broker to say, not for its sender.
     TopicKind.COMMAND: {"retention.ms": str(7 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
-    TopicKind.EVENT: {"retention.ms": "-1"},
+    TopicKind.EVENT: {"retention.ms": "-1", "retention.bytes": "-1"},
     TopicKind.STATE: {"cleanup.policy": "compact"},
     TopicKind.ROW: {"cleanup.policy": "compact"},
     # Longer than any window of idempotency; in files of a day, so that what is too old goes.
-    TopicKind.ANSWERS: {"retention.ms": str(7 * DAY_MS), "segment.ms": str(DAY_MS)},
+    TopicKind.ANSWERS: {
+        "retention.ms": str(7 * DAY_MS),
+        "retention.bytes": "-1",
+        "segment.ms": str(DAY_MS),
+        "message.timestamp.type": "LogAppendTime",
+    },
     TopicKind.REPLY: {"retention.ms": str(3_600_000), "segment.ms": str(3_600_000)},
     TopicKind.BY_KEY: {"retention.ms": str(7 * DAY_MS)},
     TopicKind.PARKED: {"retention.ms": str(90 * DAY_MS)},
@@ -49,8 +54,11 @@ def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: in
     return sorted(wanted)
 
 
-def _create(client: AdminClient, new: list[NewTopic]) -> None:
-    """Returns once all are there. Raises TopicError."""
+def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
+    """Returns once all are there: the partitions of all topics, as the broker has them that knows of these.
+
+    Another broker may not know of them yet, so that is not to be asked again. Raises TopicError.
+    """
     for topic, future in client.create_topics(new).items() if new else ():
         try:
             future.result()
@@ -59,10 +67,11 @@ def _create(client: AdminClient, new: list[NewTopic]) -> None:
                 raise TopicError(f"cannot create topic {topic}: {error.args[0].str()}") from None
     wanted = {topic.topic for topic in new}
     deadline = time.monotonic() + APPEAR_S
-    while missing := wanted - partition_counts(client).keys():
+    while missing := wanted - (there := partition_counts(client)).keys():
         if time.monotonic() > deadline:
             raise TopicError(f"topic {min(missing)} was created but does not appear; look at the broker's log")
         time.sleep(0.05)
+    return there
 
 
 def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
@@ -71,9 +80,9 @@ def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
     if not NAME.fullmatch(requester):
         raise TopicError(f"{requester!r} cannot name a requester; use lower-case letters, digits and underscores")
     client = admin(bootstrap)
-    if topic not in (there := partition_counts(client)):
-        _create(client, [NewTopic(topic, REPLY_PARTITIONS, -1, config=CONFIG[TopicKind.REPLY])])
-        there = partition_counts(client)
+    there = partition_counts(client)
+    if topic not in there:
+        there = _create(client, [NewTopic(topic, REPLY_PARTITIONS, -1, config=CONFIG[TopicKind.REPLY])])
     return topic, there[topic]
 
 

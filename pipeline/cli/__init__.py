@@ -69,7 +69,7 @@ def run() -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="kafka-pipeline")
 def main() -> None:
-    r"""Data management in services over Apache Kafka: commands in, event logs, tables and projections out.
+    """Data management in services over Apache Kafka: commands in, event logs, tables and projections out.
 
     \b
     Try it:      pipeline demo

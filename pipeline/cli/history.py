@@ -44,7 +44,7 @@ def command(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    r"""Show each event of one AGGREGATE: version, time, cause. Or its state as of a moment, or what differs.
+    """Show each event of one AGGREGATE: version, time, cause. Or its state as of a moment, or what differs.
 
     \b
     pipeline history inventory 85048

@@ -36,7 +36,7 @@ def command(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    r"""Read the row of TABLE under KEY, or without KEY the rows in key order.
+    """Read the row of TABLE under KEY, or without KEY the rows in key order.
 
     \b
     pipeline query inventory 85048

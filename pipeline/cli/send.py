@@ -25,12 +25,14 @@ WINDOW = 1_000  # commands of a file that wait for their outcomes at once
 @click.command()
 @click.argument("aggregate", required=False)
 @click.argument("key", required=False)
-@click.argument("type_", metavar="TYPE", required=False)
-@click.argument("fields", metavar="JSON", required=False)
+@click.argument("type_", metavar="[TYPE]", required=False)
+@click.argument("fields", metavar="[JSON]", required=False)
 @click.option("--file", type=click.File("r", encoding="utf-8"), help="Commands, one JSON object a line; - reads stdin.")
 @click.option("--wait/--no-wait", default=None, help="Wait for the outcome.  [default: wait for one, not for a file]")
 @click.option("--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to wait.")
-@click.option("--id", "command_id", default="", help="The command's id: the same for the same request.")
+@click.option(
+    "--id", "command_id", default="", show_default=False, help="The command's id: the same for the same request."
+)
 @click.option("--expect", type=click.IntRange(0), help="Version that the aggregate must be at.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
@@ -51,16 +53,18 @@ def command(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    r"""Send a command of TYPE, with its fields as JSON, to the AGGREGATE of that KEY.
+    """Send a command of TYPE, with its fields as JSON, to the AGGREGATE of that KEY.
 
     \b
     pipeline send users anna RegisterUser '{"name": "Anna", "country": "France"}'
     pipeline send inventory 85048 ReceiveStock '{"quantity": 12}' --expect 3
     pipeline send --file commands.jsonl --wait
 
-    A line of the file is like
-    {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}, and may have "id" and
-    "expect". All lines are checked before the first is sent.
+    A line of the file names aggregate, key and type, and may have fields, id, expect and issued_ms. All lines are
+    checked before the first is sent.
+
+    \b
+    {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}
 
     Exit code 0: stored, and with --wait decided and not rejected. 1: rejected, or no reply in time. 2: not sent.
     """
@@ -103,12 +107,14 @@ def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
 def _checked(client: Client, line: Any) -> dict[str, Any]:
     """A command as keyword arguments of Client.send, known to fit."""
     wanted = {"aggregate", "key", "type"}
-    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | {"fields", "id", "expect"}:
-        raise InvalidCommand("a command needs aggregate, key and type, and may have fields, id and expect")
+    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | {"fields", "id", "expect", "issued_ms"}:
+        raise InvalidCommand("a command needs aggregate, key and type, and may have fields, id, expect and issued_ms")
     made = client.commands.from_json(line["aggregate"], line["type"], line.get("fields", {}))
     to, expected = {"aggregate": line["aggregate"], "key": line["key"], "command": made}, line.get("expect")
-    ready = client.commands.write(**to, command_id=line.get("id") or "", expected_version=expected)
-    return {**to, "command_id": ready.id, "expected_version": expected}
+    ready = client.commands.write(
+        **to, command_id=line.get("id") or "", expected_version=expected, issued_ms=line.get("issued_ms")
+    )
+    return {**to, "command_id": ready.id, "expected_version": expected, "issued_ms": ready.issued_ms}
 
 
 def _told(outcome: Outcome) -> str:

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, TypedDict, Unpack, overload
 
 from pipeline.adapters.kafka import admin
-from pipeline.client.commands import Commands
+from pipeline.client.commands import Commands, Ready
 from pipeline.client.fetching import Fetching
 from pipeline.client.outcome import Outcome, outcome_of
-from pipeline.client.sending import Sending, Waiting
+from pipeline.client.sending import QUEUE_S, NotAnswered, Question, Sending
 from pipeline.errors import NoReply
 from pipeline.topology import Topology
 
@@ -22,52 +22,59 @@ FLUSH_S = 60.0
 class Options(TypedDict, total=False):
     """What may be said of a command.
 
-    `command_id`: the same for the same request, however often it is sent: it has one effect. `correlation_id`: common
-    to all that one request has caused; default is the command's id. `expected_version`: the command is rejected unless
-    the aggregate is at it.
+    `command_id`: the same for the same request, however often it is sent: it has one effect. `issued_ms`: when the
+    request was first sent, milliseconds since the epoch, so that one sent again is known to be old; default is now.
+    `correlation_id`: common to all that one request has caused; default is the command's id. `expected_version`: the
+    command is rejected unless the aggregate is at it.
     """
 
     command_id: str
+    issued_ms: int
     correlation_id: str
     expected_version: int | None
 
 
 class Pending:
-    """A command on its way, whose reply is waited for. `id`: the command's."""
+    """A command on its way, whose reply is waited for. `id`: the command's; `issued_ms`: when it was sent first."""
 
-    def __init__(self, command_id: str, waiting: Waiting, sending: Sending, commands: Commands) -> None:
-        self.id = command_id
-        self._waiting, self._sending, self._commands = waiting, sending, commands
+    def __init__(self, ready: Ready, question: Question, sending: Sending, commands: Commands) -> None:
+        self.id, self.issued_ms = ready.id, ready.issued_ms
+        self._question, self._sending, self._commands = question, sending, commands
 
     def result(self, timeout_s: float) -> Outcome:
-        """The outcome, to be asked for once. Raises NoReply after the time-out, which says what is known by then."""
+        """The outcome. Raises NoReply after the time-out, which says what is known by then."""
         try:
-            return outcome_of(self._waiting.reply.result(timeout_s), self._commands.events)
+            return outcome_of(self._question.reply.result(timeout_s), self._commands.events)
         except concurrent.futures.TimeoutError:
-            raise self._no_reply(timeout_s) from None
+            raise self._no_reply(f"within {timeout_s:g} s") from None
+        except NotAnswered as error:
+            raise self._no_reply(f"({error})") from None
         finally:
-            self._sending.forget(self.id)
+            self._sending.forget(self._question)
 
     async def result_async(self, timeout_s: float) -> Outcome:
         """The same in an event loop."""
         try:
-            reply = await asyncio.wait_for(asyncio.wrap_future(self._waiting.reply), timeout_s)
+            reply = await asyncio.wait_for(asyncio.wrap_future(self._question.reply), timeout_s)
             return outcome_of(reply, self._commands.events)
         except TimeoutError:
-            raise self._no_reply(timeout_s) from None
+            raise self._no_reply(f"within {timeout_s:g} s") from None
+        except NotAnswered as error:
+            raise self._no_reply(f"({error})") from None
         finally:
-            self._sending.forget(self.id)
+            self._sending.forget(self._question)
 
-    def _no_reply(self, timeout_s: float) -> NoReply:
-        stored = self._waiting.stored
+    def _no_reply(self, when: str) -> NoReply:
+        stored = self._question.stored
         if stored is not None:
             what = f"it is stored at {stored} and will be decided"
         else:
             what = "whether the broker has stored it is not known"
         return NoReply(
-            f"no reply to command {self.id} within {timeout_s:g} s: {what}; ask for its outcome later, "
-            "or send it again with the same command_id",
+            f"no reply to command {self.id} {when}: {what}; ask for its outcome later, "
+            "or send it again with the same command_id and issued_ms",
             self.id,
+            self.issued_ms,
             stored,
         )
 
@@ -114,9 +121,18 @@ class Client:
 
     def ask(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Pending:
         """Sends `command` and returns at once: its outcome is to be had from what comes back. Raises as `send`."""
-        self.commands.kind(aggregate)
-        ready = self.commands.write(aggregate, key, command, reply_to=self._sending.reply_to(), **options)
-        return Pending(ready.id, self._sending.ask(ready), self._sending, self.commands)
+        return self._ask(aggregate, key, command, QUEUE_S, options)
+
+    def _ask(self, aggregate: str, key: str, command: Any, patience_s: float, options: Options) -> Pending:
+        self.commands.write(aggregate, key, command, **options)  # what does not fit is said before anything is opened
+        question = self._sending.question()
+        try:
+            ready = self.commands.write(aggregate, key, command, reply_to=question.reply_to, **options)
+        except BaseException:
+            self._sending.forget(question)
+            raise
+        self._sending.ask(question, ready, patience_s)
+        return Pending(ready, question, self._sending, self.commands)
 
     def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
         """What became of a command sent earlier, by whomever; None while nothing is known of it.
@@ -128,7 +144,7 @@ class Client:
 
     def listen(self) -> None:
         """Gets ready for replies, which the first wait does otherwise. Raises TopicError, BrokerUnreachable."""
-        self._sending.reply_to()
+        self._sending.listen()
 
     def flush(self) -> None:
         """Waits until the broker has stored all that was sent. Raises BrokerUnreachable where it has not."""
@@ -165,13 +181,31 @@ class AsyncClient:
     async def send(
         self, aggregate: str, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
     ) -> str | Outcome:
-        """As Client.send; without `wait` it returns the command's id once it is queued."""
+        """As Client.send; without `wait` it returns the command's id once it is queued.
+
+        With `wait` a full queue is Overloaded at once: the event loop is not to stand still.
+        """
         if wait is None:
             return await asyncio.to_thread(partial(self._client.send, aggregate, key, command, **options))
+        await self._listening()
+        return await self._client._ask(aggregate, key, command, 0.0, options).result_async(wait)
+
+    async def _listening(self) -> None:
         if not self._listens:
             await asyncio.to_thread(self._client.listen)
             self._listens = True
-        return await self._client.ask(aggregate, key, command, **options).result_async(wait)
+
+    async def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> tuple[str, str]:
+        """Sends a command and waits until the broker has it, no more; returns its id and where it stands.
+
+        Raises as `send`, and NoReply where the broker has not confirmed it.
+        """
+        await self._listening()
+        ready = self.commands.write(aggregate, key, command, **options)
+        try:
+            return ready.id, await asyncio.wrap_future(self._client._sending.store(ready, 0.0))
+        except NotAnswered as error:
+            raise NoReply(f"command {ready.id}: {error}", ready.id, ready.issued_ms, None) from None
 
     async def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
         """As Client.outcome."""

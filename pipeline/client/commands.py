@@ -36,6 +36,7 @@ class Ready(NamedTuple):
     topic: str
     key: bytes
     value: bytes
+    issued_ms: int
 
 
 class Commands:
@@ -60,14 +61,14 @@ class Commands:
 
     def kind(self, aggregate: str) -> Kind:
         """Raises UnknownAggregate."""
-        if aggregate not in self.kinds:
+        if not isinstance(aggregate, str) or aggregate not in self.kinds:
             raise UnknownAggregate(f"no aggregate {aggregate!r}; there are {', '.join(sorted(self.kinds))}")
         return self.kinds[aggregate]
 
     def from_json(self, aggregate: str, name: str, values: Any) -> Any:
         """The command of class `name` with these fields, as JSON gives them. Raises InvalidCommand."""
         types = self.kind(aggregate).types
-        if name not in types:
+        if not isinstance(name, str) or name not in types:
             raise InvalidCommand(f"{aggregate!r} takes no command {name!r}; it takes {', '.join(types)}")
         return from_json(types[name], values, name)
 
@@ -86,6 +87,7 @@ class Commands:
         command: Any,
         *,
         command_id: str = "",
+        issued_ms: int | None = None,
         correlation_id: str = "",
         expected_version: int | None = None,
         reply_to: str | None = None,
@@ -97,9 +99,10 @@ class Commands:
         key_bytes = _checked(key, "the key", KEY_BYTES_MAX)
         _checked(command_id, "the command's id", ID_BYTES_MAX)
         _checked(correlation_id, "the correlation id", ID_BYTES_MAX)
-        now_ms = time.time_ns() // 1_000_000
-        message = CommandMessage(command_id, correlation_id, None, now_ms, command, expected_version, reply_to)
-        return Ready(command_id, topic, key_bytes, encode(message))
+        if issued_ms is None:
+            issued_ms = time.time_ns() // 1_000_000
+        message = CommandMessage(command_id, correlation_id, None, issued_ms, command, expected_version, reply_to)
+        return Ready(command_id, topic, key_bytes, encode(message), issued_ms)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import httpx
 from pipeline.adapters.kafka import admin
 from pipeline.client.commands import Commands
 from pipeline.client.outcome import Outcome
-from pipeline.errors import TableUnavailable
+from pipeline.errors import InvalidCommand, TableUnavailable
 from pipeline.query.routing import Router
 from pipeline.topology import Topology
 
@@ -43,10 +43,14 @@ class Fetching:
             raise TableUnavailable(f"the worker at {holder} does not answer ({error!r}); ask again") from None
         if answer.status_code == 200:
             return self._commands.outcome_from_json(aggregate, answer.json())
-        if answer.status_code == 404:
+        told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
+        if answer.status_code == 404 and told.get("error") == "UnknownCommand":
             return None
+        detail = told.get("detail", f"the worker at {holder} answered {answer.status_code}")
+        if answer.status_code in (404, 422):
+            raise InvalidCommand(detail)
         self._router.forget(aggregate)
-        raise TableUnavailable(answer.json().get("detail", f"the worker at {holder} answered {answer.status_code}"))
+        raise TableUnavailable(detail)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -89,7 +89,7 @@ def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
         getattr(each, "__name__", ""): each for each in options if dataclasses.is_dataclass(each)
     }
     if isinstance(value, dict) and records:
-        if value.get("type") not in records:
+        if not isinstance(value.get("type"), str) or value["type"] not in records:
             raise InvalidCommand(f"{where}.type must be one of {', '.join(records)}, not {value.get('type')!r:.100}")
         return _record(records[value["type"]], value, where)
     for option in options:

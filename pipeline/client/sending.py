@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,32 +29,44 @@ log = logging.getLogger(__name__)
 WAITING_MAX = 100_000  # commands whose senders wait for a reply
 QUEUE_S = 30.0  # how long a sender waits for room in the queue
 IDLE_S = 0.05
+FAILURES_KEPT = 100
+
+
+class NotAnswered(Exception):
+    """Why a reply will not come."""
 
 
 @dataclass(slots=True)
-class Waiting:
-    """A command whose reply is waited for. `stored`: where, once the broker has said so; None: not known."""
+class Question:
+    """A command whose reply is waited for, by one waiter. `reply_to`: the reply's address, which no other has.
 
+    `stored`: where the command stands, once the broker has said so; None: not known.
+    """
+
+    number: int
+    reply_to: str
     reply: Future[ReplyMessage] = field(default_factory=Future)
     stored: str | None = None
-    waiters: int = 0
 
 
 class Sending:
     """The connection of one requester. Safe to use from several threads.
 
-    `name`: replies come to the topic `<name>.reply`, under a key that no other instance has, to one partition of it.
+    `name`: replies come to the topic `<name>.reply`, to a partition of it that this instance reads, each under a key
+    that no other question of any instance has.
     """
 
     def __init__(self, bootstrap: str, name: str, decode: Callable[[bytes | None], Any]) -> None:
         self._bootstrap, self._name, self._decode = bootstrap, name, decode
-        self._key = uuid.uuid4().hex
-        self._failed: list[str] = []
-        self._waiting: dict[str, Waiting] = {}
+        self._instance = uuid.uuid4().hex
+        self._failed: deque[str] = deque(maxlen=FAILURES_KEPT)
+        self._failures = 0
+        self._open: dict[bytes, Question] = {}  # by the key of the reply
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
         self._closing = threading.Event()
-        self._topic = ""
+        self._mine = TP("", -1)
         self._producer = Producer(
             COMMON
             | {
@@ -66,113 +82,156 @@ class Sending:
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    def queue(self, ready: Ready, on_delivery: Callable[[KafkaError | None, Message], None] | None = None) -> None:
+    def queue(
+        self,
+        ready: Ready,
+        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
+        patience_s: float = QUEUE_S,
+    ) -> None:
         """Queues a command; waits while the queue is full. Raises InvalidCommand, Overloaded."""
-        waited_s = 0.0
+        self._check_open()
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 self._producer.produce(ready.topic, ready.value, ready.key, on_delivery=on_delivery or self._delivered)
                 return
             except BufferError:
-                if waited_s >= QUEUE_S:
-                    raise Overloaded(f"the broker takes no commands for {QUEUE_S:.0f} s; the queue is full") from None
+                if time.monotonic() >= deadline:
+                    raise Overloaded("the queue of commands that the broker has not taken yet is full") from None
                 self._producer.poll(0.1)
-                waited_s += 0.1
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise InvalidCommand(
                         f"the command takes {len(ready.value)} bytes, more than a record may; send less in one"
                     ) from None
-                raise
+                raise BrokerUnreachable(f"the command cannot be sent: {error.args[0].str()}") from None
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
+            self._failures += 1
             self._failed.append(error.str())
 
     def flush(self, patience_s: float) -> None:
-        """Waits until the broker has stored all that was queued. Raises BrokerUnreachable where it has not."""
+        """Waits until the broker has stored all that was queued. Raises BrokerUnreachable where it may not have."""
         left = self._producer.flush(patience_s)
-        failed, self._failed = self._failed, []
-        if left or failed:
-            why = failed[0] if failed else f"no answer within {patience_s:.0f} s"
-            raise BrokerUnreachable(f"{left + len(failed)} commands were not stored: {why}; send them again")
+        failures, self._failures = self._failures, 0
+        if left or failures:
+            why = self._failed[-1] if failures else f"no answer within {patience_s:.0f} s"
+            raise BrokerUnreachable(
+                f"{left + failures} commands may not have been stored: {why}; send them again under the same ids"
+            )
 
     # --- and back -----------------------------------------------------------------------------------------------------
 
-    def reply_to(self) -> str:
-        """Where replies to this instance go; from now on they are read. Raises TopicError, BrokerUnreachable."""
+    def listen(self) -> None:
+        """Reads replies from now on. Raises TopicError, BrokerUnreachable."""
         with self._lock:
-            if self._reader is None:
-                self._topic, partitions = reply_topic(self._bootstrap, self._name)
-                mine = TP(self._topic, partition_of(self._key.encode(), partitions))
-                (end,) = end_offsets(admin(self._bootstrap), [mine]).values()  # nobody has sent a reply here before
-                consumer = Consumer(
-                    READING
-                    | {"bootstrap.servers": self._bootstrap, "group.id": self._topic, "auto.offset.reset": "latest"}
-                    | {"error_cb": on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500}
-                )
-                consumer.assign([TopicPartition(*mine, end)])
-                self._reader = threading.Thread(target=self._read, args=(consumer,), name="replies", daemon=True)
-                self._reader.start()
-        return f"{self._topic}/{self._key}"
+            self._check_open()
+            if self._reader is not None:
+                return
+            topic, partitions = reply_topic(self._bootstrap, self._name)
+            self._mine = mine = TP(topic, partition_of(self._instance.encode(), partitions))
+            (end,) = end_offsets(admin(self._bootstrap), [mine]).values()  # nobody has sent a reply here before
+            consumer = Consumer(
+                READING
+                | {"bootstrap.servers": self._bootstrap, "group.id": topic, "auto.offset.reset": "latest"}
+                | {"error_cb": on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500}
+            )
+            consumer.assign([TopicPartition(*mine, end)])
+            self._reader = threading.Thread(target=self._read, args=(consumer,), name="replies", daemon=True)
+            self._reader.start()
 
-    def ask(self, ready: Ready) -> Waiting:
-        """Queues a command whose reply is waited for."""
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise InvalidCommand("the client is closed")
+
+    def question(self) -> Question:
+        """A question whose reply is read; to be asked with a command that names its `reply_to`. Raises as `listen`."""
+        self.listen()
         with self._lock:
-            waiting = self._waiting.get(ready.id)
-            if waiting is None:
-                if len(self._waiting) >= WAITING_MAX:
-                    raise Overloaded(f"{WAITING_MAX} commands wait for their replies already; wait for some of them")
-                waiting = self._waiting[ready.id] = Waiting()
-            waiting.waiters += 1
+            self._check_open()
+            if len(self._open) >= WAITING_MAX:
+                raise Overloaded(f"{WAITING_MAX} commands wait for their replies already; wait for some of them")
+            number = next(self._numbers)
+            key = f"{self._instance}.{number}"
+            question = Question(number, f"{self._mine.topic}/{self._mine.partition}/{key}")
+            self._open[key.encode()] = question
+        return question
+
+    def ask(self, question: Question, ready: Ready, patience_s: float = QUEUE_S) -> None:
+        """Queues the command of a question. Raises as `queue` does."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                waiting.stored = f"{message.topic()}/{message.partition()}/{message.offset()}"
-            elif not waiting.reply.done():
-                waiting.reply.set_exception(BrokerUnreachable(f"the command was not stored for certain: {error.str()}"))
+                question.stored = f"{message.topic()}/{message.partition()}/{message.offset()}"
+            else:
+                self._fail(question, f"the broker has not confirmed that it is stored: {error.str()}")
 
         try:
-            self.queue(ready, delivered)
+            self.queue(ready, delivered, patience_s)
         except BaseException:
-            self.forget(ready.id)
+            self.forget(question)
             raise
-        return waiting
 
-    def forget(self, command_id: str) -> None:
-        """One less waits for that reply."""
+    def store(self, ready: Ready, patience_s: float = QUEUE_S) -> Future[str]:
+        """Queues a command; the future is where it stands, once it does. Raises as `queue` and `listen` do."""
+        self.listen()  # its thread also hears of deliveries
+        stored: Future[str] = Future()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            with suppress(InvalidStateError):  # nobody waits any more
+                if error is None:
+                    stored.set_result(f"{message.topic()}/{message.partition()}/{message.offset()}")
+                else:
+                    stored.set_exception(NotAnswered(error.str()))
+
+        self.queue(ready, delivered, patience_s)
+        return stored
+
+    def forget(self, question: Question) -> None:
+        """Nobody waits for that reply any more."""
         with self._lock:
-            waiting = self._waiting.get(command_id)
-            if waiting is not None:
-                waiting.waiters -= 1
-                if not waiting.waiters:
-                    del self._waiting[command_id]
+            self._open.pop(question.reply_to.rpartition("/")[2].encode(), None)
+
+    def _fail(self, question: Question, why: str) -> None:
+        with suppress(InvalidStateError):  # answered, or given up, at this very moment
+            question.reply.set_exception(NotAnswered(why))
 
     def _read(self, consumer: Consumer) -> None:
         """Hands replies to those who wait for them, until the end."""
-        mine = self._key.encode()
+        why = "the client was closed"
         try:
             while not self._closing.is_set():
                 first = consumer.poll(IDLE_S)
                 self._producer.poll(0)
                 for message in () if first is None else [first, *consumer.consume(1_000, 0)]:
                     if error := message.error():
-                        log.warning("replies on %s: %s", self._topic, error.str())
-                    elif message.key() == mine:
-                        self._hand_out(message.value())
+                        log.warning("replies on %s-%d: %s", *self._mine, error.str())
+                    else:
+                        self._hand_out(message)
+        except Exception as error:
+            log.exception("replies on %s-%d are not read any more", *self._mine)
+            why = f"replies could not be read: {error}"
         finally:
+            with self._lock:
+                self._reader, given_up = None, list(self._open.values())
+                self._open.clear()
+            for question in given_up:
+                self._fail(question, why)
             consumer.close()
 
-    def _hand_out(self, value: bytes | None) -> None:
-        try:
-            reply: ReplyMessage = self._decode(value)
-        except UndecodableRecord as error:
-            log.warning("a reply on %s cannot be read: %s", self._topic, error)
-            return
+    def _hand_out(self, message: Message) -> None:
         with self._lock:
-            waiting = self._waiting.pop(reply.command_id, None)
-        if waiting is not None and not waiting.reply.done():
-            waiting.reply.set_result(reply)
+            question = self._open.pop(message.key() or b"", None)
+        if question is None:
+            return  # another instance's, or given up
+        try:
+            reply: ReplyMessage = self._decode(message.value())
+        except UndecodableRecord as error:
+            self._fail(question, f"its reply cannot be read: {error}")
+            return
+        with suppress(InvalidStateError):
+            question.reply.set_result(reply)
 
     def close(self, patience_s: float) -> None:
         """Sends what is queued and stops reading. Raises BrokerUnreachable where not all was stored."""
@@ -180,5 +239,6 @@ class Sending:
         try:
             self.flush(patience_s)
         finally:
-            if self._reader is not None:
-                self._reader.join(5.0)
+            reader = self._reader
+            if reader is not None:
+                reader.join(5.0)

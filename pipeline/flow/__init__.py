@@ -1,7 +1,7 @@
 """The arrows of the pipeline, one pure step per file: values in, values out. No client library, no clock, no I/O."""
 
 from pipeline.flow.command_to_event import command_to_event
-from pipeline.flow.command_to_reply import asked_before, keep_ms, too_late
+from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, too_late
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.events_to_state import events_to_state, version_at
@@ -11,12 +11,15 @@ from pipeline.flow.state_to_projection import event_to_messages, message_to_row
 __all__ = [
     "ABSENT",
     "Difference",
+    "asked",
     "asked_before",
     "command_to_event",
     "event_to_command",
     "event_to_messages",
     "event_to_state",
     "events_to_state",
+    "fingerprint",
+    "is_old",
     "keep_ms",
     "message_to_row",
     "state_difference",

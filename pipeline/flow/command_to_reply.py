@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from pipeline.model.aggregate import Idempotency, Rejected
 from pipeline.model.messages import CommandMessage, ReplyMessage
 
-AHEAD_S_MAX = 300.0  # by how much a sender's clock may go before the broker's
+AHEAD_S_MAX = 60.0  # by how much a sender's clock may go before the broker's
 
 
 def keep_ms(idempotency: Idempotency) -> int:
@@ -16,18 +18,37 @@ def keep_ms(idempotency: Idempotency) -> int:
     return int(1000 * (idempotency.window_s + AHEAD_S_MAX))
 
 
-def asked_before(earlier: ReplyMessage, fingerprint: int) -> Rejected | None:
-    """Whether a command whose id was answered by `earlier` asks for something else: then the rejection, else None."""
-    if earlier.fingerprint == fingerprint:
+def asked(command: CommandMessage) -> CommandMessage:
+    """What a command asks for, without what differs when it is sent again."""
+    return CommandMessage("", "", None, 0, command.body, command.expected_version)
+
+
+def fingerprint(record: bytes) -> int:
+    """Stands for what was `asked`, written as a record: the schema's id, and a CRC-32 over what follows it."""
+    return int.from_bytes(record[1:5], "big") << 32 | crc32(record[5:])
+
+
+def asked_before(earlier: ReplyMessage, now: int) -> Rejected | None:
+    """The rejection of a command of that fingerprint whose id `earlier` has answered for something else; or None.
+
+    What was written with another version of the schema cannot be compared, and is taken for the same.
+    """
+    if earlier.fingerprint == now or earlier.fingerprint >> 32 != now >> 32:
         return None
     return Rejected("id_reused", {"position": f"{earlier.aggregate}.command/{earlier.partition}/{earlier.offset}"})
+
+
+def is_old(idempotency: Idempotency, offset: int, time_ms: int, now_offset: int, now_ms: int) -> bool:
+    """Whether the reply to the command at `offset`, stored at `time_ms`, is forgotten for the one at `now_offset`."""
+    return offset <= now_offset - idempotency.records or time_ms < now_ms - keep_ms(idempotency)
 
 
 def too_late(command: CommandMessage, idempotency: Idempotency, time_ms: int, forgotten_ms: int) -> Rejected | None:
     """The rejection of a command that may have been answered before, and forgotten; None where that cannot be.
 
-    `time_ms`: when it was stored. `forgotten_ms`: when the last command was stored whose id is forgotten. A command
-    with a cause inside the pipeline comes exactly once, however late.
+    `time_ms`: when it was stored. `forgotten_ms`: of the commands whose ids are forgotten, the last moment at
+    which one was stored or, by its sender's clock, issued. A command with a cause inside the pipeline comes exactly
+    once, however late.
     """
     if command.causation_id is not None:
         return None

@@ -18,7 +18,7 @@ class CommandMessage(NamedTuple):
     issued_ms: int  # when the sender issued it, milliseconds since the epoch
     body: Any
     expected_version: int | None = None  # the version that the sender has seen; the aggregate must still be at it
-    reply_to: str | None = None  # `<topic>/<key>` of the reply; None: the sender does not wait for one
+    reply_to: str | None = None  # `<topic>/<partition>/<key>` of the reply; None: the sender does not wait for one
 
 
 class EventMessage(NamedTuple):
@@ -58,6 +58,7 @@ class ReplyMessage(NamedTuple):
     aggregate: str
     partition: int
     offset: int
+    issued_ms: int  # as the command says
     time_ms: int  # when the broker stored the command, milliseconds since the epoch
-    fingerprint: int  # of what was asked: a CRC-32 over the command without its metadata
+    fingerprint: int  # of what was asked; see flow.command_to_reply
     body: Any  # Acceptance or Rejected

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import faust
 from aiohttp import web
 
 from pipeline.client import AsyncClient
+from pipeline.client.client import Options
 from pipeline.client.commands import outcome_json
 from pipeline.client.from_json import parsed
 from pipeline.client.outcome import Outcome, outcome_of
@@ -39,8 +39,8 @@ class CommandApi:
         """Adds the pages to a Faust app's web server."""
         add_pages(
             app,
-            get={"/v1/commands/{aggregate}/{key}/{id}": self.outcome},
-            post={"/v1/commands/{aggregate}/{key}": self.send},
+            get={"/v1/commands/{aggregate}/{key:[^/]+}/{id:[^/]+}": self.outcome},
+            post={"/v1/commands/{aggregate}/{key:[^/]+}": self.send},
         )
 
     async def close(self) -> None:
@@ -62,31 +62,23 @@ class CommandApi:
     async def send(self, request: web.Request) -> web.Response:
         """A command, its fields as JSON with its class's name as `type`."""
         aggregate, key = _in_path(request, "aggregate", "key")
-        wait_s, expected = _preferred_wait_s(request), _expected_version(request)
+        if request.content_type != "application/json":
+            return problem(415, "send the command as application/json", "UnsupportedMediaType")
+        wait_s, options = _preferred_wait_s(request), _options(request)
         body = parsed(await request.read())
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
             raise InvalidCommand("the body must be an object with the command's fields and its name as `type`")
         client = await self._connected()
         command = client.commands.from_json(aggregate, body["type"], {k: v for k, v in body.items() if k != "type"})
-        options: dict[str, Any] = {
-            "command_id": request.headers.get("Idempotency-Key", "").strip('"'),
-            "correlation_id": request.headers.get("X-Correlation-Id", ""),
-            "expected_version": expected,
-        }
-        if wait_s == 0:
-            command_id = str(await client.send(aggregate, key, command, **options))
-            return answer(
-                202,
-                {"command_id": command_id},
-                {"Location": f"{request.rel_url.raw_path}/{quote(command_id, safe='')}"},
-            )
+        place = request.rel_url.raw_path
         try:
-            outcome = await client.send(aggregate, key, command, wait=wait_s, **options)
+            if wait_s == 0:
+                command_id, position = await client.store(aggregate, key, command, **options)
+                return answer(202, {"command_id": command_id, "position": position}, _location(place, command_id))
+            return _told(await client.send(aggregate, key, command, wait=wait_s, **options))
         except NoReply as error:
-            body = {"command_id": error.command_id, "position": error.stored, "detail": str(error)}
-            return answer(202, body, {"Location": f"{request.rel_url.raw_path}/{quote(error.command_id, safe='')}"})
-        assert not isinstance(outcome, str)
-        return _told(outcome)
+            told = {"command_id": error.command_id, "issued_ms": error.issued_ms, "position": error.stored}
+            return answer(202, {**told, "detail": str(error)}, _location(place, error.command_id))
 
     async def outcome(self, request: web.Request) -> web.Response:
         """What became of a command sent earlier: 404 while nothing is known of it."""
@@ -96,11 +88,11 @@ class CommandApi:
         partition = await self._forwarding.partition(aggregate, key)
         if not self._tables.holds(aggregate, partition):
             path = request.rel_url.raw_path
-            status, body, kind = await self._forwarding.fetch(request, aggregate, partition, path, {})
-            return answer(status, body, kind=kind)
-        reply: ReplyMessage | None = self._tables.value(
-            TopicKind.ANSWERS.topic(aggregate), partition, answer_key(key.encode(), command_id)
-        )
+            return await self._forwarding.pass_on(request, aggregate, partition, path, {})
+        topic = TopicKind.ANSWERS.topic(aggregate)
+        if not self._tables.holds(topic, partition):
+            return problem(404, f"{aggregate!r} does not remember its commands (idempotency=None)", "NotRemembered")
+        reply: ReplyMessage | None = self._tables.value(topic, partition, answer_key(key.encode(), command_id))
         if reply is None:
             return problem(
                 404, f"nothing is known of the command {command_id!r} to {aggregate} {key!r}", "UnknownCommand"
@@ -125,19 +117,41 @@ def _in_path(request: web.Request, *names: str) -> list[str]:
     return [request.match_info[name] for name in names]
 
 
+def _location(path: str, command_id: str) -> dict[str, str]:
+    """Where the outcome is to be asked for."""
+    return {"Location": f"{path}/{quote(command_id, safe='')}"}
+
+
 def _preferred_wait_s(request: web.Request) -> float:
-    """`Prefer: wait=5`; `respond-async` waits for nothing."""
-    prefer = request.headers.get("Prefer", "")
-    if re.search(r"\brespond-async\b", prefer):
-        return 0.0
+    """`Prefer: wait=5`; `respond-async` alone waits for nothing."""
+    prefer = ", ".join(request.headers.getall("Prefer", ()))
     found = re.search(r"\bwait\s*=\s*\"?([0-9]{1,5})\"?", prefer)
-    return min(float(found[1]), WAIT_S_MAX) if found else WAIT_S
+    if found:
+        return min(float(found[1]), WAIT_S_MAX)
+    return 0.0 if re.search(r"\brespond-async\b", prefer) else WAIT_S
+
+
+def _options(request: web.Request) -> Options:
+    """What the headers say of the command."""
+    options = Options(expected_version=_expected_version(request))
+    if (quoted := request.headers.get("Idempotency-Key")) is not None:
+        found = re.fullmatch(r'"([^"]+)"|([^"]+)', quoted.strip())
+        if not found:
+            raise BadRequest(f"Idempotency-Key must be a text that is not empty, not {quoted!r:.100}")
+        options["command_id"] = found[1] or found[2]
+    if correlation_id := request.headers.get("X-Correlation-Id"):
+        options["correlation_id"] = correlation_id
+    if (issued := request.headers.get("X-Issued-At")) is not None:
+        if not re.fullmatch(r"[0-9]{1,15}", issued):
+            raise BadRequest(f"X-Issued-At must be milliseconds since the epoch, not {issued!r:.100}")
+        options["issued_ms"] = int(issued)
+    return options
 
 
 def _expected_version(request: web.Request) -> int | None:
     """`If-Match: "7"`, or 7."""
     wanted = request.headers.get("If-Match")
-    if wanted is None or wanted.strip() == "*":
+    if wanted is None:
         return None
     found = re.fullmatch(r'\s*"?([0-9]{1,18})"?\s*', wanted)
     if not found:

@@ -11,6 +11,7 @@ from aiohttp import web
 from yarl import URL
 
 from pipeline.errors import TableUnavailable
+from pipeline.query.problems import RETRY, answer
 from pipeline.query.routing import Router
 
 T = TypeVar("T")
@@ -55,6 +56,13 @@ class Forwarding:
             raise TableUnavailable(
                 f"the worker at {holder}, which holds partition {partition}, does not answer: {error}"
             ) from None
+
+    async def pass_on(
+        self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]
+    ) -> web.Response:
+        """The holder's answer, for who has asked here."""
+        status, body, kind = await self.fetch(request, table, partition, path, query)
+        return answer(status, body, RETRY if status == 503 else None, kind)
 
     async def close(self) -> None:
         """Closes the connections to other workers."""

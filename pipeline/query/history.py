@@ -62,8 +62,7 @@ class HistoryApi:
         partition = await self._forwarding.partition(name, key)
         if not self._tables.holds(name, partition):
             path, query = request.rel_url.raw_path, dict(request.query)
-            status, body, kind = await self._forwarding.fetch(request, name, partition, path, query)
-            return answer(status, body, kind=kind)
+            return await self._forwarding.pass_on(request, name, partition, path, query)
         copy, current = await self._level(name, partition, key)
         found = await self._forwarding.blocking(lambda: tell(copy, key.encode()))
         self._copy(name, partition)  # not wiped meanwhile

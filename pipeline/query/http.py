@@ -58,8 +58,7 @@ class QueryApi:
             return answer(200, {**row, "age_s": self._tables.age_s(table, partition)} if eventual else row)
         path = f"/v1/tables/{quote(table)}/{quote(key, safe='')}"
         query = EVENTUAL if eventual else {}
-        status, body, kind = await self._forwarding.fetch(request, table, partition, path, query)
-        return answer(status, body, kind=kind)
+        return await self._forwarding.pass_on(request, table, partition, path, query)
 
     async def rows(self, request: web.Request) -> web.Response:
         """Rows in key order: of all partitions, or of the one that `partition` names."""

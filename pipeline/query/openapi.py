@@ -133,13 +133,18 @@ def _send(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "parameters": [
             KEY,
             _header(
-                "Prefer", "`wait=5`: seconds to wait for the outcome; `respond-async`: none", pattern="^wait=[0-9]$"
+                "Prefer",
+                "`wait=5`: seconds to wait for the outcome; `respond-async`: none",
+                pattern="^(wait=[0-9]{1,2}|respond-async)$",
             ),
             _header(
                 "Idempotency-Key",
                 "the command's id: the same for the same request, however often it is sent",
                 pattern="^[A-Za-z0-9_-]+$",
                 maxLength=ID_BYTES_MAX,
+            ),
+            _header(
+                "X-Issued-At", "when the request was first sent, milliseconds since the epoch", pattern="^[0-9]{13}$"
             ),
             _header("If-Match", "the version that the aggregate must be at", pattern='^"?[0-9]{1,18}"?$'),
         ],
@@ -151,6 +156,7 @@ def _send(aggregate: Aggregate[Any, Any, Any]) -> Json:
                 s400="a header cannot be used",
                 s409="rejected: by the aggregate, for another version, or for an id that stands for something else",
                 s413="the body is too large",
+                s415="the body is not application/json",
                 s422="the command does not fit its schema",
                 s503=UNAVAILABLE,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,8 @@ from pipeline.errors import (
     UnknownKey,
     UnknownTable,
 )
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY = {"Retry-After": "1"}
@@ -77,8 +80,13 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         status, headers = next((status, headers) for cls, status, headers in STATUS if isinstance(error, cls))
         return problem(status, str(error), type(error).__name__, headers)
     except web.HTTPException as error:
+        if error.status < 400:
+            raise
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return problem(error.status, error.text or error.reason, type(error).__name__, allow)
+    except Exception:
+        log.exception("%s %s", request.method, request.rel_url)
+        return problem(500, "this is a bug of the worker; its log has more", "InternalError")
 
 
 def add_pages(app: faust.App, **pages: Mapping[str, Handler]) -> None:

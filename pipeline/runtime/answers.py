@@ -7,9 +7,11 @@ and, for forgetting, in the order in which the commands were stored.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
-from pipeline.flow import keep_ms
+from pipeline.flow import is_old
 from pipeline.model import Idempotency, ReplyMessage
 from pipeline.runtime.ports import Store
 from pipeline.runtime.table import Pairs, Table, TableSpec, table_prefix
@@ -18,16 +20,17 @@ LOOK_AHEAD = 1_000  # places in the order that are read at once
 
 
 class Place(NamedTuple):
-    """Where a reply stands in the order."""
+    """Where a reply stands in the order. `issued_ms`: when its command was issued, by its sender's clock."""
 
     offset: int
     time_ms: int
+    issued_ms: int
     key: bytes
 
 
 def answer_key(key: bytes, command_id: str) -> bytes:
     """Key of a reply: no other aggregate id and command id have the same."""
-    return len(key).to_bytes(2, "big") + key + command_id.encode()
+    return len(key).to_bytes(4, "big") + key + command_id.encode()
 
 
 def order_prefix(name: str) -> bytes:
@@ -37,7 +40,18 @@ def order_prefix(name: str) -> bytes:
 
 def place_row(prefix: bytes, place: Place) -> tuple[bytes, bytes]:
     """A place in the order, as it is kept."""
-    return prefix + place.offset.to_bytes(8, "big"), place.time_ms.to_bytes(8, "big") + place.key
+    times = place.time_ms.to_bytes(8, "big") + place.issued_ms.to_bytes(8, "big", signed=True)
+    return prefix + place.offset.to_bytes(8, "big"), times + place.key
+
+
+def places(store: Store, prefix: bytes, start: int) -> list[Place]:
+    """The first places from the offset `start` on, `LOOK_AHEAD` at most."""
+    rows = store.scan(prefix, prefix + start.to_bytes(8, "big"), LOOK_AHEAD)
+    cut, number = len(prefix), int.from_bytes
+    return [
+        Place(number(row[cut:], "big"), number(v[:8], "big"), number(v[8:16], "big", signed=True), v[16:])
+        for row, v in rows
+    ]
 
 
 def answer_rows(spec: TableSpec, pairs: Pairs) -> Pairs:
@@ -46,8 +60,42 @@ def answer_rows(spec: TableSpec, pairs: Pairs) -> Pairs:
     rows: list[tuple[bytes, bytes | None]] = [(prefix + key, value) for key, value in pairs]
     for key, value in pairs:
         reply = spec.codec.decode(value)
-        rows.append(place_row(order, Place(reply.offset, reply.time_ms, key)))
+        rows.append(place_row(order, Place(reply.offset, reply.time_ms, reply.issued_ms, key)))
     return rows
+
+
+def forgotten_mark(name: str) -> str:
+    """Name of the position that holds when the last command was stored, or issued, whose reply is forgotten."""
+    return f"forgotten:{name}"
+
+
+def begin_mark(name: str) -> str:
+    """Name of the position that holds the offset behind the last reply that is forgotten."""
+    return f"begin:{name}"
+
+
+def forget(spec: TableSpec, store: Store, gone: Sequence[Place], fresh: Mapping[bytes, bytes]) -> Pairs:
+    """What deletes these replies; one whose id has been answered anew since stays. `fresh`: not in the store yet."""
+    order, rows = order_prefix(spec.name), list[tuple[bytes, bytes | None]]()
+    for place in gone:
+        rows.append((order + place.offset.to_bytes(8, "big"), None))
+        data = fresh.get(place.key) or store.get(spec.prefix + place.key)
+        if data is None or spec.codec.decode(data).offset == place.offset:
+            rows.append((spec.prefix + place.key, None))
+    return rows
+
+
+def trim_copy(idempotency: Idempotency, spec: TableSpec, store: Store, now: bytes) -> bool:
+    """Forgets in a copy what its owner had forgotten by the reply `now`, a part at a time; whether there was any."""
+    reply: ReplyMessage = spec.codec.decode(now)
+    ahead = places(store, order_prefix(spec.name), store.position(begin_mark(spec.name)) or 0)
+    old = takewhile(lambda p: is_old(idempotency, p.offset, p.time_ms, reply.offset, reply.time_ms), ahead)
+    if not (gone := list(old)):
+        return False
+    last_ms = max(store.position(forgotten_mark(spec.name)) or 0, *(max(p.time_ms, p.issued_ms) for p in gone))
+    marks = {forgotten_mark(spec.name): last_ms, begin_mark(spec.name): gone[-1].offset + 1}
+    store.write(forget(spec, store, gone, {}), marks)
+    return True
 
 
 class Answers(Table):
@@ -62,26 +110,27 @@ class Answers(Table):
     def __init__(self, idempotency: Idempotency, spec: TableSpec, store: Store) -> None:
         super().__init__(spec, store)
         self.idempotency = idempotency
-        self._keep_ms = keep_ms(idempotency)
         self._order = order_prefix(spec.name)
-        self._mark = f"forgotten:{spec.name}"
         self._replies: dict[bytes, bytes] = {}  # given since the last commit
         self._places: list[Place] = []  # theirs
         self._next_place = 0  # the first of them that is not forgotten
         self._ahead: deque[Place] = deque()  # the oldest committed ones that are not forgotten
-        self._read_from = self._committed_from = 0  # the offset behind the last of them; behind the last forgotten one
+        self._read_from = self._committed_from = -1  # the offset behind the last of them; behind the last forgotten one
         self._all_read = False  # whether the store holds no place behind them
         self._gone: list[Place] = []  # forgotten since the last commit
-        self._forgotten_ms = self._committed_ms = store.position(self._mark) or 0
+        self._forgotten_ms = self._committed_ms = 0
 
     def at(self, offset: int, time_ms: int) -> int:
         """Forgets what is too old for the command stored there and then.
 
-        Returns when the last command was stored that has been forgotten, 0 where none was.
+        Returns the last moment at which one that has been forgotten was stored or issued, 0 where none was.
         """
+        if self._committed_from < 0:  # not before: until a task starts, its tables are being restored
+            self._committed_from = self._read_from = self.store.position(begin_mark(self.spec.name)) or 0
+            self._committed_ms = self._forgotten_ms = self.store.position(forgotten_mark(self.spec.name)) or 0
         while (oldest := self._oldest()) is not None and self._is_old(oldest.offset, oldest.time_ms, offset, time_ms):
             self._gone.append(oldest)
-            self._forgotten_ms = max(self._forgotten_ms, oldest.time_ms)
+            self._forgotten_ms = max(self._forgotten_ms, oldest.time_ms, oldest.issued_ms)
             if self._ahead:
                 self._ahead.popleft()
             else:
@@ -96,23 +145,19 @@ class Answers(Table):
         reply: ReplyMessage = self.codec.decode(data)
         return None if self._is_old(reply.offset, reply.time_ms, offset, time_ms) else (reply, data)
 
-    def remember(self, name: bytes, data: bytes, offset: int, time_ms: int) -> None:
+    def remember(self, name: bytes, data: bytes, offset: int, time_ms: int, issued_ms: int) -> None:
         """Keeps a reply."""
         self._replies[name] = data
-        self._places.append(Place(offset, time_ms, name))
+        self._places.append(Place(offset, time_ms, issued_ms, name))
 
     def _is_old(self, offset: int, time_ms: int, now_offset: int, now_ms: int) -> bool:
-        return offset <= now_offset - self.idempotency.records or time_ms < now_ms - self._keep_ms
+        return is_old(self.idempotency, offset, time_ms, now_offset, now_ms)
 
     def _oldest(self) -> Place | None:
         if not self._ahead and not self._all_read:
-            rows = self.store.scan(self._order, self._order + self._read_from.to_bytes(8, "big"), LOOK_AHEAD)
-            cut = len(self._order)
-            self._ahead.extend(
-                Place(int.from_bytes(row[cut:], "big"), int.from_bytes(value[:8], "big"), value[8:])
-                for row, value in rows
-            )
-            self._all_read = len(rows) < LOOK_AHEAD
+            ahead = places(self.store, self._order, self._read_from)
+            self._ahead.extend(ahead)
+            self._all_read = len(ahead) < LOOK_AHEAD
             if self._ahead:
                 self._read_from = self._ahead[-1].offset + 1
         if self._ahead:
@@ -129,16 +174,11 @@ class Answers(Table):
         """The replies and their places; what is forgotten is deleted."""
         rows: list[tuple[bytes, bytes | None]] = [(self.prefix + key, value) for key, value in pairs]
         rows += [place_row(self._order, place) for place in self._places]
-        for place in self._gone:
-            rows.append((self._order + place.offset.to_bytes(8, "big"), None))
-            if not self._is_given_anew(place):
-                rows.append((self.prefix + place.key, None))
-        return rows, {self._mark: self._forgotten_ms} if self._gone else {}
-
-    def _is_given_anew(self, place: Place) -> bool:
-        """Whether the id has come again since, and was answered as a new one."""
-        data = self._replies.get(place.key) or self.store.get(self.prefix + place.key)
-        return data is not None and self.codec.decode(data).offset != place.offset
+        if not self._gone:
+            return rows, {}
+        rows += forget(self.spec, self.store, self._gone, self._replies)
+        name = self.spec.name
+        return rows, {forgotten_mark(name): self._forgotten_ms, begin_mark(name): self._gone[-1].offset + 1}
 
     def settle(self) -> None:
         if self._gone:

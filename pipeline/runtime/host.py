@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 OpenLane = Callable[[LaneStats], Lane]
 STOP_S = 8.0
+LOOK_S, LATE_WINDOW_S = 0.05, 60.0  # how often, and over what time, the event loop is looked at
 STEP_MAX_S = 150.0  # more than all patience of one step; less than the five minutes that the group has
 
 
@@ -116,6 +118,16 @@ class LaneHost(faust.Service):
 
     async def on_started(self) -> None:
         self._turning = self.add_future(self.lanes())
+        self.add_future(self.watch_the_loop())
+
+    async def watch_the_loop(self) -> None:
+        """Measures how late the event loop comes: what holds the interpreter, or the loop itself, holds up HTTP too."""
+        latest: deque[float] = deque(maxlen=round(LATE_WINDOW_S / LOOK_S))
+        while not self.should_stop:
+            before = time.monotonic()
+            await asyncio.sleep(LOOK_S)
+            latest.append(time.monotonic() - before - LOOK_S)
+            self.stats.loop_late_s = max(latest)
 
     async def on_stop(self) -> None:
         """Finishes the turn that runs, commits, and gives the partitions back; all that within a bounded time."""

@@ -32,6 +32,7 @@ GAUGES = {
     "partitions_restoring": ("restoring", "Partitions held that do not fold yet"),
     "partitions_standby": ("standbys", "Partitions of other workers that are followed"),
     "histories_building": ("histories_building", "Histories that do not answer yet"),
+    "event_loop_late_seconds": ("loop_late_s", "The longest that the event loop came too late, within a minute"),
     "held_back_seconds": ("held_back_s", "For how long a transaction that somebody left open has held the service up"),
 }
 

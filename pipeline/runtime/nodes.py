@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
-from zlib import crc32
 
 from pipeline.errors import TopologyError
 from pipeline.flow import (
+    asked,
     asked_before,
     command_to_event,
     event_to_command,
     event_to_messages,
     event_to_state,
+    fingerprint,
     message_to_row,
     too_late,
 )
@@ -26,6 +28,7 @@ from pipeline.model import (
     Reaction,
     Rejected,
     ReplyMessage,
+    StateMessage,
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_key
@@ -36,7 +39,9 @@ from pipeline.runtime.table import Table
 log = logging.getLogger(__name__)
 
 Encode = Callable[[Any], bytes]
+Decided = tuple[StateMessage | None, list[bytes]]  # the state after the events, and these as they were sent
 REPLY_EVENTS_BYTES_MAX = 64 * 1024  # a reply with more says how many events there are, and leaves them out
+REPLY_TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.REPLY.value}")
 UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
@@ -52,22 +57,27 @@ class Outlet:
     def __init__(self, producer: Producer, stats: LaneStats) -> None:
         self.emit = producer.produce  # topic, key, value, partition (-1: the key decides)
         self.stats = stats
-        self._has_topic = producer.has_topic
+        self._partitions = producer.partitions
         self._undeliverable: set[str] = set()
 
     def reply(self, reply_to: str, data: bytes) -> None:
         """Sends a reply; one that cannot be delivered is counted, and said once for each topic."""
-        topic, _, key = reply_to.partition("/")
-        if key and TopicKind.of(topic) is TopicKind.REPLY and self._has_topic(topic):
-            self.emit(topic, key.encode(), data)
+        topic, number, key = f"{reply_to}//".split("/", 2)
+        if (
+            key[:-2]
+            and number.isascii()
+            and number.isdecimal()
+            and REPLY_TOPIC.fullmatch(topic)
+            and int(number[:9]) < self._partitions(topic)
+        ):
+            self.emit(topic, key[:-2].encode(), data, int(number))
             self.stats.replies += 1
             return
         self.stats.undeliverable_replies += 1
         if topic not in self._undeliverable and len(self._undeliverable) < UNDELIVERABLE_KEPT:
             self._undeliverable.add(topic)
             log.warning(
-                "replies to %r cannot be delivered: it is not `<topic>/<key>` with a topic *.reply that exists",
-                reply_to,
+                "replies to %.300r cannot be delivered: no `<topic>/<partition>/<key>` of a *.reply topic", topic
             )
 
 
@@ -104,21 +114,20 @@ class AggregateNode:
         if self.answers is not None:
             self._fold_once(self.answers, key, record, message)
             return
-        body = self._decide(key, record, message)
+        decided = self._decide(key, record, message)
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, self._reply(record, message, 0, body))
+            self.out.reply(message.reply_to, self._reply(record, message, 0, decided))
 
     def _fold_once(self, answers: Answers, key: bytes, record: Record, message: CommandMessage) -> None:
         """Decides a command unless its id has been answered, or may have been."""
         offset, time_ms = record.offset(), record.timestamp()[1]
         forgotten_ms = answers.at(offset, time_ms)
-        asked = CommandMessage("", "", None, 0, message.body, message.expected_version)
-        fingerprint = crc32(self.encode_command(asked))
+        mark = fingerprint(self.encode_command(asked(message)))
         name = answer_key(key, message.id)
         refused: Rejected | None
         if earlier := answers.find(name, offset, time_ms):
             self.out.stats.repeated += 1
-            if (refused := asked_before(earlier[0], fingerprint)) is None:
+            if (refused := asked_before(earlier[0], mark)) is None:
                 if message.reply_to is not None:
                     self.out.reply(message.reply_to, earlier[1])
                 return
@@ -127,14 +136,14 @@ class AggregateNode:
         if refused is not None:  # not remembered: of this id another reply is, or none can be given for certain
             self.out.stats.reject(self.aggregate.name, refused.reason)
             if message.reply_to is not None:
-                self.out.reply(message.reply_to, self._reply(record, message, fingerprint, refused))
+                self.out.reply(message.reply_to, self._reply(record, message, mark, refused))
             return
-        reply = self._reply(record, message, fingerprint, self._decide(key, record, message))
-        answers.remember(name, reply, offset, time_ms)
+        reply = self._reply(record, message, mark, self._decide(key, record, message))
+        answers.remember(name, reply, offset, time_ms, message.issued_ms)
         if message.reply_to is not None:
             self.out.reply(message.reply_to, reply)
 
-    def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Acceptance | Rejected:
+    def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
         state = self.table.get(key)
         decision = command_to_event(aggregate, state, message, record.timestamp()[1])
@@ -150,12 +159,18 @@ class AggregateNode:
         if events:
             stats.events += len(events)
             self.table.put(key, state)
-        shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
-        return Acceptance(0 if state is None else state.version, len(events), shown)
+        return state, events
 
-    def _reply(self, record: Record, message: CommandMessage, fingerprint: int, body: Acceptance | Rejected) -> bytes:
-        place = self.partition, record.offset(), record.timestamp()[1]
-        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, fingerprint, body))
+    def _reply(self, record: Record, message: CommandMessage, mark: int, decided: Decided | Rejected) -> bytes:
+        body: Acceptance | Rejected
+        if isinstance(decided, Rejected):
+            body = decided
+        else:
+            state, events = decided
+            shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
+            body = Acceptance(0 if state is None else state.version, len(events), shown)
+        place = self.partition, record.offset(), message.issued_ms, record.timestamp()[1]
+        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body))
 
 
 class ReactionNode:

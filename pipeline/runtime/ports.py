@@ -111,8 +111,8 @@ class LogReader(Protocol):
 class Producer(Protocol):
     """A transactional producer. Every call may raise TransactionAborted (RecordRefused among them) or LaneFatal."""
 
-    def has_topic(self, topic: str) -> bool:
-        """Whether there is such a topic to produce to; an answer may be some seconds old."""
+    def partitions(self, topic: str) -> int:
+        """How many partitions that topic has to produce to, 0 where there is none; may be some seconds old."""
 
     def begin(self) -> None: ...
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:

@@ -134,6 +134,8 @@ class TableCopy:
         spec = self._tables[tp]
         rows = spec.rows(spec, [(record.key(), record.value()) for record in records])
         self._write(rows, tp, records[-1].offset() + 1)
+        while self.store is not None and spec.trim(spec, self.store, records[-1].value()):
+            pass
         self._stats.restored += len(records)
         self.rolled += len(records)
 

@@ -37,6 +37,7 @@ class LaneStats:
     restored: int = 0  # changelog records rolled forward
     reopened: int = 0  # times the lane was closed after an error and opened again
     held_back_s: float = 0.0  # for how long a transaction left open by somebody has held this lane up, now
+    loop_late_s: float = 0.0  # the longest that the event loop came too late, within the last minute
     standbys: int = 0  # partitions of other workers that are followed
     histories_building: int = 0  # histories that do not answer yet
     wiped: dict[Wipe, int] = field(default_factory=dict)  # stores thrown away and restored from nothing

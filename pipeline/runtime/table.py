@@ -87,7 +87,8 @@ class TableSpec(NamedTuple):
     """A table as declared: its name, the topic that restores it, how its rows are written.
 
     `make(spec, store)` opens it in one partition; `rows(spec, pairs)` is what the local store keeps of records of the
-    changelog.
+    changelog. `trim(spec, store, last)` drops from a copy some of what is too old by its last record's value, and says
+    whether there was any.
     """
 
     name: str
@@ -95,6 +96,7 @@ class TableSpec(NamedTuple):
     codec: RowCodec
     make: Callable[[TableSpec, Store], Table] = Table
     rows: Callable[[TableSpec, Pairs], Pairs] = rows_by_key
+    trim: Callable[[TableSpec, Store, bytes], bool] = lambda spec, store, last: False
 
     @property
     def prefix(self) -> bytes:

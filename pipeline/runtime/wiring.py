@@ -22,7 +22,7 @@ from pipeline.model import (
     StateMessage,
     TopicKind,
 )
-from pipeline.runtime.answers import Answers, answer_rows
+from pipeline.runtime.answers import Answers, answer_rows, trim_copy
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
@@ -148,8 +148,9 @@ class Wiring:
         reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
         answers_name = TopicKind.ANSWERS.topic(aggregate.name)
         if aggregate.idempotency is not None:
-            make = partial(Answers, aggregate.idempotency)
-            inlet.tables.append(TableSpec(answers_name, self._called(answers_name), reply_codec, make, answer_rows))
+            make, trim = partial(Answers, aggregate.idempotency), partial(trim_copy, aggregate.idempotency)
+            changelog = self._called(answers_name)
+            inlet.tables.append(TableSpec(answers_name, changelog, reply_codec, make, answer_rows, trim))
             self._pairs[inlet.topic].append(self._called(answers_name))
         encode = inlet.codec.encode
         for cls in get_args(aggregate.command) or (aggregate.command,):

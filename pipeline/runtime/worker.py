@@ -52,7 +52,10 @@ REQUESTER = "http"  # whose replies the workers' HTTP sides wait for
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What one worker process runs, and where. `port` 0 takes a free one; `slot` None takes the first free one."""
+    """What one worker process runs, and where. `port` 0 takes a free one; `slot` None takes the first free one.
+
+    `cache_bytes`: decoded rows kept in memory, of all services together.
+    """
 
     bootstrap: str
     state_dir: Path
@@ -64,6 +67,7 @@ class WorkerSettings:
     standby: bool = False
     group_protocol: str = "classic"
     commit_interval_s: float = 0.1
+    cache_bytes: int = 128 << 20
     log_level: str = "INFO"
 
 
@@ -131,7 +135,13 @@ def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> int:
 
 
 def lane_opener(
-    wiring: Wiring, slot: str, stores: RocksStores, settings: WorkerSettings, port: int, adapters: Adapters
+    wiring: Wiring,
+    slot: str,
+    stores: RocksStores,
+    settings: WorkerSettings,
+    port: int,
+    adapters: Adapters,
+    cache_bytes: int,
 ) -> OpenLane:
     """What opens a service's lane with its clients, again and again.
 
@@ -153,7 +163,9 @@ def lane_opener(
             unfinished.callback(reader.close)
             past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
             unfinished.pop_all()
-        lane_settings = LaneSettings(standby=settings.standby, commit_interval_s=settings.commit_interval_s)
+        lane_settings = LaneSettings(
+            standby=settings.standby, commit_interval_s=settings.commit_interval_s, cache_bytes=cache_bytes
+        )
         tables, clock = adapters.stores(stores), MachineClock()
         histories = None if past is None else Histories(wiring, past, tables, clock, stats)
         return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories)
@@ -243,13 +255,14 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     client = admin(settings.bootstrap)
     for wiring in wirings:
         check_topics(client, wiring, topology.name)
+    share = settings.cache_bytes // len(wirings)
     slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
     port = choose_port(settings, [stores for _, stores in slots])
 
     def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
         identity = "-".join(part for part in (wiring.group, settings.node, str(slot)) if part)
-        return LaneHost(wiring, lane_opener(wiring, identity, stores, settings, port, adapters), fail)
+        return LaneHost(wiring, lane_opener(wiring, identity, stores, settings, port, adapters, share), fail)
 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(wirings)) as opening:

@@ -45,10 +45,10 @@ class AnswerCheck:
             try:
                 message = self._reply.value(entry.value)
                 key = entry.key or b""
-                length = int.from_bytes(key[:2], "big")
-                if key[2 + length :].decode() != message.command_id:
+                length = int.from_bytes(key[:4], "big")
+                if key[4 + length :].decode() != message.command_id:
                     raise UndecodableRecord(f"the key {key!r} is not that of {message.command_id!r}")
-                found.append(Reply(entry, key[2 : 2 + length].decode(), message))
+                found.append(Reply(entry, key[4 : 4 + length].decode(), message))
             except UndecodableRecord as error:
                 report.add(unreadable(self.service, TP(self.topic, partition), entry, error))
         report.checked["answers"] += len(found)
@@ -60,7 +60,9 @@ class AnswerCheck:
         for reply in replies:
             message = reply.message
             if message.offset < history.low(commands):
-                asked = CommandMessage(message.command_id, "", None, 0, None)  # what it asked for is gone
+                asked = CommandMessage(
+                    message.command_id, "", None, message.issued_ms, None
+                )  # what it asked for is gone
                 memory.remember(Given(reply.key, asked, message.offset, message.time_ms, None))
         return memory
 
@@ -89,7 +91,9 @@ class AnswerCheck:
                 report.add(Finding("missing_answer", self.service, *tp, given.key, None, expected, "nothing"))
 
     def _is_right(self, given: Given, key: str, message: ReplyMessage) -> bool:
-        if (given.key, given.command.id, given.time_ms) != (key, message.command_id, message.time_ms):
+        command = given.command
+        told = key, message.command_id, message.issued_ms, message.time_ms
+        if (given.key, command.id, command.issued_ms, given.time_ms) != told:
             return False
         if given.outcome is None:
             return True

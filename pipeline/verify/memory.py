@@ -33,7 +33,8 @@ class Memory:
         if self.idempotency is None:
             return None
         while self._old < len(self.decided) and self.is_old(self.decided[self._old], offset, time_ms):
-            self._forgotten_ms = max(self._forgotten_ms, self.decided[self._old].time_ms)
+            forgotten = self.decided[self._old]
+            self._forgotten_ms = max(self._forgotten_ms, forgotten.time_ms, forgotten.command.issued_ms)
             self._old += 1
         earlier = self.last.get((key, command.id))
         if earlier is not None and not self.is_old(earlier, offset, time_ms):

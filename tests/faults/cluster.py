@@ -34,6 +34,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=4000
 replica.lag.time.max.ms=4000
 min.insync.replicas={in_sync}
+default.replication.factor={copies}
 offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=8
 transaction.state.log.replication.factor={copies}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.client import Client
+from pipeline.client import Accepted, Client, Pending
 from pipeline.demo.commands import Asked
+from pipeline.errors import NoReply
 from pipeline.topology import Topology
 from topologies import inventory, orders, users
 
@@ -17,6 +18,9 @@ PRODUCTS = [f"P{n}" for n in range(24)]
 USERS = [f"u{n}" for n in range(24)]
 COUNTRIES = ("France", "Spain", "United Kingdom", "Norway")
 DAYS = 28
+AGAIN = 0.08  # the share of commands that are sent a second time a little later, as by a client without an answer
+ASKED = 0.05  # the share whose outcome somebody waits for
+REPLY_S = 90.0
 PLENTY = 10**9  # of each product, so that nothing depends on which of two commands comes first
 BATCH_S = 0.05
 
@@ -29,6 +33,9 @@ class Sent:
     refused: set[str] = field(default_factory=set)  # ids of commands that must have no event
     moved: Counter[tuple[str, str]] = field(default_factory=Counter)  # (document, product), each taken or put back once
     figures: dict[str, Any] = field(default_factory=dict)
+    repeated: int = 0  # sent a second time under the same id
+    unanswered: list[str] = field(default_factory=list)  # ids whose reply did not come
+    misled: list[str] = field(default_factory=list)  # what replies said, where that is not so
 
     def __len__(self) -> int:
         return len(self.events) + len(self.refused)
@@ -139,6 +146,9 @@ class Load:
         self._shoppers = Shoppers(seed)
         self._client = Client(bootstrap, topology)
         self._per_batch = max(1, round(per_second * BATCH_S))
+        self._dice = random.Random(f"again {seed}")
+        self._last: deque[tuple[str, Asked]] = deque(maxlen=200)
+        self._pending: list[tuple[Pending, bool]] = []
         self._ending = threading.Event()
         self._failed: BaseException | None = None
         for asked in self._shoppers.opening():
@@ -149,8 +159,17 @@ class Load:
 
     def _send(self, asked: Asked, *, has_event: bool) -> None:
         command_id = self._shoppers.command_id()
-        self._client.send(asked.aggregate, asked.key, asked.command, command_id=command_id)
+        if self._dice.random() < ASKED:
+            pending = self._client.ask(asked.aggregate, asked.key, asked.command, command_id=command_id)
+            self._pending.append((pending, has_event))
+        else:
+            self._client.send(asked.aggregate, asked.key, asked.command, command_id=command_id)
         self._shoppers.note(command_id, asked.aggregate, has_event=has_event)
+        self._last.append((command_id, asked))
+        if self._dice.random() < AGAIN:
+            command_id, asked = self._dice.choice(self._last)
+            self._client.send(asked.aggregate, asked.key, asked.command, command_id=command_id)
+            self._shoppers.sent.repeated += 1
 
     def _run(self) -> None:
         try:
@@ -168,7 +187,17 @@ class Load:
         if self._failed:
             raise self._failed
         self._client.flush()
-        return self._shoppers.sent
+        sent = self._shoppers.sent
+        for pending, has_event in self._pending:
+            try:
+                outcome = pending.result(REPLY_S)
+            except NoReply as error:
+                sent.unanswered.append(str(error))
+                continue
+            if isinstance(outcome, Accepted) is not has_event or (has_event and len(outcome.events) != 1):  # type: ignore[union-attr]
+                sent.misled.append(f"{pending.id}: {outcome}")
+        self._client.close()
+        return sent
 
     def abandon(self) -> None:
         """Stops, whatever becomes of what was sent."""

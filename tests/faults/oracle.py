@@ -59,6 +59,8 @@ def check(shop: Shop, sent: Sent) -> Damage:
                 else:
                     answered[event.command_id] += 1
             _check_states(shop, aggregate, states, versions, damage)
+    damage.lost += [f"reply: {each}" for each in sent.unanswered]
+    damage.wrong += [f"reply: {each}" for each in sent.misled]
     _compare("command", answered, Counter(sent.events.keys()), damage)
     _compare("move of stock", moved, sent.moved, damage)
     _check_tables(shop, sent, damage)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -96,7 +98,7 @@ def test_of_those_who_saw_the_same_version_one_wins(client: Client, worker: Work
 def test_what_is_not_answered_in_time_may_be_asked_for_later(shop: Shop, client: Client) -> None:
     client.listen()
     with pytest.raises(NoReply, match=r"it is stored at users\.command/\d/0 and will be decided") as caught:
-        client.send("users", "anna", ANNA, wait=2.0)
+        client.send("users", "anna", ANNA, wait=10.0)
     assert caught.value.stored is not None
     worker = shop.worker(*SERVICES)
     until("it serves", worker.addresses)
@@ -142,7 +144,7 @@ def test_in_an_event_loop(shop: Shop, worker: Worker) -> None:
 
 
 def test_a_reply_topic_that_does_not_exist_harms_nobody(shop: Shop, client: Client, worker: Worker) -> None:
-    ready = client.commands.write("users", "anna", ANNA, reply_to="gone.reply/me")
+    ready = client.commands.write("users", "anna", ANNA, reply_to="gone.reply/0/me")
     client._sending.queue(ready)
     assert client.send("users", "berta", ANNA, wait=WAIT_S)
     shop_status = until("both are folded", lambda: _status(worker)["commands"] >= 2 and _status(worker))
@@ -299,3 +301,30 @@ def test_a_file_by_hand(shop: Shop, client: Client, worker: Worker, tmp_path: Pa
     bad = by_hand(shop, "--file", "-", stdin="\n".join(lines))
     assert bad.returncode == 2
     assert "line 8: ReceiveStock.quantity must be int, not str 'many'; nothing was sent" in bad.stderr
+
+
+# --- the page on commands ---------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+
+
+def test_the_page_on_commands_runs(shop: Shop, worker: Worker) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    found: dict[str, Any] = {"bootstrap": shop.bootstrap}
+    exec(compile(block, "commands.md", "exec"), found)
+    assert found["outcome"].version == 1
+    assert found["again"] == Rejected("already_registered")
+    url = worker.addresses()[0]
+    (curl,) = re.findall(r"^    (curl .*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)
+    told = subprocess.run(
+        curl.replace("http://127.0.0.1:6066", url), shell=True, capture_output=True, text=True, check=True
+    )
+    assert "HTTP/1.1 200" in told.stdout, told.stdout
+    assert json.loads(told.stdout.splitlines()[-1])["events"][0]["name"] == "Berta"
+    lines = [
+        line.strip() for line in PAGE.splitlines() if line.startswith("    pipeline send ") and "--file" not in line
+    ]
+    assert len(lines) == 2
+    for line in lines:
+        sent = by_hand(shop, *shlex.split(line)[2:])
+        assert (sent.returncode, sent.stdout.startswith("accepted")) == (0, True), sent

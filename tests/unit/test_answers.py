@@ -14,7 +14,7 @@ from pipeline.flow import asked_before, too_late
 from pipeline.flow.command_to_reply import AHEAD_S_MAX, keep_ms
 from pipeline.model import Acceptance, Aggregate, CommandMessage, Idempotency, Rejected, ReplyMessage, StateMessage
 from pipeline.model.messages import EventMessage
-from pipeline.runtime.answers import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix
+from pipeline.runtime.answers import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix, trim_copy
 from pipeline.runtime.nodes import REPLY_EVENTS_BYTES_MAX, AggregateNode, CommandCodecs, Outlet
 from pipeline.runtime.ports import Store
 from pipeline.runtime.stats import LaneStats
@@ -78,9 +78,10 @@ def test_an_id_is_remembered_until_no_repetition_can_be_decided() -> None:
 
 
 def test_the_same_id_for_something_else_is_refused() -> None:
-    earlier = ReplyMessage("c1", "users", 3, 77, 0, 5, Acceptance(1, 1, ()))
+    earlier = ReplyMessage("c1", "users", 3, 77, 0, 0, 5, Acceptance(1, 1, ()))
     assert asked_before(earlier, 5) is None
     assert asked_before(earlier, 6) == Rejected("id_reused", {"position": "users.command/3/77"})
+    assert asked_before(earlier, 1 << 32 | 6) is None, "written with another version of the schema"
 
 
 @pytest.mark.parametrize("wrong", [{"window_s": 0}, {"window_s": 7 * 86_400}, {"records": 0}])
@@ -97,13 +98,14 @@ def memory_store() -> Store:
 
 
 def reply(offset: int, time_ms: int, name: str) -> bytes:
-    return REPLY.encode(ReplyMessage(name, "users", 0, offset, time_ms, 1, Acceptance(1, 1, ())))
+    return REPLY.encode(ReplyMessage(name, "users", 0, offset, time_ms - 1, time_ms, 1, Acceptance(1, 1, ())))
 
 
 def give(answers: Answers, *places: tuple[int, int]) -> None:
     for offset, time_ms in places:
         answers.at(offset, time_ms)
-        answers.remember(answer_key(b"k", f"c{offset}"), reply(offset, time_ms, f"c{offset}"), offset, time_ms)
+        name = f"c{offset}"
+        answers.remember(answer_key(b"k", name), reply(offset, time_ms, name), offset, time_ms, issued_ms=time_ms - 1)
 
 
 def commit(answers: Answers) -> None:
@@ -185,7 +187,7 @@ def test_an_id_given_anew_after_it_was_forgotten_stays() -> None:
     commit(answers)
     late_ms = keep_ms(answers.idempotency) + 1
     answers.at(1, late_ms)
-    answers.remember(name, reply(1, late_ms, "c0"), 1, late_ms)
+    answers.remember(name, reply(1, late_ms, "c0"), 1, late_ms, late_ms)
     commit(answers)
     found = answers.find(name, 2, late_ms)
     assert found is not None
@@ -205,6 +207,33 @@ def test_more_than_it_reads_at_once_is_forgotten_in_order() -> None:
 
 def test_no_two_ids_share_a_key() -> None:
     assert answer_key(b"ab", "c") != answer_key(b"a", "bc")
+
+
+def test_a_copy_forgets_as_its_owner_did() -> None:
+    owner, copy = Answers(Idempotency(records=5), SPEC, memory_store()), memory_store()
+    for n in range(3 * LOOK_AHEAD):
+        give(owner, (n, n))
+        changes = [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}"))]
+        copy.write(answer_rows(SPEC, changes), {})
+        if n % 700 == 0:
+            commit(owner)
+            while trim_copy(owner.idempotency, SPEC, copy, changes[0][1]):
+                pass
+            assert len(copy.scan(ORDER, ORDER, 100)) <= 5
+    taken_over = Answers(Idempotency(records=5), SPEC, copy)
+    assert taken_over.at(3 * LOOK_AHEAD, 3 * LOOK_AHEAD) == owner.at(3 * LOOK_AHEAD, 3 * LOOK_AHEAD)
+
+
+def test_a_sender_whose_clock_is_ahead_cannot_act_twice_either() -> None:
+    folded = Folded(idempotency=Idempotency(records=2))
+    ahead = command(1_000 + int(900 * AHEAD_S_MAX), reply_to=TO)
+    assert folded.fold(ahead, 1_000) is not None
+    for n in range(3):
+        folded.fold(command(2_000, name=f"other {n}"), 2_000)
+    again = folded.fold(ahead, 3_000)
+    assert again is not None
+    assert again.body.reason == "expired"
+    assert len(folded.events) == 1
 
 
 # --- the node ---------------------------------------------------------------------------------------------------------
@@ -229,8 +258,8 @@ class Sink:
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes | None, bytes | None]] = []
 
-    def has_topic(self, topic: str) -> bool:
-        return topic in ("shop.reply", "users.command")
+    def partitions(self, topic: str) -> int:
+        return 4 if topic in ("shop.reply", "users.command") else 0
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
         self.sent.append((topic, key, value))
@@ -263,7 +292,7 @@ class Folded:
         return [EVENT.decode(value).body for topic, _, value in self.sink.sent if topic == "users.event"]
 
 
-TO = "shop.reply/me"
+TO = "shop.reply/3/me/1"
 
 
 def test_a_reply_says_what_was_decided_and_where() -> None:
@@ -273,7 +302,7 @@ def test_a_reply_says_what_was_decided_and_where() -> None:
     assert (answer.command_id, answer.aggregate, answer.partition, answer.offset) == ("c1", "users", 2, 0)
     assert (answer.body.version, answer.body.count) == (1, 1)
     assert [EVENT.decode(event).body for event in answer.body.events] == folded.events
-    assert folded.sink.sent[-1][1] == b"me"
+    assert folded.sink.sent[-1][1] == b"me/1"
 
 
 def test_a_repeated_id_gets_the_first_reply_and_has_no_second_effect() -> None:
@@ -325,7 +354,23 @@ def test_an_expected_version_must_be_the_one_there_is() -> None:
     assert fresh.body.version == 2
 
 
-@pytest.mark.parametrize("reply_to", ["missing.reply/me", "users.command/me", "shop.reply", "shop.reply/", ""])
+@pytest.mark.parametrize(
+    "reply_to",
+    [
+        "missing.reply/0/me",
+        "users.command/0/me",
+        "shop.reply",
+        "shop.reply/0",
+        "shop.reply/0/",
+        "shop.reply/4/me",
+        "shop.reply/-1/me",
+        "shop.reply/²/me",
+        "shop.reply/99999999999999999999/me",
+        "a\0.reply/0/me",
+        "x" * 40_000 + ".reply/0/me",
+        "",
+    ],
+)
 def test_a_reply_that_cannot_be_delivered_is_counted_and_nothing_else(reply_to: str) -> None:
     folded = Folded()
     assert folded.fold(command(900, reply_to=reply_to)) is None

@@ -23,6 +23,7 @@ def test_help_is_there(command: Sequence[str]) -> None:
     result = call(*command, "--help")
     assert result.exit_code == 0
     assert "Usage:" in result.output
+    assert "\\b" not in result.output, "a raw docstring, whose line breaks are lost"
 
 
 @pytest.mark.parametrize(

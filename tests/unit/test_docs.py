@@ -1,6 +1,7 @@
 """The README's code runs, and what it names exists."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,10 @@ def test_links_and_commands_exist(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
-    for name in re.findall(r"^\s*pipeline (\w+)", text, re.MULTILINE):
+    for name in re.findall(r"^ {4}\s*pipeline (\w+)", text, re.MULTILINE):
         assert name in COMMANDS
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^\s*make (\w+)", text, re.MULTILINE):
+    for module in re.findall(r"python -m ((?:pipeline|benchmarks|tests)[\w.]*\w)", text):
+        assert find_spec(module), module
+    for target in re.findall(r"^\s*make ([\w-]+)", text, re.MULTILINE):
         assert f"\n{target}:" in makefile

@@ -494,7 +494,7 @@ EXPECTED = {
 
 def id_of(tp: TP, key: bytes) -> str:
     """The id that a finding about a record of that key names."""
-    return key[2 : 2 + key[1]].decode() if tp.topic.endswith(".answers") else key.decode()
+    return key[4 : 4 + key[3]].decode() if tp.topic.endswith(".answers") else key.decode()
 
 
 @thorough

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
 ABORT_FLUSH_S = 1.0
-ASK_TOPIC_S = 10.0  # how long a topic that does not exist is not asked for again
+ASK_TOPIC_S = 10.0  # how long it is believed that a topic is there, or not
 TOPICS_KNOWN_MAX = 10_000
 # A transaction whose producer is gone holds readers up for so long: no longer than its partitions wait for a new owner.
 TRANSACTION_S = SESSION_S
@@ -72,7 +72,7 @@ class KafkaProducer:
         self._producer = ConfluentProducer(config | overrides, logger=log)
         self._nudge = Nudge(self._producer)
         self._last: dict[TP, int] = {}
-        self._topics: dict[str, tuple[bool, float]] = {}  # whether each exists, and when that was asked
+        self._topics: dict[str, tuple[int, float]] = {}  # partitions of each, and when that was asked
         try:
             self._guarded(lambda: self._producer.init_transactions(ANSWER_S))
         except Exception:
@@ -93,19 +93,22 @@ class KafkaProducer:
                 log.warning("Kafka: %s; asking again", error.str())
                 time.sleep(RETRY_PAUSE_S)
 
-    def has_topic(self, topic: str) -> bool:
+    def partitions(self, topic: str) -> int:
         known = self._topics.get(topic)
-        if known is None or (not known[0] and time.monotonic() - known[1] > ASK_TOPIC_S):
+        if known is None or time.monotonic() - known[1] > ASK_TOPIC_S:
             if len(self._topics) >= TOPICS_KNOWN_MAX:
                 self._topics.clear()
-            try:
-                there = self._producer.list_topics(topic, ANSWER_S).topics[topic].error is None
-            except KafkaException as error:
-                raise TransactionAborted(
-                    f"the broker does not say whether {topic} exists: {error.args[0].str()}"
-                ) from None
-            known = self._topics[topic] = there, time.monotonic()
+            known = self._topics[topic] = self._ask_partitions(topic), time.monotonic()
         return known[0]
+
+    def _ask_partitions(self, topic: str) -> int:
+        try:
+            found = self._producer.list_topics(topic, ANSWER_S).topics[topic]
+        except KafkaException as error:
+            raise TransactionAborted(f"the broker does not say whether {topic} exists: {error.args[0].str()}") from None
+        # One without a leader would hold the whole transaction up.
+        there = found.error is None and all(partition.leader >= 0 for partition in found.partitions.values())
+        return len(found.partitions) if there else 0
 
     def begin(self) -> None:
         self._last.clear()
@@ -174,6 +177,7 @@ class KafkaProducer:
             raise OutcomeUnknown(f"whether the last transaction was committed is not known: {error}") from error
 
     def abort(self) -> None:
+        self._topics.clear()  # one of them may be what the transaction has failed by
         try:
             # librdkafka 2.16 loses its way where records are still queued or under way when it aborts. In a transaction
             # that has failed already it sends no more, and there is no point in waiting.

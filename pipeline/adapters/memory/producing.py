@@ -48,8 +48,8 @@ class MemoryProducer:
                 raise TransactionAborted("the broker is still busy with the last transaction")
             self._wait(ASK_AGAIN_S)
 
-    def has_topic(self, topic: str) -> bool:
-        return topic in self._kafka.topics
+    def partitions(self, topic: str) -> int:
+        return len(self._kafka.topics[topic].logs) if topic in self._kafka.topics else 0
 
     def begin(self) -> None:
         if self._kafka.transactions.is_fenced(self.name, self._epoch):

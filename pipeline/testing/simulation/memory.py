@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from pipeline.adapters.memory import MemoryRecord
+from pipeline.flow import asked, fingerprint
 from pipeline.model import Acceptance, Aggregate, CommandMessage, Rejected, ReplyMessage, TopicKind
 from pipeline.runtime.answers import answer_key, order_prefix
 from pipeline.runtime.ports import TP
@@ -39,9 +40,9 @@ class Answered:
 
     def _reply(self, given: Given) -> ReplyMessage:
         command = given.command
-        asked = CommandMessage("", "", None, 0, command.body, command.expected_version)
-        place = self._partition, given.offset, given.time_ms
-        return ReplyMessage(command.id, self._name, *place, crc32(self._encode_command(asked)), given.outcome)
+        place = self._partition, given.offset, command.issued_ms, given.time_ms
+        mark = fingerprint(self._encode_command(asked(command)))
+        return ReplyMessage(command.id, self._name, *place, mark, given.outcome)
 
     def differences(self, world: World) -> Iterator[str]:
         """The changelog holds each reply once; the owner's memory holds those that are not to be forgotten."""
@@ -50,6 +51,8 @@ class Answered:
         where = f"{self._topic}-{self._partition}"
         there = [self._codec.decode(record.value()) for record in committed(world, TP(self._topic, self._partition))]
         due = [self._reply(given) for given in self._memory.decided]
+        sent = Counter((given.key, given.command) for given in self._memory.decided)
+        yield from (f"{where}: {each[1]} was decided {n} times" for each, n in sent.items() if n > 1)
         if there != due:
             yield f"{where} holds the replies {there}, and should {due}"
         last = self._memory.last.values()
@@ -69,7 +72,7 @@ def misplaced(
 ) -> Iterator[str]:
     """Findings about replies on a disk that have no place in the order by which they are forgotten."""
     order = order_prefix(where.partition("-")[0])
-    places = {(int.from_bytes(k[len(order) :], "big"), v[8:]) for k, v in rows.items() if k.startswith(order)}
+    places = {(int.from_bytes(k[len(order) :], "big"), v[16:]) for k, v in rows.items() if k.startswith(order)}
     for key, data in replies.items():
         reply = codec.decode(data)
         if (reply.offset, key) not in places:

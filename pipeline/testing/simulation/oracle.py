@@ -294,10 +294,11 @@ class Oracle:
         assert idempotency is not None
         replies = {key: self.codec[name].decode(data) for key, data in due.items()}
         since_ms = world.kafka.clock.time_ms() - keep_ms(idempotency)
+        last = max([folded - 1, *(reply.offset for reply in replies.values())])  # a copy goes by the last reply
         return {
             key
             for key, reply in replies.items()
-            if reply.offset < folded - idempotency.records or reply.time_ms < since_ms
+            if reply.offset <= last - idempotency.records or reply.time_ms < since_ms
         }
 
     def _shown(self, topic: str, data: bytes | None) -> str:

@@ -121,7 +121,9 @@ def _again(rng: random.Random, sent: list[Sent]) -> list[Sent]:
         if rng.random() < 0.25:
             after_ms = rng.choice((0, 3, 100, 1_000, 6_000))
             sent[n] = each._replace(id=f"again-{n}")
-            age_ms = rng.choice((after_ms, after_ms, 0))
+            ahead_ms = rng.choice((0, 0, 2_000, 30_000, 90_000))  # by the sender's clock
+            sent[n] = sent[n]._replace(age_ms=-ahead_ms)
+            age_ms = rng.choice((after_ms, after_ms, 0)) - ahead_ms
             again = sent[n]._replace(at_ms=each.at_ms + after_ms, age_ms=age_ms)
             found.append(again._replace(command=rng.choice(sent).command) if rng.random() < 0.1 else again)
     return found

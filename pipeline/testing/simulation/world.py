@@ -12,6 +12,7 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryStore
+from pipeline.errors import TableUnavailable
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.testing.simulation.oracle import Oracle
@@ -103,7 +104,10 @@ class World:
         self.calm()
         if not self.findings:
             if self.until(self.is_settled, clock.now_s + SETTLE_S):
-                self.findings += self.oracle.judge(self)
+                try:
+                    self.findings += self.oracle.judge(self)
+                except TableUnavailable as error:
+                    self.wrong(f"a partition has moved while all was calm: {error}", error)
             elif not self.findings:
                 self.wrong(f"not settled {SETTLE_S:.0f} s after the last fault: {self.unsettled()}")
 

@@ -1,56 +1,19 @@
-"""The short version of `make faults`: each kind of fault at least once, on real Kafka with real worker processes."""
+"""The short version of `make faults`, the other half: connections, state directories, disks; and damage is seen."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
 from pipeline.client import Client
-from tests.faults import answers, network, processes, state
+from tests.faults import network, state
 from tests.faults.cluster import Cluster
+from tests.faults.judging import SEED, judge
 from tests.faults.oracle import read
 from tests.faults.round import Round, running
 from tests.faults.state import Skipped
 from tests.support import until
 from topologies import orders
-
-SEED = 20091201
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("brokers") / "one")
-    yield made
-    made.close()
-
-
-def judge(round_: Round, faults: int) -> None:
-    assert not round_.result.damage, f"{round_.result.damage}\n{round_.result.notes}\nkept: {round_.home}"
-    assert round_.result.injected >= faults
-    assert round_.result.sent > 50
-
-
-def test_workers_killed_stopped_and_ended(cluster: Cluster, tmp_path: Path) -> None:
-    with running("processes", SEED, cluster, tmp_path / "round") as round_:
-        processes.kills(round_, 1)
-        processes.kills_at_points(round_, len(SHORT), SHORT)
-        processes.zombies(round_, 1)
-        processes.ends(round_, 1)
-    judge(round_, 1 + len(SHORT) + 1 + 1)
-
-
-SHORT = ("produced, not committed", "committed, not in RocksDB")
-
-
-def test_rebalances_refusals_and_unknown_outcomes(cluster: Cluster, tmp_path: Path) -> None:
-    with running("answers", SEED, cluster, tmp_path / "round") as round_:
-        answers.aborts(round_, 5)
-        answers.unknown_outcomes(round_, 1)
-        processes.rebalances(round_, 1)
-    judge(round_, 5 + 1 + 6)
 
 
 def test_connections_cut(cluster: Cluster, tmp_path: Path) -> None:
