@@ -77,7 +77,8 @@ class Sending:
                 "queue.buffering.max.messages": 100_000,
                 "delivery.report.only.error": False,
                 "error_cb": on_error,
-            }
+            },
+            logger=log,
         )
 
     # --- out ----------------------------------------------------------------------------------------------------------
@@ -135,7 +136,8 @@ class Sending:
             consumer = Consumer(
                 READING
                 | {"bootstrap.servers": self._bootstrap, "group.id": topic, "auto.offset.reset": "latest"}
-                | {"error_cb": on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500}
+                | {"error_cb": on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500},
+                logger=log,
             )
             consumer.assign([TopicPartition(*mine, end)])
             self._reader = threading.Thread(target=self._read, args=(consumer,), name="replies", daemon=True)

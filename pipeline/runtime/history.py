@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from pipeline.errors import HistoryIncomplete, UndecodableRecord
+from pipeline.errors import HistoryIncomplete, LaneFatal, StateDirectoryError, TableUnavailable, UndecodableRecord
 from pipeline.flow import events_to_state
 from pipeline.model import EventMessage
 from pipeline.runtime.past import EVENT, STATE, HistorySpec, Past, at_version, version_of
@@ -119,6 +119,8 @@ class HistoryCopy:
                 yield from self._states_of(key, events)
             except HistoryIncomplete:
                 pass  # those who ask are told
+            except (LaneFatal, StateDirectoryError, TableUnavailable):  # the store's, which is not to be used any more
+                raise
             except Exception as error:  # evolve's own; the events are kept all the same, and whoever asks is told
                 log.error("%s %r, one of its states cannot be kept: %r", self._spec.aggregate.name, key, error)
 

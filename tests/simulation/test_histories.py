@@ -104,3 +104,10 @@ def test_partitions_that_are_lost_and_come_back_within_one_poll(monkeypatch: pyt
         standby=True,
     )
     assert Simulation(TOPOLOGY, schedule=schedule).run().findings == []
+
+
+def test_a_damaged_history_ends_its_lane_and_no_more() -> None:
+    commands = [Sent(43 + 5 * n, "tills", "till-1", Take(10), f"again-{n}") for n in range(5)]
+    for nth in range(1, 40):
+        faults = (Fault("damage", "store.scan:before", nth, 0.05, 0.6),)
+        assert Simulation(TOPOLOGY, schedule=Schedule(tuple(commands), faults, workers=1)).run().findings == []
