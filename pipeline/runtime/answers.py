@@ -112,6 +112,7 @@ class Answers(Table):
         self.idempotency = idempotency
         self._order = order_prefix(spec.name)
         self._replies: dict[bytes, bytes] = {}  # given since the last commit
+        self._given: list[tuple[bytes, bytes | None]] = []  # the same in order, with those given anew since
         self._places: list[Place] = []  # theirs
         self._next_place = 0  # the first of them that is not forgotten
         self._ahead: deque[Place] = deque()  # the oldest committed ones that are not forgotten
@@ -148,6 +149,7 @@ class Answers(Table):
     def remember(self, name: bytes, data: bytes, offset: int, time_ms: int, issued_ms: int) -> None:
         """Keeps a reply."""
         self._replies[name] = data
+        self._given.append((name, data))
         self._places.append(Place(offset, time_ms, issued_ms, name))
 
     def _is_old(self, offset: int, time_ms: int, now_offset: int, now_ms: int) -> bool:
@@ -168,7 +170,7 @@ class Answers(Table):
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """The replies given since the checkpoint."""
-        return list(self._replies.items())
+        return list(self._given)
 
     def kept(self, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
         """The replies and their places; what is forgotten is deleted."""
@@ -195,6 +197,7 @@ class Answers(Table):
 
     def _clear(self) -> None:
         self._replies.clear()
+        self._given.clear()
         self._places.clear()
         self._gone.clear()
         self._next_place = 0

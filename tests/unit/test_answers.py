@@ -195,6 +195,20 @@ def test_an_id_given_anew_after_it_was_forgotten_stays() -> None:
     assert len(answers.store.scan(ORDER, ORDER, 10)) == 1
 
 
+def test_an_id_forgotten_and_given_anew_in_one_transaction_has_both_replies_in_the_changelog() -> None:
+    answers = Answers(Idempotency(records=1), SPEC, memory_store())
+    for offset in (0, 1):
+        answers.at(offset, offset)
+        name = answer_key(b"k", "same")
+        assert answers.find(name, offset, offset) is None
+        answers.remember(name, reply(offset, offset, "same"), offset, offset, offset)
+    assert [REPLY.decode(data).offset for _, data in answers.changes()] == [0, 1]
+    commit(answers)
+    found = answers.find(answer_key(b"k", "same"), 1, 1)
+    assert found is not None
+    assert found[0].offset == 1
+
+
 def test_more_than_it_reads_at_once_is_forgotten_in_order() -> None:
     answers = Answers(Idempotency(records=5), SPEC, memory_store())
     count = 2 * LOOK_AHEAD + 7
