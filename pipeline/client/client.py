@@ -124,7 +124,7 @@ class Client:
         return self._ask(aggregate, key, command, QUEUE_S, options)
 
     def _ask(self, aggregate: str, key: str, command: Any, patience_s: float, options: Options) -> Pending:
-        self.commands.write(aggregate, key, command, **options)  # what does not fit is said before anything is opened
+        self.commands.kind(aggregate)
         question = self._sending.question()
         try:
             ready = self.commands.write(aggregate, key, command, reply_to=question.reply_to, **options)

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -29,7 +28,6 @@ log = logging.getLogger(__name__)
 WAITING_MAX = 100_000  # commands whose senders wait for a reply
 QUEUE_S = 30.0  # how long a sender waits for room in the queue
 IDLE_S = 0.05
-FAILURES_KEPT = 100
 
 
 class NotAnswered(Exception):
@@ -43,7 +41,6 @@ class Question:
     `stored`: where the command stands, once the broker has said so; None: not known.
     """
 
-    number: int
     reply_to: str
     reply: Future[ReplyMessage] = field(default_factory=Future)
     stored: str | None = None
@@ -59,8 +56,7 @@ class Sending:
     def __init__(self, bootstrap: str, name: str, decode: Callable[[bytes | None], Any]) -> None:
         self._bootstrap, self._name, self._decode = bootstrap, name, decode
         self._instance = uuid.uuid4().hex
-        self._failed: deque[str] = deque(maxlen=FAILURES_KEPT)
-        self._failures = 0
+        self._failures, self._failed = 0, ""  # deliveries since the last flush, and why the last of them
         self._open: dict[bytes, Question] = {}  # by the key of the reply
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -110,14 +106,14 @@ class Sending:
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             self._failures += 1
-            self._failed.append(error.str())
+            self._failed = error.str()
 
     def flush(self, patience_s: float) -> None:
         """Waits until the broker has stored all that was queued. Raises BrokerUnreachable where it may not have."""
         left = self._producer.flush(patience_s)
         failures, self._failures = self._failures, 0
         if left or failures:
-            why = self._failed[-1] if failures else f"no answer within {patience_s:.0f} s"
+            why = self._failed if failures else f"no answer within {patience_s:.0f} s"
             raise BrokerUnreachable(
                 f"{left + failures} commands may not have been stored: {why}; send them again under the same ids"
             )
@@ -154,9 +150,8 @@ class Sending:
             self._check_open()
             if len(self._open) >= WAITING_MAX:
                 raise Overloaded(f"{WAITING_MAX} commands wait for their replies already; wait for some of them")
-            number = next(self._numbers)
-            key = f"{self._instance}.{number}"
-            question = Question(number, f"{self._mine.topic}/{self._mine.partition}/{key}")
+            key = f"{self._instance}.{next(self._numbers)}"
+            question = Question(f"{self._mine.topic}/{self._mine.partition}/{key}")
             self._open[key.encode()] = question
         return question
 
@@ -165,7 +160,7 @@ class Sending:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                question.stored = f"{message.topic()}/{message.partition()}/{message.offset()}"
+                question.stored = _place(message)
             else:
                 self._fail(question, f"the broker has not confirmed that it is stored: {error.str()}")
 
@@ -183,7 +178,7 @@ class Sending:
         def delivered(error: KafkaError | None, message: Message) -> None:
             with suppress(InvalidStateError):  # nobody waits any more
                 if error is None:
-                    stored.set_result(f"{message.topic()}/{message.partition()}/{message.offset()}")
+                    stored.set_result(_place(message))
                 else:
                     stored.set_exception(NotAnswered(error.str()))
 
@@ -244,3 +239,8 @@ class Sending:
             reader = self._reader
             if reader is not None:
                 reader.join(5.0)
+
+
+def _place(message: Message) -> str:
+    """Where a record stands, as position tokens say it."""
+    return f"{message.topic()}/{message.partition()}/{message.offset()}"

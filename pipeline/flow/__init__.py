@@ -1,7 +1,7 @@
 """The arrows of the pipeline, one pure step per file: values in, values out. No client library, no clock, no I/O."""
 
 from pipeline.flow.command_to_event import command_to_event
-from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, too_late
+from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, last_issue_ms, too_late
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.events_to_state import events_to_state, version_at
@@ -21,6 +21,7 @@ __all__ = [
     "fingerprint",
     "is_old",
     "keep_ms",
+    "last_issue_ms",
     "message_to_row",
     "state_difference",
     "too_late",

@@ -43,6 +43,14 @@ def is_old(idempotency: Idempotency, offset: int, time_ms: int, now_offset: int,
     return offset <= now_offset - idempotency.records or time_ms < now_ms - keep_ms(idempotency)
 
 
+def last_issue_ms(time_ms: int, issued_ms: int) -> int:
+    """The last moment at which the command stored at `time_ms`, sent again, can say that it was issued.
+
+    A command with a cause inside the pipeline may say anything, but is never asked.
+    """
+    return max(time_ms, min(issued_ms, time_ms + int(1000 * AHEAD_S_MAX)))
+
+
 def too_late(command: CommandMessage, idempotency: Idempotency, time_ms: int, forgotten_ms: int) -> Rejected | None:
     """The rejection of a command that may have been answered before, and forgotten; None where that cannot be.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from pipeline.flow import is_old
+from pipeline.flow import is_old, last_issue_ms
 from pipeline.model import Idempotency, ReplyMessage
 from pipeline.runtime.ports import Store
 from pipeline.runtime.table import Pairs, Table, TableSpec, table_prefix
@@ -92,7 +92,9 @@ def trim_copy(idempotency: Idempotency, spec: TableSpec, store: Store, now: byte
     old = takewhile(lambda p: is_old(idempotency, p.offset, p.time_ms, reply.offset, reply.time_ms), ahead)
     if not (gone := list(old)):
         return False
-    last_ms = max(store.position(forgotten_mark(spec.name)) or 0, *(max(p.time_ms, p.issued_ms) for p in gone))
+    last_ms = max(
+        store.position(forgotten_mark(spec.name)) or 0, *(last_issue_ms(p.time_ms, p.issued_ms) for p in gone)
+    )
     marks = {forgotten_mark(spec.name): last_ms, begin_mark(spec.name): gone[-1].offset + 1}
     store.write(forget(spec, store, gone, {}), marks)
     return True
@@ -131,7 +133,7 @@ class Answers(Table):
             self._committed_ms = self._forgotten_ms = self.store.position(forgotten_mark(self.spec.name)) or 0
         while (oldest := self._oldest()) is not None and self._is_old(oldest.offset, oldest.time_ms, offset, time_ms):
             self._gone.append(oldest)
-            self._forgotten_ms = max(self._forgotten_ms, oldest.time_ms, oldest.issued_ms)
+            self._forgotten_ms = max(self._forgotten_ms, last_issue_ms(oldest.time_ms, oldest.issued_ms))
             if self._ahead:
                 self._ahead.popleft()
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pipeline.flow import keep_ms, too_late
+from pipeline.flow import keep_ms, last_issue_ms, too_late
 from pipeline.model import CommandMessage, Idempotency, Rejected
 
 
@@ -34,7 +34,7 @@ class Memory:
             return None
         while self._old < len(self.decided) and self.is_old(self.decided[self._old], offset, time_ms):
             forgotten = self.decided[self._old]
-            self._forgotten_ms = max(self._forgotten_ms, forgotten.time_ms, forgotten.command.issued_ms)
+            self._forgotten_ms = max(self._forgotten_ms, last_issue_ms(forgotten.time_ms, forgotten.command.issued_ms))
             self._old += 1
         earlier = self.last.get((key, command.id))
         if earlier is not None and not self.is_old(earlier, offset, time_ms):

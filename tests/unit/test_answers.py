@@ -209,6 +209,14 @@ def test_an_id_forgotten_and_given_anew_in_one_transaction_has_both_replies_in_t
     assert found[0].offset == 1
 
 
+def test_what_a_caused_command_says_of_its_issue_expires_nobody() -> None:
+    folded = Folded(idempotency=Idempotency(records=2))
+    folded.fold(command(2**62, name="caused")._replace(causation_id="orders.event/o1/1"), 1_000)
+    for n in range(3):
+        folded.fold(command(70_000 + n, u.ChangeName(f"{n}"), f"c{n}"), 70_000)
+    assert folded.stats.rejected == {}
+
+
 def test_more_than_it_reads_at_once_is_forgotten_in_order() -> None:
     answers = Answers(Idempotency(records=5), SPEC, memory_store())
     count = 2 * LOOK_AHEAD + 7
