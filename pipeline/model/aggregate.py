@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pipeline.errors import TopologyError
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
+from pipeline.model.unique import Unique
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -54,6 +55,7 @@ class Aggregate(Generic[C, E, S]):
     `decide(command, state)`: the events that follow, or Rejected. No events: nothing to do, and that is an answer.
     `evolve(state, event)`: the next state; total, never fails, as what happened has happened.
     `idempotency`: which repeated commands are known again; None decides each as if it came for the first time.
+    `unique`: values of its state that no two of its kind may have.
     `history`: whether the owner of a partition keeps its events by key, for `pipeline history` and /v1/history.
 
     Both functions are pure. Time and ids arrive in the command.
@@ -67,6 +69,7 @@ class Aggregate(Generic[C, E, S]):
     evolve: Callable[[S, E], S]
     idempotency: Idempotency | None = Idempotency()
     history: bool = True
+    unique: Sequence[Unique] = ()
 
     @property
     def events(self) -> Source:

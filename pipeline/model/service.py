@@ -12,6 +12,7 @@ from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction
+from pipeline.model.reservation import decide_reservation, reservations
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
 
@@ -21,6 +22,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 @dataclass(frozen=True, slots=True)
 class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
+
+    Aggregates with unique values bring those along that hold the reservations.
 
     Raises TopologyError where names collide or parts do not fit together.
     """
@@ -32,6 +35,7 @@ class Service:
     replicas: Sequence[Replica[Any, Any]] = ()
 
     def __post_init__(self) -> None:
+        self._add_reservations()
         parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
         parts += [*self.aggregates, *self.projections, *self.replicas]
         tables = [part.name for part in parts]
@@ -53,6 +57,13 @@ class Service:
                     f"service {self.name!r} follows {source.topic!r} with two different sets of event classes; "
                     "declare one Source and use it in both places"
                 )
+
+    def _add_reservations(self) -> None:
+        # A copy of a service that has them is not to get them twice.
+        made = [reservations(unique) for aggregate in self.aggregates for unique in aggregate.unique]
+        there = {aggregate.decide for aggregate in self.aggregates}
+        if made and decide_reservation not in there:
+            object.__setattr__(self, "aggregates", (*self.aggregates, *made))
 
     def _check_projection(self, projection: Projection[Any, Any]) -> None:
         where = f"service {self.name!r}, projection {projection.name!r}"
