@@ -7,6 +7,7 @@ from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
+from pipeline.model.unique import Unique
 
 __all__ = [
     "Acceptance",
@@ -24,4 +25,5 @@ __all__ = [
     "Source",
     "StateMessage",
     "TopicKind",
+    "Unique",
 ]
