@@ -22,7 +22,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
-    Raises TopologyError where names collide or parts do not fit together.
+    `transient`: the types of exceptions that may be gone when the same is tried again a moment later. Raises
+    TopologyError where names collide or parts do not fit together.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Service:
     reactions: Sequence[Reaction] = ()
     projections: Sequence[Projection[Any, Any]] = ()
     replicas: Sequence[Replica[Any, Any]] = ()
+    transient: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
@@ -41,6 +43,9 @@ class Service:
                     f"service {self.name!r}: {name!r} cannot be part of a topic name; "
                     "use lower-case letters, digits and underscores, a letter first"
                 )
+        for each in self.transient:
+            if not (isinstance(each, type) and issubclass(each, Exception)):
+                raise TopologyError(f"service {self.name!r}: transient={each!r} is no type of exceptions")
         for name, count in Counter(tables).items():
             if count > 1:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
