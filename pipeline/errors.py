@@ -68,7 +68,7 @@ class StateDirectoryError(PipelineError):
 
 
 class FoldError(PipelineError):
-    """A topology's own function raised while folding a record. The lane stops before the record; nothing is lost."""
+    """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
 
 
 class TransactionAborted(PipelineError):
@@ -77,6 +77,10 @@ class TransactionAborted(PipelineError):
 
 class RecordRefused(TransactionAborted):
     """As TransactionAborted, because the broker refuses one of the records, and would refuse it again."""
+
+
+class RowRefused(RecordRefused):
+    """As RecordRefused, because a row that the topology has made does not fit its schema."""
 
 
 class LaneFatal(PipelineError):
@@ -113,6 +117,10 @@ class InvalidMoment(PipelineError):
 
 class HistoryIncomplete(PipelineError):
     """The event log does not hold all the events any more that the answer is made of."""
+
+
+class NotParked(PipelineError):
+    """No such record is parked under that key; it may have been redriven or discarded by now."""
 
 
 class TableUnavailable(PipelineError):

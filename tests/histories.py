@@ -16,6 +16,7 @@ from pipeline.model import (
     Acceptance,
     CommandMessage,
     EventMessage,
+    Parked,
     Rejected,
     ReplyMessage,
     Service,
@@ -56,7 +57,7 @@ def codecs_of(topology: Topology) -> dict[str, Codec]:
             found[command] = make(command, CommandMessage, a.command)
             found[event] = make(event, EventMessage, a.event)
             found[state] = make(state, StateMessage, type(a.initial))
-            found[TopicKind.ANSWERS.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected)
+            found[TopicKind.ANSWERS.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected | Parked)
         for p in service.projections:
             rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
             found[rows] = make(rows, type(p.initial))

@@ -14,7 +14,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.client.from_json import from_json, to_json
 from pipeline.client.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
-from pipeline.model import Acceptance, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, TopicKind
 from pipeline.topology import Topology
 
 KEY_BYTES_MAX = 512
@@ -59,7 +59,7 @@ class Commands:
                 self.events[aggregate.name] = make(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event
                 ).decode
-        self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected).decode
+        self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).decode
 
     def kind(self, aggregate: str) -> Kind:
         """Raises UnknownAggregate."""

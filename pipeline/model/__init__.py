@@ -1,7 +1,7 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
-from pipeline.model.messages import Acceptance, CommandMessage, EventMessage, ReplyMessage, StateMessage
+from pipeline.model.messages import Acceptance, CommandMessage, EventMessage, Parked, ReplyMessage, StateMessage
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
@@ -15,6 +15,7 @@ __all__ = [
     "CommandMessage",
     "EventMessage",
     "Idempotency",
+    "Parked",
     "Projection",
     "Reaction",
     "Rejected",

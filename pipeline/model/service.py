@@ -23,9 +23,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
-    Aggregates with unique values bring those along that hold the reservations.
-
-    Raises TopologyError where names collide or parts do not fit together.
+    Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions that
+    may be gone when the same is tried again a moment later. Raises TopologyError where names collide or parts do not fit
+    together.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Service:
     reactions: Sequence[Reaction] = ()
     projections: Sequence[Projection[Any, Any]] = ()
     replicas: Sequence[Replica[Any, Any]] = ()
+    transient: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         self._add_reservations()
@@ -45,6 +46,9 @@ class Service:
                     f"service {self.name!r}: {name!r} cannot be part of a topic name; "
                     "use lower-case letters, digits and underscores, a letter first"
                 )
+        for each in self.transient:
+            if not (isinstance(each, type) and issubclass(each, Exception)):
+                raise TopologyError(f"service {self.name!r}: transient={each!r} is no type of exceptions")
         for name, count in Counter(tables).items():
             if count > 1:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")

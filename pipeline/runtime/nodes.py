@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from pipeline.errors import TopologyError
 from pipeline.flow import (
@@ -24,6 +24,7 @@ from pipeline.model import (
     Aggregate,
     CommandMessage,
     EventMessage,
+    Parked,
     Projection,
     Reaction,
     Rejected,
@@ -46,13 +47,39 @@ REPLY_TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.REPLY.value}")
 UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
-class Node(Protocol):
-    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded.
+class Placed(NamedTuple):
+    """When a record that was parked is taken up again: the last offset folded, the latest time of a command by then.
 
-    Where the topology's code raises, nothing has happened yet: all of it runs before the node's first effect.
+    `new`: whether it is a command whose id was looked up when it came, and was not answered.
     """
 
-    def fold(self, key: bytes, record: Record, message: Any) -> None: ...
+    offset: int
+    time_ms: int
+    new: bool
+
+
+class Node:
+    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded.
+
+    Where the topology's code raises, nothing has happened yet: all of it runs before the node's first effect. `name`
+    stays the same for as long as what is declared is called the same. What only commands need is empty here.
+    """
+
+    name: str
+
+    def fold(self, key: bytes, record: Record, message: Any, placed: Placed | None = None) -> None:
+        """Runs the step. `placed`: of a record that was parked."""
+        raise NotImplementedError
+
+    def settles(self, key: bytes, record: Record, message: Any) -> bool:
+        """Answers what needs no step to be answered, whatever the record's key waits for; True where that was all."""
+        return False
+
+    def tell_parked(self, record: Record, message: Any, cause: str) -> None:
+        """Tells who waits for an answer that it will take longer."""
+
+    def discard(self, key: bytes, record: Record, message: Any, placed: Placed, details: dict[str, str]) -> None:
+        """Answers a record on which the step will never be run."""
 
 
 class Outlet:
@@ -93,7 +120,7 @@ class CommandCodecs(NamedTuple):
     reply: Encode
 
 
-class AggregateNode:
+class AggregateNode(Node):
     """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
 
     With `answers`, a command whose id has been answered gets the same reply, and nothing else happens.
@@ -109,41 +136,87 @@ class AggregateNode:
         answers: Answers | None,
         out: Outlet,
     ) -> None:
+        self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
         self.table, self.answers, self.out = table, answers, out
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
-    def fold(self, key: bytes, record: Record, message: CommandMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None = None) -> None:
         self.out.stats.commands += 1
-        if self.answers is not None:
-            self._fold_once(self.answers, key, record, message)
-            return
-        decided = self._decide(key, record, message)
-        if message.reply_to is not None:
-            self.out.reply(message.reply_to, self._reply(record, message, 0, decided))
+        if self.answers is None:
+            decided = self._decide(key, record, message)
+            if message.reply_to is not None:
+                self.out.reply(message.reply_to, self._reply(record, message, 0, decided, placed))
+        elif (mark := self._undecided(self.answers, key, record, message, placed)) is not None:
+            decided = self._decide(key, record, message)
+            self._answer(
+                self.answers, key, record, message, self._reply(record, message, mark, decided, placed), placed
+            )
 
-    def _fold_once(self, answers: Answers, key: bytes, record: Record, message: CommandMessage) -> None:
-        """Decides a command unless its id has been answered, or may have been."""
+    def settles(self, key: bytes, record: Record, message: CommandMessage) -> bool:
+        return self.answers is not None and self._undecided(self.answers, key, record, message, None) is None
+
+    def tell_parked(self, record: Record, message: CommandMessage, cause: str) -> None:
+        if message.reply_to is not None:
+            self.out.reply(message.reply_to, self._reply(record, message, 0, Parked(cause), None))
+
+    def discard(
+        self, key: bytes, record: Record, message: CommandMessage, placed: Placed, details: dict[str, str]
+    ) -> None:
+        mark, answers, rejected = 0, self.answers, Rejected("discarded", details)
+        if answers is not None:
+            found = self._undecided(answers, key, record, message, placed)
+            if found is None:
+                return
+            mark = found
+        self.out.stats.reject(self.aggregate.name, rejected.reason)
+        reply = self._reply(record, message, mark, rejected, placed)
+        if answers is not None:
+            self._answer(answers, key, record, message, reply, placed)
+        elif message.reply_to is not None:
+            self.out.reply(message.reply_to, reply)
+
+    def _undecided(
+        self, answers: Answers, key: bytes, record: Record, message: CommandMessage, placed: Placed | None
+    ) -> int | None:
+        """The fingerprint of a command that is to be decided; None where its id is answered, or may have been: told.
+
+        A parked one was looked up when it came. Since then only those before it in its queue can have been answered,
+        and these are remembered from then on.
+        """
         offset, time_ms = record.offset(), record.timestamp()[1]
-        forgotten_ms = answers.at(offset, time_ms)
+        if placed is None:
+            forgotten_ms = answers.at(offset, time_ms)
+            now = offset, time_ms
+        else:
+            forgotten_ms, now = answers.forgotten_ms, placed[:2]
         mark = fingerprint(self.encode_command(asked(message)))
-        name = answer_key(key, message.id)
-        refused: Rejected | None
-        if earlier := answers.find(name, offset, time_ms):
+        refused: Rejected | None = None
+        if earlier := answers.find(answer_key(key, message.id), *now):
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
                 if message.reply_to is not None:
                     self.out.reply(message.reply_to, earlier[1])
-                return
-        else:
+                return None
+        elif placed is None or not placed.new:
             refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
-        if refused is not None:  # not remembered: of this id another reply is, or none can be given for certain
-            self.out.stats.reject(self.aggregate.name, refused.reason)
-            if message.reply_to is not None:
-                self.out.reply(message.reply_to, self._reply(record, message, mark, refused))
-            return
-        reply = self._reply(record, message, mark, self._decide(key, record, message))
-        answers.remember(name, reply, offset, time_ms, message.issued_ms)
+        if refused is None:
+            return mark
+        # Not remembered: of this id another reply is, or none can be given for certain.
+        self.out.stats.reject(self.aggregate.name, refused.reason)
+        if message.reply_to is not None:
+            self.out.reply(message.reply_to, self._reply(record, message, mark, refused, placed))
+        return None
+
+    def _answer(
+        self, answers: Answers, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: Placed | None
+    ) -> None:
+        """Remembers a reply, and sends it."""
+        name = answer_key(key, message.id)
+        if placed is None:
+            answers.remember(name, reply, record.offset(), record.timestamp()[1], message.issued_ms)
+        else:
+            answers.remember(name, reply, *placed[:2], message.issued_ms, record.offset())
         if message.reply_to is not None:
             self.out.reply(message.reply_to, reply)
 
@@ -165,25 +238,34 @@ class AggregateNode:
             self.table.put(key, state)
         return state, events
 
-    def _reply(self, record: Record, message: CommandMessage, mark: int, decided: Decided | Rejected) -> bytes:
-        body: Acceptance | Rejected
-        if isinstance(decided, Rejected):
+    def _reply(
+        self,
+        record: Record,
+        message: CommandMessage,
+        mark: int,
+        decided: Decided | Rejected | Parked,
+        placed: Placed | None,
+    ) -> bytes:
+        body: Acceptance | Rejected | Parked
+        if isinstance(decided, Rejected | Parked):
             body = decided
         else:
             state, events = decided
             shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
             body = Acceptance(0 if state is None else state.version, len(events), shown)
         place = self.partition, record.offset(), message.issued_ms, record.timestamp()[1]
-        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body))
+        later = () if placed is None else placed[:2]
+        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body, *later))
 
 
-class ReactionNode:
+class ReactionNode(Node):
     """event -> commands to aggregates of the same service, each to its key's partition."""
 
     def __init__(self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], out: Outlet) -> None:
+        self.name = f"react:{reaction.name}"
         self.reaction, self.targets, self.emit = reaction, targets, out.emit
 
-    def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage, placed: Placed | None = None) -> None:
         commands = event_to_command(self.reaction, key.decode(), message)
         for topic, to, data in [self._addressed(send, command) for send, command in commands]:
             self.emit(topic, to, data, -1)
@@ -199,25 +281,27 @@ class ReactionNode:
         return topic, send.key.encode(), encode(command)
 
 
-class RouteNode:
+class RouteNode(Node):
     """event -> messages by row key, over the projection's repartition topic."""
 
     def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, out: Outlet) -> None:
+        self.name = f"route:{projection.name}"
         self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
 
-    def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage, placed: Placed | None = None) -> None:
         parts = event_to_messages(self.projection, key.decode(), message)
         for row_key, data in [(row_key.encode(), self.encode(part)) for row_key, part in parts]:
             self.emit(self.topic, row_key, data, -1)
 
 
-class ProjectionNode:
+class ProjectionNode(Node):
     """message -> row: into the projection's table; its changelog `<name>.row` carries the rows downstream."""
 
     def __init__(self, projection: Projection[Any, Any], table: Table) -> None:
+        self.name = f"project:{projection.name}"
         self.projection, self.table = projection, table
         self.direct = projection.route is None  # fed by events themselves, which come in an envelope
 
-    def fold(self, key: bytes, record: Record, message: Any) -> None:
+    def fold(self, key: bytes, record: Record, message: Any, placed: Placed | None = None) -> None:
         body = message.body if self.direct else message
         self.table.put(key, message_to_row(self.projection, self.table.get(key), body))

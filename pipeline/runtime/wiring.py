@@ -12,6 +12,7 @@ from pipeline.model import (
     Aggregate,
     CommandMessage,
     EventMessage,
+    Parked,
     Projection,
     Reaction,
     Rejected,
@@ -26,6 +27,7 @@ from pipeline.runtime.answers import Answers, answer_rows, trim_copy
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
+from pipeline.runtime.queue import Queue, Queued
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import RowCodec, Table, TableSpec
 
@@ -52,19 +54,18 @@ class Inlet:
     topic: str
     codec: RowCodec
     envelope: bool  # whether records carry their value in a `body`
-    tables: list[TableSpec] = field(default_factory=list)
+    queue: str  # the table of the records that wait
+    transient: tuple[type[Exception], ...] = ()
+    tables: list[TableSpec] = field(default_factory=list)  # that of the queue first
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
 
     def nodes(
-        self, partition: int, store: Store | None, producer: Producer, stats: LaneStats
-    ) -> tuple[list[Table], list[Node]]:
-        """The tables and nodes of the task that folds `partition`; a store is needed where there are tables."""
-        tables = {}
-        for spec in self.tables:
-            assert store is not None
-            tables[spec.name] = spec.make(spec, store)
+        self, partition: int, store: Store, producer: Producer, stats: LaneStats
+    ) -> tuple[dict[str, Table], list[Node]]:
+        """The tables and nodes of the task that folds `partition`."""
+        tables = {spec.name: spec.make(spec, store) for spec in self.tables}
         context = Context(partition, tables, Outlet(producer, stats))
-        return list(tables.values()), [make(context) for make in self.makers]
+        return tables, [make(context) for make in self.makers]
 
 
 class Wiring:
@@ -82,6 +83,8 @@ class Wiring:
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._pairs: dict[str, list[str]] = {}
+        self._queues: list[str] = []
+        self._queue_codec = codecs(TopicKind.QUEUE.value, Queued)
         for aggregate in service.aggregates:
             self._wire_aggregate(aggregate)
         for reaction in service.reactions:
@@ -108,6 +111,8 @@ class Wiring:
             if projection.route is not None:
                 yield self._called(TopicKind.BY_KEY.topic(projection.name)), TopicKind.BY_KEY
             yield self._called(TopicKind.ROW.topic(projection.name)), TopicKind.ROW
+        for queue in self._queues:
+            yield queue, TopicKind.QUEUE
         yield self.parked, TopicKind.PARKED
 
     def followed_topics(self) -> list[str]:
@@ -127,7 +132,11 @@ class Wiring:
         topic = self._called(declared)
         if topic not in self.inlets:
             codec = self._codecs(declared, root, body, strict=strict)
-            self.inlets[topic] = Inlet(topic, codec, envelope=body is not None)
+            name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
+            queue = TableSpec(name, self._called(name), self._queue_codec, Queue)
+            self._queues.append(queue.changelog)
+            self._pairs[topic] = [queue.changelog]
+            self.inlets[topic] = Inlet(topic, codec, body is not None, name, self.service.transient, [queue])
         return self.inlets[topic]
 
     def _follow(self, source: Source) -> Inlet:
@@ -144,8 +153,8 @@ class Wiring:
         outlet = self._called(events)
         if aggregate.history:
             self.histories[inlet.topic] = HistorySpec(aggregate, outlet, event_codec, state_codec)
-        self._pairs[inlet.topic] = [outlet, self._called(states)]
-        reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
+        self._pairs[inlet.topic] += [outlet, self._called(states)]
+        reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
         answers_name = TopicKind.ANSWERS.topic(aggregate.name)
         if aggregate.idempotency is not None:
             make, trim = partial(Answers, aggregate.idempotency), partial(trim_copy, aggregate.idempotency)
@@ -179,5 +188,5 @@ class Wiring:
             for source in projection.sources:
                 self._follow(source).makers.append(lambda c: RouteNode(projection, inlet.topic, encode, c.out))
         inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec))
-        self._pairs.setdefault(inlet.topic, []).append(self._called(rows))
+        self._pairs[inlet.topic].append(self._called(rows))
         inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))

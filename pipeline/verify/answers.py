@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
-from pipeline.model import Acceptance, Aggregate, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    EventMessage,
+    Parked,
+    Rejected,
+    ReplyMessage,
+    TopicKind,
+)
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder
 from pipeline.verify.history import Entry, History
@@ -36,7 +45,7 @@ class AnswerCheck:
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], registry: Registry, events: Decoder) -> None:
         self.service, self.idempotency, self._events = service, aggregate.idempotency, events
         self.topic = TopicKind.ANSWERS.topic(aggregate.name)
-        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
+        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
 
     def read(self, history: History, partition: int, report: Report) -> list[Reply]:
         """All replies that are held."""

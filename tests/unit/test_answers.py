@@ -12,7 +12,16 @@ from pipeline.adapters.memory import MemoryStores
 from pipeline.errors import TopologyError
 from pipeline.flow import asked_before, too_late
 from pipeline.flow.command_to_reply import AHEAD_S_MAX, keep_ms
-from pipeline.model import Acceptance, Aggregate, CommandMessage, Idempotency, Rejected, ReplyMessage, StateMessage
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    Idempotency,
+    Parked,
+    Rejected,
+    ReplyMessage,
+    StateMessage,
+)
 from pipeline.model.messages import EventMessage
 from pipeline.runtime.answers import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix, trim_copy
 from pipeline.runtime.nodes import REPLY_EVENTS_BYTES_MAX, AggregateNode, CommandCodecs, Outlet
@@ -23,7 +32,7 @@ from topologies import users as u
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 MAKE = codecs(SCHEMAS)
-REPLY = MAKE("reply", ReplyMessage, Acceptance | Rejected)
+REPLY = MAKE("reply", ReplyMessage, Acceptance | Rejected | Parked)
 COMMAND = MAKE("users.command", CommandMessage, u.Command)
 EVENT = MAKE("users.event", EventMessage, u.Event)
 STATE = MAKE("users.state", StateMessage, u.User)

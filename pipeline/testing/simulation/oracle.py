@@ -24,6 +24,7 @@ from pipeline.model import (
     Aggregate,
     CommandMessage,
     EventMessage,
+    Parked,
     Rejected,
     ReplyMessage,
     StateMessage,
@@ -68,7 +69,9 @@ class Oracle:
                 self.codec[command] = self._make(command, CommandMessage, a.command)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
-                self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make("reply", ReplyMessage, Acceptance | Rejected)
+                self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make(
+                    "reply", ReplyMessage, Acceptance | Rejected | Parked
+                )
                 self._takers |= dict.fromkeys(get_args(a.command) or (a.command,), command)
             for p in service.projections:
                 rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
