@@ -63,4 +63,12 @@ def evolve_reservation(reservation: Reservation, event: ReservationEvent) -> Res
 
 def reservations(unique: Unique) -> Aggregate[ReservationCommand, ReservationEvent, Reservation]:
     """The aggregate that holds the reservations of `unique`, each under its `reservation_key`."""
-    return Aggregate(unique.name, ReservationCommand, ReservationEvent, FREE, decide_reservation, evolve_reservation)
+    return Aggregate(
+        unique.name,
+        ReservationCommand,
+        ReservationEvent,
+        FREE,
+        decide_reservation,
+        evolve_reservation,
+        idempotency=None,  # the engine sends each of its commands once
+    )

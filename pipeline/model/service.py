@@ -23,9 +23,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
-    Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions that
-    may be gone when the same is tried again a moment later. Raises TopologyError where names collide or parts do not fit
-    together.
+    Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions
+    that may be gone when the same is tried again a moment later. Raises TopologyError where names collide or parts do
+    not fit together.
     """
 
     name: str

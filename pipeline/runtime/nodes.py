@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.errors import TopologyError
@@ -34,6 +34,7 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_key
+from pipeline.runtime.claims import Claims
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
@@ -50,12 +51,14 @@ UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 class Placed(NamedTuple):
     """When a record that was parked is taken up again: the last offset folded, the latest time of a command by then.
 
-    `new`: whether it is a command whose id was looked up when it came, and was not answered.
+    `new`: whether it is a command whose id was looked up when it came, and was not answered. `reserved`: the unique
+    values that are reserved for it by now.
     """
 
     offset: int
     time_ms: int
     new: bool
+    reserved: tuple[str, ...] = ()
 
 
 class Node:
@@ -78,16 +81,16 @@ class Node:
     def tell_parked(self, record: Record, message: Any, cause: str) -> None:
         """Tells who waits for an answer that it will take longer."""
 
-    def discard(self, key: bytes, record: Record, message: Any, placed: Placed, details: dict[str, str]) -> None:
+    def reject(self, key: bytes, record: Record, message: Any, placed: Placed, rejected: Rejected) -> None:
         """Answers a record on which the step will never be run."""
 
 
 class Outlet:
-    """Where the nodes of a task send what comes out, and count it."""
+    """Where the nodes of a task send what comes out, and count it. `within`: more topics that take replies."""
 
-    def __init__(self, producer: Producer, stats: LaneStats) -> None:
+    def __init__(self, producer: Producer, stats: LaneStats, within: Collection[str] = ()) -> None:
         self.emit = producer.produce  # topic, key, value, partition (-1: the key decides)
-        self.stats = stats
+        self.stats, self._within = stats, within
         self._partitions = producer.partitions
         self._undeliverable: set[str] = set()
 
@@ -98,7 +101,7 @@ class Outlet:
             key[:-2]
             and number.isascii()
             and number.isdecimal()
-            and REPLY_TOPIC.fullmatch(topic)
+            and (REPLY_TOPIC.fullmatch(topic) or topic in self._within)
             and int(number[:9]) < self._partitions(topic)
         ):
             self.emit(topic, key[:-2].encode(), data, int(number))
@@ -123,7 +126,8 @@ class CommandCodecs(NamedTuple):
 class AggregateNode(Node):
     """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
 
-    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens.
+    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens. With `claims`,
+    one that takes a value that is not reserved for it raises Unreserved.
     """
 
     def __init__(
@@ -134,21 +138,22 @@ class AggregateNode(Node):
         partition: int,
         table: Table,
         answers: Answers | None,
+        claims: Claims | None,
         out: Outlet,
     ) -> None:
         self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.answers, self.out = table, answers, out
+        self.table, self.answers, self.claims, self.out = table, answers, claims, out
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
     def fold(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None = None) -> None:
         self.out.stats.commands += 1
         if self.answers is None:
-            decided = self._decide(key, record, message)
+            decided = self._decide(key, record, message, placed)
             if message.reply_to is not None:
                 self.out.reply(message.reply_to, self._reply(record, message, 0, decided, placed))
         elif (mark := self._undecided(self.answers, key, record, message, placed)) is not None:
-            decided = self._decide(key, record, message)
+            decided = self._decide(key, record, message, placed)
             self._answer(
                 self.answers, key, record, message, self._reply(record, message, mark, decided, placed), placed
             )
@@ -160,15 +165,14 @@ class AggregateNode(Node):
         if message.reply_to is not None:
             self.out.reply(message.reply_to, self._reply(record, message, 0, Parked(cause), None))
 
-    def discard(
-        self, key: bytes, record: Record, message: CommandMessage, placed: Placed, details: dict[str, str]
-    ) -> None:
-        mark, answers, rejected = 0, self.answers, Rejected("discarded", details)
+    def reject(self, key: bytes, record: Record, message: CommandMessage, placed: Placed, rejected: Rejected) -> None:
+        mark, answers = 0, self.answers
         if answers is not None:
             found = self._undecided(answers, key, record, message, placed)
             if found is None:
                 return
             mark = found
+        self._release(key, record, message, placed)
         self.out.stats.reject(self.aggregate.name, rejected.reason)
         reply = self._reply(record, message, mark, rejected, placed)
         if answers is not None:
@@ -220,23 +224,35 @@ class AggregateNode(Node):
         if message.reply_to is not None:
             self.out.reply(message.reply_to, reply)
 
-    def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Decided | Rejected:
+    def _decide(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
-        state = self.table.get(key)
+        before = state = self.table.get(key)
         decision = command_to_event(aggregate, state, message, record.timestamp()[1])
         if isinstance(decision, Rejected):
             stats.reject(aggregate.name, decision.reason)
+            if placed is not None:
+                self._release(key, record, message, placed)
             return decision
         events = []
         for event in decision:
             state = event_to_state(aggregate, state, event)
             events.append(self.encode_event(event))
+        if self.claims is not None:
+            reserved = () if placed is None else placed.reserved
+            self.claims.check(key, record.offset(), message, before, state, reserved)
+            self.claims.release(key, record.offset(), message, before, state, reserved)
         if events:
             for data in events:
                 self.out.emit(self.topic, key, data, self.partition)
             stats.events += len(events)
             self.table.put(key, state)
         return state, events
+
+    def _release(self, key: bytes, record: Record, message: CommandMessage, placed: Placed) -> None:
+        """Gives up what was reserved for a command that changes nothing."""
+        if self.claims is not None and placed.reserved:
+            state = self.table.get(key)
+            self.claims.release(key, record.offset(), message, state, state, placed.reserved)
 
     def _reply(
         self,

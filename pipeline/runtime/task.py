@@ -16,7 +16,9 @@ from pipeline.errors import (
     TransactionAborted,
     UndecodableRecord,
 )
+from pipeline.model import Parked, Rejected, ReplyMessage
 from pipeline.runtime.answers import Answers
+from pipeline.runtime.claims import Unreserved, reserved_by
 from pipeline.runtime.nodes import Placed
 from pipeline.runtime.ports import TP, Clock, Producer, Record, Store
 from pipeline.runtime.queue import BEHIND, ERROR, RESERVING, Queue, Queued, Waiting, queued
@@ -101,7 +103,8 @@ class Task:
             try:
                 message = self._decoded(decode, key, record)
             except UndecodableRecord as error:
-                self._put_aside(record, error)
+                if not self._takes_answer(key, record):
+                    self._put_aside(record, error)
                 continue
             if message is None or (envelope and message.body is None):
                 continue  # a kind of event that this service does not follow
@@ -110,6 +113,10 @@ class Task:
                     node.fold(key, record, message)
             except ENGINE:
                 raise
+            except Unreserved as wanted:
+                done = tuple(before.name for before in nodes[: nodes.index(node)])
+                self.hold(record, RESERVING, cause=str(wanted), done=done, new=True)
+                self._reserve(wanted)
             except Exception as error:
                 done = tuple(before.name for before in nodes[: nodes.index(node)])
                 if self._is_to_be_tried_again(record, error):
@@ -153,14 +160,17 @@ class Task:
         try:
             message = self._decoded(self.inlet.codec.decode, key, record)
         except UndecodableRecord:
-            pass  # that shows again when its turn comes
+            if self._takes_answer(key, record):
+                return
+            # That shows again when its turn comes.
         else:
             if message is None or (self.inlet.envelope and message.body is None):
                 return
             if any(node.settles(key, record, message) for node in self._nodes):
                 return
-            for node in self._nodes:
-                node.tell_parked(record, message, cause)
+            if not self._is_reserving(key):  # it will not be long
+                for node in self._nodes:
+                    node.tell_parked(record, message, cause)
             new = True
         self.hold(record, BEHIND, new=new, bare=bare)
 
@@ -170,7 +180,14 @@ class Task:
         `reason`: one of queue.ERROR, BEHIND and RESERVING, the last for a record that waits for another one, which
         releases it by `release`. `more`: fields of `Queued`.
         """
-        fields: dict[str, Any] = {"bare": False, "cause": "", "traceback": "", "done": (), "new": False} | more
+        fields: dict[str, Any] = {
+            "bare": False,
+            "cause": "",
+            "traceback": "",
+            "done": (),
+            "new": False,
+            "reserved": (),
+        } | more
         entry = queued(record, *self.tp, reason=reason, queued_ms=self._clock.time_ms(), **fields)
         self.queue.add(record.key() or b"", entry)
         return entry
@@ -247,6 +264,47 @@ class Task:
             done += 1
         return Drained(done, self.queue.held.get(key, 0))
 
+    # --- records that wait for a reservation --------------------------------------------------------------------------
+
+    def _is_reserving(self, key: bytes) -> bool:
+        first = self.queue.first(key)
+        return first is not None and first.reason == RESERVING
+
+    def _reserve(self, wanted: Unreserved) -> None:
+        self._producer.produce(wanted.topic, wanted.key, wanted.value, -1)
+
+    def _takes_answer(self, key: bytes | None, record: Record) -> bool:
+        """Whether a record is no command but the answer to one that reserves a value; the record that waits goes on."""
+        if self.inlet.reply is None or not key:
+            return False
+        try:
+            reply: ReplyMessage = self.inlet.reply.decode(record.value())
+        except UndecodableRecord:
+            return False
+        entry = self.queue.first(key) if key in self.queue.held else None
+        if entry is None or entry.reason != RESERVING or isinstance(reply.body, Parked):
+            return True
+        claim = reserved_by(f"{self.tp.topic}/{self.tp.partition}/{entry.offset}", reply.command_id)
+        if claim is None:
+            return True
+        if isinstance(reply.body, Rejected):
+            unique, _, _ = claim.partition("/")
+            self._reject(key, entry, Rejected(reply.body.reason, {"unique": unique}))
+            self.release(key, entry)
+        else:
+            self.queue.change(key, entry._replace(reserved=(*entry.reserved, claim)))
+        self._go_on(key)
+        return True
+
+    def _go_on(self, key: bytes) -> None:
+        """Folds the records of a key, up to one that has to wait again."""
+        while (entry := self.queue.first(key)) is not None:
+            again, error = self._folded_again(key, entry)
+            if error is not None:
+                self._stop_at(key, again, error)
+                return
+            self.release(key, again)
+
     def release(self, key: bytes, entry: Queued) -> None:
         """Takes the first record of a key out of its queue, as it has had its effect; or will have none."""
         self.queue.take(key, entry.offset)
@@ -269,20 +327,22 @@ class Task:
         while done < (limit if offset is None else 1) and (entry := self.queue.first(key)) is not None:
             if offset is not None and entry.offset != offset:
                 raise NotParked(f"the first record that waits is that of offset {entry.offset}, not of {offset}")
-            record = Waiting(key, entry)
-            try:
-                message = self._decoded(self.inlet.codec.decode, key, record)
-            except UndecodableRecord:
-                pass  # nobody waits for an answer
-            else:
-                for node in self._nodes:
-                    if node.name not in entry.done:
-                        node.discard(key, record, message, self._placed(entry), audit._asdict())
+            self._reject(key, entry, Rejected("discarded", audit._asdict()))
             self.release(key, entry)
             self._stats.discarded += 1
             self._notice("discarded", key, entry, audit)
             done += 1
         return Drained(done, self.queue.held.get(key, 0))
+
+    def _reject(self, key: bytes, entry: Queued, rejected: Rejected) -> None:
+        record = Waiting(key, entry)
+        try:
+            message = self._decoded(self.inlet.codec.decode, key, record)
+        except UndecodableRecord:
+            return  # nobody waits for an answer
+        for node in self._nodes:
+            if node.name not in entry.done:
+                node.reject(key, record, message, self._placed(entry), rejected)
 
     def _check_held(self, key: bytes) -> None:
         if key not in self.queue.held:
@@ -291,7 +351,7 @@ class Task:
     def _placed(self, entry: Queued) -> Placed:
         assert self.position is not None, "what waits has been folded past"
         latest_ms = 0 if self._answers is None else self._answers.latest_ms
-        return Placed(self.position - 1, max(entry.time_ms, latest_ms), entry.new)
+        return Placed(self.position - 1, max(entry.time_ms, latest_ms), entry.new, entry.reserved)
 
     def _folded_again(self, key: bytes, entry: Queued) -> tuple[Queued, Exception | None]:
         """Runs the nodes that have not folded a queued record. The entry with those that have, and what was raised."""
@@ -317,8 +377,13 @@ class Task:
             return entry, error
         return entry, None
 
-    def _stop_at(self, key: bytes, entry: Queued, error: Exception, audit: Audit) -> None:
+    def _stop_at(self, key: bytes, entry: Queued, error: Exception, audit: Audit | None = None) -> None:
         """A record has raised again, or for the first time, now that its turn has come."""
+        if isinstance(error, Unreserved):
+            self.queue.change(key, entry._replace(reason=RESERVING, cause=str(error), traceback=""))
+            self.touched = True
+            self._reserve(error)
+            return
         cause, trace = told(error)
         entry = entry._replace(reason=ERROR, cause=cause, traceback=trace)
         self.queue.change(key, entry)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, get_args
 
+from pipeline.errors import TopologyError
 from pipeline.model import (
     Acceptance,
     Aggregate,
@@ -24,6 +25,7 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_rows, trim_copy
+from pipeline.runtime.claims import Claims, Reservations
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
@@ -56,6 +58,8 @@ class Inlet:
     envelope: bool  # whether records carry their value in a `body`
     queue: str  # the table of the records that wait
     transient: tuple[type[Exception], ...] = ()
+    reply: RowCodec | None = None  # of answers that come in between, where a value is reserved
+    within: Collection[str] = ()  # see Outlet
     tables: list[TableSpec] = field(default_factory=list)  # that of the queue first
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
 
@@ -64,18 +68,21 @@ class Inlet:
     ) -> tuple[dict[str, Table], list[Node]]:
         """The tables and nodes of the task that folds `partition`."""
         tables = {spec.name: spec.make(spec, store) for spec in self.tables}
-        context = Context(partition, tables, Outlet(producer, stats))
+        context = Context(partition, tables, Outlet(producer, stats, self.within))
         return tables, [make(context) for make in self.makers]
 
 
 class Wiring:
     """A service, wired. Reads nothing and starts nothing; SchemaError where classes and schemas do not fit.
 
-    `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster.
+    `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster. `secret`:
+    the service's, under which its unique values are reserved; a task of such an aggregate cannot be made without.
     """
 
-    def __init__(self, service: Service, codecs: Codecs, names: Mapping[str, str] | None = None) -> None:
-        self.service, self._codecs, self._names = service, codecs, names or {}
+    def __init__(
+        self, service: Service, codecs: Codecs, names: Mapping[str, str] | None = None, secret: bytes | None = None
+    ) -> None:
+        self.service, self._codecs, self._names, self._secret = service, codecs, names or {}, secret
         self.group = self._called(service.name)
         self.inlets: dict[str, Inlet] = {}
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
@@ -84,6 +91,9 @@ class Wiring:
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._pairs: dict[str, list[str]] = {}
         self._queues: list[str] = []
+        self._reserving = {unique.name: unique for aggregate in service.aggregates for unique in aggregate.unique}
+        self._reservations: dict[str, Reservations] = {}
+        self._claiming: set[str] = set()  # command topics of aggregates with unique values
         self._queue_codec = codecs(TopicKind.QUEUE.value, Queued)
         for aggregate in service.aggregates:
             self._wire_aggregate(aggregate)
@@ -136,7 +146,7 @@ class Wiring:
             queue = TableSpec(name, self._called(name), self._queue_codec, Queue)
             self._queues.append(queue.changelog)
             self._pairs[topic] = [queue.changelog]
-            self.inlets[topic] = Inlet(topic, codec, body is not None, name, self.service.transient, [queue])
+            self.inlets[topic] = Inlet(topic, codec, body is not None, name, self.service.transient, tables=[queue])
         return self.inlets[topic]
 
     def _follow(self, source: Source) -> Inlet:
@@ -162,16 +172,35 @@ class Wiring:
             inlet.tables.append(TableSpec(answers_name, changelog, reply_codec, make, answer_rows, trim))
             self._pairs[inlet.topic].append(self._called(answers_name))
         encode = inlet.codec.encode
-        for cls in get_args(aggregate.command) or (aggregate.command,):
-            self._commands[cls] = (inlet.topic, encode)
+        if (unique := self._reserving.get(aggregate.name)) is not None:
+            self._reservations[aggregate.name] = Reservations(unique, inlet.topic, encode)
+            inlet.within = self._claiming
+        else:
+            for cls in get_args(aggregate.command) or (aggregate.command,):
+                self._commands[cls] = (inlet.topic, encode)
+        if aggregate.unique:
+            self._claiming.add(inlet.topic)
+            inlet.reply = reply_codec
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
 
         def node(c: Context) -> Node:
             answers = c.tables.get(answers_name)
             assert answers is None or isinstance(answers, Answers)
-            return AggregateNode(aggregate, codecs, outlet, c.partition, c.tables[aggregate.name], answers, c.out)
+            table, claims = c.tables[aggregate.name], self._claims(aggregate, inlet.topic, c)
+            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, claims, c.out)
 
         inlet.makers.append(node)
+
+    def _claims(self, aggregate: Aggregate[Any, Any, Any], topic: str, c: Context) -> Claims | None:
+        if not aggregate.unique:
+            return None
+        if self._secret is None:
+            raise TopologyError(
+                f"service {self.service.name!r} reserves unique values of {aggregate.name!r} under a secret of its "
+                "own; give it with --secret-file, the same for all of its workers"
+            )
+        declared = [self._reservations[unique.name] for unique in aggregate.unique]
+        return Claims(declared, aggregate.initial, self._secret, topic, c.partition, c.out.emit)
 
     def _wire_reaction(self, reaction: Reaction) -> None:
         inlet = self._follow(reaction.source)

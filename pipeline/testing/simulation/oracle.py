@@ -42,6 +42,7 @@ from pipeline.topology import Topology
 if TYPE_CHECKING:
     from pipeline.testing.simulation.worker import Worker
     from pipeline.testing.simulation.world import World
+SECRET = b"of no use outside"
 
 
 class Oracle:
@@ -58,7 +59,7 @@ class Oracle:
             return made[asked]
 
         self._make: Codecs = once
-        self.wirings = [Wiring(service, self._make) for service in topology.chosen(())]
+        self.wirings = [Wiring(service, self._make, secret=SECRET) for service in topology.chosen(())]
         self.codec: dict[str, RowCodec] = {}
         self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}
         self._takers: dict[type, str] = {}
