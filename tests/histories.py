@@ -26,6 +26,7 @@ from pipeline.model import (
 from pipeline.query.local import row_json
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
+from pipeline.runtime.queue import row_key
 from pipeline.topology import Topology
 from pipeline.verify import Entry
 from pipeline.verify.history import Stored
@@ -181,9 +182,7 @@ class MemoryHistory:
                 if not key:
                     raise UndecodableRecord("no key")
             except (UndecodableRecord, UnicodeDecodeError):
-                where = {"topic": tp.topic, "partition": tp.partition, "offset": entry.offset}
-                headers = tuple((f"parked-source-{n}", str(v).encode()) for n, v in where.items())
-                self.append(self.place(TopicKind.PARKED.topic(service.name), b"p"), entry.key, entry.value, headers)
+                self._park(service, tp, entry)
                 continue
             if follower in self.codec and message.body is None:
                 continue
@@ -195,6 +194,15 @@ class MemoryHistory:
                 self._show(table, tp.partition, key_bytes.decode(), row)
         for out, end in list(self.ends.items()):
             self.ends[out] += end != before.get(out, 0)  # the transaction's marker
+
+    def _park(self, service: Service, tp: TP, entry: Entry) -> None:
+        """Puts a record aside, and says so."""
+        queue = TopicKind.QUEUE.topic(f"{service.name}.{tp.topic}")
+        told = {"action": "parked", "source-topic": tp.topic, "source-partition": tp.partition}
+        told |= {"source-offset": entry.offset, "done": "", "cause": "UndecodableRecord: broken"}
+        headers = tuple((f"parked-{name}", str(value).encode()) for name, value in told.items())
+        self.append(TP(queue, tp.partition), row_key(entry.key or b"", entry.offset), b"a record")
+        self.append(self.place(TopicKind.PARKED.topic(service.name), b"p"), entry.key, entry.value, headers)
 
     def _effects(self, service: Service, tp: TP, entry: Entry, key: str, message: Any, touched: Any) -> None:
         for a in service.aggregates:

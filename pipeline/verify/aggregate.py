@@ -5,7 +5,6 @@ In memory: events, states and rows of one partition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +19,11 @@ from pipeline.verify.decode import Decoder
 from pipeline.verify.events import Logged, differences, versions
 from pipeline.verify.history import Entry, History
 from pipeline.verify.memory import Given, Memory
-from pipeline.verify.notices import refused
+from pipeline.verify.notices import DISCARDED, REDRIVEN, Act, acts_on
+from pipeline.verify.queues import Held, Queues
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.tables import compare_changelog, compare_table, last_values, unreadable
+from pipeline.verify.waiting import Before, compare_queue, rows_of, still_held
 
 
 @dataclass(slots=True)
@@ -51,19 +52,27 @@ class AggregateCheck:
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
+        tp = TP(self.commands, partition)
+        before = acts_on(history, self.service)
+        queued = rows_of(history, self.service, tp)
         rows = history.rows(self.aggregate.name, partition)
         states = last_values(history, TP(self.states, partition), self._state, self.service, report)
         logs = self._logs(history, TP(self.events, partition), report)
         answers = self._answers.read(history, partition, report)
-        memory = self._answers.memory(history, TP(self.commands, partition), answers)
-        lives = self._replay(history, TP(self.commands, partition), logs, memory, report)
+        memory = self._answers.memory(history, tp, answers)
+        bound = history.bound(self.service, tp) or 0
+        queues = still_held(history, tp, acts_on(history, self.service).get(tp, []), report)
+        lives = self._replay(history, tp, logs, memory, queues, before, report)
+        compare_queue(self.service, tp, queues, queued, before, bound, report)
         for key in logs.keys() | lives.keys():
             self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), report)
         allowed = {key: life.allowed for key, life in lives.items() if life.allowed != [None]}
         compare_changelog("state", self.service, TP(self.states, partition), allowed, states, report)
         compare_table(self.service, self.aggregate.name, partition, allowed, rows, report)
-        settled = history.bound(self.service, TP(self.commands, partition)) or 0
-        self._answers.compare(history, partition, memory, answers, settled, report)
+        early = {act.offset for act in before.get(tp, []) if act.action != "parked"}
+        self._answers.compare(
+            history, partition, memory, answers, lambda g: g.offset in early if g.placed else g.offset < bound, report
+        )
         report.checked["keys"] += len(logs)
         report.checked["states"] += len(states)
 
@@ -88,16 +97,38 @@ class AggregateCheck:
     # --- replay -------------------------------------------------------------------------------------------------------
 
     def _replay(
-        self, history: History, tp: TP, logs: dict[str, list[Logged]], memory: Memory, report: Report
+        self,
+        history: History,
+        tp: TP,
+        logs: dict[str, list[Logged]],
+        memory: Memory,
+        queues: Queues,
+        before: Before,
+        report: Report,
     ) -> dict[str, Life]:
-        """What each key's commands must have caused; decides each command below the bound, and those since as well."""
+        """What each key's commands must have caused; decides each command below the bound, and those since as well.
+
+        A command that was parked is decided where it was redriven.
+        """
+        early = set(before.get(tp, []))
         must = history.bound(self.service, tp) or 0
         end = history.committed(self.service, tp) or 0
         lives: dict[str, Life] = {}
         if history.low(tp) > 0:
             report.notes.append(f"{tp.topic}-{tp.partition} begins at {history.low(tp)}: older commands are not judged")
             lives = self._lives_before(history, tp, end, logs)
-        for entry, key, command in self._commands(history, tp, end):
+        for entry in history.records(tp):
+            if entry.offset >= end:
+                break
+            self._take_up(lives, queues, entry.offset, early, tp, memory, report)
+            opened = queues.opened.pop(entry.offset, None)
+            place = entry.key or b""
+            read = self._read(entry)
+            if read is None:
+                if opened is not None or place in queues.held:
+                    queues.wait(place, Held(entry.offset, entry, (), new=False))
+                continue
+            key, command = read
             if key not in lives:
                 lives[key] = Life()
                 if partition_of(key.encode(), history.partitions(tp.topic)) != tp.partition:
@@ -105,32 +136,55 @@ class AggregateCheck:
                     report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
             known = memory.known(key, command, entry.offset, entry.time_ms)
             if known is None:
-                self._decide(lives[key], entry, key, command, entry.offset < must, tp, memory, report)
+                if opened is not None or place in queues.held:
+                    queues.wait(place, Held(entry.offset, entry, (), new=True))
+                else:
+                    self._decide(lives[key], entry, key, command, entry.offset < must, None, tp, memory, report)
             elif entry.offset < must:
                 report.checked["commands"] += 1
                 report.checked["answered again"] += isinstance(known, Given)
                 if isinstance(known, Rejected):
                     self._count(known, report)
+        self._take_up(lives, queues, None, early, tp, memory, report)
         return lives
 
-    def _commands(self, history: History, tp: TP, end: int) -> Iterator[tuple[Entry, str, CommandMessage]]:
-        """Those that had an effect; the others are the parked topic's matter."""
-        without = refused(history, self.service, tp)
-        for entry in history.records(tp):
-            if entry.offset >= end:
-                return
-            if entry.offset in without:
+    def _read(self, entry: Entry) -> tuple[str, CommandMessage] | None:
+        """Key and command; None where it cannot be read, which is the parked topic's matter."""
+        try:
+            return self._command.read(entry)
+        except UndecodableRecord:
+            return None
+
+    def _take_up(
+        self,
+        lives: dict[str, Life],
+        queues: Queues,
+        before: int | None,
+        early: set[Act],
+        tp: TP,
+        memory: Memory,
+        report: Report,
+    ) -> None:
+        """Decides what was redriven before the record of that offset was folded."""
+        for act, _, held in queues.due(before):
+            read = self._read(held.record)
+            if read is None or act.action not in (REDRIVEN, DISCARDED):
                 continue
-            try:
-                read = self._command.read(entry)
-            except UndecodableRecord:
+            key, command = read
+            entry, placed = held.record, (act.at or 0, act.at_ms)
+            if memory.known_again(key, command, entry.time_ms, placed, new=held.new) is not None:
                 continue
-            if read is not None:
-                yield entry, *read
+            if act.action == REDRIVEN:
+                self._decide(lives[key], entry, key, command, act in early, placed, tp, memory, report)
+            else:
+                rejected = Rejected("discarded", {"by": act.by, "why": act.why})
+                self._count(rejected, report)
+                memory.remember(Given(key, command, entry.offset, entry.time_ms, rejected, placed))
 
     def _lives_before(self, history: History, tp: TP, end: int, logs: dict[str, list[Logged]]) -> dict[str, Life]:
         """Each key's life up to its first event that a command still held has caused."""
-        held = {(key, command.id, entry.time_ms) for entry, key, command in self._commands(history, tp, end)}
+        read = ((entry, self._read(entry)) for entry in history.records(tp) if entry.offset < end)
+        held = {(each[0], each[1].id, entry.time_ms) for entry, each in read if each is not None}
         lives: dict[str, Life] = {}
         for key, log in logs.items():
             life = lives[key] = Life()
@@ -147,6 +201,7 @@ class AggregateCheck:
         key: str,
         command: CommandMessage,
         settled: bool,
+        placed: tuple[int, int] | None,
         tp: TP,
         memory: Memory,
         report: Report,
@@ -164,7 +219,7 @@ class AggregateCheck:
                 self._count(decision, report)
         version = 0 if life.state is None else life.state.version
         outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(decision))
-        memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome))
+        memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome, placed))
 
     def _count(self, rejected: Rejected, report: Report) -> None:
         report.checked["rejected"] += 1

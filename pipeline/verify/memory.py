@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pipeline.flow import keep_ms, last_issue_ms, too_late
+from pipeline.flow import is_old, last_issue_ms, too_late
 from pipeline.model import CommandMessage, Idempotency, Rejected
 
 
@@ -16,6 +16,12 @@ class Given(NamedTuple):
     offset: int
     time_ms: int
     outcome: Any
+    placed: tuple[int, int] | None = None  # of one that was parked: offset and time from which it is remembered
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Offset and time from which it is remembered."""
+        return self.placed or (self.offset, self.time_ms)
 
 
 class Memory:
@@ -34,14 +40,30 @@ class Memory:
             return None
         while self._old < len(self.decided) and self.is_old(self.decided[self._old], offset, time_ms):
             forgotten = self.decided[self._old]
-            self._forgotten_ms = max(self._forgotten_ms, last_issue_ms(forgotten.time_ms, forgotten.command.issued_ms))
+            last_ms = last_issue_ms(forgotten.place[1], forgotten.command.issued_ms)
+            self._forgotten_ms = max(self._forgotten_ms, last_ms)
             self._old += 1
+        return self._answered(key, command, offset, time_ms) or self._too_late(command, time_ms)
+
+    def known_again(
+        self, key: Any, command: CommandMessage, time_ms: int, placed: tuple[int, int], *, new: bool
+    ) -> Given | Rejected | None:
+        """The same of a command that was parked and is taken up again there; `new`: it was not known when it came."""
+        if self.idempotency is None:
+            return None
+        return self._answered(key, command, *placed) or (None if new else self._too_late(command, time_ms))
+
+    def _too_late(self, command: CommandMessage, time_ms: int) -> Rejected | None:
+        assert self.idempotency is not None
+        return too_late(command, self.idempotency, time_ms, self._forgotten_ms)
+
+    def _answered(self, key: Any, command: CommandMessage, offset: int, time_ms: int) -> Given | Rejected | None:
         earlier = self.last.get((key, command.id))
         if earlier is not None and not self.is_old(earlier, offset, time_ms):
             asked, again = earlier.command, command
             same = (asked.body, asked.expected_version) == (again.body, again.expected_version)
             return earlier if same or earlier.outcome is None else Rejected("id_reused")
-        return too_late(command, self.idempotency, time_ms, self._forgotten_ms)
+        return None
 
     def remember(self, given: Given) -> None:
         """A command was decided."""
@@ -52,4 +74,4 @@ class Memory:
     def is_old(self, given: Given, offset: int, time_ms: int) -> bool:
         """Whether it is not to be known again by a command stored there and then."""
         assert self.idempotency is not None
-        return given.offset <= offset - self.idempotency.records or given.time_ms < time_ms - keep_ms(self.idempotency)
+        return is_old(self.idempotency, *given.place, offset, time_ms)

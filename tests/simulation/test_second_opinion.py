@@ -17,7 +17,7 @@ from pipeline.testing.simulation.world import World
 from pipeline.verify import Entry, judge
 from pipeline.verify.history import Stored
 from tests.simulation.planted import PLANTED, seed_that_finds
-from tests.simulation.tills import TOPOLOGY, commands
+from tests.simulation.tills import TOPOLOGY, Code, commands
 
 
 class SimulatedHistory:
@@ -28,7 +28,7 @@ class SimulatedHistory:
         self._rows: dict[tuple[str, int], dict[str, Any]] = {}
         for worker in world.workers:
             for (table, partition), view in (worker.lane.views if worker.lane else {}).items():
-                if view.copy is None and TopicKind.of(table) is not TopicKind.ANSWERS:
+                if view.copy is None and TopicKind.of(table) not in (TopicKind.ANSWERS, TopicKind.QUEUE):
                     pairs = view.store.scan(view.prefix, view.prefix, 10**9)
                     self._rows[table, partition] = {
                         key[len(view.prefix) :].decode(): json.loads(json.dumps(row_json(view.codec.decode(value))))
@@ -83,7 +83,7 @@ class JudgedTwice(World):
 
 def opinions(seed: int) -> tuple[bool, bool]:
     """Whether each judge finds something wrong."""
-    world = JudgedTwice(known_oracle(TOPOLOGY), from_seed(seed, commands))
+    world = JudgedTwice(known_oracle(TOPOLOGY), from_seed(seed, commands), mend=Code.mend)
     return bool(world.run()), bool(world.second)
 
 

@@ -372,10 +372,10 @@ def test_parked_twice_or_not_at_all_or_for_no_reason() -> None:
     report = judge(history, SHOP)
     assert kinds(report) == {"missing_parked"}
     found = one(report, "missing_parked")
-    assert (found.topic, found.key, str(found.offset).encode()) == ("inventory.command", "TEA", notice.headers[2][1])
+    assert (found.topic, found.key, str(found.offset).encode()) == ("inventory.command", "TEA", notice.headers[3][1])
     history.logs[tp] = [notice._replace(value=b"altered")]
     assert kinds(judge(history, SHOP)) == {"wrong_parked"}
-    headers = (*notice.headers[:2], ("parked-source-offset", b"0"))
+    headers = (*notice.headers, ("parked-source-offset", b"0"))
     history.logs[tp] = [notice, notice._replace(headers=headers)]
     assert kinds(judge(history, SHOP)) == {"needless_parked"}
     history.logs[tp] = [notice, notice._replace(headers=())]

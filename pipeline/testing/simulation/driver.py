@@ -28,7 +28,7 @@ class TestDriver:
         from pipeline.testing.simulation.simulation import known_oracle
 
         self._oracle: Oracle = known_oracle(topology, codecs)
-        self._world = World(self._oracle, Schedule(workers=1, partitions=partitions))
+        self._world = World(self._oracle, Schedule(workers=1, partitions=partitions), park=False)
         self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # news wakes them
         self._sent = 0
         for worker in self._world.workers:

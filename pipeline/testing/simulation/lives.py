@@ -1,0 +1,107 @@
+"""What the commands of one partition must have come to: replayed in the order in which they were decided."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.adapters.memory import MemoryRecord
+from pipeline.errors import RecordRefused, UndecodableRecord
+from pipeline.flow import command_to_event, event_to_state
+from pipeline.model import Acceptance, Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
+from pipeline.runtime.ports import TP
+from pipeline.runtime.table import RowCodec
+from pipeline.testing.simulation.differences import committed
+from pipeline.testing.simulation.memory import Answered
+from pipeline.verify.notices import DISCARDED, REDRIVEN, Act
+from pipeline.verify.queues import Held, Queues
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+
+class Lives:
+    """Replays the commands of one partition. `due`: the events, by key; `states`: what they come to."""
+
+    def __init__(self, world: World, a: Aggregate[Any, Any, Any], tp: TP, codec: Mapping[str, RowCodec]) -> None:
+        self._world, self._aggregate, self._tp = world, a, tp
+        self._decode = codec[TopicKind.COMMAND.topic(a.name)].decode
+        self._encode = codec[TopicKind.EVENT.topic(a.name)].encode
+        self.due: dict[bytes, list[bytes]] = defaultdict(list)
+        self.states: dict[bytes, StateMessage] = {}
+        self.memory = Answered(a, tp.partition, codec)
+
+    def replay(self, queues: Queues) -> Iterator[str]:
+        """In the order in which they were decided."""
+        where = f"{self._tp.topic}-{self._tp.partition}"
+        for record in committed(self._world, self._tp):
+            yield from self._taken_up(queues, record.offset())
+            opened = queues.opened.pop(record.offset(), None)
+            key, offset = record.key(), record.offset()
+            message = self._message(record)
+            if message is not None and self.memory.is_known(record, message):
+                if opened is not None:
+                    yield f"{where}@{offset} was parked, though its id was answered"
+            elif key in queues.held:
+                if opened is not None:
+                    yield f"{where}@{offset} was parked when it came, though it had to wait behind others"
+                queues.wait(key, Held(offset, record, (), message is not None))
+            elif opened is not None:
+                if message is not None and not self._world.may_raise(self._decided, record, message):
+                    yield f"{where}@{offset} was parked without a reason: {opened.cause}"
+                queues.wait(key, Held(offset, record, opened.done, message is not None))
+            elif message is None:
+                yield f"{where}@{offset} cannot be read, but was not parked"
+            else:
+                try:
+                    self._decide(record, message, None)
+                except RecordRefused as refused:
+                    yield f"{where}@{offset} is {refused}, but was not parked"
+        yield from self._taken_up(queues, None)
+
+    def _taken_up(self, queues: Queues, before: int | None) -> Iterator[str]:
+        for act, _, held in queues.due(before):
+            record, message = held.record, self._message(held.record)
+            if act.action == REDRIVEN and message is None:
+                yield f"{self._tp.topic}-{self._tp.partition}@{held.offset} was redriven, though it cannot be read"
+            elif (
+                message is None
+                or act.action not in (REDRIVEN, DISCARDED)
+                or self.memory.is_known_again(record, message, act, new=held.new)
+            ):
+                continue
+            elif act.action == REDRIVEN:
+                self._decide(record, message, act)
+            else:
+                discarded = Rejected("discarded", {"by": act.by, "why": act.why})
+                self.memory.answer(record, message, discarded, act)
+
+    def _message(self, record: MemoryRecord) -> CommandMessage | None:
+        """None where it cannot be read."""
+        try:
+            message: CommandMessage = self._decode(record.value())
+        except UndecodableRecord:
+            return None
+        return message if record.key() else None
+
+    def _decided(
+        self, record: MemoryRecord, message: CommandMessage
+    ) -> tuple[list[EventMessage] | Rejected, list[bytes]]:
+        """The decision, and its events in bytes. RecordRefused where these are too large."""
+        decision = command_to_event(self._aggregate, self.states.get(record.key()), message, record.timestamp()[1])
+        data = [] if isinstance(decision, Rejected) else [self._encode(event) for event in decision]
+        if max(map(len, data), default=0) > self._world.kafka.record_bytes_max:
+            raise RecordRefused("too large")
+        return decision, data
+
+    def _decide(self, record: MemoryRecord, message: CommandMessage, act: Act | None) -> None:
+        key = record.key()
+        decision, data = self._decided(record, message)
+        self.due[key] += data
+        state = self.states.get(key)
+        for event in () if isinstance(decision, Rejected) else decision:
+            state = self.states[key] = event_to_state(self._aggregate, state, event)
+        version = 0 if state is None else state.version
+        accepted = Acceptance(version, len(data), tuple(data))
+        self.memory.answer(record, message, decision if isinstance(decision, Rejected) else accepted, act)
