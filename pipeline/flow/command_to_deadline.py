@@ -8,7 +8,8 @@ from pipeline.model.deadline import TIME_MS_MAX, Deadline, Effect
 from pipeline.model.messages import CommandMessage
 from pipeline.model.topics import TopicKind
 
-PREFIX = "deadline:"  # of the ids of commands that deadlines send; nothing else has a colon in its name
+PREFIX = "deadline:"  # and a deadline's name: what it is called in the table, and the beginning of its command's id
+SCHEDULED = "command:"  # and a command's id: what a scheduled command is called in the table
 
 
 def command_position(aggregate: str, partition: int, offset: int) -> str:

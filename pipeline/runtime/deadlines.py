@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import NEVER, DeadlineMessage
 from pipeline.runtime.cache import MISSING
 from pipeline.runtime.ports import Store
 from pipeline.runtime.table import Pairs, Table, TableSpec, table_prefix
 
 LOOK_AHEAD, COUNTED_AT_ONCE = 100, 10_000  # places in the order that are read at once
-SCHEDULED = "command:"  # of a scheduled command the name is this and its id, of a deadline `deadline:` and its name
 
 
 def deadline_key(key: bytes, name: str) -> bytes:
-    """Key of a row: no other aggregate id and name have the same, and those of one aggregate stand together."""
+    """Key of a row: no other aggregate id and name have the same, and those of one aggregate stand together.
+
+    `name`: PREFIX and a deadline's name, or SCHEDULED and a command's id.
+    """
     return len(key).to_bytes(4, "big") + key + name.encode()
 
 

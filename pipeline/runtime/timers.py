@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from pipeline.errors import TopologyError
 from pipeline.flow import asked, command_position, effects_to_deadlines, is_later, once_due
-from pipeline.flow.command_to_deadline import PREFIX
+from pipeline.flow.command_to_deadline import PREFIX, SCHEDULED
 from pipeline.model import CommandMessage, DeadlineMessage, Effect, Rejected
-from pipeline.runtime.deadlines import SCHEDULED, Deadlines, deadline_key
+from pipeline.runtime.deadlines import Deadlines, deadline_key
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import RowCodec
 

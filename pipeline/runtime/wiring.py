@@ -82,6 +82,7 @@ class Wiring:
         self.inlets: dict[str, Inlet] = {}
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
         self.histories: dict[str, HistorySpec] = {}  # by command topic
+        self.commands: dict[str, RowCodec] = {}  # by aggregate
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._pairs: dict[str, list[str]] = {}
@@ -162,7 +163,7 @@ class Wiring:
             changelog, codec = self._called(deadlines_name), self._codecs(TopicKind.DEADLINES.value, DeadlineMessage)
             inlet.tables.append(TableSpec(deadlines_name, changelog, codec, Deadlines, deadline_rows))
             self._pairs[inlet.topic].append(changelog)
-        encode = inlet.codec.encode
+        self.commands[aggregate.name], encode = inlet.codec, inlet.codec.encode
         for cls in get_args(aggregate.command) or (aggregate.command,):
             self._commands[cls] = (inlet.topic, encode)
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)

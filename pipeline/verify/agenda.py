@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pipeline.flow import command_position, effects_to_deadlines, is_later, once_due, was_due
-from pipeline.flow.command_to_deadline import PREFIX
+from pipeline.flow.command_to_deadline import PREFIX, SCHEDULED
 from pipeline.model import Aggregate, CommandMessage, Effect
-from pipeline.runtime.deadlines import SCHEDULED
 
 Identity = tuple[Any, str, str | None]  # the aggregate's id, and the id and the cause of the command that is sent
 Name = tuple[Any, str]  # the aggregate's id, and the deadline's name or SCHEDULED and a command's id

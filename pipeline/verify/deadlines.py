@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
+from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.flow.command_to_reply import AHEAD_S_MAX
 from pipeline.model import NEVER, Aggregate, CommandMessage, DeadlineMessage, TopicKind
-from pipeline.runtime.deadlines import SCHEDULED, parts
 from pipeline.runtime.ports import TP
 from pipeline.verify.agenda import Agenda, Came, Identity, Name, Setting, identity
 from pipeline.verify.decode import Decoder
@@ -43,9 +43,10 @@ class DeadlineCheck:
         for row_key, entry in last.items():
             if entry.value is not None:
                 try:
-                    key, name = parts(row_key)
+                    end = 4 + int.from_bytes(row_key[:4], "big")
+                    name = row_key[4:end].decode(), row_key[end:].decode()
                     message: DeadlineMessage = self._deadline.value(entry.value)
-                    found[key.decode(), name] = Row(entry.offset, message.due_ms, self._commands.value(message.command))
+                    found[name] = Row(entry.offset, message.due_ms, self._commands.value(message.command))
                 except (UndecodableRecord, UnicodeDecodeError) as error:
                     report.add(unreadable(self.service, tp, entry, error))
         report.checked["deadlines to come"] += len(found)

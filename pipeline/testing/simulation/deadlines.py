@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import NEVER, DeadlineMessage
-from pipeline.runtime.deadlines import SCHEDULED, deadline_key, order_prefix
+from pipeline.runtime.deadlines import deadline_key, order_prefix
 from pipeline.runtime.table import RowCodec
 from pipeline.testing.simulation.differences import Rows
 from pipeline.verify.agenda import Agenda, identity
