@@ -116,6 +116,7 @@ class Lane:
         for task in started:
             self._consumer.start(task.tp, task.committed)
         wait_s = self._wait_s(followed)
+        self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
         self._rewound = False
         polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s, self._gather_s())
         if self._rewound:
@@ -189,9 +190,8 @@ class Lane:
 
     def _fire(self) -> None:
         """Sends the commands that have fallen due, a bounded part of them: what has come in is to be folded, too."""
-        now_ms, running = self._clock.time_ms(), self._tasks.running()
-        self.stats.deadlines_pending = sum(task.pending for task in running)
-        due = [task for task in running if task.next_due_ms <= now_ms]
+        now_ms = self._clock.time_ms()
+        due = [task for task in self._tasks.running() if task.next_due_ms <= now_ms]
         try:
             for task in due:
                 if fired := task.take_due(now_ms, max(1, self.settings.fired_per_turn_max // len(due))):

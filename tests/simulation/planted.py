@@ -392,6 +392,16 @@ SEEDS = {
     "history_position_noted_too_far": 0,
     "history_state_folded_from_what_has_just_come": 0,
     "history_left_open_when_its_partition_goes": 0,
+    "a_deadline_is_not_deleted_when_it_is_fired": 1,
+    "deadlines_are_gone_though_the_transaction_is_aborted": 141,
+    "deadlines_are_kept_that_were_not_committed": 51,
+    "deadlines_are_fired_outside_of_the_transaction": 74,
+    "deadlines_are_not_restored": 9,
+    "deadlines_are_restored_without_their_order": 0,
+    "deadlines_are_fired_too_early": 47,
+    "a_deadline_is_fired_though_it_has_just_been_set_anew": 9,
+    "the_next_deadline_is_looked_for_behind_the_last": 3,
+    "a_scheduled_command_is_decided_and_goes_on_waiting": 1,
 }
 SEEDS_MAX = 5_000
 
