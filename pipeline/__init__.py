@@ -2,6 +2,8 @@
 
 from pipeline.model import (
     Aggregate,
+    Cancel,
+    Deadline,
     Idempotency,
     Projection,
     Reaction,
@@ -15,6 +17,8 @@ from pipeline.model import (
 
 __all__ = [
     "Aggregate",
+    "Cancel",
+    "Deadline",
     "Idempotency",
     "Projection",
     "Reaction",

@@ -1,5 +1,6 @@
 """The arrows of the pipeline, one pure step per file: values in, values out. No client library, no clock, no I/O."""
 
+from pipeline.flow.command_to_deadline import command_position, effects_to_deadlines, is_later, once_due, was_due
 from pipeline.flow.command_to_event import command_to_event
 from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, last_issue_ms, too_late
 from pipeline.flow.event_to_command import event_to_command
@@ -13,17 +14,22 @@ __all__ = [
     "Difference",
     "asked",
     "asked_before",
+    "command_position",
     "command_to_event",
+    "effects_to_deadlines",
     "event_to_command",
     "event_to_messages",
     "event_to_state",
     "events_to_state",
     "fingerprint",
+    "is_later",
     "is_old",
     "keep_ms",
     "last_issue_ms",
     "message_to_row",
+    "once_due",
     "state_difference",
     "too_late",
     "version_at",
+    "was_due",
 ]

@@ -1,7 +1,17 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
-from pipeline.model.messages import Acceptance, CommandMessage, EventMessage, Parked, ReplyMessage, StateMessage
+from pipeline.model.deadline import Cancel, Deadline, Effect
+from pipeline.model.messages import (
+    NEVER,
+    Acceptance,
+    CommandMessage,
+    DeadlineMessage,
+    EventMessage,
+    Parked,
+    ReplyMessage,
+    StateMessage,
+)
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
@@ -10,9 +20,14 @@ from pipeline.model.topics import TopicKind
 from pipeline.model.unique import Unique
 
 __all__ = [
+    "NEVER",
     "Acceptance",
     "Aggregate",
+    "Cancel",
     "CommandMessage",
+    "Deadline",
+    "DeadlineMessage",
+    "Effect",
     "EventMessage",
     "Idempotency",
     "Parked",

@@ -81,7 +81,7 @@ def place_of(reply: ReplyMessage, key: bytes) -> Place:
     return Place(*reply.place, reply.issued_ms, key, -1 if reply.placed_offset < 0 else reply.offset)
 
 
-def answer_rows(spec: TableSpec, pairs: Pairs) -> Pairs:
+def answer_rows(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:
     """What the local store keeps of records of the changelog: the replies, and their places."""
     prefix, order = spec.prefix, order_prefix(spec.name)
     rows: list[tuple[bytes, bytes | None]] = [(prefix + key, value) for key, value in pairs]

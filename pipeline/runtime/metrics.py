@@ -15,6 +15,11 @@ COUNTERS = {
     "events": "Events appended",
     "repeated": "Commands whose id was answered before",
     "replies": "Replies sent",
+    "scheduled": "Commands that were put off until they are due",
+    "deadlines_set": "Deadlines set",
+    "deadlines_cancelled": "Deadlines cancelled",
+    "deadlines_fired": "Commands sent as they were due, scheduled ones among them",
+    "deadlines_late_s": "Seconds between when these were due and when they were sent",
     "undeliverable_replies": "Replies to a topic that does not exist, or that is none of replies",
     "parked": "Records parked for a cause of their own",
     "redriven": "Parked records that were folded at last",
@@ -29,11 +34,15 @@ COUNTERS = {
     "restored": "Changelog records rolled forward",
     "reopened": "Times the service's lane was closed after an error and opened again",
 }
-METRIC_NAMES = {"checkpoint_s": "checkpoint_seconds"}  # Prometheus spells units out
+METRIC_NAMES = {
+    "checkpoint_s": "checkpoint_seconds",
+    "deadlines_late_s": "deadlines_late_seconds",
+}  # Prometheus spells units out
 GAUGES = {
     "partitions_assigned": ("assigned", "Partitions held"),
     "partitions_restoring": ("restoring", "Partitions held that do not fold yet"),
     "partitions_standby": ("standbys", "Partitions of other workers that are followed"),
+    "deadlines_pending": ("deadlines_pending", "Deadlines and scheduled commands that are still to come"),
     "held_keys": ("held_keys", "Keys that have parked records"),
     "queued_records": ("queued", "Records that are parked, or wait behind one that is"),
     "histories_building": ("histories_building", "Histories that do not answer yet"),

@@ -38,6 +38,7 @@ from pipeline.runtime.claims import Claims
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
+from pipeline.runtime.timers import Place, Timers
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,8 @@ class AggregateNode(Node):
     """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
 
     With `answers`, a command whose id has been answered gets the same reply, and nothing else happens. With `claims`,
-    one that takes a value that is not reserved for it raises Unreserved.
+    one that takes a value that is not reserved for it raises Unreserved. With `timers`, one that is scheduled is
+    decided, and answered, when it comes again once it is due.
     """
 
     def __init__(
@@ -139,71 +141,80 @@ class AggregateNode(Node):
         table: Table,
         answers: Answers | None,
         claims: Claims | None,
+        timers: Timers,
         out: Outlet,
     ) -> None:
         self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.answers, self.claims, self.out = table, answers, claims, out
+        self.table, self.answers, self.claims, self.timers, self.out = table, answers, claims, timers, out
+        self._deadlines = timers.table
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
     def fold(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None = None) -> None:
         self.out.stats.commands += 1
-        if self.answers is None:
-            decided = self._decide(key, record, message, placed)
-            if message.reply_to is not None:
-                self.out.reply(message.reply_to, self._reply(record, message, 0, decided, placed))
-        elif (mark := self._undecided(self.answers, key, record, message, placed)) is not None:
-            decided = self._decide(key, record, message, placed)
-            self._answer(
-                self.answers, key, record, message, self._reply(record, message, mark, decided, placed), placed
-            )
+        if (mark := self._undecided(key, record, message, placed)) is None:
+            return
+        timed = self._is_timed(message)
+        if timed and self.timers.schedules(key, message, self._place(record)):
+            return
+        decided = self._decide(key, record, message, placed)
+        if timed:
+            self.timers.forget(key, message)
+        if self.answers is not None or message.reply_to is not None:
+            self._answer(key, record, message, self._reply(record, message, mark, decided, placed), placed)
 
     def settles(self, key: bytes, record: Record, message: CommandMessage) -> bool:
-        return self.answers is not None and self._undecided(self.answers, key, record, message, None) is None
+        return self._undecided(key, record, message, None) is None
 
     def tell_parked(self, record: Record, message: CommandMessage, cause: str) -> None:
         if message.reply_to is not None:
             self.out.reply(message.reply_to, self._reply(record, message, 0, Parked(cause), None))
 
     def reject(self, key: bytes, record: Record, message: CommandMessage, placed: Placed, rejected: Rejected) -> None:
-        mark, answers = 0, self.answers
-        if answers is not None:
-            found = self._undecided(answers, key, record, message, placed)
-            if found is None:
-                return
-            mark = found
+        if (mark := self._undecided(key, record, message, placed)) is None:
+            return
         self._release(key, record, message, placed)
+        if self._is_timed(message):
+            self.timers.forget(key, message)
         self.out.stats.reject(self.aggregate.name, rejected.reason)
-        reply = self._reply(record, message, mark, rejected, placed)
-        if answers is not None:
-            self._answer(answers, key, record, message, reply, placed)
-        elif message.reply_to is not None:
-            self.out.reply(message.reply_to, reply)
+        self._answer(key, record, message, self._reply(record, message, mark, rejected, placed), placed)
 
-    def _undecided(
-        self, answers: Answers, key: bytes, record: Record, message: CommandMessage, placed: Placed | None
-    ) -> int | None:
+    def _is_timed(self, message: CommandMessage) -> bool:
+        """Whether the command may have to wait, or another of its id may be waiting."""
+        return message.due_ms is not None or (self._deadlines is not None and self._deadlines.active)
+
+    def _place(self, record: Record) -> Place:
+        return Place(self.partition, record.offset(), record.timestamp()[1])
+
+    def _undecided(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> int | None:
         """The fingerprint of a command that is to be decided; None where its id is answered, or may have been: told.
 
         A parked one was looked up when it came. Since then only those before it in its queue can have been answered,
-        and these are remembered from then on.
+        and these are remembered from then on. Without a memory, the fingerprint is 0.
         """
-        offset, time_ms = record.offset(), record.timestamp()[1]
-        if placed is None:
-            forgotten_ms = answers.at(offset, time_ms)
-            now = offset, time_ms
-        else:
-            forgotten_ms, now = answers.forgotten_ms, placed[:2]
-        mark = fingerprint(self.encode_command(asked(message)))
-        refused: Rejected | None = None
-        if earlier := answers.find(answer_key(key, message.id), *now):
+        time_ms, answers = record.timestamp()[1], self.answers
+        mark, forgotten_ms = 0, 0
+        earlier = waiting = refused = None
+        if answers is not None:
+            mark = fingerprint(self.encode_command(asked(message)))
+            if placed is None:
+                forgotten_ms = answers.at(record.offset(), time_ms)
+                earlier = answers.find(answer_key(key, message.id), record.offset(), time_ms)
+            else:
+                forgotten_ms = answers.forgotten_ms
+                earlier = answers.find(answer_key(key, message.id), *placed[:2])
+        if earlier is not None:
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
                 if message.reply_to is not None:
                     self.out.reply(message.reply_to, earlier[1])
                 return None
-        elif placed is None or not placed.new:
-            refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
+        else:
+            if self._is_timed(message):
+                waiting = self.timers.waiting(key, message)
+                refused = self.timers.refuses(message, waiting, time_ms)
+            if answers is not None and refused is None and waiting is None and (placed is None or not placed.new):
+                refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
         if refused is None:
             return mark
         # Not remembered: of this id another reply is, or none can be given for certain.
@@ -212,15 +223,14 @@ class AggregateNode(Node):
             self.out.reply(message.reply_to, self._reply(record, message, mark, refused, placed))
         return None
 
-    def _answer(
-        self, answers: Answers, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: Placed | None
-    ) -> None:
+    def _answer(self, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: Placed | None) -> None:
         """Remembers a reply, and sends it."""
-        name = answer_key(key, message.id)
-        if placed is None:
-            answers.remember(name, reply, record.offset(), record.timestamp()[1], message.issued_ms)
-        else:
-            answers.remember(name, reply, *placed[:2], message.issued_ms, record.offset())
+        if self.answers is not None:
+            name = answer_key(key, message.id)
+            if placed is None:
+                self.answers.remember(name, reply, record.offset(), record.timestamp()[1], message.issued_ms)
+            else:
+                self.answers.remember(name, reply, *placed[:2], message.issued_ms, record.offset())
         if message.reply_to is not None:
             self.out.reply(message.reply_to, reply)
 
@@ -233,10 +243,12 @@ class AggregateNode(Node):
             if placed is not None:
                 self._release(key, record, message, placed)
             return decision
+        decided, effects = decision
         events = []
-        for event in decision:
+        for event in decided:
             state = event_to_state(aggregate, state, event)
             events.append(self.encode_event(event))
+        timed = self.timers.rows(effects, key, message, self._place(record)) if effects else ()
         if self.claims is not None:
             reserved = () if placed is None else placed.reserved
             self.claims.check(key, record.offset(), message, before, state, reserved)
@@ -246,6 +258,8 @@ class AggregateNode(Node):
                 self.out.emit(self.topic, key, data, self.partition)
             stats.events += len(events)
             self.table.put(key, state)
+        if timed:
+            self.timers.keep(timed)
         return state, events
 
     def _release(self, key: bytes, record: Record, message: CommandMessage, placed: Placed) -> None:

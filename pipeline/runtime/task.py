@@ -16,9 +16,10 @@ from pipeline.errors import (
     TransactionAborted,
     UndecodableRecord,
 )
-from pipeline.model import Parked, Rejected, ReplyMessage
+from pipeline.model import NEVER, Parked, Rejected, ReplyMessage
 from pipeline.runtime.answers import Answers
 from pipeline.runtime.claims import Unreserved, reserved_by
+from pipeline.runtime.deadlines import Deadlines, Fired
 from pipeline.runtime.nodes import Placed
 from pipeline.runtime.ports import TP, Clock, Producer, Record, Store
 from pipeline.runtime.queue import BEHIND, ERROR, RESERVING, Queue, Queued, Waiting, queued
@@ -78,6 +79,7 @@ class Task:
         assert isinstance(queue, Queue)
         self.queue = queue
         self._answers = next((table for table in self.tables if isinstance(table, Answers)), None)
+        self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
         self.position: int | None = None
         self.committed: int | None = None
         self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
@@ -391,6 +393,30 @@ class Task:
         self._notice("parked", key, entry, audit)
 
     # --- the transaction ----------------------------------------------------------------------------------------------
+
+    @property
+    def next_due_ms(self) -> int:
+        """Before this time nothing is to be fired; may be too soon."""
+        if not self.running or self.position is None:
+            return NEVER
+        return min((table.next_ms for table in self._deadlines), default=NEVER)
+
+    @property
+    def pending(self) -> int:
+        """How many deadlines and scheduled commands are to come."""
+        return sum(table.pending for table in self._deadlines)
+
+    def take_due(self, now_ms: int, most: int) -> list[Fired]:
+        """What is due, at most so much of each table; `fire` has to follow in the same transaction."""
+        return [fired for table in self._deadlines for fired in table.take(now_ms, most)]
+
+    def fire(self, fired: Sequence[Fired], now_ms: int) -> None:
+        """Sends it to its own partition."""
+        self.touched = True
+        for key, command, due_ms in fired:
+            self._producer.produce(self.tp.topic, key, command, self.tp.partition)
+            self._stats.deadlines_late_s += (now_ms - due_ms) / 1000
+        self._stats.deadlines_fired += len(fired)
 
     @property
     def uncommitted(self) -> bool:

@@ -14,7 +14,9 @@ from pipeline.flow import command_to_event, event_to_state
 from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
+from pipeline.verify.agenda import Agenda
 from pipeline.verify.answers import AnswerCheck, Decided
+from pipeline.verify.deadlines import DeadlineCheck
 from pipeline.verify.decode import Decoder
 from pipeline.verify.events import Logged, differences, versions
 from pipeline.verify.history import Entry, History
@@ -49,6 +51,7 @@ class AggregateCheck:
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
         self._answers = AnswerCheck(service, aggregate, registry, self._event)
+        self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
@@ -59,7 +62,9 @@ class AggregateCheck:
         states = last_values(history, TP(self.states, partition), self._state, self.service, report)
         logs = self._logs(history, TP(self.events, partition), report)
         answers = self._answers.read(history, partition, report)
-        memory = self._answers.memory(history, tp, answers)
+        deadlines = self._deadlines.read(history, partition, report)
+        agenda = Agenda(self.aggregate, partition)
+        memory = self._answers.memory(history, tp, answers, agenda)
         bound = history.bound(self.service, tp) or 0
         queues = still_held(history, tp, acts_on(history, self.service).get(tp, []), report)
         lives = self._replay(history, tp, logs, memory, queues, before, report)
@@ -73,6 +78,7 @@ class AggregateCheck:
         self._answers.compare(
             history, partition, memory, answers, lambda g: g.offset in early if g.placed else g.offset < bound, report
         )
+        self._deadlines.compare(history, tp, agenda, deadlines, report)
         report.checked["keys"] += len(logs)
         report.checked["states"] += len(states)
 
@@ -135,9 +141,12 @@ class AggregateCheck:
                     where = f"partition {partition_of(key.encode(), history.partitions(tp.topic))}"
                     report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
             known = memory.known(key, command, entry.offset, entry.time_ms)
+            memory.agenda.see(key, command, entry.offset, entry.time_ms)
             if known is None:
                 if opened is not None or place in queues.held:
                     queues.wait(place, Held(entry.offset, entry, (), new=True))
+                elif memory.agenda.schedules(key, command, entry.offset, entry.time_ms):
+                    report.checked["scheduled"] += entry.offset < must
                 else:
                     self._decide(lives[key], entry, key, command, entry.offset < must, None, tp, memory, report)
             elif entry.offset < must:
@@ -174,12 +183,15 @@ class AggregateCheck:
             entry, placed = held.record, (act.at or 0, act.at_ms)
             if memory.known_again(key, command, entry.time_ms, placed, new=held.new) is not None:
                 continue
+            if act.action == REDRIVEN and memory.agenda.schedules(key, command, entry.offset, entry.time_ms, placed[0]):
+                continue
             if act.action == REDRIVEN:
                 self._decide(lives[key], entry, key, command, act in early, placed, tp, memory, report)
             else:
                 rejected = Rejected("discarded", {"by": act.by, "why": act.why})
                 self._count(rejected, report)
                 memory.remember(Given(key, command, entry.offset, entry.time_ms, rejected, placed))
+                memory.agenda.decided(key, command, (), entry.offset, entry.time_ms, placed[0])
 
     def _lives_before(self, history: History, tp: TP, end: int, logs: dict[str, list[Logged]]) -> dict[str, Life]:
         """Each key's life up to its first event that a command still held has caused."""
@@ -208,8 +220,11 @@ class AggregateCheck:
     ) -> None:
         try:
             decision = command_to_event(self.aggregate, life.state, command, entry.time_ms)
-            for event in () if isinstance(decision, Rejected) else decision:
+            events, effects = ([], ()) if isinstance(decision, Rejected) else decision
+            for event in events:
                 self._live(life, event, settled=settled)
+            at = None if placed is None else placed[0]
+            memory.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
         except Exception as error:  # the engine would have stopped before this record
             report.add(Finding("raised", self.service, *tp, key, entry.offset, "a decision", short(repr(error))))
             return
@@ -218,7 +233,7 @@ class AggregateCheck:
             if isinstance(decision, Rejected):
                 self._count(decision, report)
         version = 0 if life.state is None else life.state.version
-        outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(decision))
+        outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(events))
         memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome, placed))
 
     def _count(self, rejected: Rejected, report: Report) -> None:

@@ -28,7 +28,8 @@ class SimulatedHistory:
         self._rows: dict[tuple[str, int], dict[str, Any]] = {}
         for worker in world.workers:
             for (table, partition), view in (worker.lane.views if worker.lane else {}).items():
-                if view.copy is None and TopicKind.of(table) not in (TopicKind.ANSWERS, TopicKind.QUEUE):
+                engines = TopicKind.ANSWERS, TopicKind.DEADLINES, TopicKind.QUEUE
+                if view.copy is None and TopicKind.of(table) not in engines:
                     pairs = view.store.scan(view.prefix, view.prefix, 10**9)
                     self._rows[table, partition] = {
                         key[len(view.prefix) :].decode(): json.loads(json.dumps(row_json(view.codec.decode(value))))

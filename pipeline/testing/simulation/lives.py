@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.errors import RecordRefused, UndecodableRecord
 from pipeline.flow import command_to_event, event_to_state
-from pipeline.model import Acceptance, Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    Effect,
+    EventMessage,
+    Rejected,
+    StateMessage,
+    TopicKind,
+)
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec
 from pipeline.testing.simulation.differences import committed
@@ -40,6 +49,8 @@ class Lives:
             opened = queues.opened.pop(record.offset(), None)
             key, offset = record.key(), record.offset()
             message = self._message(record)
+            if message is not None:
+                self.memory.agenda.see(key, message, offset, record.timestamp()[1])
             if message is not None and self.memory.is_known(record, message):
                 if opened is not None:
                     yield f"{where}@{offset} was parked, though its id was answered"
@@ -76,6 +87,7 @@ class Lives:
             else:
                 discarded = Rejected("discarded", {"by": act.by, "why": act.why})
                 self.memory.answer(record, message, discarded, act)
+                self._agree(record, message, (), act)
 
     def _message(self, record: MemoryRecord) -> CommandMessage | None:
         """None where it cannot be read."""
@@ -87,21 +99,39 @@ class Lives:
 
     def _decided(
         self, record: MemoryRecord, message: CommandMessage
-    ) -> tuple[list[EventMessage] | Rejected, list[bytes]]:
-        """The decision, and its events in bytes. RecordRefused where these are too large."""
+    ) -> tuple[list[EventMessage] | Rejected, list[bytes], tuple[Effect, ...]]:
+        """The decision, its events in bytes, its other effects. RecordRefused where the events are too large."""
         decision = command_to_event(self._aggregate, self.states.get(record.key()), message, record.timestamp()[1])
-        data = [] if isinstance(decision, Rejected) else [self._encode(event) for event in decision]
+        if isinstance(decision, Rejected):
+            return decision, [], ()
+        events, effects = decision
+        data = [self._encode(event) for event in events]
         if max(map(len, data), default=0) > self._world.kafka.record_bytes_max:
             raise RecordRefused("too large")
-        return decision, data
+        return events, data, effects
 
     def _decide(self, record: MemoryRecord, message: CommandMessage, act: Act | None) -> None:
-        key = record.key()
-        decision, data = self._decided(record, message)
+        key, (offset, placed) = record.key(), self._at(record, act)
+        if self.memory.agenda.schedules(key, message, offset, record.timestamp()[1], placed):
+            return
+        decision, data, effects = self._decided(record, message)
         self.due[key] += data
+        self._agree(record, message, effects, act)
         state = self.states.get(key)
         for event in () if isinstance(decision, Rejected) else decision:
             state = self.states[key] = event_to_state(self._aggregate, state, event)
         version = 0 if state is None else state.version
         accepted = Acceptance(version, len(data), tuple(data))
         self.memory.answer(record, message, decision if isinstance(decision, Rejected) else accepted, act)
+
+    def _agree(
+        self, record: MemoryRecord, message: CommandMessage, effects: tuple[Effect, ...], act: Act | None
+    ) -> None:
+        """What a decision comes to for what is to be sent later."""
+        offset, placed = self._at(record, act)
+        self.memory.agenda.decided(record.key(), message, effects, offset, record.timestamp()[1], placed)
+
+    @staticmethod
+    def _at(record: MemoryRecord, act: Act | None) -> tuple[int, int | None]:
+        """Where a command stands, and where it was decided if that was later."""
+        return record.offset(), None if act is None else act.at

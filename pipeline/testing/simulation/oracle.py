@@ -16,11 +16,13 @@ from pipeline.flow import (
     event_to_messages,
     keep_ms,
     message_to_row,
+    was_due,
 )
 from pipeline.model import (
     Acceptance,
     Aggregate,
     CommandMessage,
+    DeadlineMessage,
     EventMessage,
     Parked,
     Rejected,
@@ -32,6 +34,7 @@ from pipeline.runtime.checkpoint import changelog_position, source_position
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec, table_prefix
 from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.differences import Rows, committed, counted, rows_differ
 from pipeline.testing.simulation.lives import Lives
 from pipeline.testing.simulation.memory import misplaced
@@ -63,6 +66,7 @@ class Oracle:
         self.codec: dict[str, RowCodec] = {
             inlet.queue: inlet.tables[0].codec for wiring in self.wirings for inlet in wiring.inlets.values()
         }
+        self.deadlines: dict[str, RowCodec] = {}  # by changelog
         self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}
         self._takers: dict[type, str] = {}
         for service in topology.services.values():
@@ -75,6 +79,9 @@ class Oracle:
                 self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make(
                     "reply", ReplyMessage, Acceptance | Rejected | Parked
                 )
+                if a.deadlines:
+                    name = TopicKind.DEADLINES.topic(a.name)
+                    self.codec[name] = self.deadlines[name] = self._make("deadlines", DeadlineMessage)
                 self._takers |= dict.fromkeys(get_args(a.command) or (a.command,), command)
             for p in service.projections:
                 rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
@@ -91,12 +98,14 @@ class Oracle:
         command, event, state = (k.topic(aggregate) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE))
         return command, event, state
 
-    def command(self, aggregate: str, command: Any, name: str, now_ms: int) -> tuple[str, bytes]:
+    def command(
+        self, aggregate: str, command: Any, name: str, now_ms: int, due_ms: int | None = None
+    ) -> tuple[str, bytes]:
         """A command's topic and bytes, as a client would send it."""
         topic = self.topics(aggregate)[0]
         if isinstance(command, bytes):  # what no client would send
             return topic, command
-        return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command))
+        return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command, due_ms=due_ms))
 
     def followed(self, topic: str, event: object) -> RowCodec:
         """An event topic as a follower sees it."""
@@ -137,7 +146,13 @@ class Oracle:
                 yield from self._differences(events, due, there)
             rows = {key: self.codec[states].encode(state) for key, state in life.states.items()}
             yield from self._table(world, a.name, states, log.tp.partition, rows)
+            agenda = life.memory.agenda
             yield from life.memory.differences(world)
+            if a.deadlines:
+                name = TopicKind.DEADLINES.topic(a.name)
+                to_come = rows_to_come(agenda, self.codec[commands].encode, self.codec[name].encode)
+                yield from self._table(world, name, name, log.tp.partition, to_come)
+                yield from fired_wrongly(world, agenda, f"{commands}-{log.tp.partition}")
 
     def _differences(
         self, topic: str, due: Mapping[bytes, list[bytes]], there: Mapping[bytes, list[bytes]]
@@ -163,7 +178,9 @@ class Oracle:
             topic = self.topics(a.name)[0]
             for log in world.kafka.topics[topic].logs:
                 for record in log.archive:
-                    if record.decided and record.transaction is not None:
+                    if not record.decided or record.transaction is None:
+                        continue
+                    if not was_due(a.name, self.codec[topic].decode(record.value())):
                         there[topic, record.key(), record.value()] += 1
         if due != there:
             yield from counted(f"commands of the reaction {reaction.name}", due, there, self.codec)
@@ -278,6 +295,8 @@ class Oracle:
                     if TopicKind.of(name) is TopicKind.ANSWERS:
                         yield from misplaced(f"{name}-{n} of {worker.name}", rows, there, self.codec[name])
                         to_come |= self._forgettable(world, name, due, folded)
+                    elif TopicKind.of(name) is TopicKind.DEADLINES:
+                        yield from out_of_order(f"{name}-{n} of {worker.name}", rows, there, self.codec[name])
                     for key in sorted({*due, *there}):
                         if due.get(key) != there.get(key) and not (key not in there and key in to_come):
                             yield (
