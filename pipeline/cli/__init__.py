@@ -20,6 +20,7 @@ COMMANDS = {
     "send": "Send commands, and say what became of them.",
     "query": "Read rows of a materialised table.",
     "history": "Show what has happened to an aggregate, its state then, and what differs.",
+    "parked": "List, show, redrive and discard the records that could not be folded.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }

@@ -25,6 +25,7 @@ class Kind(NamedTuple):
 
     topic: str
     encode: Callable[[Any], bytes]
+    decode: Decode
     types: Mapping[str, type]  # of commands, by name
     event: object  # the classes of its events
 
@@ -52,7 +53,7 @@ class Commands:
                 codec = make(topic, CommandMessage, aggregate.command)
                 types = {cls.__name__: cls for cls in alternatives(aggregate.command)}
                 self.kinds[aggregate.name] = Kind(
-                    topology.names.get(topic, topic), codec.encode, types, aggregate.event
+                    topology.names.get(topic, topic), codec.encode, codec.decode, types, aggregate.event
                 )
                 self.events[aggregate.name] = make(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event

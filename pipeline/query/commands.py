@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import quote, unquote_to_bytes
 
 import faust
@@ -14,14 +15,16 @@ from pipeline.client.client import Options
 from pipeline.client.commands import outcome_json
 from pipeline.client.from_json import parsed
 from pipeline.client.outcome import Outcome, outcome_of
-from pipeline.errors import InvalidCommand, NoReply
+from pipeline.errors import InvalidCommand, NoReply, UndecodableRecord
 from pipeline.model import Rejected, ReplyMessage, TopicKind
 from pipeline.query.forward import Forwarding
 from pipeline.query.local import LocalTables
 from pipeline.query.problems import BadRequest, add_pages, answer, problem
 from pipeline.runtime.answers import answer_key
+from pipeline.runtime.queue import key_prefix
 
 WAIT_S, WAIT_S_MAX = 5.0, 60.0
+LOOK_MAX = 1_000  # parked records that are searched for a command
 CONFLICTS = ("version_conflict", "id_reused")
 
 
@@ -78,6 +81,8 @@ class CommandApi:
             return _told(await client.send(aggregate, key, command, wait=wait_s, **options))
         except NoReply as error:
             told = {"command_id": error.command_id, "issued_ms": error.issued_ms, "position": error.stored}
+            if error.parked is not None:
+                told["parked"] = error.parked
             return answer(202, {**told, "detail": str(error)}, _location(place, error.command_id))
 
     async def outcome(self, request: web.Request) -> web.Response:
@@ -93,11 +98,24 @@ class CommandApi:
         if not self._tables.holds(topic, partition):
             return problem(404, f"{aggregate!r} does not remember its commands (idempotency=None)", "NotRemembered")
         reply: ReplyMessage | None = self._tables.value(topic, partition, answer_key(key.encode(), command_id))
+        if reply is None and (cause := self._parked(client, aggregate, partition, key, command_id)) is not None:
+            return answer(202, {"outcome": "parked", "command_id": command_id, "cause": cause})
         if reply is None:
             return problem(
                 404, f"nothing is known of the command {command_id!r} to {aggregate} {key!r}", "UnknownCommand"
             )
         return answer(200, outcome_json(outcome_of(reply, client.commands.events)))
+
+    def _parked(self, client: AsyncClient, aggregate: str, partition: int, key: str, command_id: str) -> str | None:
+        """Why a command waits, if it does; only the first of a long queue are looked at."""
+        service = self._forwarding.router.topology.service_of(aggregate).name
+        queue = TopicKind.QUEUE.topic(f"{service}.{TopicKind.COMMAND.topic(aggregate)}")
+        prefix = key_prefix(key.encode())
+        for _, entry in self._tables.pairs(queue, partition, prefix, prefix, LOOK_MAX):
+            with suppress(UndecodableRecord):
+                if client.commands.kind(aggregate).decode(entry.value).id == command_id:
+                    return entry.cause or "it waits behind a parked record of its key"
+        return None
 
 
 def _told(outcome: Outcome) -> web.Response:

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from pipeline.adapters.avro.binding import alternatives, field_hints
 from pipeline.client.commands import ID_BYTES_MAX, KEY_BYTES_MAX
 from pipeline.model import Aggregate
+from pipeline.query.openapi_parked import parked
 from pipeline.topology import Topology
 
 Json = dict[str, Any]
@@ -104,6 +105,10 @@ PENDING: Json = {
     "properties": {
         "command_id": {"type": "string"},
         "position": {"type": ["string", "null"]},
+        "parked": {
+            "type": "string",
+            "description": "why it is put aside, where it is: it is decided once it is redriven",
+        },
         "detail": {"type": "string"},
     },
     "required": ["command_id"],
@@ -263,6 +268,7 @@ def document(topology: Topology) -> Json:
         others += [(table.name, table.initial) for table in service.replicas]
         for name, initial in others:
             paths[f"/v1/tables/{name}/{{key}}"] = {"get": _row(name, type(initial), versioned=False)}
+    paths |= parked(topology)
     anything: Json = {"type": "object"}
     paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": _json("by service", anything)}}}
     paths["/v1/status"] = {"get": {"summary": "This worker", "responses": {"200": _json("by service", anything)}}}
