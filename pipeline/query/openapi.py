@@ -88,6 +88,11 @@ REJECTED: Json = {
     },
     "required": ["outcome", "reason", "details"],
 }
+PARKED: Json = {
+    "type": "object",
+    "properties": {"outcome": {"const": "parked"}, "command_id": {"type": "string"}, "cause": {"type": "string"}},
+    "required": ["outcome", "command_id", "cause"],
+}
 PROBLEM: Json = {
     "type": "object",
     "description": "RFC 9457",
@@ -177,6 +182,7 @@ def _outcome(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "parameters": [KEY, command_id],
         "responses": {
             "200": _json("decided", {"oneOf": [_accepted(aggregate), REJECTED]}),
+            "202": _json("put aside; once redriven, it is decided", PARKED),
             **_problems(s404="nothing is known of it, or not yet", s422="the key is not UTF-8", s503=UNAVAILABLE),
         },
     }

@@ -154,7 +154,10 @@ class Lane:
         """How long to wait for records: not at all while there is other work to do."""
         if followed or self._tasks.uncommitted():
             return 0
-        return self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        wait_s = self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        if self._waiting:
+            wait_s = min(wait_s, max(0.0, min(self._waiting.values()) - self._clock.monotonic_s()))
+        return wait_s
 
     def _gather_s(self) -> float:
         """For how long to wait for more than the first record.

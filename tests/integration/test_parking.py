@@ -93,7 +93,7 @@ def test_a_key_waits_through_a_kill_and_is_redriven_in_order(
     told = client.outcome("users", "anna", "c1")
     assert isinstance(told, Parked)
     assert told.cause == "ZeroDivisionError: a name of three letters"
-    with pytest.raises(NoReply, match="it is parked at users.command") as late:
+    with pytest.raises(NoReply, match="it is parked at users") as late:
         client.send("users", "anna", ChangeName("Anni"), command_id="c3", wait=3)
     assert late.value.parked == "it waits behind a parked record of its key"
     url = f"{broken.addresses()[0]}/v1/commands/users/anna"
