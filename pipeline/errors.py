@@ -39,12 +39,15 @@ class NoReply(PipelineError):
     """A command was sent, and what became of it was not told in time.
 
     `stored`: where it stands, `<topic>/<partition>/<offset>`; None where not even that is known. Sent again with the
-    same `command_id` and `issued_ms`, it has no second effect.
+    same `command_id` and `issued_ms`, it has no second effect. `parked`: why it is put aside, where it is: the outcome
+    follows once somebody has it redriven or discarded.
     """
 
-    def __init__(self, message: str, command_id: str, issued_ms: int, stored: str | None) -> None:
+    def __init__(
+        self, message: str, command_id: str, issued_ms: int, stored: str | None, parked: str | None = None
+    ) -> None:
         super().__init__(message)
-        self.command_id, self.issued_ms, self.stored = command_id, issued_ms, stored
+        self.command_id, self.issued_ms, self.stored, self.parked = command_id, issued_ms, stored, parked
 
 
 class UndecodableRecord(PipelineError):

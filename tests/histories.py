@@ -84,6 +84,8 @@ class MemoryHistory:
         self.stores: dict[TP, Stored] | None = None
         self.now_ms = 1_000
         self._rows: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+        self._held: set[tuple[str, TP, bytes | None]] = set()  # keys with parked records
+        self._known: set[tuple[str, bytes | None, str]] = set()  # ids of commands
         self._answered: dict[tuple[str, bytes, str], Any] = {}  # by aggregate, key and id
         self.codec = codecs_of(topology)
 
@@ -184,6 +186,12 @@ class MemoryHistory:
             except (UndecodableRecord, UnicodeDecodeError):
                 self._park(service, tp, entry)
                 continue
+            if (service.name, tp, entry.key) in self._held:
+                if (tp.topic, entry.key, getattr(message, "id", None)) not in self._known:
+                    self._park(service, tp, entry)
+                continue
+            if tp.topic.endswith(".command"):
+                self._known.add((tp.topic, entry.key, message.id))
             if follower in self.codec and message.body is None:
                 continue
             self._effects(service, tp, entry, key, message, touched)
@@ -202,6 +210,9 @@ class MemoryHistory:
         told |= {"source-offset": entry.offset, "done": "", "cause": "UndecodableRecord: broken"}
         headers = tuple((f"parked-{name}", str(value).encode()) for name, value in told.items())
         self.append(TP(queue, tp.partition), row_key(entry.key or b"", entry.offset), b"a record")
+        if (held := (service.name, tp, entry.key)) in self._held:
+            return
+        self._held.add(held)
         self.append(self.place(TopicKind.PARKED.topic(service.name), b"p"), entry.key, entry.value, headers)
 
     def _effects(self, service: Service, tp: TP, entry: Entry, key: str, message: Any, touched: Any) -> None:

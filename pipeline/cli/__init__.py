@@ -21,6 +21,7 @@ COMMANDS = {
     "query": "Read rows of a materialised table.",
     "history": "Show what has happened to an aggregate, its state then, and what differs.",
     "deadlines": "Show what is still to come for an aggregate, and when.",
+    "parked": "List, show, redrive and discard the records that could not be folded.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }

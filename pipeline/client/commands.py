@@ -28,6 +28,7 @@ class Kind(NamedTuple):
 
     topic: str
     encode: Callable[[Any], bytes]
+    decode: Decode
     types: Mapping[str, type]  # of commands, by name
     event: object  # the classes of its events
     deadlines: bool  # whether it takes scheduled commands
@@ -58,7 +59,9 @@ class Commands:
                 codec = make(topic, CommandMessage, aggregate.command)
                 types = {cls.__name__: cls for cls in alternatives(aggregate.command)}
                 name = topology.names.get(topic, topic)
-                self.kinds[aggregate.name] = Kind(name, codec.encode, types, aggregate.event, aggregate.deadlines)
+                self.kinds[aggregate.name] = Kind(
+                    name, codec.encode, codec.decode, types, aggregate.event, aggregate.deadlines
+                )
                 self.events[aggregate.name] = make(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event
                 ).decode

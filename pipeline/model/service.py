@@ -92,6 +92,16 @@ class Service:
         for replica in self.replicas:
             yield replica.source
 
+    def inlets(self) -> list[str]:
+        """The topics that it folds as a group, in the order of their declaration."""
+        found = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in self.aggregates]
+        found += [reaction.source.topic for reaction in self.reactions]
+        for projection in self.projections:
+            found += [source.topic for source in projection.sources]
+            if projection.route is not None:
+                found.append(TopicKind.BY_KEY.topic(projection.name))
+        return list(dict.fromkeys(found))
+
     def tables(self) -> dict[str, str]:
         """Name of each partitioned table -> the topic whose partitions it is folded from and split by."""
         homes = {a.name: TopicKind.COMMAND.topic(a.name) for a in self.aggregates}

@@ -32,6 +32,7 @@ from pipeline.runtime.wiring import Wiring
 log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
+PARK_TRIES = 4  # of a record that the broker refuses
 TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
 
 
@@ -157,6 +158,8 @@ class Lane:
         if followed or self._tasks.uncommitted():
             return 0
         wait_s = self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        if self._waiting:
+            wait_s = min(wait_s, max(0.0, min(self._waiting.values()) - self._clock.monotonic_s()))
         next_due_ms = min((task.next_due_ms for task in self._tasks.running()), default=NEVER)
         if next_due_ms == NEVER or self._suspect:
             return wait_s
@@ -341,9 +344,10 @@ class Lane:
             self._park_alone(task, record, refused)
 
     def _park_alone(self, task: Task, record: Record, refused: RecordRefused) -> None:
-        # Bare where there is no room for the cause beside the record; twice, as librdkafka counts a refused record in,
-        # and finds out that the broker does not when the next one comes to the same partition.
-        for bare in (False, True, True):
+        # Bare where there is no room for the cause beside the record. Again after any abort: librdkafka counts a
+        # refused record in, and finds out that the broker does not when the next one comes to the same partition.
+        bare, aborted = False, TransactionAborted("")
+        for _ in range(PARK_TRIES):
             self._abort()
             try:
                 self._begin()
@@ -351,7 +355,7 @@ class Lane:
                 self._commit(self.settings.commit_patience_s)
                 return
             except TransactionAborted as again:
-                aborted = again
+                bare, aborted = bare or isinstance(again, RecordRefused), again
         raise aborted
 
     # --- parked records that are taken up again -----------------------------------------------------------------------

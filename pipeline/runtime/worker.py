@@ -36,6 +36,7 @@ from pipeline.query.forward import Forwarding
 from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
+from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
 from pipeline.runtime.histories import Histories
@@ -206,6 +207,7 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
+    ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
     app.on_before_shutdown.connect(_closing(commands, forwarding), weak=False)

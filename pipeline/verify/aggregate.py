@@ -68,7 +68,7 @@ class AggregateCheck:
         bound = history.bound(self.service, tp) or 0
         queues = still_held(history, tp, acts_on(history, self.service).get(tp, []), report)
         lives = self._replay(history, tp, logs, memory, queues, before, report)
-        compare_queue(self.service, tp, queues, queued, before, bound, report)
+        compare_queue(self.service, tp, queues, queued, before, history, report)
         for key in logs.keys() | lives.keys():
             self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), report)
         allowed = {key: life.allowed for key, life in lives.items() if life.allowed != [None]}
@@ -176,7 +176,7 @@ class AggregateCheck:
     ) -> None:
         """Decides what was redriven before the record of that offset was folded."""
         for act, _, held in queues.due(before):
-            read = self._read(held.record)
+            read = None if act.bare else self._read(held.record)
             if read is None or act.action not in (REDRIVEN, DISCARDED):
                 continue
             key, command = read

@@ -30,6 +30,7 @@ class Act(NamedTuple):
     cause: str
     by: str
     why: str
+    bare: bool  # whether the record's value could not be queued, so that it can only be discarded, without an answer
 
 
 def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Act | None:
@@ -48,6 +49,7 @@ def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Ac
             told.get("parked-cause", ""),
             told.get("parked-by", ""),
             told.get("parked-why", ""),
+            "parked-without-value" in told,
         )
     except (KeyError, ValueError):
         return None

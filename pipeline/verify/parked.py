@@ -14,7 +14,7 @@ from pipeline.model import CommandMessage, EventMessage, Service, TopicKind
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder
 from pipeline.verify.history import Entry, History, Stored
-from pipeline.verify.notices import PARKED, act_of, acts_on
+from pipeline.verify.notices import PARKED, Act, act_of, acts_on
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.waiting import Before, Rows, compare_queue, replayed, rows_of
 
@@ -37,6 +37,15 @@ def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
     for source in followed:
         found[source.topic] = Decoder(registry, source.topic, EventMessage, source.event)
     return found
+
+
+def _waited(rows: Rows, acts: list[Act]) -> set[int]:
+    """Offsets of the records that had no notice when they came, as they waited behind others."""
+    first: dict[bytes, int] = {}
+    for act in acts:
+        first[act.key] = min(act.offset, first.get(act.key, act.offset))
+    waiting = {offset for key, offset in rows if first.get(key, offset) < offset}
+    return waiting | {act.offset for act in acts if act.at is not None}
 
 
 def key_of(entry: Entry) -> str | None:
@@ -69,7 +78,7 @@ class ServiceCheck:
                 self._judge_offset(history, tp, report)
                 if stored is not None and tp in stored:
                     self._judge_store(history, tp, stored[tp], report)
-                waited = {offset for _, offset in queued[tp]} | {a.offset for a in acts.get(tp, ()) if a.at is not None}
+                waited = _waited(queued[tp], acts.get(tp, []))
                 self._judge(history, tp, decoder, aside.pop(tp, {}), since, waited, report)
                 if not topic.endswith(f".{TopicKind.COMMAND.value}"):
                     self._judge_queue(history, tp, decoder, before, queued[tp], report)
@@ -104,7 +113,7 @@ class ServiceCheck:
     ) -> None:
         """The queue of a topic that brings no commands: of these only the aggregate knows which were answered."""
         queues = replayed(history, self.service, tp, decoder, report)
-        compare_queue(self.service, tp, queues, rows, before, history.bound(self.service, tp) or 0, report)
+        compare_queue(self.service, tp, queues, rows, before, history, report)
 
     def _judge_offset(self, history: History, tp: TP, report: Report) -> None:
         """The committed offset lies within the log, and nothing was deleted before it was folded."""

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
 from pipeline.runtime.ports import TP
-from pipeline.runtime.queue import parts
 from pipeline.verify.decode import Decoder
 from pipeline.verify.history import Entry, History
 from pipeline.verify.notices import Act, acts_on
@@ -87,18 +86,29 @@ def rows_of(history: History, service: str, tp: TP) -> Rows:
     """What the changelog of a queue holds, by key and offset of the records that wait."""
     found: Rows = {}
     for entry in history.records(TP(queue_topic(service, tp.topic), tp.partition)):
-        place = parts(entry.key or bytes(12))
+        row = entry.key or bytes(12)
+        place = row[4:-8], int.from_bytes(row[-8:], "big")
         found.pop(place, None)
         if entry.value is not None:
             found[place] = entry
     return found
 
 
-def compare_queue(service: str, tp: TP, queues: Queues, rows: Rows, before: Before, bound: int, report: Report) -> None:
+def compare_queue(
+    service: str,
+    tp: TP,
+    queues: Queues,
+    rows: Rows,
+    before: Before,
+    history: History,
+    report: Report,
+) -> None:
     """Findings `missing_`, `extra_queued` and `unordered_queue`; the queues have been replayed, and hold what waits.
 
     `rows` were read after `before` and the bound, and before the notices.
     """
+    bound, low = history.bound(service, tp) or 0, history.low(tp)
+    rows = {place: entry for place, entry in rows.items() if place[1] >= low}
     report.checked["queued"] += len(rows)
     for wrong in queues.wrong:
         report.add(Finding("unordered_queue", service, *tp, None, None, "each record in its turn, once", wrong))

@@ -73,7 +73,7 @@ class Lives:
 
     def _taken_up(self, queues: Queues, before: int | None) -> Iterator[str]:
         for act, _, held in queues.due(before):
-            record, message = held.record, self._message(held.record)
+            record, message = held.record, None if act.bare else self._message(held.record)
             if act.action == REDRIVEN and message is None:
                 yield f"{self._tp.topic}-{self._tp.partition}@{held.offset} was redriven, though it cannot be read"
             elif (

@@ -292,13 +292,13 @@ class World:
             action = "redrive" if turn % 2 == 0 else "discard"
             for nth in range(len(self.held())):
                 self.operate(Operation(0, action, nth, 3))
-            if not self.until(lambda: self.is_settled() and not self._asked(), self.kafka.clock.now_s + SETTLE_S):
+            if not self.until(lambda: self.is_settled() and not self.is_asked(), self.kafka.clock.now_s + SETTLE_S):
                 self.wrong(f"not settled {SETTLE_S:.0f} s after a redrive: {self.unsettled()}")
                 return False
         self.wrong(f"still waiting: {[(tp, key, offset) for _, tp, key, offset in self.held()]}")
         return False
 
-    def _asked(self) -> bool:
+    def is_asked(self) -> bool:
         return any(worker.asked for worker in self.workers)
 
     def _falls_due(self, fault: Fault) -> None:
