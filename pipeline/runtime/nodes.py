@@ -36,7 +36,7 @@ from pipeline.runtime.answers import Answers, answer_key
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
-from pipeline.runtime.timers import Place, Timers
+from pipeline.runtime.timers import WITHOUT, Place, Timers
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class AggregateNode:
     ) -> None:
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
         self.table, self.answers, self.timers, self.out = table, answers, timers, out
-        self._deadlines = timers.table
+        self._deadlines = timers.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
     def fold(self, key: bytes, record: Record, message: CommandMessage) -> None:
@@ -123,7 +123,7 @@ class AggregateNode:
             self._fold_once(self.answers, key, record, message)
             return
         waiting = None
-        if self._is_timed(message):
+        if message.due_ms is not None or self._deadlines.active:
             waiting = self.timers.waiting(key, message)
             at = self._place(record)
             if (refused := self.timers.refuses(message, waiting, at.time_ms)) is not None:
@@ -137,10 +137,6 @@ class AggregateNode:
         if message.reply_to is not None:
             self.out.reply(message.reply_to, self._reply(record, message, 0, decided))
 
-    def _is_timed(self, message: CommandMessage) -> bool:
-        """Whether the command may have to wait, or another of its id may be waiting."""
-        return message.due_ms is not None or (self._deadlines is not None and self._deadlines.active)
-
     def _place(self, record: Record) -> Place:
         return Place(self.partition, record.offset(), record.timestamp()[1])
 
@@ -151,7 +147,7 @@ class AggregateNode:
         mark = fingerprint(self.encode_command(asked(message)))
         name = answer_key(key, message.id)
         refused: Rejected | None
-        waiting, timed = None, self._is_timed(message)
+        waiting, timed = None, message.due_ms is not None or self._deadlines.active
         if earlier := answers.find(name, offset, time_ms):
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
