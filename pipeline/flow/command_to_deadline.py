@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.model.deadline import TIME_MS_MAX, Deadline, Effect
+from pipeline.model.deadline import TIME_MS_MAX, Cancel, Deadline, Effect
 from pipeline.model.messages import CommandMessage
 from pipeline.model.topics import TopicKind
 
@@ -32,8 +32,8 @@ def effects_to_deadlines(
             due_ms = min(due_ms, TIME_MS_MAX)
             command_id = f"{PREFIX}{effect.name}/{cause}"
             found[effect.name] = due_ms, CommandMessage(command_id, correlation_id, cause, due_ms, effect.command)
-        else:
-            found[effect.name] = None  # type: ignore[attr-defined]  # a Cancel
+        elif isinstance(effect, Cancel):
+            found[effect.name] = None
     return found
 
 

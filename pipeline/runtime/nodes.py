@@ -38,7 +38,7 @@ from pipeline.runtime.claims import Claims
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
-from pipeline.runtime.timers import Place, Timers
+from pipeline.runtime.timers import WITHOUT, Place, Timers
 
 log = logging.getLogger(__name__)
 
@@ -147,14 +147,14 @@ class AggregateNode(Node):
         self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
         self.table, self.answers, self.claims, self.timers, self.out = table, answers, claims, timers, out
-        self._deadlines = timers.table
+        self._deadlines = timers.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
     def fold(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None = None) -> None:
         self.out.stats.commands += 1
         if (mark := self._undecided(key, record, message, placed)) is None:
             return
-        timed = self._is_timed(message)
+        timed = message.due_ms is not None or self._deadlines.active
         if timed and self.timers.schedules(key, message, self._place(record)):
             return
         decided = self._decide(key, record, message, placed)
@@ -174,14 +174,10 @@ class AggregateNode(Node):
         if (mark := self._undecided(key, record, message, placed)) is None:
             return
         self._release(key, record, message, placed)
-        if self._is_timed(message):
+        if message.due_ms is not None or self._deadlines.active:
             self.timers.forget(key, message)
         self.out.stats.reject(self.aggregate.name, rejected.reason)
         self._answer(key, record, message, self._reply(record, message, mark, rejected, placed), placed)
-
-    def _is_timed(self, message: CommandMessage) -> bool:
-        """Whether the command may have to wait, or another of its id may be waiting."""
-        return message.due_ms is not None or (self._deadlines is not None and self._deadlines.active)
 
     def _place(self, record: Record) -> Place:
         return Place(self.partition, record.offset(), record.timestamp()[1])
@@ -210,7 +206,7 @@ class AggregateNode(Node):
                     self.out.reply(message.reply_to, earlier[1])
                 return None
         else:
-            if self._is_timed(message):
+            if message.due_ms is not None or self._deadlines.active:
                 waiting = self.timers.waiting(key, message)
                 refused = self.timers.refuses(message, waiting, time_ms)
             if answers is not None and refused is None and waiting is None and (placed is None or not placed.new):

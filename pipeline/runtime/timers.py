@@ -24,6 +24,15 @@ class Place(NamedTuple):
     time_ms: int
 
 
+class Without:
+    """Stands for the table of an aggregate that is declared without deadlines."""
+
+    active = False
+
+
+WITHOUT = Without()
+
+
 class Timers:
     """The deadlines and scheduled commands of one partition of an aggregate. `table` None: it is declared without."""
 

@@ -95,7 +95,9 @@ def test_both_find_nothing() -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "a_scheduled_command_is_decided_and_goes_on_waiting",
         "changes_kept_after_an_abort",
+        "deadlines_are_fired_outside_of_the_transaction",
         "no_fence_on_a_stale_generation",
         "offsets_not_in_the_transaction",
         "position_kept_after_an_abort",
