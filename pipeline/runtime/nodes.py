@@ -140,9 +140,9 @@ class AggregateNode(Node):
         partition: int,
         table: Table,
         answers: Answers | None,
-        claims: Claims | None,
         timers: Timers,
         out: Outlet,
+        claims: Claims | None = None,
     ) -> None:
         self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition

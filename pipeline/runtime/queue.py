@@ -40,7 +40,7 @@ class Queued(NamedTuple):
     queued_ms: int
     done: tuple[str, ...]
     new: bool
-    reserved: tuple[str, ...]
+    reserved: tuple[str, ...] = ()
 
 
 class Waiting:

@@ -201,7 +201,7 @@ class Wiring:
             assert deadlines is None or isinstance(deadlines, Deadlines)
             timers, table = Timers(aggregate.name, deadlines, inlet.codec, c.out.stats), c.tables[aggregate.name]
             claims = self._claims(aggregate, inlet.topic, c)
-            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, claims, timers, c.out)
+            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, c.out, claims)
 
         inlet.makers.append(node)
 
