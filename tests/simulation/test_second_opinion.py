@@ -89,7 +89,7 @@ def opinions(seed: int) -> tuple[bool, bool]:
 
 
 def test_both_find_nothing() -> None:
-    assert {opinions(seed) for seed in range(40)} == {(False, False)}
+    assert {opinions(seed) for seed in range(100)} == {(False, False)}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,9 @@ def test_both_find_nothing() -> None:
         "offsets_not_in_the_transaction",
         "position_kept_after_an_abort",
         "position_moved_before_the_fold",
+        "a_record_overtakes_those_that_wait",
+        "a_redrive_acts_twice",
+        "nodes_that_have_folded_a_record_fold_it_again",
     ],
 )
 def test_both_find_something(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
