@@ -14,6 +14,7 @@ from pipeline.client.fetching import Fetching
 from pipeline.client.outcome import Outcome, outcome_of
 from pipeline.client.sending import QUEUE_S, NotAnswered, Question, Sending
 from pipeline.errors import NoReply
+from pipeline.model import Token
 from pipeline.topology import Topology
 
 FLUSH_S = 60.0
@@ -195,8 +196,8 @@ class AsyncClient:
             await asyncio.to_thread(self._client.listen)
             self._listens = True
 
-    async def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> tuple[str, str]:
-        """Sends a command and waits until the broker has it, no more; returns its id and where it stands.
+    async def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> tuple[str, Token]:
+        """Sends a command and waits until the broker has it, no more; returns its id and the token of where it stands.
 
         Raises as `send`, and NoReply where the broker has not confirmed it.
         """

@@ -13,7 +13,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.client.from_json import from_json, to_json
 from pipeline.client.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
-from pipeline.model import Acceptance, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.model import Acceptance, CommandMessage, EventMessage, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.topology import Topology
 
 KEY_BYTES_MAX = 512
@@ -23,7 +23,7 @@ ID_BYTES_MAX = 256
 class Kind(NamedTuple):
     """An aggregate as its senders see it."""
 
-    topic: str
+    topic: str  # as the cluster calls it
     encode: Callable[[Any], bytes]
     types: Mapping[str, type]  # of commands, by name
     event: object  # the classes of its events
@@ -33,7 +33,8 @@ class Ready(NamedTuple):
     """A command, checked and written."""
 
     id: str
-    topic: str
+    aggregate: str
+    topic: str  # as the cluster calls it
     key: bytes
     value: bytes
     issued_ms: int
@@ -78,7 +79,7 @@ class Commands:
             return Rejected(data["reason"], data["details"])
         event = self.kind(aggregate).event
         events = tuple(from_json(event, each, "event") for each in data["events"])
-        return Accepted(data["version"], events, data["position"], data["complete"])
+        return Accepted(data["version"], events, Token(data["position"]), data["complete"])
 
     def write(
         self,
@@ -102,7 +103,7 @@ class Commands:
         if issued_ms is None:
             issued_ms = time.time_ns() // 1_000_000
         message = CommandMessage(command_id, correlation_id, None, issued_ms, command, expected_version, reply_to)
-        return Ready(command_id, topic, key_bytes, encode(message), issued_ms)
+        return Ready(command_id, aggregate, topic, key_bytes, encode(message), issued_ms)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

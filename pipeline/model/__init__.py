@@ -1,14 +1,17 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
+from pipeline.model.control import BARRIER, is_barrier
 from pipeline.model.messages import Acceptance, CommandMessage, EventMessage, ReplyMessage, StateMessage
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
 from pipeline.model.source import Source
+from pipeline.model.token import Token, furthest
 from pipeline.model.topics import TopicKind
 
 __all__ = [
+    "BARRIER",
     "Acceptance",
     "Aggregate",
     "CommandMessage",
@@ -23,5 +26,8 @@ __all__ = [
     "Service",
     "Source",
     "StateMessage",
+    "Token",
     "TopicKind",
+    "furthest",
+    "is_barrier",
 ]

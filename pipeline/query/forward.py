@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -16,7 +17,23 @@ from pipeline.query.routing import Router
 
 T = TypeVar("T")
 FORWARDED = "X-Pipeline-Forwarded"
+POSITION = "X-Pipeline-Position"  # the token of where a table was when it was read
+VERSION = "X-Pipeline-Version"  # of an aggregate
+ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION)  # what is forwarded, there and back
 TIMEOUT_S = 10.0
+
+
+class Fetched(NamedTuple):
+    """What a holder has answered. `headers`: those that are its answer's, not the connection's."""
+
+    status: int
+    body: Any
+    kind: str
+    headers: dict[str, str]
+
+
+def _told(headers: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}
 
 
 class Forwarding:
@@ -37,20 +54,38 @@ class Forwarding:
         return await self.blocking(lambda: self.router.partition(table, key))
 
     async def fetch(
-        self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]
-    ) -> tuple[int, Any, str]:
-        """Status, JSON and content type of the holder's answer. Raises TableUnavailable."""
+        self,
+        request: web.Request,
+        table: str,
+        partition: int,
+        path: str,
+        query: Mapping[str, str],
+        wait_s: float = 0.0,
+        body: Any = None,
+    ) -> Fetched:
+        """The holder's answer. `wait_s`: how long it may wait itself; `body`: JSON to be posted.
+
+        Raises TableUnavailable.
+        """
         if FORWARDED in request.headers:
             raise TableUnavailable(f"partition {partition} of {table!r} is moving between workers; ask again")
         holder = await self.blocking(lambda: self.router.holder(table, partition))
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+            self._session = aiohttp.ClientSession()
         try:
             url = URL(holder + path, encoded=True)  # the key is quoted already
-            async with self._session.get(url.with_query(query) if query else url, headers={FORWARDED: "1"}) as answer:
+            async with self._session.request(
+                "GET" if body is None else "POST",
+                url.with_query(query) if query else url,
+                headers={FORWARDED: "1", **_told(request.headers, ASKED)},
+                json=body,
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S + wait_s),
+            ) as answer:
                 if answer.status == 503:
                     self.router.forget(table)
-                return answer.status, await answer.json(content_type=None), answer.content_type
+                told = await answer.read()
+                content = json.loads(told) if told else None
+                return Fetched(answer.status, content, answer.content_type, _told(answer.headers, ANSWERED))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             self.router.forget(table)
             raise TableUnavailable(
@@ -58,11 +93,19 @@ class Forwarding:
             ) from None
 
     async def pass_on(
-        self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]
+        self,
+        request: web.Request,
+        table: str,
+        partition: int,
+        path: str,
+        query: Mapping[str, str],
+        wait_s: float = 0.0,
     ) -> web.Response:
         """The holder's answer, for who has asked here."""
-        status, body, kind = await self.fetch(request, table, partition, path, query)
-        return answer(status, body, RETRY if status == 503 else None, kind)
+        status, body, kind, headers = await self.fetch(request, table, partition, path, query, wait_s)
+        if status == 304:
+            return web.Response(status=304, headers=headers)
+        return answer(status, body, {**headers, **(RETRY if status == 503 else {})}, kind)
 
     async def close(self) -> None:
         """Closes the connections to other workers."""

@@ -71,7 +71,7 @@ def _accepted(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "events": {"type": "array", "items": events},
         "position": {
             "type": "string",
-            "description": "token of where the command stands: <topic>/<partition>/<offset>",
+            "description": "token of where the command stands, such as users.command/3@77: for `at_least` of reads",
         },
         "complete": {"type": "boolean", "description": "false where the events were too large to be told here"},
     }

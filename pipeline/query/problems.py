@@ -14,10 +14,14 @@ from aiohttp import web
 from pipeline.errors import (
     EncodeError,
     FoldError,
+    ForeignToken,
     HistoryIncomplete,
     InvalidCommand,
     InvalidMoment,
+    InvalidToken,
     NoHistory,
+    NoSuchConsistency,
+    NotYet,
     PipelineError,
     TableUnavailable,
     UnknownAggregate,
@@ -62,6 +66,10 @@ STATUS: tuple[tuple[type[PipelineError], int, dict[str, str]], ...] = (
     (NoHistory, 404, {}),
     (BadRequest, 400, {}),
     (InvalidMoment, 400, {}),
+    (InvalidToken, 400, {}),
+    (NoSuchConsistency, 400, {}),
+    (ForeignToken, 422, {}),
+    (NotYet, 504, {}),
     (HistoryIncomplete, 410, {}),
     (FoldError, 500, {}),
     (InvalidCommand, 422, {}),
@@ -78,7 +86,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         return await handler(request)
     except PipelineError as error:
         status, headers = next((status, headers) for cls, status, headers in STATUS if isinstance(error, cls))
-        return problem(status, str(error), type(error).__name__, headers)
+        more = {"behind": error.behind} if isinstance(error, NotYet) else {}
+        return problem(status, str(error), type(error).__name__, headers, **more)
     except web.HTTPException as error:
         if error.status < 400:
             raise

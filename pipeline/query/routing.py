@@ -72,15 +72,17 @@ class Router:
     def partitions(self, table: str) -> int:
         """How many partitions `table` has."""
         _, topic = self.home(table)
+        return self.count(topic, f"the topic {topic} of table {table!r}")
+
+    def count(self, topic: str, what: str) -> int:
+        """How many partitions a topic of the cluster has. Raises TopicError, about `what`, where there is none."""
         if topic not in self._partitions:
             try:
                 self._partitions |= partition_counts(self._client)
             except KafkaException as error:
                 raise TableUnavailable(f"the broker does not answer: {error.args[0].str()}; ask again") from None
         if topic not in self._partitions:
-            raise TopicError(
-                f"the topic {topic} of table {table!r} does not exist; create it with: pipeline topics create"
-            )
+            raise TopicError(f"{what} does not exist; create it with: pipeline topics create")
         return self._partitions[topic]
 
     def partition(self, table: str, key: str) -> int:

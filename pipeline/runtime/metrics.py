@@ -17,6 +17,7 @@ COUNTERS = {
     "replies": "Replies sent",
     "undeliverable_replies": "Replies to a topic that does not exist, or that is none of replies",
     "parked": "Records parked with their cause",
+    "barriers": "Barriers of linearizable reads, stepped over",
     "skipped_by_replica": "Records that a replica could not follow",
     "history_events": "Events taken into histories",
     "skipped_by_history": "Records that a history lacks, as they could not be read",

@@ -13,6 +13,7 @@ class Wipe(Enum):
     OTHER_TOPIC = "its topic has been deleted and created again"
     TOO_OLD = "it is so old that deletions may be gone from the changelog"
     AHEAD = "it is ahead of its log, so it belongs to another past"
+    OTHER_INDEXES = "its indexes are declared otherwise"
     DAMAGED = "it could not be read"
 
 
@@ -28,6 +29,7 @@ class LaneStats:
     replies: int = 0
     undeliverable_replies: int = 0
     parked: int = 0
+    barriers: int = 0  # written by those who read, and stepped over
     skipped_by_replica: int = 0  # undecodable records that a replica could not follow
     history_events: int = 0  # taken into histories
     skipped_by_history: int = 0  # undecodable records that a history lacks

@@ -11,6 +11,7 @@ from pipeline.errors import (
     TransactionAborted,
     UndecodableRecord,
 )
+from pipeline.model import is_barrier
 from pipeline.runtime.ports import TP, Producer, Record, Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Inlet
@@ -48,7 +49,10 @@ class Task:
                     raise UndecodableRecord("no key; the key says which aggregate or row is meant")
                 key.decode()
             except (UndecodableRecord, UnicodeDecodeError) as error:
-                self.park(record, error)
+                if is_barrier(record.value(), record.headers()):
+                    self._stats.barriers += 1
+                else:
+                    self.park(record, error)
                 continue
             if message is None or (envelope and message.body is None):
                 continue  # a kind of event that this service does not follow
