@@ -1,5 +1,32 @@
 """Data management in services over Apache Kafka: commands in, event logs, tables and projections out."""
 
-from pipeline.model import Aggregate, Idempotency, Projection, Reaction, Rejected, Replica, Send, Service, Source
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Aggregate", "Idempotency", "Projection", "Reaction", "Rejected", "Replica", "Send", "Service", "Source"]
+from pipeline.model import Aggregate, Idempotency, Projection, Reaction, Rejected, Replica, Send, Service, Source, Token
+
+if TYPE_CHECKING:
+    from pipeline.query.client import AsyncQueryClient, QueryClient
+
+__all__ = [
+    "Aggregate",
+    "AsyncQueryClient",
+    "Idempotency",
+    "Projection",
+    "QueryClient",
+    "Reaction",
+    "Rejected",
+    "Replica",
+    "Send",
+    "Service",
+    "Source",
+    "Token",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The clients come when they are asked for: who only declares services needs no Kafka library."""
+    if name in ("AsyncQueryClient", "QueryClient"):
+        from pipeline.query import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -125,6 +125,10 @@ class TableUnavailable(PipelineError):
     """No worker can answer for the key's partition right now (it is moving or restoring); asking again helps."""
 
 
+class BadRequest(PipelineError):
+    """A request's parameters cannot be used."""
+
+
 class InvalidToken(PipelineError):
     """What is given is no position token."""
 

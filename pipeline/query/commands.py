@@ -14,11 +14,11 @@ from pipeline.client.client import Options
 from pipeline.client.commands import outcome_json
 from pipeline.client.from_json import parsed
 from pipeline.client.outcome import Outcome, outcome_of
-from pipeline.errors import InvalidCommand, NoReply
+from pipeline.errors import BadRequest, InvalidCommand, NoReply
 from pipeline.model import Rejected, ReplyMessage, TopicKind
 from pipeline.query.forward import Forwarding
 from pipeline.query.local import LocalTables
-from pipeline.query.problems import BadRequest, add_pages, answer, problem
+from pipeline.query.problems import add_pages, answer, problem
 from pipeline.runtime.answers import answer_key
 
 WAIT_S, WAIT_S_MAX = 5.0, 60.0

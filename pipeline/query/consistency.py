@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from pipeline.errors import NoSuchConsistency
+from pipeline.errors import BadRequest, NoSuchConsistency
 from pipeline.flow import Lineage, token_to_token
 from pipeline.model import Token, furthest
 from pipeline.query.batching import Waiting
 from pipeline.query.local import LocalTables
-from pipeline.query.problems import BadRequest
 from pipeline.query.sight import ClusterSight, Look, not_yet
 from pipeline.runtime.ports import TP
 

@@ -13,15 +13,15 @@ import faust
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from pipeline import errors
 from pipeline.client.from_json import parsed
-from pipeline.errors import NotYet, PipelineError, TableUnavailable, UnknownAggregate
+from pipeline.errors import BadRequest, UnknownAggregate
 from pipeline.model import Token
+from pipeline.query.asking import Answer, problem_of
 from pipeline.query.consistency import Consistency, Reading, reading
 from pipeline.query.forward import POSITION, VERSION, Fetched, Forwarding
 from pipeline.query.local import LocalTables, Range
 from pipeline.query.openapi import document
-from pipeline.query.problems import BadRequest, add_pages, answer, problem
+from pipeline.query.problems import add_pages, answer, problem
 
 LIMIT_MAX = 10_000
 KEYS_MAX = 1_000  # of one question
@@ -217,20 +217,10 @@ def tagged(request: web.Request, body: Any, tag: str, headers: dict[str, str]) -
 
 def _part(fetched: Fetched) -> Part:
     """Rows that another worker has answered with. Raises what it has raised."""
-    if fetched.status != 200:
-        raise raised_elsewhere(fetched.body, f"the holder of the partition answered {fetched.status}")
+    if error := problem_of(Answer(fetched.status, fetched.body, fetched.headers), "that holds the partition"):
+        raise error
     rows = [row for row in fetched.body["rows"] if row is not None]
     return Part(rows, Token(fetched.headers.get(POSITION, "")), fetched.body.get("age_s", 0.0))
-
-
-def raised_elsewhere(body: Any, otherwise: str) -> PipelineError:
-    """The error that a problem document tells of; TableUnavailable where it is none."""
-    told = body if isinstance(body, dict) else {}
-    detail = told.get("detail", otherwise)
-    if told.get("error") == NotYet.__name__:
-        return NotYet(detail, told.get("behind", ()))
-    kind = getattr(errors, told.get("error", ""), BadRequest if told.get("error") == BadRequest.__name__ else None)
-    return kind(detail) if isinstance(kind, type) and issubclass(kind, PipelineError) else TableUnavailable(detail)
 
 
 def _keys(body: bytes) -> list[str]:

@@ -12,6 +12,7 @@ import faust
 from aiohttp import web
 
 from pipeline.errors import (
+    BadRequest,
     EncodeError,
     FoldError,
     ForeignToken,
@@ -33,10 +34,6 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY = {"Retry-After": "1"}
-
-
-class BadRequest(PipelineError):
-    """A request's parameters cannot be used."""
 
 
 def answer(
