@@ -139,7 +139,7 @@ def test_who_is_too_late_is_told_at_which_hop(shop: Shop, client: Client, query:
     assert isinstance(sent, Accepted)
     ((_, n), offset), *_ = sent.position.positions.items()
     far = Token.of({("users.command", n): offset + 1000})
-    with pytest.raises(NotYet, match="users has folded users.command/") as caught:
+    with pytest.raises(NotYet, match=r"users has folded users\.command/") as caught:
         query.get("users", "anna", at_least=far, wait=0.3)
     (hop,) = caught.value.behind
     assert (hop["service"], hop["topic"], hop["partition"], hop["wanted"]) == (

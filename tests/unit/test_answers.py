@@ -174,7 +174,7 @@ def test_restored_from_the_changelog_it_forgets_the_same() -> None:
         changelog += answers.changes()
         commit(answers)
     store = memory_store()
-    store.write(answer_rows(SPEC, changelog), {})
+    store.write(answer_rows(SPEC, store, changelog), {})
     restored = Answers(Idempotency(records=3), SPEC, store)
     assert restored.at(8, 18) == answers.at(8, 18) == 15
     assert [known(restored, n, 8, 18) for n in range(8)] == [known(answers, n, 8, 18) for n in range(8)]
