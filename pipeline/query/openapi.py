@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from importlib.metadata import version
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from pipeline.adapters.avro.binding import alternatives, field_hints
-from pipeline.client.commands import ID_BYTES_MAX, KEY_BYTES_MAX
+from pipeline.adapters.avro.binding import alternatives
+from pipeline.client.commands import ID_BYTES_MAX
 from pipeline.model import Aggregate
+from pipeline.query.openapi_parts import (
+    KEY,
+    LONG,
+    PROBLEM,
+    UNAVAILABLE,
+    Json,
+    fields,
+    header,
+    in_json,
+    json_schema,
+    problems,
+)
+from pipeline.query.openapi_tables import table_pages
 from pipeline.topology import Topology
-
-Json = dict[str, Any]
-LONG: Json = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
-PRIMITIVES: dict[Any, Json] = {
-    str: {"type": "string"},
-    int: LONG,
-    float: {"type": "number"},
-    bool: {"type": "boolean"},
-    bytes: {"type": "string", "contentEncoding": "base64"},
-    type(None): {"type": "null"},
-}
-KEY: Json = {
-    "name": "key",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX},
-    "description": f"id of the aggregate, or key of the row; at most {KEY_BYTES_MAX} bytes of UTF-8",
-}
-
-
-def json_schema(hint: Any, *, tagged: bool = False) -> Json:
-    """The JSON schema of a type or message class. `tagged`: records carry their class's name as `type`."""
-    options = alternatives(hint)
-    if len(options) > 1:
-        records = sum(dataclasses.is_dataclass(option) for option in options)
-        return {"oneOf": [json_schema(option, tagged=tagged or records > 1) for option in options]}
-    (option,) = options
-    if option in PRIMITIVES:
-        return PRIMITIVES[option]
-    if get_origin(option) is tuple:
-        return {"type": "array", "items": json_schema(get_args(option)[0])}
-    if get_origin(option) is dict:
-        return {"type": "object", "additionalProperties": json_schema(get_args(option)[1])}
-    return _record(option, tagged=tagged)
-
-
-def _record(cls: Any, *, tagged: bool) -> Json:
-    properties = {"type": {"const": cls.__name__}} if tagged else {}
-    properties |= {name: json_schema(hint) for name, hint in field_hints(cls).items()}
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    without_default = {
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    required = [name for name in properties if name == "type" or name in without_default]
-    return {"title": cls.__name__, **schema, **({"required": required} if required else {})}
 
 
 def _commands(aggregate: Aggregate[Any, Any, Any]) -> Json:
@@ -87,18 +52,6 @@ REJECTED: Json = {
     },
     "required": ["outcome", "reason", "details"],
 }
-PROBLEM: Json = {
-    "type": "object",
-    "description": "RFC 9457",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "error": {"type": "string"},
-    },
-    "required": ["type", "title", "status", "detail", "error"],
-}
 PENDING: Json = {
     "type": "object",
     "properties": {
@@ -110,49 +63,33 @@ PENDING: Json = {
 }
 
 
-def _json(description: str, schema: Json, **more: Any) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}, **more}
-
-
-def _problems(**why: str) -> Json:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status.removeprefix("s"): {"description": text, "content": content} for status, text in why.items()}
-
-
-UNAVAILABLE = "no worker or broker can answer just now; Retry-After says when to ask again"
-
-
-def _header(name: str, description: str, **schema: Any) -> Json:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string", **schema}}
-
-
 def _send(aggregate: Aggregate[Any, Any, Any]) -> Json:
     return {
         "summary": f"Send a command to {aggregate.name}",
         "operationId": f"send_{aggregate.name}",
         "parameters": [
             KEY,
-            _header(
+            header(
                 "Prefer",
                 "`wait=5`: seconds to wait for the outcome; `respond-async`: none",
                 pattern="^(wait=[0-9]{1,2}|respond-async)$",
             ),
-            _header(
+            header(
                 "Idempotency-Key",
                 "the command's id: the same for the same request, however often it is sent",
                 pattern="^[A-Za-z0-9_-]+$",
                 maxLength=ID_BYTES_MAX,
             ),
-            _header(
+            header(
                 "X-Issued-At", "when the request was first sent, milliseconds since the epoch", pattern="^[0-9]{13}$"
             ),
-            _header("If-Match", "the version that the aggregate must be at", pattern='^"?[0-9]{1,18}"?$'),
+            header("If-Match", "the version that the aggregate must be at", pattern='^"?[0-9]{1,18}"?$'),
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _commands(aggregate)}}},
         "responses": {
-            "200": _json("decided", _accepted(aggregate)),
-            "202": _json("not decided yet, or not within the wait", PENDING),
-            **_problems(
+            "200": in_json("decided", _accepted(aggregate)),
+            "202": in_json("not decided yet, or not within the wait", PENDING),
+            **problems(
                 s400="a header cannot be used",
                 s409="rejected: by the aggregate, for another version, or for an id that stands for something else",
                 s413="the body is too large",
@@ -171,23 +108,8 @@ def _outcome(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "operationId": f"outcome_{aggregate.name}",
         "parameters": [KEY, command_id],
         "responses": {
-            "200": _json("decided", {"oneOf": [_accepted(aggregate), REJECTED]}),
-            **_problems(s404="nothing is known of it, or not yet", s422="the key is not UTF-8", s503=UNAVAILABLE),
-        },
-    }
-
-
-def _row(table: str, row: Any, *, versioned: bool) -> Json:
-    properties: Json = {"key": {"type": "string"}, "row": json_schema(row)}
-    if versioned:
-        properties |= {"version": LONG, "time_ms": LONG}
-    return {
-        "summary": f"A row of {table}",
-        "operationId": f"row_{table}",
-        "parameters": [KEY],
-        "responses": {
-            "200": _json("the row", {"type": "object", "properties": properties, "required": list(properties)}),
-            **_problems(s400="a parameter cannot be used", s404="no such row", s503=UNAVAILABLE),
+            "200": in_json("decided", {"oneOf": [_accepted(aggregate), REJECTED]}),
+            **problems(s404="nothing is known of it, or not yet", s422="the key is not UTF-8", s503=UNAVAILABLE),
         },
     }
 
@@ -205,10 +127,6 @@ REACHED: Json = {
 }
 
 
-def _object(properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
 def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parameters: list[Json], told: Json) -> Json:
     who: Json = {"aggregate": {"const": aggregate.name}, "key": {"type": "string"}}
     return {
@@ -216,8 +134,8 @@ def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parame
         "operationId": f"{operation}_{aggregate.name}",
         "parameters": [KEY, *parameters],
         "responses": {
-            "200": _json("as far as the history goes", _object({**who, **told, **REACHED})),
-            **_problems(
+            "200": in_json("as far as the history goes", fields({**who, **told, **REACHED})),
+            **problems(
                 s400="a parameter cannot be used",
                 s404="nothing has happened to that key, or not yet so much",
                 s410="the event log does not go back so far any more",
@@ -230,7 +148,7 @@ def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parame
 def _history(aggregate: Aggregate[Any, Any, Any]) -> Json:
     event = {"oneOf": [json_schema(cls, tagged=True) for cls in alternatives(aggregate.event)]}
     texts: Json = {"command_id": {"type": "string"}, "correlation_id": {"type": "string"}}
-    told = _object({"version": LONG, "time_ms": LONG, **texts, "event": event})
+    told = fields({"version": LONG, "time_ms": LONG, **texts, "event": event})
     page: Json = {
         "events": {"type": "array", "items": told},
         "next": {"type": ["integer", "null"], "description": "`after` of the next page; null where there is none"},
@@ -254,18 +172,17 @@ def document(topology: Topology) -> Json:
         for aggregate in service.aggregates:
             paths[f"/v1/commands/{aggregate.name}/{{key}}"] = {"post": _send(aggregate)}
             paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}
-            row = _row(aggregate.name, type(aggregate.initial), versioned=True)
-            paths[f"/v1/tables/{aggregate.name}/{{key}}"] = {"get": row}
+            paths |= table_pages(aggregate.name, type(aggregate.initial), (), versioned=True)
             if aggregate.history:
                 paths[f"/v1/history/{aggregate.name}/{{key}}"] = {"get": _history(aggregate)}
                 paths[f"/v1/history/{aggregate.name}/{{key}}/state"] = {"get": _state_then(aggregate)}
-        others = [(table.name, table.initial) for table in service.projections]
-        others += [(table.name, table.initial) for table in service.replicas]
-        for name, initial in others:
-            paths[f"/v1/tables/{name}/{{key}}"] = {"get": _row(name, type(initial), versioned=False)}
+        for projection in service.projections:
+            paths |= table_pages(projection.name, type(projection.initial), projection.indexes, versioned=False)
+        for replica in service.replicas:
+            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False)
     anything: Json = {"type": "object"}
-    paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": _json("by service", anything)}}}
-    paths["/v1/status"] = {"get": {"summary": "This worker", "responses": {"200": _json("by service", anything)}}}
+    paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": in_json("by service", anything)}}}
+    paths["/v1/status"] = {"get": {"summary": "This worker", "responses": {"200": in_json("by service", anything)}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": topology.name, "version": version("kafka-pipeline")},

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -13,6 +17,7 @@ from pipeline import AsyncQueryClient, QueryClient, Token
 from pipeline.client import Accepted, Client
 from pipeline.errors import ForeignToken, NoSuchConsistency, NotYet, UnknownKey
 from pipeline.model import Rejected
+from tests.linearizable import Operation, is_linearizable
 from tests.support import Shop, until
 from topologies import inventory as inv
 from topologies import orders as o
@@ -187,3 +192,115 @@ def test_rows_by_keys_by_range_and_unchanged(shop: Shop, client: Client, query: 
         assert [row and row["key"] for row in posted.json()["rows"]] == ["user-01", None]
         assert httpx.post(f"{address}/v1/tables/users/get", json={"keys": 5}).status_code == 400
         assert httpx.post(f"{address}/v1/tables/users/put", json={"keys": []}).status_code == 405
+
+
+# --- while things go wrong --------------------------------------------------------------------------------------------
+
+
+def test_no_write_is_missed_while_workers_are_killed(shop: Shop, client: Client, query: QueryClient) -> None:
+    arguments = [("--service", "users", "--service", "reports", "--node", node, "--slot", "0") for node in ("a", "b")]
+    workers = [shop.worker(*each) for each in arguments]
+    others = shop.worker("--service", "orders", "--service", "inventory")
+    until("all serve", lambda: all(worker.addresses() for worker in (*workers, others)))
+    stop = threading.Event()
+    spent = [0]
+    failures: list[str] = []
+
+    def write_then_read(customer: int) -> None:
+        mine = 0
+        while not stop.is_set():
+            placed = client.send("orders", f"order-{customer}-{mine}", order(f"user-{customer}", "TEA"), wait=WAIT_S)
+            assert isinstance(placed, Accepted)
+            mine += 1
+            row = query.get("customers", f"user-{customer}", at_least=placed.position, wait=30)["row"]
+            spent[0] += 1
+            if row["orders"] != mine:
+                failures.append(f"user-{customer} has {row['orders']} orders, and should have {mine}")
+
+    threads = [threading.Thread(target=write_then_read, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for n in range(4):
+        before = spent[0]
+        until("reads are answered", lambda before=before: spent[0] > before + 30)
+        workers[n % 2].kill()
+        workers[n % 2] = shop.worker(*arguments[n % 2])
+    stop.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert failures == []
+    assert spent[0] > 150
+
+
+def test_a_zombie_does_not_answer_linearizable_reads(shop: Shop, client: Client) -> None:
+    first = shop.worker("--service", "users", "--node", "a")
+    until("it serves", first.addresses)
+    names = {f"user-{n}": f"{n}" for n in range(8)}
+    for key, name in names.items():
+        client.send("users", key, u.RegisterUser(name, "France"), wait=WAIT_S)
+    old = first.addresses()[0]
+    second = shop.worker("--service", "users", "--node", "b")
+    until("both serve", second.addresses)
+    held = {key: httpx.get(f"{old}/v1/tables/users/{key}", headers={"X-Pipeline-Forwarded": "1"}) for key in names}
+    mine = [key for key, answer in held.items() if answer.status_code == 200]
+
+    first.process.send_signal(signal.SIGSTOP)
+    history: list[tuple[str, str]] = []
+    try:
+        for key in names:  # answered once the group has given its partitions to the other
+            client.send("users", key, u.ChangeName("changed"), wait=WAIT_S)
+        asked: list[tuple[str, str]] = [(level, key) for key in mine for level in ("owner", "linearizable")]
+
+        def ask(pair: tuple[str, str]) -> None:
+            level, key = pair
+            answer = httpx.get(f"{old}/v1/tables/users/{key}", params={"consistency": level}, timeout=30.0)
+            if answer.status_code == 200:
+                history.append((level, answer.json()["row"]["name"]))
+
+        with ThreadPoolExecutor(len(asked) or 1) as pool:
+            answers = [pool.submit(ask, pair) for pair in asked]
+            time.sleep(0.5)  # the questions are at the door when it wakes up
+            first.process.send_signal(signal.SIGCONT)
+            for each in answers:
+                each.result()
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    assert mine
+    assert [name for level, name in history if level == "linearizable" and name != "changed"] == []
+
+
+def test_linearizable_reads_over_two_workers_are_linearizable(shop: Shop, client: Client) -> None:
+    workers = [shop.worker("--service", "users", "--node", node) for node in ("a", "b")]
+    until("both serve", lambda: all(worker.addresses() for worker in workers))
+    client.send("users", "anna", u.RegisterUser("0", "France"), wait=WAIT_S)
+    history: list[Operation] = []
+    stop = threading.Event()
+
+    def write(writer: int) -> None:
+        for n in range(40):
+            name, began = f"{writer}-{n}", time.monotonic()
+            client.send("users", "anna", u.ChangeName(name), wait=WAIT_S)
+            history.append(Operation(began, time.monotonic(), name))
+
+    def read(address: str) -> None:
+        while not stop.is_set():
+            began = time.monotonic()
+            answer = httpx.get(f"{address}/v1/tables/users/anna", params={"consistency": "linearizable"}, timeout=30.0)
+            if answer.status_code == 200:
+                history.append(Operation(began, time.monotonic(), told=answer.json()["row"]["name"]))
+
+    readers = [threading.Thread(target=read, args=(worker.addresses()[0],)) for worker in workers for _ in range(2)]
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for thread in (*readers, *writers):
+        thread.start()
+    until("half is written", lambda: len([each for each in history if each.write is not None]) > 60)
+    workers[0].process.send_signal(signal.SIGSTOP)
+    until("the other has taken over", lambda: all(not thread.is_alive() for thread in writers))
+    workers[0].process.send_signal(signal.SIGCONT)
+    asked = len(history)
+    until("reads go on", lambda: len(history) > asked + 10)
+    stop.set()
+    for thread in readers:
+        thread.join(WAIT_S)
+    assert len([each for each in history if each.told is not None]) > 50
+    assert is_linearizable(history, "0", lambda _, name: name)

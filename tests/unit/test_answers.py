@@ -221,7 +221,7 @@ def test_more_than_it_reads_at_once_is_forgotten_in_order() -> None:
     answers = Answers(Idempotency(records=5), SPEC, memory_store())
     count = 2 * LOOK_AHEAD + 7
     store = answers.store
-    store.write(answer_rows(SPEC, [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}")) for n in range(count)]), {})
+    store.write(answer_rows(SPEC, store, [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}")) for n in range(count)]), {})
     assert answers.at(count, count) == count - 5
     commit(answers)
     assert len(store.scan(ORDER, ORDER, count)) == 4
@@ -236,7 +236,7 @@ def test_a_copy_forgets_as_its_owner_did() -> None:
     for n in range(3 * LOOK_AHEAD):
         give(owner, (n, n))
         changes = [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}"))]
-        copy.write(answer_rows(SPEC, changes), {})
+        copy.write(answer_rows(SPEC, copy, changes), {})
         if n % 700 == 0:
             commit(owner)
             while trim_copy(owner.idempotency, SPEC, copy, changes[0][1]):
