@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -198,7 +204,7 @@ def test_rows_by_keys_by_range_and_unchanged(shop: Shop, client: Client, query: 
 
 
 def test_no_write_is_missed_while_workers_are_killed(shop: Shop, client: Client, query: QueryClient) -> None:
-    arguments = [("--service", "users", "--service", "reports", "--node", node, "--slot", "0") for node in ("a", "b")]
+    arguments = [("--service", "users", "--service", "reports", "--slot", slot) for slot in "01"]
     workers = [shop.worker(*each) for each in arguments]
     others = shop.worker("--service", "orders", "--service", "inventory")
     until("all serve", lambda: all(worker.addresses() for worker in (*workers, others)))
@@ -304,3 +310,25 @@ def test_linearizable_reads_over_two_workers_are_linearizable(shop: Shop, client
         thread.join(WAIT_S)
     assert len([each for each in history if each.told is not None]) > 50
     assert is_linearizable(history, "0", lambda _, name: name)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "consistency.md").read_text()
+
+
+def test_the_page_on_consistency_runs(shop: Shop) -> None:
+    worker = shop.worker()
+    until("it serves", worker.addresses)
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    found: dict[str, Any] = {"bootstrap": shop.bootstrap}
+    exec(compile(block, "consistency.md", "exec"), found)
+    assert found["mine"]["row"]["registered"]
+    assert found["now"]["row"] == {"name": "Hannah", "country": "France"}
+    assert found["fresh"]["row"] == {"country": "France"}
+    assert found["again"]["row"] == found["mine"]["row"]
+    (curl,) = re.findall(r"^    curl '(.*?)'$", PAGE, re.MULTILINE)
+    answer = httpx.get(curl.replace("http://127.0.0.1:6066", worker.addresses()[0]), timeout=30.0)
+    assert answer.status_code == 200, answer.text
+    (line,) = re.findall(r"^    pipeline (query .*)$", PAGE, re.MULTILINE)
+    command = [sys.executable, "-m", "pipeline", *shlex.split(line), "--json", "--bootstrap", shop.bootstrap]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(told.stdout)["row"]["name"] == "Hannah"
