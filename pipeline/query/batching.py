@@ -95,7 +95,7 @@ class Waiting(Generic[K]):
         for key, waiters in list(self._open.items()):
             try:
                 reached = self._reached(key)
-            except PipelineError as error:
+            except Exception as error:  # the readers' matter: who calls this is a lane
                 for future in waiters:
                     if not future.done():
                         future.set_exception(error)

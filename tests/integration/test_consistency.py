@@ -223,19 +223,20 @@ def test_no_write_is_missed_while_workers_are_killed(shop: Shop, client: Client,
             if row["orders"] != mine:
                 failures.append(f"user-{customer} has {row['orders']} orders, and should have {mine}")
 
-    threads = [threading.Thread(target=write_then_read, args=(n,)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for n in range(4):
-        before = spent[0]
-        until("reads are answered", lambda before=before: spent[0] > before + 30)
-        workers[n % 2].kill()
-        workers[n % 2] = shop.worker(*arguments[n % 2])
-    stop.set()
-    for thread in threads:
-        thread.join(WAIT_S)
+    with ThreadPoolExecutor(6) as pool:
+        running = [pool.submit(write_then_read, n) for n in range(6)]
+        try:
+            for n in range(4):
+                before = spent[0]
+                until("reads are answered", lambda before=before: spent[0] > before + 30)
+                workers[n % 2].kill()
+                workers[n % 2] = shop.worker(*arguments[n % 2])
+        finally:
+            stop.set()
+        for each in running:
+            each.result()
     assert failures == []
-    assert spent[0] > 150
+    assert spent[0] > 120
 
 
 def test_a_zombie_does_not_answer_linearizable_reads(shop: Shop, client: Client) -> None:
@@ -304,11 +305,10 @@ def test_linearizable_reads_over_two_workers_are_linearizable(shop: Shop, client
     until("the other has taken over", lambda: all(not thread.is_alive() for thread in writers))
     workers[0].process.send_signal(signal.SIGCONT)
     asked = len(history)
-    until("reads go on", lambda: len(history) > asked + 10)
+    until("reads go on", lambda: len(history) > asked + 20)
     stop.set()
     for thread in readers:
         thread.join(WAIT_S)
-    assert len([each for each in history if each.told is not None]) > 50
     assert is_linearizable(history, "0", lambda _, name: name)
 
 
