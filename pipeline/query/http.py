@@ -17,11 +17,12 @@ from pipeline.client.from_json import parsed
 from pipeline.errors import BadRequest, UnknownAggregate
 from pipeline.model import Token
 from pipeline.query.asking import Answer, problem_of
-from pipeline.query.consistency import Consistency, Reading, reading
+from pipeline.query.consistency import Consistency
 from pipeline.query.forward import POSITION, VERSION, Fetched, Forwarding
 from pipeline.query.local import LocalTables, Range
 from pipeline.query.openapi import document
 from pipeline.query.problems import add_pages, answer, problem
+from pipeline.query.reading import Reading, reading
 
 LIMIT_MAX = 10_000
 KEYS_MAX = 1_000  # of one question

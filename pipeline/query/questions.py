@@ -11,8 +11,8 @@ from urllib.parse import quote
 from pipeline.errors import BadRequest
 from pipeline.model import Token
 from pipeline.query.asking import Answer, Asking, Call, Pause, Question, problem_of
-from pipeline.query.consistency import Reading, reading
 from pipeline.query.moments import moment
+from pipeline.query.reading import Reading, reading
 from pipeline.query.routing import Router
 
 PAGE_ROWS = 1_000
