@@ -11,7 +11,7 @@ import httpx
 from pipeline.adapters.kafka import admin
 from pipeline.client.commands import Commands
 from pipeline.client.outcome import Outcome
-from pipeline.errors import InvalidCommand
+from pipeline.errors import InvalidCommand, TableUnavailable
 from pipeline.query.asking import Asking, problem_of
 from pipeline.query.routing import Router
 from pipeline.query.taking import take
@@ -42,7 +42,8 @@ class Fetching:
             return self._commands.outcome_from_json(aggregate, answer.body)
         if answer.status == 404 and answer.body.get("error") == "UnknownCommand":
             return None
-        raise InvalidCommand(str(problem_of(answer)))
+        detail = str(problem_of(answer))
+        raise InvalidCommand(detail) if answer.status in (404, 422) else TableUnavailable(detail)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -99,9 +99,8 @@ class Asking(NamedTuple):
             raise TableUnavailable(f"the worker at {holder} does not answer; ask again")
         if answer.status >= 500:
             self.router.forget(table)
-        error = problem_of(answer, holder)
-        if isinstance(error, TableUnavailable):
-            raise error
+        if answer.status == 503:
+            raise TableUnavailable(str(problem_of(answer, holder)))
         return answer
 
 

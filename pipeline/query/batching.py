@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
-from pipeline.errors import PipelineError
+from pipeline.errors import Overloaded, PipelineError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+WAITING_MAX = 50_000
 
 
 class Batched(Generic[K, V]):
@@ -76,6 +77,8 @@ class Waiting(Generic[K]):
         """Waits until `key` is past `offset`; False where it is not by `until_s` of the event loop's clock."""
         if self._reached(key) > offset:
             return True
+        if sum(map(len, self._open.values())) >= WAITING_MAX:
+            raise Overloaded(f"{WAITING_MAX} readers wait already; ask again later")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._open.setdefault(key, {})[future] = offset
         try:

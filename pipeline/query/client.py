@@ -10,6 +10,7 @@ from typing import Unpack
 import httpx
 
 from pipeline.adapters.kafka import admin
+from pipeline.query.asking import TIMEOUT_S
 from pipeline.query.questions import PAGE_ROWS, Json, Options, Questions, Told, wanted_rows
 from pipeline.query.routing import Router
 from pipeline.query.taking import take, take_async
@@ -28,7 +29,7 @@ class QueryClient:
     def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0, *, eventual: bool = False) -> None:
         self._router = Router(admin(bootstrap), topology)
         self._questions = Questions(self._router, patience_s, eventual=eventual)
-        self._http = httpx.Client()
+        self._http = httpx.Client(timeout=TIMEOUT_S)
 
     def __enter__(self) -> QueryClient:
         return self
