@@ -25,7 +25,7 @@ from tests.simulation.tills import SCHEMAS, TILLS, Take, Till, decide_till, evol
 
 TOPOLOGY = Topology("tills", {"tills": TILLS}, SCHEMAS)
 KEYS = ("till-1", "till-2")
-LOOK_S, PATIENCE_S = 0.01, 30.0
+LOOK_S, PATIENCE_S = 0.03, 30.0
 SEEDS = 50
 
 
@@ -110,14 +110,16 @@ class Readers:
                     self.history[key].append(Operation(began_s, ended_s, command.body))
 
     seen_s: dict[tuple[int, str], float] = field(default_factory=dict)
+    watched: dict[TP, int] = field(default_factory=dict)
     epoch_s: float = 0.0
 
     def watch(self, topic: str) -> None:
         """Notes when events can be read."""
         if topic == "tills.event":
             for log in self.world.kafka.topics[topic].logs:
-                for record in log.archive:
-                    if record.offset() < log.stable_end and record.decided:
+                start, self.watched[log.tp] = self.watched.get(log.tp, 0), log.stable_end
+                for record in log.archive if start < log.stable_end else ():
+                    if start <= record.offset() < log.stable_end and record.decided:
                         event = self.world.oracle.codec[topic].decode(record.value())
                         self.seen_s.setdefault((log.tp.partition, event.command_id), self.world.kafka.clock.now_s)
 
@@ -191,4 +193,4 @@ def test_linearizable_reads_are_linearizable_whatever_happens(oracle: Oracle) ->
 
 @pytest.mark.parametrize("level", ["owner", "eventual"])
 def test_the_same_search_finds_that_other_reads_are_not(oracle: Oracle, level: str) -> None:
-    assert sum(violations(oracle, seed, level)[0] > 0 for seed in range(SEEDS)) >= 3
+    assert sum(violations(oracle, seed, level)[0] > 0 for seed in range(15)) >= 3
