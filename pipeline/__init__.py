@@ -1,5 +1,7 @@
 """Data management in services over Apache Kafka: commands in, event logs, tables and projections out."""
 
+from typing import TYPE_CHECKING, Any
+
 from pipeline.model import (
     Aggregate,
     Cancel,
@@ -12,20 +14,36 @@ from pipeline.model import (
     Send,
     Service,
     Source,
+    Token,
     Unique,
 )
 
+if TYPE_CHECKING:
+    from pipeline.query.client import AsyncQueryClient, QueryClient
+
 __all__ = [
     "Aggregate",
+    "AsyncQueryClient",
     "Cancel",
     "Deadline",
     "Idempotency",
     "Projection",
+    "QueryClient",
     "Reaction",
     "Rejected",
     "Replica",
     "Send",
     "Service",
     "Source",
+    "Token",
     "Unique",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The clients come when they are asked for: who only declares services needs no Kafka library."""
+    if name in ("AsyncQueryClient", "QueryClient"):
+        from pipeline.query import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

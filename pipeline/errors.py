@@ -6,6 +6,12 @@ else that reaches the top is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.model.token import Token
+
 
 class PipelineError(Exception):
     """Base of all errors a user can cause or cure."""
@@ -38,13 +44,13 @@ class Overloaded(PipelineError):
 class NoReply(PipelineError):
     """A command was sent, and what became of it was not told in time.
 
-    `stored`: where it stands, `<topic>/<partition>/<offset>`; None where not even that is known. Sent again with the
+    `stored`: the position token of where it stands; None where not even that is known. Sent again with the
     same `command_id` and `issued_ms`, it has no second effect. `parked`: why it is put aside, where it is: the outcome
     follows once somebody has it redriven or discarded.
     """
 
     def __init__(
-        self, message: str, command_id: str, issued_ms: int, stored: str | None, parked: str | None = None
+        self, message: str, command_id: str, issued_ms: int, stored: Token | None, parked: str | None = None
     ) -> None:
         super().__init__(message)
         self.command_id, self.issued_ms, self.stored, self.parked = command_id, issued_ms, stored, parked
@@ -132,6 +138,30 @@ class NotParked(PipelineError):
 
 class TableUnavailable(PipelineError):
     """No worker can answer for the key's partition right now (it is moving or restoring); asking again helps."""
+
+
+class BadRequest(PipelineError):
+    """A request's parameters cannot be used."""
+
+
+class InvalidToken(PipelineError):
+    """What is given is no position token."""
+
+
+class ForeignToken(PipelineError):
+    """A position token of topics that the table is not made from."""
+
+
+class NoSuchConsistency(PipelineError):
+    """The table cannot give the consistency that is asked for."""
+
+
+class NotYet(PipelineError):
+    """A table has not got in time to where it is to be read. `behind`: who is how far from there, for machines."""
+
+    def __init__(self, message: str, behind: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.behind = behind
 
 
 class InputFileError(PipelineError):

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +44,11 @@ class Topology:
                 return service
             known += tables
         raise UnknownTable(f"no table {table!r} in {self.name}; it has {', '.join(sorted(known))}")
+
+    def indexes(self, table: str) -> Mapping[str, Callable[[Any], str | None]]:
+        """The indexes of a table, by name. Raises UnknownTable."""
+        projections = {projection.name: projection for projection in self.service_of(table).projections}
+        return projections[table].indexes if table in projections else {}
 
     def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
         """The aggregate of that name, which keeps its history. Raises UnknownTable, NoHistory."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+
+if TYPE_CHECKING:
+    from pipeline.query.questions import Options
 
 
 @click.command()
@@ -21,6 +24,15 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
 @click.option(
     "--eventual", is_flag=True, help="Take the answer of a standby, too; it says how many seconds old it may be."
 )
+@click.option(
+    "--consistency",
+    type=click.Choice(["owner", "eventual", "linearizable", "fresh"]),
+    help="What the answer has to promise; docs/consistency.md says which to choose.  [default: owner]",
+)
+@click.option("--at-least", metavar="TOKEN", help="A position that the answer has to contain, such as a command's.")
+@click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
+@click.option("--max-age", type=click.FloatRange(0), help="Seconds that an eventual answer may be old.")
+@click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
 @bootstrap_option
@@ -31,6 +43,11 @@ def command(
     prefix: str,
     limit: int,
     eventual: bool,
+    consistency: str | None,
+    at_least: str | None,
+    wait: float | None,
+    max_age: float | None,
+    index: str | None,
     as_json: bool,
     topology: str,
     bootstrap: str | None,
@@ -41,17 +58,23 @@ def command(
     \b
     pipeline query inventory 85048
     pipeline query revenue --prefix 'France/2009-12' --limit 5
+    pipeline query customers 12346 --at-least orders.command/3@1234
     """
     from pipeline.query.client import QueryClient
     from pipeline.topology import load
 
+    asked: dict[str, Any] = {"consistency": consistency, "at_least": at_least, "wait": wait, "max_age": max_age}
+    options = cast("Options", {name: value for name, value in asked.items() if value is not None})
+    name, equals, value = (index or "").partition("=")
+    if index is not None and not equals:
+        raise click.UsageError("--index takes NAME=VALUE")
     with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
         if key is not None:
-            if prefix:
-                raise click.UsageError("give KEY or --prefix, not both")
-            rows = [client.get(table, key)]
+            if prefix or index:
+                raise click.UsageError("give KEY or --prefix or --index, not both")
+            rows = [client.get(table, key, **options)]
         else:
-            rows = list(client.scan(table, prefix, limit))
+            rows = list(client.scan(table, prefix, limit, index=name, value=value, **options))
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
@@ -75,3 +98,5 @@ def _show(table: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         shown.add_row(row["key"], *[str({**row["row"], **row}[column]) for column in columns])
     console.print(shown)
+    if position := rows[0].get("position"):
+        console.print(f"position {position}", style="dim", highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from pipeline.client.fetching import Fetching
 from pipeline.client.outcome import Outcome, outcome_of
 from pipeline.client.sending import QUEUE_S, NotAnswered, Question, Sending
 from pipeline.errors import NoReply
-from pipeline.model import Parked
+from pipeline.model import Parked, Token
 from pipeline.topology import Topology
 
 FLUSH_S = 60.0
@@ -204,8 +204,8 @@ class AsyncClient:
             await asyncio.to_thread(self._client.listen)
             self._listens = True
 
-    async def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> tuple[str, str]:
-        """Sends a command and waits until the broker has it, no more; returns its id and where it stands.
+    async def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> tuple[str, Token]:
+        """Sends a command and waits until the broker has it, no more; returns its id and the token of where it stands.
 
         Raises as `send`, and NoReply where the broker has not confirmed it.
         """

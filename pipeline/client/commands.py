@@ -15,7 +15,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.client.from_json import from_json, to_json
 from pipeline.client.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
-from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, TopicKind
+from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
 from pipeline.topology import Topology
 
@@ -26,7 +26,7 @@ ID_BYTES_MAX = 256
 class Kind(NamedTuple):
     """An aggregate as its senders see it."""
 
-    topic: str
+    topic: str  # as the cluster calls it
     encode: Callable[[Any], bytes]
     decode: Decode
     types: Mapping[str, type]  # of commands, by name
@@ -38,7 +38,8 @@ class Ready(NamedTuple):
     """A command, checked and written."""
 
     id: str
-    topic: str
+    aggregate: str
+    topic: str  # as the cluster calls it
     key: bytes
     value: bytes
     issued_ms: int
@@ -86,7 +87,7 @@ class Commands:
             return Rejected(data["reason"], data["details"])
         event = self.kind(aggregate).event
         events = tuple(from_json(event, each, "event") for each in data["events"])
-        return Accepted(data["version"], events, data["position"], data["complete"])
+        return Accepted(data["version"], events, Token(data["position"]), data["complete"])
 
     def write(
         self,
@@ -123,7 +124,7 @@ class Commands:
         message = CommandMessage(
             command_id, correlation_id, None, issued_ms, command, expected_version, reply_to, due_ms
         )
-        return Ready(command_id, topic, key_bytes, encode(message), issued_ms, due_ms)
+        return Ready(command_id, aggregate, topic, key_bytes, encode(message), issued_ms, due_ms)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from urllib.parse import quote
 
@@ -12,10 +13,10 @@ from pipeline.client.commands import Commands
 from pipeline.client.outcome import Outcome
 from pipeline.errors import InvalidCommand, TableUnavailable
 from pipeline.model import Parked
+from pipeline.query.asking import Asking, problem_of
 from pipeline.query.routing import Router
+from pipeline.query.taking import take
 from pipeline.topology import Topology
-
-TIMEOUT_S = 10.0
 
 
 class Fetching:
@@ -30,31 +31,22 @@ class Fetching:
 
     @cached_property
     def _http(self) -> httpx.Client:
-        return httpx.Client(timeout=TIMEOUT_S)
+        return httpx.Client()
 
     def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | Parked | None:
         """See Client.outcome."""
         self._commands.kind(aggregate)
-        holder = self._router.holder(aggregate, self._router.partition(aggregate, key))
+        partition = self._router.partition(aggregate, key)
         path = f"/v1/commands/{aggregate}/{quote(key, safe='')}/{quote(command_id, safe='')}"
-        try:
-            answer = self._http.get(holder + path)
-        except httpx.HTTPError as error:
-            self._router.forget(aggregate)
-            raise TableUnavailable(f"the worker at {holder} does not answer ({error!r}); ask again") from None
-        if answer.status_code == 200:
-            return self._commands.outcome_from_json(aggregate, answer.json())
-        if answer.status_code == 202:
-            told = answer.json()
-            return Parked(told["cause"]) if "cause" in told else None  # else it is scheduled
-        told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
-        if answer.status_code == 404 and told.get("error") == "UnknownCommand":
+        answer = take(self._http, Asking(self._router, time.monotonic, 0).steps(aggregate, partition, path, {}))
+        if answer.status == 200:
+            return self._commands.outcome_from_json(aggregate, answer.body)
+        if answer.status == 202:
+            return Parked(answer.body["cause"]) if "cause" in answer.body else None  # else it is scheduled
+        if answer.status == 404 and answer.body.get("error") == "UnknownCommand":
             return None
-        detail = told.get("detail", f"the worker at {holder} answered {answer.status_code}")
-        if answer.status_code in (404, 422):
-            raise InvalidCommand(detail)
-        self._router.forget(aggregate)
-        raise TableUnavailable(detail)
+        detail = str(problem_of(answer))
+        raise InvalidCommand(detail) if answer.status in (404, 422) else TableUnavailable(detail)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.model import Acceptance, Rejected, ReplyMessage, TopicKind
+from pipeline.model import Acceptance, Rejected, ReplyMessage, Token, TopicKind
 
 Decode = Callable[[bytes | None], Any]
 
@@ -15,22 +15,22 @@ Decode = Callable[[bytes | None], Any]
 class Accepted:
     """The command was decided. `version` of the aggregate after it, `events` that it caused: none is an answer, too.
 
-    `position`: the token `<topic>/<partition>/<offset>` of where the command stands. `complete`: False where the events
-    were too large for the reply; the event log has them.
+    `position`: the token of where the command stands, for reads that are to see what came of it. `complete`: False
+    where the events were too large for the reply; the event log has them.
     """
 
     version: int
     events: tuple[Any, ...]
-    position: str
+    position: Token
     complete: bool = True
 
 
 Outcome = Accepted | Rejected
 
 
-def position_token(aggregate: str, partition: int, offset: int) -> str:
-    """`users.command/3/77`: where a command stands."""
-    return f"{TopicKind.COMMAND.topic(aggregate)}/{partition}/{offset}"
+def position_token(aggregate: str, partition: int, offset: int) -> Token:
+    """`users.command/3@77`: where a command stands."""
+    return Token.of({(TopicKind.COMMAND.topic(aggregate), partition): offset})
 
 
 def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode]) -> Outcome:

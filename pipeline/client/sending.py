@@ -18,8 +18,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.adapters.kafka import COMMON, READING, admin, end_offsets, on_error
 from pipeline.adapters.topics import reply_topic
 from pipeline.client.commands import Ready
+from pipeline.client.outcome import position_token
 from pipeline.errors import BrokerUnreachable, InvalidCommand, Overloaded, UndecodableRecord
-from pipeline.model import Parked, ReplyMessage
+from pipeline.model import Parked, ReplyMessage, Token
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 
@@ -44,7 +45,7 @@ class Question:
 
     reply_to: str
     reply: Future[ReplyMessage] = field(default_factory=Future)
-    stored: str | None = None
+    stored: Token | None = None
     parked: str | None = None
 
 
@@ -163,7 +164,7 @@ class Sending:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                question.stored = _place(message)
+                question.stored = _place(ready, message)
             else:
                 self._fail(question, f"the broker has not confirmed that it is stored: {error.str()}")
 
@@ -173,15 +174,15 @@ class Sending:
             self.forget(question)
             raise
 
-    def store(self, ready: Ready, patience_s: float = QUEUE_S) -> Future[str]:
+    def store(self, ready: Ready, patience_s: float = QUEUE_S) -> Future[Token]:
         """Queues a command; the future is where it stands, once it does. Raises as `queue` and `listen` do."""
         self.listen()  # its thread also hears of deliveries
-        stored: Future[str] = Future()
+        stored: Future[Token] = Future()
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             with suppress(InvalidStateError):  # nobody waits any more
                 if error is None:
-                    stored.set_result(_place(message))
+                    stored.set_result(_place(ready, message))
                 else:
                     stored.set_exception(NotAnswered(error.str()))
 
@@ -250,6 +251,6 @@ class Sending:
                 reader.join(5.0)
 
 
-def _place(message: Message) -> str:
-    """Where a record stands, as position tokens say it."""
-    return f"{message.topic()}/{message.partition()}/{message.offset()}"
+def _place(ready: Ready, message: Message) -> Token:
+    """Where a command has come to stand."""
+    return position_token(ready.aggregate, message.partition(), message.offset())  # type: ignore[arg-type]  # stored

@@ -28,6 +28,7 @@ from pipeline.client import Client
 from pipeline.demo import figures
 from pipeline.demo.commands import stocking, trading
 from pipeline.demo.invoices import Invoices, read_invoices
+from pipeline.demo.levels import show_levels
 from pipeline.demo.progress import Watcher
 from pipeline.errors import PipelineError, TopicError
 from pipeline.model import TopicKind
@@ -91,6 +92,8 @@ class Demo:
             seconds = time.monotonic() - started
             shown, wrong = self._read_and_check(query, invoices)
             commands = count_records(self.bootstrap, client, [TopicKind.COMMAND.topic(a) for a in self._aggregates()])
+            with Client(self.bootstrap, self.topology, "demo") as sender:
+                show_levels(self.console, sender, query)
             result = _result(shown, invoices, commands, seconds, not wrong)
             return {**result, "differences": wrong, "customer_countries": shown["customer_countries"]}
 

@@ -6,12 +6,19 @@ from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.events_to_state import events_to_state, version_at
+from pipeline.flow.lineage import Hop, Lineage
+from pipeline.flow.row_to_index import row_to_index
 from pipeline.flow.state_difference import ABSENT, Difference, state_difference
 from pipeline.flow.state_to_projection import event_to_messages, message_to_row
+from pipeline.flow.token_to_token import Folder, Sight, token_to_token
 
 __all__ = [
     "ABSENT",
     "Difference",
+    "Folder",
+    "Hop",
+    "Lineage",
+    "Sight",
     "asked",
     "asked_before",
     "command_position",
@@ -28,7 +35,9 @@ __all__ = [
     "last_issue_ms",
     "message_to_row",
     "once_due",
+    "row_to_index",
     "state_difference",
+    "token_to_token",
     "too_late",
     "version_at",
     "was_due",

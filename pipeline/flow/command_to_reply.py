@@ -6,6 +6,8 @@ from zlib import crc32
 
 from pipeline.model.aggregate import Idempotency, Rejected
 from pipeline.model.messages import CommandMessage, ReplyMessage
+from pipeline.model.token import Token
+from pipeline.model.topics import TopicKind
 
 AHEAD_S_MAX = 60.0  # by how much a sender's clock may go before the broker's
 
@@ -35,7 +37,8 @@ def asked_before(earlier: ReplyMessage, now: int) -> Rejected | None:
     """
     if earlier.fingerprint == now or earlier.fingerprint >> 32 != now >> 32:
         return None
-    return Rejected("id_reused", {"position": f"{earlier.aggregate}.command/{earlier.partition}/{earlier.offset}"})
+    place = TopicKind.COMMAND.topic(earlier.aggregate), earlier.partition
+    return Rejected("id_reused", {"position": str(Token.of({place: earlier.offset}))})
 
 
 def is_old(idempotency: Idempotency, offset: int, time_ms: int, now_offset: int, now_ms: int) -> bool:

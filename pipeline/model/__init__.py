@@ -1,6 +1,7 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
+from pipeline.model.control import BARRIER, is_barrier
 from pipeline.model.deadline import Cancel, Deadline, Effect
 from pipeline.model.messages import (
     NEVER,
@@ -16,10 +17,12 @@ from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
 from pipeline.model.source import Source
+from pipeline.model.token import Token, furthest
 from pipeline.model.topics import TopicKind
 from pipeline.model.unique import Unique
 
 __all__ = [
+    "BARRIER",
     "NEVER",
     "Acceptance",
     "Aggregate",
@@ -40,6 +43,9 @@ __all__ = [
     "Service",
     "Source",
     "StateMessage",
+    "Token",
     "TopicKind",
     "Unique",
+    "furthest",
+    "is_barrier",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pipeline.model.source import Source
@@ -24,6 +24,9 @@ class Projection(Generic[M, R]):
     travel over the repartition topic `<name>.by_key`.
 
     `initial`: what a row is before its first message. An `evolve` that returns None deletes the row.
+
+    `indexes`: by name, what rows are to be found by beside their key: text, or None for a row that is not to be found.
+    Pure functions; one that changes its meaning needs a new name.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Projection(Generic[M, R]):
     evolve: Callable[[R, M], R | None]
     by_key: object = None
     route: Callable[[str, Any], Iterable[tuple[str, M]]] | None = None
+    indexes: Mapping[str, Callable[[R], str | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,9 @@ class Service:
 
     def _check_projection(self, projection: Projection[Any, Any]) -> None:
         where = f"service {self.name!r}, projection {projection.name!r}"
+        for index in projection.indexes:
+            if not NAME.fullmatch(index):
+                raise TopologyError(f"{where}: an index cannot be named {index!r}; use letters, digits and underscores")
         if not projection.sources:
             raise TopologyError(f"{where} has no source; name at least one event topic")
         if (projection.route is None) != (projection.by_key is None):

@@ -16,13 +16,13 @@ from pipeline.client.client import Options
 from pipeline.client.commands import outcome_json
 from pipeline.client.from_json import parsed
 from pipeline.client.outcome import Outcome, outcome_of
-from pipeline.errors import InvalidCommand, NoReply, UndecodableRecord
+from pipeline.errors import BadRequest, InvalidCommand, NoReply, UndecodableRecord
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import Rejected, ReplyMessage, TopicKind
 from pipeline.query.forward import Forwarding
 from pipeline.query.local import LocalTables
 from pipeline.query.moments import time_of
-from pipeline.query.problems import BadRequest, add_pages, answer, problem
+from pipeline.query.problems import add_pages, answer, problem
 from pipeline.runtime.answers import answer_key
 from pipeline.runtime.deadlines import deadline_key
 from pipeline.runtime.queue import key_prefix

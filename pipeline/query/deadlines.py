@@ -38,7 +38,7 @@ class DeadlineApi:
         if not self._tables.holds(name, partition):
             return await self._forwarding.pass_on(request, name, partition, request.rel_url.raw_path, {})
         prefix = deadline_key(key.encode(), "")
-        found = self._tables.values(TopicKind.DEADLINES.topic(name), partition, prefix, SHOWN_MAX + 1)
+        found = self._tables.pairs(TopicKind.DEADLINES.topic(name), partition, prefix, prefix, SHOWN_MAX + 1)
         told = [self._told(name, row_key, row) for row_key, row in found[:SHOWN_MAX]]
         told.sort(key=lambda each: (each["due_ms"] or 0, each["name"]))
         return answer(200, {"aggregate": name, "key": key, "deadlines": told, "complete": len(found) <= SHOWN_MAX})

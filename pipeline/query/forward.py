@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -17,7 +18,23 @@ from pipeline.query.routing import Router
 
 T = TypeVar("T")
 FORWARDED = "X-Pipeline-Forwarded"
+POSITION = "X-Pipeline-Position"  # the token of where a table was when it was read
+VERSION = "X-Pipeline-Version"  # of an aggregate
+ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION)  # what is forwarded, there and back
 TIMEOUT_S = 10.0
+
+
+class Fetched(NamedTuple):
+    """What a holder has answered. `headers`: those that are its answer's, not the connection's."""
+
+    status: int
+    body: Any
+    kind: str
+    headers: dict[str, str]
+
+
+def _told(headers: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}
 
 
 class Forwarding:
@@ -38,47 +55,70 @@ class Forwarding:
         return await self.blocking(lambda: self.router.partition(table, key))
 
     async def fetch(
-        self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]
-    ) -> tuple[int, Any, str]:
-        """Status, JSON and content type of the holder's answer. Raises TableUnavailable."""
+        self,
+        request: web.Request,
+        table: str,
+        partition: int,
+        path: str,
+        query: Mapping[str, str],
+        wait_s: float = 0.0,
+        body: Any = None,
+    ) -> Fetched:
+        """The holder's answer. `wait_s`: how long it may wait itself; `body`: JSON to be posted.
+
+        Raises TableUnavailable.
+        """
         owner = partial(self.router.holder, table, partition)
-        return await self.ask(request, f"partition {partition} of {table!r}", owner, "GET", path, query)
+        return await self.ask(request, f"partition {partition} of {table!r}", owner, path, query, wait_s, body)
 
     async def ask(
         self,
         request: web.Request,
         what: str,
         owner: Callable[[], str],
-        method: str,
         path: str,
-        query: dict[str, str],
+        query: Mapping[str, str],
+        wait_s: float = 0.0,
         body: Any = None,
-    ) -> tuple[int, Any, str]:
+    ) -> Fetched:
         """The same of the worker that `owner` names, for `what` it is to be asked about. Raises TableUnavailable."""
         if FORWARDED in request.headers:
             raise TableUnavailable(f"{what} is moving between workers; ask again")
         holder = await self.blocking(owner)
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
-        url = URL(holder + path, encoded=True)  # the key is quoted already
-        asked = self._session.request(
-            method, url.with_query(query) if query else url, json=body, headers={FORWARDED: "1"}
-        )
+            self._session = aiohttp.ClientSession()
         try:
-            async with asked as answer:
+            url = URL(holder + path, encoded=True)  # the key is quoted already
+            async with self._session.request(
+                "GET" if body is None else "POST",
+                url.with_query(query) if query else url,
+                headers={FORWARDED: "1", **_told(request.headers, ASKED)},
+                json=body,
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S + wait_s),
+            ) as answer:
                 if answer.status == 503:
                     self.router.forget_all()
-                return answer.status, await answer.json(content_type=None), answer.content_type
+                told = await answer.read()
+                content = json.loads(told) if told else None
+                return Fetched(answer.status, content, answer.content_type, _told(answer.headers, ANSWERED))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             self.router.forget_all()
             raise TableUnavailable(f"the worker at {holder}, which has {what}, does not answer: {error}") from None
 
     async def pass_on(
-        self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]
+        self,
+        request: web.Request,
+        table: str,
+        partition: int,
+        path: str,
+        query: Mapping[str, str],
+        wait_s: float = 0.0,
     ) -> web.Response:
         """The holder's answer, for who has asked here."""
-        status, body, kind = await self.fetch(request, table, partition, path, query)
-        return answer(status, body, RETRY if status == 503 else None, kind)
+        status, body, kind, headers = await self.fetch(request, table, partition, path, query, wait_s)
+        if status == 304:
+            return web.Response(status=304, headers=headers)
+        return answer(status, body, {**headers, **(RETRY if status == 503 else {})}, kind)
 
     async def close(self) -> None:
         """Closes the connections to other workers."""

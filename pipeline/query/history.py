@@ -11,12 +11,12 @@ import faust
 from aiohttp import web
 
 from pipeline.client.from_json import to_json
-from pipeline.errors import FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
+from pipeline.errors import BadRequest, FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
 from pipeline.model import StateMessage
 from pipeline.query.forward import Forwarding
 from pipeline.query.local import LocalTables, row_json
 from pipeline.query.moments import moment
-from pipeline.query.problems import BadRequest, add_pages, answer, key_in_path
+from pipeline.query.problems import add_pages, answer, key_in_path
 from pipeline.runtime.history import HistoryCopy
 from pipeline.runtime.past import Past
 

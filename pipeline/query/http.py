@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from json import dumps
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import faust
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from pipeline.errors import TableUnavailable
-from pipeline.query.forward import Forwarding
-from pipeline.query.local import LocalTables
+from pipeline.client.from_json import parsed
+from pipeline.errors import BadRequest, UnknownAggregate
+from pipeline.model import Token
+from pipeline.query.asking import Answer, problem_of
+from pipeline.query.consistency import Consistency
+from pipeline.query.forward import POSITION, VERSION, Fetched, Forwarding
+from pipeline.query.local import LocalTables, Range
 from pipeline.query.openapi import document
-from pipeline.query.problems import BadRequest, add_pages, answer, problem
+from pipeline.query.problems import add_pages, answer, problem
+from pipeline.query.reading import Reading, reading
 
 LIMIT_MAX = 10_000
-EVENTUAL = {"consistency": "eventual"}
+KEYS_MAX = 1_000  # of one question
+GET = "get"  # the place to post keys to
+
+
+class Part(NamedTuple):
+    """Rows of one partition, where it was, and how old they may be."""
+
+    rows: Sequence[dict[str, Any]]
+    token: Token
+    age_s: float
 
 
 class QueryApi:
     """Answers questions about tables on one worker."""
 
     def __init__(
-        self, tables: LocalTables, forwarding: Forwarding, status: Callable[[], Any], metrics: CollectorRegistry
+        self,
+        tables: LocalTables,
+        forwarding: Forwarding,
+        consistency: Consistency,
+        status: Callable[[], Any],
+        metrics: CollectorRegistry,
     ) -> None:
-        self._tables, self._forwarding, self._status, self._metrics = tables, forwarding, status, metrics
+        self._tables, self._forwarding, self._consistency = tables, forwarding, consistency
+        self._status, self._metrics = status, metrics
         self._router = forwarding.router
 
     def mount(self, app: faust.App) -> None:
@@ -36,45 +58,76 @@ class QueryApi:
             app,
             get={
                 "/v1/tables/{table}/{key:.+}": self.row,
+                "/v1/aggregates/{table}/{key:.+}": self.aggregate,
                 "/v1/tables/{table}": self.rows,
                 "/v1/tables": self.tables,
                 "/v1/status": self.status,
                 "/openapi.json": self.openapi,
                 "/metrics": self.metrics,
             },
+            post={"/v1/tables/{table}/{key:.+}": self.rows_of},
         )
 
     # --- pages --------------------------------------------------------------------------------------------------------
 
+    async def aggregate(self, request: web.Request) -> web.Response:
+        """The state of one aggregate."""
+        name = request.match_info["table"]
+        if all(name != aggregate.name for s in self._router.topology.services.values() for aggregate in s.aggregates):
+            raise UnknownAggregate(f"no aggregate {name!r}")
+        return await self.row(request)
+
     async def row(self, request: web.Request) -> web.Response:
         """One row."""
-        table, key = request.match_info["table"], request.match_info["key"]
-        eventual = _eventual(request)
+        table, key, asked = request.match_info["table"], request.match_info["key"], reading(request.query)
+        self._consistency.check(table, asked)
         partition = await self._forwarding.partition(table, key)
-        if self._answers(table, partition, eventual):
-            row = self._tables.get(table, partition, key)
-            if row is None:
-                return problem(404, f"no row under {key!r} in table {table!r}", "UnknownKey")
-            return answer(200, {**row, "age_s": self._tables.age_s(table, partition)} if eventual else row)
-        path = f"/v1/tables/{quote(table)}/{quote(key, safe='')}"
-        query = EVENTUAL if eventual else {}
-        return await self._forwarding.pass_on(request, table, partition, path, query)
+        if not self._answers(table, partition, asked):
+            path = f"/v1/tables/{quote(table)}/{quote(key, safe='')}"
+            return await self._forwarding.pass_on(request, table, partition, path, asked.query(), asked.wait_s)
+        if not asked.eventual:
+            await self._consistency.reach(table, partition, asked)
+        found = self._tables.read(table, partition, key)
+        token = self._consistency.token(table, partition, found.position)
+        headers = {POSITION: str(token)} if token else {}
+        if found.row is None:
+            return problem(404, f"no row under {key!r} in table {table!r}", "UnknownKey", headers)
+        if "version" in found.row:
+            headers[VERSION] = str(found.row["version"])
+        age = {"age_s": self._tables.age_s(table, partition)} if asked.eventual else {}
+        return tagged(request, {**found.row, **age}, found.tag, headers)
 
     async def rows(self, request: web.Request) -> web.Response:
         """Rows in key order: of all partitions, or of the one that `partition` names."""
-        table, query = request.match_info["table"], request.query
-        prefix, after = query.get("prefix", ""), query.get("after", "")
-        limit = _number(query.get("limit", "100"), at_least=1)
+        table, query, asked = request.match_info["table"], request.query, reading(request.query)
+        self._consistency.check(table, asked)
+        wanted = self._range(table, query)
         count = await self._forwarding.blocking(lambda: self._router.partitions(table))
         only = query.get("partition")
         partitions = range(count) if only is None else [_number(only)]
-        asked = [self._scan(request, table, partition, prefix, after, limit) for partition in partitions]
-        answers = await asyncio.gather(*asked)
-        found = sorted((row for rows, _ in answers for row in rows), key=lambda r: r["key"].encode())
-        page = {"rows": found[:limit], "next": found[limit - 1]["key"] if len(found) >= limit else None}
-        if _eventual(request):
-            page["age_s"] = max((age_s for _, age_s in answers), default=0.0)
-        return answer(200, page)
+        parts = await asyncio.gather(*[self._scan(request, table, n, wanted, asked) for n in partitions])
+        found = sorted((row for part in parts for row in part.rows), key=lambda r: r["key"].encode())
+        page = {
+            "rows": found[: wanted.limit],
+            "next": found[wanted.limit - 1]["key"] if len(found) >= wanted.limit else None,
+        }
+        return self._page(request, page, parts, asked)
+
+    async def rows_of(self, request: web.Request) -> web.Response:
+        """The rows of several keys, in the order of the keys; null where there is none."""
+        table, asked = request.match_info["table"], reading(request.query)
+        if request.match_info["key"] != GET:
+            raise web.HTTPMethodNotAllowed("POST", ["GET"])
+        self._consistency.check(table, asked)
+        if request.content_type != "application/json":
+            return problem(415, "send the keys as application/json", "UnsupportedMediaType")
+        keys = _keys(await request.read())
+        places: dict[int, list[str]] = {}
+        for key in dict.fromkeys(keys):
+            places.setdefault(await self._forwarding.partition(table, key), []).append(key)
+        parts = await asyncio.gather(*[self._several(request, table, n, few, asked) for n, few in places.items()])
+        found = {row["key"]: row for part in parts for row in part.rows}
+        return self._page(request, {"rows": [found.get(key) for key in keys]}, parts, asked)
 
     async def tables(self, request: web.Request) -> web.Response:
         """All tables of the topology, by service."""
@@ -95,40 +148,91 @@ class QueryApi:
 
     # --- local or elsewhere -------------------------------------------------------------------------------------------
 
-    async def _scan(
-        self, request: web.Request, table: str, partition: int, prefix: str, after: str, limit: int
-    ) -> tuple[list[dict[str, Any]], float]:
-        """Rows of one partition, and how old they may be."""
-        eventual = _eventual(request)
-        if self._answers(table, partition, eventual):
-            age_s = self._tables.age_s(table, partition) or 0.0
-            found = await self._forwarding.blocking(lambda: self._tables.scan(table, partition, prefix, after, limit))
-            return found, age_s
-        query = {"partition": str(partition), "prefix": prefix, "after": after, "limit": str(limit)}
-        query |= EVENTUAL if eventual else {}
-        status, body, _ = await self._forwarding.fetch(request, table, partition, f"/v1/tables/{quote(table)}", query)
-        if status != 200:
-            raise TableUnavailable(
-                body.get("detail", f"the holder of partition {partition} of {table!r} answered {status}")
-            )
-        return body["rows"], body.get("age_s", 0.0)
+    async def _scan(self, request: web.Request, table: str, partition: int, wanted: Range, asked: Reading) -> Part:
+        """Rows of one partition in key order."""
+        if self._answers(table, partition, asked):
+            scan, index_of = self._tables.scan, self._router.topology.indexes(table).get(wanted.index)
+            return await self._here(table, partition, asked, lambda: scan(table, partition, wanted, index_of))
+        query = {"partition": str(partition), **wanted.query(), **asked.query()}
+        path = f"/v1/tables/{quote(table)}"
+        return _part(await self._forwarding.fetch(request, table, partition, path, query, asked.wait_s))
 
-    def _answers(self, table: str, partition: int, eventual: bool) -> bool:
+    async def _several(self, request: web.Request, table: str, partition: int, keys: list[str], asked: Reading) -> Part:
+        """The rows of some keys of one partition."""
+        if self._answers(table, partition, asked):
+            get = self._tables.get
+            return await self._here(
+                table, partition, asked, lambda: [row for key in keys if (row := get(table, partition, key))]
+            )
+        path, body = f"/v1/tables/{quote(table)}/{GET}", {"keys": keys}
+        return _part(await self._forwarding.fetch(request, table, partition, path, asked.query(), asked.wait_s, body))
+
+    async def _here(
+        self, table: str, partition: int, asked: Reading, read: Callable[[], Sequence[dict[str, Any]]]
+    ) -> Part:
+        """Rows of one partition from here, each at least as new as the token says."""
+        if not asked.eventual:
+            await self._consistency.reach(table, partition, asked)
+        age_s = self._tables.age_s(table, partition) or 0.0
+        position = self._tables.read(table, partition, "").position
+        return Part(await self._forwarding.blocking(read), self._consistency.token(table, partition, position), age_s)
+
+    def _page(self, request: web.Request, page: dict[str, Any], parts: Sequence[Part], asked: Reading) -> web.Response:
+        token = Token()
+        for part in parts:
+            token |= part.token
+        if asked.eventual:
+            page["age_s"] = max((part.age_s for part in parts), default=0.0)
+        digest = blake2b(dumps(page["rows"]).encode(), digest_size=8).hexdigest()
+        return tagged(request, page, digest, {POSITION: str(token)} if token else {})
+
+    def _range(self, table: str, query: Mapping[str, str]) -> Range:
+        """What part of the table is asked for. Raises BadRequest."""
+        limit = _number(query.get("limit", "100"), at_least=1)
+        index, value = query.get("index"), query.get("value")
+        if (index is None) != (value is None):
+            raise BadRequest("index and value go together: index=country&value=France")
+        indexes = self._router.topology.indexes(table)
+        if index is not None and index not in indexes:
+            raise BadRequest(f"{table!r} has no index {index!r:.100}; it has {', '.join(indexes) or 'none'}")
+        prefix, after, start, to = [query.get(name, "") for name in ("prefix", "after", "from", "to")]
+        return Range(prefix, after, start, to, limit, index or "", value or "")
+
+    def _answers(self, table: str, partition: int, asked: Reading) -> bool:
         """Whether the answer is to come from here: as the owner, or as a standby to those who take its age."""
-        if eventual and self._tables.age_s(table, partition) is not None:
-            return True
+        if asked.eventual:
+            age_s = self._tables.age_s(table, partition)
+            if age_s is not None and age_s <= asked.max_age_s:
+                return True
         return self._tables.holds(table, partition)
 
 
-def _eventual(request: web.Request) -> bool:
-    """Whether the answer may come from a standby, with its age."""
-    wanted = request.query.get("consistency")
-    if wanted not in (None, "eventual"):
-        raise BadRequest(f"consistency {wanted!r} is not known; leave it out to ask the owner, or say: eventual")
-    return wanted is not None
+def tagged(request: web.Request, body: Any, tag: str, headers: dict[str, str]) -> web.Response:
+    """A JSON answer with its ETag; 304 without a body to those who have it already."""
+    headers["ETag"] = f'"{tag}"'
+    known = request.headers.get("If-None-Match", "")
+    if known == "*" or headers["ETag"] in [each.strip().removeprefix("W/") for each in known.split(",")]:
+        return web.Response(status=304, headers=headers)
+    return answer(200, body, headers)
+
+
+def _part(fetched: Fetched) -> Part:
+    """Rows that another worker has answered with. Raises what it has raised."""
+    if error := problem_of(Answer(fetched.status, fetched.body, fetched.headers), "that holds the partition"):
+        raise error
+    rows = [row for row in fetched.body["rows"] if row is not None]
+    return Part(rows, Token(fetched.headers.get(POSITION, "")), fetched.body.get("age_s", 0.0))
+
+
+def _keys(body: bytes) -> list[str]:
+    told = parsed(body)
+    keys = told.get("keys") if isinstance(told, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys) or len(keys) > KEYS_MAX:
+        raise BadRequest(f'the body must be {{"keys": [...]}}, with {KEYS_MAX} keys at most')
+    return keys
 
 
 def _number(text: str, at_least: int = 0) -> int:
-    if not text.isdecimal() or not at_least <= int(text) <= LIMIT_MAX:
-        raise BadRequest(f"{text!r} is not a number from {at_least} to {LIMIT_MAX}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and at_least <= int(text) <= LIMIT_MAX):
+        raise BadRequest(f"{text!r:.100} is not a number from {at_least} to {LIMIT_MAX}")
     return int(text)

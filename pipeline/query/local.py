@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 from pipeline.errors import TableUnavailable
 from pipeline.model import StateMessage
+from pipeline.runtime.indexes import entries_prefix
 from pipeline.runtime.tasks import ReadView
 
 
@@ -16,6 +19,51 @@ def row_json(value: Any) -> dict[str, Any]:
     if isinstance(value, StateMessage):
         return {**row_json(value.body), "version": value.version, "time_ms": value.time_ms}
     return {"row": value._asdict() if hasattr(value, "_asdict") else dataclasses.asdict(value)}
+
+
+class Found(NamedTuple):
+    """What is under a key. `tag`: changes with the row. `position`: the next offset to be folded; None: unknown."""
+
+    row: dict[str, Any] | None
+    tag: str
+    position: int | None
+
+
+def tag(value: Any, data: bytes | None) -> str:
+    """What stands for a row: the version of an aggregate, as commands expect it, else a digest."""
+    if data is None:
+        return ""
+    return str(value.version) if isinstance(value, StateMessage) else blake2b(data, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which rows: keys that begin with `prefix`, come after `after`, are not before `start` and before `to`.
+
+    Empty texts bound nothing. With `index`, only rows that it gives `value`.
+    """
+
+    prefix: str = ""
+    after: str = ""
+    start: str = ""
+    to: str = ""
+    limit: int = 100
+    index: str = ""
+    value: str = ""
+
+    def first(self) -> bytes:
+        """The least key that there may be."""
+        return max(self.prefix.encode(), self.start.encode(), self.after.encode() + b"\0" if self.after else b"")
+
+    def reaches(self, key: str) -> bool:
+        """Whether a key is not behind its end."""
+        return not self.to or key.encode() < self.to.encode()
+
+    def query(self) -> dict[str, str]:
+        """The same as parameters of a query."""
+        texts = {"prefix": self.prefix, "after": self.after, "from": self.start, "to": self.to}
+        index = {"index": self.index, "value": self.value} if self.index else {}
+        return {"limit": str(self.limit), **{name: text for name, text in texts.items() if text}, **index}
 
 
 class LocalTables:
@@ -57,21 +105,57 @@ class LocalTables:
         data = view.store.get(view.prefix + key)
         return None if data is None else view.codec.decode(data)
 
-    def values(self, table: str, partition: int, prefix: bytes, limit: int) -> list[tuple[bytes, Any]]:
-        """Up to `limit` keys that begin so, in their order, each with its value, decoded."""
+    def position(self, table: str, partition: int) -> int:
+        """The next offset of the table's source that is to be folded into it here. Raises TableUnavailable."""
         view = self._view(table, partition)
-        cut, start = len(view.prefix), view.prefix + prefix
-        return [(k[cut:], view.codec.decode(v)) for k, v in view.store.scan(start, start, limit)]
+        if view.copy is not None:
+            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
+        return view.store.position(view.folded) or 0
+
+    def read(self, table: str, partition: int, key: str) -> Found:
+        """The row, and where the table was."""
+        view = self._view(table, partition)
+        at = view.prefix + key.encode()
+        while True:  # until no checkpoint has come between
+            before = view.store.position(view.folded)
+            data = view.store.get(at)
+            if view.store.position(view.folded) == before:
+                break
+        value = None if data is None else view.codec.decode(data)
+        row = None if value is None else {"key": key, **row_json(value)}
+        return Found(row, tag(value, data), None if view.copy is not None else before or 0)
 
     def get(self, table: str, partition: int, key: str) -> dict[str, Any] | None:
         """The row as JSON, or None where there is none."""
         value = self.value(table, partition, key.encode())
         return None if value is None else {"key": key, **row_json(value)}
 
-    def scan(self, table: str, partition: int, prefix: str, after: str, limit: int) -> list[dict[str, Any]]:
-        """Up to `limit` rows in key order whose key begins with `prefix` and comes after the key `after`."""
+    def scan(
+        self, table: str, partition: int, wanted: Range, index_of: Callable[[Any], str | None] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of one partition, in key order. `index_of`: the function of the index that is asked for."""
         view = self._view(table, partition)
-        begin = view.prefix + after.encode() + (b"\0" if after else b"")
-        pairs = view.store.scan(view.prefix + prefix.encode(), begin, limit)
-        cut = len(view.prefix)
-        return [{"key": k[cut:].decode(), **row_json(view.codec.decode(v))} for k, v in pairs]
+        if index_of is not None:
+            return self._by_index(view, table, wanted, index_of)
+        pairs = view.store.scan(view.prefix + wanted.prefix.encode(), view.prefix + wanted.first(), wanted.limit)
+        rows = ((key[len(view.prefix) :].decode(), data) for key, data in pairs)
+        return [{"key": key, **row_json(view.codec.decode(data))} for key, data in rows if wanted.reaches(key)]
+
+    def _by_index(
+        self, view: ReadView, table: str, wanted: Range, index_of: Callable[[Any], str | None]
+    ) -> list[dict[str, Any]]:
+        base = entries_prefix(table, wanted.index, wanted.value)
+        found: list[dict[str, Any]] = []
+        while len(found) < wanted.limit:
+            limit = wanted.limit - len(found)
+            entries = view.store.scan(base + wanted.prefix.encode(), base + wanted.first(), limit)
+            for key in (entry[len(base) :].decode() for entry, _ in entries):
+                wanted = replace(wanted, after=key)
+                data = view.store.get(view.prefix + key.encode())
+                value = None if data is None else view.codec.decode(data)
+                # The row may have changed since its entry was read.
+                if value is not None and wanted.reaches(key) and index_of(value) == wanted.value:
+                    found.append({"key": key, **row_json(value)})
+            if len(entries) < limit:
+                break
+        return found

@@ -6,20 +6,14 @@ from importlib.metadata import version
 from typing import Any
 
 from pipeline.adapters.avro.binding import alternatives
-from pipeline.client.commands import ID_BYTES_MAX, KEY_BYTES_MAX
+from pipeline.client.commands import ID_BYTES_MAX
 from pipeline.model import Aggregate
 from pipeline.model.deadline import TIME_MS_MAX
 from pipeline.query.json_schema import LONG, Json, json_schema
 from pipeline.query.openapi_parked import parked
+from pipeline.query.openapi_parts import KEY, PROBLEM, UNAVAILABLE, fields, header, in_json, parameter, problems
+from pipeline.query.openapi_tables import table_pages
 from pipeline.topology import Topology
-
-KEY: Json = {
-    "name": "key",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX},
-    "description": f"id of the aggregate, or key of the row; at most {KEY_BYTES_MAX} bytes of UTF-8",
-}
 
 
 def _commands(aggregate: Aggregate[Any, Any, Any]) -> Json:
@@ -34,7 +28,7 @@ def _accepted(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "events": {"type": "array", "items": events},
         "position": {
             "type": "string",
-            "description": "token of where the command stands: <topic>/<partition>/<offset>",
+            "description": "token of where the command stands, such as users.command/3@77: for `at_least` of reads",
         },
         "complete": {"type": "boolean", "description": "false where the events were too large to be told here"},
     }
@@ -55,18 +49,6 @@ PARKED: Json = {
     "properties": {"outcome": {"const": "parked"}, "command_id": {"type": "string"}, "cause": {"type": "string"}},
     "required": ["outcome", "command_id", "cause"],
 }
-PROBLEM: Json = {
-    "type": "object",
-    "description": "RFC 9457",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "error": {"type": "string"},
-    },
-    "required": ["type", "title", "status", "detail", "error"],
-}
 PENDING: Json = {
     "type": "object",
     "properties": {
@@ -83,30 +65,13 @@ PENDING: Json = {
 }
 
 
-def _json(description: str, schema: Json, **more: Any) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}, **more}
-
-
-def _problems(**why: str) -> Json:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status.removeprefix("s"): {"description": text, "content": content} for status, text in why.items()}
-
-
 DATE_TIME: Json = {"type": "string", "format": "date-time"}
-UNAVAILABLE = "no worker or broker can answer just now; Retry-After says when to ask again"
-
-
-AT: Json = {
-    "name": "at",
-    "in": "query",
-    "description": "The command is decided only then: milliseconds since the epoch, or ISO 8601, in UTC unless it says "
+AT = parameter(
+    "at",
+    {"oneOf": [{"type": "integer", "minimum": 10**11, "maximum": TIME_MS_MAX}, DATE_TIME]},
+    "The command is decided only then: milliseconds since the epoch, or ISO 8601, in UTC unless it says "
     "otherwise. A time that has passed: at once",
-    "schema": {"oneOf": [{"type": "integer", "minimum": 10**11, "maximum": TIME_MS_MAX}, DATE_TIME]},
-}
-
-
-def _header(name: str, description: str, **schema: Any) -> Json:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string", **schema}}
+)
 
 
 def _send(aggregate: Aggregate[Any, Any, Any]) -> Json:
@@ -116,27 +81,27 @@ def _send(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "parameters": [
             KEY,
             *([AT] if aggregate.deadlines else []),
-            _header(
+            header(
                 "Prefer",
                 "`wait=5`: seconds to wait for the outcome; `respond-async`: none",
                 pattern="^(wait=[0-9]{1,2}|respond-async)$",
             ),
-            _header(
+            header(
                 "Idempotency-Key",
                 "the command's id: the same for the same request, however often it is sent",
                 pattern="^[A-Za-z0-9_-]+$",
                 maxLength=ID_BYTES_MAX,
             ),
-            _header(
+            header(
                 "X-Issued-At", "when the request was first sent, milliseconds since the epoch", pattern="^[0-9]{13}$"
             ),
-            _header("If-Match", "the version that the aggregate must be at", pattern='^"?[0-9]{1,18}"?$'),
+            header("If-Match", "the version that the aggregate must be at", pattern='^"?[0-9]{1,18}"?$'),
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _commands(aggregate)}}},
         "responses": {
-            "200": _json("decided", _accepted(aggregate)),
-            "202": _json("stored; not decided yet, or not within the wait, or to be decided at its time", PENDING),
-            **_problems(
+            "200": in_json("decided", _accepted(aggregate)),
+            "202": in_json("stored; not decided yet, or not within the wait, or to be decided at its time", PENDING),
+            **problems(
                 s400="a header or parameter cannot be used",
                 s409="rejected: by the aggregate, for another version, or for an id that stands for something else",
                 s413="the body is too large",
@@ -155,24 +120,11 @@ def _outcome(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "operationId": f"outcome_{aggregate.name}",
         "parameters": [KEY, command_id],
         "responses": {
-            "200": _json("decided", {"oneOf": [_accepted(aggregate), REJECTED]}),
-            "202": _json("not decided yet: scheduled, or put aside until it is redriven", {"anyOf": [PARKED, PENDING]}),
-            **_problems(s404="nothing is known of it, or not yet", s422="the key is not UTF-8", s503=UNAVAILABLE),
-        },
-    }
-
-
-def _row(table: str, row: Any, *, versioned: bool) -> Json:
-    properties: Json = {"key": {"type": "string"}, "row": json_schema(row)}
-    if versioned:
-        properties |= {"version": LONG, "time_ms": LONG}
-    return {
-        "summary": f"A row of {table}",
-        "operationId": f"row_{table}",
-        "parameters": [KEY],
-        "responses": {
-            "200": _json("the row", {"type": "object", "properties": properties, "required": list(properties)}),
-            **_problems(s400="a parameter cannot be used", s404="no such row", s503=UNAVAILABLE),
+            "200": in_json("decided", {"oneOf": [_accepted(aggregate), REJECTED]}),
+            "202": in_json(
+                "not decided yet: scheduled, or put aside until it is redriven", {"anyOf": [PARKED, PENDING]}
+            ),
+            **problems(s404="nothing is known of it, or not yet", s422="the key is not UTF-8", s503=UNAVAILABLE),
         },
     }
 
@@ -190,10 +142,6 @@ REACHED: Json = {
 }
 
 
-def _object(properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
 def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parameters: list[Json], told: Json) -> Json:
     who: Json = {"aggregate": {"const": aggregate.name}, "key": {"type": "string"}}
     return {
@@ -201,8 +149,8 @@ def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parame
         "operationId": f"{operation}_{aggregate.name}",
         "parameters": [KEY, *parameters],
         "responses": {
-            "200": _json("as far as the history goes", _object({**who, **told, **REACHED})),
-            **_problems(
+            "200": in_json("as far as the history goes", fields({**who, **told, **REACHED})),
+            **problems(
                 s400="a parameter cannot be used",
                 s404="nothing has happened to that key, or not yet so much",
                 s410="the event log does not go back so far any more",
@@ -215,7 +163,7 @@ def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parame
 def _history(aggregate: Aggregate[Any, Any, Any]) -> Json:
     event = {"oneOf": [json_schema(cls, tagged=True) for cls in alternatives(aggregate.event)]}
     texts: Json = {"command_id": {"type": "string"}, "correlation_id": {"type": "string"}}
-    told = _object({"version": LONG, "time_ms": LONG, **texts, "event": event})
+    told = fields({"version": LONG, "time_ms": LONG, **texts, "event": event})
     page: Json = {
         "events": {"type": "array", "items": told},
         "next": {"type": ["integer", "null"], "description": "`after` of the next page; null where there is none"},
@@ -242,14 +190,14 @@ def _deadlines(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "command": _commands(aggregate),
     }
     found: Json = {"aggregate": {"const": aggregate.name}, "key": {"type": "string"}}
-    found |= {"deadlines": {"type": "array", "items": _object(told)}, "complete": {"type": "boolean"}}
+    found |= {"deadlines": {"type": "array", "items": fields(told)}, "complete": {"type": "boolean"}}
     return {
         "summary": f"What is still to come for one of {aggregate.name}",
         "operationId": f"deadlines_{aggregate.name}",
         "parameters": [KEY],
         "responses": {
-            "200": _json("in order of time, a thousand at most", _object(found)),
-            **_problems(s400="the key is not UTF-8", s503=UNAVAILABLE),
+            "200": in_json("in order of time, a thousand at most", fields(found)),
+            **problems(s400="the key is not UTF-8", s503=UNAVAILABLE),
         },
     }
 
@@ -261,21 +209,20 @@ def document(topology: Topology) -> Json:
         for aggregate in service.aggregates:
             paths[f"/v1/commands/{aggregate.name}/{{key}}"] = {"post": _send(aggregate)}
             paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}
-            row = _row(aggregate.name, type(aggregate.initial), versioned=True)
-            paths[f"/v1/tables/{aggregate.name}/{{key}}"] = {"get": row}
+            paths |= table_pages(aggregate.name, type(aggregate.initial), (), versioned=True)
             if aggregate.deadlines:
                 paths[f"/v1/deadlines/{aggregate.name}/{{key}}"] = {"get": _deadlines(aggregate)}
             if aggregate.history:
                 paths[f"/v1/history/{aggregate.name}/{{key}}"] = {"get": _history(aggregate)}
                 paths[f"/v1/history/{aggregate.name}/{{key}}/state"] = {"get": _state_then(aggregate)}
-        others = [(table.name, table.initial) for table in service.projections]
-        others += [(table.name, table.initial) for table in service.replicas]
-        for name, initial in others:
-            paths[f"/v1/tables/{name}/{{key}}"] = {"get": _row(name, type(initial), versioned=False)}
+        for projection in service.projections:
+            paths |= table_pages(projection.name, type(projection.initial), projection.indexes, versioned=False)
+        for replica in service.replicas:
+            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False)
     paths |= parked(topology)
     anything: Json = {"type": "object"}
-    paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": _json("by service", anything)}}}
-    paths["/v1/status"] = {"get": {"summary": "This worker", "responses": {"200": _json("by service", anything)}}}
+    paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": in_json("by service", anything)}}}
+    paths["/v1/status"] = {"get": {"summary": "This worker", "responses": {"200": in_json("by service", anything)}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": topology.name, "version": version("kafka-pipeline")},

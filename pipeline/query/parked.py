@@ -14,11 +14,11 @@ import faust
 from aiohttp import web
 
 from pipeline.client.from_json import parsed, to_json
-from pipeline.errors import NotParked, PipelineError, TopologyError, UndecodableRecord
+from pipeline.errors import BadRequest, NotParked, PipelineError, TopologyError, UndecodableRecord
 from pipeline.model import TopicKind
-from pipeline.query.forward import Forwarding
+from pipeline.query.forward import Fetched, Forwarding
 from pipeline.query.local import LocalTables
-from pipeline.query.problems import RETRY, BadRequest, add_pages, answer
+from pipeline.query.problems import RETRY, add_pages, answer
 from pipeline.runtime.lane import Lane
 from pipeline.runtime.ports import TP
 from pipeline.runtime.queue import LOOK_AHEAD, Queued, key_prefix, parts, row_key
@@ -96,7 +96,7 @@ class ParkedApi:
         place, query = await self._place(request), request.query
         limit = _number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
         if not self._tables.holds(place.queue, place.partition):
-            return await self._pass_on(request, place, "GET", place.path, dict(query))
+            return await self._pass_on(request, place, place.path, dict(query))
         if "key" not in query and "key_base64" not in query:
             start = _decoded(query["after"]) if "after" in query else None
             listed = await self._forwarding.blocking(lambda: self._keys(place, start, limit))
@@ -129,7 +129,7 @@ class ParkedApi:
             offset = _number(str(body.get("offset", "")), 0, 2**63 - 1, "say which record: `offset`, or `all`: true")
             call = lambda lane: lane.discard(tp, key, offset, 1, audit)  # noqa: E731
         if not self._tables.holds(place.queue, place.partition):
-            return await self._pass_on(request, place, "POST", f"{place.path}/{action}", {}, body)
+            return await self._pass_on(request, place, f"{place.path}/{action}", {}, body)
         return answer(200, (await self._hosts[place.service].ask(call))._asdict())
 
     # --- here or elsewhere --------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class ParkedApi:
         if service is None or info["topic"] not in service.inlets():
             raise NotParked(f"no service {info['service']!r} folds a topic {info['topic']!r}")
         place = Place(service.name, info["topic"], _number(info["partition"], 0, 2**31 - 1))
-        count = await self._forwarding.blocking(lambda: self._router.partitions_of(self._called(place.topic)))
+        count = await self._forwarding.blocking(lambda: self._router.count(self._called(place.topic)))
         if place.partition >= count:
             raise NotParked(f"{place.topic} has {count} partitions")
         return place
@@ -156,7 +156,7 @@ class ParkedApi:
             raise NotParked(str(error)) from None
         for service in services:
             for topic in sorted(service.inlets()):
-                for n in range(self._router.partitions_of(self._called(topic))):
+                for n in range(self._router.count(self._called(topic))):
                     yield Place(service.name, topic, n)
 
     async def _listed(
@@ -165,23 +165,23 @@ class ParkedApi:
         if self._tables.holds(place.queue, place.partition):
             return await self._forwarding.blocking(lambda: self._keys(place, start, limit))
         query = {"limit": str(limit)} | ({} if start is None else {"after": base64.b64encode(start).decode()})
-        status, body, _ = await self._ask(request, place, "GET", place.path, query)
+        status, body, *_ = await self._ask(request, place, place.path, query)
         if status != 200:
             raise PipelineError(body.get("detail", f"the owner of {place.topic}-{place.partition} answered {status}"))
         listed: list[dict[str, Any]] = body["parked"]
         return listed
 
     async def _ask(
-        self, request: web.Request, place: Place, method: str, path: str, query: dict[str, str], body: Any = None
-    ) -> tuple[int, Any, str]:
+        self, request: web.Request, place: Place, path: str, query: dict[str, str], body: Any = None
+    ) -> Fetched:
         owner = partial(self._router.owner, place.service, self._called(place.topic), place.partition)
         what = f"partition {place.partition} of {place.topic}"
-        return await self._forwarding.ask(request, what, owner, method, path, query, body)
+        return await self._forwarding.ask(request, what, owner, path, query, body=body)
 
     async def _pass_on(
-        self, request: web.Request, place: Place, method: str, path: str, query: dict[str, str], body: Any = None
+        self, request: web.Request, place: Place, path: str, query: dict[str, str], body: Any = None
     ) -> web.Response:
-        status, told, kind = await self._ask(request, place, method, path, query, body)
+        status, told, kind, _ = await self._ask(request, place, path, query, body)
         return answer(status, told, RETRY if status == 503 else None, kind)
 
     def _keys(self, place: Place, after: bytes | None, limit: int) -> list[dict[str, Any]]:

@@ -13,14 +13,19 @@ import faust
 from aiohttp import web
 
 from pipeline.errors import (
+    BadRequest,
     EncodeError,
     FoldError,
+    ForeignToken,
     HistoryIncomplete,
     InvalidCommand,
     InvalidMoment,
+    InvalidToken,
     NoDeadlines,
     NoHistory,
+    NoSuchConsistency,
     NotParked,
+    NotYet,
     PipelineError,
     TableUnavailable,
     UnknownAggregate,
@@ -32,10 +37,6 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY = {"Retry-After": "1"}
-
-
-class BadRequest(PipelineError):
-    """A request's parameters cannot be used."""
 
 
 def answer(
@@ -67,6 +68,10 @@ STATUS: tuple[tuple[type[PipelineError], int, dict[str, str]], ...] = (
     (NotParked, 404, {}),
     (BadRequest, 400, {}),
     (InvalidMoment, 400, {}),
+    (InvalidToken, 400, {}),
+    (NoSuchConsistency, 400, {}),
+    (ForeignToken, 422, {}),
+    (NotYet, 504, {}),
     (HistoryIncomplete, 410, {}),
     (FoldError, 500, {}),
     (InvalidCommand, 422, {}),
@@ -83,7 +88,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         return await handler(request)
     except PipelineError as error:
         status, headers = next((status, headers) for cls, status, headers in STATUS if isinstance(error, cls))
-        return problem(status, str(error), type(error).__name__, headers)
+        more = {"behind": error.behind} if isinstance(error, NotYet) else {}
+        return problem(status, str(error), type(error).__name__, headers, **more)
     except web.HTTPException as error:
         if error.status < 400:
             raise

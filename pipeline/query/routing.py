@@ -71,10 +71,10 @@ class Router:
 
     def partitions(self, table: str) -> int:
         """How many partitions `table` has."""
-        return self.partitions_of(self.home(table)[1])
+        return self.count(self.home(table)[1])
 
-    def partitions_of(self, topic: str) -> int:
-        """How many partitions a topic has, by the name that it has on the cluster."""
+    def count(self, topic: str) -> int:
+        """How many partitions a topic has, by the name that it has on the cluster. Raises TopicError."""
         if topic not in self._partitions:
             try:
                 self._partitions |= partition_counts(self._client)

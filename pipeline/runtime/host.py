@@ -38,7 +38,8 @@ class LaneHost(faust.Service):
     """Drives one service's lane: turns in a thread of its own, batches by way of the Faust agents.
 
     A lane that cannot go on is abandoned, and another one opened in its place: that is how broker troubles and fencing
-    end. `failed` hears of errors that opening again does not heal.
+    end. `failed` hears of errors that opening again does not heal; `moved`, in the event loop, when there may be other
+    things to be read.
     """
 
     abstract = False
@@ -49,6 +50,7 @@ class LaneHost(faust.Service):
         self._open_lane, self._failed = open_lane, failed
         self.lane = open_lane(self.stats)
         self.channels: dict[str, Any] = {}
+        self.moved: Callable[[], None] = lambda: None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
         self._reopening = Reopening()
         self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
@@ -91,15 +93,18 @@ class LaneHost(faust.Service):
             await self.in_thread(self.lane.abandon, error)
         except Exception:  # what it leaves behind, the next lane or the next process has to cope with anyway
             log.exception("%s: its lane does not close well", self.wiring.service.name)
+        self.moved()
 
     async def turns(self) -> None:
         """The turns of one lane."""
         await self.in_thread(self.lane.open)
         while not self.should_stop:
             batches = await self._bounded(self.lane.poll)
+            self.moved()  # replicas have followed, tasks have started or gone
             if batches:
                 await asyncio.gather(*[self._hand_out(batch) for batch in batches])
             await self._bounded(self.lane.settle)
+            self.moved()  # a checkpoint may have been made
             await self._serve()
 
     # --- operators ----------------------------------------------------------------------------------------------------

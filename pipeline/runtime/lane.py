@@ -100,7 +100,7 @@ class Lane:
         )
         self.views = self._tasks.views  # read by other threads
         self.histories: Views = {} if histories is None else histories.views  # these, too
-        self.positions = self._tasks.positions
+        self.positions, self.committed = self._tasks.positions, self._tasks.committed
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
         self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
         self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own

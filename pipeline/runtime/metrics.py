@@ -25,6 +25,7 @@ COUNTERS = {
     "redriven": "Parked records that were folded at last",
     "discarded": "Parked records that were thrown away",
     "tried_again": "Records tried again after a transient error",
+    "barriers": "Barriers of linearizable reads, stepped over",
     "skipped_by_replica": "Records that a replica could not follow",
     "history_events": "Events taken into histories",
     "skipped_by_history": "Records that a history lacks, as they could not be read",

@@ -17,6 +17,7 @@ from pipeline.flow import (
     event_to_state,
     fingerprint,
     message_to_row,
+    row_to_index,
     too_late,
 )
 from pipeline.model import (
@@ -326,8 +327,13 @@ class ProjectionNode(Node):
     def __init__(self, projection: Projection[Any, Any], table: Table) -> None:
         self.name = f"project:{projection.name}"
         self.projection, self.table = projection, table
+        self.indexes = projection.indexes
         self.direct = projection.route is None  # fed by events themselves, which come in an envelope
 
     def fold(self, key: bytes, record: Record, message: Any, placed: Placed | None = None) -> None:
         body = message.body if self.direct else message
-        self.table.put(key, message_to_row(self.projection, self.table.get(key), body))
+        row = message_to_row(self.projection, self.table.get(key), body)
+        if self.indexes and row is not None:
+            for _ in row_to_index(self.indexes, row):  # what it raises is to be raised here, and not after the commit
+                pass
+        self.table.put(key, row)

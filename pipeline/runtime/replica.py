@@ -37,7 +37,7 @@ class ReplicaCopy:
         if self.store.position(IDENTITY) not in (None, facts.identity):
             self._wipe(Wipe.OTHER_TOPIC)
         self.store.write([], {IDENTITY: facts.identity})
-        return {tp: self.store.position(self._position(tp)) for tp in self._sources()}
+        return {tp: self.store.position(self.position(tp)) for tp in self._sources()}
 
     def prefix(self, partition: int) -> bytes:
         """What the keys of the rows from one of the source's partitions begin with."""
@@ -47,7 +47,8 @@ class ReplicaCopy:
         return [TP(self.replica.source.topic, partition) for partition in range(self._partitions)]
 
     @staticmethod
-    def _position(tp: TP) -> str:
+    def position(tp: TP) -> str:
+        """Name of the position up to which a partition of the source is contained."""
         return f"replica:{tp.topic}-{tp.partition}"
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
@@ -66,7 +67,7 @@ class ReplicaCopy:
                     self.replica, self._row(prefix + key, changed.get(key, MISSING)), message.body
                 )
         pairs = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
-        self.store.write(pairs, {self._position(tp): records[-1].offset() + 1})
+        self.store.write(pairs, {self.position(tp): records[-1].offset() + 1})
 
     def _row(self, place: bytes, changed: Any) -> Any | None:
         """The row as changed in this batch, else as stored."""
@@ -77,8 +78,8 @@ class ReplicaCopy:
 
     def reached(self, tp: TP, end: int) -> None:
         # Records that came in the same poll may lie behind the end that was told before them.
-        if end > (self.store.position(self._position(tp)) or 0):
-            self.store.write([], {self._position(tp): end})
+        if end > (self.store.position(self.position(tp)) or 0):
+            self.store.write([], {self.position(tp): end})
 
     def begin_again(self) -> Iterable[TP]:
         self._wipe(Wipe.OUT_OF_RANGE)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.errors import LaneFatal, RecordsLost
 from pipeline.runtime.checkpoint import LEVEL_MS, changelog_identity, changelog_position, source_position
+from pipeline.runtime.indexes import declared, index_mark
 from pipeline.runtime.ports import TP, Clock, LogFacts, Position, Record, Store
 from pipeline.runtime.stats import LaneStats, Wipe
 from pipeline.runtime.table import Pairs
@@ -156,6 +157,8 @@ class TableCopy:
             stored, facts = self._stored(tp), self._facts[tp.topic]
             if stored is None:
                 continue
+            if (self.store.position(index_mark(self._tables[tp].name)) or 0) != declared(self._tables[tp]):
+                return Wipe.OTHER_INDEXES
             if self.store.position(changelog_identity(tp.topic)) not in (None, facts.identity):
                 return Wipe.OTHER_TOPIC
             if stored > ends[tp]:
@@ -170,6 +173,7 @@ class TableCopy:
     def _sign(self) -> None:
         """Notes which topics this is a copy of, and for a new one when it was begun."""
         marks = {changelog_identity(tp.topic): self._facts[tp.topic].identity for tp in self._tables}
+        marks |= {index_mark(spec.name): declared(spec) for spec in self._tables.values() if spec.indexes}
         if self.store.position(LEVEL_MS) is None:
             marks[LEVEL_MS] = self._clock.time_ms()
         self.store.write([], marks)

@@ -13,6 +13,7 @@ class Wipe(Enum):
     OTHER_TOPIC = "its topic has been deleted and created again"
     TOO_OLD = "it is so old that deletions may be gone from the changelog"
     AHEAD = "it is ahead of its log, so it belongs to another past"
+    OTHER_INDEXES = "its indexes are declared otherwise"
     DAMAGED = "it could not be read"
 
 
@@ -39,6 +40,7 @@ class LaneStats:
     tried_again: int = 0  # records whose transient error was waited for
     held_keys: int = 0  # keys with records that wait, now
     queued: int = 0  # records that wait, now
+    barriers: int = 0  # written by those who read, and stepped over
     skipped_by_replica: int = 0  # undecodable records that a replica could not follow
     history_events: int = 0  # taken into histories
     skipped_by_history: int = 0  # undecodable records that a history lacks

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.runtime.cache import MISSING, RowCache
+from pipeline.runtime.indexes import index_rows
 from pipeline.runtime.ports import Store
 
 CACHE_BYTES = 1 << 20  # until the lane says what it may use
@@ -25,9 +27,10 @@ def table_prefix(name: str) -> bytes:
 
 
 def rows_by_key(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:
-    """Each record of the changelog under its key."""
+    """Each record of the changelog under its key, and what changes in the table's indexes."""
     prefix = spec.prefix
-    return [(prefix + key, value) for key, value in pairs]
+    rows = [(prefix + key, value) for key, value in pairs]
+    return [*rows, *index_rows(spec, store, pairs)] if spec.indexes else rows
 
 
 class Table:
@@ -97,6 +100,7 @@ class TableSpec(NamedTuple):
     make: Callable[[TableSpec, Store], Table] = Table
     rows: Callable[[TableSpec, Store, Pairs], Pairs] = rows_by_key
     trim: Callable[[TableSpec, Store, bytes], bool] = lambda spec, store, last: False
+    indexes: Mapping[str, Callable[[Any], str | None]] = MappingProxyType({})  # see Projection
 
     @property
     def prefix(self) -> bytes:

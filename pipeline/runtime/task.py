@@ -16,7 +16,7 @@ from pipeline.errors import (
     TransactionAborted,
     UndecodableRecord,
 )
-from pipeline.model import NEVER, Parked, Rejected, ReplyMessage
+from pipeline.model import NEVER, Parked, Rejected, ReplyMessage, is_barrier
 from pipeline.runtime.answers import Answers
 from pipeline.runtime.claims import Unreserved, reserved_by
 from pipeline.runtime.deadlines import Deadlines, Fired
@@ -105,7 +105,7 @@ class Task:
             try:
                 message = self._decoded(decode, key, record)
             except UndecodableRecord as error:
-                if not self._takes_answer(key, record):
+                if not self._steps_over(key, record):
                     self._put_aside(record, error)
                 continue
             if message is None or (envelope and message.body is None):
@@ -131,6 +131,13 @@ class Task:
                 self._put_aside(record, error, message, done)
         self.position = records[-1].offset() + 1
         self._stats.records += len(records)
+
+    def _steps_over(self, key: bytes | None, record: Record) -> bool:
+        """Whether a record that cannot be decoded is one of the engine's own, and has had its effect."""
+        if is_barrier(record.value(), record.headers()):
+            self._stats.barriers += 1
+            return True
+        return self._takes_answer(key, record)
 
     @staticmethod
     def _decoded(decode: Any, key: bytes | None, record: Record) -> Any:
@@ -162,7 +169,7 @@ class Task:
         try:
             message = self._decoded(self.inlet.codec.decode, key, record)
         except UndecodableRecord:
-            if self._takes_answer(key, record):
+            if self._steps_over(key, record):
                 return
             # That shows again when its turn comes.
         else:

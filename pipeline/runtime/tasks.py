@@ -32,12 +32,14 @@ Committed = Callable[[Sequence[TP]], Mapping[TP, Position | None] | None]
 class ReadView(NamedTuple):
     """Where to read a table of one partition. Holds committed rows only.
 
+    `folded`: name of the position that says how far its source is folded in; of no standby's store.
     `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
     """
 
     store: Store
     prefix: bytes
     codec: RowCodec
+    folded: str
     restoring: bool = False
     copy: TableCopy | None = None
 
@@ -80,7 +82,9 @@ class Tasks:
             starts = copy.starts(self._reader.facts([replica.source.topic])[replica.source.topic])
             self._following.follow(copy, starts)
             for tp in starts:
-                self.views[replica.name, tp.partition] = ReadView(store, copy.prefix(tp.partition), rows)
+                self.views[replica.name, tp.partition] = ReadView(
+                    store, copy.prefix(tp.partition), rows, copy.position(tp)
+                )
         if self._standby:
             topics = list(self._wiring.inlets)
             facts = self._reader.facts(topics)
@@ -241,6 +245,11 @@ class Tasks:
         if self._histories is not None:
             self._histories.close()
 
+    def committed(self, tp: TP) -> int | None:
+        """The next offset of a partition that runs, by its last commit; else None. Safe from any thread."""
+        task = self._tasks.get(tp)
+        return task.committed if task is not None and task.running else None
+
     def positions(self) -> dict[str, dict[str, Any]]:
         """What the stores of running tasks say of themselves, by source partition. Safe from any thread."""
         found = {}
@@ -313,7 +322,10 @@ class Tasks:
     def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
         for spec in self._wiring.inlets[tp.topic].tables:
             standby = copy if tp in self._standbys else None
-            self.views[spec.name, tp.partition] = ReadView(copy.store, spec.prefix, spec.codec, restoring, standby)
+            folded = source_position(tp.topic)
+            self.views[spec.name, tp.partition] = ReadView(
+                copy.store, spec.prefix, spec.codec, folded, restoring, standby
+            )
 
     def _hide(self, tp: TP) -> None:
         for spec in self._wiring.inlets[tp.topic].tables:

@@ -230,6 +230,6 @@ class Wiring:
             encode = inlet.codec.encode
             for source in projection.sources:
                 self._follow(source).makers.append(lambda c: RouteNode(projection, inlet.topic, encode, c.out))
-        inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec))
+        inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec, indexes=projection.indexes))
         self._pairs[inlet.topic].append(self._called(rows))
         inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))

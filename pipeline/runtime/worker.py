@@ -24,13 +24,15 @@ import faust
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from pipeline.adapters.avro.codec import codecs, implementation
-from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
+from pipeline.adapters.kafka import KafkaBroker, KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
 from pipeline.client import AsyncClient
 from pipeline.errors import PipelineError
+from pipeline.flow import Lineage
 from pipeline.model import Service
 from pipeline.query.commands import CommandApi
+from pipeline.query.consistency import Consistency
 from pipeline.query.deadlines import DeadlineApi
 from pipeline.query.forward import Forwarding
 from pipeline.query.history import HistoryApi
@@ -39,11 +41,12 @@ from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
+from pipeline.query.sight import ClusterSight
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
-from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
+from pipeline.runtime.ports import TP, GroupConsumer, LogReader, Producer, Stores
 from pipeline.runtime.secret import service_secret
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Codecs, Wiring
@@ -200,8 +203,17 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     ProcessCollector(registry=metrics)
     cast(Any, app.web).web_app.middlewares.append(as_problems)  # aiohttp's, which Faust's own type does not show
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
-    forwarding = Forwarding(Router(admin(settings.bootstrap), topology))
-    QueryApi(tables, forwarding, lambda: status(hosts), metrics).mount(app)
+    router = Router(admin(settings.bootstrap), topology)
+    forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
+    by_service = {host.wiring.service.name: host for host in hosts}
+
+    def committed(service: str, tp: TP) -> int | None:
+        return by_service[service].lane.committed(tp) if service in by_service else None
+
+    broker = KafkaBroker(settings.bootstrap, router.count)
+    sight = ClusterSight(broker, committed, topology.names)
+    consistency = Consistency(lineage, tables, sight)
+    QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)
@@ -209,15 +221,17 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     commands.mount(app)
     ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
+        host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
-    app.on_before_shutdown.connect(_closing(commands, forwarding), weak=False)
+    app.on_before_shutdown.connect(_closing(commands, forwarding, sight), weak=False)
     return app
 
 
-def _closing(commands: CommandApi, forwarding: Forwarding) -> Callable[..., Awaitable[None]]:
+def _closing(commands: CommandApi, forwarding: Forwarding, sight: ClusterSight) -> Callable[..., Awaitable[None]]:
     async def close(*_: Any, **__: Any) -> None:
         await commands.close()
         await forwarding.close()
+        await sight.close()
 
     return close
 

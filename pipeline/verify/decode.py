@@ -12,6 +12,7 @@ from fastavro import parse_schema, schemaless_reader
 from pipeline.adapters.avro.binding import Names, alternatives, field_hints, named_types, resolve
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.errors import UndecodableRecord
+from pipeline.model import is_barrier
 from pipeline.verify.history import Entry
 
 Convert = Callable[[Any], Any]
@@ -56,7 +57,9 @@ class Decoder:
         return known[1]
 
     def read(self, entry: Entry) -> tuple[str, Any] | None:
-        """Key and message; None for a kind of record without a class. Raises UndecodableRecord."""
+        """Key and message; None for a barrier, or a kind of record without a class. Raises UndecodableRecord."""
+        if is_barrier(entry.value, entry.headers):
+            return None
         message = self.value(entry.value)
         key = text_key(entry)
         return None if message is None or (self.envelope and message.body is None) else (key, message)

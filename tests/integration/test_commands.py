@@ -97,7 +97,7 @@ def test_of_those_who_saw_the_same_version_one_wins(client: Client, worker: Work
 
 def test_what_is_not_answered_in_time_may_be_asked_for_later(shop: Shop, client: Client) -> None:
     client.listen()
-    with pytest.raises(NoReply, match=r"it is stored at users\.command/\d/0 and will be decided") as caught:
+    with pytest.raises(NoReply, match=r"it is stored at users\.command/\d@0 and will be decided") as caught:
         client.send("users", "anna", ANNA, wait=10.0)
     assert caught.value.stored is not None
     worker = shop.worker(*SERVICES)

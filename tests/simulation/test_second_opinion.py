@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from pipeline.model import TopicKind
+from pipeline.model import BARRIER, TopicKind
 from pipeline.query.local import row_json
 from pipeline.runtime.ports import TP
 from pipeline.testing.simulation import from_seed
@@ -90,6 +91,18 @@ def opinions(seed: int) -> tuple[bool, bool]:
 
 def test_both_find_nothing() -> None:
     assert {opinions(seed) for seed in range(100)} == {(False, False)}
+
+
+def test_barriers_are_nothing_to_either() -> None:
+    folded = 0
+    for seed in range(12):
+        world = JudgedTwice(known_oracle(TOPOLOGY), from_seed(seed, commands))
+        for log in world.kafka.topics["tills.command"].logs:
+            for at_s in (0.05, 0.5, 2.0, 5.0):
+                world.kafka.clock.later(at_s, partial(world.kafka.append, log.tp, None, None, [BARRIER]))
+        assert (world.run(), world.second) == ([], [])
+        folded += sum(worker.stats.barriers for worker in world.workers)
+    assert folded > 0
 
 
 @pytest.mark.parametrize(

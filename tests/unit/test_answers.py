@@ -90,7 +90,7 @@ def test_an_id_is_remembered_until_no_repetition_can_be_decided() -> None:
 def test_the_same_id_for_something_else_is_refused() -> None:
     earlier = ReplyMessage("c1", "users", 3, 77, 0, 0, 5, Acceptance(1, 1, ()))
     assert asked_before(earlier, 5) is None
-    assert asked_before(earlier, 6) == Rejected("id_reused", {"position": "users.command/3/77"})
+    assert asked_before(earlier, 6) == Rejected("id_reused", {"position": "users.command/3@77"})
     assert asked_before(earlier, 1 << 32 | 6) is None, "written with another version of the schema"
 
 
@@ -375,7 +375,7 @@ def test_a_repeated_id_with_another_command_is_refused_and_the_first_reply_stays
     first = folded.fold(command(900, reply_to=TO))
     other = folded.fold(command(900, u.RegisterUser("Zoe", "Spain"), reply_to=TO))
     assert other is not None
-    assert other.body == Rejected("id_reused", {"position": "users.command/2/0"})
+    assert other.body == Rejected("id_reused", {"position": "users.command/2@0"})
     assert folded.fold(command(970, reply_to=TO)) == first
     assert folded.stats.rejected == {("users", "id_reused"): 1}
 
@@ -456,7 +456,7 @@ def test_a_restored_memory_has_the_same_places() -> None:
     give_late(owner, 3, (8, 2_000))
     pairs = owner.changes()
     commit(owner)
-    copy.write(answer_rows(SPEC, pairs), {})
+    copy.write(answer_rows(SPEC, copy, pairs), {})
     assert not trim_copy(idempotency, SPEC, copy, pairs[-1][1] or b"")
     assert copy.scan(b"", b"", 100) == owner.store.scan(b"", b"", 100)
     assert Answers(idempotency, SPEC, copy).latest_ms == 2_000

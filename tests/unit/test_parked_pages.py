@@ -61,7 +61,7 @@ def driver() -> Iterator[TestDriver]:
 def ask(driver: TestDriver) -> Ask:
     """Asks a worker of both services."""
     hosts = {name: Service(driver, name) for name in ("tills", "books")}
-    router: Any = SimpleNamespace(topology=t.TOPOLOGY, partitions_of=lambda topic: 1)
+    router: Any = SimpleNamespace(topology=t.TOPOLOGY, count=lambda topic: 1)
     tables = LocalTables(lambda: {**hosts["tills"].lane.views, **hosts["books"].lane.views})
     api = ParkedApi(hosts, tables, Forwarding(router))
     place = "/v1/parked/{service}/{topic}/{partition}"

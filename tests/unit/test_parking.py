@@ -12,7 +12,7 @@ from pipeline import Aggregate, Service
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
 from pipeline.errors import FoldError, NotParked, TopologyError
-from pipeline.model import TopicKind
+from pipeline.model import BARRIER, TopicKind
 from pipeline.runtime.ports import TP, Store
 from pipeline.runtime.queue import RESERVING, Queue, Queued, row_key
 from pipeline.runtime.raising import Raising
@@ -97,6 +97,20 @@ def test_what_cannot_be_read_waits_too_and_can_only_be_discarded(driver: TestDri
     driver.discard()
     driver.redrive()
     assert driver.events("tills", "till-1") == [t.Taken(2)]
+
+
+def test_a_barrier_never_waits(driver: TestDriver) -> None:
+    append, tp = driver._world.kafka.append, TP("tills.command", 0)
+    append(tp, None, b"no key", ())
+    append(tp, None, None, [BARRIER])
+    driver.advance(5)
+    append(tp, None, None, [BARRIER])
+    append(tp, None, b"no key either", ())
+    driver.advance(5)
+    assert driver.parked() == [("tills.command", "", 0)]
+    assert lane(driver).stats.barriers == 2
+    driver.discard(2)
+    assert driver.parked() == []
 
 
 def test_nodes_that_have_folded_it_do_not_fold_it_again(driver: TestDriver) -> None:

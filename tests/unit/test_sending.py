@@ -43,7 +43,7 @@ def sending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
 
 
 def pending(sending: Sending, question: Question) -> Pending:
-    return Pending(Ready("same id", "users.command", b"k", b"", 7), question, sending, COMMANDS)
+    return Pending(Ready("same id", "users", "users.command", b"k", b"", 7), question, sending, COMMANDS)
 
 
 def test_two_who_use_one_id_get_their_own_replies(sending: Sending) -> None:
@@ -98,4 +98,4 @@ def test_a_closed_client_takes_no_commands(sending: Sending) -> None:
     with pytest.raises(InvalidCommand, match="closed"):
         sending.question()
     with pytest.raises(InvalidCommand, match="closed"):
-        sending.queue(Ready("i", "users.command", b"k", b"", 0))
+        sending.queue(Ready("i", "users", "users.command", b"k", b"", 0))

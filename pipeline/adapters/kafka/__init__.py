@@ -1,5 +1,6 @@
 """Kafka by confluent-kafka: what a lane reads and writes by, and questions to the cluster."""
 
+from pipeline.adapters.kafka.asking import KafkaBroker
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, admin_client, asked_again, end_offsets, on_error
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.adapters.kafka.reading import READING, KafkaGroupConsumer, KafkaLogReader
@@ -8,6 +9,7 @@ __all__ = [
     "ANSWER_S",
     "COMMON",
     "READING",
+    "KafkaBroker",
     "KafkaGroupConsumer",
     "KafkaLogReader",
     "KafkaProducer",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.adapters.memory.clock import MemoryClock
 from pipeline.adapters.memory.groups import Group
-from pipeline.adapters.memory.log import PartitionLog
+from pipeline.adapters.memory.log import Headers, PartitionLog
 from pipeline.adapters.memory.transactions import Transactions
 from pipeline.errors import TopicError
 from pipeline.runtime.ports import TP, LogFacts
@@ -65,9 +65,9 @@ class MemoryKafka:
             self.groups[name] = Group(name, self)
         return self.groups[name]
 
-    def append(self, tp: TP, key: bytes | None, value: bytes | None) -> int:
+    def append(self, tp: TP, key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
         """Stores a record outside any transaction, as a client does that sends commands; returns its offset."""
-        offset = self.log(tp).append(key, value, self.clock.time_ms())
+        offset = self.log(tp).append(key, value, self.clock.time_ms(), headers)
         self.changed(tp.topic)
         return offset
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory import MemoryRecord
+from pipeline.model import is_barrier
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec
 
@@ -17,8 +18,9 @@ Rows = Mapping[bytes, bytes]
 
 
 def committed(world: World, tp: TP) -> list[MemoryRecord]:
-    """All that was ever committed to a partition, in order, cleaned away or not."""
-    return [r for r in world.kafka.topics[tp.topic].logs[tp.partition].archive if r.decided]
+    """All that was ever committed to a partition, in order, cleaned away or not, but for barriers."""
+    log = world.kafka.topics[tp.topic].logs[tp.partition]
+    return [r for r in log.archive if r.decided and not is_barrier(r.value(), r.headers())]
 
 
 def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:

@@ -1,0 +1,82 @@
+"""What readers ask of the broker: how far groups have got, where logs end; and barriers, which are written for them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error
+from pipeline.adapters.kafka.reading import READING
+from pipeline.model import BARRIER
+from pipeline.runtime.ports import TP
+
+log = logging.getLogger(__name__)
+STORED_S = 5.0  # within which the broker has to store a barrier
+
+
+class KafkaBroker:
+    """A `Broker` for readers. Its calls block; safe to use from several threads.
+
+    `partitions(topic)`: how many a topic has. Connects to what is asked for when it is first asked for.
+    """
+
+    def __init__(self, bootstrap: str, partitions: Callable[[str], int]) -> None:
+        self._bootstrap, self.partitions = bootstrap, partitions
+        self._groups: dict[str, Consumer] = {}
+        self._producer: Producer | None = None
+        self._lock = threading.Lock()
+
+    def committed(self, group: str, partitions: Iterable[TP], patience_s: float) -> dict[TP, int]:
+        """The next offset of each; without those that are not told just now, and those without any."""
+        with self._lock:
+            if group not in self._groups:
+                # A member of no group, only asking: see the architecture's known traps. Reading committed, it is told
+                # no offset while a commit of it is under way.
+                config: dict[str, Any] = READING | {"bootstrap.servers": self._bootstrap, "error_cb": on_error}
+                self._groups[group] = Consumer(config | {"group.id": group}, logger=log)
+            consumer = self._groups[group]
+        try:
+            answer = consumer.committed([TopicPartition(*tp) for tp in partitions], timeout=patience_s)
+        except KafkaException as error:
+            log.debug("what %s has committed is not told: %s", group, error)
+            return {}
+        return {TP(p.topic, p.partition): p.offset for p in answer if p.error is None and p.offset >= 0}
+
+    def ends(self, partitions: Sequence[TP]) -> Mapping[TP, int]:
+        """The offset behind the last record of each, records of open transactions included."""
+        return end_offsets(admin(self._bootstrap), partitions)
+
+    def barriers(self, partitions: Collection[TP]) -> dict[TP, int]:
+        """Offsets of barriers, one on each partition; without those that the broker has not confirmed."""
+        stored: dict[TP, int] = {}
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                stored[TP(message.topic(), message.partition())] = message.offset()  # type: ignore[arg-type,assignment]
+            else:
+                log.warning("a barrier on %s: %s", message.topic(), error.str())
+
+        with self._lock:
+            if self._producer is None:
+                config = COMMON | {"bootstrap.servers": self._bootstrap, "error_cb": on_error}
+                config |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": int(STORED_S * 1000)}
+                self._producer = Producer(config, logger=log)
+        for tp in partitions:
+            try:
+                self._producer.produce(tp.topic, partition=tp.partition, headers=[BARRIER], on_delivery=delivered)
+            except (BufferError, KafkaException) as error:
+                log.warning("a barrier on %s-%d: %s", *tp, error)
+        self._producer.flush(STORED_S + 1.0)
+        return stored
+
+    def close(self) -> None:
+        """Closes the connections."""
+        with self._lock:
+            for consumer in self._groups.values():
+                consumer.close()
+            self._groups.clear()
+            self._producer = None

@@ -1,0 +1,39 @@
+"""The demo's last page: one read at each consistency level, and what it took."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.client import Accepted, Client
+from pipeline.query.client import QueryClient
+from pipeline.query.questions import Options
+
+WAIT_S = 30.0
+
+
+def show_levels(console: Console, client: Client, query: QueryClient) -> None:
+    """Reads a customer at each level; for `at_least` a command is sent that changes nothing."""
+    user = next(query.scan("users", limit=1))
+    key = user["key"]
+    same = client.commands.from_json("users", "ChangeCountry", {"country": user["row"]["country"]})
+    sent = client.send("users", key, same, wait=WAIT_S)
+    assert isinstance(sent, Accepted)
+    reads: list[tuple[str, str, Options]] = [
+        ("eventual", "customers", {"consistency": "eventual"}),
+        ("owner", "customers", {}),
+        (f"at_least={sent.position}", "customers", {"at_least": sent.position, "wait": WAIT_S}),
+        ("fresh", "customers", {"consistency": "fresh", "wait": WAIT_S}),
+        ("linearizable", "users", {"consistency": "linearizable", "wait": WAIT_S}),
+    ]
+    shown = Table(title=f"reads of {key}", title_justify="left")
+    for name in ("consistency", "table", "position of the answer"):
+        shown.add_column(name, overflow="fold")
+    shown.add_column("ms", justify="right")
+    for level, table, options in reads:
+        began = time.monotonic()
+        row = query.get(table, key, **options)
+        shown.add_row(level, table, str(row["position"]), f"{1000 * (time.monotonic() - began):.1f}")
+    console.print(shown)

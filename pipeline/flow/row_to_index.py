@@ -1,0 +1,17 @@
+"""row -> index: what a row is to be found by, beside its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+
+def row_to_index(indexes: Mapping[str, Callable[[Any], str | None]], row: Any) -> Iterator[tuple[str, str]]:
+    """Pairs (index, value) of a row; none for an index whose function gives None. TypeError for what is no text."""
+    for name, value_of in indexes.items():
+        value = value_of(row)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise TypeError(f"the index {name!r} must give text or None, not {type(value).__name__} {value!r:.100}")
+        yield name, value

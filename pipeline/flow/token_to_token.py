@@ -1,0 +1,89 @@
+"""token -> token: what a position of one topic comes to further down, hop by hop.
+
+A service commits how far it has folded together with all that came of it. So once it has committed past a position,
+whatever came of that lies below the ends that the logs it writes to have now, records of open transactions included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from pipeline.errors import ForeignToken
+from pipeline.flow.lineage import Hop, Lineage, Partitions
+from pipeline.model.token import furthest
+
+Place = tuple[str, int]  # topic and partition
+Positions = Mapping[Place, int]
+
+
+class Folder(NamedTuple):
+    """A partition, and the service that folds it."""
+
+    service: str
+    topic: str
+    partition: int
+
+
+class Sight(Protocol):
+    """What can be seen of services and logs. Topics have their declared names."""
+
+    async def partitions(self, topic: str) -> int: ...
+    async def passed(self, wanted: Mapping[Folder, int]) -> None:
+        """Waits until each has committed past its offset. Raises NotYet where that takes too long."""
+
+    async def ends(self, partitions: Sequence[Place]) -> Positions:
+        """Where logs end now, asked after the call: the offset behind the last record, of open transactions, too."""
+
+
+async def token_to_token(
+    lineage: Lineage, token: Positions, home: str, partitions: frozenset[int], sight: Sight
+) -> dict[int, int]:
+    """Offsets that those `partitions` of the topic `home` have to be folded past, to contain what came of `token`.
+
+    Follows all paths that visit no topic twice. Where services cause each other in a circle, what comes of the token
+    in a second round through `home` is not waited for. Positions that cannot come to `home` are left aside; raises
+    ForeignToken where none of them can, or where one is of a topic or partition that the topology does not have.
+    """
+    upstream = lineage.upstream(home, partitions)
+    await _check(lineage, token, upstream.keys(), home, sight)
+    due: dict[int, int] = {}
+    here = dict(token)
+    for _ in upstream:  # no path is longer
+        for (topic, n), offset in here.items():
+            if topic == home and n in partitions:
+                due[n] = max(offset, due.get(n, 0))
+        hops = [
+            (hop, n, offset)
+            for (topic, n), offset in here.items()
+            for hop in lineage.hops
+            if hop.source == topic != home and hop.target in upstream and _matters(upstream[topic], n)
+        ]
+        if not hops:
+            break
+        await sight.passed(furthest(*[{Folder(hop.service, hop.source, n): offset} for hop, n, offset in hops]))
+        targets = {place for hop, n, _ in hops for place in await _targets(hop, n, upstream[hop.target], sight)}
+        ends = await sight.ends(sorted(targets))
+        here = {place: end - 1 for place, end in ends.items() if end > 0}
+    return due
+
+
+async def _check(lineage: Lineage, token: Positions, upstream: Collection[str], home: str, sight: Sight) -> None:
+    for topic, n in token:
+        if topic not in lineage.topics:
+            raise ForeignToken(f"the token is from elsewhere: nobody here knows the topic {topic}")
+        if n >= await sight.partitions(topic):
+            raise ForeignToken(f"the token is from elsewhere: {topic} has no partition {n}")
+    if token and not any(topic in upstream for topic, _ in token):
+        topics = ", ".join(sorted({topic for topic, _ in token}))
+        raise ForeignToken(f"the token is from elsewhere: nothing comes from {topics} to {home}")
+
+
+def _matters(partitions: Partitions, n: int) -> bool:
+    return partitions is None or n in partitions
+
+
+async def _targets(hop: Hop, n: int, wanted: Partitions, sight: Sight) -> list[Place]:
+    """The partitions that the hop can write to from partition `n`, as far as they matter."""
+    written = range(await sight.partitions(hop.target)) if hop.spreads else (n,)
+    return [(hop.target, m) for m in written if _matters(wanted, m)]

@@ -1,0 +1,88 @@
+"""The pages of tables in the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.client.commands import KEY_BYTES_MAX
+from pipeline.query.json_schema import LONG, Json, json_schema
+from pipeline.query.openapi_parts import KEY, UNAVAILABLE, fields, header, in_json, parameter, problems
+
+
+def _reading(derived: bool) -> list[Json]:
+    """How a table may be read."""
+    levels = ["owner", "eventual", "fresh" if derived else "linearizable"]
+    return [
+        parameter(
+            "consistency", {"enum": levels}, "what the answer promises; docs/consistency.md says which to choose"
+        ),
+        parameter("at_least", {"type": "string", "pattern": TOKEN}, "a position token that the answer has to contain"),
+        parameter("wait", {"type": "integer", "minimum": 0, "maximum": 60}, "seconds that it may take to get there"),
+        parameter("max_age", {"type": "integer", "minimum": 0}, "seconds that an eventual answer may be old"),
+    ]
+
+
+TOKEN = r"^[a-z]{1,9}\.(command|event)/[0-9]{1,2}@[0-9]{1,9}$"
+ANSWERED: Json = {
+    "ETag": {"schema": {"type": "string"}, "description": "changes with the answer; for If-None-Match"},
+    "X-Pipeline-Position": {"schema": {"type": "string"}, "description": "the token of where the table was"},
+    "X-Pipeline-Version": {"schema": {"type": "string"}, "description": "of an aggregate"},
+}
+KNOWN = header("If-None-Match", "an ETag; 304 where the answer is still that", pattern='^"[0-9a-f]{1,16}"$')
+
+
+def _table_row(row: Any, *, versioned: bool) -> Json:
+    properties: Json = {"key": {"type": "string"}, "row": json_schema(row)}
+    return fields(properties | ({"version": LONG, "time_ms": LONG} if versioned else {}))
+
+
+def _read(summary: str, operation: str, parameters: list[Json], answer: Json, **more: str) -> Json:
+    return {
+        "summary": summary,
+        "operationId": operation,
+        "parameters": parameters,
+        "responses": {
+            "200": in_json("what is there", answer, headers=ANSWERED),
+            "304": {"description": "as it was"},
+            **problems(
+                s400="a parameter cannot be used, or the table cannot give that consistency",
+                s422="the token is of topics that the table is not made from",
+                s503=UNAVAILABLE,
+                s504="the table has not got there in time; `behind` says who is how far from there",
+                **more,
+            ),
+        },
+    }
+
+
+def table_pages(name: str, row: Any, indexes: Iterable[str], *, versioned: bool) -> Json:
+    """The pages of a table."""
+    row_told, how = _table_row(row, versioned=versioned), _reading(not versioned)
+    text: Json = {"type": "string", "maxLength": 100}
+    ranges = [
+        parameter("prefix", text, "keys that begin so"),
+        parameter("from", text, "keys from this one on"),
+        parameter("to", text, "keys before this one"),
+        parameter("after", text, "keys after this one: `next` of the page before"),
+        parameter("limit", {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 100}, "rows of a page"),
+    ]
+    if indexed := sorted(indexes):
+        ranges.append(parameter("index", {"enum": indexed}, "with `value`: rows to which it gives that value"))
+        ranges.append(parameter("value", {"type": "string"}, "of `index`"))
+    page = fields({"rows": {"type": "array", "items": row_told}, "next": {"type": ["string", "null"]}})
+    several = fields({"rows": {"type": "array", "items": {"oneOf": [row_told, {"type": "null"}]}}})
+    key: Json = {"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX}
+    keys: Json = {**fields({"keys": {"type": "array", "items": key, "maxItems": 1000}}), "additionalProperties": False}
+    one = _read(f"A row of {name}", f"row_{name}", [KEY, KNOWN, *how], row_told, s404="no such row")
+    post = _read(f"Rows of {name} by their keys", f"get_{name}", how, several, s415="not JSON", s404="no such table")
+    post["requestBody"] = {"required": True, "content": {"application/json": {"schema": keys}}}
+    post["responses"]["422"]["description"] += ", or the body is not JSON"
+    paths: Json = {
+        f"/v1/tables/{name}": {"get": _read(f"Rows of {name}", f"rows_{name}", [KNOWN, *ranges, *how], page)},
+        f"/v1/tables/{name}/{{key}}": {"get": one},
+        f"/v1/tables/{name}/get": {"post": post},
+    }
+    if versioned:
+        paths[f"/v1/aggregates/{name}/{{key}}"] = {"get": {**one, "operationId": f"aggregate_{name}"}}
+    return paths

@@ -1,0 +1,126 @@
+"""What clients ask of workers, question by question, without I/O; see `asking`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypedDict
+from urllib.parse import quote
+
+from pipeline.errors import BadRequest
+from pipeline.model import Token
+from pipeline.query.asking import Answer, Asking, Call, Pause, Question, problem_of
+from pipeline.query.moments import moment
+from pipeline.query.reading import Reading, reading
+from pipeline.query.routing import Router
+
+PAGE_ROWS = 1_000
+POSITION = "x-pipeline-position"
+Json = dict[str, Any]
+Told = Generator[Pause | Call | Question, Any, Json]
+
+
+class Options(TypedDict, total=False):
+    """How to read.
+
+    `consistency`: "owner" where nothing is said, "eventual", "linearizable" or "fresh". `at_least`: a token that the
+    answer has to contain. `wait`: seconds that the worker may wait for that. `max_age`: seconds, of an eventual answer.
+    """
+
+    consistency: str
+    at_least: str
+    wait: float
+    max_age: float
+
+
+class Questions:
+    """Makes the questions of one client. `eventual`: how it reads where nothing else is said."""
+
+    def __init__(self, router: Router, patience_s: float, *, eventual: bool) -> None:
+        self.router = router
+        self._asking = Asking(router, time.monotonic, patience_s)
+        self._otherwise: Options = {"consistency": "eventual"} if eventual else {}
+
+    def row(self, table: str, key: str, options: Options) -> Told:
+        """One row, with the `position` of its table."""
+        asked = self._reading(options)
+        partition = yield from self._partition(table, key)
+        path = f"/v1/tables/{table}/{quote(key, safe='')}"
+        answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s)
+        return {**_body(answer), **_position(answer)}
+
+    def several(self, table: str, keys: Sequence[str], options: Options) -> Told:
+        """The rows of some keys, in their order."""
+        asked = self._reading(options)
+        partition = yield from self._partition(table, keys[0])
+        path, body = f"/v1/tables/{table}/get", {"keys": keys}
+        answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body)
+        return {**_body(answer), **_position(answer)}
+
+    def page(self, table: str, partition: int | None, wanted: Mapping[str, str], options: Options) -> Told:
+        """A page of rows."""
+        asked = self._reading(options)
+        only = {} if partition is None else {"partition": str(partition)}
+        query = {**wanted, **only, **asked.query()}
+        path = f"/v1/tables/{table}"
+        answer = yield from self._asking.steps(table, partition or 0, path, query, wait_s=asked.wait_s)
+        return {**_body(answer), **_position(answer)}
+
+    def events(self, aggregate: str, key: str, after: int, limit: int) -> Told:
+        """A page of what has happened to one aggregate."""
+        return (yield from self._past(aggregate, key, "", {"after": str(after), "limit": str(limit)}))
+
+    def state_as_of(self, aggregate: str, key: str, as_of: int | str | datetime) -> Told:
+        """The state at a moment."""
+        text = as_of.isoformat() if isinstance(as_of, datetime) else str(as_of)
+        moment(text)
+        return (yield from self._past(aggregate, key, "/state", {"as_of": text}))
+
+    def deadlines(self, aggregate: str, key: str) -> Told:
+        """What is still to come for one aggregate."""
+        self.router.topology.with_deadlines(aggregate)
+        partition = yield from self._partition(aggregate, key)
+        path = f"/v1/deadlines/{aggregate}/{quote(key, safe='')}"
+        return _body((yield from self._asking.steps(aggregate, partition, path, {})))
+
+    def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> Told:
+        self.router.topology.with_history(aggregate)
+        partition = yield from self._partition(aggregate, key)
+        path = f"/v1/history/{aggregate}/{quote(key, safe='')}{page}"
+        return _body((yield from self._asking.steps(aggregate, partition, path, query)))
+
+    def _partition(self, table: str, key: str) -> Generator[Call, Any, int]:
+        partition: int = yield Call(lambda: self.router.partition(table, key))
+        return partition
+
+    def _reading(self, options: Options) -> Reading:
+        """Raises BadRequest, InvalidToken."""
+        given = options if "consistency" in options or "at_least" in options else {**self._otherwise, **options}
+        if unknown := given.keys() - Options.__annotations__.keys():
+            raise BadRequest(
+                f"a read has no option {sorted(unknown)[0]!r}; it has {', '.join(Options.__annotations__)}"
+            )
+        return reading({name: str(value) for name, value in given.items()})
+
+
+def _body(answer: Answer) -> Json:
+    """Raises what the answer tells of."""
+    if error := problem_of(answer):
+        raise error
+    body: Json = answer.body
+    return body
+
+
+def _position(answer: Answer) -> Json:
+    return {"position": Token(answer.headers.get(POSITION, ""))}
+
+
+def wanted_rows(
+    prefix: str, start: str, to: str, index: str, value: str, after: str, limit: int | None
+) -> dict[str, str]:
+    """The parameters of a page of a scan."""
+    texts = {"prefix": prefix, "from": start, "to": to, "after": after}
+    by_index = {"index": index, "value": value} if index else {}
+    rows = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit)
+    return {**{name: text for name, text in texts.items() if text}, **by_index, "limit": str(rows)}
