@@ -49,6 +49,9 @@ class Audit(NamedTuple):
     why: str
 
 
+TURN = Audit("the engine", "its turn has come, as a value is reserved")
+
+
 class Refused(PipelineError):
     """A queued record cannot be redriven."""
 
@@ -213,7 +216,9 @@ class Task:
         `bare`: without value and headers, which still stand where the record came from.
         """
         key = record.key() or b""
-        if key in self.queue.held:
+        if self._takes_answer(key, record, error):
+            pass
+        elif key in self.queue.held:
             self._queue_up(key, record, bare=bare)
         else:
             try:
@@ -275,8 +280,11 @@ class Task:
     def _reserve(self, wanted: Unreserved) -> None:
         self._producer.produce(wanted.topic, wanted.key, wanted.value, -1)
 
-    def _takes_answer(self, key: bytes | None, record: Record) -> bool:
-        """Whether a record is no command but the answer to one that reserves a value; the record that waits goes on."""
+    def _takes_answer(self, key: bytes | None, record: Record, refused: Exception | None = None) -> bool:
+        """Whether a record is no command but the answer to one that reserves a value; the record that waits goes on.
+
+        `refused`: what the broker has said to what came of it.
+        """
         if self.inlet.reply is None or not key:
             return False
         try:
@@ -289,13 +297,18 @@ class Task:
         claim = reserved_by(f"{self.tp.topic}/{self.tp.partition}/{entry.offset}", reply.command_id)
         if claim is None:
             return True
+        self.position = record.offset() + 1  # what is decided now is decided here, however the records came
         if isinstance(reply.body, Rejected):
             unique, _, _ = claim.partition("/")
             self._reject(key, entry, Rejected(reply.body.reason, {"unique": unique}))
             self.release(key, entry)
         else:
-            self.queue.change(key, entry._replace(reserved=(*entry.reserved, claim)))
-        self._go_on(key)
+            entry = entry._replace(reserved=(*entry.reserved, claim))
+            self.queue.change(key, entry)
+        if refused is None:
+            self._go_on(key)
+        elif (first := self.queue.first(key)) is not None:
+            self._stop_at(key, first, refused, TURN)
         return True
 
     def _go_on(self, key: bytes) -> None:
@@ -303,7 +316,7 @@ class Task:
         while (entry := self.queue.first(key)) is not None:
             again, error = self._folded_again(key, entry)
             if error is not None:
-                self._stop_at(key, again, error)
+                self._stop_at(key, again, error, TURN)
                 return
             self.release(key, again)
 
@@ -327,6 +340,8 @@ class Task:
         self._check_held(key)
         done = 0
         while done < (limit if offset is None else 1) and (entry := self.queue.first(key)) is not None:
+            if entry.reason == RESERVING:
+                return Drained(done, self.queue.held[key], "it waits for a reservation, which releases it by itself")
             if offset is not None and entry.offset != offset:
                 raise NotParked(f"the first record that waits is that of offset {entry.offset}, not of {offset}")
             self._reject(key, entry, Rejected("discarded", audit._asdict()))

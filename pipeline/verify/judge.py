@@ -15,7 +15,7 @@ from pipeline.verify.aggregate import AggregateCheck
 from pipeline.verify.history import History
 from pipeline.verify.kafka import KafkaHistory, Rows
 from pipeline.verify.outputs import reaction_check, route_check
-from pipeline.verify.parked import ServiceCheck, inlets
+from pipeline.verify.parked import ServiceCheck, answered, inlets
 from pipeline.verify.report import Report
 from pipeline.verify.rows import ProjectionCheck, ReplicaCheck
 
@@ -33,7 +33,10 @@ class Task(NamedTuple):
 
 def checks(service: Service, registry: Registry) -> Iterator[Task]:
     """All that is to be checked of a service."""
-    yield Task(f"{service.name}: offsets, parked", ServiceCheck(service.name, inlets(service, registry)))
+    yield Task(
+        f"{service.name}: offsets, parked",
+        ServiceCheck(service.name, inlets(service, registry), answered(service, registry)),
+    )
     for aggregate in service.aggregates:
         aggregate_check = AggregateCheck(service.name, aggregate, registry)
         yield Task(f"{service.name}: {aggregate.name}", aggregate_check, aggregate_check.commands)
