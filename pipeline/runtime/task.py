@@ -89,6 +89,7 @@ class Task:
         self.running = False
         self.touched = False  # whether something has happened that no record stands for; it is committed like one
         self.tried = -1, 0  # the record that has raised a transient error, and how often
+        self._turn_ms: int | None = None  # of the answer to a reservation, while it is dealt with
         self.stalled = False  # whether the fold has stopped before that record, which is to be tried again
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0
@@ -297,7 +298,8 @@ class Task:
         claim = reserved_by(f"{self.tp.topic}/{self.tp.partition}/{entry.offset}", reply.command_id)
         if claim is None:
             return True
-        self.position = record.offset() + 1  # what is decided now is decided here, however the records came
+        # What is decided now is decided here and then, however the records came, and whoever folds them.
+        self.position, self._turn_ms = record.offset() + 1, record.timestamp()[1]
         if isinstance(reply.body, Rejected):
             unique, _, _ = claim.partition("/")
             self._reject(key, entry, Rejected(reply.body.reason, {"unique": unique}))
@@ -309,6 +311,7 @@ class Task:
             self._go_on(key)
         elif (first := self.queue.first(key)) is not None:
             self._stop_at(key, first, refused, TURN)
+        self._turn_ms = None
         return True
 
     def _go_on(self, key: bytes) -> None:
@@ -367,7 +370,9 @@ class Task:
 
     def _placed(self, entry: Queued) -> Placed:
         assert self.position is not None, "what waits has been folded past"
-        latest_ms = 0 if self._answers is None else self._answers.latest_ms
+        latest_ms = self._turn_ms
+        if latest_ms is None:
+            latest_ms = 0 if self._answers is None else self._answers.latest_ms
         return Placed(self.position - 1, max(entry.time_ms, latest_ms), entry.new, entry.reserved)
 
     def _folded_again(self, key: bytes, entry: Queued) -> tuple[Queued, Exception | None]:
@@ -440,7 +445,7 @@ class Task:
 
     def drop(self) -> None:
         """Forgets what was folded since the last commit."""
-        self.position, self.touched = self.committed, False
+        self.position, self.touched, self._turn_ms = self.committed, False, None
         for table in self.tables:
             table.drop()
 

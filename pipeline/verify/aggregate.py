@@ -141,7 +141,6 @@ class AggregateCheck:
                     queues.wait(place, Held(entry.offset, entry, (), new=False))
                 continue
             key, command = read
-            self._reserving.latest_ms = max(self._reserving.latest_ms, entry.time_ms)
             if key not in lives:
                 lives[key] = Life()
                 if partition_of(key.encode(), history.partitions(tp.topic)) != tp.partition:
@@ -198,8 +197,7 @@ class AggregateCheck:
             if read is None or queues.stops(held.offset, entry.offset):
                 return
             key, command = read
-            latest_ms = 0 if memory.idempotency is None else self._reserving.latest_ms
-            placed = entry.offset, max(waiting.time_ms, latest_ms)
+            placed = entry.offset, max(waiting.time_ms, entry.time_ms)
             if held is first and answer.rejected is not None:
                 rejected = Rejected(answer.rejected.reason, {"unique": answer.unique})
                 self._count(rejected, report)

@@ -27,7 +27,6 @@ class Reserving:
     def __init__(self, aggregate: Aggregate[Any, Any, Any], decode: Callable[[bytes | None], Any]) -> None:
         self._unique, self._initial, self._decode = aggregate.unique, aggregate.initial, decode
         self._granted: dict[Any, set[str]] = {}  # names of the values that the first of a key has by now
-        self.latest_ms = 0  # when the last command so far was stored
 
     def answer(self, value: bytes | None) -> Answer | None:
         """What a record of the command topic answers; None where it is a command, or nothing at all."""

@@ -55,7 +55,6 @@ class Lives:
                 yield from self._answered(queues, record, answer)
                 continue
             if message is not None:
-                self._reserving.latest_ms = max(self._reserving.latest_ms, record.timestamp()[1])
                 self.memory.agenda.see(key, message, offset, record.timestamp()[1])
             if message is not None and self.memory.is_known(record, message):
                 if opened is not None:
@@ -91,14 +90,14 @@ class Lives:
             self._reserving.grant(key, answer.unique)
         else:
             rejected = Rejected(answer.rejected.reason, {"unique": answer.unique})
-            message, act = self._message(first.record), self._turn(first, at)
+            message, act = self._message(first.record), self._turn(first, record)
             assert message is not None
             self.memory.answer(first.record, message, rejected, act)
             self._agree(first.record, message, (), act)
             self._take(queues, key)
         while key in queues.held:
             held = queues.held[key][0]
-            message, act = self._message(held.record), self._turn(held, at)
+            message, act = self._message(held.record), self._turn(held, record)
             if message is None or queues.stops(held.offset, at):
                 return
             if not self.memory.is_known_again(held.record, message, act, new=held.new):
@@ -111,10 +110,10 @@ class Lives:
         queues.take(key)
         self._reserving.settled(key)
 
-    def _turn(self, held: Held, at: int) -> Act:
+    def _turn(self, held: Held, answer: MemoryRecord) -> Act:
         """A record that is decided when its turn comes is placed as one that an operator redrives there."""
-        at_ms = max(held.record.timestamp()[1], self.memory.latest_ms(self._reserving.latest_ms))
-        return Act(REDRIVEN, held.record.key(), self._tp, held.offset, at, at_ms)
+        at_ms = max(held.record.timestamp()[1], answer.timestamp()[1])
+        return Act(REDRIVEN, answer.key(), self._tp, held.offset, answer.offset(), at_ms)
 
     def _waits(self, record: MemoryRecord, message: CommandMessage) -> bool:
         if not self._aggregate.unique:

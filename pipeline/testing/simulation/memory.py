@@ -44,10 +44,6 @@ class Answered:
         placed = act.at or 0, act.at_ms
         return self._memory.known_again(record.key(), message, time_ms, placed, new=new) is not None
 
-    def latest_ms(self, latest_ms: int) -> int:
-        """What is known of the time of the last command: nothing without a memory."""
-        return 0 if self._memory.idempotency is None else latest_ms
-
     def answer(
         self, record: MemoryRecord, message: CommandMessage, outcome: Acceptance | Rejected, act: Act | None = None
     ) -> None:

@@ -1,0 +1,60 @@
+"""Unique values in the simulated world: of those who race one wins, whatever is killed, and nothing stays reserved."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.runtime.claims import Claims
+from pipeline.runtime.task import Task
+from pipeline.testing import Simulation
+from pipeline.topology import load
+from topologies.users import ChangeEmail, ChangeName, RegisterUser
+
+SHOP = load("topologies")
+USERS = replace(SHOP, services={"users": SHOP.services["users"]})
+EMAILS = ("a@shop.fr", "A@shop.fr", "b@shop.fr", None)
+
+
+def commands(chance: random.Random) -> Iterator[tuple[str, str, Any]]:
+    for _ in range(chance.randint(5, 25)):
+        key, email = f"user-{chance.randint(1, 4)}", chance.choice(EMAILS)
+        command = chance.choice([RegisterUser("n", "France", email), ChangeEmail(email), ChangeName("other")])
+        yield "users", key, command
+
+
+@pytest.mark.parametrize("first", range(0, 300, 25))
+def test_nothing_is_wrong(first: int) -> None:
+    for seed in range(first, first + 25):
+        simulation = Simulation(USERS, seed, commands=commands)
+        if simulation.run().findings:
+            simulation.check()
+
+
+def findings(seeds: int) -> list[str]:
+    for seed in range(seeds):
+        if found := Simulation(USERS, seed, commands=commands).run().findings:
+            return found
+    return []
+
+
+def test_the_judges_see_a_value_that_two_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Claims, "check", lambda *_: None)
+    assert findings(20)
+
+
+def test_the_judges_see_a_value_that_stays_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Claims, "release", lambda *_: None)
+    assert findings(20)
+
+
+def test_the_judges_see_one_who_is_let_in_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "_reserve", lambda self, wanted: None)
+    assert findings(20)
+
+
+def test_the_judges_see_one_who_takes_a_refusal_for_a_grant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "_reject", lambda *_: None)
+    assert findings(40)
