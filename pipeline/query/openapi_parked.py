@@ -9,6 +9,7 @@ from pipeline.topology import Topology
 Json = dict[str, Any]
 COUNT: Json = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 TEXT: Json = {"type": "string"}
+TEXTS: Json = {"type": "array", "items": TEXT}
 MAYBE: Json = {"type": ["string", "null"]}
 WHO: Json = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"}
 FIRST: Json = {
@@ -89,7 +90,9 @@ def parked(topology: Topology) -> Json:
                 "summary": "The keys that have parked records, each with its first",
                 "operationId": "parked",
                 "parameters": [LIMIT, after],
-                "responses": _responses(_object({"parked": keys, "next": MAYBE}), "by service, topic, partition, key"),
+                "responses": _responses(
+                    _object({"parked": keys, "next": MAYBE, "unavailable": TEXTS}), "by service, topic, partition, key"
+                ),
             }
         }
     }
