@@ -68,7 +68,7 @@ class AggregateCheck:
         agenda = Agenda(self.aggregate, partition)
         memory = self._answers.memory(history, tp, answers, agenda)
         bound = history.bound(self.service, tp) or 0
-        queues = still_held(history, tp, acts_on(history, self.service).get(tp, []), report)
+        queues = still_held(history, self.service, tp, report)
         lives = self._replay(history, tp, logs, memory, queues, before, report)
         compare_queue(self.service, tp, queues, queued, before, history, report)
         for key in logs.keys() | lives.keys():

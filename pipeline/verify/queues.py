@@ -30,7 +30,8 @@ class Folded(NamedTuple):
 class Queues:
     """Takes the records of a partition in the order of their log. `wrong` says what cannot have been so."""
 
-    def __init__(self, acts: Iterable[Act]) -> None:
+    def __init__(self, acts: Iterable[Act], *, complete: bool = True) -> None:
+        self.complete = complete  # whether none of the notices is gone
         self.held: dict[bytes, list[Held]] = {}
         self.wrong: list[str] = []
         self.opened: dict[int, Act] = {}  # records that were put aside when they came, and not met yet
