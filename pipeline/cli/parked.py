@@ -71,6 +71,8 @@ class Workers:
             for each in page["parked"]:
                 if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
                     yield each
+            if page["unavailable"]:
+                click.echo(f"nobody can be asked about {', '.join(page['unavailable'])}", err=True)
             if page["next"] is None:
                 return
             query["after"] = page["next"]

@@ -15,8 +15,9 @@ Decode = Callable[[bytes | None], Any]
 class Accepted:
     """The command was decided. `version` of the aggregate after it, `events` that it caused: none is an answer, too.
 
-    `position`: the token of where the command stands, for reads that are to see what came of it. `complete`: False
-    where the events were too large for the reply; the event log has them.
+    `position`: the token for reads that are to see what came of it: where the command stands or, where it has waited,
+    how far was folded when it was decided. `complete`: False where the events were too large for the reply; the
+    event log has them.
     """
 
     version: int
@@ -42,6 +43,6 @@ def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode]) -> Outcome:
     return Accepted(
         accepted.version,
         tuple(decode(data).body for data in accepted.events),
-        position_token(reply.aggregate, reply.partition, reply.offset),
+        position_token(reply.aggregate, reply.partition, reply.place[0]),
         complete=len(accepted.events) == accepted.count,
     )

@@ -59,7 +59,8 @@ class Parked:
 class ReplyMessage(NamedTuple):
     """The answer to a command, on `<requester>.reply` and, to be given again, on `<aggregate>.answers`.
 
-    `(aggregate, partition, offset)` is where the command stands: the position token of all that it has caused.
+    `(aggregate, partition, offset)` is where the command stands; with the offset of `place` instead it is the position
+    token of all that the command has caused.
     """
 
     command_id: str

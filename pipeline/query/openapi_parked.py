@@ -9,6 +9,7 @@ from pipeline.topology import Topology
 Json = dict[str, Any]
 COUNT: Json = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 TEXT: Json = {"type": "string"}
+TEXTS: Json = {"type": "array", "items": TEXT}
 MAYBE: Json = {"type": ["string", "null"]}
 WHO: Json = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"}
 FIRST: Json = {
@@ -82,6 +83,7 @@ def _act(action: str, where: str, number: Json, extra: Json, description: str) -
 def parked(topology: Topology) -> Json:
     """The pages, by path."""
     keys = {"type": "array", "items": _object({**NAMED, "waiting": COUNT, **FIRST})}
+    page = _object({"parked": keys, "next": MAYBE, "unavailable": TEXTS})
     after = _query("after", "`next` of the page before", type="string", pattern="^$")
     paths: Json = {
         "/v1/parked": {
@@ -89,7 +91,7 @@ def parked(topology: Topology) -> Json:
                 "summary": "The keys that have parked records, each with its first",
                 "operationId": "parked",
                 "parameters": [LIMIT, after],
-                "responses": _responses(_object({"parked": keys, "next": MAYBE}), "by service, topic, partition, key"),
+                "responses": _responses(page, "by service, topic, partition, key"),
             }
         }
     }
@@ -97,10 +99,10 @@ def parked(topology: Topology) -> Json:
     limit: Json = {"limit": {"type": "integer", "minimum": 1, "maximum": 1000}}
     for service in topology.services.values():
         for topic in service.inlets():
-            where, page = f"{service.name}_{topic}", f"/v1/parked/{service.name}/{topic}/{{partition}}"
+            where, path = f"{service.name}_{topic}", f"/v1/parked/{service.name}/{topic}/{{partition}}"
             told = _object({**NAMED, "records": {"type": "array", "items": _object(RECORD)}})
             shown = _query("key", "whose records to show; `key_base64` where it is no text", type="string", minLength=1)
-            paths[page] = {
+            paths[path] = {
                 "get": {
                     "summary": f"The parked records of a key of {where}; without a key, the keys",
                     "operationId": f"parked_{where}",
@@ -109,7 +111,7 @@ def parked(topology: Topology) -> Json:
                 }
             }
             redriven = "Folds them in order, until one raises again."
-            paths[f"{page}/redrive"] = {"post": _act("redrive", where, number, limit, redriven)}
+            paths[f"{path}/redrive"] = {"post": _act("redrive", where, number, limit, redriven)}
             thrown = "Throws the first away, that of `offset`; with `all`: true up to `limit` of them."
-            paths[f"{page}/discard"] = {"post": _act("discard", where, number, {"offset": COUNT, **limit}, thrown)}
+            paths[f"{path}/discard"] = {"post": _act("discard", where, number, {"offset": COUNT, **limit}, thrown)}
     return paths

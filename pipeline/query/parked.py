@@ -14,7 +14,7 @@ import faust
 from aiohttp import web
 
 from pipeline.client.from_json import parsed, to_json
-from pipeline.errors import BadRequest, NotParked, PipelineError, TopologyError, UndecodableRecord
+from pipeline.errors import BadRequest, NotParked, TableUnavailable, TopologyError, UndecodableRecord
 from pipeline.model import TopicKind
 from pipeline.query.forward import Fetched, Forwarding
 from pipeline.query.local import LocalTables
@@ -76,20 +76,30 @@ class ParkedApi:
     # --- pages --------------------------------------------------------------------------------------------------------
 
     async def all(self, request: web.Request) -> web.Response:
-        """The keys that have parked records: how many wait, the cause of the first, since when."""
+        """The keys that have parked records: how many wait, the cause of the first, since when.
+
+        `unavailable` names the partitions that nobody can be asked about just now, where no `service` is named.
+        """
         query = request.query
         limit, after = _number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX), _token(query.get("after", ""))
         found: list[dict[str, Any]] = []
+        unavailable: list[str] = []
         for place in await self._forwarding.blocking(lambda: list(self._places(query.get("service")))):
             if after is not None and place < after[0]:
                 continue
             start = after[1] if after is not None and place == after[0] else None
-            found += await self._listed(request, place, start, limit - len(found))
+            try:
+                found += await self._listed(request, place, start, limit - len(found))
+            except TableUnavailable:
+                if "service" in query:
+                    raise
+                unavailable.append(f"{place.service} {place.topic}-{place.partition}")
             if len(found) >= limit:
                 last = found[-1]
                 key = Place(last["service"], last["topic"], last["partition"])
-                return answer(200, {"parked": found, "next": f"{'/'.join(map(str, key))}/{last['key_base64']}"})
-        return answer(200, {"parked": found, "next": None})
+                token = f"{'/'.join(map(str, key))}/{last['key_base64']}"
+                return answer(200, {"parked": found, "next": token, "unavailable": unavailable})
+        return answer(200, {"parked": found, "next": None, "unavailable": unavailable})
 
     async def one(self, request: web.Request) -> web.Response:
         """The parked records of one key, in order; without a key, the keys of the partition."""
@@ -167,7 +177,8 @@ class ParkedApi:
         query = {"limit": str(limit)} | ({} if start is None else {"after": base64.b64encode(start).decode()})
         status, body, *_ = await self._ask(request, place, place.path, query)
         if status != 200:
-            raise PipelineError(body.get("detail", f"the owner of {place.topic}-{place.partition} answered {status}"))
+            detail = body.get("detail", f"the owner of {place.topic}-{place.partition} answered {status}")
+            raise TableUnavailable(detail)
         listed: list[dict[str, Any]] = body["parked"]
         return listed
 

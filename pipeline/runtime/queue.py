@@ -96,6 +96,7 @@ class Queue(Table):
     def __init__(self, spec: TableSpec, store: Store) -> None:
         super().__init__(spec, store)
         self._held: dict[bytes, int] | None = None
+        self._records = 0  # how many wait in all
         self._before: dict[bytes, int] = {}  # how many they were at the last commit, of the keys touched since
         self._entries: dict[bytes, dict[int, Queued | None]] = {}  # changed since then; None: gone
         self._gone_to: dict[bytes, int] = {}  # the offset behind the last one that was taken out since then
@@ -109,14 +110,13 @@ class Queue(Table):
             for row, _ in scanned(self.store, self.prefix):
                 key, _ = parts(row[cut:])
                 held[key] = held.get(key, 0) + 1
-            self._held = held
+            self._held, self._records = held, sum(held.values())
         return self._held
 
     @property
     def waiting(self) -> tuple[int, int]:
         """How many keys are held, and how many records wait; nothing where it has not been read yet."""
-        held = self._held or {}
-        return len(held), sum(held.values())
+        return len(self._held or ()), self._records
 
     def add(self, key: bytes, entry: Queued) -> None:
         """Puts a record at the end of its key's queue, which it may open."""
@@ -150,6 +150,7 @@ class Queue(Table):
         held = self.held
         count = held.get(key, 0)
         self._before.setdefault(key, count)
+        self._records += more
         if count + more:
             held[key] = count + more
         else:
@@ -173,6 +174,7 @@ class Queue(Table):
 
     def drop(self) -> None:
         for key, count in self._before.items():
+            self._records += count - self.held.get(key, 0)
             if count:
                 self.held[key] = count
             else:

@@ -49,6 +49,9 @@ class Audit(NamedTuple):
     why: str
 
 
+TURN = Audit("the engine", "its turn has come, as a value is reserved")
+
+
 class Refused(PipelineError):
     """A queued record cannot be redriven."""
 
@@ -86,6 +89,7 @@ class Task:
         self.running = False
         self.touched = False  # whether something has happened that no record stands for; it is committed like one
         self.tried = -1, 0  # the record that has raised a transient error, and how often
+        self._turn_ms: int | None = None  # of the answer to a reservation, while it is dealt with
         self.stalled = False  # whether the fold has stopped before that record, which is to be tried again
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0
@@ -220,7 +224,9 @@ class Task:
         `bare`: without value and headers, which still stand where the record came from.
         """
         key = record.key() or b""
-        if key in self.queue.held:
+        if self._takes_answer(key, record, error):
+            pass
+        elif key in self.queue.held:
             self._queue_up(key, record, bare=bare)
         else:
             try:
@@ -282,8 +288,11 @@ class Task:
     def _reserve(self, wanted: Unreserved) -> None:
         self._producer.produce(wanted.topic, wanted.key, wanted.value, -1)
 
-    def _takes_answer(self, key: bytes | None, record: Record) -> bool:
-        """Whether a record is no command but the answer to one that reserves a value; the record that waits goes on."""
+    def _takes_answer(self, key: bytes | None, record: Record, refused: Exception | None = None) -> bool:
+        """Whether a record is no command but the answer to one that reserves a value; the record that waits goes on.
+
+        `refused`: what the broker has said to what came of it.
+        """
         if self.inlet.reply is None or not key:
             return False
         try:
@@ -296,13 +305,20 @@ class Task:
         claim = reserved_by(f"{self.tp.topic}/{self.tp.partition}/{entry.offset}", reply.command_id)
         if claim is None:
             return True
+        # What is decided now is decided here and then, however the records came, and whoever folds them.
+        self.position, self._turn_ms = record.offset() + 1, record.timestamp()[1]
         if isinstance(reply.body, Rejected):
             unique, _, _ = claim.partition("/")
             self._reject(key, entry, Rejected(reply.body.reason, {"unique": unique}))
             self.release(key, entry)
         else:
-            self.queue.change(key, entry._replace(reserved=(*entry.reserved, claim)))
-        self._go_on(key)
+            entry = entry._replace(reserved=(*entry.reserved, claim))
+            self.queue.change(key, entry)
+        if refused is None:
+            self._go_on(key)
+        elif (first := self.queue.first(key)) is not None:
+            self._stop_at(key, first, refused, TURN)
+        self._turn_ms = None
         return True
 
     def _go_on(self, key: bytes) -> None:
@@ -310,7 +326,7 @@ class Task:
         while (entry := self.queue.first(key)) is not None:
             again, error = self._folded_again(key, entry)
             if error is not None:
-                self._stop_at(key, again, error)
+                self._stop_at(key, again, error, TURN)
                 return
             self.release(key, again)
 
@@ -334,6 +350,8 @@ class Task:
         self._check_held(key)
         done = 0
         while done < (limit if offset is None else 1) and (entry := self.queue.first(key)) is not None:
+            if entry.reason == RESERVING:
+                return Drained(done, self.queue.held[key], "it waits for a reservation, which releases it by itself")
             if offset is not None and entry.offset != offset:
                 raise NotParked(f"the first record that waits is that of offset {entry.offset}, not of {offset}")
             self._reject(key, entry, Rejected("discarded", audit._asdict()))
@@ -359,7 +377,9 @@ class Task:
 
     def _placed(self, entry: Queued) -> Placed:
         assert self.position is not None, "what waits has been folded past"
-        latest_ms = 0 if self._answers is None else self._answers.latest_ms
+        latest_ms = self._turn_ms
+        if latest_ms is None:
+            latest_ms = 0 if self._answers is None else self._answers.latest_ms
         return Placed(self.position - 1, max(entry.time_ms, latest_ms), entry.new, entry.reserved)
 
     def _folded_again(self, key: bytes, entry: Queued) -> tuple[Queued, Exception | None]:
@@ -432,7 +452,7 @@ class Task:
 
     def drop(self) -> None:
         """Forgets what was folded since the last commit."""
-        self.position, self.touched = self.committed, False
+        self.position, self.touched, self._turn_ms = self.committed, False, None
         for table in self.tables:
             table.drop()
 

@@ -206,6 +206,9 @@ class Tasks:
             raise
         task.position = task.committed = None if committed is None else committed.offset
         task.unflushed = copy.unflushed
+        held = len(task.queue.held)
+        if held:
+            log.info("%s-%d: %d keys have parked records", *tp, held)
         task.running = True
         self._show(tp, copy, restoring=False)
         return task

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import command_to_event, event_to_state
-from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
+from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind, is_barrier
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.verify.agenda import Agenda
@@ -24,6 +24,7 @@ from pipeline.verify.memory import Given, Memory
 from pipeline.verify.notices import DISCARDED, REDRIVEN, Act, acts_on
 from pipeline.verify.queues import Held, Queues
 from pipeline.verify.report import Finding, Report, short
+from pipeline.verify.reserving import Answer, Reserving
 from pipeline.verify.tables import compare_changelog, compare_table, last_values, unreadable
 from pipeline.verify.waiting import Before, compare_queue, rows_of, still_held
 
@@ -52,6 +53,7 @@ class AggregateCheck:
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
         self._answers = AnswerCheck(service, aggregate, registry, self._event)
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
+        self._reserving = Reserving(aggregate, self._answers.decode)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
@@ -66,7 +68,7 @@ class AggregateCheck:
         agenda = Agenda(self.aggregate, partition)
         memory = self._answers.memory(history, tp, answers, agenda)
         bound = history.bound(self.service, tp) or 0
-        queues = still_held(history, tp, acts_on(history, self.service).get(tp, []), report)
+        queues = still_held(history, self.service, tp, report)
         lives = self._replay(history, tp, logs, memory, queues, before, report)
         compare_queue(self.service, tp, queues, queued, before, history, report)
         for key in logs.keys() | lives.keys():
@@ -117,6 +119,7 @@ class AggregateCheck:
         A command that was parked is decided where it was redriven.
         """
         early = set(before.get(tp, []))
+        self._reserving = Reserving(self.aggregate, self._answers.decode)
         must = history.bound(self.service, tp) or 0
         end = history.committed(self.service, tp) or 0
         lives: dict[str, Life] = {}
@@ -126,10 +129,15 @@ class AggregateCheck:
         for entry in history.records(tp):
             if entry.offset >= end:
                 break
+            if is_barrier(entry.value, entry.headers):
+                continue
             self._take_up(lives, queues, entry.offset, early, tp, memory, report)
             opened = queues.opened.pop(entry.offset, None)
             place = entry.key or b""
             read = self._read(entry)
+            if read is None and (answer := self._reserving.answer(entry.value)) is not None:
+                self._answered(lives, queues, place, entry, answer, entry.offset < must, tp, memory, report)
+                continue
             if read is None:
                 if opened is not None or place in queues.held:
                     queues.wait(place, Held(entry.offset, entry, (), new=False))
@@ -143,7 +151,7 @@ class AggregateCheck:
             known = memory.known(key, command, entry.offset, entry.time_ms)
             memory.agenda.see(key, command, entry.offset, entry.time_ms)
             if known is None:
-                if opened is not None or place in queues.held:
+                if opened is not None or place in queues.held or self._waits(lives[key], place, command, entry):
                     queues.wait(place, Held(entry.offset, entry, (), new=True))
                 elif memory.agenda.schedules(key, command, entry.offset, entry.time_ms):
                     report.checked["scheduled"] += entry.offset < must
@@ -164,6 +172,60 @@ class AggregateCheck:
         except UndecodableRecord:
             return None
 
+    def _answered(
+        self,
+        lives: dict[str, Life],
+        queues: Queues,
+        place: bytes,
+        entry: Entry,
+        answer: Answer,
+        settled: bool,
+        tp: TP,
+        memory: Memory,
+        report: Report,
+    ) -> None:
+        """A value is reserved, or is not to be had: the first that waits is decided, and those behind it."""
+        first = next(iter(queues.held.get(place, ())), None)
+        if first is None or first.offset != answer.offset:
+            found = "nothing waits for it"
+            report.add(Finding("extra_answer", self.service, *tp, None, entry.offset, f"offset {answer.offset}", found))
+            return
+        if answer.rejected is None:
+            self._reserving.grant(place, answer.unique)
+        while place in queues.held:
+            held = queues.held[place][0]
+            waiting: Entry = held.record
+            read = self._read(waiting)
+            if read is None or queues.stops(held.offset, entry.offset):
+                return
+            key, command = read
+            placed = entry.offset, max(waiting.time_ms, entry.time_ms)
+            if held is first and answer.rejected is not None:
+                rejected = Rejected(answer.rejected.reason, {"unique": answer.unique})
+                self._count(rejected, report)
+                report.checked["commands"] += settled
+                memory.remember(Given(key, command, waiting.offset, waiting.time_ms, rejected, placed))
+                memory.agenda.decided(key, command, (), waiting.offset, waiting.time_ms, placed[0])
+            elif memory.known_again(key, command, waiting.time_ms, placed, new=held.new) is None:
+                if self._waits(lives[key], place, command, waiting):
+                    return
+                if not memory.agenda.schedules(key, command, waiting.offset, waiting.time_ms, placed[0]):
+                    self._decide(lives[key], waiting, key, command, settled, placed, tp, memory, report)
+            queues.take(place)
+            self._reserving.settled(place)
+
+    def _waits(self, life: Life, place: Any, command: CommandMessage, entry: Entry) -> bool:
+        if not self.aggregate.unique:
+            return False
+        after = life.state
+        try:
+            decision = command_to_event(self.aggregate, life.state, command, entry.time_ms)
+            for event in () if isinstance(decision, Rejected) else decision[0]:
+                after = event_to_state(self.aggregate, after, event)
+        except Exception:  # it shows when it is decided
+            return False
+        return self._reserving.waits(place, command, entry.time_ms, life.state, after)
+
     def _take_up(
         self,
         lives: dict[str, Life],
@@ -175,7 +237,9 @@ class AggregateCheck:
         report: Report,
     ) -> None:
         """Decides what was redriven before the record of that offset was folded."""
-        for act, _, held in queues.due(before):
+        for act, place, held in queues.due(before):
+            if act.action in (REDRIVEN, DISCARDED):
+                self._reserving.settled(place)
             read = None if act.bare else self._read(held.record)
             if read is None or act.action not in (REDRIVEN, DISCARDED):
                 continue

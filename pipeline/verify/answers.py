@@ -53,6 +53,7 @@ class AnswerCheck:
         self.service, self.idempotency, self._events = service, aggregate.idempotency, events
         self.topic = TopicKind.ANSWERS.topic(aggregate.name)
         self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+        self.decode = self._reply.value
 
     def read(self, history: History, partition: int, report: Report) -> list[Reply]:
         """All replies that are held."""

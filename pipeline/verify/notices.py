@@ -26,11 +26,13 @@ class Act(NamedTuple):
     offset: int
     at: int | None
     at_ms: int
-    done: tuple[str, ...]
-    cause: str
-    by: str
-    why: str
-    bare: bool  # whether the record's value could not be queued, so that it can only be discarded, without an answer
+    done: tuple[str, ...] = ()
+    cause: str = ""
+    by: str = ""
+    why: str = ""
+    bare: bool = (
+        False  # whether the record's value could not be queued, so that it can only be discarded, without an answer
+    )
 
 
 def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Act | None:

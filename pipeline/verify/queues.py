@@ -30,7 +30,8 @@ class Folded(NamedTuple):
 class Queues:
     """Takes the records of a partition in the order of their log. `wrong` says what cannot have been so."""
 
-    def __init__(self, acts: Iterable[Act]) -> None:
+    def __init__(self, acts: Iterable[Act], *, complete: bool = True) -> None:
+        self.complete = complete  # whether none of the notices is gone
         self.held: dict[bytes, list[Held]] = {}
         self.wrong: list[str] = []
         self.opened: dict[int, Act] = {}  # records that were put aside when they came, and not met yet
@@ -53,6 +54,21 @@ class Queues:
         waiting.append(held)
         self._first[waiting[0].offset] = key
 
+    def take(self, key: bytes) -> None:
+        """The first of a key waits no longer."""
+        waiting = self.held[key]
+        held = waiting.pop(0)
+        del self._first[held.offset]
+        self._taken.add((key, held.offset))
+        if waiting:
+            self._first[waiting[0].offset] = key
+        else:
+            del self.held[key]
+
+    def stops(self, offset: int, at: int) -> bool:
+        """Whether a record that has waited was put aside anew when its turn came there."""
+        return any(act.offset == offset and act.at == at and act.action == PARKED for act in self._later)
+
     def has_taken(self, key: bytes, offset: int) -> bool:
         """Whether a record has waited, and waits no more."""
         return (key, offset) in self._taken
@@ -73,12 +89,7 @@ class Queues:
             if act.action == PARKED:
                 waiting[0] = held._replace(done=act.done)
             else:
-                del waiting[0], self._first[act.offset]
-                self._taken.add((key, act.offset))
-                if waiting:
-                    self._first[waiting[0].offset] = key
-                else:
-                    del self.held[key]
+                self.take(key)
             yield act, key, held
 
 

@@ -10,7 +10,7 @@ from pipeline.model import TopicKind
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder
 from pipeline.verify.history import Entry, History
-from pipeline.verify.notices import Act, acts_on
+from pipeline.verify.notices import PARKED, Act, acts_on
 from pipeline.verify.queues import Queues, folded_by
 from pipeline.verify.report import Finding, Report
 
@@ -32,13 +32,23 @@ def queue_topic(service: str, topic: str) -> str:
     return TopicKind.QUEUE.topic(f"{service}.{topic}")
 
 
-def still_held(history: History, tp: TP, acts: list[Act], report: Report) -> Queues:
-    """The queues of a partition, to be replayed. What was done about records that retention has taken is left out."""
-    low = history.low(tp)
-    gone = {act.key for act in acts if act.offset < low}
-    if gone:
-        report.notes.append(f"{tp.topic}-{tp.partition} begins at {low}: what was parked before that is not judged")
-    return Queues(act for act in acts if act.offset >= low)
+def still_held(history: History, service: str, tp: TP, report: Report) -> Queues:
+    """The queues of a partition, to be replayed. What was done about records that retention has taken is left out.
+
+    Where it has taken records or notices, what waits in the changelog, or was taken up again, is taken for parked when
+    it came, and the queues themselves are not judged.
+    """
+    acts, low = acts_on(history, service).get(tp, []), history.low(tp)
+    notices = TopicKind.PARKED.topic(service)
+    kept = [act for act in acts if act.offset >= low]
+    if len(kept) == len(acts) and not any(history.low(TP(notices, n)) for n in range(history.partitions(notices))):
+        return Queues(kept)
+    report.notes.append(f"what was parked of {tp.topic}-{tp.partition} is not judged: records or notices are gone")
+    told = {act.offset for act in kept if act.at is None}
+    places = {place for place in rows_of(history, service, tp) if place[1] >= low}
+    places |= {(act.key, act.offset) for act in kept if act.at is not None}
+    kept += [Act(PARKED, key, tp, n, None, 0, (), "", "", "", bare=False) for key, n in places if n not in told]
+    return Queues(kept, complete=False)
 
 
 def _entries(history: History, service: str, tp: TP) -> Iterator[Entry]:
@@ -66,7 +76,7 @@ def folded(
     """What a node that takes no commands has folded, in its order, up to what the service has committed now."""
     bound, early = history.bound(service, tp) or 0, set(before.get(tp, []))
     entries = _entries(history, service, tp)
-    queues = still_held(history, tp, acts_on(history, service).get(tp, []), report)
+    queues = still_held(history, service, tp, report)
     for entry, act in folded_by(node, queues, entries, _place, _follows(decoder)):
         read = decoder.read(entry)
         if read is not None:
@@ -76,7 +86,7 @@ def folded(
 def replayed(history: History, service: str, tp: TP, decoder: Decoder, report: Report) -> Queues:
     """The queues of a topic that brings no commands, as they are by what the service has committed now."""
     entries = _entries(history, service, tp)
-    queues = still_held(history, tp, acts_on(history, service).get(tp, []), report)
+    queues = still_held(history, service, tp, report)
     for _ in folded_by("", queues, entries, _place, _follows(decoder)):
         pass
     return queues
@@ -110,6 +120,8 @@ def compare_queue(
     bound, low = history.bound(service, tp) or 0, history.low(tp)
     rows = {place: entry for place, entry in rows.items() if place[1] >= low}
     report.checked["queued"] += len(rows)
+    if not queues.complete:
+        return
     for wrong in queues.wrong:
         report.add(Finding("unordered_queue", service, *tp, None, None, "each record in its turn, once", wrong))
     early = {(act.key, act.offset) for act in before.get(tp, []) if act.action != "parked"}

@@ -469,7 +469,7 @@ SEEDS = {
     "a_scheduled_command_is_decided_and_goes_on_waiting": 1,
     "a_key_is_released_while_records_wait": 4,
     "a_record_overtakes_those_that_wait": 4,
-    "queues_are_not_restored": 58,
+    "queues_are_not_restored": 122,
     "a_redrive_acts_twice": 4,
     "an_abort_does_not_give_back_what_was_taken": 58,
     "nodes_that_have_folded_a_record_fold_it_again": 47,

@@ -79,7 +79,7 @@ class JudgedTwice(World):
     second: list[str]
 
     def close(self) -> None:
-        self.second = [str(finding) for finding in judge(SimulatedHistory(self), TOPOLOGY).findings]
+        self.second = [str(finding) for finding in judge(SimulatedHistory(self), self.oracle.topology).findings]
         super().close()
 
 

@@ -22,8 +22,10 @@ from pipeline.runtime.task import TRIES_MAX, Audit
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
+from pipeline.verify import judge
 from pipeline.verify.notices import act_of
 from tests.simulation import tills as t
+from tests.simulation.test_second_opinion import SimulatedHistory
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 QUEUE = codecs(SCHEMAS)("queue", Queued)
@@ -109,6 +111,7 @@ def test_a_barrier_never_waits(driver: TestDriver) -> None:
     driver.advance(5)
     assert driver.parked() == [("tills.command", "", 0)]
     assert lane(driver).stats.barriers == 2
+    assert judge(SimulatedHistory(driver._world), t.TOPOLOGY).findings == []
     driver.discard(2)
     assert driver.parked() == []
 
@@ -249,7 +252,7 @@ def test_what_was_not_committed_is_forgotten(store: Store) -> None:
     assert queue.first(b"k") == entry(2)
     assert queue.held == {b"k": 1, b"other": 1}
     queue.drop()
-    assert queue.held == {b"k": 1}
+    assert (queue.held, queue.waiting) == ({b"k": 1}, (1, 1))
     assert queue.first(b"k") == entry(1)
     queue.take(b"k", 1)
     assert (queue.held, queue.first(b"k")) == ({}, None)

@@ -10,6 +10,7 @@ from pipeline.errors import UnknownTable
 from pipeline.model import TopicKind
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.wiring import Codecs
+from pipeline.testing.simulation.operators import all_done, held, operate
 from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import Operation, Schedule
 from pipeline.testing.simulation.world import SETTLE_S, World
@@ -84,7 +85,7 @@ class TestDriver:
 
     def parked(self) -> list[tuple[str, str, int]]:
         """Source topic and key of each queue, and the offset of the first record that waits there."""
-        return [(tp.topic, key.decode(errors="replace"), offset) for _, tp, key, offset in self._world.held()]
+        return [(tp.topic, key.decode(errors="replace"), offset) for _, tp, key, offset in held(self._world)]
 
     def redrive(self, limit: int = 1_000) -> None:
         """Redrives what is parked, of each key at most so many records."""
@@ -95,9 +96,9 @@ class TestDriver:
         self._operate("discard", limit)
 
     def _operate(self, action: str, limit: int) -> None:
-        for nth in range(len(self._world.held())):
-            self._world.operate(Operation(0, action, nth, limit))
-        assert self._until(lambda: self._world.is_settled() and not self._world.is_asked(), SETTLE_S)
+        for nth in range(len(held(self._world))):
+            operate(self._world, Operation(0, action, nth, limit))
+        assert self._until(lambda: all_done(self._world), SETTLE_S)
 
     @property
     def now_ms(self) -> int:

@@ -25,6 +25,7 @@ from pipeline.testing.simulation.differences import committed
 from pipeline.testing.simulation.memory import Answered
 from pipeline.verify.notices import DISCARDED, REDRIVEN, Act
 from pipeline.verify.queues import Held, Queues
+from pipeline.verify.reserving import Answer, Reserving
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
@@ -40,6 +41,7 @@ class Lives:
         self.due: dict[bytes, list[bytes]] = defaultdict(list)
         self.states: dict[bytes, StateMessage] = {}
         self.memory = Answered(a, tp.partition, codec)
+        self._reserving = Reserving(a, codec[TopicKind.ANSWERS.topic(a.name)].decode)
 
     def replay(self, queues: Queues) -> Iterator[str]:
         """In the order in which they were decided."""
@@ -49,6 +51,9 @@ class Lives:
             opened = queues.opened.pop(record.offset(), None)
             key, offset = record.key(), record.offset()
             message = self._message(record)
+            if message is None and (answer := self._reserving.answer(record.value())) is not None:
+                yield from self._answered(queues, record, answer)
+                continue
             if message is not None:
                 self.memory.agenda.see(key, message, offset, record.timestamp()[1])
             if message is not None and self.memory.is_known(record, message):
@@ -66,13 +71,63 @@ class Lives:
                 yield f"{where}@{offset} cannot be read, but was not parked"
             else:
                 try:
-                    self._decide(record, message, None)
+                    if self._waits(record, message):
+                        queues.wait(key, Held(offset, record, (), new=True))
+                    else:
+                        self._decide(record, message, None)
                 except RecordRefused as refused:
                     yield f"{where}@{offset} is {refused}, but was not parked"
         yield from self._taken_up(queues, None)
 
+    def _answered(self, queues: Queues, record: MemoryRecord, answer: Answer) -> Iterator[str]:
+        """A value is reserved, or is not to be had: the first that waits is decided, and those behind it."""
+        key, at = record.key(), record.offset()
+        first = next(iter(queues.held.get(key, ())), None)
+        if first is None or first.offset != answer.offset:
+            yield f"{self._tp.topic}-{self._tp.partition}@{at} answers {answer.offset}, which does not wait"
+            return
+        if answer.rejected is None:
+            self._reserving.grant(key, answer.unique)
+        else:
+            rejected = Rejected(answer.rejected.reason, {"unique": answer.unique})
+            message, act = self._message(first.record), self._turn(first, record)
+            assert message is not None
+            self.memory.answer(first.record, message, rejected, act)
+            self._agree(first.record, message, (), act)
+            self._take(queues, key)
+        while key in queues.held:
+            held = queues.held[key][0]
+            message, act = self._message(held.record), self._turn(held, record)
+            if message is None or queues.stops(held.offset, at):
+                return
+            if not self.memory.is_known_again(held.record, message, act, new=held.new):
+                if self._waits(held.record, message):
+                    return
+                self._decide(held.record, message, act)
+            self._take(queues, key)
+
+    def _take(self, queues: Queues, key: bytes) -> None:
+        queues.take(key)
+        self._reserving.settled(key)
+
+    def _turn(self, held: Held, answer: MemoryRecord) -> Act:
+        """A record that is decided when its turn comes is placed as one that an operator redrives there."""
+        at_ms = max(held.record.timestamp()[1], answer.timestamp()[1])
+        return Act(REDRIVEN, answer.key(), self._tp, held.offset, answer.offset(), at_ms)
+
+    def _waits(self, record: MemoryRecord, message: CommandMessage) -> bool:
+        if not self._aggregate.unique:
+            return False
+        before = after = self.states.get(record.key())
+        decision = command_to_event(self._aggregate, before, message, record.timestamp()[1])
+        for event in () if isinstance(decision, Rejected) else decision[0]:
+            after = event_to_state(self._aggregate, after, event)
+        return self._reserving.waits(record.key(), message, record.timestamp()[1], before, after)
+
     def _taken_up(self, queues: Queues, before: int | None) -> Iterator[str]:
-        for act, _, held in queues.due(before):
+        for act, key, held in queues.due(before):
+            if act.action in (REDRIVEN, DISCARDED):
+                self._reserving.settled(key)
             record, message = held.record, None if act.bare else self._message(held.record)
             if act.action == REDRIVEN and message is None:
                 yield f"{self._tp.topic}-{self._tp.partition}@{held.offset} was redriven, though it cannot be read"

@@ -40,6 +40,7 @@ from pipeline.testing.simulation.lives import Lives
 from pipeline.testing.simulation.memory import misplaced
 from pipeline.testing.simulation.parking import Parking
 from pipeline.testing.simulation.past import histories
+from pipeline.testing.simulation.uniqueness import taken_twice
 from pipeline.topology import Topology
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Oracle:
             parking = Parking(world, wiring)
             for a in service.aggregates:
                 found += self._aggregate(world, a, parking)
+                found += taken_twice(world, a, self.codec, SECRET)
             for r in service.reactions:
                 found += self._reaction(world, wiring, r, parking)
             for p in service.projections:

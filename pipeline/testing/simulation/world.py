@@ -15,11 +15,11 @@ from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryStore
 from pipeline.errors import TableUnavailable
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
-from pipeline.runtime.queue import parts
 from pipeline.runtime.raising import AT_LEAST, SHARE
 from pipeline.testing.simulation.deadlines import overdue
+from pipeline.testing.simulation.operators import clear, operate
 from pipeline.testing.simulation.oracle import Oracle
-from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Operation, Schedule, Sent
+from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
 from pipeline.testing.simulation.strike import strike
 from pipeline.testing.simulation.telling import engine_log
 from pipeline.testing.simulation.worker import Killed, Worker
@@ -27,7 +27,6 @@ from pipeline.testing.simulation.worker import Killed, Worker
 STEP_S = 0.001  # what a call takes
 STEPS_MAX = 5_000  # a worker
 SETTLE_S = 120.0  # once faults have stopped, all must be done within so much virtual time
-CLEARING_MAX = 60  # rounds
 FAULTS_S = 40.0  # after the last command, faults strike for so long at most
 DAY_S = 26 * 3600.0
 
@@ -116,7 +115,7 @@ class World:
                 self._to_come += 1
                 clock.later(fault.nth / 1000 or 1e-6, lambda fault=fault: self._falls_due(fault))  # type: ignore[misc]
         for operation in self.schedule.operations:
-            clock.later(operation.at_ms / 1000 or 1e-6, lambda o=operation: self.operate(o))  # type: ignore[misc]
+            clock.later(operation.at_ms / 1000 or 1e-6, lambda o=operation: operate(self, o))  # type: ignore[misc]
         self.mend(not self.schedule.mended_ms)
         if self.schedule.mended_ms:
             clock.later(self.schedule.mended_ms / 1000, self._mended)
@@ -126,7 +125,7 @@ class World:
         self.until(self._faults_are_over, clock.now_s + last_s + FAULTS_S)
         self.calm()
         if not self.findings:
-            if self.until(self.is_settled, clock.now_s + SETTLE_S) and self._cleared():
+            if self.until(self.is_settled, clock.now_s + SETTLE_S) and self._is_cleared():
                 try:
                     self.findings += self.oracle.judge(self)
                 except TableUnavailable as error:
@@ -240,7 +239,7 @@ class World:
             self.tell("client", f"sends {command} to {key!r}{when} ({topic}-{tp.partition}@{offset})")
         return tp
 
-    # --- operators ----------------------------------------------------------------------------------------------------
+    # --- the topology's code ------------------------------------------------------------------------------------------
 
     def _mended(self) -> None:
         self.mend(True)
@@ -256,50 +255,10 @@ class World:
             self.mend(True)
         return False
 
-    def held(self) -> list[tuple[Worker, TP, bytes, int]]:
-        """The keys that have parked records, with the first of these, as their owners' tables have them."""
-        found: dict[tuple[TP, bytes], tuple[Worker, TP, bytes, int]] = {}
-        for worker in self.workers:
-            for inlet in worker.wiring.inlets.values() if worker.lane is not None else ():
-                for n in range(self.schedule.partitions):
-                    view = worker.lane.views.get((inlet.queue, n)) if worker.lane is not None else None
-                    if view is not None and view.copy is None and not view.restoring:
-                        store = worker.stores[f"{inlet.topic}-{n}"]  # past the points, which are the lane's
-                        for row, _ in store.scan(view.prefix, view.prefix, 10**9):
-                            key, offset = parts(row[len(view.prefix) :])
-                            tp = TP(inlet.topic, n)
-                            found.setdefault((tp, key), (worker, tp, key, offset))
-        return [found[place] for place in sorted(found)]
+    # --- faults -------------------------------------------------------------------------------------------------------
 
-    def operate(self, operation: Operation) -> None:
-        """An operator asks the owner of a key."""
-        try:
-            held = self.held()
-        except TableUnavailable:
-            return
-        if held:
-            worker, tp, key, offset = held[operation.nth % len(held)]
-            self.tell("operator", f"{operation.action} {operation.limit} of {key!r} in {tp.topic}-{tp.partition}")
-            worker.asked.append((operation, tp, key, offset))
-            if worker.state == "waiting":
-                self.make_ready(worker)
-
-    def _cleared(self) -> bool:
-        """Operators redrive all that waits, and discard what raises still, where the schedule says so."""
-        for turn in range(CLEARING_MAX):
-            if not self.schedule.cleared or not self.held():
-                return True
-            action = "redrive" if turn % 2 == 0 else "discard"
-            for nth in range(len(self.held())):
-                self.operate(Operation(0, action, nth, 3))
-            if not self.until(lambda: self.is_settled() and not self.is_asked(), self.kafka.clock.now_s + SETTLE_S):
-                self.wrong(f"not settled {SETTLE_S:.0f} s after a redrive: {self.unsettled()}")
-                return False
-        self.wrong(f"still waiting: {[(tp, key, offset) for _, tp, key, offset in self.held()]}")
-        return False
-
-    def is_asked(self) -> bool:
-        return any(worker.asked for worker in self.workers)
+    def _is_cleared(self) -> bool:
+        return not self.schedule.cleared or clear(self, SETTLE_S)
 
     def _falls_due(self, fault: Fault) -> None:
         self._to_come -= 1
@@ -324,7 +283,7 @@ class World:
             and not self.kafka.slow
             and not self.kafka.transactions.undecided()
             and all(worker.state != "paused" for worker in self.workers)
-            and all(worker.is_level for worker in self.workers if worker.lane is not None)
+            and all(worker.is_level and worker.has_followed for worker in self.workers if worker.lane is not None)
         )
 
     def _faults_are_over(self) -> bool:
