@@ -93,6 +93,8 @@ class AnswerCheck:
         report: Report,
     ) -> None:
         """Findings `missing_`, `wrong_`, `duplicate_`, `extra_answer`. Commands that are `settled` must have theirs."""
+        if memory.idempotency is None:
+            return
         tp = TP(self.topic, partition)
         since_ms = min((reply.entry.time_ms for reply in replies), default=0) if history.low(tp) else 0
         due = {given.offset: given for given in memory.decided}
