@@ -370,7 +370,7 @@ def test_parked_twice_or_not_at_all_or_for_no_reason() -> None:
     assert one(report, "duplicate_parked")[1:6] == ("inventory", *tp, "JUG", second.offset)
     history.logs[tp] = []
     report = judge(history, SHOP)
-    assert kinds(report) == {"missing_parked"}
+    assert kinds(report) == {"missing_parked", "extra_queued"}
     found = one(report, "missing_parked")
     assert (found.topic, found.key, str(found.offset).encode()) == ("inventory.command", "JUG", notice.headers[3][1])
     history.logs[tp] = [notice._replace(value=b"altered")]
