@@ -67,7 +67,7 @@ fuzz: install
 # Pins every package for development, for all supported versions of Python.
 lock: install
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --extra broker --extra testing --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra broker --extra postgres --extra testing --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so
