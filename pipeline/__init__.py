@@ -1,5 +1,27 @@
 """Data management in services over Apache Kafka: commands in, event logs, tables and projections out."""
 
-from pipeline.model import Aggregate, Idempotency, Projection, Reaction, Rejected, Replica, Send, Service, Source
+from pipeline.model import (
+    Aggregate,
+    Database,
+    Idempotency,
+    Projection,
+    Reaction,
+    Rejected,
+    Replica,
+    Send,
+    Service,
+    Source,
+)
 
-__all__ = ["Aggregate", "Idempotency", "Projection", "Reaction", "Rejected", "Replica", "Send", "Service", "Source"]
+__all__ = [
+    "Aggregate",
+    "Database",
+    "Idempotency",
+    "Projection",
+    "Reaction",
+    "Rejected",
+    "Replica",
+    "Send",
+    "Service",
+    "Source",
+]

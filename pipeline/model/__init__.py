@@ -2,7 +2,7 @@
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
 from pipeline.model.messages import Acceptance, CommandMessage, EventMessage, ReplyMessage, StateMessage
-from pipeline.model.projection import Projection, Replica
+from pipeline.model.projection import Database, Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
 from pipeline.model.source import Source
@@ -12,6 +12,7 @@ __all__ = [
     "Acceptance",
     "Aggregate",
     "CommandMessage",
+    "Database",
     "EventMessage",
     "Idempotency",
     "Projection",

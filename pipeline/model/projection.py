@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from pipeline.model.source import Source
 
 M = TypeVar("M")
 R = TypeVar("R")
+
+
+class Database(Enum):
+    """What keeps a projection's table. Where an SQL database is, its worker says."""
+
+    ROCKSDB = "RocksDB"  # local, a database for each partition
+    SQLITE = "SQLite"  # one file for all of a service's projections that say so, unless the worker names a server
+    POSTGRESQL = "PostgreSQL"  # a server, which the worker has to name
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,9 @@ class Projection(Generic[M, R]):
     travel over the repartition topic `<name>.by_key`.
 
     `initial`: what a row is before its first message. An `evolve` that returns None deletes the row.
+
+    `database`: where the table is kept. In SQL it is a table of the projection's name with a column for each field,
+    to be joined with the others of its service.
     """
 
     name: str
@@ -32,6 +44,7 @@ class Projection(Generic[M, R]):
     evolve: Callable[[R, M], R | None]
     by_key: object = None
     route: Callable[[str, Any], Iterable[tuple[str, M]]] | None = None
+    database: Database = Database.ROCKSDB
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,14 @@ class Service:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
         for projection in self.projections:
             self._check_projection(projection)
+        homes: dict[str, Projection[Any, Any]] = {}
+        for projection in self.projections:
+            other = homes.setdefault(self.tables()[projection.name], projection)
+            if other.database is not projection.database:
+                raise TopologyError(
+                    f"service {self.name!r}: {other.name!r} and {projection.name!r} are folded from the same topic, so "
+                    "their rows change together; keep both in the same database, or give one a route"
+                )
         seen: dict[str, Source] = {}
         for source in self.sources():
             if seen.setdefault(source.topic, source) != source:

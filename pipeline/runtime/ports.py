@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pipeline.runtime.table import TableSpec
 
 
 class TP(NamedTuple):
@@ -167,6 +170,23 @@ class Stores(Protocol):
     """Opens stores by name under one state directory."""
 
     def open(self, name: str) -> Store: ...
+
+
+class SharedStore(Store, Protocol):
+    """The tables of one task in a database, which does not take every row."""
+
+    def check(self, key: bytes, value: bytes) -> None:
+        """Raises ValueError where such a row could not be written."""
+
+
+class SharedStores(Protocol):
+    """Opens the tables of a task in a database that other workers may open, too.
+
+    Whoever opens them last has them: a write of one who had them before raises Superseded and changes nothing. So does
+    one to a database that has lost what was written last. Every call may raise DatabaseUnreachable.
+    """
+
+    def open(self, source: TP, tables: Sequence[TableSpec]) -> SharedStore: ...
 
 
 class Clock(Protocol):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from pipeline.runtime.cache import MISSING, RowCache
-from pipeline.runtime.ports import Store
+from pipeline.runtime.ports import SharedStore, Store
 
 CACHE_BYTES = 1 << 20  # until the lane says what it may use
 Pairs = Sequence[tuple[bytes, bytes | None]]  # None deletes
@@ -81,6 +81,16 @@ class Table:
     def drop(self) -> None:
         """The changes were not committed: forget them. The cache holds committed rows only, so it stays."""
         self._changed.clear()
+
+
+class SharedTable(Table):
+    """Rows of a table in a database."""
+
+    def put(self, key: bytes, row: Any | None) -> None:
+        """ValueError, before anything is committed, where the database does not take the row."""
+        if row is not None:
+            cast(SharedStore, self.store).check(self.prefix + key, self.codec.encode(row))
+        super().put(key, row)
 
 
 class TableSpec(NamedTuple):

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from pipeline.errors import BrokerUnreachable, LaneFatal, RecordsLost, TableUnavailable
+from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
 from pipeline.runtime.checkpoint import FLUSH_S, LEVEL_MS, changelog_position, flush_when_due, source_position
 from pipeline.runtime.follow import Following
 from pipeline.runtime.histories import Histories
-from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, Store, Stores
+from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, SharedStores, Store, Stores
 from pipeline.runtime.replica import ReplicaCopy
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats
@@ -49,6 +49,7 @@ class Tasks:
         wiring: Wiring,
         reader: LogReader,
         stores: Stores,
+        shared: SharedStores | None,
         producer: Producer,
         clock: Clock,
         stats: LaneStats,
@@ -59,6 +60,7 @@ class Tasks:
     ) -> None:
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
+        self._shared = shared
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
         self._following, self._histories = Following(reader), histories
         self._replica_stores: list[Store] = []
@@ -80,7 +82,7 @@ class Tasks:
             for tp in starts:
                 self.views[replica.name, tp.partition] = ReadView(store, copy.prefix(tp.partition), rows)
         if self._standby:
-            topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.tables]
+            topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.keeps_locally]
             facts = self._reader.facts(topics)
             self._unattended = [TP(topic, n) for topic in topics for n in range(facts[topic].partitions)]
 
@@ -218,7 +220,7 @@ class Tasks:
         if self._histories is not None:
             self._histories.remove(partitions)
         if self._standby:
-            self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].tables]
+            self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].keeps_locally]
         self._count()
 
     def close(self, *, owned: bool) -> None:
@@ -300,7 +302,16 @@ class Tasks:
     # --- small things -------------------------------------------------------------------------------------------------
 
     def _open_store(self, tp: TP) -> Store | None:
-        return self._stores.open(f"{tp.topic}-{tp.partition}") if self._wiring.inlets[tp.topic].tables else None
+        inlet = self._wiring.inlets[tp.topic]
+        if not inlet.tables:
+            return None
+        if inlet.keeps_locally:
+            return self._stores.open(f"{tp.topic}-{tp.partition}")
+        if self._shared is None:
+            raise DatabaseUnusable(
+                f"{inlet.tables[0].name!r} is kept in {inlet.database.value}, and no database is given"
+            )
+        return self._shared.open(tp, inlet.tables)
 
     def _changelogs(self, tp: TP) -> Iterator[TP]:
         for spec in self._wiring.inlets[tp.topic].tables:

@@ -11,6 +11,7 @@ from pipeline.model import (
     Acceptance,
     Aggregate,
     CommandMessage,
+    Database,
     EventMessage,
     Projection,
     Reaction,
@@ -27,7 +28,7 @@ from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, P
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec, Table, TableSpec
+from pipeline.runtime.table import RowCodec, SharedTable, Table, TableSpec
 
 
 class Codecs(Protocol):
@@ -54,6 +55,12 @@ class Inlet:
     envelope: bool  # whether records carry their value in a `body`
     tables: list[TableSpec] = field(default_factory=list)
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
+    database: Database = Database.ROCKSDB  # that of the tables
+
+    @property
+    def keeps_locally(self) -> bool:
+        """Whether it feeds tables that each worker has of its own."""
+        return bool(self.tables) and self.database is Database.ROCKSDB
 
     def nodes(
         self, partition: int, store: Store | None, producer: Producer, stats: LaneStats
@@ -118,6 +125,10 @@ class Wiring:
         """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
         return self._pairs
 
+    def databases(self) -> set[Database]:
+        """What keeps the service's tables, beside local ones."""
+        return {inlet.database for inlet in self.inlets.values()} - {Database.ROCKSDB}
+
     # --- wiring -------------------------------------------------------------------------------------------------------
 
     def _called(self, name: str) -> str:
@@ -178,6 +189,8 @@ class Wiring:
             encode = inlet.codec.encode
             for source in projection.sources:
                 self._follow(source).makers.append(lambda c: RouteNode(projection, inlet.topic, encode, c.out))
-        inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec))
+        inlet.database = projection.database
+        make = Table if projection.database is Database.ROCKSDB else SharedTable
+        inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec, make))
         self._pairs.setdefault(inlet.topic, []).append(self._called(rows))
         inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))
