@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ class Commands:
 
     def __init__(self, topology: Topology) -> None:
         make = codecs(topology.schemas)
+        self._mine, self._numbers = f"{uuid.uuid4()}.", itertools.count(1)  # ids of commands, a random one for each
         self.kinds: dict[str, Kind] = {}
         self.events: dict[str, Decode] = {}
         for service in topology.services.values():
@@ -94,11 +96,15 @@ class Commands:
     ) -> Ready:
         """Checks a command against its schema and writes it. Raises UnknownAggregate, InvalidCommand, EncodeError."""
         topic, encode, *_ = self.kind(aggregate)
-        command_id = command_id or str(uuid.uuid4())
-        correlation_id = correlation_id or command_id
         key_bytes = _checked(key, "the key", KEY_BYTES_MAX)
-        _checked(command_id, "the command's id", ID_BYTES_MAX)
-        _checked(correlation_id, "the correlation id", ID_BYTES_MAX)
+        if command_id:
+            _checked(command_id, "the command's id", ID_BYTES_MAX)
+        else:
+            command_id = f"{self._mine}{next(self._numbers)}"
+        if correlation_id:
+            _checked(correlation_id, "the correlation id", ID_BYTES_MAX)
+        else:
+            correlation_id = command_id
         if issued_ms is None:
             issued_ms = time.time_ns() // 1_000_000
         message = CommandMessage(command_id, correlation_id, None, issued_ms, command, expected_version, reply_to)

@@ -87,12 +87,13 @@ class Sending:
     ) -> None:
         """Queues a command; waits while the queue is full. Raises InvalidCommand, Overloaded."""
         self._check_open()
-        deadline = time.monotonic() + patience_s
+        deadline = 0.0  # none until the queue is full
         while True:
             try:
-                self._producer.produce(ready.topic, ready.value, ready.key, on_delivery=on_delivery or self._delivered)
+                self._producer.produce(ready.topic, ready.value, ready.key, -1, on_delivery or self._delivered)
                 return
             except BufferError:
+                deadline = deadline or time.monotonic() + patience_s
                 if time.monotonic() >= deadline:
                     raise Overloaded("the queue of commands that the broker has not taken yet is full") from None
                 self._producer.poll(0.1)

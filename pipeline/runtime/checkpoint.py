@@ -66,7 +66,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     for task in tasks:
         for table in task.tables:
             table.settle()
-        task.committed, task.changelogs = task.position, reached[task.tp]
+        task.committed, task.changelogs, task.touched = task.position, reached[task.tp], False
 
 
 def produce_changes(

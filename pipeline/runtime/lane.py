@@ -32,7 +32,9 @@ class LaneSettings:
     records_per_poll_max: int = 4_000
     commit_interval_s: float = 0.1
     records_per_commit_max: int = 50_000
+    backlog_records: int = 500  # a poll that brings fewer has caught up, and what it brought is committed at once
     idle_wait_s: float = 0.05
+    pause_s: float = 0.008  # between a commit and what is folded next, where no backlog waits
     restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
     commit_patience_s: float = 30.0  # for the broker's answer to a commit
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
@@ -93,7 +95,7 @@ class Lane:
         self._aborted = 0  # transactions in a row
         self._folded = 0  # records since the last commit
         self._committed_s = clock.monotonic_s()
-        self._more = False  # whether the last poll brought anything
+        self._backlog = False  # whether more waits to be read, to go by what the last poll brought
 
     # --- the turn -----------------------------------------------------------------------------------------------------
 
@@ -116,7 +118,7 @@ class Lane:
             self._consumer.start(task.tp, task.committed)
         wait_s = self._wait_s(followed)
         self._rewound = False
-        polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s)
+        polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s, self._gather_s())
         if self._rewound:
             # A rebalance within the poll has aborted and rewound; what was read before it is to be read again.
             self._rewind()
@@ -124,7 +126,8 @@ class Lane:
         for tp in polled.out_of_range:
             polled.batches.pop(tp, None)
             self._refind(tp)
-        self._more = bool(polled.batches)
+        brought = sum(map(len, polled.batches.values()))
+        self._backlog = brought >= min(self.settings.backlog_records, self.settings.records_per_poll_max)
         self._ends = polled.ends
         self._watch_open_transactions(polled)
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._tasks.runs(tp)]
@@ -134,6 +137,16 @@ class Lane:
         if followed or self._tasks.uncommitted():
             return 0
         return self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+
+    def _gather_s(self) -> float:
+        """For how long to wait for more than the first record.
+
+        The broker takes some milliseconds to end a transaction behind its answer, and holds up what begins before that
+        for 20 ms and more; better take in what arrives meanwhile.
+        """
+        if self._backlog or self._tasks.uncommitted():
+            return 0
+        return max(0.0, self._committed_s + self.settings.pause_s - self._clock.monotonic_s())
 
     def fold(self, batch: Batch) -> None:
         """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""
@@ -152,7 +165,10 @@ class Lane:
         self._folded += len(batch.records)
 
     def settle(self) -> None:
-        """Makes a checkpoint when it is due: at the interval, or at once when there is nothing more to read."""
+        """Makes a checkpoint when it is due: at the interval, or at once where no backlog waits.
+
+        What arrives during a commit is the next one's: the more there is to do, the more goes into each.
+        """
         for tp, end in self._ends.items():
             if self._tasks.runs(tp):  # steps over transaction markers, which no record stands for
                 task = self._tasks[tp]
@@ -163,7 +179,7 @@ class Lane:
         if not self._tasks.uncommitted():
             return
         due = self._clock.monotonic_s() - self._committed_s >= self.settings.commit_interval_s
-        if due or not self._more or self._folded >= self.settings.records_per_commit_max:
+        if due or not self._backlog or self._folded >= self.settings.records_per_commit_max:
             self._checkpoint()
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from pipeline.model import (
     Reaction,
     Rejected,
     ReplyMessage,
+    Send,
     StateMessage,
     TopicKind,
 )
@@ -46,7 +47,10 @@ UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
 class Node(Protocol):
-    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded."""
+    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded.
+
+    Where the topology's code raises, nothing has happened yet: all of it runs before the node's first effect.
+    """
 
     def fold(self, key: bytes, record: Record, message: Any) -> None: ...
 
@@ -153,10 +157,10 @@ class AggregateNode:
         events = []
         for event in decision:
             state = event_to_state(aggregate, state, event)
-            data = self.encode_event(event)
-            self.out.emit(self.topic, key, data, self.partition)
-            events.append(data)
+            events.append(self.encode_event(event))
         if events:
+            for data in events:
+                self.out.emit(self.topic, key, data, self.partition)
             stats.events += len(events)
             self.table.put(key, state)
         return state, events
@@ -180,15 +184,19 @@ class ReactionNode:
         self.reaction, self.targets, self.emit = reaction, targets, out.emit
 
     def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
-        for send, command in event_to_command(self.reaction, key.decode(), message):
-            target = self.targets.get(type(send.command))
-            if target is None:
-                raise TopologyError(
-                    f"reaction {self.reaction.name!r} sends {type(send.command).__name__}, "
-                    "which no aggregate of its service takes"
-                )
-            topic, encode = target
-            self.emit(topic, send.key.encode(), encode(command), -1)
+        commands = event_to_command(self.reaction, key.decode(), message)
+        for topic, to, data in [self._addressed(send, command) for send, command in commands]:
+            self.emit(topic, to, data, -1)
+
+    def _addressed(self, send: Send, command: CommandMessage) -> tuple[str, bytes, bytes]:
+        target = self.targets.get(type(send.command))
+        if target is None:
+            raise TopologyError(
+                f"reaction {self.reaction.name!r} sends {type(send.command).__name__}, "
+                "which no aggregate of its service takes"
+            )
+        topic, encode = target
+        return topic, send.key.encode(), encode(command)
 
 
 class RouteNode:
@@ -198,8 +206,9 @@ class RouteNode:
         self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
 
     def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
-        for row_key, part in event_to_messages(self.projection, key.decode(), message):
-            self.emit(self.topic, row_key.encode(), self.encode(part), -1)
+        parts = event_to_messages(self.projection, key.decode(), message)
+        for row_key, data in [(row_key.encode(), self.encode(part)) for row_key, part in parts]:
+            self.emit(self.topic, row_key, data, -1)
 
 
 class ProjectionNode:

@@ -80,7 +80,9 @@ class GroupConsumer(Protocol):
     """Reads the partitions that the consumer group assigns; each comes paused until it is started."""
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None: ...
-    def poll(self, records_max: int, timeout_s: float) -> Polled: ...
+    def poll(self, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
+        """What has arrived; waits up to `timeout_s` for the first record, up to `gather_s` in all for more."""
+
     def committed(self, partitions: Sequence[TP]) -> dict[TP, Position | None] | None:
         """Stable committed positions; None as a whole where the answer is not to be had yet (ask again)."""
 

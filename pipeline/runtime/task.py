@@ -34,6 +34,7 @@ class Task:
         self.committed: int | None = None
         self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
         self.running = False
+        self.touched = False  # whether something has happened that no record stands for; it is committed like one
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0
 
@@ -89,10 +90,10 @@ class Task:
     @property
     def uncommitted(self) -> bool:
         """Whether a checkpoint would move this task on."""
-        return self.running and self.position != self.committed
+        return self.running and (self.position != self.committed or self.touched)
 
     def drop(self) -> None:
         """Forgets what was folded since the last commit."""
-        self.position = self.committed
+        self.position, self.touched = self.committed, False
         for table in self.tables:
             table.drop()

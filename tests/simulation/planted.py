@@ -180,8 +180,8 @@ def committed_by_a_member_that_was_expelled(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def markers_taken_for_records_that_were_folded(patch: pytest.MonkeyPatch) -> None:
-    def poll(self: MemoryGroupConsumer, records_max: int, timeout_s: float) -> Polled:
-        polled = original(self, records_max, timeout_s)
+    def poll(self: MemoryGroupConsumer, *wanted: Any) -> Polled:
+        polled = original(self, *wanted)
         polled.ends |= {tp: self.bounds(tp)[1] for tp in polled.ends}
         return polled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -66,13 +67,14 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
     return polled
 
 
-def poll(consumer: Consumer, records_max: int, timeout_s: float) -> Polled:
-    """What has arrived, at most `records_max`; waits for the first only, up to `timeout_s`."""
+def poll(consumer: Consumer, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
+    """What has arrived, at most `records_max`; waits for the first up to `timeout_s`, for more up to `gather_s`."""
     # consume() alone would wait for the whole number or the whole time.
+    gathered_s = time.monotonic() + gather_s
     first = consumer.poll(timeout_s)
     if first is None:
         return Polled()
-    polled = sorted_out([first, *consumer.consume(records_max - 1, 0)])
+    polled = sorted_out([first, *consumer.consume(records_max - 1, max(0.0, gathered_s - time.monotonic()))])
     for tp, end in polled.ends.items():
         if consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)[1] > end:
             polled.held_back.add(tp)
@@ -147,8 +149,8 @@ class KafkaGroupConsumer:
 
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
-    def poll(self, records_max: int, timeout_s: float) -> Polled:
-        polled = poll(self._consumer, records_max, timeout_s)
+    def poll(self, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
+        polled = poll(self._consumer, records_max, timeout_s, gather_s)
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised

@@ -104,7 +104,7 @@ class MemoryGroupConsumer:
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         self._topics, self._listener = topics, listener
 
-    def poll(self, records_max: int, timeout_s: float) -> Polled:
+    def poll(self, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
         self._late = not self._late
         polled = self._poll(records_max, timeout_s)
         if self._raised is not None:
