@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pipeline import Projection, Service, Source
+from pipeline import Database, Projection, Service, Source
 
 # --- what it follows: orders and users, as far as reports are concerned ----------------------------------------------
 
@@ -38,9 +38,15 @@ class UserRegistered:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class ProductRegistered:
+    description: str
+
+
 Document = OrderPlaced | GoodsReturned
 ORDERS = Source("orders.event", Document)
 USERS = Source("users.event", UserRegistered)
+PRODUCTS = Source("inventory.event", ProductRegistered)
 
 
 def total(document: Document) -> int:
@@ -130,8 +136,28 @@ def add_units(row: UnitsSold, units: Units) -> UnitsSold:
 
 
 units_sold = Projection(
-    "units_sold", sources=[ORDERS], route=units_by_product, by_key=Units, initial=UnitsSold(0), evolve=add_units
+    "units_sold",
+    sources=[ORDERS],
+    route=units_by_product,
+    by_key=Units,
+    initial=UnitsSold(0),
+    evolve=add_units,
+    database=Database.SQLITE,
 )
+
+# --- products, to be joined with the units sold ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    description: str
+
+
+def describe(_: Product, event: ProductRegistered) -> Product:
+    return Product(event.description)
+
+
+products = Projection("products", sources=[PRODUCTS], initial=Product(""), evolve=describe, database=Database.SQLITE)
 
 # --- customers with orders, spent, refunded --------------------------------------------------------------------------
 
@@ -193,4 +219,4 @@ customers = Projection(
 
 # --- service ---------------------------------------------------------------------------------------------------------
 
-service = Service("reports", projections=[revenue, refunds, units_sold, customers])
+service = Service("reports", projections=[revenue, refunds, units_sold, products, customers])

@@ -45,6 +45,15 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     "owner cannot.",
 )
 @click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    envvar="PIPELINE_DATABASE",
+    metavar="SERVICE=URL",
+    help="Where a service keeps its tables that are in SQL, postgresql://user@host/name or sqlite:///path; repeatable. "
+    "[default: a SQLite file under --home]",
+)
+@click.option(
     "--group-protocol",
     type=click.Choice(["classic", "consumer"]),
     default="classic",
@@ -66,6 +75,7 @@ def command(
     host: str,
     port: int,
     standby: bool,
+    databases: tuple[str, ...],
     group_protocol: str,
     log_level: str,
     bootstrap: str | None,
@@ -85,6 +95,7 @@ def command(
             raise click.UsageError("--slot and --port name one process; leave them out with --processes")
         sys.exit(run_processes(processes))
 
+    from pipeline.runtime.databases import parse_databases
     from pipeline.runtime.worker import WorkerSettings, run_worker
     from pipeline.topology import load
 
@@ -97,6 +108,7 @@ def command(
         host=host,
         port=port,
         standby=standby,
+        databases=parse_databases(databases),
         group_protocol=group_protocol,
         log_level=log_level,
     )

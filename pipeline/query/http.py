@@ -52,7 +52,10 @@ class QueryApi:
         eventual = _eventual(request)
         partition = await self._forwarding.partition(table, key)
         if self._answers(table, partition, eventual):
-            row = self._tables.get(table, partition, key)
+            if self._tables.waits(table, partition):
+                row = await self._forwarding.blocking(lambda: self._tables.get(table, partition, key))
+            else:
+                row = self._tables.get(table, partition, key)
             if row is None:
                 return problem(404, f"no row under {key!r} in table {table!r}", "UnknownKey")
             return answer(200, {**row, "age_s": self._tables.age_s(table, partition)} if eventual else row)

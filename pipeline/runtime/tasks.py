@@ -32,6 +32,7 @@ class ReadView(NamedTuple):
     """Where to read a table of one partition. Holds committed rows only.
 
     `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
+    `shared`: a read may have to wait, for a database.
     """
 
     store: Store
@@ -39,6 +40,7 @@ class ReadView(NamedTuple):
     codec: RowCodec
     restoring: bool = False
     copy: TableCopy | None = None
+    shared: bool = False
 
 
 class Tasks:
@@ -318,10 +320,13 @@ class Tasks:
             yield TP(spec.changelog, tp.partition)
 
     def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
-        for spec in self._wiring.inlets[tp.topic].tables:
+        inlet = self._wiring.inlets[tp.topic]
+        for spec in inlet.tables:
             assert copy.store is not None
             standby = copy if tp in self._standbys else None
-            self.views[spec.name, tp.partition] = ReadView(copy.store, spec.prefix, spec.codec, restoring, standby)
+            self.views[spec.name, tp.partition] = ReadView(
+                copy.store, spec.prefix, spec.codec, restoring, standby, not inlet.keeps_locally
+            )
 
     def _hide(self, tp: TP) -> None:
         for spec in self._wiring.inlets[tp.topic].tables:

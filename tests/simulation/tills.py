@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import Aggregate, Idempotency, Projection, Reaction, Rejected, Replica, Send, Service, Source
+from pipeline import Aggregate, Database, Idempotency, Projection, Reaction, Rejected, Replica, Send, Service, Source
 from pipeline.adapters.memory.kafka import RECORD_BYTES_MAX
 from pipeline.topology import Topology
 
@@ -200,3 +200,11 @@ def commands(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
         elif chance < 0.22:
             command = Scribble(RECORD_BYTES_MAX + 1)
         yield "tills", rng.choice(keys), command
+
+
+def in_a_database(service: Service) -> Service:
+    """The same with its projections in SQL."""
+    return replace(service, projections=[replace(p, database=Database.SQLITE) for p in service.projections])
+
+
+IN_DATABASES = Topology("tills", {name: in_a_database(s) for name, s in TOPOLOGY.services.items()}, SCHEMAS)

@@ -33,6 +33,7 @@ OWN = {
     "refunds.row": (reports.Refunds, None),
     "units_sold.by_key": (reports.Units, None),
     "units_sold.row": (reports.UnitsSold, None),
+    "products.row": (reports.Product, None),
     "customers.by_key": (reports.CustomerMessage, None),
     "customers.row": (reports.Customer, None),
     "customer_countries.replica": (orders.CustomerCountry, None),

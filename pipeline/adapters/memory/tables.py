@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StateDirectoryError, StoreDamaged, Superseded, TableUnavailable
+from pipeline.errors import (
+    DatabaseUnreachable,
+    LaneFatal,
+    StateDirectoryError,
+    StoreDamaged,
+    Superseded,
+    TableUnavailable,
+)
 
 if TYPE_CHECKING:
     from pipeline.runtime.ports import TP, SharedStore, SharedStores, Store, Stores
@@ -93,7 +100,7 @@ class MemoryStore:
         for part in (self._rows, self._positions, self._disk.rows, self._disk.positions, self._disk.unflushed):
             part.clear()
 
-    def damaged(self) -> StoreDamaged:
+    def damaged(self) -> LaneFatal:
         """From now on it cannot be read; opened again, it begins empty."""
         self.wipe()
         self._disk.damage = "a block's checksum is wrong"
@@ -157,6 +164,10 @@ class MemorySharedStore(MemoryStore):
     def wipe(self) -> None:
         self._mine()
         super().wipe()
+
+    def damaged(self) -> LaneFatal:
+        """What is in a database stays there; for a moment it does not answer."""
+        return DatabaseUnreachable(f"the database of {self.name} does not answer")
 
     def close(self) -> None:
         self._open = False

@@ -202,6 +202,14 @@ class SqlStores:
                 self._shapes[spec.name] = Shape(spec, self._registry, self._metadata)
         return SqlStore(self._database, source, [self._shapes[spec.name] for spec in tables])
 
+    def check(self) -> None:
+        """Raises DatabaseUnreachable, DatabaseUnusable."""
+        self._database.check()
+
+    def close(self) -> None:
+        """Ends all connections."""
+        self._database.close()
+
 
 if TYPE_CHECKING:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,9 +20,10 @@ from pipeline.errors import BrokerUnreachable, LaneFatal
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.history import POSITION
 from pipeline.runtime.lane import Lane, LaneSettings
-from pipeline.runtime.ports import TP, Positions, Store
+from pipeline.runtime.ports import TP, Positions, SharedStore, Store
 from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.table import TableSpec
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.past import SNAPSHOT_EVERY
 from pipeline.testing.simulation.points import (
@@ -29,6 +31,7 @@ from pipeline.testing.simulation.points import (
     pointed_consumer,
     pointed_producer,
     pointed_reader,
+    pointed_shared_store,
     pointed_store,
     pointed_stores,
 )
@@ -78,6 +81,13 @@ class _Opening:
 
     def __init__(self, worker: Worker) -> None:
         self.open = worker.open_store
+
+
+class _Sharing:
+    """A worker's `SharedStores`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.open = worker.open_shared
 
 
 class Worker:
@@ -193,16 +203,25 @@ class Worker:
             settings,
             self.stats,
             histories,
+            _Sharing(self),
         )
 
     def open_store(self, name: str) -> Store:
         store = self.stores[name] = self.disk.open(name)
+        return pointed_store(store, self._touching(store))
 
+    def open_shared(self, source: TP, tables: Sequence[TableSpec]) -> SharedStore:
+        self.at("stores.open:before")
+        store = self.world.database(self.wiring).open(source, tables)
+        self.at("stores.open:after")
+        return pointed_shared_store(store, self._touching(store))
+
+    def _touching(self, store: MemoryStore) -> At:
         def at(point: str) -> None:
             self.world.touched = store
             self.at(point)  # damage strikes what is touched
 
-        return pointed_store(store, at)
+        return at
 
     # --- the scheduler's ----------------------------------------------------------------------------------------------
 
