@@ -39,6 +39,6 @@ def parse_databases(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         service, equals, url = text.partition("=")
         if not equals:
-            raise DatabaseUnusable(f"{service!r} does not say whose database it is; say --database SERVICE=URL")
+            raise DatabaseUnusable("a database without a name: say whose it is, --database SERVICE=URL")
         told[service] = url
     return told
