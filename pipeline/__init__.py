@@ -11,6 +11,9 @@ from pipeline.model import (
     Send,
     Service,
     Source,
+    Tumbling,
+    moment_ms,
+    top,
 )
 
 __all__ = [
@@ -24,4 +27,7 @@ __all__ = [
     "Send",
     "Service",
     "Source",
+    "Tumbling",
+    "moment_ms",
+    "top",
 ]

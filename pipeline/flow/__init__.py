@@ -6,7 +6,7 @@ from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.events_to_state import events_to_state, version_at
 from pipeline.flow.state_difference import ABSENT, Difference, state_difference
-from pipeline.flow.state_to_projection import event_to_messages, message_to_row
+from pipeline.flow.state_to_projection import event_to_messages, is_late, message_to_row
 
 __all__ = [
     "ABSENT",
@@ -19,6 +19,7 @@ __all__ = [
     "event_to_state",
     "events_to_state",
     "fingerprint",
+    "is_late",
     "is_old",
     "keep_ms",
     "last_issue_ms",

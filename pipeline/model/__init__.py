@@ -7,6 +7,7 @@ from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
+from pipeline.model.windows import Tumbling, moment_ms, moment_text, top
 
 __all__ = [
     "Acceptance",
@@ -25,4 +26,8 @@ __all__ = [
     "Source",
     "StateMessage",
     "TopicKind",
+    "Tumbling",
+    "moment_ms",
+    "moment_text",
+    "top",
 ]

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from pipeline.model.source import Source
+from pipeline.model.windows import Tumbling
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -34,6 +35,10 @@ class Projection(Generic[M, R]):
 
     `initial`: what a row is before its first message. An `evolve` that returns None deletes the row.
 
+    `windows`: each row is that of one window. `route` gives the keys without it; the row's key is then
+    `<key>/<beginning of the window>`, such as `France/2009-11-30T00:00:00Z`. What comes too late is left out and
+    counted.
+
     `database`: where the table is kept. In SQL it is a table of the projection's name with a column for each field,
     to be joined with the others of its service.
     """
@@ -44,6 +49,7 @@ class Projection(Generic[M, R]):
     evolve: Callable[[R, M], R | None]
     by_key: object = None
     route: Callable[[str, Any], Iterable[tuple[str, M]]] | None = None
+    windows: Tumbling | None = None
     database: Database = Database.ROCKSDB
 
 

@@ -235,11 +235,11 @@ def test_kills_a_worker_that_stands_still_and_a_server_that_dies_cost_no_row(
 
 
 def test_a_worker_that_is_told_no_database_or_an_absent_one_says_so(shop: Shop) -> None:
-    for url, says in [
-        ("postgresql://nobody@127.0.0.1:1/nothing", "does not answer"),
-        ("mysql://host/name", "is no database that can be used"),
+    for url, code, says in [
+        ("postgresql://nobody@127.0.0.1:1/nothing", 1, "does not answer"),  # started again, it may
+        ("mysql://host/name", 2, "is no database that can be used"),
     ]:
         worker = shop.worker("--service", "reports", "--database", f"reports={url}")
-        assert worker.process.wait(60) == 2
+        assert worker.process.wait(60) == code
         assert says in worker.log.read_text()
         assert "Traceback" not in worker.log.read_text()

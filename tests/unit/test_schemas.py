@@ -33,6 +33,8 @@ OWN = {
     "refunds.row": (reports.Refunds, None),
     "units_sold.by_key": (reports.Units, None),
     "units_sold.row": (reports.UnitsSold, None),
+    "largest_orders.by_key": (reports.LargeOrder, None),
+    "largest_orders.row": (reports.LargestOrders, None),
     "products.row": (reports.Product, None),
     "customers.by_key": (reports.CustomerMessage, None),
     "customers.row": (reports.Customer, None),
