@@ -175,7 +175,10 @@ class Stores(Protocol):
 
 
 class SharedStore(Store, Protocol):
-    """The tables of one task in a database, which does not take every row."""
+    """The tables of one task in a database, which does not take every row, and answers each question after a while."""
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What stands under those of the keys, all of one table, that there are."""
 
     def check(self, key: bytes, value: bytes) -> None:
         """Raises ValueError where such a row could not be written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from pipeline.runtime.cache import MISSING, RowCache
@@ -85,6 +85,17 @@ class Table:
 
 class SharedTable(Table):
     """Rows of a table in a database."""
+
+    def expect(self, keys: Iterable[bytes]) -> None:
+        """These will be asked for: fetched together, they do not take a question each."""
+        unknown = [
+            key for key in set(keys) - self._changed.keys() - self._read.keys() if self.cache.get(key) is MISSING
+        ]
+        if unknown:
+            prefix, decode = self.prefix, self.codec.decode
+            found = cast(SharedStore, self.store).get_many([prefix + key for key in unknown])
+            self._read.update(dict.fromkeys(unknown))
+            self._read.update({key[len(prefix) :]: decode(data) for key, data in found.items()})
 
     def put(self, key: bytes, row: Any | None) -> None:
         """ValueError, before anything is committed, where the database does not take the row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from pipeline.errors import (
     FoldError,
@@ -13,6 +14,7 @@ from pipeline.errors import (
 )
 from pipeline.runtime.ports import TP, Producer, Record, Store
 from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.table import SharedTable
 from pipeline.runtime.wiring import Inlet
 
 CAUSE_BYTES_MAX = 2000  # of the explanation in a parked record's header
@@ -40,6 +42,9 @@ class Task:
 
     def fold(self, records: Sequence[Record]) -> None:
         """Runs every node on every record, in order. FoldError names the record where the topology's code raised."""
+        if self.store is not None and not self.inlet.keeps_locally:
+            for table in self.tables:
+                cast(SharedTable, table).expect(key for record in records if (key := record.key()))
         decode, nodes, envelope = self.inlet.codec.decode, self._nodes, self.inlet.envelope
         for record in records:
             key = record.key()

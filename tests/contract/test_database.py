@@ -109,6 +109,34 @@ def test_a_table_that_was_dropped_is_made_again_and_begins_from_nothing(database
     assert [stores(database).open(TP("topic", n), TABLES).position("source:topic") for n in range(2)] == [None, None]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2_500])
+def test_many_rows_are_fetched_together(shared: SharedStores, count: int) -> None:
+    store = shared.open(SOURCE, TABLES)
+    keys = [f"t\0{n}".encode() for n in range(count)]
+    store.write([(key, (ONE, TWO)[n % 2]) for n, key in enumerate(keys)], {})
+    asked = [*keys, b"t\0nothing", b"t\0\xff", b"t\0a\0"]
+    assert store.get_many(asked) == {key: (ONE, TWO)[n % 2] for n, key in enumerate(keys)}
+    assert store.get_many([]) == {}
+
+
+def test_who_stands_still_within_a_transaction_holds_the_next_one_up_for_seconds_only(postgres: Postgres) -> None:
+    database = SqlDatabase("service", database_url(postgres.new_database()))
+    zombie = stores(database).open(SOURCE, TABLES)
+    zombie.write([(KEY, ONE)], {"source:topic": 1})
+    owners = []
+
+    def halfway(connection: sa.Connection, noted: str) -> None:
+        advance(connection, noted)
+        owners.append(stores(database).open(SOURCE, TABLES))
+        owners[0].write([(KEY, TWO)], {"source:topic": 2})
+
+    advance, zombie._advance = zombie._advance, halfway  # type: ignore[method-assign]
+    with pytest.raises(DatabaseUnreachable):  # the server has ended the session
+        zombie.write([(KEY, ONE)], {"source:topic": 3})
+    assert (owners[0].get(KEY), stores(database).open(SOURCE, TABLES).position("source:topic")) == (TWO, 2)
+    database.close()
+
+
 # --- columns ----------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +161,9 @@ class Thing:
     mark: bytes
     maybe: int | None
     at: int
+    hour: int
+    local: int | None
+    day: int | None
     price: bytes
     lines: tuple[Line, ...]
     counts: dict[str, int]
@@ -143,12 +174,24 @@ class Thing:
 LINE = Line("TEA", 1.0, b"\xff\0", 5)
 THING = Thing(
     *(True, -(2**31), 2**63 - 1, 0.5, 1 / 3, "“ü” \U0001f600 '", b"\0\xff", "L", b"\1\2", None, 1_259_654_700_123),
-    *(b"\x02\x37", (LINE, replace(LINE, weight=None)), {"ü": 2**40}, LINE, LINE),
+    *(3_600_000, 10**12, 14_579, b"\x02\x37", (LINE, replace(LINE, weight=None)), {"ü": 2**40}, LINE, LINE),
 )
 THINGS = TableSpec("things", "things.row", codecs(SCHEMAS)("things.row", Thing))
 OTHERS = [
     THING,
-    replace(THING, yes=False, large=-(2**63), ratio=1e308, text="", data=b"", maybe=0, lines=(), counts={}, first=None),
+    replace(
+        THING,
+        yes=False,
+        large=-(2**63),
+        ratio=1e308,
+        text="",
+        data=b"",
+        maybe=0,
+        day=None,
+        lines=(),
+        counts={},
+        first=None,
+    ),
     replace(THING, ratio=math.inf, at=-1, what="{}", price=b"\xfd\xc9"),
     replace(THING, ratio=5e-324, single=-2.0, at=253_402_300_799_999, what=7),
 ]

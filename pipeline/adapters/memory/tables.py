@@ -148,6 +148,10 @@ class MemorySharedStore(MemoryStore):
         disk.epoch += 1
         self._shared, self._epoch = disk, disk.epoch
 
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._check()
+        return {key: self._rows[key] for key in keys if key in self._rows}
+
     def check(self, key: bytes, value: bytes) -> None:
         """It takes everything."""
 

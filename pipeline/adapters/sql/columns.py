@@ -77,6 +77,7 @@ LOGICAL: dict[str, type[sa.types.TypeEngine[Any]]] = {
     "date": sa.Date,
     "uuid": sa.Uuid,
 }
+OF_LOGICAL: tuple[type[Any], ...] = (Exact, *LOGICAL.values())
 ANY_JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
@@ -97,6 +98,7 @@ class Shape:
             kind, nullable = self._column(field["type"])
             if kind is None:
                 self._nested[field["name"]] = field["type"]
+            if not isinstance(kind, OF_LOGICAL):
                 field = {**field, "type": without_logical_types(field["type"])}
             columns.append(sa.Column(field["name"], ANY_JSON if kind is None else kind, nullable=nullable))
             fields.append(field)

@@ -24,6 +24,7 @@ from pipeline.runtime.table import TableSpec
 if TYPE_CHECKING:
     from pipeline.runtime.ports import SharedStore, SharedStores
 
+KEYS_PER_QUERY = 1_000
 Rows = dict[str, tuple[list[str], list[dict[str, Any]]]]  # by table: keys to delete, columns to put
 
 
@@ -78,14 +79,22 @@ class SqlStore:
     # --- Store --------------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes) -> bytes | None:
-        shape, name = self._place(key)
-        if b"\0" in name:
-            return None
-        table = shape.table
-        one = sa.select(table).where(table.c[KEY] == name.decode(), table.c[PARTITION] == self._source.partition)
+        return self.get_many([key]).get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._check_open()
+        names = [(shape, name) for shape, name in map(self._place, keys) if _can_be_key(name)]
+        found: dict[bytes, bytes] = {}
         with self._database.reading() as connection:
-            row = connection.execute(one).first()
-        return None if row is None else shape.data(row._asdict())
+            for begin in range(0, len(names), KEYS_PER_QUERY):
+                some = names[begin : begin + KEYS_PER_QUERY]
+                shape = some[0][0]
+                column = shape.table.c[KEY]
+                these = column.in_([name.decode() for _, name in some])
+                query = sa.select(shape.table).where(these, shape.table.c[PARTITION] == self._source.partition)
+                for row in connection.execute(query):
+                    found[shape.spec.prefix + row[0].encode()] = shape.data(row._asdict())
+        return found
 
     def scan(self, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         shape, prefix_name = self._place(prefix)
@@ -183,6 +192,15 @@ class SqlStore:
         return self._shapes[name + zero], row_key
 
 
+def _can_be_key(name: bytes) -> bool:
+    """Whether a row may be under it; a record that is to be parked may have any key."""
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in name
+
+
 def _kind(kind: sa.types.TypeEngine[Any], connection: sa.Connection) -> str:
     """What a column's type is called, without the order of its letters."""
     return kind.compile(connection.dialect).partition(" COLLATE")[0]
@@ -193,6 +211,7 @@ class SqlStores:
 
     def __init__(self, database: SqlDatabase, registry: Registry) -> None:
         self._database, self._registry = database, registry
+        self.service = database.service
         self._shapes: dict[str, Shape] = {}
         self._metadata = sa.MetaData()
 
