@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -243,3 +245,29 @@ def test_a_worker_that_is_told_no_database_or_an_absent_one_says_so(shop: Shop) 
         assert worker.process.wait(60) == code
         assert says in worker.log.read_text()
         assert "Traceback" not in worker.log.read_text()
+
+
+def test_kills_at_the_calls_to_the_database_and_around_the_commit(
+    shop: Shop, invoices: Invoices, postgres: Postgres
+) -> None:
+    url = postgres.new_database()
+    parts = [*stocking(invoices), *trading(invoices)]
+    points = ("producer.commit:after", "store.write:before", "store.write:after", "stores.open:after")
+    for n, point in enumerate(points):
+        share = len(parts) // len(points) + 1
+        shop.send(parts[n * share : (n + 1) * share])
+        fired = shop.home / f"fired-{n}"
+        fired.touch()
+        plan = f"reports/{point}@{2 + n}=kill"
+        arguments = ["topologies", "--bootstrap", shop.bootstrap, "--home", str(shop.home)]
+        command = [sys.executable, "-m", "tests.faults.worker", plan, str(fired), "worker", *arguments]
+        killed = subprocess.run([*command, "--database", f"reports={url}"], timeout=60, capture_output=True)
+        assert killed.returncode == -signal.SIGKILL
+        assert point in fired.read_text()
+    worker = shop.worker("--database", f"reports={url}")
+    shop.settle()
+    assert until("all figures are right", lambda: shop.wrong_figures(invoices) == [])
+    report = verify(shop.bootstrap, shop.topology)
+    assert report.clean, report.findings
+    assert dict(asked(url, UNITS)) == figures.from_file(invoices)["units_sold"]
+    assert worker.stop() == 0
