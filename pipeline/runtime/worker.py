@@ -175,18 +175,8 @@ def lane_opener(
         )
         tables, clock = adapters.stores(stores), MachineClock()
         histories = None if past is None else Histories(wiring, past, tables, clock, stats)
-        return Lane(
-            wiring,
-            consumer,
-            producer,
-            reader,
-            tables,
-            clock,
-            lane_settings,
-            stats,
-            histories,
-            shared and adapters.shared(shared),
-        )
+        kept = shared and adapters.shared(shared)
+        return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories, kept)
 
     return open_lane
 
