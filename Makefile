@@ -1,6 +1,7 @@
 # make install   the virtual environment .venv, with everything in it
 # make demo      a real shop's data through the pipeline, every figure checked
-# make test      all tests, on a real Kafka that they start and stop themselves
+# make test      all tests, on a real Kafka and PostgreSQL that they start and stop themselves; without the latter (Debian:
+#                apt-get install postgresql) its cases are skipped, and say so
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
 # make backlog   how much memory a worker takes on ten million commands
@@ -67,7 +68,7 @@ fuzz: install
 # Pins every package for development, for all supported versions of Python.
 lock: install
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --extra broker --extra testing --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra broker --extra postgres --extra testing --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.model import (
     Aggregate,
     Cancel,
+    Database,
     Deadline,
     Idempotency,
     Projection,
@@ -15,7 +16,10 @@ from pipeline.model import (
     Service,
     Source,
     Token,
+    Tumbling,
     Unique,
+    moment_ms,
+    top,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ __all__ = [
     "Aggregate",
     "AsyncQueryClient",
     "Cancel",
+    "Database",
     "Deadline",
     "Idempotency",
     "Projection",
@@ -36,7 +41,10 @@ __all__ = [
     "Service",
     "Source",
     "Token",
+    "Tumbling",
     "Unique",
+    "moment_ms",
+    "top",
 ]
 
 

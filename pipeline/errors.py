@@ -104,6 +104,18 @@ class StoreDamaged(LaneFatal):
     """A local table gives errors when it is read or written; opened again, it is restored from Kafka."""
 
 
+class Superseded(LaneFatal):
+    """Another worker has opened the partition's tables in the database: what this one had to write, that one has."""
+
+
+class DatabaseUnreachable(LaneFatal):
+    """The database of a service's tables does not answer. It comes back, and nothing is lost meanwhile."""
+
+
+class DatabaseUnusable(PipelineError):
+    """The database of a service's tables answers, but cannot be used as it is. A person must see to it."""
+
+
 class RecordsLost(PipelineError):
     """Kafka no longer holds what the service has to fold next, or where it has got to. A person must decide."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.adapters.kafka import admin_client
 from pipeline.broker import local
 from pipeline.demo.invoices import COLUMNS, Invoices, read_invoices
 from pipeline.topology import Topology, load
+from tests.postgres import INSTALL, Postgres, binaries, server
 from tests.simulation.seeds import FRESH
 from tests.support import Shop
 
@@ -29,6 +31,19 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield running.bootstrap
     admin_client.cache_clear()  # while the broker can still answer what was asked last
     local.down(home)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server that all tests of a run share; each makes a database of its own."""
+    programs = binaries()
+    if programs is None:
+        why = f"PostgreSQL IS NOT TESTED: no server is installed here; get one with: {INSTALL}"
+        if os.environ.get("CI"):
+            pytest.fail(why)
+        pytest.skip(why)
+    with server(programs) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,15 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     "[default: one in --home, made where there is none]",
 )
 @click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    envvar="PIPELINE_DATABASE",
+    metavar="SERVICE=URL",
+    help="Where a service keeps its tables that are in SQL, postgresql://user@host/name or sqlite:///path; repeatable. "
+    "[default: a SQLite file under --home]",
+)
+@click.option(
     "--group-protocol",
     type=click.Choice(["classic", "consumer"]),
     default="classic",
@@ -74,6 +83,7 @@ def command(
     port: int,
     standby: bool,
     secret_file: Path | None,
+    databases: tuple[str, ...],
     group_protocol: str,
     log_level: str,
     bootstrap: str | None,
@@ -93,6 +103,7 @@ def command(
             raise click.UsageError("--slot and --port name one process; leave them out with --processes")
         sys.exit(run_processes(processes))
 
+    from pipeline.runtime.databases import parse_databases
     from pipeline.runtime.worker import WorkerSettings, run_worker
     from pipeline.topology import load
 
@@ -106,6 +117,7 @@ def command(
         port=port,
         standby=standby,
         secret_file=secret_file,
+        databases=parse_databases(databases),
         group_protocol=group_protocol,
         log_level=log_level,
     )

@@ -9,7 +9,7 @@ from pipeline.flow.events_to_state import events_to_state, version_at
 from pipeline.flow.lineage import Hop, Lineage
 from pipeline.flow.row_to_index import row_to_index
 from pipeline.flow.state_difference import ABSENT, Difference, state_difference
-from pipeline.flow.state_to_projection import event_to_messages, message_to_row
+from pipeline.flow.state_to_projection import event_to_messages, is_late, message_to_row
 from pipeline.flow.token_to_token import Folder, Sight, token_to_token
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "event_to_state",
     "events_to_state",
     "fingerprint",
+    "is_late",
     "is_later",
     "is_old",
     "keep_ms",

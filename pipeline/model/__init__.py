@@ -13,13 +13,14 @@ from pipeline.model.messages import (
     ReplyMessage,
     StateMessage,
 )
-from pipeline.model.projection import Projection, Replica
+from pipeline.model.projection import Database, Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.service import Service
 from pipeline.model.source import Source
 from pipeline.model.token import Token, furthest
 from pipeline.model.topics import TopicKind
 from pipeline.model.unique import Unique
+from pipeline.model.windows import Tumbling, moment_ms, moment_text, top
 
 __all__ = [
     "BARRIER",
@@ -28,6 +29,7 @@ __all__ = [
     "Aggregate",
     "Cancel",
     "CommandMessage",
+    "Database",
     "Deadline",
     "DeadlineMessage",
     "Effect",
@@ -45,7 +47,11 @@ __all__ = [
     "StateMessage",
     "Token",
     "TopicKind",
+    "Tumbling",
     "Unique",
     "furthest",
     "is_barrier",
+    "moment_ms",
+    "moment_text",
+    "top",
 ]

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from pipeline.model.source import Source
+from pipeline.model.windows import Tumbling
 
 M = TypeVar("M")
 R = TypeVar("R")
+
+
+class Database(Enum):
+    """What keeps a projection's table. Where an SQL database is, its worker says."""
+
+    ROCKSDB = "RocksDB"  # local, a database for each partition
+    SQLITE = "SQLite"  # one file for all of a service's projections that say so, unless the worker names a server
+    POSTGRESQL = "PostgreSQL"  # a server, which the worker has to name
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,13 @@ class Projection(Generic[M, R]):
 
     `indexes`: by name, what rows are to be found by beside their key: text, or None for a row that is not to be found.
     Pure functions; one that changes its meaning needs a new name.
+
+    `windows`: each row is that of one window. `route` gives the keys without it; the row's key is then
+    `<key>/<beginning of the window>`, such as `France/2009-11-30T00:00:00Z`. What comes too late is left out and
+    counted.
+
+    `database`: where the table is kept. In SQL it is a table of the projection's name with a column for each field,
+    to be joined with the others of its service.
     """
 
     name: str
@@ -36,6 +53,8 @@ class Projection(Generic[M, R]):
     by_key: object = None
     route: Callable[[str, Any], Iterable[tuple[str, M]]] | None = None
     indexes: Mapping[str, Callable[[R], str | None]] = field(default_factory=dict)
+    windows: Tumbling | None = None
+    database: Database = Database.ROCKSDB
 
 
 @dataclass(frozen=True, slots=True)

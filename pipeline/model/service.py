@@ -54,6 +54,14 @@ class Service:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
         for projection in self.projections:
             self._check_projection(projection)
+        homes: dict[str, Projection[Any, Any]] = {}
+        for projection in self.projections:
+            other = homes.setdefault(self.tables()[projection.name], projection)
+            if other.database is not projection.database:
+                raise TopologyError(
+                    f"service {self.name!r}: {other.name!r} and {projection.name!r} are folded from the same topic, so "
+                    "their rows change together; keep both in the same database, or give one a route"
+                )
         seen: dict[str, Source] = {}
         for source in self.sources():
             if seen.setdefault(source.topic, source) != source:
@@ -79,6 +87,10 @@ class Service:
         if (projection.route is None) != (projection.by_key is None):
             raise TopologyError(
                 f"{where}: route and by_key go together; give both, or neither to keep the source's key"
+            )
+        if projection.windows is not None and (projection.route is None or projection.windows.size_ms <= 0):
+            raise TopologyError(
+                f"{where}: windows need a size of more than 0, and a route, as each has rows of its own"
             )
         if projection.route is None and len(projection.sources) > 1:
             raise TopologyError(

@@ -87,7 +87,10 @@ class QueryApi:
             return await self._forwarding.pass_on(request, table, partition, path, asked.query(), asked.wait_s)
         if not asked.eventual:
             await self._consistency.reach(table, partition, asked)
-        found = self._tables.read(table, partition, key)
+        if self._tables.waits(table, partition):
+            found = await self._forwarding.blocking(lambda: self._tables.read(table, partition, key))
+        else:
+            found = self._tables.read(table, partition, key)
         token = self._consistency.token(table, partition, found.position)
         headers = {POSITION: str(token)} if token else {}
         if found.row is None:
@@ -174,8 +177,12 @@ class QueryApi:
         if not asked.eventual:
             await self._consistency.reach(table, partition, asked)
         age_s = self._tables.age_s(table, partition) or 0.0
-        position = self._tables.read(table, partition, "").position
-        return Part(await self._forwarding.blocking(read), self._consistency.token(table, partition, position), age_s)
+
+        def rows() -> tuple[int | None, Sequence[dict[str, Any]]]:
+            return self._tables.read(table, partition, "").position, read()  # in that order: no row is older
+
+        position, found = await self._forwarding.blocking(rows)
+        return Part(found, self._consistency.token(table, partition, position), age_s)
 
     def _page(self, request: web.Request, page: dict[str, Any], parts: Sequence[Part], asked: Reading) -> web.Response:
         token = Token()

@@ -84,6 +84,11 @@ class LocalTables:
             return None
         return 0.0 if view.copy is None else view.copy.age_s()
 
+    def waits(self, table: str, partition: int) -> bool:
+        """Whether a read may have to wait for a database."""
+        view = self._views().get((table, partition))
+        return view is not None and view.shared
+
     def _view(self, table: str, partition: int) -> ReadView:
         view = self._views().get((table, partition))
         if view is None:

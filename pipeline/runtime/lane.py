@@ -22,7 +22,7 @@ from pipeline.errors import (
 from pipeline.model import NEVER
 from pipeline.runtime.checkpoint import checkpoint
 from pipeline.runtime.histories import Histories, Views
-from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, Stores
+from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, SharedStores, Stores
 from pipeline.runtime.raising import AT_LEAST, SHARE, Raising
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.task import Audit, Drained, Task
@@ -66,7 +66,8 @@ class Batch(NamedTuple):
 class Lane:
     """One service in one process: its consumer, its producer, the tables of the partitions it holds.
 
-    `histories`: None keeps none. Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned,
+    `histories`: None keeps none. `shared`: for tables in a database.
+    Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned,
     and may be opened anew.
     """
 
@@ -81,6 +82,7 @@ class Lane:
         settings: LaneSettings | None = None,
         stats: LaneStats | None = None,
         histories: Histories | None = None,
+        shared: SharedStores | None = None,
     ) -> None:
         self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), stats or LaneStats()
         self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
@@ -90,6 +92,7 @@ class Lane:
             wiring,
             reader,
             stores,
+            shared,
             producer,
             clock,
             self.stats,

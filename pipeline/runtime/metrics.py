@@ -76,6 +76,13 @@ class LaneCollector(Collector):
             for why, count in list(stats.wiped.items()):
                 wiped.add_metric([service, why.name.lower()], count)
         yield wiped
+        late = CounterMetricFamily(
+            "pipeline_late", "Events left out, as they came too late for their window", labels=["service", "projection"]
+        )
+        for service, stats in self._lanes.items():
+            for projection, count in list(stats.late.items()):
+                late.add_metric([service, projection], count)
+        yield late
         rejected = CounterMetricFamily(
             "pipeline_rejected", "Commands rejected", labels=["service", "aggregate", "reason"]
         )

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pipeline.runtime.table import TableSpec
 
 
 class TP(NamedTuple):
@@ -172,6 +175,28 @@ class Stores(Protocol):
     """Opens stores by name under one state directory."""
 
     def open(self, name: str) -> Store: ...
+
+
+class SharedStore(Store, Protocol):
+    """The tables of one task in a database, which does not take every row, and answers each question after a while."""
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What stands under those of the keys, all of one table, that there are."""
+
+    def check(self, key: bytes, value: bytes) -> None:
+        """Raises ValueError where such a row could not be written."""
+
+
+class SharedStores(Protocol):
+    """Opens the tables of a task in a database that other workers may open, too.
+
+    `tables`: those whose rows are kept in columns; what else the task keeps, under keys that do not begin with the
+    prefixes of these, lies beside them. Whoever opens them last has them: a write of one who had them before raises
+    Superseded and changes nothing. So does one to a database that has lost what was written last. Every call may raise
+    DatabaseUnreachable.
+    """
+
+    def open(self, source: TP, tables: Sequence[TableSpec]) -> SharedStore: ...
 
 
 class Clock(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.errors import BrokerUnreachable, LaneFatal
+from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal
 
 REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 AWAY_S = 0.5  # on top of the seconds that it takes to find that no broker answers
@@ -23,7 +23,7 @@ class Reopening:
 
     def pause_s(self, error: BaseException) -> float | None:
         """How long to wait before the next lane, after `error`; None where another lane would not help."""
-        if isinstance(error, BrokerUnreachable):  # however long: it comes back
+        if isinstance(error, (BrokerUnreachable, DatabaseUnreachable)):  # however long: it comes back
             return AWAY_S
         if not isinstance(error, LaneFatal) or self._fruitless >= FRUITLESS_MAX:
             return None

@@ -25,6 +25,7 @@ class LaneStats:
     commands: int = 0
     events: int = 0
     rejected: dict[tuple[str, str], int] = field(default_factory=dict)  # by (aggregate, reason)
+    late: dict[str, int] = field(default_factory=dict)  # events left out, by projection
     repeated: int = 0  # commands whose id was answered before
     replies: int = 0
     scheduled: int = 0  # commands that wait until they are due
@@ -60,6 +61,10 @@ class LaneStats:
     def reject(self, aggregate: str, reason: str) -> None:
         """Counts a rejection."""
         self.rejected[aggregate, reason] = self.rejected.get((aggregate, reason), 0) + 1
+
+    def leave_out(self, projection: str) -> None:
+        """Counts an event that came too late for its window."""
+        self.late[projection] = self.late.get(projection, 0) + 1
 
     def wipe(self, why: Wipe) -> None:
         """Counts a store thrown away."""

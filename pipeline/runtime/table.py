@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from pipeline.runtime.cache import MISSING, RowCache
 from pipeline.runtime.indexes import index_rows
-from pipeline.runtime.ports import Store
+from pipeline.runtime.ports import SharedStore, Store
 
 CACHE_BYTES = 1 << 20  # until the lane says what it may use
 Pairs = Sequence[tuple[bytes, bytes | None]]  # None deletes
@@ -84,6 +84,27 @@ class Table:
     def drop(self) -> None:
         """The changes were not committed: forget them. The cache holds committed rows only, so it stays."""
         self._changed.clear()
+
+
+class SharedTable(Table):
+    """Rows of a table in a database."""
+
+    def expect(self, keys: Iterable[bytes]) -> None:
+        """These will be asked for: fetched together, they do not take a question each."""
+        unknown = [
+            key for key in set(keys) - self._changed.keys() - self._read.keys() if self.cache.get(key) is MISSING
+        ]
+        if unknown:
+            prefix, decode = self.prefix, self.codec.decode
+            found = cast(SharedStore, self.store).get_many([prefix + key for key in unknown])
+            self._read.update(dict.fromkeys(unknown))
+            self._read.update({key[len(prefix) :]: decode(data) for key, data in found.items()})
+
+    def put(self, key: bytes, row: Any | None) -> None:
+        """ValueError, before anything is committed, where the database does not take the row."""
+        if row is not None:
+            cast(SharedStore, self.store).check(self.prefix + key, self.codec.encode(row))
+        super().put(key, row)
 
 
 class TableSpec(NamedTuple):

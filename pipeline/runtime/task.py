@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import (
     BrokerUnreachable,
+    DatabaseUnusable,
     LaneFatal,
     NotParked,
     PipelineError,
@@ -25,13 +26,22 @@ from pipeline.runtime.ports import TP, Clock, Producer, Record, Store
 from pipeline.runtime.queue import BEHIND, ERROR, RESERVING, Queue, Queued, Waiting, queued
 from pipeline.runtime.raising import Raising
 from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.table import SharedTable
 from pipeline.runtime.wiring import Inlet
 
 CAUSE_BYTES_MAX = 2000  # of the explanation of a parked record
 TRACEBACK_CHARACTERS_MAX = 4000  # its end
 TRIES_MAX = 5  # of a record that raises a transient error
 # What the engine raises of itself; anything else that comes out of a node is the topology's.
-ENGINE = (TransactionAborted, LaneFatal, StateDirectoryError, TableUnavailable, BrokerUnreachable, MemoryError)
+ENGINE = (
+    TransactionAborted,
+    LaneFatal,
+    StateDirectoryError,
+    TableUnavailable,
+    BrokerUnreachable,
+    DatabaseUnusable,
+    MemoryError,
+)
 
 
 class Drained(NamedTuple):
@@ -78,6 +88,7 @@ class Task:
         self._clock, self._raising = clock, raising
         tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats)
         self.tables = list(tables.values())
+        self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
         queue = tables[inlet.queue]
         assert isinstance(queue, Queue)
         self.queue = queue
@@ -100,6 +111,8 @@ class Task:
         Stops before a record that raises a transient error and is `stalled`. TransactionAborted where some nodes have
         folded that record already, as only an abort takes that back.
         """
+        for table in self._shared:
+            table.expect(key for record in records if (key := record.key()))
         decode, nodes, envelope, held = self.inlet.codec.decode, self._nodes, self.inlet.envelope, self.queue.held
         for number, record in enumerate(records):
             key = record.key()

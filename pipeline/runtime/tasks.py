@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from pipeline.errors import BrokerUnreachable, LaneFatal, RecordsLost, TableUnavailable
+from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
 from pipeline.runtime.checkpoint import FLUSH_S, LEVEL_MS, changelog_position, flush_when_due, source_position
 from pipeline.runtime.follow import Following
 from pipeline.runtime.histories import Histories
-from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, Store, Stores
+from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, SharedStores, Store, Stores
 from pipeline.runtime.raising import Raising
 from pipeline.runtime.replica import ReplicaCopy
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec
+from pipeline.runtime.table import RowCodec, SharedTable
 from pipeline.runtime.task import Task
 from pipeline.runtime.wiring import Wiring
 
@@ -34,6 +34,7 @@ class ReadView(NamedTuple):
 
     `folded`: name of the position that says how far its source is folded in; of no standby's store.
     `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
+    `shared`: a read may have to wait, for a database.
     """
 
     store: Store
@@ -42,6 +43,7 @@ class ReadView(NamedTuple):
     folded: str
     restoring: bool = False
     copy: TableCopy | None = None
+    shared: bool = False
 
 
 class Tasks:
@@ -52,6 +54,7 @@ class Tasks:
         wiring: Wiring,
         reader: LogReader,
         stores: Stores,
+        shared: SharedStores | None,
         producer: Producer,
         clock: Clock,
         stats: LaneStats,
@@ -63,6 +66,7 @@ class Tasks:
     ) -> None:
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
+        self._shared = shared
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
         self._following, self._histories, self._raising = Following(reader), histories, raising
         self._replica_stores: list[Store] = []
@@ -86,7 +90,7 @@ class Tasks:
                     store, copy.prefix(tp.partition), rows, copy.position(tp)
                 )
         if self._standby:
-            topics = list(self._wiring.inlets)
+            topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.keeps_locally]
             facts = self._reader.facts(topics)
             self._unattended = [TP(topic, n) for topic in topics for n in range(facts[topic].partitions)]
 
@@ -231,7 +235,7 @@ class Tasks:
         if self._histories is not None:
             self._histories.remove(partitions)
         if self._standby:
-            self._unattended += partitions
+            self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].keeps_locally]
         self._count()
 
     def close(self, *, owned: bool) -> None:
@@ -316,18 +320,25 @@ class Tasks:
     # --- small things -------------------------------------------------------------------------------------------------
 
     def _open_store(self, tp: TP) -> Store:
-        return self._stores.open(f"{tp.topic}-{tp.partition}")
+        inlet = self._wiring.inlets[tp.topic]
+        if inlet.keeps_locally:
+            return self._stores.open(f"{tp.topic}-{tp.partition}")
+        shared = [spec for spec in inlet.tables if spec.make is SharedTable]
+        if self._shared is None:
+            raise DatabaseUnusable(f"{shared[0].name!r} is kept in {inlet.database.value}, and no database is given")
+        return self._shared.open(tp, shared)
 
     def _changelogs(self, tp: TP) -> Iterator[TP]:
         for spec in self._wiring.inlets[tp.topic].tables:
             yield TP(spec.changelog, tp.partition)
 
     def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
-        for spec in self._wiring.inlets[tp.topic].tables:
-            standby = copy if tp in self._standbys else None
-            folded = source_position(tp.topic)
+        inlet = self._wiring.inlets[tp.topic]
+        standby = copy if tp in self._standbys else None
+        folded = source_position(tp.topic)
+        for spec in inlet.tables:
             self.views[spec.name, tp.partition] = ReadView(
-                copy.store, spec.prefix, spec.codec, folded, restoring, standby
+                copy.store, spec.prefix, spec.codec, folded, restoring, standby, not inlet.keeps_locally
             )
 
     def _hide(self, tp: TP) -> None:

@@ -12,6 +12,7 @@ from pipeline.model import (
     Acceptance,
     Aggregate,
     CommandMessage,
+    Database,
     DeadlineMessage,
     EventMessage,
     Parked,
@@ -33,7 +34,7 @@ from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.queue import Queue, Queued
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec, Table, TableSpec
+from pipeline.runtime.table import RowCodec, SharedTable, Table, TableSpec
 from pipeline.runtime.timers import Timers
 
 
@@ -65,6 +66,12 @@ class Inlet:
     within: Collection[str] = ()  # see Outlet
     tables: list[TableSpec] = field(default_factory=list)  # that of the queue first
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
+    database: Database = Database.ROCKSDB  # that of the tables
+
+    @property
+    def keeps_locally(self) -> bool:
+        """Whether it feeds tables that each worker has of its own."""
+        return self.database is Database.ROCKSDB
 
     def nodes(
         self, partition: int, store: Store, producer: Producer, stats: LaneStats
@@ -138,6 +145,10 @@ class Wiring:
     def co_partitioned(self) -> dict[str, list[str]]:
         """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
         return self._pairs
+
+    def databases(self) -> set[Database]:
+        """What keeps the service's tables, beside local ones."""
+        return {inlet.database for inlet in self.inlets.values()} - {Database.ROCKSDB}
 
     # --- wiring -------------------------------------------------------------------------------------------------------
 
@@ -230,6 +241,9 @@ class Wiring:
             encode = inlet.codec.encode
             for source in projection.sources:
                 self._follow(source).makers.append(lambda c: RouteNode(projection, inlet.topic, encode, c.out))
-        inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec, indexes=projection.indexes))
+        inlet.database = projection.database
+        make = Table if projection.database is Database.ROCKSDB else SharedTable
+        spec = TableSpec(projection.name, self._called(rows), row_codec, make, indexes=projection.indexes)
+        inlet.tables.append(spec)
         self._pairs[inlet.topic].append(self._called(rows))
         inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))

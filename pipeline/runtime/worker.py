@@ -13,12 +13,12 @@ import logging
 import socket
 import time
 from collections import ChainMap
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -42,15 +42,19 @@ from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
 from pipeline.query.sight import ClusterSight
+from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
-from pipeline.runtime.ports import TP, GroupConsumer, LogReader, Producer, Stores
+from pipeline.runtime.ports import TP, GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.runtime.secret import service_secret
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Codecs, Wiring
 from pipeline.topology import Topology
+
+if TYPE_CHECKING:
+    from pipeline.adapters.sql import SqlStores
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ class WorkerSettings:
     commit_interval_s: float = 0.1
     cache_bytes: int = 128 << 20
     secret_file: Path | None = None
+    databases: Mapping[str, str] = field(default_factory=dict)  # service -> URL
     log_level: str = "INFO"
 
 
@@ -92,6 +97,7 @@ class Adapters:
     producer: Callable[[str, str], Producer] = KafkaProducer
     reader: Callable[[str, str], LogReader] = KafkaLogReader
     stores: Callable[[Stores], Stores] = lambda stores: stores
+    shared: Callable[[SharedStores], SharedStores] = lambda shared: shared
     codecs: Callable[[Path], Codecs] = codecs
 
 
@@ -151,6 +157,7 @@ def lane_opener(
     port: int,
     adapters: Adapters,
     cache_bytes: int,
+    shared: SqlStores | None,
 ) -> OpenLane:
     """What opens a service's lane with its clients, again and again.
 
@@ -162,6 +169,8 @@ def lane_opener(
 
     def open_lane(stats: LaneStats) -> Lane:
         admin(bootstrap)  # raises what is waited for, where no broker answers
+        if shared is not None:
+            shared.check()  # the same
         name, address = f"{slot}-{port}", client_id(wiring.service.name, url)
         with ExitStack() as unfinished:  # clients that are closed again where the next one cannot be opened
             producer = adapters.producer(bootstrap, slot)
@@ -177,7 +186,8 @@ def lane_opener(
         )
         tables, clock = adapters.stores(stores), MachineClock()
         histories = None if past is None else Histories(wiring, past, tables, clock, stats)
-        return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories)
+        kept = shared and adapters.shared(shared)
+        return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories, kept)
 
     return open_lane
 
@@ -289,6 +299,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     client = admin(settings.bootstrap)
     for wiring in wirings:
         check_topics(client, wiring, topology.name)
+    kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
     share = settings.cache_bytes // len(wirings)
     slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
     port = choose_port(settings, [stores for _, stores in slots])
@@ -296,7 +307,9 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
         identity = "-".join(part for part in (wiring.group, settings.node, str(slot)) if part)
-        return LaneHost(wiring, lane_opener(wiring, identity, stores, settings, port, adapters, share), fail)
+        shared = kept.get(wiring.service.name)
+        opener = lane_opener(wiring, identity, stores, settings, port, adapters, share, shared)
+        return LaneHost(wiring, opener, fail)
 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(wirings)) as opening:
@@ -317,3 +330,5 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     finally:
         for _, stores in slots:
             stores.close()
+        for shared in kept.values():
+            shared.close()

@@ -14,13 +14,24 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pipeline.errors import LaneFatal, OutcomeUnknown, TransactionAborted
-from pipeline.runtime.ports import GroupConsumer, Listener, LogReader, Producer, Store, Stores
+from pipeline.runtime.ports import (
+    TP,
+    GroupConsumer,
+    Listener,
+    LogReader,
+    Producer,
+    SharedStore,
+    SharedStores,
+    Store,
+    Stores,
+)
+from pipeline.runtime.table import TableSpec
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -238,6 +249,15 @@ def wrap_consumer(inner: GroupConsumer, lane: str, faults: Faults) -> GroupConsu
         inner.subscribe(topics, cast(Listener, _Wrapped("listener", listener, lane, faults)))
 
     return cast(GroupConsumer, _Wrapped("consumer", inner, lane, faults, subscribe=subscribe))
+
+
+def wrap_shared(inner: SharedStores, lane: str, faults: Faults) -> SharedStores:
+    """Stores in a database, with the points of any other."""
+
+    def opened(source: TP, tables: Sequence[TableSpec]) -> SharedStore:
+        return cast(SharedStore, _Wrapped("store", inner.open(source, tables), lane, faults))
+
+    return cast(SharedStores, _Wrapped("stores", inner, lane, faults, open=opened))
 
 
 def wrap_stores(inner: Stores, lane: str, faults: Faults) -> Stores:

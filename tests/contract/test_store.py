@@ -1,85 +1,152 @@
 """What every store must do. Each adapter that the lane may be given goes through the same cases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.memory import MemoryStores
+from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.memory import MemoryDatabase, MemoryStores
+from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url
 from pipeline.adapters.tables import claim_slot
 from pipeline.errors import StateDirectoryError, TableUnavailable
-from pipeline.runtime.ports import Store
+from pipeline.runtime.ports import TP, Store
+from pipeline.runtime.table import TableSpec
+from tests.postgres import Postgres
 
 Open = Callable[[], Store]
+SCHEMAS = Path(__file__).parent / "schemas"
+ALL = ("rocksdb", "memory", "sqlite", "postgresql", "memory database")
 
 
-@pytest.fixture(params=["rocksdb", "memory"])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+TABLES = [TableSpec(name, f"{name}.row", codecs(SCHEMAS)(f"{name}.row", Text)) for name in ("t", "u")]
+ONE, TWO, NONE = (TABLES[0].codec.encode(Text(text)) for text in ("1", "2", ""))
+OF_U = TABLES[1].codec.encode(Text("1"))
+
+
+def url_of(kind: str, request: pytest.FixtureRequest, home: Path) -> str:
+    """Of a new, empty database."""
+    if kind == "sqlite":
+        return f"sqlite:///{home / 'tables.sqlite'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture(params=ALL)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the same store again and again."""
     if request.param == "memory":
         memory = MemoryStores()
-        return lambda: memory.open("topic-0")
-    _, stores = claim_slot(tmp_path, "service", None)
-    return lambda: stores.open("topic-0")
+        yield lambda: memory.open("topic-0")
+    elif request.param == "rocksdb":
+        _, stores = claim_slot(tmp_path, "service", None)
+        yield lambda: stores.open("topic-0")
+    elif request.param == "memory database":
+        shared = MemoryDatabase()
+        yield lambda: shared.open(TP("topic", 0), TABLES)
+    else:
+        database = SqlDatabase("service", database_url(url_of(request.param, request, tmp_path)))
+        yield lambda: SqlStores(database, Registry(SCHEMAS)).open(TP("topic", 0), TABLES)
+        database.close()
 
 
 def test_what_is_put_is_got(reopen: Open) -> None:
     store = reopen()
-    assert store.get(b"a") is None
-    store.write([(b"a", b"1"), (b"b", b"")], {})
-    assert (store.get(b"a"), store.get(b"b")) == (b"1", b"")
+    assert store.get(b"t\0a") is None
+    store.write([(b"t\0a", ONE), (b"t\0b", NONE)], {})
+    assert (store.get(b"t\0a"), store.get(b"t\0b")) == (ONE, NONE)
 
 
 def test_none_deletes_and_the_last_one_counts(reopen: Open) -> None:
     store = reopen()
-    store.write([(b"a", b"1"), (b"a", None), (b"b", b"1"), (b"b", b"2")], {})
-    assert (store.get(b"a"), store.get(b"b")) == (None, b"2")
+    store.write([(b"t\0a", ONE), (b"t\0a", None), (b"t\0b", ONE), (b"t\0b", TWO), (b"t\0c", None)], {})
+    assert (store.get(b"t\0a"), store.get(b"t\0b"), store.get(b"t\0c")) == (None, TWO, None)
+    store.write([(b"t\0b", None)], {})
+    assert store.get(b"t\0b") is None
 
 
 def test_positions_move_with_the_rows_and_are_no_rows(reopen: Open) -> None:
     store = reopen()
     assert store.position("source:t") is None
-    store.write([(b"t\0k", b"1")], {"source:t": 7, "changelog:t": 2**40})
-    assert (store.position("source:t"), store.position("changelog:t")) == (7, 2**40)
-    assert store.scan(b"t\0", b"", 10) == [(b"t\0k", b"1")]
+    store.write([(b"t\0k", ONE)], {"source:t": 7, "changelog:t": 2**64 - 1})
+    store.write([], {"source:t": 8})
+    assert (store.position("source:t"), store.position("changelog:t")) == (8, 2**64 - 1)
+    assert store.scan(b"t\0", b"", 10) == [(b"t\0k", ONE)]
 
 
-def test_a_scan_is_ordered_bounded_and_stays_within_its_prefix(reopen: Open) -> None:
+def test_a_scan_is_ordered_by_bytes_bounded_and_stays_within_its_prefix(reopen: Open) -> None:
     store = reopen()
-    store.write([(key, b"v") for key in (b"b\0z", b"a\0\xff", b"a\0b", b"a\0a", b"a", b"b\0")], {"source:t": 1})
-    assert [key for key, _ in store.scan(b"a\0", b"", 10)] == [b"a\0a", b"a\0b", b"a\0\xff"]
-    assert [key for key, _ in store.scan(b"a\0", b"a\0b", 10)] == [b"a\0b", b"a\0\xff"]
-    assert [key for key, _ in store.scan(b"a\0", b"", 1)] == [b"a\0a"]
-    assert store.scan(b"c\0", b"", 10) == []
+    names = ["u\0z", "t\0ÿ", "t\0b", "t\0a/2", "t\0a", "t\0a/1", "t\0B", "u\0"]
+    store.write([(name.encode(), OF_U if name[0] == "u" else ONE) for name in names], {"source:t": 1})
+
+    def keys(prefix: str, start: str, limit: int) -> list[str]:
+        return [key.decode() for key, _ in store.scan(prefix.encode(), start.encode(), limit)]
+
+    assert keys("t\0", "", 10) == ["t\0B", "t\0a", "t\0a/1", "t\0a/2", "t\0b", "t\0ÿ"]
+    assert keys("t\0", "t\0b", 10) == ["t\0b", "t\0ÿ"]
+    assert keys("t\0", "t\0a\0", 2) == ["t\0a/1", "t\0a/2"]  # behind the key a
+    assert keys("t\0a/", "", 10) == ["t\0a/1", "t\0a/2"]
+    assert keys("t\0a/", "t\0a/1\0", 10) == ["t\0a/2"]
+    assert keys("t\0", "", 1) == ["t\0B"]
+    assert keys("t\0c", "", 10) == []
+    assert keys("u\0", "", 10) == ["u\0", "u\0z"]
+
+
+def test_what_is_of_no_table_lies_beside_them_under_any_key(reopen: Open) -> None:
+    store = reopen()
+    long = b"q\0" + b"x" * 5_000
+    keys = [b"q\0\xff\0", long + b"\0", b"q\0", long, b"q\0\0", long[:1_000], long + b"a", b"p\0", b"r\0a"]
+    store.write([(key, key[-3:] * 2) for key in keys], {"changelog:q": 1})
+    store.write([(b"t\0q", ONE), (long, b""), (b"q\0", None), (b"r\0a", b"last")], {"changelog:q": 2})
+    store.close()
+    store = reopen()
+    mine = sorted(key for key in keys if key.startswith(b"q\0") and key != b"q\0")
+    assert [key for key, _ in store.scan(b"q\0", b"", 100)] == mine
+    assert [key for key, _ in store.scan(b"q\0x", long, 2)] == [long, long + b"\0"]
+    assert [key for key, _ in store.scan(b"q\0", mine[1] + b"\0", 3)] == mine[2:5]
+    assert (store.get(long), store.get(b"q\0"), store.get(b"r\0a")) == (b"", None, b"last")
+    assert store.scan(b"t\0", b"", 10) == [(b"t\0q", ONE)]
+    store.wipe()
+    assert (store.scan(b"q\0", b"", 10), store.get(b"r\0a")) == ([], None)
 
 
 def test_a_clean_close_keeps_everything(reopen: Open) -> None:
     store = reopen()
-    store.write([(b"a", b"1")], {"source:t": 3})
+    store.write([(b"t\0a", ONE)], {"source:t": 3})
     store.close()
     again = reopen()
-    assert (again.get(b"a"), again.position("source:t")) == (b"1", 3)
+    assert (again.get(b"t\0a"), again.position("source:t")) == (ONE, 3)
 
 
 def test_a_wipe_leaves_nothing(reopen: Open) -> None:
     store = reopen()
-    store.write([(b"a", b"1")], {"source:t": 3})
+    store.write([(b"t\0a", ONE), (b"u\0a", OF_U)], {"source:t": 3})
     store.wipe()
-    assert (store.get(b"a"), store.position("source:t")) == (None, None)
-    store.write([(b"a", b"2")], {})
-    assert store.get(b"a") == b"2"
+    assert (store.get(b"t\0a"), store.get(b"u\0a"), store.position("source:t")) == (None, None, None)
+    store.write([(b"t\0a", TWO)], {})
+    assert store.get(b"t\0a") == TWO
 
 
 def test_a_closed_store_says_so(reopen: Open) -> None:
     store = reopen()
     store.close()
     with pytest.raises(TableUnavailable):
-        store.get(b"a")
+        store.get(b"t\0a")
     with pytest.raises(TableUnavailable):
-        store.scan(b"a", b"", 1)
+        store.scan(b"t\0", b"", 1)
+    with pytest.raises(TableUnavailable):
+        store.position("source:t")
 
 
-def test_a_store_opens_once(reopen: Open) -> None:
+@pytest.mark.parametrize("reopen", ["rocksdb", "memory"], indirect=True)
+def test_a_local_store_opens_once(reopen: Open) -> None:
     _store = reopen()
     with pytest.raises(StateDirectoryError, match="another worker"):
         reopen()

@@ -14,10 +14,11 @@ import sys
 import time
 
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer
+from pipeline.adapters.sql import SqlStores
 from pipeline.adapters.tables import RocksStores
 from pipeline.cli import run
 from pipeline.runtime import checkpoint, worker
-from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
+from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.testing.faults import (
     Action,
     Faults,
@@ -26,6 +27,7 @@ from pipeline.testing.faults import (
     wrap_consumer,
     wrap_producer,
     wrap_reader,
+    wrap_shared,
     wrap_stores,
 )
 
@@ -56,7 +58,11 @@ def faulty(faults: Faults) -> worker.Adapters:
         assert isinstance(inner, RocksStores)
         return wrap_stores(inner, inner.directory.parent.name, faults)
 
-    return worker.Adapters(consumer, producer, reader, stores)
+    def shared(inner: SharedStores) -> SharedStores:
+        assert isinstance(inner, SqlStores)
+        return wrap_shared(inner, inner.service, faults)
+
+    return worker.Adapters(consumer, producer, reader, stores, shared)
 
 
 def main() -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import (
     Aggregate,
     Cancel,
+    Database,
     Deadline,
     Idempotency,
     Projection,
@@ -254,3 +255,11 @@ def commands(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
         elif chance < 0.23:
             command = b"\0 not a command"
         yield "tills", rng.choice(keys), command
+
+
+def in_a_database(service: Service) -> Service:
+    """The same with its projections in SQL."""
+    return replace(service, projections=[replace(p, database=Database.SQLITE) for p in service.projections])
+
+
+IN_DATABASES = Topology("tills", {name: in_a_database(s) for name, s in TOPOLOGY.services.items()}, SCHEMAS)

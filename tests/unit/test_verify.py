@@ -476,8 +476,10 @@ def altered(history: MemoryHistory, tp: TP, entry: Entry) -> bytes:
         field = "issued_ms" if tp.topic.endswith(".command") else "time_ms"
         return codec.encode(message._replace(**{field: getattr(message, field) + 1}))
     for field in dataclasses.fields(message):
-        if isinstance(value := getattr(message, field.name), int):
-            return codec.encode(dataclasses.replace(message, **{field.name: not value if value is True else value + 1}))
+        value = getattr(message, field.name)
+        if isinstance(value, (int, str)):
+            other = value + "." if isinstance(value, str) else not value if value is True else value + 1
+            return codec.encode(dataclasses.replace(message, **{field.name: other}))
     from topologies.reports import Spent
 
     return codec.encode(Spent(1))

@@ -9,15 +9,17 @@ from pipeline.adapters.memory.kafka import MemoryKafka
 from pipeline.adapters.memory.log import MemoryRecord, PartitionLog
 from pipeline.adapters.memory.producing import MemoryProducer
 from pipeline.adapters.memory.reading import MemoryGroupConsumer, MemoryLogReader
-from pipeline.adapters.memory.tables import MemoryStore, MemoryStores
+from pipeline.adapters.memory.tables import MemoryDatabase, MemorySharedStore, MemoryStore, MemoryStores
 
 __all__ = [
     "MemoryClock",
+    "MemoryDatabase",
     "MemoryGroupConsumer",
     "MemoryKafka",
     "MemoryLogReader",
     "MemoryProducer",
     "MemoryRecord",
+    "MemorySharedStore",
     "MemoryStore",
     "MemoryStores",
     "PartitionLog",

@@ -1,14 +1,25 @@
-"""Local tables in memory, with what a crash may take: the last writes since the last flush, each as a whole."""
+"""Tables in memory: local ones, and those of a database that outlives its workers.
+
+A crash may take from the local ones the last writes since the last flush, each as a whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StateDirectoryError, StoreDamaged, TableUnavailable
+from pipeline.errors import (
+    DatabaseUnreachable,
+    LaneFatal,
+    StateDirectoryError,
+    StoreDamaged,
+    Superseded,
+    TableUnavailable,
+)
 
 if TYPE_CHECKING:
-    from pipeline.runtime.ports import Store, Stores
+    from pipeline.runtime.ports import TP, SharedStore, SharedStores, Store, Stores
+    from pipeline.runtime.table import TableSpec
 
 Write = tuple[list[tuple[bytes, bytes | None]], dict[str, int]]
 
@@ -89,7 +100,7 @@ class MemoryStore:
         for part in (self._rows, self._positions, self._disk.rows, self._disk.positions, self._disk.unflushed):
             part.clear()
 
-    def damaged(self) -> StoreDamaged:
+    def damaged(self) -> LaneFatal:
         """From now on it cannot be read; opened again, it begins empty."""
         self.wipe()
         self._disk.damage = "a block's checksum is wrong"
@@ -121,7 +132,69 @@ class MemoryStores:
             disk.in_use = False
 
 
+class SharedDisk(Disk):
+    """The tables of one task in a database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = 0
+
+
+class MemorySharedStore(MemoryStore):
+    """A `SharedStore`. Whoever opens it last has it; what is written is safe at once."""
+
+    def __init__(self, name: str, disk: SharedDisk) -> None:
+        super().__init__(name, disk)
+        disk.epoch += 1
+        self._shared, self._epoch = disk, disk.epoch
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._check()
+        return {key: self._rows[key] for key in keys if key in self._rows}
+
+    def check(self, key: bytes, value: bytes) -> None:
+        """It takes everything."""
+
+    def _mine(self) -> None:
+        self._check()
+        if self._shared.epoch != self._epoch or self._shared.positions != self._positions:
+            raise Superseded(f"the tables of {self.name} are another worker's now")
+
+    def write(self, pairs: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
+        self._mine()
+        super().write(pairs, positions)
+        self.flush()
+
+    def wipe(self) -> None:
+        self._mine()
+        super().wipe()
+
+    def damaged(self) -> LaneFatal:
+        """What is in a database stays there; for a moment it does not answer."""
+        return DatabaseUnreachable(f"the database of {self.name} does not answer")
+
+    def close(self) -> None:
+        self._open = False
+
+
+class MemoryDatabase:
+    """The database of one service, `SharedStores` of all its workers."""
+
+    def __init__(self) -> None:
+        self.disks: dict[TP, SharedDisk] = {}
+
+    def open(self, source: TP, tables: Sequence[TableSpec]) -> MemorySharedStore:
+        disk = self.disks.setdefault(source, SharedDisk())
+        return MemorySharedStore(f"{source.topic}-{source.partition}", disk)
+
+
 if TYPE_CHECKING:
+
+    def _is_shared(store: MemorySharedStore) -> SharedStore:
+        return store
+
+    def _is_a_database(database: MemoryDatabase) -> SharedStores:
+        return database
 
     def _is_a_store(store: MemoryStore) -> Store:
         return store

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryRecord
+from pipeline.adapters.memory.tables import Disk
 from pipeline.flow import (
     event_to_command,
     event_to_messages,
@@ -279,7 +280,9 @@ class Oracle:
         yield from histories(world, worker)
         for inlet in worker.wiring.inlets.values():
             for n in range(world.schedule.partitions):
-                disk = worker.disk.disks.get(f"{inlet.topic}-{n}")
+                disk: Disk | None = worker.disk.disks.get(f"{inlet.topic}-{n}")
+                if not inlet.keeps_locally:
+                    disk = world.database(worker.wiring).disks.get(TP(inlet.topic, n))
                 for name, changelog, *_ in inlet.tables if disk is not None else ():
                     assert disk is not None
                     rows, positions = disk.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from pipeline.runtime.ports import GroupConsumer, Listener, LogReader, Producer, Store, Stores
+from pipeline.runtime.ports import GroupConsumer, Listener, LogReader, Producer, SharedStore, Store, Stores
 from pipeline.testing import faults
 
 At = Callable[[str], None]
@@ -59,6 +59,20 @@ def pointed_store(inner: Store, at: At) -> Store:
     store = POINTED["store"](inner, at)
     store.damage = inner.damage
     return cast(Store, store)
+
+
+def pointed_shared_store(inner: SharedStore, at: At) -> SharedStore:
+    """With the points of any store; many rows are got as one is."""
+
+    def get_many(keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        at("store.get:before")
+        rows = inner.get_many(keys)
+        at("store.get:after")
+        return rows
+
+    store = cast(Any, pointed_store(inner, at))
+    store.check, store.get_many = inner.check, get_many
+    return cast(SharedStore, store)
 
 
 def pointed_producer(inner: Producer, at: At) -> Producer:

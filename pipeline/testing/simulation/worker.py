@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,9 +21,10 @@ from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, TableUnavai
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.history import POSITION
 from pipeline.runtime.lane import Lane, LaneSettings
-from pipeline.runtime.ports import TP, Positions, Store
+from pipeline.runtime.ports import TP, Positions, SharedStore, Store
 from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.table import TableSpec
 from pipeline.runtime.task import Audit
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.past import SNAPSHOT_EVERY
@@ -31,6 +33,7 @@ from pipeline.testing.simulation.points import (
     pointed_consumer,
     pointed_producer,
     pointed_reader,
+    pointed_shared_store,
     pointed_store,
     pointed_stores,
 )
@@ -81,6 +84,13 @@ class _Opening:
 
     def __init__(self, worker: Worker) -> None:
         self.open = worker.open_store
+
+
+class _Sharing:
+    """A worker's `SharedStores`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.open = worker.open_shared
 
 
 class Worker:
@@ -216,16 +226,26 @@ class Worker:
             settings,
             self.stats,
             histories,
+            _Sharing(self),
         )
 
     def open_store(self, name: str) -> Store:
         store = self.stores[name] = self.disk.open(name)
+        return pointed_store(store, self._touching(store))
 
+    def open_shared(self, source: TP, tables: Sequence[TableSpec]) -> SharedStore:
+        self.at("stores.open:before")
+        store = self.world.database(self.wiring).open(source, tables)
+        self.stores[f"{source.topic}-{source.partition}"] = store
+        self.at("stores.open:after")
+        return pointed_shared_store(store, self._touching(store))
+
+    def _touching(self, store: MemoryStore) -> At:
         def at(point: str) -> None:
             self.world.touched = store
             self.at(point)  # damage strikes what is touched
 
-        return pointed_store(store, at)
+        return at
 
     # --- the scheduler's ----------------------------------------------------------------------------------------------
 

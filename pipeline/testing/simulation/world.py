@@ -11,11 +11,12 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryStore
+from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
 from pipeline.errors import TableUnavailable
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.runtime.raising import AT_LEAST, SHARE
+from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.deadlines import overdue
 from pipeline.testing.simulation.operators import clear, operate
 from pipeline.testing.simulation.oracle import Oracle
@@ -79,7 +80,12 @@ class World:
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
         self.workers = [Worker(self, wiring, n) for wiring in oracle.wirings for n in range(schedule.workers)]
         self._steps_max = STEPS_MAX * max(4, len(self.workers))
+        self._databases: dict[str, MemoryDatabase] = {}
         self._watchers = self._interests()
+
+    def database(self, wiring: Wiring) -> MemoryDatabase:
+        """That of a service, which all its workers share."""
+        return self._databases.setdefault(wiring.service.name, MemoryDatabase())
 
     def _interests(self) -> dict[str, list[Worker]]:
         """Who is to be woken by news of which topic, group or producer."""

@@ -1,0 +1,192 @@
+"""How a projection's rows lie in the columns of a table: one for each field of the Avro record.
+
+Rows come and go as records of the row topic. What a field's type has no column for (records, arrays, maps, unions) is
+kept as JSON; a logical type (timestamps, dates, decimals, UUIDs) becomes the database's own.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+import sqlalchemy as sa
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from sqlalchemy.dialects import postgresql
+
+from pipeline.adapters.avro.binding import named_types, resolve
+from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.adapters.sql.nested import from_json, to_json, without_logical_types
+from pipeline.errors import SchemaError
+from pipeline.model import TopicKind
+from pipeline.runtime.table import TableSpec
+
+KEY, PARTITION = "row_key", "row_partition"
+KEY_BYTES_MAX = 2_000  # PostgreSQL's indexes take 2,700
+NAME_MAX = 63  # letters of a name in PostgreSQL
+HEADER = struct.Struct(">BI")
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """A point in time. SQLite keeps none with a zone, so it is UTC there."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return value.replace(tzinfo=None) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Exact(sa.TypeDecorator[Decimal]):
+    """A decimal number. SQLite has none, so it is text there."""
+
+    impl = sa.Numeric
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else self.impl_instance)
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Any:
+        return f"{value:f}" if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+PLAIN: dict[str, type[sa.types.TypeEngine[Any]]] = {
+    "boolean": sa.Boolean,
+    "int": sa.Integer,
+    "long": sa.BigInteger,
+    "float": sa.Double,
+    "double": sa.Double,
+    "string": sa.Text,
+    "bytes": sa.LargeBinary,
+    "fixed": sa.LargeBinary,
+    "enum": sa.Text,
+}
+LOGICAL: dict[str, type[sa.types.TypeEngine[Any]]] = {
+    "timestamp-millis": Moment,
+    "timestamp-micros": Moment,
+    "date": sa.Date,
+    "uuid": sa.Uuid,
+}
+OF_LOGICAL: tuple[type[Any], ...] = (Exact, *LOGICAL.values())
+ANY_JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+class Shape:
+    """One projection's table. Raises SchemaError where its rows cannot be kept in columns."""
+
+    def __init__(self, spec: TableSpec, registry: Registry, metadata: sa.MetaData) -> None:
+        topic = TopicKind.ROW.topic(spec.name)
+        self.spec, self._codec = spec, spec.codec
+        schema_id, schema = registry.current(topic)
+        if not isinstance(schema, dict) or schema.get("type") != "record":
+            raise SchemaError(f"{topic}.avsc: only a record can be kept in a database")
+        self._header, self._names = HEADER.pack(0, schema_id), named_types(schema)
+        self._nested: dict[str, Schema] = {}
+        columns: list[sa.Column[Any]] = []
+        fields: list[dict[str, Any]] = []
+        for field in schema["fields"]:
+            kind, nullable = self._column(field["type"])
+            if kind is None:
+                self._nested[field["name"]] = field["type"]
+            if not isinstance(kind, OF_LOGICAL):
+                field = {**field, "type": without_logical_types(field["type"])}
+            columns.append(sa.Column(field["name"], ANY_JSON if kind is None else kind, nullable=nullable))
+            fields.append(field)
+        names = [spec.name, *(column.name for column in columns)]
+        for name in names:
+            if len(name) > NAME_MAX or name in (KEY, PARTITION):
+                raise SchemaError(f"{topic}.avsc: {name!r} cannot be a name in a database; choose another")
+        self._schema = parse_schema({**schema, "fields": fields})
+        # In the order of bytes, as in every other table; PostgreSQL would go by the language of the server.
+        key = sa.Column(KEY, sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True)
+        partition = sa.Column(PARTITION, sa.Integer, nullable=False)
+        self.table = sa.Table(spec.name, metadata, key, partition, *columns)
+
+    def _column(self, schema: Schema) -> tuple[sa.types.TypeEngine[Any] | None, bool]:
+        """The type of a field's column, None for JSON, and whether it may be null."""
+        declared = schema
+        schema = resolve(schema, self._names)
+        if isinstance(schema, list):
+            others = [branch for branch in schema if branch != "null"]
+            if len(others) == 1 and len(schema) == 2:
+                return self._column(others[0])[0], True
+            return None, "null" in schema
+        details = declared if isinstance(declared, dict) else schema if isinstance(schema, dict) else {}
+        logical = details.get("logicalType")
+        if logical == "decimal":
+            return Exact(details["precision"], details.get("scale", 0)), False
+        if logical in LOGICAL:
+            return LOGICAL[logical](), False
+        made = PLAIN.get(schema["type"] if isinstance(schema, dict) else schema)
+        return None if made is None else made(), False
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def columns(self, data: bytes) -> dict[str, Any]:
+        """A record's fields as the columns take them. Raises ValueError for what none takes."""
+        if data[: len(self._header)] != self._header:
+            data = self._codec.encode(self._codec.decode(data))  # written with an older version of the schema
+        row: Any = schemaless_reader(
+            BytesIO(data[len(self._header) :]),
+            self._schema,
+            None,
+            return_record_name=True,
+            handle_unicode_errors="strict",
+        )
+        for name, schema in self._nested.items():
+            row[name] = to_json(schema, row[name], self._names)
+        return dict(row)
+
+    def data(self, columns: Mapping[str, Any]) -> bytes:
+        """The record whose fields those are."""
+        row = dict(columns)
+        for name, schema in self._nested.items():
+            row[name] = from_json(schema, row[name], self._names)
+        out = BytesIO()
+        out.write(self._header)
+        schemaless_writer(out, self._schema, row)
+        return out.getvalue()
+
+    def check(self, key: bytes, data: bytes) -> None:
+        """Raises ValueError where the record would not come back from the database as it is."""
+        if len(key) > KEY_BYTES_MAX:
+            raise ValueError(f"the key has {len(key)} bytes, and a row key in a database at most {KEY_BYTES_MAX}")
+        if b"\0" in key:
+            raise ValueError("the key contains a zero character, which a database does not take")
+        try:
+            columns = self.columns(data)
+        except (OverflowError, ArithmeticError) as error:
+            raise ValueError(f"a field is out of the range that a database knows: {error}") from error
+        for name, value in columns.items():
+            if why := _refused(value):
+                raise ValueError(f"field {name!r} {why}, which a database does not take")
+        if self.data(columns) != data:
+            raise ValueError("the row cannot be kept in columns without a change")
+
+
+def _refused(value: Any) -> str | None:
+    """Why a database does not take a column's value, or something in it."""
+    if isinstance(value, str):
+        return "contains a zero character" if "\0" in value else None
+    if isinstance(value, float):
+        return "is not a number" if math.isnan(value) else None
+    if isinstance(value, Mapping):
+        return _refused([*value, *value.values()])
+    if isinstance(value, list):
+        return next((why for each in value if (why := _refused(each) or _infinite(each))), None)
+    return None
+
+
+def _infinite(value: Any) -> str | None:
+    """JSON knows no infinity."""
+    return "is infinite" if isinstance(value, float) and math.isinf(value) else None

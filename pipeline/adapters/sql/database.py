@@ -1,0 +1,172 @@
+"""The database of one service: connections, what its errors mean, and the engine's own tables in it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from pipeline.errors import DatabaseUnreachable, DatabaseUnusable, PipelineError, StoreDamaged
+
+CONNECT_S = 5
+# A worker that stands still within a transaction must not hold up the one that takes over. What was committed last may
+# be lost with the server's memory, rows and positions together: the row topic has it, as with a local table.
+POSTGRES = {
+    "connect_timeout": CONNECT_S,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "application_name": "kafka-pipeline",
+    "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=10s -c statement_timeout=60s "
+    "-c synchronous_commit=off -c timezone=UTC",
+}
+SQLITE_BUSY_S = 10.0
+LOCK = 0x70697065  # of PostgreSQL, while tables are made
+
+METADATA = sa.MetaData()
+OWNER = sa.Table("pipeline_owner", METADATA, sa.Column("service", sa.Text, nullable=False))
+POSITIONS = sa.Table(
+    "pipeline_positions",
+    METADATA,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("positions", sa.Text, nullable=False),
+)
+# What tasks keep beside their tables. `head`: the first bytes of a key, as many as an index takes; `rest`: the others.
+PLAIN = sa.Table(
+    "pipeline_rows",
+    METADATA,
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("head", sa.LargeBinary, nullable=False),
+    sa.Column("rest", sa.LargeBinary, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Index("pipeline_rows_by_head", "source", "partition", "head"),
+)
+
+
+def database_url(text: str) -> sa.URL:
+    """What `--database` names: postgresql://user@host/name or sqlite:///path. Raises DatabaseUnusable."""
+    try:
+        url = sa.make_url(text)
+    except SQLAlchemyError:
+        raise DatabaseUnusable(f"{text!r} is no database; say postgresql://user@host/name or sqlite:///path") from None
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("postgresql+psycopg", "sqlite") or not url.database:
+        raise DatabaseUnusable(
+            f"{url} is no database that can be used; say postgresql://user@host/name or sqlite:///path"
+        )
+    return url
+
+
+class SqlDatabase:
+    """Connects when first asked. May be used from any thread."""
+
+    def __init__(self, service: str, url: sa.URL) -> None:
+        self.service, self.name = service, str(url)  # without the password
+        self.is_sqlite = url.drivername == "sqlite"
+        if self.is_sqlite:
+            assert url.database is not None
+            path = Path(url.database)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseUnusable(f"cannot make {path.parent}: {error.strerror}") from error
+            connecting: dict[str, Any] = {"timeout": SQLITE_BUSY_S, "check_same_thread": False, "isolation_level": None}
+        else:
+            connecting = POSTGRES
+        try:
+            self._engine = sa.create_engine(
+                url, connect_args=connecting, poolclass=sa.QueuePool, max_overflow=20, pool_timeout=CONNECT_S
+            )
+        except ModuleNotFoundError as error:
+            raise DatabaseUnusable(
+                f"{self.name} needs the package {error.name}; install it with: pip install 'kafka-pipeline[postgres]'"
+            ) from None
+        if self.is_sqlite:
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for single statements."""
+        with self._told(), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A connection whose changes are made together, or not at all."""
+        with self._told(), self._engine.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    def claim(self, connection: sa.Connection) -> None:
+        """Makes the engine's own tables, once; nobody else makes tables until the transaction ends.
+
+        DatabaseUnusable where another service has the database.
+        """
+        if not self.is_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+        METADATA.create_all(connection)
+        owner = connection.execute(sa.select(OWNER.c.service)).scalar()
+        if owner is None:
+            connection.execute(sa.insert(OWNER).values(service=self.service))
+        elif owner != self.service:
+            raise DatabaseUnusable(
+                f"the database {self.name} is that of the service {owner!r}; give {self.service!r} one of its own"
+            )
+
+    def check(self) -> None:
+        """Raises DatabaseUnreachable, DatabaseUnusable."""
+        with self.transaction() as connection:
+            self.claim(connection)
+
+    def close(self) -> None:
+        """Ends all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except NoConnection as error:
+            raise DatabaseUnreachable(f"the database {self.name} is too busy: {error}") from error
+        except SQLAlchemyError as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: SQLAlchemyError) -> PipelineError:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        why = " ".join(str(cause).split())[:300]
+        if isinstance(cause, sqlite3.Error):
+            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return DatabaseUnreachable(f"the database {self.name} is held by somebody else: {why}")
+            if "no such table" in why or "no such column" in why:
+                return StoreDamaged(f"a table has been taken out of the database {self.name}: {why}")
+            cure = (
+                "free some space"
+                if code == sqlite3.SQLITE_FULL
+                else "where it is damaged, stop its workers and delete it"
+            )
+            return DatabaseUnusable(f"the database {self.name}: {why}; {cure}: it is made again from Kafka")
+        if getattr(cause, "sqlstate", None) in ("42P01", "42703"):
+            return StoreDamaged(f"a table has been taken out of the database {self.name}: {why}")
+        if isinstance(error, (OperationalError, InterfaceError)) or getattr(error, "connection_invalidated", False):
+            return DatabaseUnreachable(f"the database {self.name} does not answer: {why}")
+        return DatabaseUnusable(f"the database {self.name} refuses what the engine asks: {why}")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
+    # Readers and a writer side by side; the file stays whole, what was written last may be lost with the machine.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")

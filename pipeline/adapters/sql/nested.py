@@ -1,0 +1,101 @@
+"""Avro values that lie in one another, as JSON and back.
+
+Records are objects, bytes are in base64. A value of a union is itself where there is one
+alternative beside null, else an object with the name of its type.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import Any
+
+from pipeline.adapters.avro.binding import Names, resolve
+from pipeline.adapters.avro.registry import Schema
+
+PYTHON = {"boolean": bool, "int": int, "long": int, "float": float, "double": float, "string": str, "bytes": bytes}
+PYTHON |= {"array": list, "map": dict, "enum": str, "fixed": bytes}
+
+
+def without_logical_types(schema: Schema) -> Schema:
+    """The schema with numbers as numbers and bytes as bytes."""
+    if isinstance(schema, list):
+        return [without_logical_types(branch) for branch in schema]
+    if isinstance(schema, dict):
+        return {name: without_logical_types(part) for name, part in schema.items() if name != "logicalType"}
+    return schema
+
+
+def to_json(schema: Schema, value: Any, names: Names) -> Any:
+    """What fastavro has read, with the names of records in unions, as JSON."""
+    schema = resolve(schema, names)
+    if isinstance(schema, list):
+        return _union_to_json(schema, value, names)
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(schema, str):
+        return value
+    if schema["type"] == "record":
+        return {f["name"]: to_json(f["type"], value[f["name"]], names) for f in schema["fields"]}
+    if schema["type"] == "array":
+        return [to_json(schema["items"], item, names) for item in value]
+    if schema["type"] == "map":
+        return {key: to_json(schema["values"], item, names) for key, item in value.items()}
+    return value
+
+
+def from_json(schema: Schema, value: Any, names: Names) -> Any:
+    """The same as fastavro writes it."""
+    schema = resolve(schema, names)
+    if isinstance(schema, list):
+        return _union_from_json(schema, value, names)
+    kind = schema if isinstance(schema, str) else schema["type"]
+    if kind in ("bytes", "fixed"):
+        return b64decode(value)
+    if kind in ("float", "double"):
+        return float(value)  # a database may give 1.0 as 1
+    if kind == "record":
+        return {f["name"]: from_json(f["type"], value[f["name"]], names) for f in schema["fields"]}
+    if kind == "array":
+        return [from_json(schema["items"], item, names) for item in value]
+    if kind == "map":
+        return {key: from_json(schema["values"], item, names) for key, item in value.items()}
+    return value
+
+
+def _branches(union: list[Schema], names: Names) -> dict[str, Schema]:
+    """Name -> type of each alternative but null."""
+    found = {}
+    for branch in union:
+        target = resolve(branch, names)
+        if target != "null":
+            found[target if isinstance(target, str) else target.get("name", target["type"])] = target
+    return found
+
+
+def _union_to_json(union: list[Schema], value: Any, names: Names) -> Any:
+    if value is None:
+        return None
+    branches = _branches(union, names)
+    name = None
+    if isinstance(value, tuple):  # (full name, record)
+        name, value = names[value[0]]["name"], value[1]
+    else:
+        name = next(n for n, b in branches.items() if type(value) is PYTHON.get(b if isinstance(b, str) else b["type"]))
+    plain = to_json(branches[name], value, names)
+    return plain if len(branches) == 1 else {name: plain}
+
+
+def _union_from_json(union: list[Schema], value: Any, names: Names) -> Any:
+    if value is None:
+        return None
+    branches = _branches(union, names)
+    name = next(iter(branches if len(branches) == 1 else value))
+    plain = from_json(branches[name], value if len(branches) == 1 else value[name], names)
+    if isinstance(branches[name], dict) and branches[name]["type"] == "record":
+        return _full_name(name, names), plain
+    return plain
+
+
+def _full_name(name: str, names: Names) -> str:
+    """With its namespace, as fastavro wants it."""
+    return max((full for full, schema in names.items() if schema is names[name]), key=len).lstrip(".")
