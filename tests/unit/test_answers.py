@@ -456,7 +456,7 @@ def test_a_restored_memory_has_the_same_places() -> None:
     give_late(owner, 3, (8, 2_000))
     pairs = owner.changes()
     commit(owner)
-    copy.write(answer_rows(SPEC, pairs), {})
+    copy.write(answer_rows(SPEC, copy, pairs), {})
     assert not trim_copy(idempotency, SPEC, copy, pairs[-1][1] or b"")
     assert copy.scan(b"", b"", 100) == owner.store.scan(b"", b"", 100)
     assert Answers(idempotency, SPEC, copy).latest_ms == 2_000
