@@ -52,9 +52,9 @@ def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
 def _waited(rows: Rows, acts: list[Act]) -> set[int]:
     """Offsets of the records that had no notice when they came, as they waited behind others."""
     first: dict[bytes, int] = {}
-    for act in acts:
-        first[act.key] = min(act.offset, first.get(act.key, act.offset))
-    waiting = {offset for key, offset in rows if first.get(key, offset) < offset}
+    for key, offset in (*rows, *((act.key, act.offset) for act in acts)):
+        first[key] = min(offset, first.get(key, offset))
+    waiting = {offset for key, offset in rows if first[key] < offset}
     return waiting | {act.offset for act in acts if act.at is not None}
 
 
