@@ -47,10 +47,18 @@ class Claims:
         self._declared = {reservations.unique.name: reservations for reservations in declared}
         self._initial, self._secret, self._emit = initial, secret, emit
         self._topic, self._partition = topic, partition
+        self._read = [reservations.unique.value for reservations in declared]
 
     def place(self, offset: int) -> str:
         """How the command at that offset is told in ids and causes."""
         return f"{self._topic}/{self._partition}/{offset}"
+
+    def touched(self, before: StateMessage | None, after: StateMessage | None) -> bool:
+        """Whether any value changes; most commands leave all of them alone."""
+        if before is after:
+            return False
+        old, new = (self._initial if state is None else state.body for state in (before, after))
+        return any(value(old) != value(new) for value in self._read)
 
     def check(
         self,

@@ -247,8 +247,8 @@ class AggregateNode(Node):
             state = event_to_state(aggregate, state, event)
             events.append(self.encode_event(event))
         timed = self.timers.rows(effects, key, message, self._place(record)) if effects else ()
-        if self.claims is not None:
-            reserved = () if placed is None else placed.reserved
+        reserved = () if placed is None else placed.reserved
+        if self.claims is not None and (reserved or self.claims.touched(before, state)):
             self.claims.check(key, record.offset(), message, before, state, reserved)
             self.claims.release(key, record.offset(), message, before, state, reserved)
         if events:

@@ -6,6 +6,7 @@ a table of the task like any other, so they are committed with what is folded an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ class Queued(NamedTuple):
     done: tuple[str, ...]
     new: bool
     reserved: tuple[str, ...] = ()
+    id: str = ""
 
 
 class Waiting:
@@ -96,8 +98,8 @@ class Queue(Table):
     def __init__(self, spec: TableSpec, store: Store) -> None:
         super().__init__(spec, store)
         self._held: dict[bytes, int] | None = None
+        self._ids: dict[bytes, Counter[str]] = {}  # of the commands that wait, by key
         self._records = 0  # how many wait in all
-        self._before: dict[bytes, int] = {}  # how many they were at the last commit, of the keys touched since
         self._entries: dict[bytes, dict[int, Queued | None]] = {}  # changed since then; None: gone
         self._gone_to: dict[bytes, int] = {}  # the offset behind the last one that was taken out since then
 
@@ -105,12 +107,10 @@ class Queue(Table):
     def held(self) -> dict[bytes, int]:
         """To be looked at, not to be changed. Read from the store when it is first asked for: then it is complete."""
         if self._held is None:
-            held: dict[bytes, int] = {}
+            self._held, self._ids, self._records = {}, {}, 0
             cut = len(self.prefix)
-            for row, _ in scanned(self.store, self.prefix):
-                key, _ = parts(row[cut:])
-                held[key] = held.get(key, 0) + 1
-            self._held, self._records = held, sum(held.values())
+            for row, data in scanned(self.store, self.prefix):
+                self._count(parts(row[cut:])[0], self.codec.decode(data).id, 1)
         return self._held
 
     @property
@@ -118,9 +118,13 @@ class Queue(Table):
         """How many keys are held, and how many records wait; nothing where it has not been read yet."""
         return len(self._held or ()), self._records
 
+    def has(self, key: bytes, command_id: str) -> bool:
+        """Whether a command of that id waits under the key."""
+        return key in self.held and self._ids[key][command_id] > 0
+
     def add(self, key: bytes, entry: Queued) -> None:
         """Puts a record at the end of its key's queue, which it may open."""
-        self._count(key, 1)
+        self._count(key, entry.id, 1)
         self._entries.setdefault(key, {})[entry.offset] = entry
 
     def change(self, key: bytes, entry: Queued) -> None:
@@ -129,8 +133,10 @@ class Queue(Table):
 
     def take(self, key: bytes, offset: int) -> None:
         """Takes the first one out. The key is free again when it was the last."""
-        self._count(key, -1)
-        self._entries.setdefault(key, {})[offset] = None
+        changed = self._entries.setdefault(key, {})
+        entry = changed.get(offset) or self.codec.decode(self.store.get(self.prefix + row_key(key, offset)))
+        self._count(key, entry.id, -1)
+        changed[offset] = None
         self._gone_to[key] = offset + 1
 
     def first(self, key: bytes) -> Queued | None:
@@ -146,15 +152,15 @@ class Queue(Table):
                 return entry_now
         return next((changed[offset] for offset in sorted(changed) if changed[offset] is not None), None)
 
-    def _count(self, key: bytes, more: int) -> None:
+    def _count(self, key: bytes, command_id: str, more: int) -> None:
         held = self.held
         count = held.get(key, 0)
-        self._before.setdefault(key, count)
         self._records += more
         if count + more:
             held[key] = count + more
+            self._ids.setdefault(key, Counter())[command_id] += more
         else:
-            del held[key]
+            del held[key], self._ids[key]
 
     # --- Table --------------------------------------------------------------------------------------------------------
 
@@ -173,16 +179,12 @@ class Queue(Table):
         self._clear()
 
     def drop(self) -> None:
-        for key, count in self._before.items():
-            self._records += count - self.held.get(key, 0)
-            if count:
-                self.held[key] = count
-            else:
-                self.held.pop(key, None)
+        if self._entries:
+            self._held = None  # to be read again
         self._clear()
+        self.held  # noqa: B018
 
     def _clear(self) -> None:
-        self._before.clear()
         self._entries.clear()
         self._gone_to.clear()
 

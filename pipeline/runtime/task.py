@@ -17,7 +17,7 @@ from pipeline.errors import (
     TransactionAborted,
     UndecodableRecord,
 )
-from pipeline.model import NEVER, Parked, Rejected, ReplyMessage, is_barrier
+from pipeline.model import NEVER, CommandMessage, Parked, Rejected, ReplyMessage, is_barrier
 from pipeline.runtime.answers import Answers
 from pipeline.runtime.claims import Unreserved, reserved_by
 from pipeline.runtime.deadlines import Deadlines, Fired
@@ -60,6 +60,11 @@ class Audit(NamedTuple):
 
 
 TURN = Audit("the engine", "its turn has come, as a value is reserved")
+
+
+def id_of(message: Any) -> str:
+    """The id of a command; empty for anything else."""
+    return message.id if isinstance(message, CommandMessage) else ""
 
 
 class Refused(PipelineError):
@@ -134,7 +139,7 @@ class Task:
                 raise
             except Unreserved as wanted:
                 done = tuple(before.name for before in nodes[: nodes.index(node)])
-                self.hold(record, RESERVING, cause=str(wanted), done=done, new=True)
+                self.hold(record, RESERVING, cause=str(wanted), done=done, new=True, id=id_of(message))
                 self._reserve(wanted)
             except Exception as error:
                 done = tuple(before.name for before in nodes[: nodes.index(node)])
@@ -182,7 +187,7 @@ class Task:
 
     def _queue_up(self, key: bytes, record: Record, *, bare: bool = False) -> None:
         """Puts a record behind those of its key that wait; a command that needs no decision is answered at once."""
-        new, cause = False, "it waits behind a parked record of its key"
+        new, command_id, cause = False, "", "it waits behind a parked record of its key"
         try:
             message = self._decoded(self.inlet.codec.decode, key, record)
         except UndecodableRecord:
@@ -197,8 +202,10 @@ class Task:
             if not self._is_reserving(key):  # it will not be long
                 for node in self._nodes:
                     node.tell_parked(record, message, cause)
-            new = True
-        self.hold(record, BEHIND, new=new, bare=bare)
+            # One that repeats a command before it is to be looked up when its turn comes, however long that takes.
+            command_id = id_of(message)
+            new = not self.queue.has(key, command_id)
+        self.hold(record, BEHIND, new=new, id=command_id, bare=bare)
 
     def hold(self, record: Record, reason: str, **more: Any) -> Queued:
         """Puts a record at the end of its key's queue: from now on all that comes for the key waits behind it.
@@ -213,6 +220,7 @@ class Task:
             "done": (),
             "new": False,
             "reserved": (),
+            "id": "",
         } | more
         entry = queued(record, *self.tp, reason=reason, queued_ms=self._clock.time_ms(), **fields)
         self.queue.add(record.key() or b"", entry)
@@ -224,7 +232,7 @@ class Task:
         """Opens the queue of a record's key, in the same transaction as everything else."""
         cause, trace = told(error)
         new = message is not None
-        entry = self.hold(record, ERROR, cause=cause, traceback=trace, done=done, new=new, bare=bare)
+        entry = self.hold(record, ERROR, cause=cause, traceback=trace, done=done, new=new, id=id_of(message), bare=bare)
         if new:
             for node in self._nodes:
                 node.tell_parked(record, message, cause)

@@ -152,7 +152,7 @@ class AggregateCheck:
             memory.agenda.see(key, command, entry.offset, entry.time_ms)
             if known is None:
                 if opened is not None or place in queues.held or self._waits(lives[key], place, command, entry):
-                    queues.wait(place, Held(entry.offset, entry, (), new=True))
+                    queues.wait(place, Held(entry.offset, entry, (), new=self._is_new(queues, place, command)))
                 elif memory.agenda.schedules(key, command, entry.offset, entry.time_ms):
                     report.checked["scheduled"] += entry.offset < must
                 else:
@@ -213,6 +213,11 @@ class AggregateCheck:
                     self._decide(lives[key], waiting, key, command, settled, placed, tp, memory, report)
             queues.take(place)
             self._reserving.settled(place)
+
+    def _is_new(self, queues: Queues, place: bytes, command: CommandMessage) -> bool:
+        """Whether a command that has to wait repeats none that waits before it."""
+        before = (self._read(held.record) for held in queues.held.get(place, ()))
+        return all(read is None or read[1].id != command.id for read in before)
 
     def _waits(self, life: Life, place: Any, command: CommandMessage, entry: Entry) -> bool:
         if not self.aggregate.unique:

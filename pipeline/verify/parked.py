@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import chain
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
@@ -53,7 +52,7 @@ def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
 def _waited(rows: Rows, acts: list[Act]) -> set[int]:
     """Offsets of the records that had no notice when they came, as they waited behind others."""
     first: dict[bytes, int] = {}
-    for key, offset in chain(rows, ((act.key, act.offset) for act in acts)):
+    for key, offset in (*rows, *((act.key, act.offset) for act in acts)):
         first[key] = min(offset, first.get(key, offset))
     waiting = {offset for key, offset in rows if first[key] < offset}
     return waiting | {act.offset for act in acts if act.at is not None}

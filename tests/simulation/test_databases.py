@@ -24,7 +24,9 @@ def test_nothing_is_wrong(first: int) -> None:
 
 
 def test_who_was_before_is_fenced_in_some_of_them() -> None:
-    told = [Simulation(IN_DATABASES, seed, commands=commands, mend=Code.mend).run(telling=True).story for seed in range(300)]
+    told = [
+        Simulation(IN_DATABASES, seed, commands=commands, mend=Code.mend).run(telling=True).story for seed in range(300)
+    ]
     assert sum("Superseded" in line for story in told for line in story) > 5
 
 

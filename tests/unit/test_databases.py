@@ -1,5 +1,7 @@
 """Which database a worker opens, from what projections declare and what it is told."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,3 +64,8 @@ def test_projections_that_are_folded_together_are_kept_together() -> None:
     with pytest.raises(TopologyError, match="'products' and 'names' are folded from the same topic"):
         Service("reports", projections=[reports.products, local])
     Service("reports", projections=[reports.products, replace(local, database=Database.SQLITE)])
+
+
+def test_who_keeps_nothing_in_a_database_does_not_wait_for_what_it_needs() -> None:
+    code = "import sys, pipeline.runtime.worker, pipeline.cli.worker; sys.exit('sqlalchemy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

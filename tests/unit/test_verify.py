@@ -370,14 +370,14 @@ def test_parked_twice_or_not_at_all_or_for_no_reason() -> None:
     assert one(report, "duplicate_parked")[1:6] == ("inventory", *tp, "JUG", second.offset)
     history.logs[tp] = []
     report = judge(history, SHOP)
-    assert kinds(report) == {"missing_parked", "extra_queued"}
+    assert kinds(report) == {"missing_parked", "extra_queued"}, "it waits, and nothing says why"
     found = one(report, "missing_parked")
     assert (found.topic, found.key, str(found.offset).encode()) == ("inventory.command", "JUG", notice.headers[3][1])
     history.logs[tp] = [notice._replace(value=b"altered")]
     assert kinds(judge(history, SHOP)) == {"wrong_parked"}
     headers = (*notice.headers, ("parked-source-offset", b"0"))
     history.logs[tp] = [notice, notice._replace(headers=headers)]
-    assert "needless_parked" in kinds(judge(history, SHOP)), "and what came of it is too much"
+    assert "needless_parked" in kinds(judge(history, SHOP))
     history.logs[tp] = [notice, notice._replace(headers=())]
     assert kinds(judge(history, SHOP)) == {"unreadable_parked"}
 

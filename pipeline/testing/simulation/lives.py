@@ -62,7 +62,7 @@ class Lives:
             elif key in queues.held:
                 if opened is not None:
                     yield f"{where}@{offset} was parked when it came, though it had to wait behind others"
-                queues.wait(key, Held(offset, record, (), message is not None))
+                queues.wait(key, Held(offset, record, (), self._is_new(queues, key, message)))
             elif opened is not None:
                 if message is not None and not self._world.may_raise(self._decided, record, message):
                     yield f"{where}@{offset} was parked without a reason: {opened.cause}"
@@ -105,6 +105,11 @@ class Lives:
                     return
                 self._decide(held.record, message, act)
             self._take(queues, key)
+
+    def _is_new(self, queues: Queues, key: bytes, message: CommandMessage | None) -> bool:
+        """Whether a command that has to wait repeats none that waits before it."""
+        before = (self._message(held.record) for held in queues.held.get(key, ()))
+        return message is not None and all(each is None or each.id != message.id for each in before)
 
     def _take(self, queues: Queues, key: bytes) -> None:
         queues.take(key)
