@@ -260,6 +260,15 @@ def test_what_was_not_committed_is_forgotten(store: Store) -> None:
     assert queue.held == {b"k": 1}
 
 
+def test_one_that_is_dropped_while_its_store_is_restored_is_read_once_that_is_done(store: Store) -> None:
+    queue = Queue(SPEC, store)
+    queue.drop()
+    other = Queue(SPEC, store)
+    other.add(b"k", entry(1))
+    commit(other)
+    assert queue.held == {b"k": 1}
+
+
 def test_a_queue_is_read_from_its_store(store: Store) -> None:
     queue = Queue(SPEC, store)
     for offset in (7, 3, 300):
