@@ -322,7 +322,7 @@ def test_the_page_on_consistency_runs(shop: Shop) -> None:
     found: dict[str, Any] = {"bootstrap": shop.bootstrap}
     exec(compile(block, "consistency.md", "exec"), found)
     assert found["mine"]["row"]["registered"]
-    assert found["now"]["row"] == {"name": "Hannah", "country": "France"}
+    assert found["now"]["row"] == {"name": "Hannah", "country": "France", "email": None}
     assert found["fresh"]["row"] == {"country": "France"}
     assert found["again"]["row"] == found["mine"]["row"]
     (curl,) = re.findall(r"^    curl '(.*?)'$", PAGE, re.MULTILINE)
