@@ -180,9 +180,8 @@ class Queue(Table):
 
     def drop(self) -> None:
         if self._entries:
-            self._held = None  # to be read again
+            self._held, self._ids, self._records = None, {}, 0  # to be read again, when the store has been restored
         self._clear()
-        self.held  # noqa: B018
 
     def _clear(self) -> None:
         self._entries.clear()
