@@ -86,7 +86,7 @@ def measure(bootstrap: str, count: int) -> list[Step]:
 def fold_steps(place: Place, state: Path, watch: Stopwatch, clean: ExitStack) -> None:
     """From a record to its event and its state, and from there to broker and table."""
     inlet = place.wiring.inlets[place.command]
-    spec = inlet.tables[0]
+    spec = next(spec for spec in inlet.tables if spec.name == "accounts")
     decode, encode = inlet.codec.decode, place.events.encode
     _, stores = claim_slot(state, "accounts", 0)
     store = stores.open("steps")

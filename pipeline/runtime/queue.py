@@ -107,15 +107,11 @@ class Queue(Table):
     def held(self) -> dict[bytes, int]:
         """To be looked at, not to be changed. Read from the store when it is first asked for: then it is complete."""
         if self._held is None:
-            self._load()
-        assert self._held is not None
+            self._held, self._ids, self._records = {}, {}, 0
+            cut = len(self.prefix)
+            for row, data in scanned(self.store, self.prefix):
+                self._count(parts(row[cut:])[0], self.codec.decode(data).id, 1)
         return self._held
-
-    def _load(self) -> None:
-        self._held, self._ids, self._records = {}, {}, 0
-        cut = len(self.prefix)
-        for row, data in scanned(self.store, self.prefix):
-            self._count(parts(row[cut:])[0], self.codec.decode(data).id, 1)
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -183,10 +179,9 @@ class Queue(Table):
         self._clear()
 
     def drop(self) -> None:
-        if self._entries:  # else nothing has changed, and until a task starts its store is being restored
-            self._held = None
-            self._clear()
-            self._load()
+        if self._entries:
+            self._held, self._ids, self._records = None, {}, 0  # to be read again, when the store has been restored
+        self._clear()
 
     def _clear(self) -> None:
         self._entries.clear()

@@ -49,6 +49,8 @@ class Answered:
     ) -> None:
         """The command was decided, or discarded. `act`: of one that was parked."""
         placed = None if act is None else (act.at or 0, act.at_ms)
+        if placed is not None:  # a reservation may be answered long after the last command
+            self._now = max(self._now[0], placed[0]), max(self._now[1], placed[1])
         given = Given(record.key(), message, record.offset(), record.timestamp()[1], outcome, placed)
         self._memory.remember(given)
 
