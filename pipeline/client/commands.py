@@ -55,7 +55,7 @@ class Commands:
         self.kinds: dict[str, Kind] = {}
         self.events: dict[str, Decode] = {}
         for service in topology.services.values():
-            for aggregate in service.aggregates:
+            for aggregate in service.addressed:
                 topic = TopicKind.COMMAND.topic(aggregate.name)
                 codec = make(topic, CommandMessage, aggregate.command)
                 types = {cls.__name__: cls for cls in alternatives(aggregate.command)}

@@ -70,5 +70,6 @@ def reservations(unique: Unique) -> Aggregate[ReservationCommand, ReservationEve
         FREE,
         decide_reservation,
         evolve_reservation,
-        idempotency=None,  # the engine sends each of its commands once
+        idempotency=None,  # the engine sends each of its commands once, and at once
+        deadlines=False,
     )

@@ -98,6 +98,11 @@ class Service:
                 "changes a row arrives over one topic, in one order"
             )
 
+    @property
+    def addressed(self) -> list[Aggregate[Any, Any, Any]]:
+        """The aggregates that take commands from outside; reservations take the engine's alone."""
+        return [aggregate for aggregate in self.aggregates if aggregate.decide is not decide_reservation]
+
     def sources(self) -> Iterator[Source]:
         """All event topics it follows, by reactions, projections and replicas; some come repeatedly."""
         for reaction in self.reactions:

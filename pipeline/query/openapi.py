@@ -207,8 +207,9 @@ def document(topology: Topology) -> Json:
     paths: Json = {}
     for service in topology.services.values():
         for aggregate in service.aggregates:
-            paths[f"/v1/commands/{aggregate.name}/{{key}}"] = {"post": _send(aggregate)}
-            paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}
+            if aggregate in service.addressed:
+                paths[f"/v1/commands/{aggregate.name}/{{key}}"] = {"post": _send(aggregate)}
+                paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}
             paths |= table_pages(aggregate.name, type(aggregate.initial), (), versioned=True)
             if aggregate.deadlines:
                 paths[f"/v1/deadlines/{aggregate.name}/{{key}}"] = {"get": _deadlines(aggregate)}

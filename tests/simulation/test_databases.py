@@ -2,7 +2,6 @@
 
 import pytest
 
-from pipeline.adapters.memory.tables import MemorySharedStore
 from pipeline.testing import Simulation, TestDriver
 from pipeline.testing.simulation import Fault, Schedule, Sent
 from tests.simulation.seeds import FRESH, PER_TEST
@@ -40,14 +39,6 @@ def test_a_database_that_does_not_answer_for_a_moment_ends_the_lane_and_no_more(
         assert history.findings == []
         away += any("DatabaseUnreachable" in line for line in history.story)
     assert away > 1
-
-
-def test_without_the_fence_an_old_owner_changes_rows_and_that_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MemorySharedStore, "_mine", MemorySharedStore._check)
-    found = next((seed for seed in range(2_000) if run(seed)), None)
-    assert found is not None
-    monkeypatch.undo()
-    assert run(found) == []
 
 
 def test_rows_in_a_database_are_read_like_all_others() -> None:
