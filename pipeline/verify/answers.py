@@ -111,7 +111,7 @@ class AnswerCheck:
                 report.add(Finding("wrong_answer", self.service, *tp, key, entry.offset, expected, found))
             seen.add(message.offset)
         for offset, given in due.items():
-            if settled(given) and offset not in seen and given.time_ms >= since_ms and given.outcome is not None:
+            if settled(given) and offset not in seen and given.time_ms > since_ms and given.outcome is not None:
                 expected = f"{given.command.id}: {short(given.outcome)}"
                 report.add(Finding("missing_answer", self.service, *tp, given.key, None, expected, "nothing"))
 

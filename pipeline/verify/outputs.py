@@ -94,14 +94,14 @@ class OutputCheck:
             there = seen.pop(name, None)
             tp = self._target(history, each.output)
             if there is None:
-                if each.must and each.time_ms >= since.get(tp, 0):
+                if each.must and each.time_ms > since.get(tp, 0):
                     self._find(report, "missing", tp, each.output.key, None, each, "nothing")
                 continue
             if there.digest != digest(*each.output[:2], each.output.content):
                 self._find(report, "wrong", there.tp, there.key, there.first, each, "another content")
             elif there.times > each.may:
                 self._find(report, "duplicate", there.tp, there.key, there.last, each, f"{there.times} times")
-            elif there.times < each.must and each.time_ms >= since.get(tp, 0):
+            elif there.times < each.must and each.time_ms > since.get(tp, 0):
                 self._find(report, "missing", tp, there.key, None, each, f"{there.times} times")
             elif there.times == each.may == 1:
                 place = (each.source, there.tp.topic, there.key)

@@ -188,7 +188,7 @@ class ServiceCheck:
                 unreadable = "" if self._is_answer(tp.topic, entry) else str(error)
             found = notices.pop(entry.offset, None)
             if found is None:
-                if unreadable and entry.offset < bound and entry.time_ms >= since and entry.offset not in waited:
+                if unreadable and entry.offset < bound and entry.time_ms > since and entry.offset not in waited:
                     self._find(report, "missing", tp, entry, f"parked, as {short(unreadable)}", "not parked")
                 continue
             where, notice = found[0]
