@@ -445,7 +445,7 @@ SEEDS = {
     "standby_taken_over_without_catching_up": 35,
     "restore_from_a_position_that_was_not_restored_to": 19,
     "offsets_of_an_undecided_transaction_are_believed_old": 4,
-    "committed_by_a_member_that_was_expelled": 410,
+    "committed_by_a_member_that_was_expelled": 8581,
     "markers_taken_for_records_that_were_folded": 128,
     "a_repeated_command_is_decided_again": 0,
     "replies_are_remembered_that_were_not_committed": 10,
