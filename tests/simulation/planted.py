@@ -475,7 +475,7 @@ SEEDS = {
     "nodes_that_have_folded_a_record_fold_it_again": 47,
     "a_transient_error_loses_the_records_behind_it": 38,
 }
-SEEDS_MAX = 5_000
+SEEDS_MAX = 10_000
 
 
 def seed_that_finds(name: str, fails: Callable[[int], bool]) -> int:
