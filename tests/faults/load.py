@@ -170,7 +170,9 @@ class Load:
             after = self._dice.uniform(0, LATER_S)
             pending = self._client.ask(asked.aggregate, asked.key, asked.command, command_id=command_id, after=after)
             self._pending.append((pending, has_event))
-        elif self._dice.random() < ASKED:
+            self._shoppers.note(command_id, asked.aggregate, has_event=has_event)
+            return  # sent again without a time, it would be decided now, and only the last who sends it is answered
+        if self._dice.random() < ASKED:
             pending = self._client.ask(asked.aggregate, asked.key, asked.command, command_id=command_id)
             self._pending.append((pending, has_event))
         else:
