@@ -116,15 +116,16 @@ class Shop:
                 client.send(asked.aggregate, asked.key, asked.command)
             client.flush()
 
-    def settle(self) -> None:
-        """Waits until all that was sent has gone all the way through."""
-        with self.watcher() as watcher:
+    def settle(self, *services: str) -> None:
+        """Waits until all that was sent has gone through these services, or through all of them."""
+        with self.watcher(*services) as watcher:
             until("everything is folded", lambda: watcher.look()[1])
 
     @contextmanager
-    def watcher(self) -> Iterator[Watcher]:
-        """Sees how far the services are."""
-        watcher = Watcher(self.bootstrap, self.admin, self.wirings)
+    def watcher(self, *services: str) -> Iterator[Watcher]:
+        """Sees how far these services are, or all of them."""
+        wirings = [w for w in self.wirings if not services or w.service.name in services]
+        watcher = Watcher(self.bootstrap, self.admin, wirings)
         try:
             yield watcher
         finally:

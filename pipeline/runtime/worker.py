@@ -65,8 +65,8 @@ REQUESTER = "http"  # whose replies the workers' HTTP sides wait for
 class WorkerSettings:
     """What one worker process runs, and where. `port` 0 takes a free one; `slot` None takes the first free one.
 
-    `cache_bytes`: decoded rows kept in memory, of all services together. `secret_file`: of unique values; None: one in
-    the state directory, made where there is none.
+    `cache_bytes`: decoded rows kept in memory, of all services together. `secret_file`: of unique values; None: one
+    beside the state directory, which may be deleted where the secret may not, made where there is none.
     """
 
     bootstrap: str
@@ -278,7 +278,7 @@ def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | 
     if not any(aggregate.unique for service in services for aggregate in service.aggregates):
         return None
     if settings.secret_file is None:
-        return service_secret(settings.state_dir / "secret", make=True)
+        return service_secret(settings.state_dir.parent / "secret", make=True)
     return service_secret(settings.secret_file, make=False)
 
 

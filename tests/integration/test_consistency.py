@@ -111,7 +111,7 @@ def test_each_level_on_any_worker(shop: Shop, client: Client, query: QueryClient
     before = barriers(addresses[0])
     assert {row["row"]["name"] for row in asyncio.run(many())} == {"16"}
     until("the barriers are folded", lambda: barriers(addresses[0]) > before)
-    assert barriers(addresses[0]) - before < 50, "each read has written a barrier of its own"
+    assert barriers(addresses[0]) - before < 200, "each read has written a barrier of its own"
 
     with pytest.raises(NoSuchConsistency, match="no aggregate"):
         query.get("customers", "user-1", consistency="linearizable")

@@ -84,7 +84,7 @@ def test_a_history_is_right_after_a_kill_wherever_one_asks(shop: Shop) -> None:
     shop.send(asked(ROUNDS // 2, ROUNDS))
     owner.kill()
     owner = shop.worker("--service", "inventory", "--slot", "0")
-    shop.settle()
+    shop.settle("inventory")
     with shop.query() as client:
         compare(shop, client)
         assert [len(events) for events in logged(shop).values()] == [ROUNDS] * len(KEYS)
@@ -172,12 +172,12 @@ def check_times(shop: Shop) -> None:
 def test_a_log_that_has_been_cut_is_told(shop: Shop) -> None:
     first = shop.worker("--service", "inventory", "--slot", "0")
     shop.send(asked(0, 20))
-    shop.settle()
+    shop.settle("inventory")
     until("it has all", lambda: status(first)["history_events"] == 20 * len(KEYS))
     assert first.stop() == 0
     other = shop.worker("--service", "inventory", "--slot", "1")
     shop.send(asked(20, 40))
-    shop.settle()
+    shop.settle("inventory")
     assert other.stop() == 0
     last: dict[int, tuple[int, str, int]] = {}  # by partition: where its last event stands, whose, and which
     versions: dict[str, int] = defaultdict(int)
@@ -188,7 +188,7 @@ def test_a_log_that_has_been_cut_is_told(shop: Shop) -> None:
     for future in shop.admin.delete_records(cut).values():
         future.result()
     again = shop.worker("--service", "inventory", "--slot", "0")
-    shop.settle()
+    shop.settle("inventory")
     with shop.query() as client:
         for _, key, version in last.values():
             assert [event["version"] for event in client.history("inventory", key)] == [version]
@@ -208,7 +208,7 @@ def test_a_log_that_has_been_cut_is_told(shop: Shop) -> None:
 def test_by_hand(shop: Shop) -> None:
     shop.worker("--service", "inventory")
     shop.send(asked(0, 3), [Asked("inventory", "TEA", inv.TakeStock("o[1]", 4))])
-    shop.settle()
+    shop.settle("inventory")
     shown = by_hand(shop, "inventory", "TEA")
     assert shown.returncode == 0, shown.stderr
     for text in (

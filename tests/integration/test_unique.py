@@ -83,6 +83,6 @@ def test_of_those_who_race_one_wins_though_a_worker_is_killed(shop: Shop) -> Non
 def test_workers_on_one_machine_share_a_secret_that_is_theirs_alone(shop: Shop) -> None:
     served(shop, 0)
     served(shop, 1)
-    secret = shop.home / "state" / "secret"
+    secret = shop.home / "secret"
     assert secret.stat().st_mode & 0o077 == 0
     assert [file.name for file in secret.parent.glob("secret*")] == ["secret"]
