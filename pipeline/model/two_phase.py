@@ -34,21 +34,21 @@ IDLE, VOTING, WAITING, COMMITTING, COMMITTED, ABORTED = (
 )
 
 COORDINATOR: tuple[Transition, ...] = (
-    Transition(IDLE, "begin", "nobody takes part", COMMITTED),
+    Transition(IDLE, "begin", "nobody takes part", COMMITTED, ("tell who waits",)),
     Transition(IDLE, "begin", "", VOTING, ("ask all to prepare",)),
     Transition(VOTING, "yes", "votes are missing", VOTING, ("count it",)),
     Transition(VOTING, "yes", "", COMMITTING, ("count it", "tell all to commit")),
     Transition(VOTING, "no", "worth another attempt", WAITING, ("note why", "tell all to abort")),
-    Transition(VOTING, "no", "", ABORTED, ("note why", "tell all to abort")),
+    Transition(VOTING, "no", "", ABORTED, ("note why", "tell all to abort", "tell who waits")),
     Transition(VOTING, "time-out", "worth another attempt", WAITING, ("note why", "tell all to abort")),
-    Transition(VOTING, "time-out", "", ABORTED, ("note why", "tell all to abort")),
-    Transition(VOTING, "force abort", "", ABORTED, ("note why", "tell all to abort")),
+    Transition(VOTING, "time-out", "", ABORTED, ("note why", "tell all to abort", "tell who waits")),
+    Transition(VOTING, "force abort", "", ABORTED, ("note why", "tell all to abort", "tell who waits")),
     Transition(VOTING, "force commit", "", VOTING, ("refuse: votes_are_missing",)),
     Transition(WAITING, "time-out", "", VOTING, ("begin the next attempt", "ask all to prepare")),
-    Transition(WAITING, "force abort", "", ABORTED, ("note why", "tell all to abort")),
+    Transition(WAITING, "force abort", "", ABORTED, ("note why", "tell all to abort", "tell who waits")),
     Transition(WAITING, "force commit", "", WAITING, ("refuse: votes_are_missing",)),
     Transition(COMMITTING, "acknowledged", "others have not", COMMITTING, ("tell it no more",)),
-    Transition(COMMITTING, "acknowledged", "", COMMITTED, ("tell it no more",)),
+    Transition(COMMITTING, "acknowledged", "", COMMITTED, ("tell it no more", "tell who waits")),
     Transition(COMMITTING, "force commit", "", COMMITTING, ("tell again",)),
     Transition(COMMITTING, "force abort", "", COMMITTING, ("refuse: already_decided",)),
     Transition(COMMITTED, "force commit", "", COMMITTED, ("refuse: already_settled",)),
@@ -61,7 +61,7 @@ COORDINATOR: tuple[Transition, ...] = (
         for row in (
             *([Transition(state, "acknowledged", "", state, ("tell it no more",))] if state != COMMITTING else []),
             Transition(state, "late yes", "", state, ("tell it to abort",)),
-            Transition(state, "outcome refused", "", state, ("note why",)),
+            Transition(state, "outcome refused", "", state, ("note trouble",)),
             Transition(state, "not acknowledged in time", "", state, ("tell again",)),
         )
     ),

@@ -46,11 +46,11 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """An outcome that a participant has not acknowledged."""
+    """An outcome that has not been acknowledged."""
 
     attempt: int
-    place: int  # of the participant
-    outcome: str  # commit, abort, or again: abort, and there will be another attempt
+    place: int  # of the participant, or of who waits
+    outcome: str  # commit, abort, again: abort, and there will be another attempt; or settled, to who waits for that
     times: int  # told so far
 
 
@@ -64,6 +64,7 @@ class Transaction:
     telling: tuple[Tell, ...] = ()
     told: int = 0  # how often all in `telling` have been told again
     reason: str = ""  # why it was aborted, or why an attempt was
+    trouble: str = ""  # why an outcome was not accepted
 
 
 def two_phase_saga(
@@ -86,14 +87,16 @@ def two_phase_saga(
     `begin`: the class of the message that begins it, `begun(message)` the state then.
     `works(state, attempt)`: who takes part, and with what; always as many, and each attempt with ids of its own, as in
     `order/1`, `order/2`.
-    `settled(state)`: what to send once it is committed or aborted for good; nothing waits for it.
+    `settled(state)`: what to send once it is committed or aborted for good, until it is accepted.
     `vote_s`: by when all must have voted. `tell_again_s`: how long to wait for the acknowledgement of an outcome.
     `retry`: when an attempt that came to nothing is made again, such as for `locked`. Raises TopologyError.
     """
     if vote_s <= 0 or tell_again_s <= 0:
         raise TopologyError(f"two-phase commit {name!r}: vote_s and tell_again_s are seconds above 0")
     c = _Coordinator(begin, begun, works, settled, vote_s, tell_again_s, retry, table)
-    return Saga(name, begin, asks, state, c.evolve, c.plan, c.summary, c.refuse, diagram=state_diagram(table))
+    return Saga(
+        name, begin, asks, state, c.evolve, c.plan, c.summary, c.refuse, turn=c.turn, diagram=state_diagram(table)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,8 @@ class _Coordinator:
             case "worth another attempt":
                 return t.attempt < self.retry.attempts and self.retry.is_worth(reason)
             case "others have not":
-                return any(tell.outcome == "commit" and not _same(tell, who) for tell in t.telling)
+                commits = [tell for tell in t.telling if tell.outcome == "commit"]
+                return any(not _same(tell, who) for tell in commits)
         raise ValueError(f"the table has a guard {guard!r}, which the coordinator does not know")
 
     def _do(self, does: str, row: Transition, state: Any, t: Transaction, who: Tell, reason: str) -> Transaction:
@@ -183,17 +187,23 @@ class _Coordinator:
                 return replace(t, missing=tuple(place for place in t.missing if place != who.place))
             case "note why":
                 return replace(t, reason=reason)
+            case "note trouble":
+                return replace(t, trouble=reason)
             case "tell all to commit":
                 return self._tell_all(state, t, "commit")
             case "tell all to abort":
                 return self._tell_all(replace(state, transaction=t), t, "again" if row.to == WAITING else "abort")
             case "tell it to abort":
                 outcome = "again" if t.state in (VOTING, WAITING) else "abort"
-                if any(_same(who, tell) for tell in t.telling):
+                if any(_same(who, tell) and tell.outcome != "settled" for tell in t.telling):
                     return t
                 return replace(t, telling=(*t.telling, Tell(who.attempt, who.place, outcome, 1)))
             case "tell it no more":
-                return replace(t, telling=tuple(tell for tell in t.telling if not _same(tell, who)))
+                left = tuple(tell for tell in t.telling if not (_same(tell, who) and tell.outcome == who.outcome))
+                return replace(t, telling=left)
+            case "tell who waits":
+                places = range(len(self.settled(replace(state, transaction=t))))
+                return replace(t, telling=(*t.telling, *(Tell(t.attempt, n, "settled", 1) for n in places)))
             case "tell again":
                 again = tuple(replace(tell, times=tell.times + 1) for tell in t.telling)
                 return replace(t, telling=again, told=t.told + 1)
@@ -211,32 +221,35 @@ class _Coordinator:
 
     def plan(self, state: Any) -> list[Owed]:
         t: Transaction = state.transaction
+        attempts = {tell.attempt for tell in t.telling if tell.outcome != "settled"}
+        works = {attempt: self.works(state, attempt) for attempt in attempts | {t.attempt}}
         owed: list[Owed] = []
         if t.state == VOTING:
-            works = self.works(state, t.attempt)
-            owed += [Ask(f"prepare-{t.attempt}.{n}", *works[n][:3]) for n in t.missing]
+            owed += [Ask(f"prepare-{t.attempt}.{n}", *works[t.attempt][n][:3]) for n in t.missing]
             owed.append(Timer(f"vote/{t.attempt}", self.vote_s))
         if t.state == WAITING:
             owed.append(Timer(f"backoff/{t.attempt}", self.retry.after_s(t.attempt)))
         for tell in t.telling:
-            work = self.works(state, tell.attempt)[tell.place]
-            again = work.abort if work.abort_again is None else work.abort_again
-            command = {"commit": work.commit, "abort": work.abort, "again": again}[tell.outcome]
-            owed.append(Ask(_step(tell), work.aggregate, work.key, command, tell.times))
+            to = self.settled(state)[tell.place] if tell.outcome == "settled" else _told(tell, works)
+            owed.append(Ask(_step(tell), *to, tell.times))
         if t.telling:
             owed.append(Timer(f"outcome/{t.told}", self.tell_again_s))
-        if t.state in (COMMITTED, ABORTED):
-            owed += [Ask(f"settled.{n}", *to) for n, to in enumerate(self.settled(state))]
         return owed
+
+    def turn(self, state: Any) -> object:
+        t: Transaction = state.transaction
+        return t.state, t.attempt, t.telling, t.told
 
     # --- a person's view and hand -------------------------------------------------------------------------------------
 
     def summary(self, state: Any) -> Summary:
         t: Transaction = state.transaction
         waits_for = [f"prepare-{t.attempt}.{n}" for n in t.missing] + [_step(tell) for tell in t.telling]
-        names = {IDLE: "", COMMITTED: "done", ABORTED: "compensating" if t.telling else "undone"}
+        names = {IDLE: "", COMMITTED: "done", ABORTED: "undone"}
+        if t.telling:
+            names = {ABORTED: "compensating"}
         status = "stuck" if t.told >= STUCK_AFTER and t.telling else names.get(t.state, "running")
-        return Summary(status, t.state, t.attempt, tuple(waits_for), t.reason)
+        return Summary(status, t.state, t.attempt, tuple(waits_for), t.reason or t.trouble)
 
     def refuse(self, state: Any, asked: Intervention) -> Rejected | None:
         """Abort and commit are forced: only where that does not contradict what has been decided."""
@@ -257,6 +270,12 @@ def _of_action(action: str) -> str:
 def _same(one: Tell, other: Tell) -> bool:
     """Whether both are of the same participant in the same attempt."""
     return (one.attempt, one.place) == (other.attempt, other.place)
+
+
+def _told(tell: Tell, works: Mapping[int, Sequence[Work]]) -> To:
+    work = works[tell.attempt][tell.place]
+    again = work.abort if work.abort_again is None else work.abort_again
+    return To(work.aggregate, work.key, {"commit": work.commit, "abort": work.abort, "again": again}[tell.outcome])
 
 
 def _step(tell: Tell) -> str:

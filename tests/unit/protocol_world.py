@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.flow.message_to_owed import state_to_due
+from pipeline.flow.message_to_owed import NOTHING, state_to_due
 from pipeline.model import Aggregate, Rejected
 from pipeline.model.participant import Ledger
 from pipeline.model.saga import Ask, Replied, Saga, TimeUp
 
 PATIENCE = 1_000  # messages of the fair time
-SCHEDULE = st.binary(min_size=40, max_size=240)
+SCHEDULE = st.binary(min_size=40, max_size=200)
 
 
 def finds(drive: Callable[[bytes], None]) -> bool:
@@ -210,7 +210,7 @@ class World:
             after = self.saga.evolve(after, event)
         if isinstance(message, TimeUp):
             self.timers.discard((key, message.timer))
-        due = state_to_due(self.saga, before, after)
+        due = state_to_due(self.saga, before, after) if events else NOTHING
         if crash == 2 and self.decides_after_telling:
             self.bag += [ToGoods(key, ask) for ask in due.asks]
             self.timers.add((key, message.timer)) if isinstance(message, TimeUp) else None
