@@ -67,9 +67,17 @@ def evolve(account: State, event: Event) -> State:
     return account if event.type == "rejected" else State(event.version, event.balance, event.command_id)
 
 
-# Equal work: the other processors know no repeated command again either.
+# Equal work: the other processors know no repeated command again either, and none that comes later.
 accounts = Aggregate(
-    "accounts", command=Command, event=Event, initial=NEW, decide=decide, evolve=evolve, idempotency=None, history=False
+    "accounts",
+    command=Command,
+    event=Event,
+    initial=NEW,
+    decide=decide,
+    evolve=evolve,
+    idempotency=None,
+    history=False,
+    deadlines=False,
 )
 service = Service("accounts", aggregates=[accounts])
 # The same as the engine does it by itself: each command's reply is kept, and a repeated command is known again.

@@ -27,7 +27,7 @@ def _commands(read: Callable[[bytes | None], Any]) -> Callable[[bytes | None], C
     def decode(data: bytes | None) -> CommandMessage:
         record = read(data)
         command_id = record.command_id
-        return new(CommandMessage, (command_id, command_id, CAUSE, record.ts, record, None, None))
+        return new(CommandMessage, (command_id, command_id, CAUSE, record.ts, record, None, None, None))
 
     return decode
 

@@ -131,7 +131,7 @@ def decided(messages: list[Any]) -> list[tuple[Any, StateMessage]]:
         state = states.get(key)
         decision = command_to_event(accounts, state, message, 0)
         assert not isinstance(decision, Rejected)
-        for event in decision:
+        for event in decision[0]:
             states[key] = state = event_to_state(accounts, state, event)
             made.append((event, state))
     return made

@@ -107,6 +107,10 @@ class NoHistory(PipelineError):
     """The aggregate is declared to keep no history, or what is asked for is no aggregate."""
 
 
+class NoDeadlines(PipelineError):
+    """The aggregate is declared to take no deadlines, or what is asked for is no aggregate."""
+
+
 class InvalidMoment(PipelineError):
     """What is given is neither a version nor a time."""
 

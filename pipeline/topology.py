@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.errors import NoHistory, TopologyError, UnknownTable
+from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
 from pipeline.model import Aggregate, Service
 
 
@@ -47,12 +47,21 @@ class Topology:
 
     def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
         """The aggregate of that name, which keeps its history. Raises UnknownTable, NoHistory."""
-        for aggregate in self.service_of(name).aggregates:
+        for aggregate in self.service_of(name).owned:
             if aggregate.name == name:
                 if aggregate.history:
                     return aggregate
                 raise NoHistory(f"the aggregate {name!r} keeps no history; declare it with history=True")
         raise NoHistory(f"{name!r} is no aggregate, so it has no history of its own; its sources have")
+
+    def with_deadlines(self, name: str) -> Aggregate[Any, Any, Any]:
+        """The aggregate of that name, which takes deadlines. Raises UnknownTable, NoDeadlines."""
+        for aggregate in self.service_of(name).owned:
+            if aggregate.name == name:
+                if aggregate.deadlines:
+                    return aggregate
+                raise NoDeadlines(f"the aggregate {name!r} takes no deadlines; declare it with deadlines=True")
+        raise NoDeadlines(f"{name!r} is no aggregate, so nothing is to come for it")
 
 
 def load(name: str, schemas: Path | None = None) -> Topology:

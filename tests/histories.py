@@ -205,7 +205,7 @@ class MemoryHistory:
                 state = self._rows[a.name, tp.partition].get(key)
                 decision = command_to_event(a, state, message, entry.time_ms)
                 data = []
-                for event in () if isinstance(decision, Rejected) else decision:
+                for event in () if isinstance(decision, Rejected) else decision[0]:
                     state = event_to_state(a, state, event)
                     topic = TopicKind.EVENT.topic(a.name)
                     data.append(self.codec[topic].encode(event))

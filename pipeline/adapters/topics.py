@@ -30,6 +30,7 @@ CONFIG: dict[TopicKind, dict[str, str]] = {
         "segment.ms": str(DAY_MS),
         "message.timestamp.type": "LogAppendTime",
     },
+    TopicKind.DEADLINES: {"cleanup.policy": "compact"},
     TopicKind.REPLY: {"retention.ms": str(3_600_000), "segment.ms": str(3_600_000)},
     TopicKind.BY_KEY: {"retention.ms": str(7 * DAY_MS)},
     TopicKind.PARKED: {"retention.ms": str(90 * DAY_MS)},

@@ -20,6 +20,7 @@ COMMANDS = {
     "send": "Send commands, and say what became of them.",
     "query": "Read rows of a materialised table.",
     "history": "Show what has happened to an aggregate, its state then, and what differs.",
+    "deadlines": "Show what is still to come for an aggregate, and when.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }

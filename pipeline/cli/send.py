@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,8 @@ WINDOW = 1_000  # commands of a file that wait for their outcomes at once
     "--id", "command_id", default="", show_default=False, help="The command's id: the same for the same request."
 )
 @click.option("--expect", type=click.IntRange(0), help="Version that the aggregate must be at.")
+@click.option("--at", metavar="TIME", help="Decide it only then: ISO 8601, in UTC unless it says otherwise.")
+@click.option("--after", metavar="DURATION", help="Decide it only after so long: 90s, 15m, 2h or 7d.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
 @bootstrap_option
@@ -48,6 +52,8 @@ def command(
     timeout: float,
     command_id: str,
     expect: int | None,
+    at: str | None,
+    after: str | None,
     as_json: bool,
     topology: str,
     bootstrap: str | None,
@@ -58,9 +64,10 @@ def command(
     \b
     pipeline send users anna RegisterUser '{"name": "Anna", "country": "France"}'
     pipeline send inventory 85048 ReceiveStock '{"quantity": 12}' --expect 3
+    pipeline send users anna ChangeName '{"name": "Anne"}' --after 15m
     pipeline send --file commands.jsonl --wait
 
-    A line of the file names aggregate, key and type, and may have fields, id, expect and issued_ms. All lines are
+    A line of the file names aggregate, key and type, and may have fields, id, expect, issued_ms and at. All lines are
     checked before the first is sent.
 
     \b
@@ -74,6 +81,11 @@ def command(
     one = (aggregate, key, type_)
     if (file is None) == (aggregate is None) or (file is None and None in one):
         raise click.UsageError("give AGGREGATE KEY TYPE [JSON], or --file")
+    if (at is not None) + (after is not None) + (file is not None) > 1:
+        raise click.UsageError("--at, --after or --file: one of them; a line of the file may have its own at")
+    due_ms = _due_ms(at, after)
+    if due_ms is not None and wait is None:
+        wait = False
     loaded, address = load(topology), bootstrap_of(bootstrap, home)
     with Client(address, loaded, "cli") as client:
         if file is not None:
@@ -82,8 +94,24 @@ def command(
         else:
             line = {"aggregate": aggregate, "key": key, "type": type_, "fields": _fields(fields)}
             line |= {"id": command_id, **({} if expect is None else {"expect": expect})}
+            line |= {} if due_ms is None else {"at": due_ms}
             bad = _send_one(client, _checked(client, line), None if wait is False else timeout, as_json=as_json)
     sys.exit(1 if bad else 0)
+
+
+def _due_ms(at: str | None, after: str | None) -> int | None:
+    """When the command is due, milliseconds since the epoch."""
+    from pipeline.query.moments import time_of
+
+    if at is not None:
+        return time_of(at)
+    if after is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", after.strip())
+    if not found:
+        raise click.UsageError(f"--after {after!r} is no duration; give such as 90s, 15m, 2h or 7d")
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+    return int(1000 * (time.time() + seconds))
 
 
 def _fields(text: str | None) -> Any:
@@ -106,15 +134,21 @@ def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
 
 def _checked(client: Client, line: Any) -> dict[str, Any]:
     """A command as keyword arguments of Client.send, known to fit."""
-    wanted = {"aggregate", "key", "type"}
-    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | {"fields", "id", "expect", "issued_ms"}:
-        raise InvalidCommand("a command needs aggregate, key and type, and may have fields, id, expect and issued_ms")
+    from pipeline.query.moments import time_of
+
+    wanted, possible = {"aggregate", "key", "type"}, {"fields", "id", "expect", "issued_ms", "at"}
+    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | possible:
+        raise InvalidCommand(
+            "a command needs aggregate, key and type, and may have fields, id, expect, issued_ms and at"
+        )
+    at = line.get("at")
+    at = time_of(at) if isinstance(at, str) else at
     made = client.commands.from_json(line["aggregate"], line["type"], line.get("fields", {}))
     to, expected = {"aggregate": line["aggregate"], "key": line["key"], "command": made}, line.get("expect")
     ready = client.commands.write(
-        **to, command_id=line.get("id") or "", expected_version=expected, issued_ms=line.get("issued_ms")
+        **to, command_id=line.get("id") or "", expected_version=expected, issued_ms=line.get("issued_ms"), at=at
     )
-    return {**to, "command_id": ready.id, "expected_version": expected, "issued_ms": ready.issued_ms}
+    return {**to, "command_id": ready.id, "expected_version": expected, "issued_ms": ready.issued_ms, "at": at}
 
 
 def _told(outcome: Outcome) -> str:

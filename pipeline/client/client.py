@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, TypedDict, Unpack, overload
@@ -25,20 +26,23 @@ class Options(TypedDict, total=False):
     `command_id`: the same for the same request, however often it is sent: it has one effect. `issued_ms`: when the
     request was first sent, milliseconds since the epoch, so that one sent again is known to be old; default is now.
     `correlation_id`: common to all that one request has caused; default is the command's id. `expected_version`: the
-    command is rejected unless the aggregate is at it.
+    command is rejected unless the aggregate is at it. `at`, `after`: it is decided, and answered, only then: at a time,
+    in UTC unless it has a zone, or in milliseconds since the epoch; or after so many seconds.
     """
 
     command_id: str
     issued_ms: int
     correlation_id: str
     expected_version: int | None
+    at: datetime | int | None
+    after: float | None
 
 
 class Pending:
     """A command on its way, whose reply is waited for. `id`: the command's; `issued_ms`: when it was sent first."""
 
     def __init__(self, ready: Ready, question: Question, sending: Sending, commands: Commands) -> None:
-        self.id, self.issued_ms = ready.id, ready.issued_ms
+        self.id, self.issued_ms, self._due_ms = ready.id, ready.issued_ms, ready.due_ms
         self._question, self._sending, self._commands = question, sending, commands
 
     def result(self, timeout_s: float) -> Outcome:
@@ -67,7 +71,8 @@ class Pending:
     def _no_reply(self, when: str) -> NoReply:
         stored = self._question.stored
         if stored is not None:
-            what = f"it is stored at {stored} and will be decided"
+            when_due = f" at {self._due_ms} ms since the epoch" if self._due_ms is not None else ""
+            what = f"it is stored at {stored} and will be decided{when_due}"
         else:
             what = "whether the broker has stored it is not known"
         return NoReply(

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.binding import alternatives
@@ -15,6 +16,7 @@ from pipeline.client.from_json import from_json, to_json
 from pipeline.client.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
 from pipeline.topology import Topology
 
 KEY_BYTES_MAX = 512
@@ -28,6 +30,7 @@ class Kind(NamedTuple):
     encode: Callable[[Any], bytes]
     types: Mapping[str, type]  # of commands, by name
     event: object  # the classes of its events
+    deadlines: bool  # whether it takes scheduled commands
 
 
 class Ready(NamedTuple):
@@ -38,6 +41,7 @@ class Ready(NamedTuple):
     key: bytes
     value: bytes
     issued_ms: int
+    due_ms: int | None = None
 
 
 class Commands:
@@ -49,13 +53,12 @@ class Commands:
         self.kinds: dict[str, Kind] = {}
         self.events: dict[str, Decode] = {}
         for service in topology.services.values():
-            for aggregate in service.aggregates:
+            for aggregate in service.owned:
                 topic = TopicKind.COMMAND.topic(aggregate.name)
                 codec = make(topic, CommandMessage, aggregate.command)
                 types = {cls.__name__: cls for cls in alternatives(aggregate.command)}
-                self.kinds[aggregate.name] = Kind(
-                    topology.names.get(topic, topic), codec.encode, types, aggregate.event
-                )
+                name = topology.names.get(topic, topic)
+                self.kinds[aggregate.name] = Kind(name, codec.encode, types, aggregate.event, aggregate.deadlines)
                 self.events[aggregate.name] = make(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event
                 ).decode
@@ -93,6 +96,8 @@ class Commands:
         correlation_id: str = "",
         expected_version: int | None = None,
         reply_to: str | None = None,
+        at: datetime | int | None = None,
+        after: float | None = None,
     ) -> Ready:
         """Checks a command against its schema and writes it. Raises UnknownAggregate, InvalidCommand, EncodeError."""
         topic, encode, *_ = self.kind(aggregate)
@@ -107,8 +112,15 @@ class Commands:
             correlation_id = command_id
         if issued_ms is None:
             issued_ms = time.time_ns() // 1_000_000
-        message = CommandMessage(command_id, correlation_id, None, issued_ms, command, expected_version, reply_to)
-        return Ready(command_id, topic, key_bytes, encode(message), issued_ms)
+        due_ms = None
+        if at is not None or after is not None:
+            due_ms = _due_ms(at, after)
+            if not self.kinds[aggregate].deadlines:
+                raise InvalidCommand(f"{aggregate!r} takes no scheduled commands; it is declared with deadlines=False")
+        message = CommandMessage(
+            command_id, correlation_id, None, issued_ms, command, expected_version, reply_to, due_ms
+        )
+        return Ready(command_id, topic, key_bytes, encode(message), issued_ms, due_ms)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
@@ -116,6 +128,20 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Rejected):
         return {"outcome": "rejected", "reason": outcome.reason, "details": outcome.details}
     return {"outcome": "accepted", **{field.name: to_json(getattr(outcome, field.name)) for field in fields(outcome)}}
+
+
+def _due_ms(at: datetime | int | None, after: float | None) -> int:
+    """When a scheduled command is due, milliseconds since the epoch. Raises InvalidCommand."""
+    if at is not None and after is not None:
+        raise InvalidCommand("give at or after, not both")
+    if isinstance(at, datetime):
+        at = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    elif isinstance(after, int | float) and 0 <= after <= AFTER_S_MAX:
+        at = time.time_ns() // 1_000_000 + round(1000 * after)
+    if type(at) is not int or not 0 <= at <= TIME_MS_MAX:
+        given = f"after {after!r:.100} seconds" if after is not None else f"at {at!r:.100}"
+        raise InvalidCommand(f"{given} is no time for a command; give a time up to the year 9999, or seconds from now")
+    return at
 
 
 def _checked(text: str, what: str, bytes_max: int) -> bytes:

@@ -43,6 +43,8 @@ class Fetching:
             raise TableUnavailable(f"the worker at {holder} does not answer ({error!r}); ask again") from None
         if answer.status_code == 200:
             return self._commands.outcome_from_json(aggregate, answer.json())
+        if answer.status_code == 202:
+            return None  # it is scheduled
         told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
         if answer.status_code == 404 and told.get("error") == "UnknownCommand":
             return None

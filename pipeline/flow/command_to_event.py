@@ -1,10 +1,11 @@
-"""command -> event: ask the aggregate to decide, and number what it decided."""
+"""command -> event: ask the aggregate to decide, number its events, and set apart what else it asks for."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pipeline.model.aggregate import Aggregate, Rejected
+from pipeline.model.deadline import Effect
 from pipeline.model.messages import CommandMessage, EventMessage, StateMessage
 
 new = tuple.__new__  # what a named tuple's own constructor does, in half the time: one is made for each event
@@ -12,21 +13,25 @@ new = tuple.__new__  # what a named tuple's own constructor does, in half the ti
 
 def command_to_event(
     aggregate: Aggregate[Any, Any, Any], state: StateMessage | None, command: CommandMessage, time_ms: int
-) -> list[EventMessage] | Rejected:
-    """Events that `command` gives in `state` (None: no event yet), with contiguous versions; or the rejection.
+) -> tuple[list[EventMessage], tuple[Effect, ...]] | Rejected:
+    """Events that `command` gives in `state` (None: no event yet), with contiguous versions, and the other effects.
 
-    `time_ms`: when the command was stored, which becomes the events' time. A command that expects another version than
-    the aggregate has is not decided.
+    Or the rejection. `time_ms`: when the command was stored, which becomes the events' time. A command that
+    expects another version than the aggregate has is not decided.
     """
     version, _, value = state if state is not None else (0, 0, aggregate.initial)
-    command_id, correlation_id, _, _, body, expected, _ = command
+    command_id, correlation_id, _, _, body, expected, _, _ = command
     if expected is not None and expected != version:
         return Rejected("version_conflict", {"expected": str(expected), "actual": str(version)})
     decision = aggregate.decide(body, value)
     if isinstance(decision, Rejected):
         return decision
-    events = []
+    events: list[EventMessage] = []
+    effects: tuple[Effect, ...] = ()
     for event in decision:
+        if isinstance(event, Effect):
+            effects = (*effects, event)
+            continue
         version += 1
         events.append(new(EventMessage, (version, command_id, correlation_id, time_ms, event)))
-    return events
+    return events, effects

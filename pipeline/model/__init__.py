@@ -1,12 +1,21 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
+from pipeline.model.deadline import Cancel, Deadline, Effect
 from pipeline.model.linear_saga import linear_saga
-from pipeline.model.messages import Acceptance, CommandMessage, EventMessage, ReplyMessage, StateMessage
+from pipeline.model.messages import (
+    NEVER,
+    Acceptance,
+    CommandMessage,
+    DeadlineMessage,
+    EventMessage,
+    ReplyMessage,
+    StateMessage,
+)
 from pipeline.model.participant import Claim, Ended, Hold, Ledger, Participant
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction, Send
-from pipeline.model.saga import Ask, Intervention, Replied, Saga, Started, Summary, Timer, TimeUp
+from pipeline.model.saga import Ask, Intervention, Replied, Saga, Started, Summary, TimeUp
 from pipeline.model.service import Service
 from pipeline.model.source import Source
 from pipeline.model.steps import Did, Progress, Retry, Step, To
@@ -14,12 +23,17 @@ from pipeline.model.topics import TopicKind
 from pipeline.model.two_phase_saga import Tell, Transaction, Work, two_phase_saga
 
 __all__ = [
+    "NEVER",
     "Acceptance",
     "Aggregate",
     "Ask",
+    "Cancel",
     "Claim",
     "CommandMessage",
+    "Deadline",
+    "DeadlineMessage",
     "Did",
+    "Effect",
     "Ended",
     "EventMessage",
     "Hold",
@@ -45,7 +59,6 @@ __all__ = [
     "Summary",
     "Tell",
     "TimeUp",
-    "Timer",
     "To",
     "TopicKind",
     "Transaction",

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Rejected
-from pipeline.model.saga import Ask, Intervention, Owed, Replied, Saga, Started, Summary, Timer, TimeUp
+from pipeline.model.saga import Ask, Intervention, Owed, Replied, Saga, Started, Summary, TimeUp, timer
 from pipeline.model.steps import STUCK_AFTER, TIMEOUT, Did, Progress, Step, To, check_steps, diagram
 
 RUNNING, COMPENSATING, DONE, UNDONE = "running", "compensating", "done", "undone"
@@ -192,13 +192,13 @@ class _Runner:
             return []
         step = self._step(p)
         if p.backoff:
-            return [Timer(_timer(p, "backoff"), step.retry.after_s(p.attempt))]
+            return [timer(_timer(p, "backoff"), step.retry.after_s(p.attempt))]
         send = step.do if p.status == RUNNING else step.undo
         assert send is not None
         commands, label = send(state), _label(p)
         owed: list[Owed] = [Ask(f"{label}.{n}", *commands[n], p.attempt) for n in p.pending]
         if step.timeout_s is not None:
-            owed.append(Timer(_timer(p, "timeout"), step.timeout_s))
+            owed.append(timer(_timer(p, "timeout"), step.timeout_s))
         return owed
 
     def turn(self, state: Any) -> object:

@@ -14,11 +14,12 @@ class CommandMessage(NamedTuple):
 
     id: str  # unique per aggregate id; a repeated id is a repeated command
     correlation_id: str  # common to all that one request from outside has caused
-    causation_id: str | None  # what caused it: an event's identity, or None for a request from outside
+    causation_id: str | None  # what caused it: an event's identity, a command's position; None: a request from outside
     issued_ms: int  # when the sender issued it, milliseconds since the epoch
     body: Any
     expected_version: int | None = None  # the version that the sender has seen; the aggregate must still be at it
     reply_to: str | None = None  # `<topic>/<partition>/<key>` of the reply; None: the sender does not wait for one
+    due_ms: int | None = None  # when it is to be decided, milliseconds since the epoch; None: now
 
 
 class EventMessage(NamedTuple):
@@ -62,3 +63,13 @@ class ReplyMessage(NamedTuple):
     time_ms: int  # when the broker stored the command, milliseconds since the epoch
     fingerprint: int  # of what was asked; see flow.command_to_reply
     body: Any  # Acceptance or Rejected
+
+
+class DeadlineMessage(NamedTuple):
+    """What is to be sent later, on `<aggregate>.deadlines` and in the table of that name."""
+
+    due_ms: int  # milliseconds since the epoch; see NEVER
+    command: bytes  # as it will stand on `<aggregate>.command`
+
+
+NEVER = 2**63 - 1  # when that is due which has been sent already, and is kept until it is decided

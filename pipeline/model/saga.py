@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline.model.aggregate import Aggregate, Rejected
+from pipeline.model.deadline import Cancel, Deadline, Effect
 
 S = TypeVar("S")
 
 ACTIONS = ("retry", "skip", "abort", "commit")  # what a person may ask of a saga; each kind of saga knows some of them
 
 
-class Ask(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ask(Effect):
     """A command that a saga owes to an aggregate, its own service's or another's; it is known by (step, attempt).
 
     Its id is `<saga>/<saga's key>/<step>/<attempt>`: the same debt is the same command, however often it is sent.
@@ -30,18 +32,17 @@ class Ask(NamedTuple):
     command: Any
     attempt: int = 1
 
-
-class Timer(NamedTuple):
-    """What a saga waits for besides answers: told as TimeUp(name), so long after the message that made it owed.
-
-    It is known by its name, and gone once the state owes it no more.
-    """
-
-    name: str
-    after_s: float
+    def __post_init__(self) -> None:
+        if not self.step or "/" in self.step:
+            raise ValueError(f"an Ask's step, such as {self.step!r}, is not empty and has no slash")
 
 
-Owed = Ask | Timer
+def timer(name: str, after_s: float) -> Deadline:
+    """What a saga waits for besides answers: told as TimeUp(name), so long after the message that made it owed."""
+    return Deadline(name, TimeUp(name), after=after_s)
+
+
+Owed = Ask | Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class TimeUp:
-    """The end of a Timer."""
+    """The end of a timer."""
 
     timer: str
 
@@ -98,7 +99,7 @@ class Saga(Generic[S]):
     `asks`: the classes of the commands that it sends, by the aggregate that takes them.
     `initial`: state of an instance that nothing has begun.
     `evolve(state, message)`: the next state; total. The same one where the message comes too late, or again.
-    `plan(state)`: all that the state owes, Asks and Timers, in the order in which they are to be sent.
+    `plan(state)`: all that the state owes, Asks and timers, in the order in which they are to be sent.
     `summary(state)`: where it stands.
     `refuse(state, intervention)`: why a person may not do that now; None where it may be done.
     `version`: of the definition; what an instance goes by is told to its first state, as Started.
@@ -119,13 +120,34 @@ class Saga(Generic[S]):
     diagram: str = ""
 
     def decide(self, message: Any, state: S) -> list[Any] | Rejected:
-        """The message itself, where it changes the state: that is the saga's event."""
+        """The message itself, where it changes the state: that is the saga's event; and what the change makes due."""
         if isinstance(message, Intervention) and (refused := self.refuse(state, message)):
             return refused
         first: list[Any] = [Started(self.version)] if state == self.initial else []
+        before = state
         for event in first:
-            state = self.evolve(state, event)
-        return [] if self.evolve(state, message) == state else [*first, message]
+            before = self.evolve(before, event)
+        after = self.evolve(before, message)
+        return [] if after == before else [*first, message, *self.due(before, after)]
+
+    def due(self, before: S, after: S) -> list[Effect]:
+        """What the state `after` owes and the one `before` did not, and what is not to be waited for any more.
+
+        Raises ValueError where a plan owes two different things under one name.
+        """
+        if self.turn is not None and self.turn(before) == self.turn(after):
+            return []
+        old, new = self._plan(before), self._plan(after)
+        over = [Cancel(name) for name in old if isinstance(name, str) and name not in new]
+        return [*over, *(owed for name, owed in new.items() if name not in old)]
+
+    def _plan(self, state: S) -> dict[str | tuple[str, int], Owed]:
+        plan: dict[str | tuple[str, int], Owed] = {}
+        for owed in self.plan(state):
+            name = owed.name if isinstance(owed, Deadline) else (owed.step, owed.attempt)
+            if plan.setdefault(name, owed) is not owed:
+                raise ValueError(f"saga {self.name!r}: its plan has two things of the name {name!r}")
+        return plan
 
     @property
     def aggregate(self) -> Aggregate[Any, Any, S]:
@@ -143,4 +165,5 @@ class Saga(Generic[S]):
             decide=self.decide,
             evolve=self.evolve,
             idempotency=None,
+            asks=self.asks,
         )

@@ -12,6 +12,7 @@ from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction
+from pipeline.model.saga import Saga
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
 
@@ -30,10 +31,11 @@ class Service:
     reactions: Sequence[Reaction] = ()
     projections: Sequence[Projection[Any, Any]] = ()
     replicas: Sequence[Replica[Any, Any]] = ()
+    sagas: Sequence[Saga[Any]] = ()
 
     def __post_init__(self) -> None:
         parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
-        parts += [*self.aggregates, *self.projections, *self.replicas]
+        parts += [*self.owned, *self.projections, *self.replicas]
         tables = [part.name for part in parts]
         for name in (self.name, *tables, *(reaction.name for reaction in self.reactions)):
             if not NAME.fullmatch(name):
@@ -68,6 +70,11 @@ class Service:
                 "changes a row arrives over one topic, in one order"
             )
 
+    @property
+    def owned(self) -> tuple[Aggregate[Any, Any, Any], ...]:
+        """Its aggregates, and its sagas as what they are to the engine: aggregates, too."""
+        return (*self.aggregates, *(saga.aggregate for saga in self.sagas))
+
     def sources(self) -> Iterator[Source]:
         """All event topics it follows, by reactions, projections and replicas; some come repeatedly."""
         for reaction in self.reactions:
@@ -79,7 +86,7 @@ class Service:
 
     def tables(self) -> dict[str, str]:
         """Name of each partitioned table -> the topic whose partitions it is folded from and split by."""
-        homes = {a.name: TopicKind.COMMAND.topic(a.name) for a in self.aggregates}
+        homes = {a.name: TopicKind.COMMAND.topic(a.name) for a in self.owned}
         for p in self.projections:
             homes[p.name] = p.sources[0].topic if p.route is None else TopicKind.BY_KEY.topic(p.name)
         return homes

@@ -14,6 +14,7 @@ class TopicKind(Enum):
     ROW = "row"  # current rows of a projection; compacted; changelog of its table and a public feed
     BY_KEY = "by_key"  # repartition topic of a projection that is keyed otherwise than its sources
     ANSWERS = "answers"  # replies of an aggregate by command id, to be given again; changelog of its memory
+    DEADLINES = "deadlines"  # what an aggregate is to be sent later; compacted; changelog of that table
     REPLY = "reply"  # answers to the commands of one requester, a program outside or a worker's own HTTP side
     PARKED = "parked"  # records of a service that could not be processed, each with its cause
     REPLICA = "replica"  # not a topic: the schema of the rows that a service keeps of another's data
@@ -30,7 +31,7 @@ class TopicKind(Enum):
     @property
     def compacted(self) -> bool:
         """Whether only the last record of each key is kept."""
-        return self in (TopicKind.STATE, TopicKind.ROW)
+        return self in (TopicKind.STATE, TopicKind.ROW, TopicKind.DEADLINES)
 
 
 _KINDS = {kind.value: kind for kind in TopicKind}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Rejected
-from pipeline.model.saga import Ask, Intervention, Owed, Replied, Saga, Summary, Timer, TimeUp
+from pipeline.model.saga import Ask, Intervention, Owed, Replied, Saga, Summary, TimeUp, timer
 from pipeline.model.steps import STUCK_AFTER, TIMEOUT, Retry, To
 from pipeline.model.two_phase import (
     ABORTED,
@@ -226,14 +226,14 @@ class _Coordinator:
         owed: list[Owed] = []
         if t.state == VOTING:
             owed += [Ask(f"prepare-{t.attempt}.{n}", *works[t.attempt][n][:3]) for n in t.missing]
-            owed.append(Timer(f"vote/{t.attempt}", self.vote_s))
+            owed.append(timer(f"vote/{t.attempt}", self.vote_s))
         if t.state == WAITING:
-            owed.append(Timer(f"backoff/{t.attempt}", self.retry.after_s(t.attempt)))
+            owed.append(timer(f"backoff/{t.attempt}", self.retry.after_s(t.attempt)))
         for tell in t.telling:
             to = self.settled(state)[tell.place] if tell.outcome == "settled" else _told(tell, works)
             owed.append(Ask(_step(tell), *to, tell.times))
         if t.telling:
-            owed.append(Timer(f"outcome/{t.told}", self.tell_again_s))
+            owed.append(timer(f"outcome/{t.told}", self.tell_again_s))
         return owed
 
     def turn(self, state: Any) -> object:

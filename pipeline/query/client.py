@@ -96,6 +96,19 @@ class QueryClient:
         moment(text)
         return self._past(aggregate, key, "/state", {"as_of": text})
 
+    def deadlines(self, aggregate: str, key: str) -> list[dict[str, Any]]:
+        """What is still to come for one aggregate, in order of time, a thousand at most.
+
+        Each `{"kind", "name", "due_ms", "command_id", "correlation_id", "command"}`; `kind` is deadline, or scheduled
+        with the command's id as its name; `due_ms` is None where it has been sent. Raises UnknownTable, NoDeadlines,
+        TableUnavailable.
+        """
+        self._router.topology.with_deadlines(aggregate)
+        partition = self._router.partition(aggregate, key)
+        path = f"/v1/deadlines/{aggregate}/{quote(key, safe='')}"
+        found: list[dict[str, Any]] = self._ask(aggregate, partition, path, {})["deadlines"]
+        return found
+
     def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> dict[str, Any]:
         self._router.topology.with_history(aggregate)
         partition = self._router.partition(aggregate, key)

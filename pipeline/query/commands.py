@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from urllib.parse import quote, unquote_to_bytes
 
@@ -15,11 +16,14 @@ from pipeline.client.commands import outcome_json
 from pipeline.client.from_json import parsed
 from pipeline.client.outcome import Outcome, outcome_of
 from pipeline.errors import InvalidCommand, NoReply
+from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import Rejected, ReplyMessage, TopicKind
 from pipeline.query.forward import Forwarding
 from pipeline.query.local import LocalTables
+from pipeline.query.moments import time_of
 from pipeline.query.problems import BadRequest, add_pages, answer, problem
 from pipeline.runtime.answers import answer_key
+from pipeline.runtime.deadlines import deadline_key
 
 WAIT_S, WAIT_S_MAX = 5.0, 60.0
 CONFLICTS = ("version_conflict", "id_reused")
@@ -65,6 +69,7 @@ class CommandApi:
         if request.content_type != "application/json":
             return problem(415, "send the command as application/json", "UnsupportedMediaType")
         wait_s, options = _preferred_wait_s(request), _options(request)
+        due_ms = options["at"] = time_of(request.query["at"]) if "at" in request.query else None
         body = parsed(await request.read())
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
             raise InvalidCommand("the body must be an object with the command's fields and its name as `type`")
@@ -72,13 +77,15 @@ class CommandApi:
         command = client.commands.from_json(aggregate, body["type"], {k: v for k, v in body.items() if k != "type"})
         place = request.rel_url.raw_path
         try:
-            if wait_s == 0:
+            if wait_s == 0 or _ms_to_come(due_ms) > 1000 * wait_s:
                 command_id, position = await client.store(aggregate, key, command, **options)
-                return answer(202, {"command_id": command_id, "position": position}, _location(place, command_id))
+                told = {"command_id": command_id, "position": position, "due_ms": due_ms}
+                return answer(202, told, _location(place, command_id))
             return _told(await client.send(aggregate, key, command, wait=wait_s, **options))
         except NoReply as error:
-            told = {"command_id": error.command_id, "issued_ms": error.issued_ms, "position": error.stored}
-            return answer(202, {**told, "detail": str(error)}, _location(place, error.command_id))
+            told = {"command_id": error.command_id, "position": error.stored, "due_ms": due_ms}
+            told |= {"issued_ms": error.issued_ms, "detail": str(error)}
+            return answer(202, told, _location(place, error.command_id))
 
     async def outcome(self, request: web.Request) -> web.Response:
         """What became of a command sent earlier: 404 while nothing is known of it."""
@@ -93,11 +100,25 @@ class CommandApi:
         if not self._tables.holds(topic, partition):
             return problem(404, f"{aggregate!r} does not remember its commands (idempotency=None)", "NotRemembered")
         reply: ReplyMessage | None = self._tables.value(topic, partition, answer_key(key.encode(), command_id))
+        if reply is None and (due_ms := self._due_ms(aggregate, partition, key, command_id)) is not None:
+            return answer(202, {"command_id": command_id, "due_ms": due_ms, "detail": "it is scheduled"})
         if reply is None:
             return problem(
                 404, f"nothing is known of the command {command_id!r} to {aggregate} {key!r}", "UnknownCommand"
             )
         return answer(200, outcome_json(outcome_of(reply, client.commands.events)))
+
+    def _due_ms(self, aggregate: str, partition: int, key: str, command_id: str) -> int | None:
+        """When a scheduled command that has not been decided is due; None where there is none."""
+        topic = TopicKind.DEADLINES.topic(aggregate)
+        if not self._tables.holds(topic, partition):
+            return None
+        row = self._tables.value(topic, partition, deadline_key(key.encode(), SCHEDULED + command_id))
+        return None if row is None else int(row.due_ms)
+
+
+def _ms_to_come(due_ms: int | None) -> float:
+    return 0 if due_ms is None else due_ms - time.time() * 1000
 
 
 def _told(outcome: Outcome) -> web.Response:

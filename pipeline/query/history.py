@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import faust
 from aiohttp import web
@@ -17,7 +16,7 @@ from pipeline.model import StateMessage
 from pipeline.query.forward import Forwarding
 from pipeline.query.local import LocalTables, row_json
 from pipeline.query.moments import moment
-from pipeline.query.problems import BadRequest, add_pages, answer
+from pipeline.query.problems import BadRequest, add_pages, answer, key_in_path
 from pipeline.runtime.history import HistoryCopy
 from pipeline.runtime.past import Past
 
@@ -57,7 +56,7 @@ class HistoryApi:
     async def _answered(
         self, request: web.Request, tell: Callable[[HistoryCopy, bytes], dict[str, Any]]
     ) -> web.Response:
-        name, key = request.match_info["aggregate"], _key(request)
+        name, key = request.match_info["aggregate"], key_in_path(request)
         self._forwarding.router.topology.with_history(name)
         partition = await self._forwarding.partition(name, key)
         if not self._tables.holds(name, partition):
@@ -144,15 +143,6 @@ def _state(copy: HistoryCopy, key: bytes, version: int | None, time_ms: int | No
         state = StateMessage(0, 0, past.spec.aggregate.initial)
     row = row_json(state)
     return {**row, "time_ms": row["time_ms"] if version else None, "last": last}
-
-
-def _key(request: web.Request) -> str:
-    """The key in the path. BadRequest where it is not UTF-8, as nobody else would read the same from it."""
-    try:
-        unquote_to_bytes(request.rel_url.raw_path).decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the path is not UTF-8: {error}") from None
-    return request.match_info["key"]
 
 
 def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:

@@ -50,6 +50,12 @@ class LocalTables:
         data = view.store.get(view.prefix + key)
         return None if data is None else view.codec.decode(data)
 
+    def values(self, table: str, partition: int, prefix: bytes, limit: int) -> list[tuple[bytes, Any]]:
+        """Up to `limit` keys that begin so, in their order, each with its value, decoded."""
+        view = self._view(table, partition)
+        cut, start = len(view.prefix), view.prefix + prefix
+        return [(k[cut:], view.codec.decode(v)) for k, v in view.store.scan(start, start, limit)]
+
     def get(self, table: str, partition: int, key: str) -> dict[str, Any] | None:
         """The row as JSON, or None where there is none."""
         value = self.value(table, partition, key.encode())

@@ -35,6 +35,16 @@ def moment(text: str) -> tuple[int | None, int | None]:
     return None, (since.days * 86_400_000) + since.seconds * 1000 + since.microseconds // 1000
 
 
+def time_of(text: str) -> int:
+    """A time as people write it, in milliseconds since the epoch; see `moment`. Raises InvalidMoment."""
+    _, time_ms = moment(text)
+    if time_ms is None:
+        raise InvalidMoment(
+            f"{text!r:.100} is no time; give milliseconds since the epoch, or ISO 8601 such as 2009-12-01T10:00:00Z"
+        )
+    return time_ms
+
+
 def iso(time_ms: int) -> str:
     """A time in UTC to the millisecond, `2009-12-01T10:00:00.000Z`."""
     seconds, millis = divmod(time_ms, 1000)

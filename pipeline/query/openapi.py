@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from importlib.metadata import version
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from pipeline.adapters.avro.binding import alternatives, field_hints
+from pipeline.adapters.avro.binding import alternatives
 from pipeline.client.commands import ID_BYTES_MAX, KEY_BYTES_MAX
 from pipeline.model import Aggregate
+from pipeline.model.deadline import TIME_MS_MAX
+from pipeline.query.json_schema import LONG, Json, json_schema
 from pipeline.topology import Topology
 
-Json = dict[str, Any]
-LONG: Json = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
-PRIMITIVES: dict[Any, Json] = {
-    str: {"type": "string"},
-    int: LONG,
-    float: {"type": "number"},
-    bool: {"type": "boolean"},
-    bytes: {"type": "string", "contentEncoding": "base64"},
-    type(None): {"type": "null"},
-}
 KEY: Json = {
     "name": "key",
     "in": "path",
@@ -28,35 +19,6 @@ KEY: Json = {
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX},
     "description": f"id of the aggregate, or key of the row; at most {KEY_BYTES_MAX} bytes of UTF-8",
 }
-
-
-def json_schema(hint: Any, *, tagged: bool = False) -> Json:
-    """The JSON schema of a type or message class. `tagged`: records carry their class's name as `type`."""
-    options = alternatives(hint)
-    if len(options) > 1:
-        records = sum(dataclasses.is_dataclass(option) for option in options)
-        return {"oneOf": [json_schema(option, tagged=tagged or records > 1) for option in options]}
-    (option,) = options
-    if option in PRIMITIVES:
-        return PRIMITIVES[option]
-    if get_origin(option) is tuple:
-        return {"type": "array", "items": json_schema(get_args(option)[0])}
-    if get_origin(option) is dict:
-        return {"type": "object", "additionalProperties": json_schema(get_args(option)[1])}
-    return _record(option, tagged=tagged)
-
-
-def _record(cls: Any, *, tagged: bool) -> Json:
-    properties = {"type": {"const": cls.__name__}} if tagged else {}
-    properties |= {name: json_schema(hint) for name, hint in field_hints(cls).items()}
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    without_default = {
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    required = [name for name in properties if name == "type" or name in without_default]
-    return {"title": cls.__name__, **schema, **({"required": required} if required else {})}
 
 
 def _commands(aggregate: Aggregate[Any, Any, Any]) -> Json:
@@ -104,6 +66,7 @@ PENDING: Json = {
     "properties": {
         "command_id": {"type": "string"},
         "position": {"type": ["string", "null"]},
+        "due_ms": {"type": ["integer", "null"], "description": "when it will be decided; null: as soon as it can be"},
         "detail": {"type": "string"},
     },
     "required": ["command_id"],
@@ -119,7 +82,17 @@ def _problems(**why: str) -> Json:
     return {status.removeprefix("s"): {"description": text, "content": content} for status, text in why.items()}
 
 
+DATE_TIME: Json = {"type": "string", "format": "date-time"}
 UNAVAILABLE = "no worker or broker can answer just now; Retry-After says when to ask again"
+
+
+AT: Json = {
+    "name": "at",
+    "in": "query",
+    "description": "The command is decided only then: milliseconds since the epoch, or ISO 8601, in UTC unless it says "
+    "otherwise. A time that has passed: at once",
+    "schema": {"oneOf": [{"type": "integer", "minimum": 10**11, "maximum": TIME_MS_MAX}, DATE_TIME]},
+}
 
 
 def _header(name: str, description: str, **schema: Any) -> Json:
@@ -132,6 +105,7 @@ def _send(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "operationId": f"send_{aggregate.name}",
         "parameters": [
             KEY,
+            *([AT] if aggregate.deadlines else []),
             _header(
                 "Prefer",
                 "`wait=5`: seconds to wait for the outcome; `respond-async`: none",
@@ -151,9 +125,9 @@ def _send(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "requestBody": {"required": True, "content": {"application/json": {"schema": _commands(aggregate)}}},
         "responses": {
             "200": _json("decided", _accepted(aggregate)),
-            "202": _json("not decided yet, or not within the wait", PENDING),
+            "202": _json("stored; not decided yet, or not within the wait, or to be decided at its time", PENDING),
             **_problems(
-                s400="a header cannot be used",
+                s400="a header or parameter cannot be used",
                 s409="rejected: by the aggregate, for another version, or for an id that stands for something else",
                 s413="the body is too large",
                 s415="the body is not application/json",
@@ -172,6 +146,7 @@ def _outcome(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "parameters": [KEY, command_id],
         "responses": {
             "200": _json("decided", {"oneOf": [_accepted(aggregate), REJECTED]}),
+            "202": _json("scheduled, and not decided yet", PENDING),
             **_problems(s404="nothing is known of it, or not yet", s422="the key is not UTF-8", s503=UNAVAILABLE),
         },
     }
@@ -197,7 +172,7 @@ MOMENT: Json = {
     "in": "query",
     "description": "A version, as a number below 100,000,000,000; or a time: any other number is milliseconds since "
     "the epoch, anything else ISO 8601, in UTC unless it says otherwise. Now where it is left out",
-    "schema": {"oneOf": [{**LONG, "minimum": 0}, {"type": "string", "format": "date-time"}]},
+    "schema": {"oneOf": [{**LONG, "minimum": 0}, DATE_TIME]},
 }
 REACHED: Json = {
     "last": {**LONG, "description": "the last version that the history holds"},
@@ -247,15 +222,39 @@ def _state_then(aggregate: Aggregate[Any, Any, Any]) -> Json:
     return _past(aggregate, "The state that one had", "state", [MOMENT], state)
 
 
+def _deadlines(aggregate: Aggregate[Any, Any, Any]) -> Json:
+    told: Json = {
+        "kind": {"enum": ["deadline", "scheduled"]},
+        "name": {"type": "string", "description": "of the deadline; a scheduled command's id"},
+        "due_ms": {"type": ["integer", "null"], "description": "null: it has been sent, and is about to be decided"},
+        "command_id": {"type": "string"},
+        "correlation_id": {"type": "string"},
+        "command": _commands(aggregate),
+    }
+    found: Json = {"aggregate": {"const": aggregate.name}, "key": {"type": "string"}}
+    found |= {"deadlines": {"type": "array", "items": _object(told)}, "complete": {"type": "boolean"}}
+    return {
+        "summary": f"What is still to come for one of {aggregate.name}",
+        "operationId": f"deadlines_{aggregate.name}",
+        "parameters": [KEY],
+        "responses": {
+            "200": _json("in order of time, a thousand at most", _object(found)),
+            **_problems(s400="the key is not UTF-8", s503=UNAVAILABLE),
+        },
+    }
+
+
 def document(topology: Topology) -> Json:
     """The document, as JSON holds it."""
     paths: Json = {}
     for service in topology.services.values():
-        for aggregate in service.aggregates:
+        for aggregate in service.owned:
             paths[f"/v1/commands/{aggregate.name}/{{key}}"] = {"post": _send(aggregate)}
             paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}
             row = _row(aggregate.name, type(aggregate.initial), versioned=True)
             paths[f"/v1/tables/{aggregate.name}/{{key}}"] = {"get": row}
+            if aggregate.deadlines:
+                paths[f"/v1/deadlines/{aggregate.name}/{{key}}"] = {"get": _deadlines(aggregate)}
             if aggregate.history:
                 paths[f"/v1/history/{aggregate.name}/{{key}}"] = {"get": _history(aggregate)}
                 paths[f"/v1/history/{aggregate.name}/{{key}}/state"] = {"get": _state_then(aggregate)}

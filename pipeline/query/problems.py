@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import faust
 from aiohttp import web
@@ -17,6 +18,7 @@ from pipeline.errors import (
     HistoryIncomplete,
     InvalidCommand,
     InvalidMoment,
+    NoDeadlines,
     NoHistory,
     PipelineError,
     TableUnavailable,
@@ -60,6 +62,7 @@ STATUS: tuple[tuple[type[PipelineError], int, dict[str, str]], ...] = (
     (UnknownAggregate, 404, {}),
     (UnknownKey, 404, {}),
     (NoHistory, 404, {}),
+    (NoDeadlines, 404, {}),
     (BadRequest, 400, {}),
     (InvalidMoment, 400, {}),
     (HistoryIncomplete, 410, {}),
@@ -87,6 +90,15 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     except Exception:
         log.exception("%s %s", request.method, request.rel_url)
         return problem(500, "this is a bug of the worker; its log has more", "InternalError")
+
+
+def key_in_path(request: web.Request) -> str:
+    """The key in the path. BadRequest where it is not UTF-8, as nobody else would read the same from it."""
+    try:
+        unquote_to_bytes(request.rel_url.raw_path).decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the path is not UTF-8: {error}") from None
+    return request.match_info["key"]
 
 
 def add_pages(app: faust.App, **pages: Mapping[str, Handler]) -> None:

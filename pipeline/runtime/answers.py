@@ -54,7 +54,7 @@ def places(store: Store, prefix: bytes, start: int) -> list[Place]:
     ]
 
 
-def answer_rows(spec: TableSpec, pairs: Pairs) -> Pairs:
+def answer_rows(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:
     """What the local store keeps of records of the changelog: the replies, and their places."""
     prefix, order = spec.prefix, order_prefix(spec.name)
     rows: list[tuple[bytes, bytes | None]] = [(prefix + key, value) for key, value in pairs]

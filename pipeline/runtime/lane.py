@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.errors import LaneFatal, RecordRefused, RecordsLost, TransactionAborted
+from pipeline.model import NEVER
 from pipeline.runtime.checkpoint import checkpoint
 from pipeline.runtime.histories import Histories, Views
 from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, Stores
@@ -32,6 +33,7 @@ class LaneSettings:
     records_per_poll_max: int = 4_000
     commit_interval_s: float = 0.1
     records_per_commit_max: int = 50_000
+    fired_per_turn_max: int = 1_000  # deadlines; fewer than are read in a turn, so that a burst ends
     backlog_records: int = 500  # a poll that brings fewer has caught up, and what it brought is committed at once
     idle_wait_s: float = 0.05
     pause_s: float = 0.008  # between a commit and what is folded next, where no backlog waits
@@ -114,6 +116,7 @@ class Lane:
         for task in started:
             self._consumer.start(task.tp, task.committed)
         wait_s = self._wait_s(followed)
+        self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
         self._rewound = False
         polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s, self._gather_s())
         if self._rewound:
@@ -130,10 +133,14 @@ class Lane:
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._tasks.runs(tp)]
 
     def _wait_s(self, followed: bool) -> float:
-        """How long to wait for records: not at all while there is other work to do."""
+        """How long to wait for records: not at all while there is other work to do, nor beyond the next deadline."""
         if followed or self._tasks.uncommitted():
             return 0
-        return self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        wait_s = self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        next_due_ms = min((task.next_due_ms for task in self._tasks.running()), default=NEVER)
+        if next_due_ms == NEVER or self._suspect:
+            return wait_s
+        return min(wait_s, max(0.0, (next_due_ms - self._clock.time_ms()) / 1000))
 
     def _gather_s(self) -> float:
         """For how long to wait for more than the first record.
@@ -173,11 +180,26 @@ class Lane:
         self._ends = {}
         if self._suspect:
             self._clear_suspects()
+        if not self._suspect:
+            self._fire()
         if not self._tasks.uncommitted():
             return
         due = self._clock.monotonic_s() - self._committed_s >= self.settings.commit_interval_s
         if due or not self._backlog or self._folded >= self.settings.records_per_commit_max:
             self._checkpoint()
+
+    def _fire(self) -> None:
+        """Sends the commands that have fallen due, a bounded part of them: what has come in is to be folded, too."""
+        now_ms = self._clock.time_ms()
+        due = [task for task in self._tasks.running() if task.next_due_ms <= now_ms]
+        try:
+            for task in due:
+                if fired := task.take_due(now_ms, max(1, self.settings.fired_per_turn_max // len(due))):
+                    self._begin()
+                    task.fire(fired, now_ms)
+                    self._folded += len(fired)
+        except TransactionAborted as aborted:
+            self._start_over(aborted)
 
     def close(self) -> None:
         """Commits, leaves and closes; the process may end."""

@@ -15,6 +15,11 @@ COUNTERS = {
     "events": "Events appended",
     "repeated": "Commands whose id was answered before",
     "replies": "Replies sent",
+    "scheduled": "Commands that were put off until they are due",
+    "deadlines_set": "Deadlines set",
+    "deadlines_cancelled": "Deadlines cancelled",
+    "deadlines_fired": "Commands sent as they were due, scheduled ones among them",
+    "deadlines_late_s": "Seconds between when these were due and when they were sent",
     "undeliverable_replies": "Replies to a topic that does not exist, or that is none of replies",
     "parked": "Records parked with their cause",
     "skipped_by_replica": "Records that a replica could not follow",
@@ -26,11 +31,15 @@ COUNTERS = {
     "restored": "Changelog records rolled forward",
     "reopened": "Times the service's lane was closed after an error and opened again",
 }
-METRIC_NAMES = {"checkpoint_s": "checkpoint_seconds"}  # Prometheus spells units out
+METRIC_NAMES = {
+    "checkpoint_s": "checkpoint_seconds",
+    "deadlines_late_s": "deadlines_late_seconds",
+}  # Prometheus spells units out
 GAUGES = {
     "partitions_assigned": ("assigned", "Partitions held"),
     "partitions_restoring": ("restoring", "Partitions held that do not fold yet"),
     "partitions_standby": ("standbys", "Partitions of other workers that are followed"),
+    "deadlines_pending": ("deadlines_pending", "Deadlines and scheduled commands that are still to come"),
     "histories_building": ("histories_building", "Histories that do not answer yet"),
     "event_loop_late_seconds": ("loop_late_s", "The longest that the event loop came too late, within a minute"),
     "held_back_seconds": ("held_back_s", "For how long a transaction that somebody left open has held the service up"),

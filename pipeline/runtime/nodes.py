@@ -36,6 +36,7 @@ from pipeline.runtime.answers import Answers, answer_key
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
+from pipeline.runtime.timers import WITHOUT, Place, Timers
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ class CommandCodecs(NamedTuple):
 class AggregateNode:
     """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
 
-    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens.
+    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens. With `timers`,
+    one that is scheduled is decided, and answered, when it comes again once it is due.
     """
 
     def __init__(
@@ -107,10 +109,12 @@ class AggregateNode:
         partition: int,
         table: Table,
         answers: Answers | None,
+        timers: Timers,
         out: Outlet,
     ) -> None:
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.answers, self.out = table, answers, out
+        self.table, self.answers, self.timers, self.out = table, answers, timers, out
+        self._deadlines = timers.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
     def fold(self, key: bytes, record: Record, message: CommandMessage) -> None:
@@ -118,9 +122,23 @@ class AggregateNode:
         if self.answers is not None:
             self._fold_once(self.answers, key, record, message)
             return
+        waiting = None
+        if message.due_ms is not None or self._deadlines.active:
+            waiting = self.timers.waiting(key, message)
+            at = self._place(record)
+            if (refused := self.timers.refuses(message, waiting, at.time_ms)) is not None:
+                self._refuse(record, message, 0, refused)
+                return
+            if self.timers.schedules(key, message, at):
+                return
         decided = self._decide(key, record, message)
+        if waiting is not None:
+            self.timers.forget(key, message)
         if message.reply_to is not None:
             self.out.reply(message.reply_to, self._reply(record, message, 0, decided))
+
+    def _place(self, record: Record) -> Place:
+        return Place(self.partition, record.offset(), record.timestamp()[1])
 
     def _fold_once(self, answers: Answers, key: bytes, record: Record, message: CommandMessage) -> None:
         """Decides a command unless its id has been answered, or may have been."""
@@ -129,6 +147,7 @@ class AggregateNode:
         mark = fingerprint(self.encode_command(asked(message)))
         name = answer_key(key, message.id)
         refused: Rejected | None
+        waiting, timed = None, message.due_ms is not None or self._deadlines.active
         if earlier := answers.find(name, offset, time_ms):
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
@@ -136,16 +155,28 @@ class AggregateNode:
                     self.out.reply(message.reply_to, earlier[1])
                 return
         else:
-            refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
+            refused = None
+            if timed:
+                waiting = self.timers.waiting(key, message)
+                refused = self.timers.refuses(message, waiting, time_ms)
+            if refused is None and waiting is None:
+                refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
         if refused is not None:  # not remembered: of this id another reply is, or none can be given for certain
-            self.out.stats.reject(self.aggregate.name, refused.reason)
-            if message.reply_to is not None:
-                self.out.reply(message.reply_to, self._reply(record, message, mark, refused))
+            self._refuse(record, message, mark, refused)
+            return
+        if timed and self.timers.schedules(key, message, self._place(record)):
             return
         reply = self._reply(record, message, mark, self._decide(key, record, message))
+        if waiting is not None:
+            self.timers.forget(key, message)
         answers.remember(name, reply, offset, time_ms, message.issued_ms)
         if message.reply_to is not None:
             self.out.reply(message.reply_to, reply)
+
+    def _refuse(self, record: Record, message: CommandMessage, mark: int, refused: Rejected) -> None:
+        self.out.stats.reject(self.aggregate.name, refused.reason)
+        if message.reply_to is not None:
+            self.out.reply(message.reply_to, self._reply(record, message, mark, refused))
 
     def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
@@ -154,15 +185,19 @@ class AggregateNode:
         if isinstance(decision, Rejected):
             stats.reject(aggregate.name, decision.reason)
             return decision
+        decided, effects = decision
         events = []
-        for event in decision:
+        for event in decided:
             state = event_to_state(aggregate, state, event)
             events.append(self.encode_event(event))
+        timed = self.timers.rows(effects, key, message, self._place(record)) if effects else ()
         if events:
             for data in events:
                 self.out.emit(self.topic, key, data, self.partition)
             stats.events += len(events)
             self.table.put(key, state)
+        if timed:
+            self.timers.keep(timed)
         return state, events
 
     def _reply(self, record: Record, message: CommandMessage, mark: int, decided: Decided | Rejected) -> bytes:

@@ -132,7 +132,8 @@ class TableCopy:
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
         spec = self._tables[tp]
-        rows = spec.rows(spec, [(record.key(), record.value()) for record in records])
+        assert self.store is not None, "only a partition with tables has something to follow"
+        rows = spec.rows(spec, self.store, [(record.key(), record.value()) for record in records])
         self._write(rows, tp, records[-1].offset() + 1)
         while self.store is not None and spec.trim(spec, self.store, records[-1].value()):
             pass

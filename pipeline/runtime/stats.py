@@ -26,6 +26,12 @@ class LaneStats:
     rejected: dict[tuple[str, str], int] = field(default_factory=dict)  # by (aggregate, reason)
     repeated: int = 0  # commands whose id was answered before
     replies: int = 0
+    scheduled: int = 0  # commands that wait until they are due
+    deadlines_set: int = 0
+    deadlines_cancelled: int = 0
+    deadlines_fired: int = 0  # scheduled commands, too
+    deadlines_late_s: float = 0.0  # of those fired, how long after they were due, in all
+    deadlines_pending: int = 0  # now, scheduled commands among them
     undeliverable_replies: int = 0
     parked: int = 0
     skipped_by_replica: int = 0  # undecodable records that a replica could not follow

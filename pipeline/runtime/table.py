@@ -24,7 +24,7 @@ def table_prefix(name: str) -> bytes:
     return name.encode() + b"\0"
 
 
-def rows_by_key(spec: TableSpec, pairs: Pairs) -> Pairs:
+def rows_by_key(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:
     """Each record of the changelog under its key."""
     prefix = spec.prefix
     return [(prefix + key, value) for key, value in pairs]
@@ -69,7 +69,7 @@ class Table:
 
     def kept(self, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
         """What a checkpoint with these changes writes to the local store: rows, and positions of the table's own."""
-        return self.spec.rows(self.spec, pairs), {}
+        return self.spec.rows(self.spec, self.store, pairs), {}
 
     def settle(self) -> None:
         """The changes are committed: they are what the cache holds from now on."""
@@ -86,16 +86,16 @@ class Table:
 class TableSpec(NamedTuple):
     """A table as declared: its name, the topic that restores it, how its rows are written.
 
-    `make(spec, store)` opens it in one partition; `rows(spec, pairs)` is what the local store keeps of records of the
-    changelog. `trim(spec, store, last)` drops from a copy some of what is too old by its last record's value, and says
-    whether there was any.
+    `make(spec, store)` opens it in one partition; `rows(spec, store, pairs)` is what the local store keeps of records
+    of the changelog. `trim(spec, store, last)` drops from a copy some of what is too old by its last record's value,
+    and says whether there was any.
     """
 
     name: str
     changelog: str
     codec: RowCodec
     make: Callable[[TableSpec, Store], Table] = Table
-    rows: Callable[[TableSpec, Pairs], Pairs] = rows_by_key
+    rows: Callable[[TableSpec, Store, Pairs], Pairs] = rows_by_key
     trim: Callable[[TableSpec, Store, bytes], bool] = lambda spec, store, last: False
 
     @property

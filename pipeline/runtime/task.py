@@ -11,6 +11,8 @@ from pipeline.errors import (
     TransactionAborted,
     UndecodableRecord,
 )
+from pipeline.model import NEVER
+from pipeline.runtime.deadlines import Deadlines, Fired
 from pipeline.runtime.ports import TP, Producer, Record, Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Inlet
@@ -30,6 +32,7 @@ class Task:
         self.tp, self.inlet, self.store = tp, inlet, store
         self._producer, self._stats, self._parked = producer, stats, parked
         self.tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats)
+        self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
         self.position: int | None = None
         self.committed: int | None = None
         self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
@@ -86,6 +89,30 @@ class Task:
         """Parks a record instead of folding it."""
         self.park(record, error, bare=bare)
         self.position = record.offset() + 1
+
+    @property
+    def next_due_ms(self) -> int:
+        """Before this time nothing is to be fired; may be too soon."""
+        if not self.running or self.position is None:
+            return NEVER
+        return min((table.next_ms for table in self._deadlines), default=NEVER)
+
+    @property
+    def pending(self) -> int:
+        """How many deadlines and scheduled commands are to come."""
+        return sum(table.pending for table in self._deadlines)
+
+    def take_due(self, now_ms: int, most: int) -> list[Fired]:
+        """What is due, at most so much of each table; `fire` has to follow in the same transaction."""
+        return [fired for table in self._deadlines for fired in table.take(now_ms, most)]
+
+    def fire(self, fired: Sequence[Fired], now_ms: int) -> None:
+        """Sends it to its own partition."""
+        self.touched = True
+        for key, command, due_ms in fired:
+            self._producer.produce(self.tp.topic, key, command, self.tp.partition)
+            self._stats.deadlines_late_s += (now_ms - due_ms) / 1000
+        self._stats.deadlines_fired += len(fired)
 
     @property
     def uncommitted(self) -> bool:

@@ -11,6 +11,7 @@ from pipeline.model import (
     Acceptance,
     Aggregate,
     CommandMessage,
+    DeadlineMessage,
     EventMessage,
     Projection,
     Reaction,
@@ -23,11 +24,13 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_rows, trim_copy
+from pipeline.runtime.deadlines import Deadlines, deadline_rows
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import RowCodec, Table, TableSpec
+from pipeline.runtime.timers import Timers
 
 
 class Codecs(Protocol):
@@ -79,10 +82,11 @@ class Wiring:
         self.inlets: dict[str, Inlet] = {}
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
         self.histories: dict[str, HistorySpec] = {}  # by command topic
+        self.commands: dict[str, RowCodec] = {}  # by aggregate
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._pairs: dict[str, list[str]] = {}
-        for aggregate in service.aggregates:
+        for aggregate in service.owned:
             self._wire_aggregate(aggregate)
         for reaction in service.reactions:
             self._wire_reaction(reaction)
@@ -99,11 +103,13 @@ class Wiring:
 
     def own_topics(self) -> Iterator[tuple[str, TopicKind]]:
         """The topics that this service writes, with their kinds."""
-        for aggregate in self.service.aggregates:
+        for aggregate in self.service.owned:
             for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE):
                 yield self._called(kind.topic(aggregate.name)), kind
             if aggregate.idempotency is not None:
                 yield self._called(TopicKind.ANSWERS.topic(aggregate.name)), TopicKind.ANSWERS
+            if aggregate.deadlines:
+                yield self._called(TopicKind.DEADLINES.topic(aggregate.name)), TopicKind.DEADLINES
         for projection in self.service.projections:
             if projection.route is not None:
                 yield self._called(TopicKind.BY_KEY.topic(projection.name)), TopicKind.BY_KEY
@@ -151,8 +157,13 @@ class Wiring:
             make, trim = partial(Answers, aggregate.idempotency), partial(trim_copy, aggregate.idempotency)
             changelog = self._called(answers_name)
             inlet.tables.append(TableSpec(answers_name, changelog, reply_codec, make, answer_rows, trim))
-            self._pairs[inlet.topic].append(self._called(answers_name))
-        encode = inlet.codec.encode
+            self._pairs[inlet.topic].append(changelog)
+        deadlines_name = TopicKind.DEADLINES.topic(aggregate.name)
+        if aggregate.deadlines:
+            changelog, codec = self._called(deadlines_name), self._codecs(TopicKind.DEADLINES.value, DeadlineMessage)
+            inlet.tables.append(TableSpec(deadlines_name, changelog, codec, Deadlines, deadline_rows))
+            self._pairs[inlet.topic].append(changelog)
+        self.commands[aggregate.name], encode = inlet.codec, inlet.codec.encode
         for cls in get_args(aggregate.command) or (aggregate.command,):
             self._commands[cls] = (inlet.topic, encode)
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
@@ -160,7 +171,10 @@ class Wiring:
         def node(c: Context) -> Node:
             answers = c.tables.get(answers_name)
             assert answers is None or isinstance(answers, Answers)
-            return AggregateNode(aggregate, codecs, outlet, c.partition, c.tables[aggregate.name], answers, c.out)
+            deadlines = c.tables.get(deadlines_name)
+            assert deadlines is None or isinstance(deadlines, Deadlines)
+            timers, table = Timers(aggregate.name, deadlines, inlet.codec, c.out.stats), c.tables[aggregate.name]
+            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, c.out)
 
         inlet.makers.append(node)
 

@@ -30,6 +30,7 @@ from pipeline.adapters.topics import check_topics
 from pipeline.client import AsyncClient
 from pipeline.errors import PipelineError
 from pipeline.query.commands import CommandApi
+from pipeline.query.deadlines import DeadlineApi
 from pipeline.query.forward import Forwarding
 from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
@@ -197,6 +198,8 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     forwarding = Forwarding(Router(admin(settings.bootstrap), topology))
     QueryApi(tables, forwarding, lambda: status(hosts), metrics).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
+    held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
+    DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
     for host in hosts:

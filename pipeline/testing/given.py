@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.flow import command_to_event, event_to_state
-from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage
+from pipeline.model import Aggregate, CommandMessage, Effect, EventMessage, Rejected, StateMessage
 
 Aggregated = Aggregate[Any, Any, Any]
 
@@ -42,12 +42,13 @@ class When:
     """A decision that was made."""
 
     before: Given
-    decision: list[EventMessage] | Rejected
+    decision: tuple[list[EventMessage], tuple[Effect, ...]] | Rejected
 
     def then(self, *expected: object) -> Given:
         """Asserts what was decided, events or one Rejected, and goes on from there. Nothing given: nothing happens.
 
-        Rejections are compared by reason; by details too where the expected one has any.
+        Deadlines and cancellations are given behind the events. Rejections are compared by reason; by details too where
+        the expected one has any.
         """
         if isinstance(self.decision, Rejected):
             shown: tuple[object, ...] = (self.decision,)
@@ -56,13 +57,14 @@ class When:
                     shown = (Rejected(self.decision.reason),)
                     expected = (Rejected(reason),)
         else:
-            shown = tuple(event.body for event in self.decision)
+            events, effects = self.decision
+            shown = (*(event.body for event in events), *effects)
         assert shown == expected, f"decided {shown}, expected {expected}"
         return self.after()
 
     def after(self) -> Given:
         """The aggregate once the decision has taken effect."""
         state = self.before.state
-        for event in [] if isinstance(self.decision, Rejected) else self.decision:
+        for event in [] if isinstance(self.decision, Rejected) else self.decision[0]:
             state = event_to_state(self.before.aggregate, state, event)
         return Given(self.before.aggregate, state)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.flow import NOTHING, Due, state_to_due
-from pipeline.model import Ask, Intervention, Rejected, Replied, Saga
+from pipeline.model import Ask, Effect, Intervention, Rejected, Replied, Saga
 
 
 def given_saga(saga: Saga[Any], *messages: object) -> GivenSaga:
@@ -37,14 +36,13 @@ class GivenSaga:
     def when(self, message: object) -> WhenTold:
         """Tells it `message`."""
         decision = self.saga.decide(message, self.state)
-        after, due = self.state, NOTHING
         if isinstance(decision, Rejected):
-            return WhenTold(self, after, due, decision)
+            return WhenTold(self, self.state, (), decision)
+        after = self.state
         for event in decision:
-            after = self.saga.evolve(after, event)
-        if decision:
-            due = state_to_due(self.saga, self.state, after)
-        return WhenTold(self, after, due, None)
+            if not isinstance(event, Effect):
+                after = self.saga.evolve(after, event)
+        return WhenTold(self, after, tuple(each for each in decision if isinstance(each, Ask)), None)
 
     def is_at(self, status: str, reason: str = "") -> GivenSaga:
         """Asserts where it stands, as its summary says, and why."""
@@ -60,19 +58,19 @@ class WhenTold:
 
     before: GivenSaga
     state: Any
-    due: Due
+    asks: tuple[Ask, ...]
     refused: Rejected | None
 
     def then(self, *expected: object) -> GivenSaga:
         """Asserts what it sends because of that, in order, and goes on from there; or that it refuses an Intervention.
 
-        A Send is given as an Ask, or as the step's label alone, such as `reserve.0`. Nothing given: nothing is sent.
+        Each is given as an Ask, or as the step's label alone, such as `reserve.0`. Nothing given: nothing is sent.
         """
         if self.refused is not None:
             assert expected == (self.refused,), f"refused: {self.refused}, expected {expected}"
             return self.before
-        shown = [ask if isinstance(want, Ask) else ask.step for ask, want in zip(self.due.asks, expected, strict=False)]
-        shown += [ask.step for ask in self.due.asks[len(expected) :]]
+        shown = [ask if isinstance(want, Ask) else ask.step for ask, want in zip(self.asks, expected, strict=False)]
+        shown += [ask.step for ask in self.asks[len(expected) :]]
         assert shown == list(expected), f"sent {shown}, expected {list(expected)}"
         return self.after()
 

@@ -15,7 +15,9 @@ from pipeline.flow import command_to_event, event_to_state
 from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
+from pipeline.verify.agenda import Agenda
 from pipeline.verify.answers import AnswerCheck, Decided
+from pipeline.verify.deadlines import DeadlineCheck
 from pipeline.verify.decode import Decoder
 from pipeline.verify.events import Logged, differences, versions
 from pipeline.verify.history import Entry, History
@@ -48,6 +50,7 @@ class AggregateCheck:
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
         self._answers = AnswerCheck(service, aggregate, registry, self._event)
+        self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
@@ -55,7 +58,9 @@ class AggregateCheck:
         states = last_values(history, TP(self.states, partition), self._state, self.service, report)
         logs = self._logs(history, TP(self.events, partition), report)
         answers = self._answers.read(history, partition, report)
-        memory = self._answers.memory(history, TP(self.commands, partition), answers)
+        deadlines = self._deadlines.read(history, partition, report)
+        agenda = Agenda(self.aggregate, partition)
+        memory = self._answers.memory(history, TP(self.commands, partition), answers, agenda)
         lives = self._replay(history, TP(self.commands, partition), logs, memory, report)
         for key in logs.keys() | lives.keys():
             self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), report)
@@ -64,6 +69,7 @@ class AggregateCheck:
         compare_table(self.service, self.aggregate.name, partition, allowed, rows, report)
         settled = history.bound(self.service, TP(self.commands, partition)) or 0
         self._answers.compare(history, partition, memory, answers, settled, report)
+        self._deadlines.compare(history, TP(self.commands, partition), agenda, deadlines, report)
         report.checked["keys"] += len(logs)
         report.checked["states"] += len(states)
 
@@ -104,7 +110,10 @@ class AggregateCheck:
                     where = f"partition {partition_of(key.encode(), history.partitions(tp.topic))}"
                     report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
             known = memory.known(key, command, entry.offset, entry.time_ms)
-            if known is None:
+            memory.agenda.see(key, command, entry.offset, entry.time_ms)
+            if known is None and memory.agenda.schedules(key, command, entry.offset, entry.time_ms):
+                report.checked["scheduled"] += entry.offset < must
+            elif known is None:
                 self._decide(lives[key], entry, key, command, entry.offset < must, tp, memory, report)
             elif entry.offset < must:
                 report.checked["commands"] += 1
@@ -153,8 +162,10 @@ class AggregateCheck:
     ) -> None:
         try:
             decision = command_to_event(self.aggregate, life.state, command, entry.time_ms)
-            for event in () if isinstance(decision, Rejected) else decision:
+            events, effects = ([], ()) if isinstance(decision, Rejected) else decision
+            for event in events:
                 self._live(life, event, settled=settled)
+            memory.agenda.decided(key, command, effects, entry.offset, entry.time_ms)
         except Exception as error:  # the engine would have stopped before this record
             report.add(Finding("raised", self.service, *tp, key, entry.offset, "a decision", short(repr(error))))
             return
@@ -163,7 +174,7 @@ class AggregateCheck:
             if isinstance(decision, Rejected):
                 self._count(decision, report)
         version = 0 if life.state is None else life.state.version
-        outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(decision))
+        outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(events))
         memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome))
 
     def _count(self, rejected: Rejected, report: Report) -> None:

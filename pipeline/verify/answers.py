@@ -8,6 +8,7 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
 from pipeline.model import Acceptance, Aggregate, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
 from pipeline.runtime.ports import TP
+from pipeline.verify.agenda import Agenda
 from pipeline.verify.decode import Decoder
 from pipeline.verify.history import Entry, History
 from pipeline.verify.memory import Given, Memory
@@ -54,9 +55,9 @@ class AnswerCheck:
         report.checked["answers"] += len(found)
         return found
 
-    def memory(self, history: History, commands: TP, replies: list[Reply]) -> Memory:
+    def memory(self, history: History, commands: TP, replies: list[Reply], agenda: Agenda) -> Memory:
         """An empty memory; where retention has cut the command log, one of the commands that were cut away."""
-        memory = Memory(self.idempotency)
+        memory = Memory(self.idempotency, agenda)
         for reply in replies:
             message = reply.message
             if message.offset < history.low(commands):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pipeline.flow import keep_ms, last_issue_ms, too_late
+from pipeline.flow import is_later, keep_ms, last_issue_ms, too_late
 from pipeline.model import CommandMessage, Idempotency, Rejected
+from pipeline.verify.agenda import Agenda
 
 
 class Given(NamedTuple):
@@ -19,10 +20,13 @@ class Given(NamedTuple):
 
 
 class Memory:
-    """Takes commands in the order of their log. Holds all that were decided; `idempotency` None: knows none again."""
+    """Takes commands in the order of their log. Holds all that were decided; `idempotency` None: knows none again.
 
-    def __init__(self, idempotency: Idempotency | None) -> None:
-        self.idempotency = idempotency
+    `agenda`: which commands wait; it takes the same commands.
+    """
+
+    def __init__(self, idempotency: Idempotency | None, agenda: Agenda) -> None:
+        self.idempotency, self.agenda = idempotency, agenda
         self.decided: list[Given] = []
         self.last: dict[tuple[Any, str], Given] = {}  # by key and id
         self._old = 0  # so many of the first are too old to be known again
@@ -31,17 +35,24 @@ class Memory:
     def known(self, key: Any, command: CommandMessage, offset: int, time_ms: int) -> Given | Rejected | None:
         """What answers a command that is not to be decided: what was decided before, or a rejection."""
         if self.idempotency is None:
-            return None
+            return self._refused(key, command, time_ms)
         while self._old < len(self.decided) and self.is_old(self.decided[self._old], offset, time_ms):
             forgotten = self.decided[self._old]
             self._forgotten_ms = max(self._forgotten_ms, last_issue_ms(forgotten.time_ms, forgotten.command.issued_ms))
             self._old += 1
         earlier = self.last.get((key, command.id))
         if earlier is not None and not self.is_old(earlier, offset, time_ms):
-            asked, again = earlier.command, command
-            same = (asked.body, asked.expected_version) == (again.body, again.expected_version)
-            return earlier if same or earlier.outcome is None else Rejected("id_reused")
+            return earlier if _same(earlier.command, command) or earlier.outcome is None else Rejected("id_reused")
+        if (refused := self._refused(key, command, time_ms)) or self.agenda.waiting(key, command.id):
+            return refused
         return too_late(command, self.idempotency, time_ms, self._forgotten_ms)
+
+    def _refused(self, key: Any, command: CommandMessage, time_ms: int) -> Rejected | None:
+        """Why it can neither wait nor take the place of one that waits."""
+        if not self.agenda.takes_any:
+            return Rejected("no_deadlines") if is_later(command, time_ms) else None
+        waiting = self.agenda.waiting(key, command.id)
+        return None if waiting is None or _same(waiting, command) else Rejected("id_reused")
 
     def remember(self, given: Given) -> None:
         """A command was decided."""
@@ -53,3 +64,7 @@ class Memory:
         """Whether it is not to be known again by a command stored there and then."""
         assert self.idempotency is not None
         return given.offset <= offset - self.idempotency.records or given.time_ms < time_ms - keep_ms(self.idempotency)
+
+
+def _same(asked: CommandMessage, again: CommandMessage) -> bool:
+    return bool((asked.body, asked.expected_version) == (again.body, again.expected_version))

@@ -182,10 +182,10 @@ class OutputCheck:
 
 def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> OutputCheck:
     """Commands, named by ids that begin with the reaction's name; all others are a client's."""
-    takers = {cls: a.name for a in service.aggregates for cls in alternatives(a.command)}
+    takers = {cls: a.name for a in service.owned for cls in alternatives(a.command)}
     targets = {
         (topic := TopicKind.COMMAND.topic(a.name)): Decoder(registry, topic, CommandMessage, a.command)
-        for a in service.aggregates
+        for a in service.owned
     }
 
     def asks(key: str, event: EventMessage) -> Iterator[Output]:

@@ -24,7 +24,7 @@ Aside = dict[TP, dict[int, list[tuple[TP, Entry]]]]  # source partition -> sourc
 def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
     """The topics that the service folds as a group, and what it expects there."""
     found: dict[str, Decoder] = {}
-    for aggregate in service.aggregates:
+    for aggregate in service.owned:
         topic = TopicKind.COMMAND.topic(aggregate.name)
         found[topic] = Decoder(registry, topic, CommandMessage, aggregate.command)
     followed = [reaction.source for reaction in service.reactions]

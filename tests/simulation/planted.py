@@ -13,14 +13,16 @@ from pipeline.errors import OutcomeUnknown, TransactionAborted
 from pipeline.runtime import checkpoint as checkpoints
 from pipeline.runtime import lane as lanes
 from pipeline.runtime.answers import Answers
+from pipeline.runtime.deadlines import Deadlines, Fired
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.history import HistoryCopy
 from pipeline.runtime.lane import Lane
 from pipeline.runtime.past import Past
 from pipeline.runtime.ports import TP, Polled
 from pipeline.runtime.restore import TableCopy
-from pipeline.runtime.table import Table
+from pipeline.runtime.table import Table, rows_by_key
 from pipeline.runtime.task import Task
+from pipeline.runtime.timers import Timers
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 PLANTED: dict[str, Plant] = {}
@@ -267,34 +269,139 @@ def history_left_open_when_its_partition_goes(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Histories, "remove", remove)
 
 
+@planted
+def a_deadline_is_not_deleted_when_it_is_fired(patch: pytest.MonkeyPatch) -> None:
+    def take(self: Deadlines, now_ms: int, most: int) -> list[Fired]:
+        before = dict(self._changed)
+        fired = original(self, now_ms, most)
+        self._changed = before
+        return fired
+
+    original = Deadlines.take
+    patch.setattr(Deadlines, "take", take)
+
+
+@planted
+def deadlines_are_gone_though_the_transaction_is_aborted(patch: pytest.MonkeyPatch) -> None:
+    def drop(self: Deadlines) -> None:
+        place = self._at
+        original(self)
+        self._at = place  # goes on behind those it has taken
+
+    original = Deadlines.drop
+    patch.setattr(Deadlines, "drop", drop)
+
+
+@planted
+def deadlines_are_kept_that_were_not_committed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Deadlines, "drop", lambda self: None)
+
+
+@planted
+def deadlines_are_fired_outside_of_the_transaction(patch: pytest.MonkeyPatch) -> None:
+    def fire(self: Task, fired: Sequence[Fired], now_ms: int) -> None:
+        for key, command, _ in fired:
+            self._producer._inner._kafka.append(self.tp, key, command)  # type: ignore[attr-defined]
+        self.touched = True
+
+    patch.setattr(Task, "fire", fire)
+
+
+@planted
+def deadlines_are_not_restored(patch: pytest.MonkeyPatch) -> None:
+    def write(self: TableCopy, rows: Any, tp: TP, position: int) -> None:
+        kept = [] if tp.topic.endswith(".deadlines") and self._targets else rows
+        original(self, kept, tp, position)
+
+    original = TableCopy._write
+    patch.setattr(TableCopy, "_write", write)
+
+
+@planted
+def deadlines_are_restored_without_their_order(patch: pytest.MonkeyPatch) -> None:
+    def apply(self: TableCopy, tp: TP, records: Sequence[Any]) -> None:
+        tables = self._tables
+        if tp.topic.endswith(".deadlines"):
+            self._tables = {each: spec._replace(rows=rows_by_key) for each, spec in tables.items()}
+        original(self, tp, records)
+        self._tables = tables
+
+    original = TableCopy.apply
+    patch.setattr(TableCopy, "apply", apply)
+
+
+@planted
+def deadlines_are_fired_too_early(patch: pytest.MonkeyPatch) -> None:
+    original = Deadlines.take
+    patch.setattr(Deadlines, "take", lambda self, now_ms, most: original(self, now_ms + 100, most))
+
+
+@planted
+def a_deadline_is_fired_though_it_has_just_been_set_anew(patch: pytest.MonkeyPatch) -> None:
+    def take(self: Deadlines, now_ms: int, most: int) -> list[Fired]:
+        changed, self._changed = self._changed, {}
+        fired = original(self, now_ms, most)
+        self._changed = changed | self._changed
+        return fired
+
+    original = Deadlines.take
+    patch.setattr(Deadlines, "take", take)
+
+
+@planted
+def the_next_deadline_is_looked_for_behind_the_last(patch: pytest.MonkeyPatch) -> None:
+    def settle(self: Deadlines) -> None:
+        place = self._at
+        original(self)
+        self._at = self._from = place
+
+    original = Deadlines.settle
+    patch.setattr(Deadlines, "settle", settle)
+
+
+@planted
+def a_scheduled_command_is_decided_and_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Timers, "forget", lambda self, key, command: None)
+
+
 # The first seed that found each, searched from 0. Where the engine has changed since, another one may be the first.
 SEEDS = {
     "table_written_before_the_commit": 10,
-    "offsets_not_in_the_transaction": 6,
+    "offsets_not_in_the_transaction": 1824,
     "changes_kept_after_an_abort": 10,
     "position_kept_after_an_abort": 64,
-    "no_fence_on_a_stale_generation": 156,
-    "restore_stops_at_the_last_stable_offset": 81,
+    "no_fence_on_a_stale_generation": 295,
+    "restore_stops_at_the_last_stable_offset": 293,
     "rewound_after_a_commit_whose_outcome_is_unknown": 34,
-    "a_stale_table_is_rolled_forward": 2668,
-    "a_batch_of_before_the_rebalance_is_folded": 480,
+    "a_stale_table_is_rolled_forward": 216,
+    "a_batch_of_before_the_rebalance_is_folded": 296,
     "changelog_position_noted_too_far": 27,
     "position_moved_before_the_fold": 10,
     "standby_taken_over_without_catching_up": 35,
     "restore_from_a_position_that_was_not_restored_to": 54,
     "offsets_of_an_undecided_transaction_are_believed_old": 61,
-    "committed_by_a_member_that_was_expelled": 1524,
-    "markers_taken_for_records_that_were_folded": 8,
+    "committed_by_a_member_that_was_expelled": 2918,
+    "markers_taken_for_records_that_were_folded": 178,
     "a_repeated_command_is_decided_again": 0,
     "replies_are_remembered_that_were_not_committed": 10,
     "replies_are_not_restored": 30,
     "a_reply_is_forgotten_without_a_trace": 89,
     "a_reply_is_forgotten_too_early": 1,
-    "an_order_that_an_abort_does_not_rewind": 216,
-    "history_position_written_before_its_events": 55,
+    "an_order_that_an_abort_does_not_rewind": 91,
+    "history_position_written_before_its_events": 20,
     "history_position_noted_too_far": 0,
     "history_state_folded_from_what_has_just_come": 0,
     "history_left_open_when_its_partition_goes": 0,
+    "a_deadline_is_not_deleted_when_it_is_fired": 1,
+    "deadlines_are_gone_though_the_transaction_is_aborted": 141,
+    "deadlines_are_kept_that_were_not_committed": 51,
+    "deadlines_are_fired_outside_of_the_transaction": 74,
+    "deadlines_are_not_restored": 9,
+    "deadlines_are_restored_without_their_order": 0,
+    "deadlines_are_fired_too_early": 47,
+    "a_deadline_is_fired_though_it_has_just_been_set_anew": 9,
+    "the_next_deadline_is_looked_for_behind_the_last": 3,
+    "a_scheduled_command_is_decided_and_goes_on_waiting": 1,
 }
 SEEDS_MAX = 5_000
 

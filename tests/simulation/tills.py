@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import Aggregate, Idempotency, Projection, Reaction, Rejected, Replica, Send, Service, Source
+from pipeline import (
+    Aggregate,
+    Cancel,
+    Deadline,
+    Idempotency,
+    Projection,
+    Reaction,
+    Rejected,
+    Replica,
+    Send,
+    Service,
+    Source,
+)
 from pipeline.adapters.memory.kafka import RECORD_BYTES_MAX
 from pipeline.topology import Topology
 
@@ -57,12 +69,22 @@ class Till:
     closed: int = 0
 
 
+# Set for soon and for later, set again, cancelled by Close; what they send sets none.
+DEADLINES: dict[int, list[Any]] = {
+    6: [Deadline("close", Close(), after=2.0)],
+    7: [Deadline("close", Close(), after=0.3), Deadline("more", Take(1), after=0)],
+    8: [Deadline("more", Take(2), after=6.0)],
+    9: [Deadline("close", Close(), after=60.0), Cancel("more")],
+}
+
+
 def decide_till(command: Take | Close | Scribble, till: Till) -> list[Any] | Rejected:
     match command:
         case Take(amount):
-            return [Taken(amount), Taken(1)] if amount % 5 == 0 else [Taken(amount)]
+            events = [Taken(amount), Taken(1)] if amount % 5 == 0 else [Taken(amount)]
+            return [*events, *DEADLINES.get(amount, [])]
         case Close():
-            return [Closed()] if till.total else Rejected("empty")
+            return [Closed(), Cancel("close")] if till.total else Rejected("empty")
         case Scribble(size):
             return [Scribbled("x" * size)]
 

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.flow.message_to_owed import NOTHING, state_to_due
-from pipeline.model import Aggregate, Rejected
+from pipeline.model import Aggregate, Cancel, Deadline, Effect, Rejected
 from pipeline.model.participant import Ledger
 from pipeline.model.saga import Ask, Replied, Saga, TimeUp
 
@@ -202,26 +201,27 @@ class World:
 
     def tell(self, key: str, message: Any, crash: int = -1) -> None:
         """A saga takes something in. Crash 2: after it has noted it, and before it has sent anything."""
-        before = self.states.get(key, self.saga.initial)
-        after, events = before, self.saga.decide(message, before)
-        if isinstance(events, Rejected):
+        after = self.states.get(key, self.saga.initial)
+        decision = self.saga.decide(message, after)
+        if isinstance(decision, Rejected):
             return
-        for event in events:
-            after = self.saga.evolve(after, event)
+        for event in decision:
+            if not isinstance(event, Effect):
+                after = self.saga.evolve(after, event)
         if isinstance(message, TimeUp):
             self.timers.discard((key, message.timer))
-        due = state_to_due(self.saga, before, after) if events else NOTHING
+        asks = [effect for effect in decision if isinstance(effect, Ask)]
         if crash == 2 and self.decides_after_telling:
-            self.bag += [ToGoods(key, ask) for ask in due.asks]
+            self.bag += [ToGoods(key, ask) for ask in asks]
             self.timers.add((key, message.timer)) if isinstance(message, TimeUp) else None
             return
         self.states[key] = after
         self.seen.setdefault(key, []).append(after)
-        self.timers |= {(key, timer.name) for timer in due.timers}
-        self.timers -= {(key, name) for name in due.over}
-        self.asked += [(key, ask) for ask in due.asks]
+        self.timers -= {(key, effect.name) for effect in decision if isinstance(effect, Cancel)}
+        self.timers |= {(key, effect.name) for effect in decision if isinstance(effect, Deadline)}
+        self.asked += [(key, ask) for ask in asks]
         if crash != 2:
-            self.bag += [ToGoods(key, ask) for ask in due.asks]
+            self.bag += [ToGoods(key, ask) for ask in asks]
 
     def command(self, message: ToGoods, crash: int = -1) -> None:
         """A participant takes a command in. Crash 2: after it has noted what came of it, and before it answers."""

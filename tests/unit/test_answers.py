@@ -19,6 +19,7 @@ from pipeline.runtime.nodes import REPLY_EVENTS_BYTES_MAX, AggregateNode, Comman
 from pipeline.runtime.ports import Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table, TableSpec
+from pipeline.runtime.timers import Timers
 from topologies import users as u
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -174,7 +175,7 @@ def test_restored_from_the_changelog_it_forgets_the_same() -> None:
         changelog += answers.changes()
         commit(answers)
     store = memory_store()
-    store.write(answer_rows(SPEC, changelog), {})
+    store.write(answer_rows(SPEC, store, changelog), {})
     restored = Answers(Idempotency(records=3), SPEC, store)
     assert restored.at(8, 18) == answers.at(8, 18) == 15
     assert [known(restored, n, 8, 18) for n in range(8)] == [known(answers, n, 8, 18) for n in range(8)]
@@ -221,7 +222,7 @@ def test_more_than_it_reads_at_once_is_forgotten_in_order() -> None:
     answers = Answers(Idempotency(records=5), SPEC, memory_store())
     count = 2 * LOOK_AHEAD + 7
     store = answers.store
-    store.write(answer_rows(SPEC, [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}")) for n in range(count)]), {})
+    store.write(answer_rows(SPEC, store, [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}")) for n in range(count)]), {})
     assert answers.at(count, count) == count - 5
     commit(answers)
     assert len(store.scan(ORDER, ORDER, count)) == 4
@@ -236,7 +237,7 @@ def test_a_copy_forgets_as_its_owner_did() -> None:
     for n in range(3 * LOOK_AHEAD):
         give(owner, (n, n))
         changes = [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}"))]
-        copy.write(answer_rows(SPEC, changes), {})
+        copy.write(answer_rows(SPEC, copy, changes), {})
         if n % 700 == 0:
             commit(owner)
             while trim_copy(owner.idempotency, SPEC, copy, changes[0][1]):
@@ -296,7 +297,16 @@ class Folded:
         self.answers = Answers(idempotency or Idempotency(), SPEC, memory_store())
         coders = CommandCodecs(COMMAND.encode, EVENT.encode, REPLY.encode)
         out = Outlet(self.sink, self.stats)  # type: ignore[arg-type]
-        self._node = AggregateNode(aggregate, coders, "users.event", 2, self.table, self.answers, out)
+        self._node = AggregateNode(
+            aggregate,
+            coders,
+            "users.event",
+            2,
+            self.table,
+            self.answers,
+            Timers("users", None, COMMAND, self.stats),
+            out,
+        )
         self._offset = 0
 
     def fold(self, message: CommandMessage, time_ms: int = 1_000) -> ReplyMessage | None:

@@ -16,9 +16,10 @@ def event(body: object) -> EventMessage:
 
 
 def test_events_continue_the_version_and_carry_their_cause_and_the_brokers_time() -> None:
-    assert command_to_event(inv.inventory, STOCKED, COMMAND, 1234) == [
-        EventMessage(8, "c1", "corr", 1234, inv.StockReceived(5))
-    ]
+    assert command_to_event(inv.inventory, STOCKED, COMMAND, 1234) == (
+        [EventMessage(8, "c1", "corr", 1234, inv.StockReceived(5))],
+        (),
+    )
 
 
 def test_a_rejection_is_a_value() -> None:

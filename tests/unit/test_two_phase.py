@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 from pipeline.errors import TopologyError
-from pipeline.flow.message_to_owed import state_to_due
-from pipeline.model import Rejected
+from pipeline.model import Cancel, Deadline, Effect, Rejected
 from pipeline.model.participant import Claim, Ended, Ledger, Participant
-from pipeline.model.saga import Ask, Intervention, Replied, Saga, Timer, TimeUp
+from pipeline.model.saga import Ask, Intervention, Replied, Saga, TimeUp
 from pipeline.model.steps import Retry, To
 from pipeline.model.two_phase import COORDINATOR, PARTICIPANT, Table, Transition, state_diagram, state_table
 from pipeline.model.two_phase_saga import Transaction, Work, two_phase_saga
@@ -82,19 +81,29 @@ class Run:
     """One transaction, told one message after the other."""
 
     def __init__(self, saga: Saga[Any] = MOVE) -> None:
-        self.saga, self.state, self.due = saga, saga.initial, None
+        self.saga, self.state, self.due = saga, saga.initial, []
 
     def tell(self, *messages: Any) -> Run:
         for message in messages:
-            before, events = self.state, self.saga.decide(message, self.state)
-            assert not isinstance(events, Rejected), events
-            for event in events:
-                self.state = self.saga.evolve(self.state, event)
-            self.due = state_to_due(self.saga, before, self.state)
+            decision = self.saga.decide(message, self.state)
+            assert not isinstance(decision, Rejected), decision
+            self.due = [each for each in decision if isinstance(each, Effect)]
+            for event in decision:
+                if not isinstance(event, Effect):
+                    self.state = self.saga.evolve(self.state, event)
         return self
 
+    def asks(self) -> tuple[Ask, ...]:
+        return tuple(each for each in self.due if isinstance(each, Ask))
+
+    def timers(self) -> tuple[tuple[str, float], ...]:
+        return tuple((each.name, each.after) for each in self.due if isinstance(each, Deadline))
+
+    def over(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.due if isinstance(each, Cancel))
+
     def sent(self) -> list[str]:
-        return [f"{ask.step}/{ask.attempt}" for ask in self.due.asks]
+        return [f"{ask.step}/{ask.attempt}" for ask in self.asks()]
 
     @property
     def at(self) -> str:
@@ -114,14 +123,14 @@ VOTED = (BEGIN, yes("prepare-1.0"), yes("prepare-1.1"))
 
 def test_all_are_asked_and_told_to_commit_once_all_have_said_yes() -> None:
     run = Run().tell(BEGIN)
-    assert run.due.asks == (
+    assert run.asks() == (
         Ask("prepare-1.0", "goods", "a", Hold("m1/1", 1, 7)),
         Ask("prepare-1.1", "goods", "b", Hold("m1/1", 1, 7)),
     )
-    assert run.due.timers == (Timer("vote/1", 10),)
+    assert run.timers() == (("vote/1", 10),)
     assert run.tell(yes("prepare-1.1")).sent() == []
     assert run.tell(yes("prepare-1.1"), yes("prepare-1.0")).sent() == ["commit-1.0/1", "commit-1.1/1"]
-    assert (run.at, run.due.over, run.due.timers) == ("committing", ("vote/1",), (Timer("outcome/0", 20),))
+    assert (run.at, run.over(), run.timers()) == ("committing", ("vote/1",), (("outcome/0", 20),))
 
 
 def test_a_commit_is_told_until_all_have_acknowledged_it_and_forgotten_only_then() -> None:
@@ -152,8 +161,8 @@ def test_no_vote_in_time_aborts() -> None:
 def test_a_locked_participant_is_asked_again_after_a_while_as_another_attempt() -> None:
     run = Run().tell(BEGIN, yes("prepare-1.0"), no("prepare-1.1", "locked"))
     assert run.sent() == ["again-1.0/1", "again-1.1/1"]
-    assert run.due.asks[0].command == Release("m1/1", 7)
-    assert run.due.timers == (Timer("backoff/1", 1.0), Timer("outcome/0", 20))
+    assert run.asks()[0].command == Release("m1/1", 7)
+    assert run.timers() == (("backoff/1", 1.0), ("outcome/0", 20))
     assert run.tell(TimeUp("backoff/1")).sent() == ["prepare-2.0/1", "prepare-2.1/1"]
     assert run.tell(yes("prepare-1.0")).sent() == []  # being told already
     run.tell(yes("again-1.0"), yes("again-1.1"))

@@ -543,7 +543,7 @@ def tills(tmp_path: Path) -> Topology:
     amount = ("amount", "long")
     text = [(name, "string") for name in ("id", "correlation_id")]
     command = [*text, ("causation_id", ["null", "string"]), ("issued_ms", "long"), ("body", [record("Put", amount)])]
-    command += [("expected_version", ["null", "long"]), ("reply_to", ["null", "string"])]
+    command += [("expected_version", ["null", "long"]), ("reply_to", ["null", "string"]), ("due_ms", ["null", "long"])]
     event = [("version", "long"), ("command_id", "string"), ("correlation_id", "string"), ("time_ms", "long")]
     state = [("version", "long"), ("time_ms", "long"), ("body", record("Sum", amount))]
     schemas = {

@@ -54,11 +54,11 @@ class TestDriver:
         self.send_unseen(aggregate, key, *commands)
         self._settle()
 
-    def send_unseen(self, aggregate: str, key: str, *commands: Any) -> None:
-        """Only stores the commands; they are folded when time passes."""
+    def send_unseen(self, aggregate: str, key: str, *commands: Any, at_ms: int | None = None) -> None:
+        """Only stores the commands; they are folded when time passes. `at_ms`: when they are to be decided."""
         for command in commands:
             self._sent += 1
-            self._world.send(aggregate, key, command, f"command-{self._sent}")
+            self._world.send(aggregate, key, command, f"command-{self._sent}", due_ms=at_ms)
 
     def advance(self, seconds: float) -> None:
         """Lets time pass."""

@@ -13,6 +13,7 @@ from pipeline.runtime.answers import answer_key, order_prefix
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec
 from pipeline.testing.simulation.differences import committed, rows_differ
+from pipeline.verify.agenda import Agenda
 from pipeline.verify.memory import Given, Memory
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ class Answered:
     """Takes the commands of one partition in order."""
 
     def __init__(self, aggregate: Aggregate[Any, Any, Any], partition: int, codec: Mapping[str, RowCodec]) -> None:
-        self._memory, self._name, self._partition = Memory(aggregate.idempotency), aggregate.name, partition
+        self.agenda = Agenda(aggregate, partition)
+        self._memory, self._name = Memory(aggregate.idempotency, self.agenda), aggregate.name
+        self._partition = partition
         self._topic = TopicKind.ANSWERS.topic(aggregate.name)
         self._encode_command = codec[TopicKind.COMMAND.topic(aggregate.name)].encode
         self._codec = codec[self._topic]

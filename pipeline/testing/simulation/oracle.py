@@ -18,11 +18,13 @@ from pipeline.flow import (
     event_to_state,
     keep_ms,
     message_to_row,
+    was_due,
 )
 from pipeline.model import (
     Acceptance,
     Aggregate,
     CommandMessage,
+    DeadlineMessage,
     EventMessage,
     Rejected,
     ReplyMessage,
@@ -33,6 +35,7 @@ from pipeline.runtime.checkpoint import changelog_position, source_position
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec, table_prefix
 from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.differences import Rows, committed, counted, parked_by, rows_differ
 from pipeline.testing.simulation.memory import Answered, misplaced
 from pipeline.testing.simulation.past import histories
@@ -59,16 +62,20 @@ class Oracle:
         self._make: Codecs = once
         self.wirings = [Wiring(service, self._make) for service in topology.chosen(())]
         self.codec: dict[str, RowCodec] = {}
+        self.deadlines: dict[str, RowCodec] = {}  # by changelog
         self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}
         self._takers: dict[type, str] = {}
         for service in topology.services.values():
-            for a in service.aggregates:
+            for a in service.owned:
                 self.aggregates[a.name] = a
                 command, event, state = self.topics(a.name)
                 self.codec[command] = self._make(command, CommandMessage, a.command)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
                 self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make("reply", ReplyMessage, Acceptance | Rejected)
+                if a.deadlines:
+                    name = TopicKind.DEADLINES.topic(a.name)
+                    self.codec[name] = self.deadlines[name] = self._make("deadlines", DeadlineMessage)
                 self._takers |= dict.fromkeys(get_args(a.command) or (a.command,), command)
             for p in service.projections:
                 rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
@@ -85,10 +92,12 @@ class Oracle:
         command, event, state = (k.topic(aggregate) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE))
         return command, event, state
 
-    def command(self, aggregate: str, command: Any, name: str, now_ms: int) -> tuple[str, bytes]:
+    def command(
+        self, aggregate: str, command: Any, name: str, now_ms: int, due_ms: int | None = None
+    ) -> tuple[str, bytes]:
         """A command's topic and bytes, as a client would send it."""
         topic = self.topics(aggregate)[0]
-        return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command))
+        return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command, due_ms=due_ms))
 
     def followed(self, topic: str, event: object) -> RowCodec:
         """An event topic as a follower sees it."""
@@ -102,7 +111,7 @@ class Oracle:
         for wiring in self.wirings:
             service = wiring.service
             parked = parked_by(world, wiring.parked)
-            for a in service.aggregates:
+            for a in service.owned:
                 found += self._aggregate(world, a, parked)
             found += [
                 f"{service.name} has parked {tp.topic}-{tp.partition}@{at} {n} times" for (tp, at), n in parked.items()
@@ -125,19 +134,24 @@ class Oracle:
             due: dict[bytes, list[bytes]] = defaultdict(list)
             lives: dict[bytes, StateMessage] = {}
             memory = Answered(a, log.tp.partition, self.codec)
+            agenda = memory.agenda
             for record in committed(world, log.tp):
                 state = lives.get(record.key())
                 message = decode(record.value())
-                if memory.is_known(record, message):
+                at = record.offset(), record.timestamp()[1]
+                agenda.see(record.key(), message, *at)
+                if memory.is_known(record, message) or agenda.schedules(record.key(), message, *at):
                     continue
                 decision = command_to_event(a, state, message, record.timestamp()[1])
-                data = [] if isinstance(decision, Rejected) else [encode(event) for event in decision]
+                events_due, effects = ([], ()) if isinstance(decision, Rejected) else decision
+                data = [encode(event) for event in events_due]
                 if max(map(len, data), default=0) > world.kafka.record_bytes_max:
                     if parked.pop((log.tp, record.offset()), 0) != 1:
                         yield f"{commands}-{log.tp.partition}@{record.offset()} is too large, but not parked once"
                     continue
                 due[record.key()] += data
-                for event in () if isinstance(decision, Rejected) else decision:
+                agenda.decided(record.key(), message, effects, *at)
+                for event in events_due:
                     state = lives[record.key()] = event_to_state(a, state, event)
                 version = 0 if state is None else state.version
                 accepted = Acceptance(version, len(data), tuple(data))
@@ -151,6 +165,11 @@ class Oracle:
             rows = {key: self.codec[states].encode(state) for key, state in lives.items()}
             yield from self._table(world, a.name, states, log.tp.partition, rows)
             yield from memory.differences(world)
+            if a.deadlines:
+                name = TopicKind.DEADLINES.topic(a.name)
+                to_come = rows_to_come(agenda, self.codec[commands].encode, self.codec[name].encode)
+                yield from self._table(world, name, name, log.tp.partition, to_come)
+                yield from fired_wrongly(world, agenda, f"{commands}-{log.tp.partition}")
 
     def _differences(
         self, topic: str, due: Mapping[bytes, list[bytes]], there: Mapping[bytes, list[bytes]]
@@ -172,11 +191,13 @@ class Oracle:
                 topic = self._takers[type(send.command)]
                 due[topic, send.key.encode(), self.codec[topic].encode(command)] += 1
         there: Counter[tuple[str, bytes, bytes]] = Counter()
-        for a in wiring.service.aggregates:
+        for a in wiring.service.owned:
             topic = self.topics(a.name)[0]
             for log in world.kafka.topics[topic].logs:
                 for record in log.archive:
-                    if record.decided and record.transaction is not None:
+                    if not record.decided or record.transaction is None:
+                        continue
+                    if not was_due(a.name, self.codec[topic].decode(record.value())):
                         there[topic, record.key(), record.value()] += 1
         if due != there:
             yield from counted(f"commands of the reaction {reaction.name}", due, there, self.codec)
@@ -280,6 +301,8 @@ class Oracle:
                     if TopicKind.of(name) is TopicKind.ANSWERS:
                         yield from misplaced(f"{name}-{n} of {worker.name}", rows, there, self.codec[name])
                         to_come |= self._forgettable(world, name, due, folded)
+                    elif TopicKind.of(name) is TopicKind.DEADLINES:
+                        yield from out_of_order(f"{name}-{n} of {worker.name}", rows, there, self.codec[name])
                     for key in sorted({*due, *there}):
                         if due.get(key) != there.get(key) and not (key not in there and key in to_come):
                             yield (

@@ -42,7 +42,10 @@ PLACES["astray"] = ()  # the group's or the logs' reader is told, wrongly, that 
 
 
 class Sent(NamedTuple):
-    """A command, and when a client sends it. `id`: empty for a fresh one. `age_ms`: how long before it was issued."""
+    """A command, and when a client sends it. `id`: empty for a fresh one. `age_ms`: how long before it was issued.
+
+    `wait_ms`: after how long it is to be decided; 0: at once.
+    """
 
     at_ms: int
     aggregate: str
@@ -50,6 +53,7 @@ class Sent(NamedTuple):
     command: Any
     id: str = ""
     age_ms: int = 0
+    wait_ms: int = 0
 
 
 class Fault(NamedTuple):
@@ -100,6 +104,8 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
     elif scene < 0.2:
         faults += _handover(rng)
     sent += _again(random.Random(f"again {seed}"), sent)
+    later = random.Random(f"later {seed}")
+    sent = [each._replace(wait_ms=later.choice((0,) * 12 + (1, 300, 2_000, 10_000))) for each in sent]
     if seed % 8 == 7:
         faults = list(_corner(random.Random(f"corner {seed}"), sent))
     density = rng.choice((0.0, 0.01, 0.05, 0.2))

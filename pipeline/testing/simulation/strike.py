@@ -58,6 +58,7 @@ def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> Non
         _slow(world, worker, fault)
     elif kind == "skew":
         worker.clock.skew_s = size
+        world.ahead_ms = max(world.ahead_ms, int(size * 1000))
 
 
 def _said(fault: Fault, point: str) -> str:

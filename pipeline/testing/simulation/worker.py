@@ -175,6 +175,7 @@ class Worker:
         settings = LaneSettings(
             records_per_poll_max=self.world.records_per_poll,
             idle_wait_s=self.world.idle_wait_s,
+            fired_per_turn_max=2,
             restore_wait_s=0.25,
             standby=self.world.schedule.standby,
         )

@@ -15,6 +15,7 @@ from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryStore
 from pipeline.errors import TableUnavailable
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
+from pipeline.testing.simulation.deadlines import overdue
 from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
 from pipeline.testing.simulation.strike import strike
@@ -55,6 +56,7 @@ class World:
         self._step_faults = {f.nth: f for f in schedule.faults if f.point == STEP}
         self._counts: Counter[str] = Counter()
         self.armed = True
+        self.ahead_ms = 0  # by how much some machine's clock has gone ahead
         self._unsent = self._to_come = 0
         self.day_due = self._closed = False
         for wiring in oracle.wirings:
@@ -116,6 +118,7 @@ class World:
         self.armed = False
         self.tell("", "calm: no more faults")
         for worker in self.workers:
+            worker.clock.skew_s = 0.0  # by one that goes behind, nothing would fall due for long
             self.look_at_disk(worker)
             worker.resume(worker.greenlet)
             if worker.state == "down":
@@ -202,15 +205,17 @@ class World:
     def _arrives(self, sent: Sent) -> None:
         self._unsent -= 1
         name = sent.id or f"c{len(self.schedule.commands) - self._unsent}"
-        self.send(sent.aggregate, sent.key, sent.command, name, sent.age_ms)
+        due_ms = self.kafka.clock.time_ms() + sent.wait_ms if sent.wait_ms else None
+        self.send(sent.aggregate, sent.key, sent.command, name, sent.age_ms, due_ms)
 
-    def send(self, aggregate: str, key: str, command: Any, name: str, age_ms: int = 0) -> TP:
-        """A client's command is stored, which it issued so long before."""
-        topic, value = self.oracle.command(aggregate, command, name, self.kafka.clock.time_ms() - age_ms)
+    def send(self, aggregate: str, key: str, command: Any, name: str, age_ms: int = 0, due_ms: int | None = None) -> TP:
+        """A client's command is stored, which it issued so long before, to be decided then."""
+        topic, value = self.oracle.command(aggregate, command, name, self.kafka.clock.time_ms() - age_ms, due_ms)
         tp = TP(topic, partition_of(key.encode(), self.schedule.partitions))
         offset = self.kafka.append(tp, key.encode(), value)
         if self.telling:
-            self.tell("client", f"sends {command} to {key!r} ({topic}-{tp.partition}@{offset})")
+            when = "" if due_ms is None else f" for {(due_ms - self.kafka.clock.time_ms()) / 1000:g} s later"
+            self.tell("client", f"sends {command} to {key!r}{when} ({topic}-{tp.partition}@{offset})")
         return tp
 
     def _falls_due(self, fault: Fault) -> None:
@@ -272,6 +277,8 @@ class World:
                     reasons.append(f"{assigned} partitions of {wiring.service.name} are held")
         if not reasons and self.kafka.transactions.undecided():
             reasons = ["a transaction is open"]
+        if not reasons:
+            reasons = list(overdue(self, self.oracle.deadlines))
         return "; ".join(reasons)
 
     def wrong(self, finding: str, error: BaseException | None = None) -> None:

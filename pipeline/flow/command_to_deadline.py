@@ -1,0 +1,52 @@
+"""command -> deadline: what is to be asked later, with its time and the command that will then be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.model.deadline import TIME_MS_MAX, Cancel, Deadline, Effect
+from pipeline.model.messages import CommandMessage
+from pipeline.model.topics import TopicKind
+
+PREFIX = "deadline:"  # and a deadline's name: what it is called in the table, and the beginning of its command's id
+SCHEDULED = "command:"  # and a command's id: what a scheduled command is called in the table
+
+
+def command_position(aggregate: str, partition: int, offset: int) -> str:
+    """`users.command/3/77`: where a command stands, which is the cause of what it leads to."""
+    return f"{TopicKind.COMMAND.topic(aggregate)}/{partition}/{offset}"
+
+
+def effects_to_deadlines(
+    effects: Iterable[Effect], correlation_id: str, cause: str, time_ms: int
+) -> dict[str, tuple[int, CommandMessage] | None]:
+    """By name, when each deadline is due and the command that it sends; None where it is cancelled.
+
+    `cause`: the position of what was decided on, unlike any other's; `time_ms`: when that was stored. So the same
+    effects always give the same deadlines, and each setting a command id of its own: `deadline:<name>/<cause>`.
+    """
+    found: dict[str, tuple[int, CommandMessage] | None] = {}
+    for effect in effects:
+        if isinstance(effect, Deadline):
+            due_ms = effect.at if effect.at is not None else time_ms + round(1000 * (effect.after or 0))
+            due_ms = min(due_ms, TIME_MS_MAX)
+            command_id = f"{PREFIX}{effect.name}/{cause}"
+            found[effect.name] = due_ms, CommandMessage(command_id, correlation_id, cause, due_ms, effect.command)
+        elif isinstance(effect, Cancel):
+            found[effect.name] = None
+    return found
+
+
+def is_later(command: CommandMessage, time_ms: int) -> bool:
+    """Whether a command stored at `time_ms` is to be decided only once it is due."""
+    return command.due_ms is not None and command.due_ms > time_ms
+
+
+def once_due(command: CommandMessage, cause: str) -> CommandMessage:
+    """A scheduled command as it is sent when it is due. `cause`: its position, so that it never comes too late."""
+    return command._replace(causation_id=cause, due_ms=None)
+
+
+def was_due(aggregate: str, command: CommandMessage) -> bool:
+    """Whether the command was sent by a deadline, or scheduled before: its cause is a command of the same aggregate."""
+    return (command.causation_id or "").startswith(f"{TopicKind.COMMAND.topic(aggregate)}/")

@@ -1,0 +1,57 @@
+"""What decide may ask for besides events: a command to itself later, and that it be forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+NAME_BYTES_MAX = 200
+TIME_MS_MAX = 253_402_300_799_999  # the last moment of the year 9999
+AFTER_S_MAX = 100 * 366 * 24 * 3600.0
+
+
+class Effect:
+    """Neither an event nor a rejection: nothing of it stands in the event log."""
+
+    __slots__ = ()
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
+        raise ValueError(f"the deadline's name {name!r:.100} does not have 1 to {NAME_BYTES_MAX} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline(Effect):
+    """`command` is to come to the same aggregate once the time has come, unless it is cancelled before.
+
+    `name`: the aggregate's own; setting one again replaces it. `after`: seconds, from when the command that is decided
+    on was stored. `at`: milliseconds since the epoch. One of the two; ValueError where they cannot be used.
+    """
+
+    name: str
+    command: Any
+    after: float | None = None
+    at: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if (self.after is None) == (self.at is None):
+            raise ValueError(f"deadline {self.name!r}: give after or at")
+        if self.after is not None and not 0 <= self.after <= AFTER_S_MAX:
+            raise ValueError(f"deadline {self.name!r}: after={self.after} is not from 0 seconds to a hundred years")
+        if self.at is not None and not 0 <= self.at <= TIME_MS_MAX:
+            raise ValueError(f"deadline {self.name!r}: at={self.at} is not from 0 to {TIME_MS_MAX} ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Effect):
+    """The deadline of that name is not to come any more; no error where there is none.
+
+    Its command may be on its way already: decide has to tell by the state whether it still means something.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
