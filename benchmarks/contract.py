@@ -14,8 +14,7 @@ from typing import Any
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
 from pipeline.model import CommandMessage, EventMessage, ReplyMessage, StateMessage
-from pipeline.runtime.table import RowCodec
-from pipeline.runtime.wiring import Codecs
+from pipeline.runtime.table import Codecs, RowCodec
 
 # The contract names no time of issue to judge by whether a command comes too late; one with a cause is not judged.
 CAUSE = "contract"

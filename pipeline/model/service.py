@@ -46,6 +46,11 @@ class Service:
         for name, count in Counter(tables).items():
             if count > 1:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
+        for name in {reaction.name for reaction in self.reactions} & {a.name for a in self.owned if a.asks}:
+            raise TopologyError(
+                f"service {self.name!r}: the reaction {name!r} and who asks under that name would send commands of the "
+                "same ids; rename one"
+            )
         for projection in self.projections:
             self._check_projection(projection)
         seen: dict[str, Source] = {}

@@ -11,6 +11,7 @@ from pipeline.errors import TopologyError
 from pipeline.flow import (
     asked,
     asked_before,
+    asked_by,
     command_to_event,
     event_to_command,
     event_to_messages,
@@ -33,10 +34,11 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_key
+from pipeline.runtime.asking import Asking, Records
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
-from pipeline.runtime.timers import WITHOUT, Place, Timers
+from pipeline.runtime.timers import WITHOUT, Place, Rows, Timers
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ Encode = Callable[[Any], bytes]
 Decided = tuple[StateMessage | None, list[bytes]]  # the state after the events, and these as they were sent
 REPLY_EVENTS_BYTES_MAX = 64 * 1024  # a reply with more says how many events there are, and leaves them out
 REPLY_TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.REPLY.value}")
+INBOX = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.COMMAND.value}")
 UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
@@ -65,14 +68,14 @@ class Outlet:
         self._partitions = producer.partitions
         self._undeliverable: set[str] = set()
 
-    def reply(self, reply_to: str, data: bytes) -> None:
-        """Sends a reply; one that cannot be delivered is counted, and said once for each topic."""
-        topic, number, key = f"{reply_to}//".split("/", 2)
+    def reply(self, command: CommandMessage, data: bytes) -> None:
+        """Sends the reply to a command; one that cannot be delivered is counted, and said once for each topic."""
+        topic, number, key = f"{command.reply_to}//".split("/", 2)
         if (
             key[:-2]
             and number.isascii()
             and number.isdecimal()
-            and REPLY_TOPIC.fullmatch(topic)
+            and (REPLY_TOPIC.fullmatch(topic) or (INBOX.fullmatch(topic) and _is_asker(key[:-2], command)))
             and int(number[:9]) < self._partitions(topic)
         ):
             self.emit(topic, key[:-2].encode(), data, int(number))
@@ -84,6 +87,11 @@ class Outlet:
             log.warning(
                 "replies to %.300r cannot be delivered: no `<topic>/<partition>/<key>` of a *.reply topic", topic
             )
+
+
+def _is_asker(key: str, command: CommandMessage) -> bool:
+    """Whether a command says that it was asked by the aggregate `key`, to whose command topic its reply goes."""
+    return command.causation_id is not None and asked_by(command.id).partition("/")[2] == key
 
 
 class CommandCodecs(NamedTuple):
@@ -110,10 +118,11 @@ class AggregateNode:
         table: Table,
         answers: Answers | None,
         timers: Timers,
+        asking: Asking,
         out: Outlet,
     ) -> None:
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.answers, self.timers, self.out = table, answers, timers, out
+        self.table, self.answers, self.timers, self.asking, self.out = table, answers, timers, asking, out
         self._deadlines = timers.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
@@ -135,7 +144,7 @@ class AggregateNode:
         if waiting is not None:
             self.timers.forget(key, message)
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, self._reply(record, message, 0, decided))
+            self.out.reply(message, self._reply(record, message, 0, decided))
 
     def _place(self, record: Record) -> Place:
         return Place(self.partition, record.offset(), record.timestamp()[1])
@@ -152,7 +161,7 @@ class AggregateNode:
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
                 if message.reply_to is not None:
-                    self.out.reply(message.reply_to, earlier[1])
+                    self.out.reply(message, earlier[1])
                 return
         else:
             refused = None
@@ -171,12 +180,12 @@ class AggregateNode:
             self.timers.forget(key, message)
         answers.remember(name, reply, offset, time_ms, message.issued_ms)
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, reply)
+            self.out.reply(message, reply)
 
     def _refuse(self, record: Record, message: CommandMessage, mark: int, refused: Rejected) -> None:
         self.out.stats.reject(self.aggregate.name, refused.reason)
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, self._reply(record, message, mark, refused))
+            self.out.reply(message, self._reply(record, message, mark, refused))
 
     def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
@@ -190,7 +199,11 @@ class AggregateNode:
         for event in decided:
             state = event_to_state(aggregate, state, event)
             events.append(self.encode_event(event))
-        timed = self.timers.rows(effects, key, message, self._place(record)) if effects else ()
+        timed: Rows = ()
+        asks: Records = []
+        if effects:
+            timed = self.timers.rows(effects, key, message, self._place(record))
+            asks = self.asking.records(effects, key, message, self._place(record))
         if events:
             for data in events:
                 self.out.emit(self.topic, key, data, self.partition)
@@ -198,6 +211,9 @@ class AggregateNode:
             self.table.put(key, state)
         if timed:
             self.timers.keep(timed)
+        for topic, to, data in asks:
+            self.out.emit(topic, to, data, -1)
+        stats.asked += len(asks)
         return state, events
 
     def _reply(self, record: Record, message: CommandMessage, mark: int, decided: Decided | Rejected) -> bytes:

@@ -19,6 +19,12 @@ class RowCodec(Protocol):
     def decode(self, data: bytes | None) -> Any: ...
 
 
+class Codecs(Protocol):
+    """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
+
+    def __call__(self, topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec: ...
+
+
 def table_prefix(name: str) -> bytes:
     """What the keys of a table begin with in its task's store."""
     return name.encode() + b"\0"

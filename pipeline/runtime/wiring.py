@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from pipeline.model import (
     Acceptance,
     Aggregate,
-    CommandMessage,
     DeadlineMessage,
     EventMessage,
     Projection,
@@ -24,19 +23,14 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_rows, trim_copy
+from pipeline.runtime.asking import Asking, asked_codecs, command_codec
 from pipeline.runtime.deadlines import Deadlines, deadline_rows
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec, Table, TableSpec
+from pipeline.runtime.table import Codecs, RowCodec, Table, TableSpec
 from pipeline.runtime.timers import Timers
-
-
-class Codecs(Protocol):
-    """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
-
-    def __call__(self, topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec: ...
 
 
 @dataclass(slots=True)
@@ -85,6 +79,7 @@ class Wiring:
         self.commands: dict[str, RowCodec] = {}  # by aggregate
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
+        self._asked: set[str] = set()  # command topics of whom it asks
         self._pairs: dict[str, list[str]] = {}
         for aggregate in service.owned:
             self._wire_aggregate(aggregate)
@@ -117,8 +112,8 @@ class Wiring:
         yield self.parked, TopicKind.PARKED
 
     def followed_topics(self) -> list[str]:
-        """The event topics that it follows, its own among them."""
-        return sorted({self._called(source.topic) for source in self.service.sources()})
+        """The event topics that it follows, its own among them, and the command topics of those whom it asks."""
+        return sorted({self._called(source.topic) for source in self.service.sources()} | self._asked)
 
     def co_partitioned(self) -> dict[str, list[str]]:
         """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
@@ -143,7 +138,9 @@ class Wiring:
         commands, events, states = (
             k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
         )
-        inlet = self._inlet(commands, CommandMessage, aggregate.command, strict=True)
+        inlet = self.inlets[self._called(commands)] = Inlet(
+            self._called(commands), command_codec(self._codecs, aggregate), envelope=True
+        )
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event)
         inlet.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
@@ -167,6 +164,9 @@ class Wiring:
         for cls in get_args(aggregate.command) or (aggregate.command,):
             self._commands[cls] = (inlet.topic, encode)
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
+        others = asked_codecs(self._codecs, aggregate)
+        asked = {name: (self._called(TopicKind.COMMAND.topic(name)), codec) for name, codec in others.items()}
+        self._asked |= {topic for topic, _ in asked.values()}
 
         def node(c: Context) -> Node:
             answers = c.tables.get(answers_name)
@@ -174,7 +174,8 @@ class Wiring:
             deadlines = c.tables.get(deadlines_name)
             assert deadlines is None or isinstance(deadlines, Deadlines)
             timers, table = Timers(aggregate.name, deadlines, inlet.codec, c.out.stats), c.tables[aggregate.name]
-            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, c.out)
+            asking = Asking(aggregate.name, inlet.topic, c.partition, asked)
+            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, asking, c.out)
 
         inlet.makers.append(node)
 

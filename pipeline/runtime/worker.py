@@ -43,7 +43,8 @@ from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
 from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.runtime.table import Codecs
+from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)

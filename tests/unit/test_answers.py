@@ -15,6 +15,7 @@ from pipeline.flow.command_to_reply import AHEAD_S_MAX, keep_ms
 from pipeline.model import Acceptance, Aggregate, CommandMessage, Idempotency, Rejected, ReplyMessage, StateMessage
 from pipeline.model.messages import EventMessage
 from pipeline.runtime.answers import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix, trim_copy
+from pipeline.runtime.asking import Asking
 from pipeline.runtime.nodes import REPLY_EVENTS_BYTES_MAX, AggregateNode, CommandCodecs, Outlet
 from pipeline.runtime.ports import Store
 from pipeline.runtime.stats import LaneStats
@@ -305,6 +306,7 @@ class Folded:
             self.table,
             self.answers,
             Timers("users", None, COMMAND, self.stats),
+            Asking("users", "users.command", 2, {}),
             out,
         )
         self._offset = 0

@@ -31,10 +31,11 @@ from pipeline.model import (
     StateMessage,
     TopicKind,
 )
+from pipeline.runtime.asking import command_codec
 from pipeline.runtime.checkpoint import changelog_position, source_position
 from pipeline.runtime.ports import TP
-from pipeline.runtime.table import RowCodec, table_prefix
-from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.runtime.table import Codecs, RowCodec, table_prefix
+from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.differences import Rows, committed, counted, parked_by, rows_differ
 from pipeline.testing.simulation.memory import Answered, misplaced
@@ -69,7 +70,7 @@ class Oracle:
             for a in service.owned:
                 self.aggregates[a.name] = a
                 command, event, state = self.topics(a.name)
-                self.codec[command] = self._make(command, CommandMessage, a.command)
+                self.codec[command] = command_codec(self._make, a)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
                 self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make("reply", ReplyMessage, Acceptance | Rejected)
@@ -197,7 +198,8 @@ class Oracle:
                 for record in log.archive:
                     if not record.decided or record.transaction is None:
                         continue
-                    if not was_due(a.name, self.codec[topic].decode(record.value())):
+                    command = self.codec[topic].decode(record.value())
+                    if command.id.startswith(f"{reaction.name}/") and not was_due(a.name, command):
                         there[topic, record.key(), record.value()] += 1
         if due != there:
             yield from counted(f"commands of the reaction {reaction.name}", due, there, self.codec)
