@@ -117,6 +117,9 @@ class _Runner:
         if p.backoff and timer == _timer(p, "backoff"):
             return self._again(p)
         if not p.backoff and timer == _timer(p, "timeout"):
+            step = self._step(p)
+            if (p.status == COMPENSATING or step.must) and not step.ask_again:
+                return replace(p, stuck=True)
             return self._answered(state, self._in_doubt(p))
         return p
 

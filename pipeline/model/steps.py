@@ -28,7 +28,7 @@ class Retry:
     """When a step is tried again, and how long after: `first_s`, then `factor` times longer each time, at most `max_s`.
 
     `attempts`: in all; for a compensation, and for a step that has to succeed, there is no end to them. `on`: the
-    reasons of a rejection that is worth another attempt; None: all are. No answer within the time-out always is.
+    reasons of a rejection that is worth another attempt; None: all are. No answer in time always is.
     """
 
     attempts: int = 1
@@ -53,8 +53,11 @@ class Step:
     `do(state)`: the commands it sends, all at once; it has succeeded when all are accepted. None: nothing to do.
     `undo(state)`: what undoes each of them, in the same order. It is sent for those that succeeded, and for those of
     which that is not known. None: there is nothing to undo.
-    `timeout_s`: how long to wait for all answers to an attempt; None: for ever.
+    `timeout_s`: how long to wait for all answers to an attempt; None: for ever. A step that can be undone has failed
+    then; what has to succeed, its undoing or a step that `must`, goes on waiting and is shown as stuck.
     `must`: from here on there is no way back: the step is tried until it succeeds, whatever is answered.
+    `ask_again`: whether what has to succeed is asked for again after that time. Only for commands that may get lost on
+    their way, which those in Kafka do not: who is away will find them when it is back.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Step:
     retry: Retry = Retry()
     timeout_s: float | None = None
     must: bool = False
+    ask_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

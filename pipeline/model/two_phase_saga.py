@@ -77,7 +77,7 @@ def two_phase_saga(
     works: Callable[[Any, int], Sequence[Work]],
     settled: Callable[[Any], Sequence[To]] = lambda state: (),
     vote_s: float = 30.0,
-    tell_again_s: float = 30.0,
+    tell_again_s: float | None = None,
     retry: Retry = ONCE,
     table: Table = COORDINATOR,
 ) -> Saga[Any]:
@@ -88,10 +88,11 @@ def two_phase_saga(
     `works(state, attempt)`: who takes part, and with what; always as many, and each attempt with ids of its own, as in
     `order/1`, `order/2`.
     `settled(state)`: what to send once it is committed or aborted for good, until it is accepted.
-    `vote_s`: by when all must have voted. `tell_again_s`: how long to wait for the acknowledgement of an outcome.
+    `vote_s`: by when all must have voted. `tell_again_s`: after how long without an acknowledgement an outcome is told
+    again; None: by hand only, as commands in Kafka do not get lost: who is away will find it when it is back.
     `retry`: when an attempt that came to nothing is made again, such as for `locked`. Raises TopologyError.
     """
-    if vote_s <= 0 or tell_again_s <= 0:
+    if vote_s <= 0 or (tell_again_s is not None and tell_again_s <= 0):
         raise TopologyError(f"two-phase commit {name!r}: vote_s and tell_again_s are seconds above 0")
     c = _Coordinator(begin, begun, works, settled, vote_s, tell_again_s, retry, table)
     return Saga(
@@ -106,7 +107,7 @@ class _Coordinator:
     works: Callable[[Any, int], Sequence[Work]]
     settled: Callable[[Any], Sequence[To]]
     vote_s: float
-    tell_again_s: float
+    tell_again_s: float | None
     retry: Retry
     table: Table
 
@@ -232,7 +233,7 @@ class _Coordinator:
         for tell in t.telling:
             to = self.settled(state)[tell.place] if tell.outcome == "settled" else _told(tell, works)
             owed.append(Ask(_step(tell), *to, tell.times))
-        if t.telling:
+        if t.telling and self.tell_again_s is not None:
             owed.append(timer(f"outcome/{t.told}", self.tell_again_s))
         return owed
 

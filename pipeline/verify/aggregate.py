@@ -18,7 +18,7 @@ from pipeline.runtime.ports import TP
 from pipeline.verify.agenda import Agenda
 from pipeline.verify.answers import AnswerCheck, Decided
 from pipeline.verify.deadlines import DeadlineCheck
-from pipeline.verify.decode import Decoder
+from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.events import Logged, differences, versions
 from pipeline.verify.history import Entry, History
 from pipeline.verify.memory import Given, Memory
@@ -46,7 +46,7 @@ class AggregateCheck:
         self.commands, self.events, self.states = (
             kind.topic(name) for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
         )
-        self._command = Decoder(registry, self.commands, CommandMessage, aggregate.command)
+        self._command = command_decoder(registry, aggregate)
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
         self._answers = AnswerCheck(service, aggregate, registry, self._event)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
-from pipeline.model import CommandMessage, EventMessage, Service, TopicKind
+from pipeline.model import EventMessage, Service, TopicKind
 from pipeline.runtime.ports import TP
-from pipeline.verify.decode import Decoder
+from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.history import Entry, History, Stored
 from pipeline.verify.notices import is_refusal, source_of
 from pipeline.verify.report import Finding, Report, short
@@ -25,8 +25,7 @@ def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
     """The topics that the service folds as a group, and what it expects there."""
     found: dict[str, Decoder] = {}
     for aggregate in service.owned:
-        topic = TopicKind.COMMAND.topic(aggregate.name)
-        found[topic] = Decoder(registry, topic, CommandMessage, aggregate.command)
+        found[TopicKind.COMMAND.topic(aggregate.name)] = command_decoder(registry, aggregate)
     followed = [reaction.source for reaction in service.reactions]
     for projection in service.projections:
         followed += projection.sources

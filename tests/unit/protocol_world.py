@@ -15,8 +15,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline.model import Aggregate, Cancel, Deadline, Effect, Rejected
-from pipeline.model.participant import Ledger
 from pipeline.model.saga import Ask, Replied, Saga, TimeUp
+from tests.market import Goods
 
 PATIENCE = 1_000  # messages of the fair time
 SCHEDULE = st.binary(min_size=40, max_size=200)
@@ -35,94 +35,6 @@ def finds(drive: Callable[[bytes], None]) -> bool:
     except AssertionError:
         return True
     return False
-
-
-# --- the participants: things that can be had in amounts, or by one at a time -----------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    transaction: str
-    amount: int
-    since: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    transaction: str
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    transaction: str
-    again_since: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Restock:
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held(Hold):
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    transaction: str
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    transaction: str
-    again_since: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restocked:
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Goods:
-    free: int = 0
-    gone: int = 0
-    ledger: Ledger = field(default=Ledger())
-
-
-def decide(command: Any, goods: Goods) -> list[Any] | Rejected:
-    match command:
-        case Hold(transaction, amount, since):
-            return [Held(transaction, amount, since)] if amount <= goods.free else Rejected("out_of_stock")
-        case Confirm(transaction):
-            return [Confirmed(transaction)]
-        case Release(transaction, again_since):
-            return [Released(transaction, again_since)]
-        case Restock(amount):
-            return [Restocked(amount)]
-    raise AssertionError(command)
-
-
-def evolve(goods: Goods, event: Any) -> Goods:
-    ledger = goods.ledger
-    match event:
-        case Held(transaction, amount):
-            return Goods(goods.free - amount, goods.gone, ledger.hold(transaction, amount))
-        case Confirmed(transaction):
-            amount = ledger.amount(transaction)
-            return Goods(goods.free, goods.gone + amount, ledger.end(transaction, committed=True))
-        case Released(transaction, again_since):
-            amount = ledger.amount(transaction)
-            ended = ledger.end(transaction, committed=False, again_since=again_since)
-            return Goods(goods.free + amount, goods.gone, ended)
-        case Restocked(amount):
-            return Goods(goods.free + amount, goods.gone, ledger)
-    raise AssertionError(event)
-
-
-def goods(guarded: Callable[[Any, Any], Any]) -> Aggregate[Any, Any, Goods]:
-    return Aggregate("goods", Hold | Confirm | Release | Restock, object, Goods(), guarded, evolve)
 
 
 # --- the world --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -12,87 +12,29 @@ from hypothesis import given, settings
 
 from pipeline.errors import TopologyError
 from pipeline.model import Cancel, Deadline, Effect, Rejected
-from pipeline.model.linear_saga import linear_saga as a_saga
-from pipeline.model.participant import Ledger, Participant
+from pipeline.model.linear_saga import linear_saga
+from pipeline.model.participant import Ledger
 from pipeline.model.saga import Ask, Intervention, Replied, Saga, Started, TimeUp
-from pipeline.model.steps import Progress, Retry, Step, To
-from tests.unit.protocol_world import (
-    SCHEDULE,
-    Confirm,
+from pipeline.model.steps import Progress, Step
+from tests.market import (
+    ESCROW,
+    SALE,
+    STEPS,
+    Buy,
     Goods,
     Hold,
-    Release,
-    ToSaga,
-    World,
+    Sale,
+    begun,
     decide,
-    finds,
     goods,
+    pay,
+    sale_saga,
+    steps,
+    unpay,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Buy:
-    order: str
-    tea: int
-    pot: int
-
+from tests.unit.protocol_world import SCHEDULE, ToSaga, World, finds
 
 MODULE = import_module("pipeline.model.linear_saga")  # its name is also that of its function
-NOT_BEGUN = Progress()
-
-
-@dataclass(frozen=True, slots=True)
-class Sale:
-    order: str = ""
-    tea: int = 0
-    pot: int = 0
-    progress: Progress = NOT_BEGUN
-
-
-def begun(buy: Buy) -> Sale:
-    return Sale(buy.order, buy.tea, buy.pot)
-
-
-def lines(sale: Sale) -> list[tuple[str, int]]:
-    return [("tea", sale.tea), ("pot", sale.pot)]
-
-
-def held(sale: Sale) -> list[To]:
-    return [To("goods", key, Hold(sale.order, amount)) for key, amount in lines(sale)]
-
-
-def released(sale: Sale) -> list[To]:
-    return [To("goods", key, Release(sale.order)) for key, _ in lines(sale)]
-
-
-def confirmed(sale: Sale) -> list[To]:
-    return [To("goods", key, Confirm(sale.order)) for key, _ in lines(sale)]
-
-
-def pay(sale: Sale) -> list[To]:
-    return [To("goods", "purse", Hold(sale.order, sale.tea + sale.pot))]
-
-
-def unpay(sale: Sale) -> list[To]:
-    return [To("goods", "purse", Release(sale.order))]
-
-
-def paid(sale: Sale) -> list[To]:
-    return [To("goods", "purse", Confirm(sale.order))]
-
-
-STEPS = (
-    Step("reserve", do=held, undo=released, timeout_s=10, retry=Retry(attempts=2, first_s=1, on=("locked",))),
-    Step("pay", do=pay, undo=unpay, timeout_s=10),
-    Step("take", do=lambda sale: [*confirmed(sale), *paid(sale)], must=True, timeout_s=10),
-)
-
-
-def sale_saga(*steps: Step) -> Saga[Any]:
-    return a_saga("sale", state=Sale(), begin=Buy, begun=begun, asks={"goods": Hold}, versions={1: steps or STEPS})
-
-
-SALE = sale_saga()
 
 
 class Run:
@@ -219,6 +161,17 @@ def person(action: str) -> Intervention:
     return Intervention(action, "eve", "the pot is broken")
 
 
+def test_what_has_to_succeed_and_is_not_answered_is_stuck_and_goes_on_waiting() -> None:
+    run = Run(sale_saga(*steps(ask_again=False))).tell(*RESERVED, yes("pay.0"), TimeUp("take/1/timeout"))
+    assert (run.sent(), run.timers(), run.status()) == ([], (), "stuck")
+    assert run.tell(yes("take.0"), yes("take.1"), yes("take.2")).status() == "done"
+    undoing = Run(sale_saga(*steps(ask_again=False))).tell(
+        *RESERVED, no("pay.0", "poor"), TimeUp("undo-reserve/1/timeout")
+    )
+    assert (undoing.sent(), undoing.status()) == ([], "stuck")
+    assert undoing.tell(yes("undo-reserve.0"), yes("undo-reserve.1")).status() == "undone"
+
+
 def test_a_person_can_retry_skip_and_abort() -> None:
     run = Run().tell(BUY, yes("reserve.0"), person("retry"))
     assert run.sent() == ["reserve.1/2"]
@@ -239,14 +192,14 @@ def test_what_a_person_did_is_an_event() -> None:
 def test_an_instance_goes_by_the_version_that_it_began_with() -> None:
     old = Run().tell(BUY)
     assert old.state.progress.definition == 1
-    both = a_saga(
+    both = linear_saga(
         "sale", state=Sale(), begin=Buy, begun=begun, asks={}, versions={1: STEPS, 2: (Step("gift", do=pay),)}
     )
     old.saga = both
     assert old.tell(yes("reserve.0"), yes("reserve.1")).sent() == ["pay.0/1"]
     assert both.decide(BUY, Sale())[:2] == [Started(2), BUY]
     assert Run(both).tell(BUY).sent() == ["gift.0/1"]
-    only_new = a_saga("sale", state=Sale(), begin=Buy, begun=begun, asks={}, versions={2: STEPS})
+    only_new = linear_saga("sale", state=Sale(), begin=Buy, begun=begun, asks={}, versions={2: STEPS})
     with pytest.raises(TopologyError, match="version 1"):
         only_new.evolve(old.state, yes("pay.0"))
 
@@ -255,7 +208,7 @@ def test_the_events_alone_give_the_state_whatever_version_is_the_latest_by_then(
     state = Sale()
     for event in (Started(1), BUY):
         state = SALE.evolve(state, event)
-    later = a_saga("sale", state=Sale(), begin=Buy, begun=begun, asks={}, versions={1: STEPS, 2: STEPS[:1]})
+    later = linear_saga("sale", state=Sale(), begin=Buy, begun=begun, asks={}, versions={1: STEPS, 2: STEPS[:1]})
     again = Sale()
     for event in SALE.decide(BUY, Sale())[:2]:
         again = later.evolve(again, event)
@@ -284,7 +237,6 @@ def test_the_diagram_shows_both_ways() -> None:
 
 # --- schedules --------------------------------------------------------------------------------------------------------
 
-ESCROW = Participant(Hold, Confirm, Release, ledger=lambda state: state.ledger)
 STOCK = {"tea": 3, "pot": 2, "purse": 6}
 BEGINS = [ToSaga(buy.order, buy) for buy in (Buy("o1", 2, 1), Buy("o2", 2, 1), Buy("o3", 1, 2))]
 

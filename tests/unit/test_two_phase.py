@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,67 +13,25 @@ from pipeline.errors import TopologyError
 from pipeline.model import Cancel, Deadline, Effect, Rejected
 from pipeline.model.participant import Claim, Ended, Ledger, Participant
 from pipeline.model.saga import Ask, Intervention, Replied, Saga, TimeUp
-from pipeline.model.steps import Retry, To
 from pipeline.model.two_phase import COORDINATOR, PARTICIPANT, Table, Transition, state_diagram, state_table
-from pipeline.model.two_phase_saga import Transaction, Work, two_phase_saga
-from tests.unit.protocol_world import (
-    SCHEDULE,
+from pipeline.model.two_phase_saga import two_phase_saga
+from tests.market import (
+    ESCROW,
+    LOCK,
+    MOVE,
     Confirm,
     Goods,
     Hold,
+    Move,
+    Moving,
     Release,
-    Restock,
-    ToGoods,
-    ToSaga,
-    World,
     decide,
-    finds,
     goods,
+    move_saga,
+    works,
 )
+from tests.unit.protocol_world import SCHEDULE, ToGoods, ToSaga, World, finds
 
-IDLE = Transaction()
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Takes one of each of the places, in their order."""
-
-    name: str
-    since: int
-    places: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Moving:
-    name: str = ""
-    since: int = 0
-    places: tuple[str, ...] = ()
-    transaction: Transaction = IDLE
-
-
-def works(state: Moving, attempt: int) -> list[Work]:
-    t = f"{state.name}/{attempt}"
-    hold, confirm = Hold(t, 1, state.since), Confirm(t)
-    return [Work("goods", key, hold, confirm, Release(t), Release(t, state.since)) for key in state.places]
-
-
-def move_saga(table: Table = COORDINATOR, attempts: int = 4) -> Saga[Any]:
-    return two_phase_saga(
-        "move",
-        state=Moving(),
-        begin=Move,
-        begun=lambda move: Moving(move.name, move.since, move.places),
-        asks={"goods": Hold},
-        works=works,
-        settled=lambda state: [To("goods", "bell", Restock(1))],
-        vote_s=10,
-        tell_again_s=20,
-        retry=Retry(attempts=attempts, on=("locked",)),
-        table=table,
-    )
-
-
-MOVE = move_saga()
 BEGIN = Move("m1", 7, ("a", "b"))
 
 
@@ -211,9 +169,6 @@ def test_times_that_make_no_sense_are_refused() -> None:
 
 
 # --- the participant --------------------------------------------------------------------------------------------------
-
-ESCROW = Participant(Hold, Confirm, Release, ledger=lambda state: state.ledger)
-LOCK = replace(ESCROW, exclusive=True)
 
 
 def after(*commands: Any, participant: Participant = ESCROW, free: int = 2) -> Any:

@@ -36,6 +36,7 @@ from pipeline.runtime.checkpoint import changelog_position, source_position
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import Codecs, RowCodec, table_prefix
 from pipeline.runtime.wiring import Wiring
+from pipeline.testing.simulation.asking import Asked
 from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.differences import Rows, committed, counted, parked_by, rows_differ
 from pipeline.testing.simulation.memory import Answered, misplaced
@@ -131,6 +132,7 @@ class Oracle:
         """Each command's events once, in order; the state their fold. Takes what had to be parked out of `parked`."""
         commands, events, states = self.topics(a.name)
         decode, encode = self.codec[commands].decode, self.codec[events].encode
+        asked = Asked(a, self._make)
         for log in world.kafka.topics[commands].logs:
             due: dict[bytes, list[bytes]] = defaultdict(list)
             lives: dict[bytes, StateMessage] = {}
@@ -152,6 +154,7 @@ class Oracle:
                     continue
                 due[record.key()] += data
                 agenda.decided(record.key(), message, effects, *at)
+                asked.decided(record.key(), message, effects, (log.tp.partition, *at))
                 for event in events_due:
                     state = lives[record.key()] = event_to_state(a, state, event)
                 version = 0 if state is None else state.version
@@ -171,6 +174,16 @@ class Oracle:
                 to_come = rows_to_come(agenda, self.codec[commands].encode, self.codec[name].encode)
                 yield from self._table(world, name, name, log.tp.partition, to_come)
                 yield from fired_wrongly(world, agenda, f"{commands}-{log.tp.partition}")
+        if a.asks:
+            records = {
+                topic: self._committed(world, topic) for topic in (commands, *map(TopicKind.COMMAND.topic, a.asks))
+            }
+            yield from asked.differences(records, self.codec)
+
+    @staticmethod
+    def _committed(world: World, topic: str) -> list[tuple[bytes, bytes]]:
+        logs = world.kafka.topics[topic].logs
+        return [(record.key(), record.value()) for log in logs for record in committed(world, log.tp)]
 
     def _differences(
         self, topic: str, due: Mapping[bytes, list[bytes]], there: Mapping[bytes, list[bytes]]
