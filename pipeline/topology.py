@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
-from pipeline.model import Aggregate, Service
+from pipeline.model import Aggregate, Saga, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,17 @@ class Topology:
                 return service
             known += tables
         raise UnknownTable(f"no table {table!r} in {self.name}; it has {', '.join(sorted(known))}")
+
+    @property
+    def sagas(self) -> dict[str, Saga[Any]]:
+        """All sagas, by name."""
+        return {saga.name: saga for service in self.services.values() for saga in service.sagas}
+
+    def saga(self, name: str) -> Saga[Any]:
+        """The saga of that name. Raises UnknownTable."""
+        if name not in self.sagas:
+            raise UnknownTable(f"no saga {name!r} in {self.name}; it has {', '.join(sorted(self.sagas)) or 'none'}")
+        return self.sagas[name]
 
     def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
         """The aggregate of that name, which keeps its history. Raises UnknownTable, NoHistory."""

@@ -15,6 +15,7 @@ from pipeline.model.aggregate import Rejected
 from pipeline.model.saga import Ask, Intervention, Owed, Replied, Saga, Started, Summary, TimeUp, timer
 from pipeline.model.steps import STUCK_AFTER, TIMEOUT, Did, Progress, Step, To, check_steps, diagram
 
+ACTIONS = ("retry", "skip", "abort")
 RUNNING, COMPENSATING, DONE, UNDONE = "running", "compensating", "done", "undone"
 
 
@@ -48,6 +49,7 @@ def linear_saga(
         runner.plan,
         runner.summary,
         runner.refuse,
+        actions=ACTIONS,
         version=max(versions),
         turn=runner.turn,
         diagram=diagram(versions[max(versions)]),
@@ -177,8 +179,8 @@ class _Runner:
         p: Progress = state.progress
         if not p.status:
             return Rejected("unknown_saga")
-        if asked.action not in ("retry", "skip", "abort"):
-            return Rejected("unknown_action", {"actions": "retry, skip, abort"})
+        if asked.action not in ACTIONS:
+            return Rejected("unknown_action", {"actions": ", ".join(ACTIONS)})
         if p.status not in (RUNNING, COMPENSATING):
             return Rejected("already_settled", {"status": p.status})
         if asked.action == "abort" and p.status == COMPENSATING:

@@ -87,6 +87,7 @@ class Summary(NamedTuple):
     attempt: int
     waits_for: tuple[str, ...]  # the Asks without an answer
     reason: str  # why it is undone, or tried again
+    blocks: tuple[str, ...] = ()  # what others may find locked meanwhile, as `<aggregate>/<key>`
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Saga(Generic[S]):
     `plan(state)`: all that the state owes, Asks and timers, in the order in which they are to be sent.
     `summary(state)`: where it stands.
     `refuse(state, intervention)`: why a person may not do that now; None where it may be done.
+    `actions`: which of ACTIONS it knows.
     `version`: of the definition; what an instance goes by is told to its first state, as Started.
     `turn(state)`: optional; states of the same turn owe nothing that the first of them did not. Saves asking `plan`.
     `diagram`: of its steps, in Mermaid.
@@ -115,6 +117,7 @@ class Saga(Generic[S]):
     plan: Callable[[S], Sequence[Owed]]
     summary: Callable[[S], Summary]
     refuse: Callable[[S, Intervention], Rejected | None] = lambda state, _: Rejected("not_supported")
+    actions: tuple[str, ...] = ()
     version: int = 1
     turn: Callable[[S], object] | None = None
     diagram: str = ""

@@ -27,6 +27,7 @@ from pipeline.model.two_phase import (
     state_diagram,
 )
 
+ACTIONS = ("commit", "abort")
 ONCE = Retry()
 
 
@@ -250,7 +251,9 @@ class _Coordinator:
         if t.telling:
             names = {ABORTED: "compensating"}
         status = "stuck" if t.told >= STUCK_AFTER and t.telling else names.get(t.state, "running")
-        return Summary(status, t.state, t.attempt, tuple(waits_for), t.reason or t.trouble)
+        works = self.works(state, t.attempt) if status in ("running", "stuck", "compensating") else ()
+        blocks = tuple(f"{work.aggregate}/{work.key}" for work in works)
+        return Summary(status, t.state, t.attempt, tuple(waits_for), t.reason or t.trouble, blocks)
 
     def refuse(self, state: Any, asked: Intervention) -> Rejected | None:
         """Abort and commit are forced: only where that does not contradict what has been decided."""
@@ -259,7 +262,7 @@ class _Coordinator:
             return Rejected("unknown_transaction")
         found = rows(self.table, t.state, _of_action(asked.action))
         if not found:
-            return Rejected("unknown_action", {"actions": "commit, abort"})
+            return Rejected("unknown_action", {"actions": ", ".join(ACTIONS)})
         reason = refusal(found[0])
         return None if reason is None else Rejected(reason, {"state": t.state, "missing": str(len(t.missing))})
 

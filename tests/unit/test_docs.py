@@ -34,6 +34,12 @@ def test_the_page_on_time_runs() -> None:
     exec(compile("\n".join(blocks), "time.md", "exec"), {"__name__": "page"})
 
 
+def test_the_page_on_transactions_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "transactions.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    exec(compile("\n".join(blocks), "transactions.md", "exec"), {"__name__": "page"})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_commands_exist(page: Path) -> None:
     text = page.read_text()
