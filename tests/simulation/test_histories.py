@@ -111,3 +111,14 @@ def test_a_damaged_history_ends_its_lane_and_no_more() -> None:
     for nth in range(1, 40):
         faults = (Fault("damage", "store.scan:before", nth, 0.05, 0.6),)
         assert Simulation(TOPOLOGY, schedule=Schedule(tuple(commands), faults, workers=1)).run().findings == []
+
+
+def test_a_day_waits_for_a_standby_that_has_just_begun() -> None:
+    """Seed 7000524, made short: what lives and follows has read a deletion long before it is cleaned away."""
+    schedule = Schedule(
+        commands=(Sent(124, "tills", "till-0", Take(6), "", 0, 300), Sent(325, "tills", "till-0", Take(9))),
+        faults=(Fault("pause", "store.write:after", 20, 8.0, 0.13), Fault("day", "time", 3215, 8.0)),
+        partitions=1,
+        standby=True,
+    )
+    assert Simulation(TOPOLOGY, schedule=schedule).run().findings == []

@@ -245,6 +245,16 @@ class Worker:
                     return False
         return all(self._is_remembered(task.tp) for task in self.lane._tasks.running())
 
+    @property
+    def has_followed(self) -> bool:
+        """Whether its standbys have got to the end."""
+        assert self.lane is not None
+        tasks = self.lane._tasks
+        ends = {tp: self.world.kafka.log(tp).end for copy in tasks._standbys.values() for tp in copy._tables}
+        return not tasks._unattended and all(
+            (copy._stored(tp) or 0) >= ends[tp] for copy in tasks._standbys.values() for tp in copy._tables
+        )
+
     def _is_remembered(self, source: TP) -> bool:
         """Whether the history of that command partition, if it is to have one, has got to the end."""
         assert self.lane is not None

@@ -241,7 +241,7 @@ class World:
             and not self.kafka.slow
             and not self.kafka.transactions.undecided()
             and all(worker.state != "paused" for worker in self.workers)
-            and all(worker.is_level for worker in self.workers if worker.lane is not None)
+            and all(worker.is_level and worker.has_followed for worker in self.workers if worker.lane is not None)
         )
 
     def _faults_are_over(self) -> bool:
