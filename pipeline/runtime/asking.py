@@ -43,7 +43,7 @@ def command_codec(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> RowCod
 def asked_codecs(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> dict[str, RowCodec]:
     """What writes the commands that an aggregate asks of others, by their names."""
     topics = {name: TopicKind.COMMAND.topic(name) for name in aggregate.asks}
-    return {name: codecs(topics[name], CommandMessage, aggregate.asks[name], strict=False) for name in topics}
+    return {name: codecs(topics[name], CommandMessage, aggregate.asks[name], strict="fields") for name in topics}
 
 
 class Asking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pipeline.runtime.cache import MISSING, RowCache
 from pipeline.runtime.ports import Store
@@ -19,10 +19,13 @@ class RowCodec(Protocol):
     def decode(self, data: bytes | None) -> Any: ...
 
 
+Strict = bool | Literal["fields"]  # see adapters.avro.binding.Binding
+
+
 class Codecs(Protocol):
     """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
 
-    def __call__(self, topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec: ...
+    def __call__(self, topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec: ...
 
 
 def table_prefix(name: str) -> bytes:

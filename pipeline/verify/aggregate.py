@@ -17,6 +17,7 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.verify.agenda import Agenda
 from pipeline.verify.answers import AnswerCheck, Decided
+from pipeline.verify.asks import AskCheck
 from pipeline.verify.deadlines import DeadlineCheck
 from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.events import Logged, differences, versions
@@ -51,6 +52,7 @@ class AggregateCheck:
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
         self._answers = AnswerCheck(service, aggregate, registry, self._event)
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
+        self.asks = AskCheck(service, aggregate, registry)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
@@ -166,6 +168,7 @@ class AggregateCheck:
             for event in events:
                 self._live(life, event, settled=settled)
             memory.agenda.decided(key, command, effects, entry.offset, entry.time_ms)
+            self.asks.decided(tp, key, command, effects, (entry.offset, entry.time_ms), must=settled)
         except Exception as error:  # the engine would have stopped before this record
             report.add(Finding("raised", self.service, *tp, key, entry.offset, "a decision", short(repr(error))))
             return

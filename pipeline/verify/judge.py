@@ -37,6 +37,8 @@ def checks(service: Service, registry: Registry) -> Iterator[Task]:
     for aggregate in service.owned:
         aggregate_check = AggregateCheck(service.name, aggregate, registry)
         yield Task(f"{service.name}: {aggregate.name}", aggregate_check, aggregate_check.commands)
+        if aggregate.asks:
+            yield Task(f"{service.name}: what {aggregate.name} asks", aggregate_check.asks)
     for reaction in service.reactions:
         yield Task(f"{service.name}: {reaction.name}", reaction_check(service, reaction, registry))
     for projection in service.projections:

@@ -130,3 +130,9 @@ def a_participant_that_is_asked_twice_acts_twice(patch: pytest.MonkeyPatch) -> N
 def test_a_planted_bug_is_found(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     assert any(play(seed) for seed in range(SEEDS_MAX))
+
+
+@pytest.mark.parametrize("plant", [asks_are_sent_outside_of_the_transaction, the_last_ask_is_forgotten])
+def test_verify_finds_it_too(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    assert next(found for seed in range(SEEDS_MAX) if any(found := opinions(seed))) == (True, True)

@@ -34,7 +34,7 @@ from pipeline.model import (
 from pipeline.runtime.asking import command_codec
 from pipeline.runtime.checkpoint import changelog_position, source_position
 from pipeline.runtime.ports import TP
-from pipeline.runtime.table import Codecs, RowCodec, table_prefix
+from pipeline.runtime.table import Codecs, RowCodec, Strict, table_prefix
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.asking import Asked
 from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
@@ -55,7 +55,7 @@ class Oracle:
         self.topology = topology
         made: dict[Any, RowCodec] = {}
 
-        def once(topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec:
+        def once(topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec:
             asked = topic, root, body, strict
             if asked not in made:
                 made[asked] = make(*asked[:3], strict=strict)
