@@ -35,6 +35,7 @@ def topology(environment: Mapping[str, str], accounts: Service = service) -> Top
         "accounts.event": environment["EVENT_TOPIC"],
         "accounts.state": environment["CHANGELOG_TOPIC"],
         "accounts.answers": f"{group}-answers",
+        "accounts.accounts.command.queue": f"{group}-queue",
         "accounts.parked": f"{group}-parked",
     }
     return Topology("accounts", {"accounts": accounts}, SCHEMAS, names)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
-from pipeline.model import CommandMessage, EventMessage, ReplyMessage, StateMessage
+from pipeline.model import CommandMessage, EventMessage, StateMessage
 from pipeline.runtime.table import Codecs, RowCodec, Strict
 
 # The contract names no time of issue to judge by whether a command comes too late; one with a cause is not judged.
@@ -68,7 +68,7 @@ def bare_codecs(schemas: Path) -> Codecs:
     registry = Registry(schemas)
 
     def make(topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec:
-        if root is ReplyMessage:
+        if root not in READERS:  # the engine's own
             return Codec(registry, topic, root, body, strict=strict)
         return BareCodec(registry, topic, root, body, strict=strict)
 

@@ -39,12 +39,15 @@ class NoReply(PipelineError):
     """A command was sent, and what became of it was not told in time.
 
     `stored`: where it stands, `<topic>/<partition>/<offset>`; None where not even that is known. Sent again with the
-    same `command_id` and `issued_ms`, it has no second effect.
+    same `command_id` and `issued_ms`, it has no second effect. `parked`: why it is put aside, where it is: the outcome
+    follows once somebody has it redriven or discarded.
     """
 
-    def __init__(self, message: str, command_id: str, issued_ms: int, stored: str | None) -> None:
+    def __init__(
+        self, message: str, command_id: str, issued_ms: int, stored: str | None, parked: str | None = None
+    ) -> None:
         super().__init__(message)
-        self.command_id, self.issued_ms, self.stored = command_id, issued_ms, stored
+        self.command_id, self.issued_ms, self.stored, self.parked = command_id, issued_ms, stored, parked
 
 
 class UndecodableRecord(PipelineError):
@@ -68,7 +71,7 @@ class StateDirectoryError(PipelineError):
 
 
 class FoldError(PipelineError):
-    """A topology's own function raised while folding a record. The lane stops before the record; nothing is lost."""
+    """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
 
 
 class TransactionAborted(PipelineError):
@@ -77,6 +80,10 @@ class TransactionAborted(PipelineError):
 
 class RecordRefused(TransactionAborted):
     """As TransactionAborted, because the broker refuses one of the records, and would refuse it again."""
+
+
+class RowRefused(RecordRefused):
+    """As RecordRefused, because a row that the topology has made does not fit its schema."""
 
 
 class LaneFatal(PipelineError):
@@ -117,6 +124,10 @@ class InvalidMoment(PipelineError):
 
 class HistoryIncomplete(PipelineError):
     """The event log does not hold all the events any more that the answer is made of."""
+
+
+class NotParked(PipelineError):
+    """No such record is parked under that key; it may have been redriven or discarded by now."""
 
 
 class TableUnavailable(PipelineError):

@@ -16,6 +16,7 @@ from pipeline.model import (
     Acceptance,
     CommandMessage,
     EventMessage,
+    Parked,
     Rejected,
     ReplyMessage,
     Service,
@@ -25,6 +26,7 @@ from pipeline.model import (
 from pipeline.query.local import row_json
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
+from pipeline.runtime.queue import row_key
 from pipeline.topology import Topology
 from pipeline.verify import Entry
 from pipeline.verify.history import Stored
@@ -56,7 +58,7 @@ def codecs_of(topology: Topology) -> dict[str, Codec]:
             found[command] = make(command, CommandMessage, a.command)
             found[event] = make(event, EventMessage, a.event)
             found[state] = make(state, StateMessage, type(a.initial))
-            found[TopicKind.ANSWERS.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected)
+            found[TopicKind.ANSWERS.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected | Parked)
         for p in service.projections:
             rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
             found[rows] = make(rows, type(p.initial))
@@ -82,6 +84,8 @@ class MemoryHistory:
         self.stores: dict[TP, Stored] | None = None
         self.now_ms = 1_000
         self._rows: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+        self._held: set[tuple[str, TP, bytes | None]] = set()  # keys with parked records
+        self._known: set[tuple[str, bytes | None, str]] = set()  # ids of commands
         self._answered: dict[tuple[str, bytes, str], Any] = {}  # by aggregate, key and id
         self.codec = codecs_of(topology)
 
@@ -180,10 +184,14 @@ class MemoryHistory:
                 if not key:
                     raise UndecodableRecord("no key")
             except (UndecodableRecord, UnicodeDecodeError):
-                where = {"topic": tp.topic, "partition": tp.partition, "offset": entry.offset}
-                headers = tuple((f"parked-source-{n}", str(v).encode()) for n, v in where.items())
-                self.append(self.place(TopicKind.PARKED.topic(service.name), b"p"), entry.key, entry.value, headers)
+                self._park(service, tp, entry)
                 continue
+            if (service.name, tp, entry.key) in self._held:
+                if (tp.topic, entry.key, getattr(message, "id", None)) not in self._known:
+                    self._park(service, tp, entry)
+                continue
+            if tp.topic.endswith(".command"):
+                self._known.add((tp.topic, entry.key, message.id))
             if follower in self.codec and message.body is None:
                 continue
             self._effects(service, tp, entry, key, message, touched)
@@ -194,6 +202,18 @@ class MemoryHistory:
                 self._show(table, tp.partition, key_bytes.decode(), row)
         for out, end in list(self.ends.items()):
             self.ends[out] += end != before.get(out, 0)  # the transaction's marker
+
+    def _park(self, service: Service, tp: TP, entry: Entry) -> None:
+        """Puts a record aside, and says so."""
+        queue = TopicKind.QUEUE.topic(f"{service.name}.{tp.topic}")
+        told = {"action": "parked", "source-topic": tp.topic, "source-partition": tp.partition}
+        told |= {"source-offset": entry.offset, "done": "", "cause": "UndecodableRecord: broken"}
+        headers = tuple((f"parked-{name}", str(value).encode()) for name, value in told.items())
+        self.append(TP(queue, tp.partition), row_key(entry.key or b"", entry.offset), b"a record")
+        if (held := (service.name, tp, entry.key)) in self._held:
+            return
+        self._held.add(held)
+        self.append(self.place(TopicKind.PARKED.topic(service.name), b"p"), entry.key, entry.value, headers)
 
     def _effects(self, service: Service, tp: TP, entry: Entry, key: str, message: Any, touched: Any) -> None:
         for a in service.aggregates:

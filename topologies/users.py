@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline import Aggregate, Rejected, Service
+from pipeline import Aggregate, Rejected, Service, Unique
 
 # --- commands --------------------------------------------------------------------------------------------------------
 
@@ -13,6 +13,7 @@ from pipeline import Aggregate, Rejected, Service
 class RegisterUser:
     name: str
     country: str
+    email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,12 @@ class ChangeCountry:
     country: str
 
 
-Command = RegisterUser | ChangeName | ChangeCountry
+@dataclass(frozen=True, slots=True)
+class ChangeEmail:
+    email: str | None  # None gives it up
+
+
+Command = RegisterUser | ChangeName | ChangeCountry | ChangeEmail
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -34,6 +40,7 @@ Command = RegisterUser | ChangeName | ChangeCountry
 class UserRegistered:
     name: str
     country: str
+    email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,12 @@ class CountryChanged:
     country: str
 
 
-Event = UserRegistered | NameChanged | CountryChanged
+@dataclass(frozen=True, slots=True)
+class EmailChanged:
+    email: str | None
+
+
+Event = UserRegistered | NameChanged | CountryChanged | EmailChanged
 
 # --- state -----------------------------------------------------------------------------------------------------------
 
@@ -55,6 +67,7 @@ Event = UserRegistered | NameChanged | CountryChanged
 class User:
     name: str
     country: str
+    email: str | None = None
 
 
 NOBODY = User("", "")
@@ -68,27 +81,52 @@ def decide(command: Command, user: User) -> list[Event] | Rejected:
             return Rejected("already_registered")
         case RegisterUser(name="") | RegisterUser(country="") | ChangeName(name="") | ChangeCountry(country=""):
             return Rejected("empty_value")
-        case RegisterUser(name, country):
-            return [UserRegistered(name, country)]
+        case RegisterUser(email=str(email)) | ChangeEmail(str(email)) if not is_address(email):
+            return Rejected("no_email_address")
+        case RegisterUser(name, country, email):
+            return [UserRegistered(name, country, email)]
         case _ if user == NOBODY:
             return Rejected("unknown_user")
         case ChangeName(name):
             return [] if name == user.name else [NameChanged(name)]
         case ChangeCountry(country):
             return [] if country == user.country else [CountryChanged(country)]
+        case ChangeEmail(email):
+            return [] if email == user.email else [EmailChanged(email)]
 
 
 def evolve(user: User, event: Event) -> User:
     match event:
-        case UserRegistered(name, country):
-            return User(name, country)
+        case UserRegistered(name, country, email):
+            return User(name, country, email)
         case NameChanged(name):
             return replace(user, name=name)
         case CountryChanged(country):
             return replace(user, country=country)
+        case EmailChanged(email):
+            return replace(user, email=email)
 
 
-users = Aggregate("users", command=Command, event=Event, initial=NOBODY, decide=decide, evolve=evolve)
+def is_address(email: str) -> bool:
+    """Whether a letter could be on its way there; whether it arrives, only sending one tells."""
+    name, at, host = email.partition("@")
+    return bool(name.strip() and at and host.strip()) and "@" not in host and len(email) <= 254
+
+
+def same_email(user: User) -> str | None:
+    """Addresses that differ in upper and lower case only are the same."""
+    return None if user.email is None else user.email.strip().casefold()
+
+
+users = Aggregate(
+    "users",
+    command=Command,
+    event=Event,
+    initial=NOBODY,
+    decide=decide,
+    evolve=evolve,
+    unique=[Unique("user_emails", value=same_email)],
+)
 
 # --- service ---------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ CONFIG: dict[TopicKind, dict[str, str]] = {
     TopicKind.EVENT: {"retention.ms": "-1", "retention.bytes": "-1"},
     TopicKind.STATE: {"cleanup.policy": "compact"},
     TopicKind.ROW: {"cleanup.policy": "compact"},
+    TopicKind.QUEUE: {"cleanup.policy": "compact"},
     # Longer than any window of idempotency; in files of a day, so that what is too old goes.
     TopicKind.ANSWERS: {
         "retention.ms": str(7 * DAY_MS),

@@ -45,6 +45,13 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     "owner cannot.",
 )
 @click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    envvar="PIPELINE_SECRET_FILE",
+    help="File with the secret under which unique values are reserved, the same for all workers of a service.  "
+    "[default: one in --home, made where there is none]",
+)
+@click.option(
     "--group-protocol",
     type=click.Choice(["classic", "consumer"]),
     default="classic",
@@ -66,6 +73,7 @@ def command(
     host: str,
     port: int,
     standby: bool,
+    secret_file: Path | None,
     group_protocol: str,
     log_level: str,
     bootstrap: str | None,
@@ -97,6 +105,7 @@ def command(
         host=host,
         port=port,
         standby=standby,
+        secret_file=secret_file,
         group_protocol=group_protocol,
         log_level=log_level,
     )

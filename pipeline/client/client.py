@@ -15,6 +15,7 @@ from pipeline.client.fetching import Fetching
 from pipeline.client.outcome import Outcome, outcome_of
 from pipeline.client.sending import QUEUE_S, NotAnswered, Question, Sending
 from pipeline.errors import NoReply
+from pipeline.model import Parked
 from pipeline.topology import Topology
 
 FLUSH_S = 60.0
@@ -69,8 +70,10 @@ class Pending:
             self._sending.forget(self._question)
 
     def _no_reply(self, when: str) -> NoReply:
-        stored = self._question.stored
-        if stored is not None:
+        stored, parked = self._question.stored, self._question.parked
+        if parked is not None:
+            what = f"it is parked at {stored}, as {parked}, and is decided once it is redriven"
+        elif stored is not None:
             when_due = f" at {self._due_ms} ms since the epoch" if self._due_ms is not None else ""
             what = f"it is stored at {stored} and will be decided{when_due}"
         else:
@@ -81,6 +84,7 @@ class Pending:
             self.id,
             self.issued_ms,
             stored,
+            parked,
         )
 
 
@@ -139,8 +143,8 @@ class Client:
         self._sending.ask(question, ready, patience_s)
         return Pending(ready, question, self._sending, self.commands)
 
-    def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
-        """What became of a command sent earlier, by whomever; None while nothing is known of it.
+    def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | Parked | None:
+        """What became of a command sent earlier, by whomever; Parked where it is put aside, None where unknown.
 
         Asks the worker that owns the aggregate, which remembers for as long as the aggregate's Idempotency says.
         Raises UnknownAggregate, TableUnavailable where no worker can answer just now.
@@ -212,7 +216,7 @@ class AsyncClient:
         except NotAnswered as error:
             raise NoReply(f"command {ready.id}: {error}", ready.id, ready.issued_ms, None) from None
 
-    async def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
+    async def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | Parked | None:
         """As Client.outcome."""
         return await asyncio.to_thread(self._client.outcome, aggregate, key, command_id)
 

@@ -15,7 +15,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.client.from_json import from_json, to_json
 from pipeline.client.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
-from pipeline.model import Acceptance, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
 from pipeline.topology import Topology
 
@@ -28,6 +28,7 @@ class Kind(NamedTuple):
 
     topic: str
     encode: Callable[[Any], bytes]
+    decode: Decode
     types: Mapping[str, type]  # of commands, by name
     event: object  # the classes of its events
     deadlines: bool  # whether it takes scheduled commands
@@ -58,11 +59,13 @@ class Commands:
                 codec = make(topic, CommandMessage, aggregate.command)
                 types = {cls.__name__: cls for cls in alternatives(aggregate.command)}
                 name = topology.names.get(topic, topic)
-                self.kinds[aggregate.name] = Kind(name, codec.encode, types, aggregate.event, aggregate.deadlines)
+                self.kinds[aggregate.name] = Kind(
+                    name, codec.encode, codec.decode, types, aggregate.event, aggregate.deadlines
+                )
                 self.events[aggregate.name] = make(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event
                 ).decode
-        self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected).decode
+        self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).decode
 
     def kind(self, aggregate: str) -> Kind:
         """Raises UnknownAggregate."""

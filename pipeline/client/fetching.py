@@ -11,6 +11,7 @@ from pipeline.adapters.kafka import admin
 from pipeline.client.commands import Commands
 from pipeline.client.outcome import Outcome
 from pipeline.errors import InvalidCommand, TableUnavailable
+from pipeline.model import Parked
 from pipeline.query.routing import Router
 from pipeline.topology import Topology
 
@@ -31,7 +32,7 @@ class Fetching:
     def _http(self) -> httpx.Client:
         return httpx.Client(timeout=TIMEOUT_S)
 
-    def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | None:
+    def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | Parked | None:
         """See Client.outcome."""
         self._commands.kind(aggregate)
         holder = self._router.holder(aggregate, self._router.partition(aggregate, key))
@@ -44,7 +45,8 @@ class Fetching:
         if answer.status_code == 200:
             return self._commands.outcome_from_json(aggregate, answer.json())
         if answer.status_code == 202:
-            return None  # it is scheduled
+            told = answer.json()
+            return Parked(told["cause"]) if "cause" in told else None  # else it is scheduled
         told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
         if answer.status_code == 404 and told.get("error") == "UnknownCommand":
             return None

@@ -19,7 +19,7 @@ from pipeline.adapters.kafka import COMMON, READING, admin, end_offsets, on_erro
 from pipeline.adapters.topics import reply_topic
 from pipeline.client.commands import Ready
 from pipeline.errors import BrokerUnreachable, InvalidCommand, Overloaded, UndecodableRecord
-from pipeline.model import ReplyMessage
+from pipeline.model import Parked, ReplyMessage
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 
@@ -38,12 +38,14 @@ class NotAnswered(Exception):
 class Question:
     """A command whose reply is waited for, by one waiter. `reply_to`: the reply's address, which no other has.
 
-    `stored`: where the command stands, once the broker has said so; None: not known.
+    `stored`: where the command stands, once the broker has said so; None: not known. `parked`: why it is put aside,
+    where it is; its reply is still to come.
     """
 
     reply_to: str
     reply: Future[ReplyMessage] = field(default_factory=Future)
     stored: str | None = None
+    parked: str | None = None
 
 
 class Sending:
@@ -219,8 +221,9 @@ class Sending:
             consumer.close()
 
     def _hand_out(self, message: Message) -> None:
+        key = message.key() or b""
         with self._lock:
-            question = self._open.pop(message.key() or b"", None)
+            question = self._open.get(key)
         if question is None:
             return  # another instance's, or given up
         try:
@@ -228,6 +231,11 @@ class Sending:
         except UndecodableRecord as error:
             self._fail(question, f"its reply cannot be read: {error}")
             return
+        if isinstance(reply.body, Parked):
+            question.parked = reply.body.cause
+            return  # the reply is still to come
+        with self._lock:
+            self._open.pop(key, None)
         with suppress(InvalidStateError):
             question.reply.set_result(reply)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.model.aggregate import Rejected
-from pipeline.model.messages import CommandMessage, ReplyMessage
+from pipeline.model.messages import Acceptance, CommandMessage, ReplyMessage
 from pipeline.model.saga import Ask, Replied
 from pipeline.model.topics import TopicKind
 
@@ -33,8 +33,10 @@ def reply_to_command(asker: str, reply: ReplyMessage) -> CommandMessage | None:
     if not whom.startswith(f"{asker}/"):
         return None
     step, _, attempt = reply.command_id[len(whom) + 1 :].partition("/")
-    body: Any = Replied(step, int(attempt), True)
-    if isinstance(reply.body, Rejected):
+    body: Any = reply.body  # Parked: it will take longer, and changes nothing
+    if isinstance(reply.body, Acceptance):
+        body = Replied(step, int(attempt), True)
+    elif isinstance(reply.body, Rejected):
         body = Replied(step, int(attempt), False, reply.body.reason, dict(reply.body.details))
     cause = f"{TopicKind.COMMAND.topic(reply.aggregate)}/{reply.partition}/{reply.offset}"
     return CommandMessage(f"reply:{reply.command_id}", whom, cause, reply.time_ms, body)

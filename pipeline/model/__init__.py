@@ -9,6 +9,7 @@ from pipeline.model.messages import (
     CommandMessage,
     DeadlineMessage,
     EventMessage,
+    Parked,
     ReplyMessage,
     StateMessage,
 )
@@ -21,6 +22,7 @@ from pipeline.model.source import Source
 from pipeline.model.steps import Did, Progress, Retry, Step, To
 from pipeline.model.topics import TopicKind
 from pipeline.model.two_phase_saga import Tell, Transaction, Work, two_phase_saga
+from pipeline.model.unique import Unique
 
 __all__ = [
     "NEVER",
@@ -40,6 +42,7 @@ __all__ = [
     "Idempotency",
     "Intervention",
     "Ledger",
+    "Parked",
     "Participant",
     "Progress",
     "Projection",
@@ -62,6 +65,7 @@ __all__ = [
     "To",
     "TopicKind",
     "Transaction",
+    "Unique",
     "Work",
     "linear_saga",
     "two_phase_saga",

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pipeline.errors import TopologyError
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
+from pipeline.model.unique import Unique
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -55,6 +56,7 @@ class Aggregate(Generic[C, E, S]):
     nothing to do, and that is an answer.
     `evolve(state, event)`: the next state; total, never fails, as what happened has happened.
     `idempotency`: which repeated commands are known again; None decides each as if it came for the first time.
+    `unique`: values of its state that no two of its kind may have.
     `history`: whether the owner of a partition keeps its events by key, for `pipeline history` and /v1/history.
     `asks`: classes of the commands that it may send, by the name of the aggregate that takes them, its own service's or
     another's. `decide` returns them as Ask, among its events; the answer comes back to it, as a Replied.
@@ -73,6 +75,7 @@ class Aggregate(Generic[C, E, S]):
     history: bool = True
     deadlines: bool = True
     asks: Mapping[str, object] = field(default_factory=dict)
+    unique: Sequence[Unique] = ()
 
     @property
     def events(self) -> Source:

@@ -49,6 +49,13 @@ class Acceptance:
     events: tuple[bytes, ...]  # as they stand on `<aggregate>.event`; none where they are too large for a reply
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Not an answer yet: the command is put aside, and is answered once it is redriven or discarded."""
+
+    cause: str
+
+
 class ReplyMessage(NamedTuple):
     """The answer to a command, on `<requester>.reply` and, to be given again, on `<aggregate>.answers`.
 
@@ -62,7 +69,14 @@ class ReplyMessage(NamedTuple):
     issued_ms: int  # as the command says
     time_ms: int  # when the broker stored the command, milliseconds since the epoch
     fingerprint: int  # of what was asked; see flow.command_to_reply
-    body: Any  # Acceptance or Rejected
+    body: Any  # Acceptance or Rejected; Parked on `<requester>.reply` only
+    placed_offset: int = -1  # of a command that was parked: the last offset that was folded when it was decided
+    placed_ms: int = -1  # and when the last command before that was stored
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Offset and time from which it is remembered."""
+        return (self.offset, self.time_ms) if self.placed_offset < 0 else (self.placed_offset, self.placed_ms)
 
 
 class DeadlineMessage(NamedTuple):

@@ -12,6 +12,7 @@ from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction
+from pipeline.model.reservation import decide_reservation, reservations
 from pipeline.model.saga import Saga
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
@@ -23,7 +24,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
-    Raises TopologyError where names collide or parts do not fit together.
+    Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions
+    that may be gone when the same is tried again a moment later. Raises TopologyError where names collide or parts do
+    not fit together.
     """
 
     name: str
@@ -32,8 +35,10 @@ class Service:
     projections: Sequence[Projection[Any, Any]] = ()
     replicas: Sequence[Replica[Any, Any]] = ()
     sagas: Sequence[Saga[Any]] = ()
+    transient: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
+        self._add_reservations()
         parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
         parts += [*self.owned, *self.projections, *self.replicas]
         tables = [part.name for part in parts]
@@ -43,6 +48,9 @@ class Service:
                     f"service {self.name!r}: {name!r} cannot be part of a topic name; "
                     "use lower-case letters, digits and underscores, a letter first"
                 )
+        for each in self.transient:
+            if not (isinstance(each, type) and issubclass(each, Exception)):
+                raise TopologyError(f"service {self.name!r}: transient={each!r} is no type of exceptions")
         for name, count in Counter(tables).items():
             if count > 1:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
@@ -60,6 +68,13 @@ class Service:
                     f"service {self.name!r} follows {source.topic!r} with two different sets of event classes; "
                     "declare one Source and use it in both places"
                 )
+
+    def _add_reservations(self) -> None:
+        # A copy of a service that has them is not to get them twice.
+        made = [reservations(unique) for aggregate in self.aggregates for unique in aggregate.unique]
+        there = {aggregate.decide for aggregate in self.aggregates}
+        if made and decide_reservation not in there:
+            object.__setattr__(self, "aggregates", (*self.aggregates, *made))
 
     def _check_projection(self, projection: Projection[Any, Any]) -> None:
         where = f"service {self.name!r}, projection {projection.name!r}"
@@ -88,6 +103,16 @@ class Service:
             yield from projection.sources
         for replica in self.replicas:
             yield replica.source
+
+    def inlets(self) -> list[str]:
+        """The topics that it folds as a group, in the order of their declaration."""
+        found = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in self.owned]
+        found += [reaction.source.topic for reaction in self.reactions]
+        for projection in self.projections:
+            found += [source.topic for source in projection.sources]
+            if projection.route is not None:
+                found.append(TopicKind.BY_KEY.topic(projection.name))
+        return list(dict.fromkeys(found))
 
     def tables(self) -> dict[str, str]:
         """Name of each partitioned table -> the topic whose partitions it is folded from and split by."""

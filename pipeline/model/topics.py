@@ -16,7 +16,8 @@ class TopicKind(Enum):
     ANSWERS = "answers"  # replies of an aggregate by command id, to be given again; changelog of its memory
     DEADLINES = "deadlines"  # what an aggregate is to be sent later; compacted; changelog of that table
     REPLY = "reply"  # answers to the commands of one requester, a program outside or a worker's own HTTP side
-    PARKED = "parked"  # records of a service that could not be processed, each with its cause
+    QUEUE = "queue"  # records of a source topic that wait in order, by key; compacted; changelog of their table
+    PARKED = "parked"  # what became of records of a service that could not be processed, each with its cause
     REPLICA = "replica"  # not a topic: the schema of the rows that a service keeps of another's data
 
     def topic(self, owner: str) -> str:
@@ -31,7 +32,7 @@ class TopicKind(Enum):
     @property
     def compacted(self) -> bool:
         """Whether only the last record of each key is kept."""
-        return self in (TopicKind.STATE, TopicKind.ROW, TopicKind.DEADLINES)
+        return self in (TopicKind.STATE, TopicKind.ROW, TopicKind.DEADLINES, TopicKind.QUEUE)
 
 
 _KINDS = {kind.value: kind for kind in TopicKind}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import quote, unquote_to_bytes
 
 import faust
@@ -15,7 +16,7 @@ from pipeline.client.client import Options
 from pipeline.client.commands import outcome_json
 from pipeline.client.from_json import parsed
 from pipeline.client.outcome import Outcome, outcome_of
-from pipeline.errors import InvalidCommand, NoReply
+from pipeline.errors import InvalidCommand, NoReply, UndecodableRecord
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import Rejected, ReplyMessage, TopicKind
 from pipeline.query.forward import Forwarding
@@ -24,8 +25,10 @@ from pipeline.query.moments import time_of
 from pipeline.query.problems import BadRequest, add_pages, answer, problem
 from pipeline.runtime.answers import answer_key
 from pipeline.runtime.deadlines import deadline_key
+from pipeline.runtime.queue import key_prefix
 
 WAIT_S, WAIT_S_MAX = 5.0, 60.0
+LOOK_MAX = 1_000  # parked records that are searched for a command
 CONFLICTS = ("version_conflict", "id_reused")
 
 
@@ -85,6 +88,8 @@ class CommandApi:
         except NoReply as error:
             told = {"command_id": error.command_id, "position": error.stored, "due_ms": due_ms}
             told |= {"issued_ms": error.issued_ms, "detail": str(error)}
+            if error.parked is not None:
+                told["parked"] = error.parked
             return answer(202, told, _location(place, error.command_id))
 
     async def outcome(self, request: web.Request) -> web.Response:
@@ -100,6 +105,8 @@ class CommandApi:
         if not self._tables.holds(topic, partition):
             return problem(404, f"{aggregate!r} does not remember its commands (idempotency=None)", "NotRemembered")
         reply: ReplyMessage | None = self._tables.value(topic, partition, answer_key(key.encode(), command_id))
+        if reply is None and (cause := self._parked(client, aggregate, partition, key, command_id)) is not None:
+            return answer(202, {"outcome": "parked", "command_id": command_id, "cause": cause})
         if reply is None and (due_ms := self._due_ms(aggregate, partition, key, command_id)) is not None:
             return answer(202, {"command_id": command_id, "due_ms": due_ms, "detail": "it is scheduled"})
         if reply is None:
@@ -115,6 +122,17 @@ class CommandApi:
             return None
         row = self._tables.value(topic, partition, deadline_key(key.encode(), SCHEDULED + command_id))
         return None if row is None else int(row.due_ms)
+
+    def _parked(self, client: AsyncClient, aggregate: str, partition: int, key: str, command_id: str) -> str | None:
+        """Why a command waits, if it does; only the first of a long queue are looked at."""
+        service = self._forwarding.router.topology.service_of(aggregate).name
+        queue = TopicKind.QUEUE.topic(f"{service}.{TopicKind.COMMAND.topic(aggregate)}")
+        prefix = key_prefix(key.encode())
+        for _, entry in self._tables.pairs(queue, partition, prefix, prefix, LOOK_MAX):
+            with suppress(UndecodableRecord):
+                if client.commands.kind(aggregate).decode(entry.value).id == command_id:
+                    return entry.cause or "it waits behind a parked record of its key"
+        return None
 
 
 def _ms_to_come(due_ms: int | None) -> float:

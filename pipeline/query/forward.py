@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -40,22 +41,37 @@ class Forwarding:
         self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]
     ) -> tuple[int, Any, str]:
         """Status, JSON and content type of the holder's answer. Raises TableUnavailable."""
+        owner = partial(self.router.holder, table, partition)
+        return await self.ask(request, f"partition {partition} of {table!r}", owner, "GET", path, query)
+
+    async def ask(
+        self,
+        request: web.Request,
+        what: str,
+        owner: Callable[[], str],
+        method: str,
+        path: str,
+        query: dict[str, str],
+        body: Any = None,
+    ) -> tuple[int, Any, str]:
+        """The same of the worker that `owner` names, for `what` it is to be asked about. Raises TableUnavailable."""
         if FORWARDED in request.headers:
-            raise TableUnavailable(f"partition {partition} of {table!r} is moving between workers; ask again")
-        holder = await self.blocking(lambda: self.router.holder(table, partition))
+            raise TableUnavailable(f"{what} is moving between workers; ask again")
+        holder = await self.blocking(owner)
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        url = URL(holder + path, encoded=True)  # the key is quoted already
+        asked = self._session.request(
+            method, url.with_query(query) if query else url, json=body, headers={FORWARDED: "1"}
+        )
         try:
-            url = URL(holder + path, encoded=True)  # the key is quoted already
-            async with self._session.get(url.with_query(query) if query else url, headers={FORWARDED: "1"}) as answer:
+            async with asked as answer:
                 if answer.status == 503:
-                    self.router.forget(table)
+                    self.router.forget_all()
                 return answer.status, await answer.json(content_type=None), answer.content_type
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            self.router.forget(table)
-            raise TableUnavailable(
-                f"the worker at {holder}, which holds partition {partition}, does not answer: {error}"
-            ) from None
+            self.router.forget_all()
+            raise TableUnavailable(f"the worker at {holder}, which has {what}, does not answer: {error}") from None
 
     async def pass_on(
         self, request: web.Request, table: str, partition: int, path: str, query: dict[str, str]

@@ -44,6 +44,13 @@ class LocalTables:
             raise TableUnavailable(f"partition {partition} of {table!r} is being restored; ask again")
         return view
 
+    def pairs(self, table: str, partition: int, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, Any]]:
+        """Up to `limit` keys and decoded values from the key `start` on, of those that begin with `prefix`."""
+        view = self._view(table, partition)
+        cut, decode = len(view.prefix), view.codec.decode
+        rows = view.store.scan(view.prefix + prefix, view.prefix + start, limit)
+        return [(key[cut:], decode(value)) for key, value in rows]
+
     def value(self, table: str, partition: int, key: bytes) -> Any:
         """The value under a key in bytes, decoded; None where there is none."""
         view = self._view(table, partition)

@@ -10,6 +10,7 @@ from pipeline.client.commands import ID_BYTES_MAX, KEY_BYTES_MAX
 from pipeline.model import Aggregate
 from pipeline.model.deadline import TIME_MS_MAX
 from pipeline.query.json_schema import LONG, Json, json_schema
+from pipeline.query.openapi_parked import parked
 from pipeline.topology import Topology
 
 KEY: Json = {
@@ -49,6 +50,11 @@ REJECTED: Json = {
     },
     "required": ["outcome", "reason", "details"],
 }
+PARKED: Json = {
+    "type": "object",
+    "properties": {"outcome": {"const": "parked"}, "command_id": {"type": "string"}, "cause": {"type": "string"}},
+    "required": ["outcome", "command_id", "cause"],
+}
 PROBLEM: Json = {
     "type": "object",
     "description": "RFC 9457",
@@ -67,6 +73,10 @@ PENDING: Json = {
         "command_id": {"type": "string"},
         "position": {"type": ["string", "null"]},
         "due_ms": {"type": ["integer", "null"], "description": "when it will be decided; null: as soon as it can be"},
+        "parked": {
+            "type": "string",
+            "description": "why it is put aside, where it is: it is decided once it is redriven",
+        },
         "detail": {"type": "string"},
     },
     "required": ["command_id"],
@@ -146,7 +156,7 @@ def _outcome(aggregate: Aggregate[Any, Any, Any]) -> Json:
         "parameters": [KEY, command_id],
         "responses": {
             "200": _json("decided", {"oneOf": [_accepted(aggregate), REJECTED]}),
-            "202": _json("scheduled, and not decided yet", PENDING),
+            "202": _json("not decided yet: scheduled, or put aside until it is redriven", {"anyOf": [PARKED, PENDING]}),
             **_problems(s404="nothing is known of it, or not yet", s422="the key is not UTF-8", s503=UNAVAILABLE),
         },
     }
@@ -262,6 +272,7 @@ def document(topology: Topology) -> Json:
         others += [(table.name, table.initial) for table in service.replicas]
         for name, initial in others:
             paths[f"/v1/tables/{name}/{{key}}"] = {"get": _row(name, type(initial), versioned=False)}
+    paths |= parked(topology)
     anything: Json = {"type": "object"}
     paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": _json("by service", anything)}}}
     paths["/v1/status"] = {"get": {"summary": "This worker", "responses": {"200": _json("by service", anything)}}}

@@ -71,16 +71,17 @@ class Router:
 
     def partitions(self, table: str) -> int:
         """How many partitions `table` has."""
-        _, topic = self.home(table)
+        return self.partitions_of(self.home(table)[1])
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has, by the name that it has on the cluster."""
         if topic not in self._partitions:
             try:
                 self._partitions |= partition_counts(self._client)
             except KafkaException as error:
                 raise TableUnavailable(f"the broker does not answer: {error.args[0].str()}; ask again") from None
         if topic not in self._partitions:
-            raise TopicError(
-                f"the topic {topic} of table {table!r} does not exist; create it with: pipeline topics create"
-            )
+            raise TopicError(f"the topic {topic} does not exist; create it with: pipeline topics create")
         return self._partitions[topic]
 
     def partition(self, table: str, key: str) -> int:
@@ -103,6 +104,17 @@ class Router:
             )
         return holder
 
+    def owner(self, service: str, topic: str, partition: int) -> str:
+        """Address of the worker of a service that folds a partition of a topic, by its name on the cluster."""
+        holder = self._group(service).holders.get((topic, partition))
+        if holder is None:
+            self._groups.pop(service, None)
+            raise TableUnavailable(
+                f"no worker of service {service!r} folds partition {partition} of {topic} just now; "
+                f"ask again, or start one with: pipeline worker {self.topology.name} --service {service}"
+            )
+        return holder
+
     def members(self, table: str) -> list[str]:
         """Addresses of all workers of the table's service."""
         return self.workers(self.topology.service_of(table).name)
@@ -114,6 +126,10 @@ class Router:
     def forget(self, table: str) -> None:
         """Drops what is known of the table's service, so that the next question goes to the coordinator."""
         self._groups.pop(self.topology.service_of(table).name, None)
+
+    def forget_all(self) -> None:
+        """The same for all services."""
+        self._groups.clear()
 
     def _group(self, service: str) -> Group:
         with self._asking:  # questions come from several threads; one asks the coordinator for all

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import TopologyError, UndecodableRecord
 from pipeline.flow import ask_to_command, command_position, reply_to_command
-from pipeline.model import Acceptance, Aggregate, Ask, CommandMessage, Effect, Rejected, ReplyMessage, TopicKind
+from pipeline.model import Acceptance, Aggregate, Ask, CommandMessage, Effect, Parked, Rejected, ReplyMessage, TopicKind
 from pipeline.runtime.table import Codecs, RowCodec
 from pipeline.runtime.timers import Place
 
@@ -37,7 +37,9 @@ def command_codec(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> RowCod
     commands = codecs(TopicKind.COMMAND.topic(aggregate.name), CommandMessage, aggregate.command)
     if not aggregate.asks:
         return commands
-    return InboxCodec(aggregate.name, commands, codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected))
+    return InboxCodec(
+        aggregate.name, commands, codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+    )
 
 
 def asked_codecs(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> dict[str, RowCodec]:

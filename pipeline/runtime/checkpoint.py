@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.errors import EncodeError, RowRefused
 from pipeline.runtime.ports import TP, Clock, Position, Producer
+from pipeline.runtime.table import Pairs, Table
 from pipeline.runtime.task import Task
 
 FLUSH_ROWS = 200_000  # a crash costs the roll-forward of at most so many rows a task, or of so many seconds
@@ -36,7 +38,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     LaneFatal; either way the stores hold a committed prefix of their changelogs.
     """
     # 3. The last value of each key touched goes to the changelog partition of the same number.
-    changes = [(task, table, table.changes()) for task in tasks for table in task.tables]
+    changes = [(task, table, changes_of(table)) for task in tasks for table in task.tables]
     for task, table, pairs in changes:
         produce_changes(producer, table.changelog, pairs, task.tp.partition)
     ends = producer.flush(patience_s)
@@ -49,7 +51,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
 
     # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.
     for task in tasks:
-        if task.store is not None and task.position is not None:
+        if task.position is not None:
             rows: list[tuple[bytes, bytes | None]] = []
             marks = {source_position(task.tp.topic): task.position, LEVEL_MS: now_ms}
             for owner, table, pairs in changes:
@@ -67,6 +69,14 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
         for table in task.tables:
             table.settle()
         task.committed, task.changelogs, task.touched = task.position, reached[task.tp], False
+
+
+def changes_of(table: Table) -> Pairs:
+    """What a table has come to, in bytes. RowRefused where the topology has made what its schema does not hold."""
+    try:
+        return table.changes()
+    except EncodeError as error:
+        raise RowRefused(str(error)) from error
 
 
 def produce_changes(
@@ -87,7 +97,6 @@ def changelogs_of(task: Task, ends: Mapping[TP, int]) -> dict[str, tuple[int, in
 
 def flush_when_due(task: Task, rows: int, clock: Clock) -> None:
     """Bounds what a crash leaves to roll forward, as there is no write-ahead log."""
-    assert task.store is not None
     task.unflushed += rows
     now = clock.monotonic_s()
     if task.unflushed and (task.unflushed >= FLUSH_ROWS or now - task.flushed_s >= FLUSH_S):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import faust
 
-from pipeline.errors import BrokerUnreachable, LaneFatal
+from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, Overloaded, TableUnavailable
 from pipeline.runtime.lane import Batch, Lane
 from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
@@ -25,6 +25,9 @@ OpenLane = Callable[[LaneStats], Lane]
 STOP_S = 8.0
 LOOK_S, LATE_WINDOW_S = 0.05, 60.0  # how often, and over what time, the event loop is looked at
 STEP_MAX_S = 150.0  # more than all patience of one step; less than the five minutes that the group has
+
+
+ASKED_MAX = 16  # requests of operators that wait for a lane
 
 
 class Stuck(LaneFatal):
@@ -48,6 +51,7 @@ class LaneHost(faust.Service):
         self.channels: dict[str, Any] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
         self._reopening = Reopening()
+        self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """Runs `call` in the lane's thread, after all that was handed to it before."""
@@ -82,6 +86,7 @@ class LaneHost(faust.Service):
             log.warning("%s: stopped without a last commit (%s); nothing is lost", self.wiring.service.name, error)
 
     async def _abandon(self, error: BaseException) -> None:
+        self._refuse_all()
         try:
             await self.in_thread(self.lane.abandon, error)
         except Exception:  # what it leaves behind, the next lane or the next process has to cope with anyway
@@ -95,6 +100,42 @@ class LaneHost(faust.Service):
             if batches:
                 await asyncio.gather(*[self._hand_out(batch) for batch in batches])
             await self._bounded(self.lane.settle)
+            await self._serve()
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    async def ask(self, call: Callable[[Lane], T]) -> T:
+        """Has `call` done with the lane, in its thread and between its turns. Raises Overloaded where many wait.
+
+        TableUnavailable where the lane comes to its end meanwhile: then it is not known whether it was done.
+        """
+        if len(self._asked) >= ASKED_MAX:
+            raise Overloaded(f"{ASKED_MAX} requests wait for {self.wiring.service.name!r} already; ask again")
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append((call, done))
+        answer: T = await done
+        return answer
+
+    async def _serve(self) -> None:
+        """Does what was asked for. What ends the lane is raised, here and to who has asked."""
+        while self._asked:
+            call, done = self._asked.popleft()
+            if done.cancelled():
+                continue
+            try:
+                answer = await self._bounded(call, self.lane)
+            except (NotParked, TableUnavailable) as error:
+                _set(done, error)
+            except BaseException as error:
+                _set(done, TableUnavailable(f"whether it was done is not known: {error}; look, and ask again"))
+                raise
+            else:
+                if not done.done():
+                    done.set_result(answer)
+
+    def _refuse_all(self) -> None:
+        while self._asked:
+            _set(self._asked.popleft()[1], TableUnavailable("the service is being opened again; ask again"))
 
     async def _another_lane(self, error: BaseException) -> bool:
         """Opens a lane in place of the one that `error` has ended; False where that would not help."""
@@ -131,6 +172,7 @@ class LaneHost(faust.Service):
 
     async def on_stop(self) -> None:
         """Finishes the turn that runs, commits, and gives the partitions back; all that within a bounded time."""
+        self._refuse_all()
         _, unfinished = await asyncio.wait([self._turning], timeout=STOP_S)
         if unfinished:
             log.warning("%s: stopped in the middle of a turn, as the broker does not answer", self.wiring.service.name)
@@ -157,3 +199,8 @@ class LaneHost(faust.Service):
                     folded.set_result(None)
 
         return fold
+
+
+def _set(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():  # who has asked may have gone
+        done.set_exception(error)

@@ -7,23 +7,33 @@ agent between poll and fold; a test or a simulator just calls `turn`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.errors import LaneFatal, RecordRefused, RecordsLost, TransactionAborted
+from pipeline.errors import (
+    LaneFatal,
+    RecordRefused,
+    RecordsLost,
+    RowRefused,
+    TableUnavailable,
+    TransactionAborted,
+)
 from pipeline.model import NEVER
 from pipeline.runtime.checkpoint import checkpoint
 from pipeline.runtime.histories import Histories, Views
 from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, Stores
+from pipeline.runtime.raising import AT_LEAST, SHARE, Raising
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.task import Task
+from pipeline.runtime.task import Audit, Drained, Task
 from pipeline.runtime.tasks import Tasks
 from pipeline.runtime.wiring import Wiring
 
 log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
+PARK_TRIES = 4  # of a record that the broker refuses
+TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class LaneSettings:
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
     standby: bool = False  # whether to follow the tables of partitions that others hold
     cache_bytes: int = 128 << 20  # of decoded rows, of all tables
+    raising_share: float = SHARE  # of a minute's records: where more raise, and
+    raising_at_least: int = AT_LEAST  # so many, the lane stops
 
 
 class Batch(NamedTuple):
@@ -72,6 +84,8 @@ class Lane:
     ) -> None:
         self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), stats or LaneStats()
         self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
+        shown = self.settings
+        self._raising = Raising(wiring.service.name, clock, self.stats, shown.raising_share, shown.raising_at_least)
         self._tasks = Tasks(
             wiring,
             reader,
@@ -80,6 +94,7 @@ class Lane:
             clock,
             self.stats,
             histories,
+            self._raising,
             standby=self.settings.standby,
             cache_bytes=self.settings.cache_bytes,
         )
@@ -89,6 +104,7 @@ class Lane:
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
         self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
         self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own
+        self._waiting: dict[TP, float] = {}  # partitions that stand before a record to be tried again, and until when
         self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
         self._in_transaction = False
         self._aborted = 0  # transactions in a row
@@ -115,6 +131,8 @@ class Lane:
         followed, started = self._tasks.step(self._consumer.committed)
         for task in started:
             self._consumer.start(task.tp, task.committed)
+        self._try_again()
+        self._raising.look()
         wait_s = self._wait_s(followed)
         self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
         self._rewound = False
@@ -130,13 +148,18 @@ class Lane:
         self._backlog = brought >= min(self.settings.backlog_records, self.settings.records_per_poll_max)
         self._ends = polled.ends
         self._watch_open_transactions(polled)
-        return [Batch(tp, records) for tp, records in polled.batches.items() if self._tasks.runs(tp)]
+        return [Batch(tp, records) for tp, records in polled.batches.items() if self._folds(tp)]
+
+    def _folds(self, tp: TP) -> bool:
+        return tp not in self._waiting and self._tasks.runs(tp)
 
     def _wait_s(self, followed: bool) -> float:
         """How long to wait for records: not at all while there is other work to do, nor beyond the next deadline."""
         if followed or self._tasks.uncommitted():
             return 0
         wait_s = self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        if self._waiting:
+            wait_s = min(wait_s, max(0.0, min(self._waiting.values()) - self._clock.monotonic_s()))
         next_due_ms = min((task.next_due_ms for task in self._tasks.running()), default=NEVER)
         if next_due_ms == NEVER or self._suspect:
             return wait_s
@@ -154,10 +177,11 @@ class Lane:
 
     def fold(self, batch: Batch) -> None:
         """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""
-        if self._rewound or not self._tasks.runs(batch.tp):
+        if self._rewound or not self._folds(batch.tp):
             return
         if self._suspect:
             self._fold_one_by_one(batch)
+            self._look_after(batch)
             return
         try:
             self._begin()
@@ -166,7 +190,25 @@ class Lane:
             if isinstance(aborted, RecordRefused):
                 self._suspect[batch.tp] = batch.records[-1].offset() + 1
             self._start_over(aborted)
+        self._look_after(batch)
+
+    def _look_after(self, batch: Batch) -> None:
+        """What a batch leaves behind. FoldError where the topology's code raises too often."""
         self._folded += len(batch.records)
+        self._raising.check()
+        task = self._tasks[batch.tp]
+        if task.stalled:
+            task.stalled = False
+            self._consumer.pause(task.tp)
+            self._waiting[task.tp] = self._clock.monotonic_s() + TRY_AGAIN_S * 2 ** (task.tried[1] - 1)
+
+    def _try_again(self) -> None:
+        """Reads on where the wait after a transient error is over; meanwhile other partitions have gone on."""
+        now = self._clock.monotonic_s()
+        for tp in [tp for tp, until_s in self._waiting.items() if until_s <= now]:
+            del self._waiting[tp]
+            if self._tasks.runs(tp):
+                self._consumer.start(tp, self._tasks[tp].position)
 
     def settle(self) -> None:
         """Makes a checkpoint when it is due: at the interval, or at once where no backlog waits.
@@ -174,7 +216,7 @@ class Lane:
         What arrives during a commit is the next one's: the more there is to do, the more goes into each.
         """
         for tp, end in self._ends.items():
-            if self._tasks.runs(tp):  # steps over transaction markers, which no record stands for
+            if self._folds(tp):  # steps over transaction markers, which no record stands for
                 task = self._tasks[tp]
                 task.position = max(end, task.position or 0)
         self._ends = {}
@@ -248,6 +290,7 @@ class Lane:
         self._in_transaction = False
         self._aborted = 0
         self.stats.checkpoints += 1
+        self._tasks.count_queues()
 
     def _start_over(self, aborted: TransactionAborted) -> None:
         self._aborted += 1
@@ -272,7 +315,8 @@ class Lane:
         """Reads on where the last commit left off."""
         self._rewound, self._ends = True, {}
         for task in self._tasks.running():
-            self._consumer.start(task.tp, task.committed)
+            if task.tp not in self._waiting:
+                self._consumer.start(task.tp, task.committed)
 
     # --- records that the broker refuses ------------------------------------------------------------------------------
 
@@ -282,7 +326,7 @@ class Lane:
             self._checkpoint()
         task = self._tasks[batch.tp]
         for record in batch.records:
-            if self._rewound:
+            if self._rewound or task.stalled:
                 return
             try:
                 self._fold_alone(task, record)
@@ -295,13 +339,15 @@ class Lane:
             task.fold([record])
             self._commit(self.settings.commit_patience_s)
         except RecordRefused as refused:
-            log.error("%s parks %s-%d offset %d: %s", self.wiring.service.name, *task.tp, record.offset(), refused)
+            if isinstance(refused, RowRefused):
+                self._raising.add(task.tp, record.offset(), refused)
             self._park_alone(task, record, refused)
 
     def _park_alone(self, task: Task, record: Record, refused: RecordRefused) -> None:
-        # Bare where there is no room for the cause beside the record; twice, as librdkafka counts a refused record in,
-        # and finds out that the broker does not when the next one comes to the same partition.
-        for bare in (False, True, True):
+        # Bare where there is no room for the cause beside the record. Again after any abort: librdkafka counts a
+        # refused record in, and finds out that the broker does not when the next one comes to the same partition.
+        bare, aborted = False, TransactionAborted("")
+        for _ in range(PARK_TRIES):
             self._abort()
             try:
                 self._begin()
@@ -309,8 +355,63 @@ class Lane:
                 self._commit(self.settings.commit_patience_s)
                 return
             except TransactionAborted as again:
-                aborted = again
+                bare, aborted = bare or isinstance(again, RecordRefused), again
         raise aborted
+
+    # --- parked records that are taken up again -----------------------------------------------------------------------
+
+    def redrive(self, tp: TP, key: bytes, limit: int, audit: Audit) -> Drained:
+        """Folds what waits under a key, in order, `limit` at most, and commits it; stops where it raises again.
+
+        To be called between turns, in the lane's thread. Raises NotParked; TableUnavailable where it has to be asked
+        again: then nothing has happened.
+        """
+        task = self._level(tp)
+        for count in (limit, 1):
+            try:
+                return self._committed_alone(lambda count=count: task.redrive(key, count, audit))  # type: ignore[misc]
+            except RecordRefused as refused:  # together, or by itself
+                self._abort()
+                last = refused
+        return self._insist(lambda: task.refuse(key, last, audit))
+
+    def discard(self, tp: TP, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
+        """Throws away what waits under a key: the first, which must be that of `offset`; None: `limit` of them.
+
+        As `redrive` otherwise.
+        """
+        task = self._level(tp)
+        return self._committed_alone(lambda: task.discard(key, offset, limit, audit))
+
+    def _level(self, tp: TP) -> Task:
+        """The task of that partition, all that is folded being committed."""
+        if not self._tasks.runs(tp):
+            raise TableUnavailable(f"{tp.topic}-{tp.partition} is not folded here just now; ask again")
+        if self._tasks.uncommitted():
+            self._checkpoint()
+        return self._tasks[tp]
+
+    def _committed_alone(self, act: Callable[[], Drained]) -> Drained:
+        try:
+            self._begin()
+            drained = act()
+            self._commit(self.settings.commit_patience_s)
+            return drained
+        except RecordRefused:
+            raise
+        except TransactionAborted as aborted:
+            self._start_over(aborted)
+            raise TableUnavailable(f"the transaction was aborted: {aborted}; ask again") from aborted
+
+    def _insist(self, act: Callable[[], Drained]) -> Drained:
+        """The same once the broker has refused something, which librdkafka may hear of only in the next transaction."""
+        for _ in range(2):
+            try:
+                return self._committed_alone(act)
+            except (RecordRefused, TableUnavailable):
+                if self._in_transaction:
+                    self._abort()
+        return self._committed_alone(act)
 
     def _clear_suspects(self) -> None:
         """Forgets those that have come through."""
@@ -375,6 +476,7 @@ class Lane:
         for tp in partitions:
             self._held_back.pop(tp, None)
             self._suspect.pop(tp, None)
+            self._waiting.pop(tp, None)
 
 
 def _names(partitions: Sequence[TP]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 from pipeline.errors import TopologyError
 from pipeline.flow import (
@@ -25,6 +25,7 @@ from pipeline.model import (
     Aggregate,
     CommandMessage,
     EventMessage,
+    Parked,
     Projection,
     Reaction,
     Rejected,
@@ -35,6 +36,7 @@ from pipeline.model import (
 )
 from pipeline.runtime.answers import Answers, answer_key
 from pipeline.runtime.asking import Asking, Records
+from pipeline.runtime.claims import Claims
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
@@ -50,21 +52,49 @@ INBOX = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.COMMAND.value}")
 UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
-class Node(Protocol):
-    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded.
+class Placed(NamedTuple):
+    """When a record that was parked is taken up again: the last offset folded, the latest time of a command by then.
 
-    Where the topology's code raises, nothing has happened yet: all of it runs before the node's first effect.
+    `new`: whether it is a command whose id was looked up when it came, and was not answered. `reserved`: the unique
+    values that are reserved for it by now.
     """
 
-    def fold(self, key: bytes, record: Record, message: Any) -> None: ...
+    offset: int
+    time_ms: int
+    new: bool
+    reserved: tuple[str, ...] = ()
+
+
+class Node:
+    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded.
+
+    Where the topology's code raises, nothing has happened yet: all of it runs before the node's first effect. `name`
+    stays the same for as long as what is declared is called the same. What only commands need is empty here.
+    """
+
+    name: str
+
+    def fold(self, key: bytes, record: Record, message: Any, placed: Placed | None = None) -> None:
+        """Runs the step. `placed`: of a record that was parked."""
+        raise NotImplementedError
+
+    def settles(self, key: bytes, record: Record, message: Any) -> bool:
+        """Answers what needs no step to be answered, whatever the record's key waits for; True where that was all."""
+        return False
+
+    def tell_parked(self, record: Record, message: Any, cause: str) -> None:
+        """Tells who waits for an answer that it will take longer."""
+
+    def reject(self, key: bytes, record: Record, message: Any, placed: Placed, rejected: Rejected) -> None:
+        """Answers a record on which the step will never be run."""
 
 
 class Outlet:
-    """Where the nodes of a task send what comes out, and count it."""
+    """Where the nodes of a task send what comes out, and count it. `within`: more topics that take replies."""
 
-    def __init__(self, producer: Producer, stats: LaneStats) -> None:
+    def __init__(self, producer: Producer, stats: LaneStats, within: Collection[str] = ()) -> None:
         self.emit = producer.produce  # topic, key, value, partition (-1: the key decides)
-        self.stats = stats
+        self.stats, self._within = stats, within
         self._partitions = producer.partitions
         self._undeliverable: set[str] = set()
 
@@ -75,7 +105,11 @@ class Outlet:
             key[:-2]
             and number.isascii()
             and number.isdecimal()
-            and (REPLY_TOPIC.fullmatch(topic) or (INBOX.fullmatch(topic) and _is_asker(key[:-2], command)))
+            and (
+                REPLY_TOPIC.fullmatch(topic)
+                or topic in self._within
+                or (INBOX.fullmatch(topic) and _is_asker(key[:-2], command))
+            )
             and int(number[:9]) < self._partitions(topic)
         ):
             self.emit(topic, key[:-2].encode(), data, int(number))
@@ -102,11 +136,12 @@ class CommandCodecs(NamedTuple):
     reply: Encode
 
 
-class AggregateNode:
+class AggregateNode(Node):
     """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
 
-    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens. With `timers`,
-    one that is scheduled is decided, and answered, when it comes again once it is due.
+    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens. With `claims`,
+    one that takes a value that is not reserved for it raises Unreserved. With `timers`, one that is scheduled is
+    decided, and answered, when it comes again once it is due.
     """
 
     def __init__(
@@ -120,79 +155,103 @@ class AggregateNode:
         timers: Timers,
         asking: Asking,
         out: Outlet,
+        claims: Claims | None = None,
     ) -> None:
+        self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.answers, self.timers, self.asking, self.out = table, answers, timers, asking, out
+        self.table, self.answers, self.claims, self.out = table, answers, claims, out
+        self.timers, self.asking = timers, asking
         self._deadlines = timers.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
-    def fold(self, key: bytes, record: Record, message: CommandMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None = None) -> None:
         self.out.stats.commands += 1
-        if self.answers is not None:
-            self._fold_once(self.answers, key, record, message)
+        if (mark := self._undecided(key, record, message, placed)) is None:
             return
-        waiting = None
-        if message.due_ms is not None or self._deadlines.active:
-            waiting = self.timers.waiting(key, message)
-            at = self._place(record)
-            if (refused := self.timers.refuses(message, waiting, at.time_ms)) is not None:
-                self._refuse(record, message, 0, refused)
-                return
-            if self.timers.schedules(key, message, at):
-                return
-        decided = self._decide(key, record, message)
-        if waiting is not None:
+        timed = message.due_ms is not None or self._deadlines.active
+        if timed and self.timers.schedules(key, message, self._place(record)):
+            return
+        decided = self._decide(key, record, message, placed)
+        if timed:
             self.timers.forget(key, message)
+        if self.answers is not None or message.reply_to is not None:
+            self._answer(key, record, message, self._reply(record, message, mark, decided, placed), placed)
+
+    def settles(self, key: bytes, record: Record, message: CommandMessage) -> bool:
+        return self._undecided(key, record, message, None) is None
+
+    def tell_parked(self, record: Record, message: CommandMessage, cause: str) -> None:
         if message.reply_to is not None:
-            self.out.reply(message, self._reply(record, message, 0, decided))
+            self.out.reply(message, self._reply(record, message, 0, Parked(cause), None))
+
+    def reject(self, key: bytes, record: Record, message: CommandMessage, placed: Placed, rejected: Rejected) -> None:
+        if (mark := self._undecided(key, record, message, placed)) is None:
+            return
+        self._release(key, record, message, placed)
+        if message.due_ms is not None or self._deadlines.active:
+            self.timers.forget(key, message)
+        self.out.stats.reject(self.aggregate.name, rejected.reason)
+        self._answer(key, record, message, self._reply(record, message, mark, rejected, placed), placed)
 
     def _place(self, record: Record) -> Place:
         return Place(self.partition, record.offset(), record.timestamp()[1])
 
-    def _fold_once(self, answers: Answers, key: bytes, record: Record, message: CommandMessage) -> None:
-        """Decides a command unless its id has been answered, or may have been."""
-        offset, time_ms = record.offset(), record.timestamp()[1]
-        forgotten_ms = answers.at(offset, time_ms)
-        mark = fingerprint(self.encode_command(asked(message)))
-        name = answer_key(key, message.id)
-        refused: Rejected | None
-        waiting, timed = None, message.due_ms is not None or self._deadlines.active
-        if earlier := answers.find(name, offset, time_ms):
+    def _undecided(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> int | None:
+        """The fingerprint of a command that is to be decided; None where its id is answered, or may have been: told.
+
+        A parked one was looked up when it came. Since then only those before it in its queue can have been answered,
+        and these are remembered from then on. Without a memory, the fingerprint is 0.
+        """
+        time_ms, answers = record.timestamp()[1], self.answers
+        mark, forgotten_ms = 0, 0
+        earlier = waiting = refused = None
+        if answers is not None:
+            mark = fingerprint(self.encode_command(asked(message)))
+            if placed is None:
+                forgotten_ms = answers.at(record.offset(), time_ms)
+                earlier = answers.find(answer_key(key, message.id), record.offset(), time_ms)
+            else:
+                forgotten_ms = answers.forgotten_ms
+                earlier = answers.find(answer_key(key, message.id), *placed[:2])
+        if earlier is not None:
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
                 if message.reply_to is not None:
                     self.out.reply(message, earlier[1])
-                return
+                return None
         else:
-            refused = None
-            if timed:
+            if message.due_ms is not None or self._deadlines.active:
                 waiting = self.timers.waiting(key, message)
                 refused = self.timers.refuses(message, waiting, time_ms)
-            if refused is None and waiting is None:
+            if answers is not None and refused is None and waiting is None and (placed is None or not placed.new):
                 refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
-        if refused is not None:  # not remembered: of this id another reply is, or none can be given for certain
-            self._refuse(record, message, mark, refused)
-            return
-        if timed and self.timers.schedules(key, message, self._place(record)):
-            return
-        reply = self._reply(record, message, mark, self._decide(key, record, message))
-        if waiting is not None:
-            self.timers.forget(key, message)
-        answers.remember(name, reply, offset, time_ms, message.issued_ms)
+        if refused is None:
+            return mark
+        # Not remembered: of this id another reply is, or none can be given for certain.
+        self.out.stats.reject(self.aggregate.name, refused.reason)
+        if message.reply_to is not None:
+            self.out.reply(message, self._reply(record, message, mark, refused, placed))
+        return None
+
+    def _answer(self, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: Placed | None) -> None:
+        """Remembers a reply, and sends it."""
+        if self.answers is not None:
+            name = answer_key(key, message.id)
+            if placed is None:
+                self.answers.remember(name, reply, record.offset(), record.timestamp()[1], message.issued_ms)
+            else:
+                self.answers.remember(name, reply, *placed[:2], message.issued_ms, record.offset())
         if message.reply_to is not None:
             self.out.reply(message, reply)
 
-    def _refuse(self, record: Record, message: CommandMessage, mark: int, refused: Rejected) -> None:
-        self.out.stats.reject(self.aggregate.name, refused.reason)
-        if message.reply_to is not None:
-            self.out.reply(message, self._reply(record, message, mark, refused))
-
-    def _decide(self, key: bytes, record: Record, message: CommandMessage) -> Decided | Rejected:
+    def _decide(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
-        state = self.table.get(key)
+        before = state = self.table.get(key)
         decision = command_to_event(aggregate, state, message, record.timestamp()[1])
         if isinstance(decision, Rejected):
             stats.reject(aggregate.name, decision.reason)
+            if placed is not None:
+                self._release(key, record, message, placed)
             return decision
         decided, effects = decision
         events = []
@@ -204,6 +263,10 @@ class AggregateNode:
         if effects:
             timed = self.timers.rows(effects, key, message, self._place(record))
             asks = self.asking.records(effects, key, message, self._place(record))
+        reserved = () if placed is None else placed.reserved
+        if self.claims is not None and (reserved or self.claims.touched(before, state)):
+            self.claims.check(key, record.offset(), message, before, state, reserved)
+            self.claims.release(key, record.offset(), message, before, state, reserved)
         if events:
             for data in events:
                 self.out.emit(self.topic, key, data, self.partition)
@@ -216,25 +279,40 @@ class AggregateNode:
         stats.asked += len(asks)
         return state, events
 
-    def _reply(self, record: Record, message: CommandMessage, mark: int, decided: Decided | Rejected) -> bytes:
-        body: Acceptance | Rejected
-        if isinstance(decided, Rejected):
+    def _release(self, key: bytes, record: Record, message: CommandMessage, placed: Placed) -> None:
+        """Gives up what was reserved for a command that changes nothing."""
+        if self.claims is not None and placed.reserved:
+            state = self.table.get(key)
+            self.claims.release(key, record.offset(), message, state, state, placed.reserved)
+
+    def _reply(
+        self,
+        record: Record,
+        message: CommandMessage,
+        mark: int,
+        decided: Decided | Rejected | Parked,
+        placed: Placed | None,
+    ) -> bytes:
+        body: Acceptance | Rejected | Parked
+        if isinstance(decided, Rejected | Parked):
             body = decided
         else:
             state, events = decided
             shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
             body = Acceptance(0 if state is None else state.version, len(events), shown)
         place = self.partition, record.offset(), message.issued_ms, record.timestamp()[1]
-        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body))
+        later = () if placed is None else placed[:2]
+        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body, *later))
 
 
-class ReactionNode:
+class ReactionNode(Node):
     """event -> commands to aggregates of the same service, each to its key's partition."""
 
     def __init__(self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], out: Outlet) -> None:
+        self.name = f"react:{reaction.name}"
         self.reaction, self.targets, self.emit = reaction, targets, out.emit
 
-    def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage, placed: Placed | None = None) -> None:
         commands = event_to_command(self.reaction, key.decode(), message)
         for topic, to, data in [self._addressed(send, command) for send, command in commands]:
             self.emit(topic, to, data, -1)
@@ -250,25 +328,27 @@ class ReactionNode:
         return topic, send.key.encode(), encode(command)
 
 
-class RouteNode:
+class RouteNode(Node):
     """event -> messages by row key, over the projection's repartition topic."""
 
     def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, out: Outlet) -> None:
+        self.name = f"route:{projection.name}"
         self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
 
-    def fold(self, key: bytes, record: Record, message: EventMessage) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage, placed: Placed | None = None) -> None:
         parts = event_to_messages(self.projection, key.decode(), message)
         for row_key, data in [(row_key.encode(), self.encode(part)) for row_key, part in parts]:
             self.emit(self.topic, row_key, data, -1)
 
 
-class ProjectionNode:
+class ProjectionNode(Node):
     """message -> row: into the projection's table; its changelog `<name>.row` carries the rows downstream."""
 
     def __init__(self, projection: Projection[Any, Any], table: Table) -> None:
+        self.name = f"project:{projection.name}"
         self.projection, self.table = projection, table
         self.direct = projection.route is None  # fed by events themselves, which come in an envelope
 
-    def fold(self, key: bytes, record: Record, message: Any) -> None:
+    def fold(self, key: bytes, record: Record, message: Any, placed: Placed | None = None) -> None:
         body = message.body if self.direct else message
         self.table.put(key, message_to_row(self.projection, self.table.get(key), body))

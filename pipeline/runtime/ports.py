@@ -86,6 +86,9 @@ class GroupConsumer(Protocol):
     def start(self, partition: TP, offset: int | None) -> None:
         """Reads on from `offset` (None: the log's beginning), also where the partition was running already."""
 
+    def pause(self, partition: TP) -> None:
+        """Reads nothing more there until it is started again."""
+
     def bounds(self, partition: TP) -> tuple[int, int]:
         """The first offset that the log holds, and the one behind its last."""
 

@@ -24,7 +24,7 @@ STALLED_S = 120.0
 class TableCopy:
     """Keeps the store of one source partition up with the changelogs of its tables."""
 
-    def __init__(self, source: TP, inlet: Inlet, store: Store | None, clock: Clock, stats: LaneStats) -> None:
+    def __init__(self, source: TP, inlet: Inlet, store: Store, clock: Clock, stats: LaneStats) -> None:
         self.source, self.store = source, store
         self._clock, self._stats = clock, stats
         self._tables = {TP(spec.changelog, source.partition): spec for spec in inlet.tables}
@@ -36,7 +36,7 @@ class TableCopy:
         self.rolled = 0  # records taken in since the copy was aimed
         self.level_s: float | None = None  # when the copy was last known to lack nothing
         self._look: tuple[Mapping[TP, int], float, int] | None = None  # ends to get to, and when they were asked for
-        if store is not None and store.damage is not None:
+        if store.damage is not None:
             log.warning("the local tables of %s-%d could not be used: %s", *source, store.damage)
             stats.wipe(Wipe.DAMAGED)
 
@@ -45,10 +45,9 @@ class TableCopy:
     def begin(self, ends: Mapping[TP, int], facts: Mapping[str, LogFacts]) -> dict[TP, int | None]:
         """Where to read each changelog on. `ends` and `facts` of all changelogs are those of now."""
         self._facts = facts
-        if self.store is not None:
-            if why := self._useless(ends):
-                self._wipe(why)
-            self._sign()
+        if why := self._useless(ends):
+            self._wipe(why)
+        self._sign()
         return {tp: self._stored(tp) for tp in self._tables}
 
     def aim(self, committed: Position | None, ends: Mapping[TP, int]) -> None:
@@ -91,8 +90,6 @@ class TableCopy:
         if self.rolled:
             taken_s = self._clock.monotonic_s() - self._aimed_s
             log.info("%s-%d: %d records rolled forward in %.2f s", *self.source, self.rolled, taken_s)
-        if self.store is None:
-            return {}
         if committed is not None:
             self.store.write([], {source_position(self.source.topic): committed.offset, LEVEL_MS: self._aimed_ms})
         elif any(self.store.scan(spec.prefix, spec.prefix, 1) for spec in self._tables.values()):
@@ -114,15 +111,14 @@ class TableCopy:
         if self._look is None:
             self._look = ends, asked_s, asked_ms
         goal, level_s, level_ms = self._look
-        if self.store is not None and all((self._stored(tp) or 0) >= goal[tp] for tp in self._tables):
+        if all((self._stored(tp) or 0) >= goal[tp] for tp in self._tables):
             self.level_s = level_s
             self.store.write([], {LEVEL_MS: level_ms})
             self._look = ends, asked_s, asked_ms
 
     def flush(self) -> None:
         """Bounds what a crash leaves to roll forward."""
-        if self.store is not None:
-            self.store.flush()
+        self.store.flush()
 
     def age_s(self) -> float | None:
         """For how long the copy may lack something; None where it has never been level. Safe from any thread."""
@@ -135,7 +131,7 @@ class TableCopy:
         assert self.store is not None, "only a partition with tables has something to follow"
         rows = spec.rows(spec, self.store, [(record.key(), record.value()) for record in records])
         self._write(rows, tp, records[-1].offset() + 1)
-        while self.store is not None and spec.trim(spec, self.store, records[-1].value()):
+        while spec.trim(spec, self.store, records[-1].value()):
             pass
         self._stats.restored += len(records)
         self.rolled += len(records)
@@ -155,7 +151,6 @@ class TableCopy:
 
     def _useless(self, ends: Mapping[TP, int]) -> Wipe | None:
         """Why what is on disk cannot be rolled forward, if it cannot."""
-        assert self.store is not None
         level_ms = self.store.position(LEVEL_MS)
         for tp in self._tables:
             stored, facts = self._stored(tp), self._facts[tp.topic]
@@ -174,14 +169,12 @@ class TableCopy:
 
     def _sign(self) -> None:
         """Notes which topics this is a copy of, and for a new one when it was begun."""
-        assert self.store is not None
         marks = {changelog_identity(tp.topic): self._facts[tp.topic].identity for tp in self._tables}
         if self.store.position(LEVEL_MS) is None:
             marks[LEVEL_MS] = self._clock.time_ms()
         self.store.write([], marks)
 
     def _write(self, rows: Pairs, tp: TP, position: int) -> None:
-        assert self.store is not None, "only a partition with tables has something to follow"
         self._moved_s = self._clock.monotonic_s()
         self.store.write(rows, {changelog_position(tp.topic): position})
         self.unflushed += len(rows)
@@ -189,11 +182,10 @@ class TableCopy:
             self.open.discard(tp)
 
     def _wipe(self, why: Wipe) -> None:
-        assert self.store is not None
         log.warning("the local tables of %s-%d are wiped and restored: %s", *self.source, why.value)
         self._stats.wipe(why)
         self.level_s = self._look = None
         self.store.wipe()
 
     def _stored(self, changelog: TP) -> int | None:
-        return None if self.store is None else self.store.position(changelog_position(changelog.topic))
+        return self.store.position(changelog_position(changelog.topic))

@@ -34,7 +34,12 @@ class LaneStats:
     deadlines_late_s: float = 0.0  # of those fired, how long after they were due, in all
     deadlines_pending: int = 0  # now, scheduled commands among them
     undeliverable_replies: int = 0
-    parked: int = 0
+    parked: int = 0  # records put aside for a cause of their own
+    redriven: int = 0
+    discarded: int = 0
+    tried_again: int = 0  # records whose transient error was waited for
+    held_keys: int = 0  # keys with records that wait, now
+    queued: int = 0  # records that wait, now
     skipped_by_replica: int = 0  # undecodable records that a replica could not follow
     history_events: int = 0  # taken into histories
     skipped_by_history: int = 0  # undecodable records that a history lacks

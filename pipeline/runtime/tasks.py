@@ -15,6 +15,7 @@ from pipeline.runtime.checkpoint import FLUSH_S, LEVEL_MS, changelog_position, f
 from pipeline.runtime.follow import Following
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.ports import TP, Clock, LogReader, Position, Producer, Store, Stores
+from pipeline.runtime.raising import Raising
 from pipeline.runtime.replica import ReplicaCopy
 from pipeline.runtime.restore import TableCopy
 from pipeline.runtime.stats import LaneStats
@@ -53,6 +54,7 @@ class Tasks:
         clock: Clock,
         stats: LaneStats,
         histories: Histories | None,
+        raising: Raising,
         *,
         standby: bool,
         cache_bytes: int,
@@ -60,7 +62,7 @@ class Tasks:
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
-        self._following, self._histories = Following(reader), histories
+        self._following, self._histories, self._raising = Following(reader), histories, raising
         self._replica_stores: list[Store] = []
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
@@ -80,7 +82,7 @@ class Tasks:
             for tp in starts:
                 self.views[replica.name, tp.partition] = ReadView(store, copy.prefix(tp.partition), rows)
         if self._standby:
-            topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.tables]
+            topics = list(self._wiring.inlets)
             facts = self._reader.facts(topics)
             self._unattended = [TP(topic, n) for topic in topics for n in range(facts[topic].partitions)]
 
@@ -122,7 +124,8 @@ class Tasks:
                 self._unattended.remove(tp)
             warm = self._standbys.pop(tp, None)
             copy = warm or TableCopy(tp, inlet, self._open_store(tp), self._clock, self._stats)
-            task = Task(tp, inlet, copy.store, self._producer, self._stats, self._wiring.parked)
+            shared = self._producer, self._stats, self._wiring.parked, self._clock, self._raising
+            task = Task(tp, inlet, copy.store, *shared)
             task.flushed_s = self._clock.monotonic_s()
             self._tasks[tp] = task
             self._restores[tp] = copy, None
@@ -141,7 +144,7 @@ class Tasks:
         self._look_after_standbys()
         self._aim_arrived(committed)
         complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
-        complete.sort(key=lambda tp: self._restores[tp][0].store is None)
+        complete.sort(key=self._cannot_tell)
         started = [self._start(tp, committed) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
         if started:
             self._count()
@@ -179,10 +182,14 @@ class Tasks:
     def _is_doubtful(self, tp: TP, *, waits: int) -> bool:
         """Whether the tables of others may still show that the group's offsets were forgotten, and not never there.
 
-        A partition without tables cannot tell by itself. So one without an offset starts last.
+        A partition that cannot tell by itself, and has no offset, starts last.
         """
-        copy, committed = self._restores[tp]
-        return committed is None and copy.store is None and len(self._restores) > waits
+        _, committed = self._restores[tp]
+        return committed is None and self._cannot_tell(tp) and len(self._restores) > waits
+
+    def _cannot_tell(self, tp: TP) -> bool:
+        """Whether it may be that a partition has no row though it was folded: it has no table but that of its queue."""
+        return len(self._wiring.inlets[tp.topic].tables) == 1
 
     def _start(self, tp: TP, ask: Committed) -> Task:
         copy, committed = self._restores.pop(tp)
@@ -195,6 +202,9 @@ class Tasks:
             raise
         task.position = task.committed = None if committed is None else committed.offset
         task.unflushed = copy.unflushed
+        held = len(task.queue.held)
+        if held:
+            log.info("%s-%d: %d keys have parked records", *tp, held)
         task.running = True
         self._show(tp, copy, restoring=False)
         return task
@@ -209,16 +219,15 @@ class Tasks:
                 self._arrived.remove(tp)
             if restoring := self._restores.pop(tp, None):
                 self._following.forget(restoring[0])
-            elif owned and task.store is not None:
+            elif owned:
                 task.store.write([], {LEVEL_MS: self._clock.time_ms()})
             task.running = False
             self._hide(tp)
-            if task.store is not None:
-                task.store.close()
+            task.store.close()
         if self._histories is not None:
             self._histories.remove(partitions)
         if self._standby:
-            self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].tables]
+            self._unattended += partitions
         self._count()
 
     def close(self, *, owned: bool) -> None:
@@ -227,8 +236,7 @@ class Tasks:
         self.remove(list(self._tasks), owned=owned)
         for tp, copy in self._standbys.items():
             self._hide(tp)
-            if copy.store is not None:
-                copy.store.close()
+            copy.store.close()
         self._standbys.clear()
         self.views.clear()
         for store in self._replica_stores:
@@ -240,7 +248,7 @@ class Tasks:
         """What the stores of running tasks say of themselves, by source partition. Safe from any thread."""
         found = {}
         for tp, task in list(self._tasks.items()):
-            if task.running and task.store is not None:
+            if task.running:
                 with suppress(TableUnavailable):  # given up at this very moment
                     changelogs = {
                         t.changelog: task.store.position(changelog_position(t.changelog)) for t in task.tables
@@ -288,8 +296,7 @@ class Tasks:
             return
         self._flushed_s = now
         for task in self.running():
-            if task.store is not None:
-                flush_when_due(task, 0, self._clock)
+            flush_when_due(task, 0, self._clock)
         for copy in self._standbys.values():
             copy.flush()
         for store in self._replica_stores:
@@ -299,8 +306,8 @@ class Tasks:
 
     # --- small things -------------------------------------------------------------------------------------------------
 
-    def _open_store(self, tp: TP) -> Store | None:
-        return self._stores.open(f"{tp.topic}-{tp.partition}") if self._wiring.inlets[tp.topic].tables else None
+    def _open_store(self, tp: TP) -> Store:
+        return self._stores.open(f"{tp.topic}-{tp.partition}")
 
     def _changelogs(self, tp: TP) -> Iterator[TP]:
         for spec in self._wiring.inlets[tp.topic].tables:
@@ -308,7 +315,6 @@ class Tasks:
 
     def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
         for spec in self._wiring.inlets[tp.topic].tables:
-            assert copy.store is not None
             standby = copy if tp in self._standbys else None
             self.views[spec.name, tp.partition] = ReadView(copy.store, spec.prefix, spec.codec, restoring, standby)
 
@@ -322,6 +328,12 @@ class Tasks:
             table.cache.limit(self._cache_bytes // len(tables))
         self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)
         self._stats.standbys = len(self._standbys)
+        self.count_queues()
+
+    def count_queues(self) -> None:
+        """Counts what waits."""
+        counts = [task.queue.waiting for task in self._tasks.values()]
+        self._stats.held_keys, self._stats.queued = sum(keys for keys, _ in counts), sum(n for _, n in counts)
 
 
 def _at_least(ends: Mapping[TP, int], committed: Position | None, partition: int) -> dict[TP, int]:

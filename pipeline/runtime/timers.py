@@ -94,6 +94,7 @@ class Timers:
         return True
 
     def forget(self, key: bytes, command: CommandMessage) -> None:
-        """The command of that id has been decided: it waits no longer."""
-        assert self.table is not None
-        self.table.put(deadline_key(key, SCHEDULED + command.id), None)
+        """The command of that id has been decided: where it was scheduled, it waits no longer."""
+        row_key = deadline_key(key, SCHEDULED + command.id)
+        if self.table is not None and self.table.active and self.table.get(row_key) is not None:
+            self.table.put(row_key, None)

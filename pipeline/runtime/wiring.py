@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, get_args
 
+from pipeline.errors import TopologyError
 from pipeline.model import (
     Acceptance,
     Aggregate,
     DeadlineMessage,
     EventMessage,
+    Parked,
     Projection,
     Reaction,
     Rejected,
@@ -24,10 +26,12 @@ from pipeline.model import (
 )
 from pipeline.runtime.answers import Answers, answer_rows, trim_copy
 from pipeline.runtime.asking import Asking, asked_codecs, command_codec
+from pipeline.runtime.claims import Claims, Reservations
 from pipeline.runtime.deadlines import Deadlines, deadline_rows
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
+from pipeline.runtime.queue import Queue, Queued
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Codecs, RowCodec, Table, TableSpec
 from pipeline.runtime.timers import Timers
@@ -49,29 +53,33 @@ class Inlet:
     topic: str
     codec: RowCodec
     envelope: bool  # whether records carry their value in a `body`
-    tables: list[TableSpec] = field(default_factory=list)
+    queue: str  # the table of the records that wait
+    transient: tuple[type[Exception], ...] = ()
+    reply: RowCodec | None = None  # of answers that come in between, where a value is reserved
+    within: Collection[str] = ()  # see Outlet
+    tables: list[TableSpec] = field(default_factory=list)  # that of the queue first
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
 
     def nodes(
-        self, partition: int, store: Store | None, producer: Producer, stats: LaneStats
-    ) -> tuple[list[Table], list[Node]]:
-        """The tables and nodes of the task that folds `partition`; a store is needed where there are tables."""
-        tables = {}
-        for spec in self.tables:
-            assert store is not None
-            tables[spec.name] = spec.make(spec, store)
-        context = Context(partition, tables, Outlet(producer, stats))
-        return list(tables.values()), [make(context) for make in self.makers]
+        self, partition: int, store: Store, producer: Producer, stats: LaneStats
+    ) -> tuple[dict[str, Table], list[Node]]:
+        """The tables and nodes of the task that folds `partition`."""
+        tables = {spec.name: spec.make(spec, store) for spec in self.tables}
+        context = Context(partition, tables, Outlet(producer, stats, self.within))
+        return tables, [make(context) for make in self.makers]
 
 
 class Wiring:
     """A service, wired. Reads nothing and starts nothing; SchemaError where classes and schemas do not fit.
 
-    `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster.
+    `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster. `secret`:
+    the service's, under which its unique values are reserved; a task of such an aggregate cannot be made without.
     """
 
-    def __init__(self, service: Service, codecs: Codecs, names: Mapping[str, str] | None = None) -> None:
-        self.service, self._codecs, self._names = service, codecs, names or {}
+    def __init__(
+        self, service: Service, codecs: Codecs, names: Mapping[str, str] | None = None, secret: bytes | None = None
+    ) -> None:
+        self.service, self._codecs, self._names, self._secret = service, codecs, names or {}, secret
         self.group = self._called(service.name)
         self.inlets: dict[str, Inlet] = {}
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
@@ -81,6 +89,11 @@ class Wiring:
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._asked: set[str] = set()  # command topics of whom it asks
         self._pairs: dict[str, list[str]] = {}
+        self._queues: list[str] = []
+        self._reserving = {unique.name: unique for aggregate in service.aggregates for unique in aggregate.unique}
+        self._reservations: dict[str, Reservations] = {}
+        self._claiming: set[str] = set()  # command topics of aggregates with unique values
+        self._queue_codec = codecs(TopicKind.QUEUE.value, Queued)
         for aggregate in service.owned:
             self._wire_aggregate(aggregate)
         for reaction in service.reactions:
@@ -109,6 +122,8 @@ class Wiring:
             if projection.route is not None:
                 yield self._called(TopicKind.BY_KEY.topic(projection.name)), TopicKind.BY_KEY
             yield self._called(TopicKind.ROW.topic(projection.name)), TopicKind.ROW
+        for queue in self._queues:
+            yield queue, TopicKind.QUEUE
         yield self.parked, TopicKind.PARKED
 
     def followed_topics(self) -> list[str]:
@@ -125,11 +140,18 @@ class Wiring:
         return self._names.get(name, name)
 
     def _inlet(self, declared: str, root: object, body: object, *, strict: bool) -> Inlet:
+        if self._called(declared) not in self.inlets:
+            self._add_inlet(declared, self._codecs(declared, root, body, strict=strict), envelope=body is not None)
+        return self.inlets[self._called(declared)]
+
+    def _add_inlet(self, declared: str, codec: RowCodec, *, envelope: bool) -> Inlet:
         topic = self._called(declared)
-        if topic not in self.inlets:
-            codec = self._codecs(declared, root, body, strict=strict)
-            self.inlets[topic] = Inlet(topic, codec, envelope=body is not None)
-        return self.inlets[topic]
+        name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
+        queue = TableSpec(name, self._called(name), self._queue_codec, Queue)
+        self._queues.append(queue.changelog)
+        self._pairs[topic] = [queue.changelog]
+        inlet = self.inlets[topic] = Inlet(topic, codec, envelope, name, self.service.transient, tables=[queue])
+        return inlet
 
     def _follow(self, source: Source) -> Inlet:
         return self._inlet(source.topic, EventMessage, source.event, strict=False)
@@ -138,17 +160,15 @@ class Wiring:
         commands, events, states = (
             k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
         )
-        inlet = self.inlets[self._called(commands)] = Inlet(
-            self._called(commands), command_codec(self._codecs, aggregate), envelope=True
-        )
+        inlet = self._add_inlet(commands, command_codec(self._codecs, aggregate), envelope=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event)
         inlet.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
         outlet = self._called(events)
         if aggregate.history:
             self.histories[inlet.topic] = HistorySpec(aggregate, outlet, event_codec, state_codec)
-        self._pairs[inlet.topic] = [outlet, self._called(states)]
-        reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
+        self._pairs[inlet.topic] += [outlet, self._called(states)]
+        reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
         answers_name = TopicKind.ANSWERS.topic(aggregate.name)
         if aggregate.idempotency is not None:
             make, trim = partial(Answers, aggregate.idempotency), partial(trim_copy, aggregate.idempotency)
@@ -161,8 +181,15 @@ class Wiring:
             inlet.tables.append(TableSpec(deadlines_name, changelog, codec, Deadlines, deadline_rows))
             self._pairs[inlet.topic].append(changelog)
         self.commands[aggregate.name], encode = inlet.codec, inlet.codec.encode
-        for cls in get_args(aggregate.command) or (aggregate.command,):
-            self._commands[cls] = (inlet.topic, encode)
+        if (unique := self._reserving.get(aggregate.name)) is not None:
+            self._reservations[aggregate.name] = Reservations(unique, inlet.topic, encode)
+            inlet.within = self._claiming
+        else:
+            for cls in get_args(aggregate.command) or (aggregate.command,):
+                self._commands[cls] = (inlet.topic, encode)
+        if aggregate.unique:
+            self._claiming.add(inlet.topic)
+            inlet.reply = reply_codec
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
         others = asked_codecs(self._codecs, aggregate)
         asked = {name: (self._called(TopicKind.COMMAND.topic(name)), codec) for name, codec in others.items()}
@@ -174,10 +201,24 @@ class Wiring:
             deadlines = c.tables.get(deadlines_name)
             assert deadlines is None or isinstance(deadlines, Deadlines)
             timers, table = Timers(aggregate.name, deadlines, inlet.codec, c.out.stats), c.tables[aggregate.name]
-            asking = Asking(aggregate.name, inlet.topic, c.partition, asked)
-            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, asking, c.out)
+            asking, claims = (
+                Asking(aggregate.name, inlet.topic, c.partition, asked),
+                self._claims(aggregate, inlet.topic, c),
+            )
+            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, asking, c.out, claims)
 
         inlet.makers.append(node)
+
+    def _claims(self, aggregate: Aggregate[Any, Any, Any], topic: str, c: Context) -> Claims | None:
+        if not aggregate.unique:
+            return None
+        if self._secret is None:
+            raise TopologyError(
+                f"service {self.service.name!r} reserves unique values of {aggregate.name!r} under a secret of its "
+                "own; give it with --secret-file, the same for all of its workers"
+            )
+        declared = [self._reservations[unique.name] for unique in aggregate.unique]
+        return Claims(declared, aggregate.initial, self._secret, topic, c.partition, c.out.emit)
 
     def _wire_reaction(self, reaction: Reaction) -> None:
         inlet = self._follow(reaction.source)
@@ -194,5 +235,5 @@ class Wiring:
             for source in projection.sources:
                 self._follow(source).makers.append(lambda c: RouteNode(projection, inlet.topic, encode, c.out))
         inlet.tables.append(TableSpec(projection.name, self._called(rows), row_codec))
-        self._pairs.setdefault(inlet.topic, []).append(self._called(rows))
+        self._pairs[inlet.topic].append(self._called(rows))
         inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))

@@ -29,12 +29,14 @@ from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import check_topics
 from pipeline.client import AsyncClient
 from pipeline.errors import PipelineError
+from pipeline.model import Service
 from pipeline.query.commands import CommandApi
 from pipeline.query.deadlines import DeadlineApi
 from pipeline.query.forward import Forwarding
 from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
+from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
 from pipeline.runtime.histories import Histories
@@ -42,6 +44,7 @@ from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.metrics import LaneCollector
 from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, Stores
+from pipeline.runtime.secret import service_secret
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Codecs
 from pipeline.runtime.wiring import Wiring
@@ -56,7 +59,8 @@ REQUESTER = "http"  # whose replies the workers' HTTP sides wait for
 class WorkerSettings:
     """What one worker process runs, and where. `port` 0 takes a free one; `slot` None takes the first free one.
 
-    `cache_bytes`: decoded rows kept in memory, of all services together.
+    `cache_bytes`: decoded rows kept in memory, of all services together. `secret_file`: of unique values; None: one in
+    the state directory, made where there is none.
     """
 
     bootstrap: str
@@ -70,6 +74,7 @@ class WorkerSettings:
     group_protocol: str = "classic"
     commit_interval_s: float = 0.1
     cache_bytes: int = 128 << 20
+    secret_file: Path | None = None
     log_level: str = "INFO"
 
 
@@ -203,6 +208,7 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
+    ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
     app.on_before_shutdown.connect(_closing(commands, forwarding), weak=False)
@@ -244,6 +250,15 @@ def calm_the_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
+def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | None:
+    """The secret of their unique values; None where they have none."""
+    if not any(aggregate.unique for service in services for aggregate in service.aggregates):
+        return None
+    if settings.secret_file is None:
+        return service_secret(settings.state_dir / "secret", make=True)
+    return service_secret(settings.secret_file, make=False)
+
+
 def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters = Adapters()) -> None:
     """Runs until SIGTERM or SIGINT. Raises what ended it, where that was not a signal."""
     failures: list[BaseException] = []
@@ -255,7 +270,9 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         stopping.append(asyncio.ensure_future(worker.stop()))
 
     make = adapters.codecs(topology.schemas)
-    wirings = [Wiring(service, make, topology.names) for service in topology.chosen(settings.services)]
+    services = topology.chosen(settings.services)
+    secret = secret_of(services, settings)
+    wirings = [Wiring(service, make, topology.names, secret) for service in services]
     client = admin(settings.bootstrap)
     for wiring in wirings:
         check_topics(client, wiring, topology.name)

@@ -14,7 +14,7 @@ Name = tuple[Any, str]  # the aggregate's id, and the deadline's name or SCHEDUL
 
 
 class Setting(NamedTuple):
-    """A deadline set, or a command scheduled, by the command at `offset`. `command`: what it sends."""
+    """A deadline set, or a command scheduled, when the record at `offset` was folded. `command`: what it sends."""
 
     name: Name
     due_ms: int
@@ -51,23 +51,35 @@ class Agenda:
         if was_due(self._aggregate, command):
             self.came.append(Came(key, command, offset, time_ms))
 
-    def schedules(self, key: Any, command: CommandMessage, offset: int, time_ms: int) -> bool:
-        """Whether the command is to wait."""
+    def schedules(
+        self, key: Any, command: CommandMessage, offset: int, time_ms: int, placed: int | None = None
+    ) -> bool:
+        """Whether the command is to wait. `placed`: where one that was parked was taken up again."""
         if not self.takes_any or not is_later(command, time_ms):
             return False
         due = once_due(command, command_position(self._aggregate, self._partition, offset))
-        self._set(Setting((key, SCHEDULED + command.id), command.due_ms or 0, due, offset))
+        at = offset if placed is None else placed
+        self._set(Setting((key, SCHEDULED + command.id), command.due_ms or 0, due, at))
         return True
 
-    def decided(self, key: Any, command: CommandMessage, effects: Iterable[Effect], offset: int, time_ms: int) -> None:
-        """The command was decided, with these effects."""
-        self._end((key, SCHEDULED + command.id), offset)
+    def decided(
+        self,
+        key: Any,
+        command: CommandMessage,
+        effects: Iterable[Effect],
+        offset: int,
+        time_ms: int,
+        placed: int | None = None,
+    ) -> None:
+        """The command was decided, with these effects. `placed`: where one that was parked was taken up again."""
+        at = offset if placed is None else placed
+        self._end((key, SCHEDULED + command.id), at)
         cause = command_position(self._aggregate, self._partition, offset)
         for name, due in effects_to_deadlines(effects, command.correlation_id, cause, time_ms).items():
             if due is None:
-                self._end((key, PREFIX + name), offset)
+                self._end((key, PREFIX + name), at)
             else:
-                self._set(Setting((key, PREFIX + name), *due, offset))
+                self._set(Setting((key, PREFIX + name), *due, at))
 
     def _set(self, setting: Setting) -> None:
         self._end(setting.name, setting.offset)

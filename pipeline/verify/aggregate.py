@@ -5,7 +5,6 @@ In memory: events, states and rows of one partition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +22,12 @@ from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.events import Logged, differences, versions
 from pipeline.verify.history import Entry, History
 from pipeline.verify.memory import Given, Memory
-from pipeline.verify.notices import refused
+from pipeline.verify.notices import DISCARDED, REDRIVEN, Act, acts_on
+from pipeline.verify.queues import Held, Queues
 from pipeline.verify.report import Finding, Report, short
+from pipeline.verify.reserving import Answer, Reserving
 from pipeline.verify.tables import compare_changelog, compare_table, last_values, unreadable
+from pipeline.verify.waiting import Before, compare_queue, rows_of, still_held
 
 
 @dataclass(slots=True)
@@ -53,25 +55,34 @@ class AggregateCheck:
         self._answers = AnswerCheck(service, aggregate, registry, self._event)
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
         self.asks = AskCheck(service, aggregate, registry)
+        self._reserving = Reserving(aggregate, self._answers.decode)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
+        tp = TP(self.commands, partition)
+        before = acts_on(history, self.service)
+        queued = rows_of(history, self.service, tp)
         rows = history.rows(self.aggregate.name, partition)
         states = last_values(history, TP(self.states, partition), self._state, self.service, report)
         logs = self._logs(history, TP(self.events, partition), report)
         answers = self._answers.read(history, partition, report)
         deadlines = self._deadlines.read(history, partition, report)
         agenda = Agenda(self.aggregate, partition)
-        memory = self._answers.memory(history, TP(self.commands, partition), answers, agenda)
-        lives = self._replay(history, TP(self.commands, partition), logs, memory, report)
+        memory = self._answers.memory(history, tp, answers, agenda)
+        bound = history.bound(self.service, tp) or 0
+        queues = still_held(history, self.service, tp, report)
+        lives = self._replay(history, tp, logs, memory, queues, before, report)
+        compare_queue(self.service, tp, queues, queued, before, history, report)
         for key in logs.keys() | lives.keys():
             self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), report)
         allowed = {key: life.allowed for key, life in lives.items() if life.allowed != [None]}
         compare_changelog("state", self.service, TP(self.states, partition), allowed, states, report)
         compare_table(self.service, self.aggregate.name, partition, allowed, rows, report)
-        settled = history.bound(self.service, TP(self.commands, partition)) or 0
-        self._answers.compare(history, partition, memory, answers, settled, report)
-        self._deadlines.compare(history, TP(self.commands, partition), agenda, deadlines, report)
+        early = {act.offset for act in before.get(tp, []) if act.action != "parked"}
+        self._answers.compare(
+            history, partition, memory, answers, lambda g: g.offset in early if g.placed else g.offset < bound, report
+        )
+        self._deadlines.compare(history, tp, agenda, deadlines, report)
         report.checked["keys"] += len(logs)
         report.checked["states"] += len(states)
 
@@ -96,16 +107,42 @@ class AggregateCheck:
     # --- replay -------------------------------------------------------------------------------------------------------
 
     def _replay(
-        self, history: History, tp: TP, logs: dict[str, list[Logged]], memory: Memory, report: Report
+        self,
+        history: History,
+        tp: TP,
+        logs: dict[str, list[Logged]],
+        memory: Memory,
+        queues: Queues,
+        before: Before,
+        report: Report,
     ) -> dict[str, Life]:
-        """What each key's commands must have caused; decides each command below the bound, and those since as well."""
+        """What each key's commands must have caused; decides each command below the bound, and those since as well.
+
+        A command that was parked is decided where it was redriven.
+        """
+        early = set(before.get(tp, []))
+        self._reserving = Reserving(self.aggregate, self._answers.decode)
         must = history.bound(self.service, tp) or 0
         end = history.committed(self.service, tp) or 0
         lives: dict[str, Life] = {}
         if history.low(tp) > 0:
             report.notes.append(f"{tp.topic}-{tp.partition} begins at {history.low(tp)}: older commands are not judged")
             lives = self._lives_before(history, tp, end, logs)
-        for entry, key, command in self._commands(history, tp, end):
+        for entry in history.records(tp):
+            if entry.offset >= end:
+                break
+            self._take_up(lives, queues, entry.offset, early, tp, memory, report)
+            opened = queues.opened.pop(entry.offset, None)
+            place = entry.key or b""
+            read = self._read(entry)
+            if read is None and (answer := self._reserving.answer(entry.value)) is not None:
+                self._answered(lives, queues, place, entry, answer, entry.offset < must, tp, memory, report)
+                continue
+            if read is None:
+                if opened is not None or place in queues.held:
+                    queues.wait(place, Held(entry.offset, entry, (), new=False))
+                continue
+            key, command = read
             if key not in lives:
                 lives[key] = Life()
                 if partition_of(key.encode(), history.partitions(tp.topic)) != tp.partition:
@@ -113,35 +150,122 @@ class AggregateCheck:
                     report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
             known = memory.known(key, command, entry.offset, entry.time_ms)
             memory.agenda.see(key, command, entry.offset, entry.time_ms)
-            if known is None and memory.agenda.schedules(key, command, entry.offset, entry.time_ms):
-                report.checked["scheduled"] += entry.offset < must
-            elif known is None:
-                self._decide(lives[key], entry, key, command, entry.offset < must, tp, memory, report)
+            if known is None:
+                if opened is not None or place in queues.held or self._waits(lives[key], place, command, entry):
+                    queues.wait(place, Held(entry.offset, entry, (), new=self._is_new(queues, place, command)))
+                elif memory.agenda.schedules(key, command, entry.offset, entry.time_ms):
+                    report.checked["scheduled"] += entry.offset < must
+                else:
+                    self._decide(lives[key], entry, key, command, entry.offset < must, None, tp, memory, report)
             elif entry.offset < must:
                 report.checked["commands"] += 1
                 report.checked["answered again"] += isinstance(known, Given)
                 if isinstance(known, Rejected):
                     self._count(known, report)
+        self._take_up(lives, queues, None, early, tp, memory, report)
         return lives
 
-    def _commands(self, history: History, tp: TP, end: int) -> Iterator[tuple[Entry, str, CommandMessage]]:
-        """Those that had an effect; the others are the parked topic's matter."""
-        without = refused(history, self.service, tp)
-        for entry in history.records(tp):
-            if entry.offset >= end:
+    def _read(self, entry: Entry) -> tuple[str, CommandMessage] | None:
+        """Key and command; None where it cannot be read, which is the parked topic's matter."""
+        try:
+            return self._command.read(entry)
+        except UndecodableRecord:
+            return None
+
+    def _answered(
+        self,
+        lives: dict[str, Life],
+        queues: Queues,
+        place: bytes,
+        entry: Entry,
+        answer: Answer,
+        settled: bool,
+        tp: TP,
+        memory: Memory,
+        report: Report,
+    ) -> None:
+        """A value is reserved, or is not to be had: the first that waits is decided, and those behind it."""
+        first = next(iter(queues.held.get(place, ())), None)
+        if first is None or first.offset != answer.offset:
+            found = "nothing waits for it"
+            report.add(Finding("extra_answer", self.service, *tp, None, entry.offset, f"offset {answer.offset}", found))
+            return
+        if answer.rejected is None:
+            self._reserving.grant(place, answer.unique)
+        while place in queues.held:
+            held = queues.held[place][0]
+            waiting: Entry = held.record
+            read = self._read(waiting)
+            if read is None or queues.stops(held.offset, entry.offset):
                 return
-            if entry.offset in without:
+            key, command = read
+            placed = entry.offset, max(waiting.time_ms, entry.time_ms)
+            if held is first and answer.rejected is not None:
+                rejected = Rejected(answer.rejected.reason, {"unique": answer.unique})
+                self._count(rejected, report)
+                report.checked["commands"] += settled
+                memory.remember(Given(key, command, waiting.offset, waiting.time_ms, rejected, placed))
+                memory.agenda.decided(key, command, (), waiting.offset, waiting.time_ms, placed[0])
+            elif memory.known_again(key, command, waiting.time_ms, placed, new=held.new) is None:
+                if self._waits(lives[key], place, command, waiting):
+                    return
+                if not memory.agenda.schedules(key, command, waiting.offset, waiting.time_ms, placed[0]):
+                    self._decide(lives[key], waiting, key, command, settled, placed, tp, memory, report)
+            queues.take(place)
+            self._reserving.settled(place)
+
+    def _is_new(self, queues: Queues, place: bytes, command: CommandMessage) -> bool:
+        """Whether a command that has to wait repeats none that waits before it."""
+        before = (self._read(held.record) for held in queues.held.get(place, ()))
+        return all(read is None or read[1].id != command.id for read in before)
+
+    def _waits(self, life: Life, place: Any, command: CommandMessage, entry: Entry) -> bool:
+        if not self.aggregate.unique:
+            return False
+        after = life.state
+        try:
+            decision = command_to_event(self.aggregate, life.state, command, entry.time_ms)
+            for event in () if isinstance(decision, Rejected) else decision[0]:
+                after = event_to_state(self.aggregate, after, event)
+        except Exception:  # it shows when it is decided
+            return False
+        return self._reserving.waits(place, command, entry.time_ms, life.state, after)
+
+    def _take_up(
+        self,
+        lives: dict[str, Life],
+        queues: Queues,
+        before: int | None,
+        early: set[Act],
+        tp: TP,
+        memory: Memory,
+        report: Report,
+    ) -> None:
+        """Decides what was redriven before the record of that offset was folded."""
+        for act, place, held in queues.due(before):
+            if act.action in (REDRIVEN, DISCARDED):
+                self._reserving.settled(place)
+            read = None if act.bare else self._read(held.record)
+            if read is None or act.action not in (REDRIVEN, DISCARDED):
                 continue
-            try:
-                read = self._command.read(entry)
-            except UndecodableRecord:
+            key, command = read
+            entry, placed = held.record, (act.at or 0, act.at_ms)
+            if memory.known_again(key, command, entry.time_ms, placed, new=held.new) is not None:
                 continue
-            if read is not None:
-                yield entry, *read
+            if act.action == REDRIVEN and memory.agenda.schedules(key, command, entry.offset, entry.time_ms, placed[0]):
+                continue
+            if act.action == REDRIVEN:
+                self._decide(lives[key], entry, key, command, act in early, placed, tp, memory, report)
+            else:
+                rejected = Rejected("discarded", {"by": act.by, "why": act.why})
+                self._count(rejected, report)
+                memory.remember(Given(key, command, entry.offset, entry.time_ms, rejected, placed))
+                memory.agenda.decided(key, command, (), entry.offset, entry.time_ms, placed[0])
 
     def _lives_before(self, history: History, tp: TP, end: int, logs: dict[str, list[Logged]]) -> dict[str, Life]:
         """Each key's life up to its first event that a command still held has caused."""
-        held = {(key, command.id, entry.time_ms) for entry, key, command in self._commands(history, tp, end)}
+        read = ((entry, self._read(entry)) for entry in history.records(tp) if entry.offset < end)
+        held = {(each[0], each[1].id, entry.time_ms) for entry, each in read if each is not None}
         lives: dict[str, Life] = {}
         for key, log in logs.items():
             life = lives[key] = Life()
@@ -158,6 +282,7 @@ class AggregateCheck:
         key: str,
         command: CommandMessage,
         settled: bool,
+        placed: tuple[int, int] | None,
         tp: TP,
         memory: Memory,
         report: Report,
@@ -167,7 +292,8 @@ class AggregateCheck:
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
             for event in events:
                 self._live(life, event, settled=settled)
-            memory.agenda.decided(key, command, effects, entry.offset, entry.time_ms)
+            at = None if placed is None else placed[0]
+            memory.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
             self.asks.decided(tp, key, command, effects, (entry.offset, entry.time_ms), must=settled)
         except Exception as error:  # the engine would have stopped before this record
             report.add(Finding("raised", self.service, *tp, key, entry.offset, "a decision", short(repr(error))))
@@ -178,7 +304,7 @@ class AggregateCheck:
                 self._count(decision, report)
         version = 0 if life.state is None else life.state.version
         outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(events))
-        memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome))
+        memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome, placed))
 
     def _count(self, rejected: Rejected, report: Report) -> None:
         report.checked["rejected"] += 1

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
-from pipeline.model import Acceptance, Aggregate, CommandMessage, EventMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    EventMessage,
+    Parked,
+    Rejected,
+    ReplyMessage,
+    TopicKind,
+)
 from pipeline.runtime.ports import TP
 from pipeline.verify.agenda import Agenda
 from pipeline.verify.decode import Decoder
@@ -14,6 +24,11 @@ from pipeline.verify.history import Entry, History
 from pipeline.verify.memory import Given, Memory
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.tables import unreadable
+
+
+def placed_of(message: ReplyMessage) -> tuple[int, int] | None:
+    """Of a command that was parked, offset and time from which it is remembered."""
+    return None if message.placed_offset < 0 else message.place
 
 
 class Decided(NamedTuple):
@@ -37,7 +52,8 @@ class AnswerCheck:
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], registry: Registry, events: Decoder) -> None:
         self.service, self.idempotency, self._events = service, aggregate.idempotency, events
         self.topic = TopicKind.ANSWERS.topic(aggregate.name)
-        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
+        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+        self.decode = self._reply.value
 
     def read(self, history: History, partition: int, report: Report) -> list[Reply]:
         """All replies that are held."""
@@ -64,15 +80,21 @@ class AnswerCheck:
                 asked = CommandMessage(
                     message.command_id, "", None, message.issued_ms, None
                 )  # what it asked for is gone
-                memory.remember(Given(reply.key, asked, message.offset, message.time_ms, None))
+                memory.remember(Given(reply.key, asked, message.offset, message.time_ms, None, placed_of(message)))
         return memory
 
     def compare(
-        self, history: History, partition: int, memory: Memory, replies: list[Reply], settled: int, report: Report
+        self,
+        history: History,
+        partition: int,
+        memory: Memory,
+        replies: list[Reply],
+        settled: Callable[[Given], bool],
+        report: Report,
     ) -> None:
-        """Findings `missing_`, `wrong_`, `duplicate_` and `extra_answer`. Commands below `settled` must have theirs."""
-        if self.idempotency is None:
-            return  # there is no such topic
+        """Findings `missing_`, `wrong_`, `duplicate_`, `extra_answer`. Commands that are `settled` must have theirs."""
+        if memory.idempotency is None:
+            return
         tp = TP(self.topic, partition)
         since_ms = min((reply.entry.time_ms for reply in replies), default=0) if history.low(tp) else 0
         due = {given.offset: given for given in memory.decided}
@@ -89,14 +111,14 @@ class AnswerCheck:
                 report.add(Finding("wrong_answer", self.service, *tp, key, entry.offset, expected, found))
             seen.add(message.offset)
         for offset, given in due.items():
-            if offset < settled and offset not in seen and given.time_ms >= since_ms and given.outcome is not None:
+            if settled(given) and offset not in seen and given.time_ms >= since_ms and given.outcome is not None:
                 expected = f"{given.command.id}: {short(given.outcome)}"
                 report.add(Finding("missing_answer", self.service, *tp, given.key, None, expected, "nothing"))
 
     def _is_right(self, given: Given, key: str, message: ReplyMessage) -> bool:
         command = given.command
         told = key, message.command_id, message.issued_ms, message.time_ms
-        if (given.key, command.id, command.issued_ms, given.time_ms) != told:
+        if (given.key, command.id, command.issued_ms, given.time_ms) != told or given.place != message.place:
             return False
         if given.outcome is None:
             return True

@@ -13,7 +13,7 @@ from pipeline.adapters.avro.binding import Names, alternatives, field_hints, nam
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import reply_to_command
-from pipeline.model import Acceptance, Aggregate, CommandMessage, Rejected, ReplyMessage, TopicKind
+from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Rejected, ReplyMessage, TopicKind
 from pipeline.verify.history import Entry
 
 Convert = Callable[[Any], Any]
@@ -70,7 +70,7 @@ class InboxDecoder(Decoder):
     def __init__(self, registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> None:
         super().__init__(registry, TopicKind.COMMAND.topic(aggregate.name), CommandMessage, aggregate.command)
         self._asker = aggregate.name
-        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected)
+        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
 
     def value(self, data: bytes | None) -> Any:
         try:

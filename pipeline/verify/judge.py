@@ -15,10 +15,12 @@ from pipeline.verify.aggregate import AggregateCheck
 from pipeline.verify.history import History
 from pipeline.verify.kafka import KafkaHistory, Rows
 from pipeline.verify.outputs import reaction_check, route_check
-from pipeline.verify.parked import ServiceCheck, inlets
+from pipeline.verify.parked import ServiceCheck, answered, inlets
 from pipeline.verify.report import Report
 from pipeline.verify.rows import ProjectionCheck, ReplicaCheck
+from pipeline.verify.unique import UniqueCheck
 
+AFTER_A_WHILE = ("_table", "_table_row", "_value")  # kinds of findings that may be gone when all has settled
 Check = Callable[[History, int, Report], None]
 Step = Callable[[str, int, int], object]  # (what is checked now, steps done, steps in all)
 
@@ -33,12 +35,17 @@ class Task(NamedTuple):
 
 def checks(service: Service, registry: Registry) -> Iterator[Task]:
     """All that is to be checked of a service."""
-    yield Task(f"{service.name}: offsets, parked", ServiceCheck(service.name, inlets(service, registry)))
+    yield Task(
+        f"{service.name}: offsets, parked",
+        ServiceCheck(service.name, inlets(service, registry), answered(service, registry)),
+    )
     for aggregate in service.owned:
         aggregate_check = AggregateCheck(service.name, aggregate, registry)
         yield Task(f"{service.name}: {aggregate.name}", aggregate_check, aggregate_check.commands)
         if aggregate.asks:
             yield Task(f"{service.name}: what {aggregate.name} asks", aggregate_check.asks)
+        for unique in aggregate.unique:
+            yield Task(f"{service.name}: {unique.name}, unique", UniqueCheck(service.name, aggregate, unique, registry))
     for reaction in service.reactions:
         yield Task(f"{service.name}: {reaction.name}", reaction_check(service, reaction, registry))
     for projection in service.projections:
@@ -76,11 +83,11 @@ def judge(
 
 
 def _settled(history: History, check: Check, partition: int, limit: int) -> Report:
-    """What a check finds; again after a while where tables, which follow the logs, may not have caught up."""
+    """What a check finds; again after a while where it may only not have settled yet."""
     while True:
         report = Report(limit)
         check(history, partition, report)
-        if not any(kind.endswith(("_table", "_table_row")) for kind in report.found) or not history.wait():
+        if not any(kind.endswith(AFTER_A_WHILE) for kind in report.found) or not history.wait():
             return report
 
 

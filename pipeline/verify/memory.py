@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pipeline.flow import is_later, keep_ms, last_issue_ms, too_late
+from pipeline.flow import is_later, is_old, last_issue_ms, too_late
 from pipeline.model import CommandMessage, Idempotency, Rejected
 from pipeline.verify.agenda import Agenda
 
@@ -17,6 +17,12 @@ class Given(NamedTuple):
     offset: int
     time_ms: int
     outcome: Any
+    placed: tuple[int, int] | None = None  # of one that was parked: offset and time from which it is remembered
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Offset and time from which it is remembered."""
+        return self.placed or (self.offset, self.time_ms)
 
 
 class Memory:
@@ -38,14 +44,33 @@ class Memory:
             return self._refused(key, command, time_ms)
         while self._old < len(self.decided) and self.is_old(self.decided[self._old], offset, time_ms):
             forgotten = self.decided[self._old]
-            self._forgotten_ms = max(self._forgotten_ms, last_issue_ms(forgotten.time_ms, forgotten.command.issued_ms))
+            last_ms = last_issue_ms(forgotten.place[1], forgotten.command.issued_ms)
+            self._forgotten_ms = max(self._forgotten_ms, last_ms)
             self._old += 1
+        return self._answered(key, command, offset, time_ms) or self._unanswered(
+            key, command, time_ms, may_be_late=True
+        )
+
+    def known_again(
+        self, key: Any, command: CommandMessage, time_ms: int, placed: tuple[int, int], *, new: bool
+    ) -> Given | Rejected | None:
+        """The same of a command that was parked and is taken up again there; `new`: it was not known when it came."""
+        if self.idempotency is None:
+            return self._refused(key, command, time_ms)
+        return self._answered(key, command, *placed) or self._unanswered(key, command, time_ms, may_be_late=not new)
+
+    def _answered(self, key: Any, command: CommandMessage, offset: int, time_ms: int) -> Given | Rejected | None:
         earlier = self.last.get((key, command.id))
         if earlier is not None and not self.is_old(earlier, offset, time_ms):
-            return earlier if _same(earlier.command, command) or earlier.outcome is None else Rejected("id_reused")
+            same = _same(earlier.command, command)
+            return earlier if same or earlier.outcome is None else Rejected("id_reused")
+        return None
+
+    def _unanswered(self, key: Any, command: CommandMessage, time_ms: int, *, may_be_late: bool) -> Rejected | None:
         if (refused := self._refused(key, command, time_ms)) or self.agenda.waiting(key, command.id):
             return refused
-        return too_late(command, self.idempotency, time_ms, self._forgotten_ms)
+        assert self.idempotency is not None
+        return too_late(command, self.idempotency, time_ms, self._forgotten_ms) if may_be_late else None
 
     def _refused(self, key: Any, command: CommandMessage, time_ms: int) -> Rejected | None:
         """Why it can neither wait nor take the place of one that waits."""
@@ -63,7 +88,7 @@ class Memory:
     def is_old(self, given: Given, offset: int, time_ms: int) -> bool:
         """Whether it is not to be known again by a command stored there and then."""
         assert self.idempotency is not None
-        return given.offset <= offset - self.idempotency.records or given.time_ms < time_ms - keep_ms(self.idempotency)
+        return is_old(self.idempotency, *given.place, offset, time_ms)
 
 
 def _same(asked: CommandMessage, again: CommandMessage) -> bool:

@@ -20,8 +20,9 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.history import Entry, History
-from pipeline.verify.notices import refused
+from pipeline.verify.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
+from pipeline.verify.waiting import Before, folded
 
 
 class Output(NamedTuple):
@@ -71,6 +72,7 @@ class OutputCheck:
     def __init__(
         self,
         what: str,
+        node: str,
         service: str,
         sources: dict[str, Decoder],
         targets: dict[str, Decoder],
@@ -78,13 +80,14 @@ class OutputCheck:
         name_of: Names,
     ) -> None:
         """`asks(key, event)`: the outputs due. `name_of(topic, key, content)`: None for another's record."""
-        self.what, self.service, self.sources, self.targets = what, service, sources, targets
+        self.what, self.node, self.service, self.sources, self.targets = what, node, service, sources, targets
         self._asks, self._name_of = asks, name_of
 
     def __call__(self, history: History, _: int, report: Report) -> None:
         """All partitions at once. Outputs are read before the events that asked for them."""
+        before = acts_on(history, self.service)
         seen, since = self._seen(history)
-        due = self._due(history, report)
+        due = self._due(history, before, report)
         report.checked[f"{self.what}s sent on"] += sum(each.must for each in due.values())
         places: dict[tuple[TP, str, str], int] = {}
         for name, each in due.items():
@@ -146,28 +149,16 @@ class OutputCheck:
                     since[tp] = first_ms
         return seen, since
 
-    def _due(self, history: History, report: Report) -> dict[Hashable, Due]:
+    def _due(self, history: History, before: Before, report: Report) -> dict[Hashable, Due]:
         """What the events below what the service has committed ask for, by name, in the order of each partition."""
         due: dict[Hashable, Due] = {}
         for topic, decoder in self.sources.items():
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
-                bound, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
-                without = refused(history, self.service, tp)
-                for entry in history.records(tp):
-                    if entry.offset >= end:
-                        break
-                    if entry.offset in without:
-                        continue
-                    try:
-                        read = decoder.read(entry)
-                    except UndecodableRecord:
-                        continue
-                    if read is None:
-                        continue
-                    report.checked["events followed"] += entry.offset < bound
-                    for output in self._outputs(tp, entry, *read, report):
+                for entry, key, event, settled in folded(history, self.service, tp, self.node, decoder, before, report):
+                    report.checked["events followed"] += settled
+                    for output in self._outputs(tp, entry, key, event, report):
                         each = due.setdefault(output.name, Due(output, tp, entry.offset, entry.time_ms))
-                        each.must += entry.offset < bound
+                        each.must += settled
                         each.may += 1
         return due
 
@@ -192,7 +183,8 @@ def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> 
     def name_of(_: str, __: str, command: CommandMessage) -> str | None:
         return command.id if command.id.startswith(f"{reaction.name}/") else None
 
-    return OutputCheck("command", service.name, _follow([reaction.source], registry), targets, asks, name_of)
+    sources = _follow([reaction.source], registry)
+    return OutputCheck("command", f"react:{reaction.name}", service.name, sources, targets, asks, name_of)
 
 
 def route_check(service: Service, projection: Projection[Any, Any], registry: Registry) -> OutputCheck:
@@ -204,7 +196,8 @@ def route_check(service: Service, projection: Projection[Any, Any], registry: Re
             yield Output(topic, row_key, digest(topic, row_key, message), message)
 
     targets = {topic: Decoder(registry, topic, projection.by_key)}
-    return OutputCheck("message", service.name, _follow(projection.sources, registry), targets, asks, digest)
+    sources = _follow(projection.sources, registry)
+    return OutputCheck("message", f"route:{projection.name}", service.name, sources, targets, asks, digest)
 
 
 def _follow(sources: Iterable[Source], registry: Registry) -> dict[str, Decoder]:

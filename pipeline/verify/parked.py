@@ -10,12 +10,22 @@ from dataclasses import dataclass, field
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
-from pipeline.model import EventMessage, Service, TopicKind
+from pipeline.model import (
+    Acceptance,
+    EventMessage,
+    Parked,
+    Rejected,
+    ReplyMessage,
+    Service,
+    TopicKind,
+)
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.history import Entry, History, Stored
-from pipeline.verify.notices import is_refusal, source_of
+from pipeline.verify.notices import PARKED, Act, act_of, acts_on
 from pipeline.verify.report import Finding, Report, short
+from pipeline.verify.reserving import Reserving
+from pipeline.verify.waiting import Before, Rows, compare_queue, replayed, rows_of
 
 WITHOUT = "parked-without-value"  # the header of a notice that had no room for the value
 Aside = dict[TP, dict[int, list[tuple[TP, Entry]]]]  # source partition -> source offset -> where its notices stand
@@ -37,6 +47,22 @@ def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
     return found
 
 
+def _waited(rows: Rows, acts: list[Act]) -> set[int]:
+    """Offsets of the records that had no notice when they came, as they waited behind others."""
+    first: dict[bytes, int] = {}
+    for key, offset in (*rows, *((act.key, act.offset) for act in acts)):
+        first[key] = min(offset, first.get(key, offset))
+    waiting = {offset for key, offset in rows if first[key] < offset}
+    return waiting | {act.offset for act in acts if act.at is not None}
+
+
+def answered(service: Service, registry: Registry) -> dict[str, Reserving]:
+    """The command topics to which reservations are answered."""
+    reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+    claiming = (aggregate for aggregate in service.aggregates if aggregate.unique)
+    return {TopicKind.COMMAND.topic(a.name): Reserving(a, reply.value) for a in claiming}
+
+
 def key_of(entry: Entry) -> str | None:
     """The key for a finding, whatever it is made of."""
     return None if entry.key is None else entry.key.decode(errors="replace")
@@ -48,6 +74,7 @@ class ServiceCheck:
 
     service: str
     inlets: dict[str, Decoder]
+    answered: dict[str, Reserving] = field(default_factory=dict)  # command topics that bring answers, too
     parked: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,14 +83,21 @@ class ServiceCheck:
     def __call__(self, history: History, _: int, report: Report) -> None:
         """Notices are read before the records that they are about."""
         stored = history.stored(self.service)
+        before = acts_on(history, self.service)
+        sources = [TP(topic, n) for topic in self.inlets for n in range(history.partitions(topic))]
+        queued = {tp: rows_of(history, self.service, tp) for tp in sources}
         aside, since = self._aside(history, report)
+        acts = acts_on(history, self.service)
         report.lag[self.service] = 0
         for topic, decoder in self.inlets.items():
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
                 self._judge_offset(history, tp, report)
                 if stored is not None and tp in stored:
                     self._judge_store(history, tp, stored[tp], report)
-                self._judge(history, tp, decoder, aside.pop(tp, {}), since, report)
+                waited = _waited(queued[tp], acts.get(tp, []))
+                self._judge(history, tp, decoder, aside.pop(tp, {}), since, waited, report)
+                if not topic.endswith(f".{TopicKind.COMMAND.value}"):
+                    self._judge_queue(history, tp, decoder, before, queued[tp], report)
         for notices in aside.values():
             for where, entry in (each[0] for each in notices.values()):
                 self._find(report, "needless", where, entry, "a topic that the service folds", "another")
@@ -79,15 +113,26 @@ class ServiceCheck:
             first_ms: float = math.inf
             for entry in history.records(tp):
                 first_ms = min(first_ms, entry.time_ms)
-                source = source_of(entry)
-                if source is None:
-                    self._find(report, "unreadable", tp, entry, "headers that say where it comes from", "none")
+                act = act_of(entry.key, entry.headers)
+                if act is None:
+                    self._find(report, "unreadable", tp, entry, "headers that say what was done, and to what", "none")
                     continue
-                aside.setdefault(source[0], {}).setdefault(source[1], []).append((tp, entry))
-                report.checked["parked"] += 1
+                report.checked[act.action] += 1
+                if act.action == PARKED and act.at is None:
+                    aside.setdefault(act.tp, {}).setdefault(act.offset, []).append((tp, entry))
             if history.low(tp):
                 since = max(since, first_ms)
         return aside, since
+
+    def _is_answer(self, topic: str, entry: Entry) -> bool:
+        return topic in self.answered and self.answered[topic].answer(entry.value) is not None
+
+    def _judge_queue(
+        self, history: History, tp: TP, decoder: Decoder, before: Before, rows: Rows, report: Report
+    ) -> None:
+        """The queue of a topic that brings no commands: of these only the aggregate knows which were answered."""
+        queues = replayed(history, self.service, tp, decoder, report)
+        compare_queue(self.service, tp, queues, rows, before, history, report)
 
     def _judge_offset(self, history: History, tp: TP, report: Report) -> None:
         """The committed offset lies within the log, and nothing was deleted before it was folded."""
@@ -124,8 +169,10 @@ class ServiceCheck:
         decoder: Decoder,
         notices: dict[int, list[tuple[TP, Entry]]],
         since: float,
+        waited: set[int],
         report: Report,
     ) -> None:
+        """`waited`: offsets of records that have waited behind others: they have no notice until their turn comes."""
         bound, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
         for where, entry in (again for _, *more in notices.values() for again in more):
             self._find(report, "duplicate", where, entry, "once", "again")
@@ -136,14 +183,16 @@ class ServiceCheck:
                 decoder.read(entry)
                 unreadable = ""
             except UndecodableRecord as error:
-                unreadable = str(error)
+                unreadable = "" if self._is_answer(tp.topic, entry) else str(error)
             found = notices.pop(entry.offset, None)
             if found is None:
-                if unreadable and entry.offset < bound and entry.time_ms >= since:
+                if unreadable and entry.offset < bound and entry.time_ms >= since and entry.offset not in waited:
                     self._find(report, "missing", tp, entry, f"parked, as {short(unreadable)}", "not parked")
                 continue
             where, notice = found[0]
-            if not unreadable and not is_refusal(notice):
+            act = act_of(notice.key, notice.headers)
+            assert act is not None
+            if not unreadable and act.cause.startswith(UndecodableRecord.__name__):
                 self._find(report, "needless", where, notice, "a record that cannot be read", "it can be read")
             elif notice.key != entry.key or (notice.value != entry.value and WITHOUT not in dict(notice.headers)):
                 self._find(report, "wrong", where, notice, short(entry.value), short(notice.value))

@@ -5,6 +5,7 @@ In memory: the rows of one partition.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
@@ -15,9 +16,10 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder
 from pipeline.verify.history import Entry, History
-from pipeline.verify.notices import refused
+from pipeline.verify.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.tables import Allowed, compare_changelog, compare_table, last_values
+from pipeline.verify.waiting import Before, Late, folded
 
 
 class Fold:
@@ -29,22 +31,28 @@ class Fold:
         """`own`: the topic is the table's repartition topic, whose records nobody else may have put anywhere."""
         self.service, self._table, self._decoder, self._own = service, table, decoder, own
 
-    def __call__(self, history: History, tp: TP, bound: int, end: int | None, report: Report) -> Allowed:
-        """Each key's row at `bound`, and after each record since, up to `end` (None: all that is there)."""
+    def by_group(self, history: History, tp: TP, before: Before, report: Report) -> Allowed:
+        """Each key's row at the bound, and after each record that the service has folded since."""
+        node = f"project:{self._table.name}"
+        return self._rows(history, tp, folded(history, self.service, tp, node, self._decoder, before, report), report)
+
+    def by_follower(self, history: History, tp: TP, bound: int, report: Report) -> Allowed:
+        """Each key's row at `bound`, and after each record since."""
+
+        def records() -> Iterator[Late]:
+            for entry in history.records(tp):
+                try:
+                    read = self._decoder.read(entry)
+                except UndecodableRecord:
+                    continue  # it is skipped
+                if read is not None:
+                    yield Late(entry, *read, entry.offset < bound)
+
+        return self._rows(history, tp, records(), report)
+
+    def _rows(self, history: History, tp: TP, records: Iterator[Late], report: Report) -> Allowed:
         allowed: dict[str, list[Any]] = {}
-        without = set() if end is None else refused(history, self.service, tp)
-        for entry in history.records(tp):
-            if end is not None and entry.offset >= end:
-                break
-            if entry.offset in without:
-                continue
-            try:
-                read = self._decoder.read(entry)
-            except UndecodableRecord:
-                continue  # the parked topic's matter
-            if read is None:
-                continue
-            key, message = read
+        for entry, key, message, settled in records:
             if self._own and key not in allowed:
                 self._check_place(history, tp, key, entry, report)
             values = allowed.setdefault(key, [None])
@@ -53,7 +61,7 @@ class Fold:
             except Exception as error:  # the engine would have stopped before this record
                 report.add(Finding("raised", self.service, *tp, key, entry.offset, "a row", short(repr(error))))
                 continue
-            if entry.offset < bound:
+            if settled:
                 values[-1] = row
             else:
                 values.append(row)
@@ -83,10 +91,10 @@ class ProjectionCheck:
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Rows are read before the messages that made them."""
         home, changelog = TP(self.home, partition), TP(self.rows, partition)
+        before = acts_on(history, self.service)
         rows = history.rows(self.projection.name, partition)
         last = last_values(history, changelog, self._row, self.service, report)
-        bound, end = history.bound(self.service, home) or 0, history.committed(self.service, home) or 0
-        allowed = self._fold(history, home, bound, end, report)
+        allowed = self._fold.by_group(history, home, before, report)
         if low := history.low(home):
             report.notes.append(f"{self.rows}-{partition} is not judged: {home.topic}-{partition} begins at {low}")
             return
@@ -109,5 +117,5 @@ class ReplicaCheck:
         bound = history.end(source)
         rows = history.rows(self.replica.name, partition)
         if rows is not None:
-            allowed = self._fold(history, source, bound, None, report)
+            allowed = self._fold.by_follower(history, source, bound, report)
             compare_table(self.service, self.replica.name, partition, allowed, rows, report)

@@ -19,6 +19,7 @@ USERS = [f"u{n}" for n in range(24)]
 COUNTRIES = ("France", "Spain", "United Kingdom", "Norway")
 DAYS = 28
 AGAIN = 0.08  # the share of commands that are sent a second time a little later, as by a client without an answer
+LATER, LATER_S = 0.2, 3.0  # the share of adjustments that are to be decided later, and how much later at most
 ASKED = 0.05  # the share whose outcome somebody waits for
 REPLY_S = 90.0
 PLENTY = 10**9  # of each product, so that nothing depends on which of two commands comes first
@@ -77,8 +78,10 @@ class Shoppers:
     def next(self) -> tuple[Asked, bool]:
         """A command, and whether it has an event."""
         dice = self._rng.random()
-        if dice < 0.2:
+        if dice < 0.15:
             return self._moves_away(), True
+        if dice < 0.2:
+            return self._changes_email(), True
         if dice < 0.4:
             return self._adjusts(), True
         if dice < 0.45 and self._documents:  # a number that was used before
@@ -101,6 +104,10 @@ class Shoppers:
         name = self._rng.choice(USERS)
         countries[name] = self._rng.choice([c for c in COUNTRIES if c != countries[name]])
         return Asked("users", name, users.ChangeCountry(countries[name]))
+
+    def _changes_email(self) -> Asked:
+        name = self._rng.choice(USERS)
+        return Asked("users", name, users.ChangeEmail(f"{name}-{len(self.sent)}@shop.fr"))  # to be reserved first
 
     def _adjusts(self) -> Asked:
         code, quantity = self._rng.choice(PRODUCTS), self._rng.choice([-3, -2, -1, 1, 2, 3])
@@ -159,7 +166,11 @@ class Load:
 
     def _send(self, asked: Asked, *, has_event: bool) -> None:
         command_id = self._shoppers.command_id()
-        if self._dice.random() < ASKED:
+        if isinstance(asked.command, inventory.AdjustStock) and self._dice.random() < LATER:
+            after = self._dice.uniform(0, LATER_S)
+            pending = self._client.ask(asked.aggregate, asked.key, asked.command, command_id=command_id, after=after)
+            self._pending.append((pending, has_event))
+        elif self._dice.random() < ASKED:
             pending = self._client.ask(asked.aggregate, asked.key, asked.command, command_id=command_id)
             self._pending.append((pending, has_event))
         else:

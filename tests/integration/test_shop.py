@@ -116,10 +116,10 @@ def test_records_that_are_no_commands_are_parked_and_the_rest_goes_on(shop: Shop
     worker = shop.worker()
     shop.send([Asked("inventory", "TEA", inv.RegisterProduct("TEA"))])
     producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random"})
-    producer.produce("inventory.command", b"this is not Avro", b"TEA", headers=[("trace", b"abc")])
-    producer.produce("inventory.command", b"\0\0\0\x03\xe8unknown id", b"TEA")
-    producer.produce("inventory.command", b"\0\0\0\0\x04truncated", b"TEA")
-    producer.produce("inventory.command", None, b"TEA")
+    producer.produce("inventory.command", b"this is not Avro", b"POT", headers=[("trace", b"abc")])
+    producer.produce("inventory.command", b"\0\0\0\x03\xe8unknown id", b"CUP")
+    producer.produce("inventory.command", b"\0\0\0\0\x04truncated", b"JUG")
+    producer.produce("inventory.command", None, b"PAN")
     producer.produce("inventory.command", b"no key, no Avro either", None)
     assert producer.flush(30) == 0
     shop.send([Asked("inventory", "TEA", inv.ReceiveStock(5))])
@@ -129,7 +129,7 @@ def test_records_that_are_no_commands_are_parked_and_the_rest_goes_on(shop: Shop
     parked = shop.records("inventory.parked")
     by_value = {message.value(): message for message in parked}
     assert len(parked) == 5
-    assert by_value[b"this is not Avro"].key() == b"TEA"
+    assert by_value[b"this is not Avro"].key() == b"POT"
     headers = dict(by_value[b"this is not Avro"].headers())
     assert headers["trace"] == b"abc"
     assert headers["parked-source-topic"] == b"inventory.command"

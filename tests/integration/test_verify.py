@@ -118,7 +118,7 @@ def test_a_settled_shop_is_clean_and_then_each_damage_is_named(shop: Shop) -> No
     assert [(f.service, f.key, f.topic) for f in again] == [("inventory", "TEA", "inventory.command")]
     assert report.lag["inventory"] == 1
 
-    headers = [("parked-source-topic", b"inventory.command")]
+    headers = [("parked-action", b"parked"), ("parked-done", b""), ("parked-source-topic", b"inventory.command")]
     headers += [(f"parked-source-{n}", str(v).encode()) for n, v in zip(("partition", "offset"), source, strict=True)]
     planted = damaged.plant("inventory.parked", "TEA", b"this is not Avro", headers)
     found = one(damaged.verify(), "duplicate_parked")

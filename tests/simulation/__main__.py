@@ -10,7 +10,7 @@ from collections import Counter
 from pipeline.testing import Simulation
 from pipeline.testing.simulation.points import POINTS
 from tests.simulation.seeds import FRESH
-from tests.simulation.tills import TOPOLOGY, commands
+from tests.simulation.tills import TOPOLOGY, Code, commands
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     struck: Counter[str] = Counter()
     points: set[str] = set()
     while time.monotonic() - began < options.minutes * 60:
-        simulation = Simulation(TOPOLOGY, seed, commands=commands)
+        simulation = Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend)
         history = simulation.run()
         if history.findings:
             print(simulation.explain())

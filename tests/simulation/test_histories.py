@@ -10,7 +10,7 @@ from pipeline.adapters.memory import MemoryGroupConsumer
 from pipeline.testing import Simulation
 from pipeline.testing.simulation import Fault, Schedule, Sent
 from tests.simulation.seeds import FRESH, PER_TEST
-from tests.simulation.tills import TOPOLOGY, Scribble, Take, commands
+from tests.simulation.tills import TOPOLOGY, Code, Scribble, Take, commands
 
 FIXED = range(0, 1_500, PER_TEST)
 ROOT = Path(__file__).parents[2]
@@ -19,16 +19,16 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("first", [*FIXED, *range(FRESH, FRESH + 600, PER_TEST)])
 def test_nothing_is_wrong(first: int) -> None:
     for seed in range(first, first + PER_TEST):
-        simulation = Simulation(TOPOLOGY, seed, commands=commands)
+        simulation = Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend)
         if simulation.run().findings:
             simulation.check()
 
 
 PRINT = """
-from tests.simulation.tills import TOPOLOGY, commands
+from tests.simulation.tills import TOPOLOGY, Code, commands
 from pipeline.testing import Simulation
 for seed in range(40):
-    history = Simulation(TOPOLOGY, seed, commands=commands).run(telling=True)
+    history = Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend).run(telling=True)
     print(seed, history.steps, history.fingerprint, *history.story, sep="\\n")
 """
 
@@ -46,7 +46,7 @@ def test_a_seed_gives_the_same_history_in_every_process() -> None:
 
 def test_telling_a_history_does_not_change_it() -> None:
     for seed in range(20):
-        simulation = Simulation(TOPOLOGY, seed, commands=commands)
+        simulation = Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend)
         assert simulation.run().fingerprint == simulation.run(telling=True).fingerprint
 
 

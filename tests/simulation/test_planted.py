@@ -4,11 +4,11 @@ import pytest
 
 from pipeline.testing import Simulation
 from tests.simulation.planted import PLANTED, SEEDS, SEEDS_MAX, seed_that_finds
-from tests.simulation.tills import TOPOLOGY, commands
+from tests.simulation.tills import TOPOLOGY, Code, commands
 
 
 def fails(seed: int) -> bool:
-    return bool(Simulation(TOPOLOGY, seed, commands=commands).run().findings)
+    return bool(Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend).run().findings)
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -26,7 +26,7 @@ def test_a_finding_is_made_short_and_told(monkeypatch: pytest.MonkeyPatch) -> No
     with monkeypatch.context() as patch:
         PLANTED[name](patch)
         seed = seed_that_finds(name, fails)
-    simulation = Simulation(TOPOLOGY, seed, commands=commands)
+    simulation = Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend)
     whole = simulation.schedule
     with monkeypatch.context() as patch:
         PLANTED[name](patch)

@@ -78,8 +78,8 @@ def test_verify_finds_nothing_either() -> None:
 
 
 def asks_are_sent_outside_of_the_transaction(patch: pytest.MonkeyPatch) -> None:
-    def init(self: Outlet, producer: Any, stats: Any) -> None:
-        original(self, producer, stats)
+    def init(self: Outlet, producer: Any, *more: Any) -> None:
+        original(self, producer, *more)
         emit, kafka = self.emit, producer._inner._kafka
 
         def at_once(topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:

@@ -12,7 +12,16 @@ from pipeline.adapters.memory import MemoryStores
 from pipeline.errors import TopologyError
 from pipeline.flow import asked_before, too_late
 from pipeline.flow.command_to_reply import AHEAD_S_MAX, keep_ms
-from pipeline.model import Acceptance, Aggregate, CommandMessage, Idempotency, Rejected, ReplyMessage, StateMessage
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    Idempotency,
+    Parked,
+    Rejected,
+    ReplyMessage,
+    StateMessage,
+)
 from pipeline.model.messages import EventMessage
 from pipeline.runtime.answers import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix, trim_copy
 from pipeline.runtime.asking import Asking
@@ -25,7 +34,7 @@ from topologies import users as u
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 MAKE = codecs(SCHEMAS)
-REPLY = MAKE("reply", ReplyMessage, Acceptance | Rejected)
+REPLY = MAKE("reply", ReplyMessage, Acceptance | Rejected | Parked)
 COMMAND = MAKE("users.command", CommandMessage, u.Command)
 EVENT = MAKE("users.event", EventMessage, u.Event)
 STATE = MAKE("users.state", StateMessage, u.User)
@@ -114,6 +123,12 @@ def commit(answers: Answers) -> None:
     rows, marks = answers.kept(answers.changes())
     answers.store.write(rows, marks)
     answers.settle()
+
+
+def give_late(answers: Answers, own: int, placed: tuple[int, int]) -> None:
+    """The reply to a command that was parked, and decided so late."""
+    message = ReplyMessage(f"c{own}", "users", 0, own, 1, 2, 1, Acceptance(1, 1, ()), *placed)
+    answers.remember(answer_key(b"k", f"c{own}"), REPLY.encode(message), *placed, 1, own)
 
 
 def known(answers: Answers, number: int, offset: int, time_ms: int) -> bool:
@@ -418,3 +433,46 @@ def test_a_reply_leaves_large_events_out_and_says_so() -> None:
     answer = folded.fold(command(900, u.RegisterUser("x" * REPLY_EVENTS_BYTES_MAX, "France"), reply_to=TO))
     assert answer is not None
     assert (answer.body.version, answer.body.count, answer.body.events) == (1, 1, ())
+
+
+def test_a_parked_command_is_remembered_from_when_it_was_decided() -> None:
+    answers = Answers(Idempotency(window_s=3600, records=10), SPEC, memory_store())
+    give(answers, (5, 1_000), (20, 2_000))
+    commit(answers)
+    give_late(answers, 3, (20, 2_000))
+    give_late(answers, 1, (20, 2_000))
+    commit(answers)
+    assert [known(answers, n, 29, 3_000) for n in (1, 3, 20)] == [True] * 3
+    give(answers, (30, 4_000))
+    assert [known(answers, n, 30, 4_000) for n in (1, 3, 20, 30)] == [False, False, False, True]
+    commit(answers)
+    rows = answers.store.scan(answers.prefix, answers.prefix, 100)
+    places = answers.store.scan(ORDER, ORDER, 100)
+    assert (len(rows), len(places)) == (1, 1), "nothing is left of what is forgotten"
+
+
+def test_a_restored_memory_has_the_same_places() -> None:
+    idempotency = Idempotency(window_s=3600, records=10)
+    owner, copy = Answers(idempotency, SPEC, memory_store()), memory_store()
+    give(owner, (5, 1_000))
+    give_late(owner, 3, (8, 2_000))
+    pairs = owner.changes()
+    commit(owner)
+    copy.write(answer_rows(SPEC, copy, pairs), {})
+    assert not trim_copy(idempotency, SPEC, copy, pairs[-1][1] or b"")
+    assert copy.scan(b"", b"", 100) == owner.store.scan(b"", b"", 100)
+    assert Answers(idempotency, SPEC, copy).latest_ms == 2_000
+
+
+def test_what_was_read_ahead_does_not_hide_a_place_before_it() -> None:
+    answers = Answers(Idempotency(window_s=3600, records=10), SPEC, memory_store())
+    give(answers, (1, 1_000))
+    commit(answers)
+    give_late(answers, 7, (9, 1_000))
+    commit(answers)
+    answers.at(10, 1_500)  # reads ahead
+    give_late(answers, 2, (9, 1_000))
+    commit(answers)
+    answers.at(40, 2_000)
+    commit(answers)
+    assert answers.store.scan(ORDER, ORDER, 100) == []

@@ -48,7 +48,9 @@ def test_what_does_not_fit_is_named(aggregate: str, name: str, fields: Any, says
 
 
 def test_an_unknown_aggregate_is_said_with_those_there_are() -> None:
-    with pytest.raises(UnknownAggregate, match="no aggregate 'customers'; there are inventory, orders, users"):
+    with pytest.raises(
+        UnknownAggregate, match="no aggregate 'customers'; there are inventory, orders, user_emails, users"
+    ):
         COMMANDS.from_json("customers", "RegisterUser", {})
 
 
@@ -63,7 +65,10 @@ def test_what_is_not_json_is_refused(text: str | bytes) -> None:
     [
         (users.ChangeName("\ud800"), "CommandMessage.body.name must be text that UTF-8 can hold"),
         (users.ChangeName(5), "CommandMessage.body.name must be str, not int 5"),  # type: ignore[arg-type]
-        ("ChangeName", "CommandMessage.body must be RegisterUser or ChangeName or ChangeCountry, not str"),
+        (
+            "ChangeName",
+            "CommandMessage.body must be RegisterUser or ChangeName or ChangeCountry or ChangeEmail, not str",
+        ),
     ],
 )
 def test_a_command_that_does_not_fit_its_schema_is_not_written(command: Any, says: str) -> None:

@@ -40,6 +40,16 @@ def test_the_page_on_transactions_runs() -> None:
     exec(compile("\n".join(blocks), "transactions.md", "exec"), {"__name__": "page"})
 
 
+def test_the_page_on_uniqueness_says_what_the_shop_does() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "uniqueness.md").read_text(), re.DOTALL)
+    users = (ROOT / "topologies" / "users.py").read_text()
+    for line in block.splitlines():
+        if line.startswith(("def ", "    return ")):
+            assert line in users
+    assert 'Unique("user_emails", value=same_email)' in block
+    assert 'Unique("user_emails", value=same_email)' in users
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_commands_exist(page: Path) -> None:
     text = page.read_text()

@@ -39,6 +39,20 @@ def test_a_user_needs_values(command: object) -> None:
     given(u.users).when(command).then(Rejected("empty_value"))
 
 
+def test_an_email_address_is_optional_and_must_look_like_one() -> None:
+    registered = u.UserRegistered("Anna", "France", "anna@shop.fr")
+    given(u.users).when(u.RegisterUser("Anna", "France", "anna@shop.fr")).then(registered)
+    given(u.users, registered).when(u.ChangeEmail(None)).then(u.EmailChanged(None)).has(u.User("Anna", "France"))
+    given(u.users, registered).when(u.ChangeEmail("anna@shop.fr")).then()
+    for wrong in ("", "anna", "anna@", "@shop.fr", "an@na@shop.fr", "a" * 251 + "@b.c"):
+        given(u.users, ANNA).when(u.ChangeEmail(wrong)).then(Rejected("no_email_address"))
+
+
+def test_addresses_that_differ_in_case_are_the_same() -> None:
+    assert u.same_email(u.User("Anna", "France", "Anna@Shop.FR")) == u.same_email(u.User("A", "B", "anna@shop.fr"))
+    assert u.same_email(u.User("Anna", "France")) is None
+
+
 def test_a_product_is_registered_once() -> None:
     given(inv.inventory).when(inv.RegisterProduct("TEA")).then(TEA)
     given(inv.inventory, TEA).when(inv.RegisterProduct("TEA")).then(Rejected("already_registered"))

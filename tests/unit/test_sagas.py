@@ -20,6 +20,7 @@ from pipeline.model import (
     CommandMessage,
     Effect,
     Intervention,
+    Parked,
     Reaction,
     Rejected,
     Replied,
@@ -72,7 +73,7 @@ def test_an_answer_to_something_else_is_none(command_id: str) -> None:
 
 def test_the_inbox_holds_commands_and_answers() -> None:
     inbox = command_codec(MAKE, SALE.aggregate)
-    replies = MAKE("reply", ReplyMessage, Acceptance | Rejected)
+    replies = MAKE("reply", ReplyMessage, Acceptance | Rejected | Parked)
     begin = CommandMessage("c", "c", None, 1, Buy("o1", 1, 1))
     assert inbox.decode(inbox.encode(begin)) == begin
     assert inbox.decode(replies.encode(reply(SENT.id, Acceptance(1, 0, ())))).body == Replied("reserve.0", 3, True)

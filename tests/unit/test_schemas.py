@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.adapters.avro.codec import Codec, codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import SchemaError
-from pipeline.model import CommandMessage, EventMessage, StateMessage, TopicKind
+from pipeline.model import CommandMessage, EventMessage, StateMessage, TopicKind, reservation
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 from tests.unit.test_codec import IMPLEMENTATIONS
@@ -25,6 +25,9 @@ OWN = {
     **{f"{m.service.name}.command": (CommandMessage, m.Command) for m in (users, inventory, orders)},
     **{f"{m.service.name}.event": (EventMessage, m.Event) for m in (users, inventory, orders)},
     "users.state": (StateMessage, users.User),
+    "user_emails.command": (CommandMessage, reservation.ReservationCommand),
+    "user_emails.event": (EventMessage, reservation.ReservationEvent),
+    "user_emails.state": (StateMessage, reservation.Reservation),
     "inventory.state": (StateMessage, inventory.Stock),
     "orders.state": (StateMessage, orders.Document),
     "revenue.by_key": (reports.Amount, None),
@@ -38,7 +41,7 @@ OWN = {
     "customer_countries.replica": (orders.CustomerCountry, None),
 }
 
-ENGINES = (TopicKind.PARKED, TopicKind.ANSWERS, TopicKind.DEADLINES)  # no author writes their schemas
+ENGINES = (TopicKind.PARKED, TopicKind.ANSWERS, TopicKind.DEADLINES, TopicKind.QUEUE)  # no author writes their schemas
 
 
 def test_every_schema_is_registered_as_it_stands() -> None:

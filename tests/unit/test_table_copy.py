@@ -52,7 +52,8 @@ class World:
 
     def __init__(self, stores: RocksStores) -> None:
         self.stores, self.clock, self.stats = stores, SetClock(), LaneStats()
-        self.inlet = Inlet(SOURCE.topic, codec=None, envelope=True, tables=[TableSpec("stock", CHANGELOG.topic, None)])  # type: ignore[arg-type]
+        tables = [TableSpec("stock", CHANGELOG.topic, None)]  # type: ignore[arg-type]
+        self.inlet = Inlet(SOURCE.topic, codec=None, envelope=True, queue="queue", tables=tables)  # type: ignore[arg-type]
         self.store: Any = None
 
     def begin(

@@ -178,6 +178,9 @@ class KafkaGroupConsumer:
             why = error.args[0].str()
             raise LaneFatal(f"{partition.topic}-{partition.partition} cannot be read on: {why}") from error
 
+    def pause(self, partition: TP) -> None:
+        self._consumer.pause([TopicPartition(*partition)])
+
     def bounds(self, partition: TP) -> tuple[int, int]:
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=ANSWER_S)

@@ -224,6 +224,9 @@ class MemoryGroupConsumer:
             raise LaneFatal(f"{partition.topic}-{partition.partition} cannot be read on")
         self._fetching.seek(partition, offset)
 
+    def pause(self, partition: TP) -> None:
+        self._fetching.positions[partition] = PAUSED
+
     def bounds(self, partition: TP) -> tuple[int, int]:
         log = self._kafka.log(partition)
         return log.start, log.end

@@ -6,8 +6,8 @@ greenlet can be left at any of its calls, and entered again there, without a thr
 """
 
 from pipeline.testing.simulation.driver import TestDriver
-from pipeline.testing.simulation.schedule import Fault, Schedule, Sent, from_seed
+from pipeline.testing.simulation.schedule import Fault, Operation, Schedule, Sent, from_seed
 from pipeline.testing.simulation.shrink import shrink
 from pipeline.testing.simulation.simulation import History, Simulation
 
-__all__ = ["Fault", "History", "Schedule", "Sent", "Simulation", "TestDriver", "from_seed", "shrink"]
+__all__ = ["Fault", "History", "Operation", "Schedule", "Sent", "Simulation", "TestDriver", "from_seed", "shrink"]

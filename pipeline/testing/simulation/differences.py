@@ -21,17 +21,6 @@ def committed(world: World, tp: TP) -> list[MemoryRecord]:
     return [r for r in world.kafka.topics[tp.topic].logs[tp.partition].archive if r.decided]
 
 
-def parked_by(world: World, topic: str) -> Counter[tuple[TP, int]]:
-    """How often each record was parked."""
-    parked: Counter[tuple[TP, int]] = Counter()
-    for log in world.kafka.topics[topic].logs:
-        for record in committed(world, log.tp):
-            headers = {name: value.decode(errors="replace") for name, value in record.headers() if value}
-            tp = TP(headers["parked-source-topic"], int(headers["parked-source-partition"]))
-            parked[tp, int(headers["parked-source-offset"])] += 1
-    return parked
-
-
 def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
     """Findings about rows by key."""
     if due != there:

@@ -10,8 +10,9 @@ from pipeline.errors import UnknownTable
 from pipeline.model import TopicKind
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.table import Codecs
+from pipeline.testing.simulation.operators import all_done, held, operate
 from pipeline.testing.simulation.oracle import Oracle
-from pipeline.testing.simulation.schedule import Schedule
+from pipeline.testing.simulation.schedule import Operation, Schedule
 from pipeline.testing.simulation.world import SETTLE_S, World
 from pipeline.topology import Topology
 
@@ -19,16 +20,19 @@ from pipeline.topology import Topology
 class TestDriver:
     """A topology, one worker a service, nothing goes wrong. Each call returns when all that it caused has happened.
 
-    `partitions`: of every topic. A context manager; not for use by several threads.
+    `partitions`: of every topic. `park`: what the topology raises parks the record, as in a worker; else a call raises
+    it. A context manager; not for use by several threads.
     """
 
     __test__ = False  # pytest is not to collect it
 
-    def __init__(self, topology: Topology, *, partitions: int = 2, codecs: Codecs | None = None) -> None:
+    def __init__(
+        self, topology: Topology, *, partitions: int = 2, park: bool = False, codecs: Codecs | None = None
+    ) -> None:
         from pipeline.testing.simulation.simulation import known_oracle
 
         self._oracle: Oracle = known_oracle(topology, codecs)
-        self._world = World(self._oracle, Schedule(workers=1, partitions=partitions))
+        self._world = World(self._oracle, Schedule(workers=1, partitions=partitions), park=park)
         self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # news wakes them
         self._sent = 0
         for worker in self._world.workers:
@@ -78,6 +82,23 @@ class TestDriver:
         if self._world.errors:
             raise self._world.errors[0]
         assert not self._world.findings, self._world.findings
+
+    def parked(self) -> list[tuple[str, str, int]]:
+        """Source topic and key of each queue, and the offset of the first record that waits there."""
+        return [(tp.topic, key.decode(errors="replace"), offset) for _, tp, key, offset in held(self._world)]
+
+    def redrive(self, limit: int = 1_000) -> None:
+        """Redrives what is parked, of each key at most so many records."""
+        self._operate("redrive", limit)
+
+    def discard(self, limit: int = 1) -> None:
+        """Throws away the first of each key's parked records, or so many."""
+        self._operate("discard", limit)
+
+    def _operate(self, action: str, limit: int) -> None:
+        for nth in range(len(held(self._world))):
+            operate(self._world, Operation(0, action, nth, limit))
+        assert self._until(lambda: all_done(self._world), SETTLE_S)
 
     @property
     def now_ms(self) -> int:

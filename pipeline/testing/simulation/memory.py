@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.flow import asked, fingerprint
 from pipeline.model import Acceptance, Aggregate, CommandMessage, Rejected, ReplyMessage, TopicKind
-from pipeline.runtime.answers import answer_key, order_prefix
+from pipeline.runtime.answers import answer_key, order_prefix, place_of
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec
 from pipeline.testing.simulation.differences import committed, rows_differ
 from pipeline.verify.agenda import Agenda
 from pipeline.verify.memory import Given, Memory
+from pipeline.verify.notices import Act
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
@@ -37,15 +38,27 @@ class Answered:
         self._now = record.offset(), record.timestamp()[1]
         return self._memory.known(record.key(), message, *self._now) is not None
 
-    def answer(self, record: MemoryRecord, message: CommandMessage, outcome: Acceptance | Rejected) -> None:
-        """The command was decided."""
-        self._memory.remember(Given(record.key(), message, record.offset(), record.timestamp()[1], outcome))
+    def is_known_again(self, record: MemoryRecord, message: CommandMessage, act: Act, *, new: bool) -> bool:
+        """The same of one that was parked."""
+        time_ms = record.timestamp()[1]
+        placed = act.at or 0, act.at_ms
+        return self._memory.known_again(record.key(), message, time_ms, placed, new=new) is not None
+
+    def answer(
+        self, record: MemoryRecord, message: CommandMessage, outcome: Acceptance | Rejected, act: Act | None = None
+    ) -> None:
+        """The command was decided, or discarded. `act`: of one that was parked."""
+        placed = None if act is None else (act.at or 0, act.at_ms)
+        if placed is not None:  # a reservation may be answered long after the last command
+            self._now = max(self._now[0], placed[0]), max(self._now[1], placed[1])
+        given = Given(record.key(), message, record.offset(), record.timestamp()[1], outcome, placed)
+        self._memory.remember(given)
 
     def _reply(self, given: Given) -> ReplyMessage:
         command = given.command
         place = self._partition, given.offset, command.issued_ms, given.time_ms
         mark = fingerprint(self._encode_command(asked(command)))
-        return ReplyMessage(command.id, self._name, *place, mark, given.outcome)
+        return ReplyMessage(command.id, self._name, *place, mark, given.outcome, *(given.placed or ()))
 
     def differences(self, world: World) -> Iterator[str]:
         """The changelog holds each reply once; the owner's memory holds those that are not to be forgotten."""
@@ -75,8 +88,8 @@ def misplaced(
 ) -> Iterator[str]:
     """Findings about replies on a disk that have no place in the order by which they are forgotten."""
     order = order_prefix(where.partition("-")[0])
-    places = {(int.from_bytes(k[len(order) :], "big"), v[16:]) for k, v in rows.items() if k.startswith(order)}
+    places = {(k[len(order) :], v[16:]) for k, v in rows.items() if k.startswith(order)}
     for key, data in replies.items():
         reply = codec.decode(data)
-        if (reply.offset, key) not in places:
+        if (place_of(reply, key).row, key) not in places:
             yield f"{where}: {reply} would never be forgotten"

@@ -6,16 +6,14 @@ It shares with the engine the pure steps of `flow` and the codecs, and nothing o
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.flow import (
-    command_to_event,
     event_to_command,
     event_to_messages,
-    event_to_state,
     keep_ms,
     message_to_row,
     was_due,
@@ -26,6 +24,7 @@ from pipeline.model import (
     CommandMessage,
     DeadlineMessage,
     EventMessage,
+    Parked,
     Rejected,
     ReplyMessage,
     StateMessage,
@@ -38,14 +37,18 @@ from pipeline.runtime.table import Codecs, RowCodec, Strict, table_prefix
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.asking import Asked
 from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
-from pipeline.testing.simulation.differences import Rows, committed, counted, parked_by, rows_differ
-from pipeline.testing.simulation.memory import Answered, misplaced
+from pipeline.testing.simulation.differences import Rows, committed, counted, rows_differ
+from pipeline.testing.simulation.lives import Lives
+from pipeline.testing.simulation.memory import misplaced
+from pipeline.testing.simulation.parking import Parking
 from pipeline.testing.simulation.past import histories
+from pipeline.testing.simulation.uniqueness import taken_twice
 from pipeline.topology import Topology
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.worker import Worker
     from pipeline.testing.simulation.world import World
+SECRET = b"of no use outside"
 
 
 class Oracle:
@@ -62,8 +65,10 @@ class Oracle:
             return made[asked]
 
         self._make: Codecs = once
-        self.wirings = [Wiring(service, self._make) for service in topology.chosen(())]
-        self.codec: dict[str, RowCodec] = {}
+        self.wirings = [Wiring(service, self._make, secret=SECRET) for service in topology.chosen(())]
+        self.codec: dict[str, RowCodec] = {
+            inlet.queue: inlet.tables[0].codec for wiring in self.wirings for inlet in wiring.inlets.values()
+        }
         self.deadlines: dict[str, RowCodec] = {}  # by changelog
         self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}
         self._takers: dict[type, str] = {}
@@ -74,7 +79,9 @@ class Oracle:
                 self.codec[command] = command_codec(self._make, a)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
-                self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make("reply", ReplyMessage, Acceptance | Rejected)
+                self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make(
+                    "reply", ReplyMessage, Acceptance | Rejected | Parked
+                )
                 if a.deadlines:
                     name = TopicKind.DEADLINES.topic(a.name)
                     self.codec[name] = self.deadlines[name] = self._make("deadlines", DeadlineMessage)
@@ -99,6 +106,8 @@ class Oracle:
     ) -> tuple[str, bytes]:
         """A command's topic and bytes, as a client would send it."""
         topic = self.topics(aggregate)[0]
+        if isinstance(command, bytes):  # what no client would send
+            return topic, command
         return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command, due_ms=due_ms))
 
     def followed(self, topic: str, event: object) -> RowCodec:
@@ -112,63 +121,38 @@ class Oracle:
         found: list[str] = []
         for wiring in self.wirings:
             service = wiring.service
-            parked = parked_by(world, wiring.parked)
+            parking = Parking(world, wiring)
             for a in service.owned:
-                found += self._aggregate(world, a, parked)
-            found += [
-                f"{service.name} has parked {tp.topic}-{tp.partition}@{at} {n} times" for (tp, at), n in parked.items()
-            ]
+                found += self._aggregate(world, a, parking)
+                found += taken_twice(world, a, self.codec, SECRET)
             for r in service.reactions:
-                found += self._reaction(world, wiring, r)
+                found += self._reaction(world, wiring, r, parking)
             for p in service.projections:
-                found += self._projection(world, p)
+                found += self._projection(world, p, parking)
+            found += parking.differences(world)
             for copy in service.replicas:
                 found += self._replica(world, wiring, copy)
         for worker in world.workers:
             found += self.disk(world, worker)
         return found
 
-    def _aggregate(self, world: World, a: Aggregate[Any, Any, Any], parked: Counter[tuple[TP, int]]) -> Iterator[str]:
-        """Each command's events once, in order; the state their fold. Takes what had to be parked out of `parked`."""
+    def _aggregate(self, world: World, a: Aggregate[Any, Any, Any], parking: Parking) -> Iterator[str]:
+        """Each command's events once, in order; the state their fold."""
         commands, events, states = self.topics(a.name)
-        decode, encode = self.codec[commands].decode, self.codec[events].encode
         asked = Asked(a, self._make)
         for log in world.kafka.topics[commands].logs:
-            due: dict[bytes, list[bytes]] = defaultdict(list)
-            lives: dict[bytes, StateMessage] = {}
-            memory = Answered(a, log.tp.partition, self.codec)
-            agenda = memory.agenda
-            for record in committed(world, log.tp):
-                state = lives.get(record.key())
-                message = decode(record.value())
-                at = record.offset(), record.timestamp()[1]
-                agenda.see(record.key(), message, *at)
-                if memory.is_known(record, message) or agenda.schedules(record.key(), message, *at):
-                    continue
-                decision = command_to_event(a, state, message, record.timestamp()[1])
-                events_due, effects = ([], ()) if isinstance(decision, Rejected) else decision
-                data = [encode(event) for event in events_due]
-                if max(map(len, data), default=0) > world.kafka.record_bytes_max:
-                    if parked.pop((log.tp, record.offset()), 0) != 1:
-                        yield f"{commands}-{log.tp.partition}@{record.offset()} is too large, but not parked once"
-                    continue
-                due[record.key()] += data
-                agenda.decided(record.key(), message, effects, *at)
-                asked.decided(record.key(), message, effects, (log.tp.partition, *at))
-                for event in events_due:
-                    state = lives[record.key()] = event_to_state(a, state, event)
-                version = 0 if state is None else state.version
-                accepted = Acceptance(version, len(data), tuple(data))
-                memory.answer(record, message, decision if isinstance(decision, Rejected) else accepted)
-            due = {key: data for key, data in due.items() if data}
+            life = Lives(world, a, log.tp, self.codec, asked)
+            yield from life.replay(parking.queues(log.tp))
             there: dict[bytes, list[bytes]] = defaultdict(list)
             for record in committed(world, TP(events, log.tp.partition)):
                 there[record.key()].append(record.value())
+            due = {key: data for key, data in life.due.items() if data}
             if due != there:
                 yield from self._differences(events, due, there)
-            rows = {key: self.codec[states].encode(state) for key, state in lives.items()}
+            rows = {key: self.codec[states].encode(state) for key, state in life.states.items()}
             yield from self._table(world, a.name, states, log.tp.partition, rows)
-            yield from memory.differences(world)
+            agenda = life.memory.agenda
+            yield from life.memory.differences(world)
             if a.deadlines:
                 name = TopicKind.DEADLINES.topic(a.name)
                 to_come = rows_to_come(agenda, self.codec[commands].encode, self.codec[name].encode)
@@ -197,10 +181,10 @@ class Oracle:
                 hoped = " ".join(f"{e.version}:{e.command_id}" for e in map(decode, want))
                 yield f"{topic} of {key.decode()!r} holds (version:command) [{shown}], and should [{hoped}]"
 
-    def _reaction(self, world: World, wiring: Wiring, reaction: Any) -> Iterator[str]:
+    def _reaction(self, world: World, wiring: Wiring, reaction: Any, parking: Parking) -> Iterator[str]:
         """Each command that an event asks for, once."""
         due: Counter[tuple[str, bytes, bytes]] = Counter()
-        for record, message in self._events(world, reaction.source):
+        for record, message in self._events(world, reaction.source, parking, f"react:{reaction.name}"):
             for send, command in event_to_command(reaction, record.key().decode(), message):
                 topic = self._takers[type(send.command)]
                 due[topic, send.key.encode(), self.codec[topic].encode(command)] += 1
@@ -217,22 +201,23 @@ class Oracle:
         if due != there:
             yield from counted(f"commands of the reaction {reaction.name}", due, there, self.codec)
 
-    def _events(self, world: World, source: Any) -> Iterator[tuple[MemoryRecord, EventMessage]]:
+    def _events(
+        self, world: World, source: Any, parking: Parking, node: str
+    ) -> Iterator[tuple[MemoryRecord, EventMessage]]:
+        """What that node has folded, in its order."""
         decode = self.followed(source.topic, source.event).decode
         for log in world.kafka.topics[source.topic].logs:
-            for record in committed(world, log.tp):
-                message = decode(record.value())
-                if message.body is not None:
-                    yield record, message
+            for record in parking.folded(world, log.tp, node, lambda record: decode(record.value()).body is not None):
+                yield record, decode(record.value())
 
-    def _projection(self, world: World, p: Any) -> Iterator[str]:
+    def _projection(self, world: World, p: Any, parking: Parking) -> Iterator[str]:
         """Each row is the fold of what was sent to it, and that is what the events ask for."""
         topic = TopicKind.BY_KEY.topic(p.name) if p.route is not None else p.sources[0].topic
         if p.route is not None:
             due: Counter[tuple[str, bytes, bytes]] = Counter()
             there: Counter[tuple[str, bytes, bytes]] = Counter()
             for source in p.sources:
-                for record, message in self._events(world, source):
+                for record, message in self._events(world, source, parking, f"route:{p.name}"):
                     for key, part in event_to_messages(p, record.key().decode(), message):
                         due[topic, key.encode(), self.codec[topic].encode(part)] += 1
             for log in world.kafka.topics[topic].logs:
@@ -242,18 +227,28 @@ class Oracle:
                 yield from counted(f"messages to {p.name}", due, there, self.codec)
         changelog = TopicKind.ROW.topic(p.name)
         for log in world.kafka.topics[topic].logs:
-            rows = self._fold(world, p, log.tp, self.codec[topic] if p.route is not None else None)
+            rows = self._fold(world, p, log.tp, self.codec[topic] if p.route is not None else None, parking)
             encoded = {key: self.codec[changelog].encode(row) for key, row in rows.items()}
             yield from self._table(world, p.name, changelog, log.tp.partition, encoded)
 
-    def _fold(self, world: World, table: Any, tp: TP, messages: RowCodec | None) -> dict[bytes, Any]:
+    def _fold(
+        self, world: World, table: Any, tp: TP, messages: RowCodec | None, parking: Parking | None = None
+    ) -> dict[bytes, Any]:
         """The rows that a partition comes to; `messages` None where events are folded themselves."""
         source = None if messages is not None else (table.source if hasattr(table, "source") else table.sources[0])
         decode = messages.decode if source is None and messages else self.followed(tp.topic, source.event).decode  # type: ignore[union-attr]
         rows: dict[bytes, Any] = {}
-        for record in committed(world, tp):
+
+        def body_of(record: MemoryRecord) -> Any:
             message = decode(record.value())
-            body = message if messages is not None else message.body
+            return message if messages is not None else message.body
+
+        if parking is None:  # a replica has no queue
+            records: Iterable[MemoryRecord] = committed(world, tp)
+        else:
+            records = parking.folded(world, tp, f"project:{table.name}", lambda record: body_of(record) is not None)
+        for record in records:
+            body = body_of(record)
             if body is not None:
                 row = message_to_row(table, rows.pop(record.key(), None), body)
                 if row is not None:
@@ -332,11 +327,11 @@ class Oracle:
         assert idempotency is not None
         replies = {key: self.codec[name].decode(data) for key, data in due.items()}
         since_ms = world.kafka.clock.time_ms() - keep_ms(idempotency)
-        last = max([folded - 1, *(reply.offset for reply in replies.values())])  # a copy goes by the last reply
+        last = max([folded - 1, *(reply.place[0] for reply in replies.values())])  # a copy goes by the last reply
         return {
             key
             for key, reply in replies.items()
-            if reply.offset <= last - idempotency.records or reply.time_ms < since_ms
+            if reply.place[0] <= last - idempotency.records or reply.place[1] < since_ms
         }
 
     def _shown(self, topic: str, data: bytes | None) -> str:

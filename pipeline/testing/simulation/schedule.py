@@ -56,6 +56,18 @@ class Sent(NamedTuple):
     wait_ms: int = 0
 
 
+class Operation(NamedTuple):
+    """What an operator does about the `nth` of the keys that have parked records then: "redrive" or "discard".
+
+    `limit`: of how many records at most; a redrive stops before that where one raises.
+    """
+
+    at_ms: int
+    action: str
+    nth: int = 0
+    limit: int = 1
+
+
 class Fault(NamedTuple):
     """`kind` strikes at the `nth` time that any worker comes to `point`. `size`, `share`: see PLACES, and the world."""
 
@@ -68,7 +80,11 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`switches`: the calls, counted over all workers, at which another worker goes on."""
+    """`switches`: the calls, counted over all workers, at which another worker goes on.
+
+    `mended_ms`: until then the topology's code is broken, where the simulation knows how; 0: it never is. `cleared`:
+    whether operators empty the queues before the judgement.
+    """
 
     commands: tuple[Sent, ...] = ()
     faults: tuple[Fault, ...] = ()
@@ -77,6 +93,9 @@ class Schedule:
     partitions: int = 2
     standby: bool = False
     protocol: str = "classic"
+    operations: tuple[Operation, ...] = ()
+    mended_ms: int = 0
+    cleared: bool = False
 
 
 Commands = Callable[[random.Random], Iterable[tuple[str, str, Any]]]
@@ -108,6 +127,8 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
     sent = [each._replace(wait_ms=later.choice((0,) * 12 + (1, 300, 2_000, 10_000))) for each in sent]
     if seed % 8 == 7:
         faults = list(_corner(random.Random(f"corner {seed}"), sent))
+    parking = random.Random(f"parking {seed}")
+    operations, mended_ms = _operators(parking, at_ms) if parking.random() < 0.5 else ((), 0)
     density = rng.choice((0.0, 0.01, 0.05, 0.2))
     switches = tuple(n for n in range(1, 2500) if rng.random() < density) if density else ()
     return Schedule(
@@ -117,7 +138,25 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         workers=rng.choice((1, 2, 2, 2, 3)),
         standby=rng.random() < (0.8 if 0.1 <= scene < 0.2 else 0.3),  # standbys are there to take over
         protocol=rng.choice(("classic", "classic", "consumer")),
+        operations=operations,
+        mended_ms=mended_ms,
+        cleared=parking.random() < 0.7,
     )
+
+
+def _operators(rng: random.Random, end_ms: int) -> tuple[tuple[Operation, ...], int]:
+    """The code is broken for a while, and those who look after it redrive and discard, some of them too early."""
+    mended_ms = rng.choice((1, rng.randrange(1, end_ms + 2), end_ms + rng.randrange(1, 20_000)))
+    operations = [
+        Operation(
+            rng.randrange(mended_ms + 10_000),
+            rng.choice(("redrive", "redrive", "redrive", "discard")),
+            rng.randrange(4),
+            rng.choice((1, 2, 100)),
+        )
+        for _ in range(rng.randrange(8))
+    ]
+    return tuple(sorted(operations)), mended_ms
 
 
 def _again(rng: random.Random, sent: list[Sent]) -> list[Sent]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.testing.simulation.schedule import Fault, Schedule, Sent
+from pipeline.testing.simulation.schedule import Fault, Operation, Schedule, Sent
 
 RUNS_MAX = 600
 Fails = Callable[[Schedule], bool]
@@ -23,7 +23,7 @@ def shrink(schedule: Schedule, fails: Fails, runs_max: int = RUNS_MAX) -> Schedu
 
     while True:
         before = schedule
-        for field in ("switches", "faults", "commands"):
+        for field in ("switches", "faults", "operations", "commands"):
             schedule = _without(schedule, field, still)
         schedule = _simpler(schedule, still)
         if schedule == before or runs >= runs_max:
@@ -59,17 +59,17 @@ def _simpler(schedule: Schedule, still: Fails) -> Schedule:
 def regression_test(name: str, schedule: Schedule) -> str:
     """Source of a test that plays the schedule."""
     lines = [f"def test_{name}() -> None:", "    schedule = Schedule("]
-    for field in ("commands", "faults"):
+    for field in ("commands", "faults", "operations"):
         if parts := getattr(schedule, field):
             lines += [f"        {field}=(", *(f"            {_call(part)}," for part in parts), "        ),"]
     lines += [f"        switches={schedule.switches!r},"] if schedule.switches else []
     usual = Schedule()
-    for field in ("workers", "partitions", "standby", "protocol"):
+    for field in ("workers", "partitions", "standby", "protocol", "mended_ms", "cleared"):
         if (value := getattr(schedule, field)) != getattr(usual, field):
             lines.append(f"        {field}={value!r},")
     lines += ["    )", "    assert Simulation(TOPOLOGY, schedule=schedule).run().findings == []", ""]
     return "\n".join(lines)
 
 
-def _call(part: Sent | Fault) -> str:
+def _call(part: Sent | Fault | Operation) -> str:
     return f"{type(part).__name__}({', '.join(repr(value) for value in part)})"

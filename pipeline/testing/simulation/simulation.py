@@ -10,7 +10,7 @@ from pipeline.runtime.table import Codecs
 from pipeline.testing.simulation.oracle import Oracle, oracle_of
 from pipeline.testing.simulation.schedule import Commands, Schedule, from_seed
 from pipeline.testing.simulation.shrink import regression_test, shrink
-from pipeline.testing.simulation.world import World
+from pipeline.testing.simulation.world import Mend, World
 from pipeline.topology import Topology
 
 
@@ -43,7 +43,7 @@ class Simulation:
     """A topology in a world of its own, with the faults and interleavings of a seed, or of a schedule.
 
     `commands(random)`: what clients ask in the history of a seed, as (aggregate, key, command). `codecs`: where not
-    those of the topology's schemas.
+    those of the topology's schemas. `mend(mended)`: breaks the topology's code, or mends it, as its schedule says.
     """
 
     def __init__(
@@ -54,21 +54,22 @@ class Simulation:
         commands: Commands = lambda _: (),
         schedule: Schedule | None = None,
         codecs: Codecs | None = None,
+        mend: Mend = lambda mended: None,
     ) -> None:
-        self.topology, self.seed = topology, seed
+        self.topology, self.seed, self._mend = topology, seed, mend
         self._oracle = known_oracle(topology, codecs)
         self.schedule = schedule or from_seed(seed, commands)
 
     def run(self, *, telling: bool = False) -> History:
         """The history; with `telling` its story, too."""
-        return play(self._oracle, self.schedule, telling=telling)
+        return play(self._oracle, self.schedule, telling=telling, mend=self._mend)
 
     def explain(self) -> str:
         """The shortest schedule that still fails, its story, and a test that repeats it. Empty where nothing fails."""
         if not self.run().findings:
             return ""
-        shortest = shrink(self.schedule, lambda schedule: bool(play(self._oracle, schedule).findings))
-        history = play(self._oracle, shortest, telling=True)
+        shortest = shrink(self.schedule, lambda schedule: bool(play(self._oracle, schedule, mend=self._mend).findings))
+        history = play(self._oracle, shortest, telling=True, mend=self._mend)
         broken = "\n".join(f"  {finding}" for finding in history.findings)
         story = "\n".join(f"  {line}" for line in history.story)
         return (
@@ -82,9 +83,9 @@ class Simulation:
             raise AssertionError(text)
 
 
-def play(oracle: Oracle, schedule: Schedule, *, telling: bool = False) -> History:
+def play(oracle: Oracle, schedule: Schedule, *, telling: bool = False, mend: Mend = lambda mended: None) -> History:
     """Runs a schedule."""
-    world = World(oracle, schedule, telling=telling)
+    world = World(oracle, schedule, telling=telling, mend=mend)
     findings = world.run()
     story = [f"{at:8.3f}  {who:10} {what}".rstrip() for at, who, what in world.story]
     seconds = world.kafka.clock.now_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,13 +16,14 @@ from pipeline.adapters.memory import (
     MemoryStore,
     MemoryStores,
 )
-from pipeline.errors import BrokerUnreachable, LaneFatal
+from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, TableUnavailable
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.history import POSITION
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.ports import TP, Positions, Store
 from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.task import Audit
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.past import SNAPSHOT_EVERY
 from pipeline.testing.simulation.points import (
@@ -34,6 +36,7 @@ from pipeline.testing.simulation.points import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.testing.simulation.schedule import Operation
     from pipeline.testing.simulation.world import World
 
 
@@ -100,6 +103,7 @@ class Worker:
         self.at: At = partial(world.at, self)
         self.late_s: float | None = None  # the next commit arrives so much later
         self.again_s = 1.0  # after an orderly stop
+        self.asked: deque[tuple[Operation, TP, bytes, int]] = deque()  # by operators
         self.torn_share = 0.0  # of the writes since the last flush, what the next crash takes
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -127,6 +131,7 @@ class Worker:
             self.consumer = None
         self.disk.crash(lambda writes: writes - int(writes * self.torn_share))
         self.stores.clear()
+        self.asked.clear()
         self.world.look_at_disk(self)
 
     def _lanes(self) -> float:
@@ -139,6 +144,7 @@ class Worker:
                 lane.open()
                 while not self.stopping:
                     lane.turn()
+                    self._operate(lane)
             except Exception as raised:
                 error = raised
                 self.world.tell(self.name, f"{type(error).__name__}: {error}")
@@ -167,6 +173,20 @@ class Worker:
                 return self.again_s
             self.stats.reopened += 1
 
+    def _operate(self, lane: Lane) -> None:
+        """Does what operators have asked for."""
+        while self.asked:
+            operation, tp, key, offset = self.asked.popleft()
+            audit = Audit("operator", f"at {operation.at_ms} ms")
+            try:
+                if operation.action == "redrive":
+                    told = lane.redrive(tp, key, operation.limit, audit)
+                else:
+                    told = lane.discard(tp, key, offset if operation.limit == 1 else None, operation.limit, audit)
+                self.world.tell(self.name, f"{operation.action}: {told.done} done, {told.left} left")
+            except (NotParked, TableUnavailable) as error:
+                self.world.tell(self.name, f"{operation.action}: {error}")
+
     def _open_lane(self) -> Lane:
         kafka, at, service = self.world.kafka, self.at, self.wiring.service.name
         producer = _Committing(self)
@@ -178,6 +198,8 @@ class Worker:
             fired_per_turn_max=2,
             restore_wait_s=0.25,
             standby=self.world.schedule.standby,
+            raising_share=self.world.raising[0],
+            raising_at_least=self.world.raising[1],
         )
         stores, histories = pointed_stores(_Opening(self), at), None
         if self.wiring.histories:

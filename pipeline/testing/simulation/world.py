@@ -15,7 +15,9 @@ from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryStore
 from pipeline.errors import TableUnavailable
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
+from pipeline.runtime.raising import AT_LEAST, SHARE
 from pipeline.testing.simulation.deadlines import overdue
+from pipeline.testing.simulation.operators import clear, operate
 from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
 from pipeline.testing.simulation.strike import strike
@@ -29,11 +31,24 @@ FAULTS_S = 40.0  # after the last command, faults strike for so long at most
 DAY_S = 26 * 3600.0
 
 
+Mend = Callable[[bool], None]
+
+
 class World:
     """One history in the making."""
 
-    def __init__(self, oracle: Oracle, schedule: Schedule, *, telling: bool = False) -> None:
-        self.oracle, self.schedule, self.telling = oracle, schedule, telling
+    def __init__(
+        self,
+        oracle: Oracle,
+        schedule: Schedule,
+        *,
+        telling: bool = False,
+        mend: Mend = lambda mended: None,
+        park: bool = True,
+    ) -> None:
+        """`mend(mended)`: mends the topology's code, or breaks it. `park`: False stops a worker whose code raises."""
+        self.oracle, self.schedule, self.telling, self.mend = oracle, schedule, telling, mend
+        self.raising = (SHARE, AT_LEAST) if park else (0.0, 1)
         self.kafka = MemoryKafka(MemoryClock())
         self.kafka.changed = self._changed
         self.records_per_poll = 4
@@ -99,13 +114,18 @@ class World:
             if fault.point == TIME:
                 self._to_come += 1
                 clock.later(fault.nth / 1000 or 1e-6, lambda fault=fault: self._falls_due(fault))  # type: ignore[misc]
+        for operation in self.schedule.operations:
+            clock.later(operation.at_ms / 1000 or 1e-6, lambda o=operation: operate(self, o))  # type: ignore[misc]
+        self.mend(not self.schedule.mended_ms)
+        if self.schedule.mended_ms:
+            clock.later(self.schedule.mended_ms / 1000, self._mended)
         for worker in self.workers:
             worker.start()
         last_s = max((sent.at_ms / 1000 for sent in self.schedule.commands), default=0.0)
         self.until(self._faults_are_over, clock.now_s + last_s + FAULTS_S)
         self.calm()
         if not self.findings:
-            if self.until(self.is_settled, clock.now_s + SETTLE_S):
+            if self.until(self.is_settled, clock.now_s + SETTLE_S) and self._is_cleared():
                 try:
                     self.findings += self.oracle.judge(self)
                 except TableUnavailable as error:
@@ -114,8 +134,9 @@ class World:
                 self.wrong(f"not settled {SETTLE_S:.0f} s after the last fault: {self.unsettled()}")
 
     def calm(self) -> None:
-        """No more faults; those who were away come back."""
+        """No more faults; those who were away come back, and the code is mended."""
         self.armed = False
+        self._mended()
         self.tell("", "calm: no more faults")
         for worker in self.workers:
             worker.clock.skew_s = 0.0  # by one that goes behind, nothing would fall due for long
@@ -217,6 +238,27 @@ class World:
             when = "" if due_ms is None else f" for {(due_ms - self.kafka.clock.time_ms()) / 1000:g} s later"
             self.tell("client", f"sends {command} to {key!r}{when} ({topic}-{tp.partition}@{offset})")
         return tp
+
+    # --- the topology's code ------------------------------------------------------------------------------------------
+
+    def _mended(self) -> None:
+        self.mend(True)
+
+    def may_raise(self, call: Callable[..., Any], *args: Any) -> bool:
+        """Whether the topology's code, as it was before it was mended, raises on that."""
+        self.mend(False)
+        try:
+            call(*args)
+        except Exception:
+            return True
+        finally:
+            self.mend(True)
+        return False
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def _is_cleared(self) -> bool:
+        return not self.schedule.cleared or clear(self, SETTLE_S)
 
     def _falls_due(self, fault: Fault) -> None:
         self._to_come -= 1

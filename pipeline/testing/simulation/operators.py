@@ -1,0 +1,75 @@
+"""Operators in the simulated world: those who redrive and discard what is parked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.errors import TableUnavailable
+from pipeline.runtime.ports import TP
+from pipeline.runtime.queue import parts
+from pipeline.testing.simulation.schedule import Operation
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.worker import Worker
+    from pipeline.testing.simulation.world import World
+
+CLEARING_MAX = 60  # rounds
+
+
+class Held(NamedTuple):
+    """A key that has parked records, and the first of them, as its owner's table has it."""
+
+    worker: Worker
+    tp: TP
+    key: bytes
+    offset: int
+
+
+def held(world: World) -> list[Held]:
+    """All of them, in order."""
+    found: dict[tuple[TP, bytes], Held] = {}
+    for worker in world.workers:
+        views = {} if worker.lane is None else worker.lane.views
+        for inlet in worker.wiring.inlets.values():
+            for n in range(world.schedule.partitions):
+                view = views.get((inlet.queue, n))
+                if view is not None and view.copy is None and not view.restoring:
+                    store, tp = worker.stores[f"{inlet.topic}-{n}"], TP(inlet.topic, n)  # past the lane's own points
+                    for row, _ in store.scan(view.prefix, view.prefix, 10**9):
+                        key, offset = parts(row[len(view.prefix) :])
+                        found.setdefault((tp, key), Held(worker, tp, key, offset))
+    return [found[place] for place in sorted(found)]
+
+
+def operate(world: World, operation: Operation) -> None:
+    """An operator asks the owner of a key."""
+    try:
+        keys = held(world)
+    except TableUnavailable:  # it is moving
+        return
+    if keys:
+        worker, tp, key, offset = keys[operation.nth % len(keys)]
+        world.tell("operator", f"{operation.action} {operation.limit} of {key!r} in {tp.topic}-{tp.partition}")
+        worker.asked.append((operation, tp, key, offset))
+        if worker.state == "waiting":
+            world.make_ready(worker)
+
+
+def all_done(world: World) -> bool:
+    """Whether no operator waits for anybody, and all is settled."""
+    return not any(worker.asked for worker in world.workers) and world.is_settled()
+
+
+def clear(world: World, patience_s: float) -> bool:
+    """Operators redrive all that waits, and discard what raises still; whether nothing was wrong with that."""
+    for turn in range(CLEARING_MAX):
+        keys = held(world)
+        if not keys:
+            return True
+        for nth in range(len(keys)):
+            operate(world, Operation(0, "redrive" if turn % 2 == 0 else "discard", nth, 3))
+        if not world.until(lambda: all_done(world), world.kafka.clock.now_s + patience_s):
+            world.wrong(f"not settled {patience_s:.0f} s after a redrive: {world.unsettled()}")
+            return False
+    world.wrong(f"still waiting: {[each[1:] for each in held(world)]}")
+    return False
