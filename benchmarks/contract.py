@@ -14,8 +14,7 @@ from typing import Any
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
 from pipeline.model import CommandMessage, EventMessage, StateMessage
-from pipeline.runtime.table import RowCodec
-from pipeline.runtime.wiring import Codecs
+from pipeline.runtime.table import Codecs, RowCodec, Strict
 
 # The contract names no time of issue to judge by whether a command comes too late; one with a cause is not judged.
 CAUSE = "contract"
@@ -57,7 +56,7 @@ class BareCodec:
     decode: Callable[[bytes | None], Any]
     encode: Callable[[Any], bytes]
 
-    def __init__(self, registry: Registry, topic: str, root: object, body: object, *, strict: bool) -> None:
+    def __init__(self, registry: Registry, topic: str, root: object, body: object, *, strict: Strict) -> None:
         codec = Codec(registry, topic, body, strict=strict)
         write = codec.encode
         self.decode = READERS[root](codec.decode)
@@ -68,7 +67,7 @@ def bare_codecs(schemas: Path) -> Codecs:
     """What makes the codecs of a schema directory, for `Adapters.codecs`."""
     registry = Registry(schemas)
 
-    def make(topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec:
+    def make(topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec:
         if root not in READERS:  # the engine's own
             return Codec(registry, topic, root, body, strict=strict)
         return BareCodec(registry, topic, root, body, strict=strict)

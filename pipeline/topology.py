@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
-from pipeline.model import Aggregate, Service
+from pipeline.model import Aggregate, Saga, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,20 @@ class Topology:
         projections = {projection.name: projection for projection in self.service_of(table).projections}
         return projections[table].indexes if table in projections else {}
 
+    @property
+    def sagas(self) -> dict[str, Saga[Any]]:
+        """All sagas, by name."""
+        return {saga.name: saga for service in self.services.values() for saga in service.sagas}
+
+    def saga(self, name: str) -> Saga[Any]:
+        """The saga of that name. Raises UnknownTable."""
+        if name not in self.sagas:
+            raise UnknownTable(f"no saga {name!r} in {self.name}; it has {', '.join(sorted(self.sagas)) or 'none'}")
+        return self.sagas[name]
+
     def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
         """The aggregate of that name, which keeps its history. Raises UnknownTable, NoHistory."""
-        for aggregate in self.service_of(name).aggregates:
+        for aggregate in self.service_of(name).owned:
             if aggregate.name == name:
                 if aggregate.history:
                     return aggregate
@@ -61,7 +72,7 @@ class Topology:
 
     def with_deadlines(self, name: str) -> Aggregate[Any, Any, Any]:
         """The aggregate of that name, which takes deadlines. Raises UnknownTable, NoDeadlines."""
-        for aggregate in self.service_of(name).aggregates:
+        for aggregate in self.service_of(name).owned:
             if aggregate.name == name:
                 if aggregate.deadlines:
                     return aggregate

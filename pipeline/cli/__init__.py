@@ -21,10 +21,13 @@ COMMANDS = {
     "query": "Read rows of a materialised table.",
     "history": "Show what has happened to an aggregate, its state then, and what differs.",
     "deadlines": "Show what is still to come for an aggregate, and when.",
+    "saga": "List sagas, show one, and have it tried again, skip a step or undo all.",
+    "2pc": "List two-phase commits, show one and what it blocks, and force its end.",
     "parked": "List, show, redrive and discard the records that could not be folded.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
+MODULES = {"2pc": "two_phase"}  # where it is not called like the command
 
 
 class LazyGroup(click.Group):
@@ -36,7 +39,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"pipeline.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"pipeline.cli.{MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

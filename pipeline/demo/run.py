@@ -98,7 +98,7 @@ class Demo:
             return {**result, "differences": wrong, "customer_countries": shown["customer_countries"]}
 
     def _aggregates(self) -> list[str]:
-        return [aggregate.name for service in self.topology.services.values() for aggregate in service.aggregates]
+        return [aggregate.name for service in self.topology.services.values() for aggregate in service.owned]
 
     # --- broker, topics, worker ---------------------------------------------------------------------------------------
 

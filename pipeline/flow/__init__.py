@@ -1,5 +1,6 @@
 """The arrows of the pipeline, one pure step per file: values in, values out. No client library, no clock, no I/O."""
 
+from pipeline.flow.ask_to_command import ask_to_command, asked_by, reply_to_command
 from pipeline.flow.command_to_deadline import command_position, effects_to_deadlines, is_later, once_due, was_due
 from pipeline.flow.command_to_event import command_to_event
 from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, last_issue_ms, too_late
@@ -19,8 +20,10 @@ __all__ = [
     "Hop",
     "Lineage",
     "Sight",
+    "ask_to_command",
     "asked",
     "asked_before",
+    "asked_by",
     "command_position",
     "command_to_event",
     "effects_to_deadlines",
@@ -36,6 +39,7 @@ __all__ = [
     "last_issue_ms",
     "message_to_row",
     "once_due",
+    "reply_to_command",
     "row_to_index",
     "state_difference",
     "token_to_token",

@@ -62,8 +62,8 @@ class Lineage:
 
 def _hops(service: Service) -> Iterator[Hop]:
     name = service.name
-    commands = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in service.aggregates]
-    for aggregate, command in zip(service.aggregates, commands, strict=True):
+    commands = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in service.owned]
+    for aggregate, command in zip(service.owned, commands, strict=True):
         for kind in (TopicKind.EVENT, TopicKind.STATE):
             yield Hop(name, command, kind.topic(aggregate.name), spreads=False)
     for reaction in service.reactions:

@@ -3,6 +3,7 @@
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
 from pipeline.model.control import BARRIER, is_barrier
 from pipeline.model.deadline import Cancel, Deadline, Effect
+from pipeline.model.linear_saga import linear_saga
 from pipeline.model.messages import (
     NEVER,
     Acceptance,
@@ -13,12 +14,16 @@ from pipeline.model.messages import (
     ReplyMessage,
     StateMessage,
 )
+from pipeline.model.participant import Claim, Ended, Hold, Ledger, Participant
 from pipeline.model.projection import Database, Projection, Replica
 from pipeline.model.reaction import Reaction, Send
+from pipeline.model.saga import Ask, Intervention, Replied, Saga, Started, Summary, TimeUp
 from pipeline.model.service import Service
 from pipeline.model.source import Source
+from pipeline.model.steps import Did, Progress, Retry, Step, To
 from pipeline.model.token import Token, furthest
 from pipeline.model.topics import TopicKind
+from pipeline.model.two_phase_saga import Tell, Transaction, Work, two_phase_saga
 from pipeline.model.unique import Unique
 from pipeline.model.windows import Tumbling, moment_ms, moment_text, top
 
@@ -27,31 +32,53 @@ __all__ = [
     "NEVER",
     "Acceptance",
     "Aggregate",
+    "Ask",
     "Cancel",
+    "Claim",
     "CommandMessage",
     "Database",
     "Deadline",
     "DeadlineMessage",
+    "Did",
     "Effect",
+    "Ended",
     "EventMessage",
+    "Hold",
     "Idempotency",
+    "Intervention",
+    "Ledger",
     "Parked",
+    "Participant",
+    "Progress",
     "Projection",
     "Reaction",
     "Rejected",
     "Replica",
+    "Replied",
     "ReplyMessage",
+    "Retry",
+    "Saga",
     "Send",
     "Service",
     "Source",
+    "Started",
     "StateMessage",
+    "Step",
+    "Summary",
+    "Tell",
+    "TimeUp",
+    "To",
     "Token",
     "TopicKind",
+    "Transaction",
     "Tumbling",
     "Unique",
+    "Work",
     "furthest",
     "is_barrier",
+    "linear_saga",
     "moment_ms",
     "moment_text",
     "top",
+    "two_phase_saga",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -52,12 +52,14 @@ class Aggregate(Generic[C, E, S]):
     `name`: also the name of its table and the owner part of its topics.
     `command`, `event`: the classes of its commands and events, a class or a union of classes.
     `initial`: state of an id that has no event yet.
-    `decide(command, state)`: the events that follow, with Deadline and Cancel among them; or Rejected. No events:
+    `decide(command, state)`: the events that follow, with Deadline, Cancel and Ask among them; or Rejected. No events:
     nothing to do, and that is an answer.
     `evolve(state, event)`: the next state; total, never fails, as what happened has happened.
     `idempotency`: which repeated commands are known again; None decides each as if it came for the first time.
     `unique`: values of its state that no two of its kind may have.
     `history`: whether the owner of a partition keeps its events by key, for `pipeline history` and /v1/history.
+    `asks`: classes of the commands that it may send, by the name of the aggregate that takes them, its own service's or
+    another's. `decide` returns them as Ask, among its events; the answer comes back to it, as a Replied.
     `deadlines`: whether it takes deadlines and scheduled commands, which are kept in a table and a topic of their own.
 
     Both functions are pure. Time and ids arrive in the command.
@@ -72,6 +74,7 @@ class Aggregate(Generic[C, E, S]):
     idempotency: Idempotency | None = Idempotency()
     history: bool = True
     deadlines: bool = True
+    asks: Mapping[str, object] = field(default_factory=dict)
     unique: Sequence[Unique] = ()
 
     @property

@@ -13,6 +13,7 @@ from pipeline.model.aggregate import Aggregate
 from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction
 from pipeline.model.reservation import decide_reservation, reservations
+from pipeline.model.saga import Saga
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
 
@@ -33,12 +34,13 @@ class Service:
     reactions: Sequence[Reaction] = ()
     projections: Sequence[Projection[Any, Any]] = ()
     replicas: Sequence[Replica[Any, Any]] = ()
+    sagas: Sequence[Saga[Any]] = ()
     transient: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         self._add_reservations()
         parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
-        parts += [*self.aggregates, *self.projections, *self.replicas]
+        parts += [*self.owned, *self.projections, *self.replicas]
         tables = [part.name for part in parts]
         for name in (self.name, *tables, *(reaction.name for reaction in self.reactions)):
             if not NAME.fullmatch(name):
@@ -52,6 +54,11 @@ class Service:
         for name, count in Counter(tables).items():
             if count > 1:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
+        for name in {reaction.name for reaction in self.reactions} & {a.name for a in self.owned if a.asks}:
+            raise TopologyError(
+                f"service {self.name!r}: the reaction {name!r} and who asks under that name would send commands of the "
+                "same ids; rename one"
+            )
         for projection in self.projections:
             self._check_projection(projection)
         homes: dict[str, Projection[Any, Any]] = {}
@@ -99,9 +106,14 @@ class Service:
             )
 
     @property
+    def owned(self) -> tuple[Aggregate[Any, Any, Any], ...]:
+        """Its aggregates, and its sagas as what they are to the engine: aggregates, too."""
+        return (*self.aggregates, *(saga.aggregate for saga in self.sagas))
+
+    @property
     def addressed(self) -> list[Aggregate[Any, Any, Any]]:
-        """The aggregates that take commands from outside; reservations take the engine's alone."""
-        return [aggregate for aggregate in self.aggregates if aggregate.decide is not decide_reservation]
+        """Those of them that take commands from outside; reservations take the engine's alone."""
+        return [aggregate for aggregate in self.owned if aggregate.decide is not decide_reservation]
 
     def sources(self) -> Iterator[Source]:
         """All event topics it follows, by reactions, projections and replicas; some come repeatedly."""
@@ -114,7 +126,7 @@ class Service:
 
     def inlets(self) -> list[str]:
         """The topics that it folds as a group, in the order of their declaration."""
-        found = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in self.aggregates]
+        found = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in self.owned]
         found += [reaction.source.topic for reaction in self.reactions]
         for projection in self.projections:
             found += [source.topic for source in projection.sources]
@@ -124,7 +136,7 @@ class Service:
 
     def tables(self) -> dict[str, str]:
         """Name of each partitioned table -> the topic whose partitions it is folded from and split by."""
-        homes = {a.name: TopicKind.COMMAND.topic(a.name) for a in self.aggregates}
+        homes = {a.name: TopicKind.COMMAND.topic(a.name) for a in self.owned}
         for p in self.projections:
             homes[p.name] = p.sources[0].topic if p.route is None else TopicKind.BY_KEY.topic(p.name)
         return homes

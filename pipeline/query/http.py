@@ -73,7 +73,7 @@ class QueryApi:
     async def aggregate(self, request: web.Request) -> web.Response:
         """The state of one aggregate."""
         name = request.match_info["table"]
-        if all(name != aggregate.name for s in self._router.topology.services.values() for aggregate in s.aggregates):
+        if all(name != aggregate.name for s in self._router.topology.services.values() for aggregate in s.owned):
             raise UnknownAggregate(f"no aggregate {name!r}")
         return await self.row(request)
 

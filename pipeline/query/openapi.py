@@ -206,7 +206,7 @@ def document(topology: Topology) -> Json:
     """The document, as JSON holds it."""
     paths: Json = {}
     for service in topology.services.values():
-        for aggregate in service.aggregates:
+        for aggregate in service.owned:
             if aggregate in service.addressed:
                 paths[f"/v1/commands/{aggregate.name}/{{key}}"] = {"post": _send(aggregate)}
                 paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}

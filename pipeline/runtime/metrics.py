@@ -18,6 +18,7 @@ COUNTERS = {
     "scheduled": "Commands that were put off until they are due",
     "deadlines_set": "Deadlines set",
     "deadlines_cancelled": "Deadlines cancelled",
+    "asked": "Commands that aggregates, sagas among them, have sent to others",
     "deadlines_fired": "Commands sent as they were due, scheduled ones among them",
     "deadlines_late_s": "Seconds between when these were due and when they were sent",
     "undeliverable_replies": "Replies to a topic that does not exist, or that is none of replies",

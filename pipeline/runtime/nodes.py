@@ -11,6 +11,7 @@ from pipeline.errors import TopologyError
 from pipeline.flow import (
     asked,
     asked_before,
+    asked_by,
     command_to_event,
     event_to_command,
     event_to_messages,
@@ -36,11 +37,12 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_key
+from pipeline.runtime.asking import Asking, Records
 from pipeline.runtime.claims import Claims
 from pipeline.runtime.ports import Producer, Record
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table
-from pipeline.runtime.timers import WITHOUT, Place, Timers
+from pipeline.runtime.timers import WITHOUT, Place, Rows, Timers
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ Encode = Callable[[Any], bytes]
 Decided = tuple[StateMessage | None, list[bytes]]  # the state after the events, and these as they were sent
 REPLY_EVENTS_BYTES_MAX = 64 * 1024  # a reply with more says how many events there are, and leaves them out
 REPLY_TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.REPLY.value}")
+INBOX = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.COMMAND.value}")
 UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
@@ -97,14 +100,18 @@ class Outlet:
         self._partitions = producer.partitions
         self._undeliverable: set[str] = set()
 
-    def reply(self, reply_to: str, data: bytes) -> None:
-        """Sends a reply; one that cannot be delivered is counted, and said once for each topic."""
-        topic, number, key = f"{reply_to}//".split("/", 2)
+    def reply(self, command: CommandMessage, data: bytes) -> None:
+        """Sends the reply to a command; one that cannot be delivered is counted, and said once for each topic."""
+        topic, number, key = f"{command.reply_to}//".split("/", 2)
         if (
             key[:-2]
             and number.isascii()
             and number.isdecimal()
-            and (REPLY_TOPIC.fullmatch(topic) or topic in self._within)
+            and (
+                REPLY_TOPIC.fullmatch(topic)
+                or topic in self._within
+                or (INBOX.fullmatch(topic) and _is_asker(key[:-2], command))
+            )
             and int(number[:9]) < self._partitions(topic)
         ):
             self.emit(topic, key[:-2].encode(), data, int(number))
@@ -116,6 +123,11 @@ class Outlet:
             log.warning(
                 "replies to %.300r cannot be delivered: no `<topic>/<partition>/<key>` of a *.reply topic", topic
             )
+
+
+def _is_asker(key: str, command: CommandMessage) -> bool:
+    """Whether a command says that it was asked by the aggregate `key`, to whose command topic its reply goes."""
+    return command.causation_id is not None and asked_by(command.id).partition("/")[2] == key
 
 
 class CommandCodecs(NamedTuple):
@@ -143,12 +155,14 @@ class AggregateNode(Node):
         table: Table,
         answers: Answers | None,
         timers: Timers,
+        asking: Asking,
         out: Outlet,
         claims: Claims | None = None,
     ) -> None:
         self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.answers, self.claims, self.timers, self.out = table, answers, claims, timers, out
+        self.table, self.answers, self.claims, self.out = table, answers, claims, out
+        self.timers, self.asking = timers, asking
         self._deadlines = timers.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
@@ -170,7 +184,7 @@ class AggregateNode(Node):
 
     def tell_parked(self, record: Record, message: CommandMessage, cause: str) -> None:
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, self._reply(record, message, 0, Parked(cause), None))
+            self.out.reply(message, self._reply(record, message, 0, Parked(cause), None))
 
     def reject(self, key: bytes, record: Record, message: CommandMessage, placed: Placed, rejected: Rejected) -> None:
         if (mark := self._undecided(key, record, message, placed)) is None:
@@ -205,7 +219,7 @@ class AggregateNode(Node):
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
                 if message.reply_to is not None:
-                    self.out.reply(message.reply_to, earlier[1])
+                    self.out.reply(message, earlier[1])
                 return None
         else:
             if message.due_ms is not None or self._deadlines.active:
@@ -218,7 +232,7 @@ class AggregateNode(Node):
         # Not remembered: of this id another reply is, or none can be given for certain.
         self.out.stats.reject(self.aggregate.name, refused.reason)
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, self._reply(record, message, mark, refused, placed))
+            self.out.reply(message, self._reply(record, message, mark, refused, placed))
         return None
 
     def _answer(self, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: Placed | None) -> None:
@@ -230,7 +244,7 @@ class AggregateNode(Node):
             else:
                 self.answers.remember(name, reply, *placed[:2], message.issued_ms, record.offset())
         if message.reply_to is not None:
-            self.out.reply(message.reply_to, reply)
+            self.out.reply(message, reply)
 
     def _decide(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
@@ -246,7 +260,11 @@ class AggregateNode(Node):
         for event in decided:
             state = event_to_state(aggregate, state, event)
             events.append(self.encode_event(event))
-        timed = self.timers.rows(effects, key, message, self._place(record)) if effects else ()
+        timed: Rows = ()
+        asks: Records = []
+        if effects:
+            timed = self.timers.rows(effects, key, message, self._place(record))
+            asks = self.asking.records(effects, key, message, self._place(record))
         reserved = () if placed is None else placed.reserved
         if self.claims is not None and (reserved or self.claims.touched(before, state)):
             self.claims.check(key, record.offset(), message, before, state, reserved)
@@ -258,6 +276,9 @@ class AggregateNode(Node):
             self.table.put(key, state)
         if timed:
             self.timers.keep(timed)
+        for topic, to, data in asks:
+            self.out.emit(topic, to, data, -1)
+        stats.asked += len(asks)
         return state, events
 
     def _release(self, key: bytes, record: Record, message: CommandMessage, placed: Placed) -> None:

@@ -28,6 +28,7 @@ class LaneStats:
     late: dict[str, int] = field(default_factory=dict)  # events left out, by projection
     repeated: int = 0  # commands whose id was answered before
     replies: int = 0
+    asked: int = 0  # commands that aggregates have sent to others, and wait for the answers of
     scheduled: int = 0  # commands that wait until they are due
     deadlines_set: int = 0
     deadlines_cancelled: int = 0

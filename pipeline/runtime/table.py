@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from pipeline.runtime.cache import MISSING, RowCache
 from pipeline.runtime.indexes import index_rows
@@ -19,6 +19,15 @@ class RowCodec(Protocol):
 
     def encode(self, value: Any) -> bytes: ...
     def decode(self, data: bytes | None) -> Any: ...
+
+
+Strict = bool | Literal["fields"]  # see adapters.avro.binding.Binding
+
+
+class Codecs(Protocol):
+    """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
+
+    def __call__(self, topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec: ...
 
 
 def table_prefix(name: str) -> bytes:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from pipeline.errors import TopologyError
 from pipeline.model import (
     Acceptance,
     Aggregate,
-    CommandMessage,
     Database,
     DeadlineMessage,
     EventMessage,
@@ -27,6 +26,7 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.answers import Answers, answer_rows, trim_copy
+from pipeline.runtime.asking import Asking, asked_codecs, command_codec
 from pipeline.runtime.claims import Claims, Reservations
 from pipeline.runtime.deadlines import Deadlines, deadline_rows
 from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
@@ -34,14 +34,8 @@ from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.queue import Queue, Queued
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import RowCodec, SharedTable, Table, TableSpec
+from pipeline.runtime.table import Codecs, RowCodec, SharedTable, Table, TableSpec
 from pipeline.runtime.timers import Timers
-
-
-class Codecs(Protocol):
-    """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
-
-    def __call__(self, topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec: ...
 
 
 @dataclass(slots=True)
@@ -100,13 +94,14 @@ class Wiring:
         self.commands: dict[str, RowCodec] = {}  # by aggregate
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
+        self._asked: set[str] = set()  # command topics of whom it asks
         self._pairs: dict[str, list[str]] = {}
         self._queues: list[str] = []
         self._reserving = {unique.name: unique for aggregate in service.aggregates for unique in aggregate.unique}
         self._reservations: dict[str, Reservations] = {}
         self._claiming: set[str] = set()  # command topics of aggregates with unique values
         self._queue_codec = codecs(TopicKind.QUEUE.value, Queued)
-        for aggregate in service.aggregates:
+        for aggregate in service.owned:
             self._wire_aggregate(aggregate)
         for reaction in service.reactions:
             self._wire_reaction(reaction)
@@ -123,7 +118,7 @@ class Wiring:
 
     def own_topics(self) -> Iterator[tuple[str, TopicKind]]:
         """The topics that this service writes, with their kinds."""
-        for aggregate in self.service.aggregates:
+        for aggregate in self.service.owned:
             for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE):
                 yield self._called(kind.topic(aggregate.name)), kind
             if aggregate.idempotency is not None:
@@ -139,8 +134,8 @@ class Wiring:
         yield self.parked, TopicKind.PARKED
 
     def followed_topics(self) -> list[str]:
-        """The event topics that it follows, its own among them."""
-        return sorted({self._called(source.topic) for source in self.service.sources()})
+        """The event topics that it follows, its own among them, and the command topics of those whom it asks."""
+        return sorted({self._called(source.topic) for source in self.service.sources()} | self._asked)
 
     def co_partitioned(self) -> dict[str, list[str]]:
         """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
@@ -156,15 +151,18 @@ class Wiring:
         return self._names.get(name, name)
 
     def _inlet(self, declared: str, root: object, body: object, *, strict: bool) -> Inlet:
+        if self._called(declared) not in self.inlets:
+            self._add_inlet(declared, self._codecs(declared, root, body, strict=strict), envelope=body is not None)
+        return self.inlets[self._called(declared)]
+
+    def _add_inlet(self, declared: str, codec: RowCodec, *, envelope: bool) -> Inlet:
         topic = self._called(declared)
-        if topic not in self.inlets:
-            codec = self._codecs(declared, root, body, strict=strict)
-            name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
-            queue = TableSpec(name, self._called(name), self._queue_codec, Queue)
-            self._queues.append(queue.changelog)
-            self._pairs[topic] = [queue.changelog]
-            self.inlets[topic] = Inlet(topic, codec, body is not None, name, self.service.transient, tables=[queue])
-        return self.inlets[topic]
+        name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
+        queue = TableSpec(name, self._called(name), self._queue_codec, Queue)
+        self._queues.append(queue.changelog)
+        self._pairs[topic] = [queue.changelog]
+        inlet = self.inlets[topic] = Inlet(topic, codec, envelope, name, self.service.transient, tables=[queue])
+        return inlet
 
     def _follow(self, source: Source) -> Inlet:
         return self._inlet(source.topic, EventMessage, source.event, strict=False)
@@ -173,7 +171,7 @@ class Wiring:
         commands, events, states = (
             k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
         )
-        inlet = self._inlet(commands, CommandMessage, aggregate.command, strict=True)
+        inlet = self._add_inlet(commands, command_codec(self._codecs, aggregate), envelope=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event)
         inlet.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
@@ -204,6 +202,9 @@ class Wiring:
             self._claiming.add(inlet.topic)
             inlet.reply = reply_codec
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
+        others = asked_codecs(self._codecs, aggregate)
+        asked = {name: (self._called(TopicKind.COMMAND.topic(name)), codec) for name, codec in others.items()}
+        self._asked |= {topic for topic, _ in asked.values()}
 
         def node(c: Context) -> Node:
             answers = c.tables.get(answers_name)
@@ -211,8 +212,11 @@ class Wiring:
             deadlines = c.tables.get(deadlines_name)
             assert deadlines is None or isinstance(deadlines, Deadlines)
             timers, table = Timers(aggregate.name, deadlines, inlet.codec, c.out.stats), c.tables[aggregate.name]
-            claims = self._claims(aggregate, inlet.topic, c)
-            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, c.out, claims)
+            asking, claims = (
+                Asking(aggregate.name, inlet.topic, c.partition, asked),
+                self._claims(aggregate, inlet.topic, c),
+            )
+            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, asking, c.out, claims)
 
         inlet.makers.append(node)
 

@@ -50,7 +50,8 @@ from pipeline.runtime.metrics import LaneCollector
 from pipeline.runtime.ports import TP, GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.runtime.secret import service_secret
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.runtime.table import Codecs
+from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 
 if TYPE_CHECKING:

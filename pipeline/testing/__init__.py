@@ -3,11 +3,23 @@
 from typing import TYPE_CHECKING, Any
 
 from pipeline.testing.given import Given, When, given
+from pipeline.testing.saga import GivenSaga, accepted, by_hand, given_saga, rejected
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation import Simulation, TestDriver
 
-__all__ = ["Given", "Simulation", "TestDriver", "When", "given"]
+__all__ = [
+    "Given",
+    "GivenSaga",
+    "Simulation",
+    "TestDriver",
+    "When",
+    "accepted",
+    "by_hand",
+    "given",
+    "given_saga",
+    "rejected",
+]
 
 
 def __getattr__(name: str) -> Any:

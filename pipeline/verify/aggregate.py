@@ -16,8 +16,9 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 from pipeline.verify.agenda import Agenda
 from pipeline.verify.answers import AnswerCheck, Decided
+from pipeline.verify.asks import AskCheck
 from pipeline.verify.deadlines import DeadlineCheck
-from pipeline.verify.decode import Decoder
+from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.events import Logged, differences, versions
 from pipeline.verify.history import Entry, History
 from pipeline.verify.memory import Given, Memory
@@ -48,11 +49,12 @@ class AggregateCheck:
         self.commands, self.events, self.states = (
             kind.topic(name) for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
         )
-        self._command = Decoder(registry, self.commands, CommandMessage, aggregate.command)
+        self._command = command_decoder(registry, aggregate)
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
         self._answers = AnswerCheck(service, aggregate, registry, self._event)
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
+        self.asks = AskCheck(service, aggregate, registry)
         self._reserving = Reserving(aggregate, self._answers.decode)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
@@ -294,6 +296,7 @@ class AggregateCheck:
                 self._live(life, event, settled=settled)
             at = None if placed is None else placed[0]
             memory.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
+            self.asks.decided(tp, key, command, effects, (entry.offset, entry.time_ms), must=settled)
         except Exception as error:  # the engine would have stopped before this record
             report.add(Finding("raised", self.service, *tp, key, entry.offset, "a decision", short(repr(error))))
             return

@@ -12,7 +12,17 @@ from fastavro import parse_schema, schemaless_reader
 from pipeline.adapters.avro.binding import Names, alternatives, field_hints, named_types, resolve
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.errors import UndecodableRecord
-from pipeline.model import is_barrier
+from pipeline.flow import reply_to_command
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    Parked,
+    Rejected,
+    ReplyMessage,
+    TopicKind,
+    is_barrier,
+)
 from pipeline.verify.history import Entry
 
 Convert = Callable[[Any], Any]
@@ -63,6 +73,31 @@ class Decoder:
         message = self.value(entry.value)
         key = text_key(entry)
         return None if message is None or (self.envelope and message.body is None) else (key, message)
+
+
+class InboxDecoder(Decoder):
+    """The command topic of an aggregate that asks others: their answers stand there, too."""
+
+    def __init__(self, registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> None:
+        super().__init__(registry, TopicKind.COMMAND.topic(aggregate.name), CommandMessage, aggregate.command)
+        self._asker = aggregate.name
+        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+
+    def value(self, data: bytes | None) -> Any:
+        try:
+            return super().value(data)
+        except UndecodableRecord:
+            command = reply_to_command(self._asker, self._reply.value(data))
+        if command is None:
+            raise UndecodableRecord(f"an answer to what {self._asker!r} has not asked")
+        return command
+
+
+def command_decoder(registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> Decoder:
+    """What reads the command topic of an aggregate."""
+    if aggregate.asks:
+        return InboxDecoder(registry, aggregate)
+    return Decoder(registry, TopicKind.COMMAND.topic(aggregate.name), CommandMessage, aggregate.command)
 
 
 def text_key(entry: Entry) -> str:

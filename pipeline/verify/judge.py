@@ -39,9 +39,11 @@ def checks(service: Service, registry: Registry) -> Iterator[Task]:
         f"{service.name}: offsets, parked",
         ServiceCheck(service.name, inlets(service, registry), answered(service, registry)),
     )
-    for aggregate in service.aggregates:
+    for aggregate in service.owned:
         aggregate_check = AggregateCheck(service.name, aggregate, registry)
         yield Task(f"{service.name}: {aggregate.name}", aggregate_check, aggregate_check.commands)
+        if aggregate.asks:
+            yield Task(f"{service.name}: what {aggregate.name} asks", aggregate_check.asks)
         for unique in aggregate.unique:
             yield Task(f"{service.name}: {unique.name}, unique", UniqueCheck(service.name, aggregate, unique, registry))
     for reaction in service.reactions:

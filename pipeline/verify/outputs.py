@@ -18,7 +18,7 @@ from pipeline.flow import event_to_command, event_to_messages
 from pipeline.model import CommandMessage, EventMessage, Projection, Reaction, Service, Source, TopicKind
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
-from pipeline.verify.decode import Decoder
+from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.history import Entry, History
 from pipeline.verify.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
@@ -173,11 +173,8 @@ class OutputCheck:
 
 def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> OutputCheck:
     """Commands, named by ids that begin with the reaction's name; all others are a client's."""
-    takers = {cls: a.name for a in service.aggregates for cls in alternatives(a.command)}
-    targets = {
-        (topic := TopicKind.COMMAND.topic(a.name)): Decoder(registry, topic, CommandMessage, a.command)
-        for a in service.aggregates
-    }
+    takers = {cls: a.name for a in service.owned for cls in alternatives(a.command)}
+    targets = {TopicKind.COMMAND.topic(a.name): command_decoder(registry, a) for a in service.owned}
 
     def asks(key: str, event: EventMessage) -> Iterator[Output]:
         for send, command in event_to_command(reaction, key, event):

@@ -12,7 +12,6 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
 from pipeline.model import (
     Acceptance,
-    CommandMessage,
     EventMessage,
     Parked,
     Rejected,
@@ -21,7 +20,7 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.runtime.ports import TP
-from pipeline.verify.decode import Decoder
+from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.history import Entry, History, Stored
 from pipeline.verify.notices import PARKED, Act, act_of, acts_on
 from pipeline.verify.report import Finding, Report, short
@@ -35,9 +34,8 @@ Aside = dict[TP, dict[int, list[tuple[TP, Entry]]]]  # source partition -> sourc
 def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
     """The topics that the service folds as a group, and what it expects there."""
     found: dict[str, Decoder] = {}
-    for aggregate in service.aggregates:
-        topic = TopicKind.COMMAND.topic(aggregate.name)
-        found[topic] = Decoder(registry, topic, CommandMessage, aggregate.command)
+    for aggregate in service.owned:
+        found[TopicKind.COMMAND.topic(aggregate.name)] = command_decoder(registry, aggregate)
     followed = [reaction.source for reaction in service.reactions]
     for projection in service.projections:
         followed += projection.sources

@@ -47,6 +47,7 @@ class SimulatedHistory:
     bound = committed
 
     def low(self, tp: TP) -> int:
+        assert tp.topic in self._world.kafka.topics
         return 0  # the archive has everything
 
     def end(self, tp: TP) -> int:

@@ -24,6 +24,7 @@ from pipeline.model import (
 )
 from pipeline.model.messages import EventMessage
 from pipeline.runtime.answers import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix, trim_copy
+from pipeline.runtime.asking import Asking
 from pipeline.runtime.nodes import REPLY_EVENTS_BYTES_MAX, AggregateNode, CommandCodecs, Outlet
 from pipeline.runtime.ports import Store
 from pipeline.runtime.stats import LaneStats
@@ -320,6 +321,7 @@ class Folded:
             self.table,
             self.answers,
             Timers("users", None, COMMAND, self.stats),
+            Asking("users", "users.command", 2, {}),
             out,
         )
         self._offset = 0

@@ -34,6 +34,12 @@ def test_the_page_on_time_runs() -> None:
     exec(compile("\n".join(blocks), "time.md", "exec"), {"__name__": "page"})
 
 
+def test_the_page_on_transactions_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "transactions.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    exec(compile("\n".join(blocks), "transactions.md", "exec"), {"__name__": "page"})
+
+
 def test_the_page_on_uniqueness_says_what_the_shop_does() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "uniqueness.md").read_text(), re.DOTALL)
     users = (ROOT / "topologies" / "users.py").read_text()

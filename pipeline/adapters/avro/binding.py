@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pipeline.adapters.avro.registry import Schema
 from pipeline.errors import SchemaError
+from pipeline.runtime.table import Strict
 
 PRIMITIVES = {
     "string": str,
@@ -96,11 +97,12 @@ class Binding:
     """Finds the class of each record of one topic's schema.
 
     `root`: class (or union) of the whole record; where that is an envelope, `body` is the class (or union) inside it.
-    `strict`: every record and field of the schema must have its counterpart, as for a topic one owns. Otherwise
+    `strict`: every record and field of the schema must have its counterpart, as for a topic one owns. "fields": only
+    every field of the records that have a class, as for a topic of another's that one writes to. Otherwise
     classes may leave out fields, and records may have no class: a follower's view.
     """
 
-    def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: bool = True) -> None:
+    def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: Strict = True) -> None:
         self.topic, self.schema, self.body, self.strict = topic, schema, body, strict
         self.names = named_types(schema)
         self.classes: Classes = {}
@@ -155,7 +157,7 @@ class Binding:
             if chosen:
                 self._match(chosen[0], branch, where)
                 open_alternatives.remove(chosen[0])
-            elif self.strict or not isinstance(target, dict):
+            elif self.strict is True or not isinstance(target, dict):
                 name = target["name"] if isinstance(target, dict) and "name" in target else target
                 raise self._fail(where, f"the union's {name!r} has no class")
         if open_alternatives:

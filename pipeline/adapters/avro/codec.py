@@ -22,6 +22,7 @@ from pipeline.adapters.avro.compile_native import compile_native, is_native
 from pipeline.adapters.avro.explain import misfit
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import EncodeError, UndecodableRecord
+from pipeline.runtime.table import Strict
 
 # What compiled code may raise on bytes or values that do not fit; anything else is a bug and stays one.
 MISFITS = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.error, OverflowError)
@@ -45,7 +46,7 @@ class Codec:
         root: object,
         body: object = None,
         *,
-        strict: bool = True,
+        strict: Strict = True,
         native: bool = True,
     ) -> None:
         self.topic = topic

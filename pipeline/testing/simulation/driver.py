@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.errors import UnknownTable
 from pipeline.model import TopicKind
 from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.wiring import Codecs
+from pipeline.runtime.table import Codecs
 from pipeline.testing.simulation.operators import all_done, held, operate
 from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import Operation, Schedule

@@ -21,6 +21,7 @@ from pipeline.model import (
 )
 from pipeline.runtime.ports import TP
 from pipeline.runtime.table import RowCodec
+from pipeline.testing.simulation.asking import Asked
 from pipeline.testing.simulation.differences import committed
 from pipeline.testing.simulation.memory import Answered
 from pipeline.verify.notices import DISCARDED, REDRIVEN, Act
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 class Lives:
     """Replays the commands of one partition. `due`: the events, by key; `states`: what they come to."""
 
-    def __init__(self, world: World, a: Aggregate[Any, Any, Any], tp: TP, codec: Mapping[str, RowCodec]) -> None:
-        self._world, self._aggregate, self._tp = world, a, tp
+    def __init__(
+        self, world: World, a: Aggregate[Any, Any, Any], tp: TP, codec: Mapping[str, RowCodec], asks: Asked
+    ) -> None:
+        self._world, self._aggregate, self._tp, self._asks = world, a, tp, asks
         self._decode = codec[TopicKind.COMMAND.topic(a.name)].decode
         self._encode = codec[TopicKind.EVENT.topic(a.name)].encode
         self.due: dict[bytes, list[bytes]] = defaultdict(list)
@@ -190,6 +193,7 @@ class Lives:
         """What a decision comes to for what is to be sent later."""
         offset, placed = self._at(record, act)
         self.memory.agenda.decided(record.key(), message, effects, offset, record.timestamp()[1], placed)
+        self._asks.decided(record.key(), message, effects, (self._tp.partition, offset, record.timestamp()[1]))
 
     @staticmethod
     def _at(record: MemoryRecord, act: Act | None) -> tuple[int, int | None]:

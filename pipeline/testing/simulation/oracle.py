@@ -31,10 +31,12 @@ from pipeline.model import (
     StateMessage,
     TopicKind,
 )
+from pipeline.runtime.asking import command_codec
 from pipeline.runtime.checkpoint import changelog_position, source_position
 from pipeline.runtime.ports import TP
-from pipeline.runtime.table import RowCodec, table_prefix
-from pipeline.runtime.wiring import Codecs, Wiring
+from pipeline.runtime.table import Codecs, RowCodec, Strict, table_prefix
+from pipeline.runtime.wiring import Wiring
+from pipeline.testing.simulation.asking import Asked
 from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.differences import Rows, committed, counted, rows_differ
 from pipeline.testing.simulation.lives import Lives
@@ -57,7 +59,7 @@ class Oracle:
         self.topology = topology
         made: dict[Any, RowCodec] = {}
 
-        def once(topic: str, root: object, body: object = None, *, strict: bool = True) -> RowCodec:
+        def once(topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec:
             asked = topic, root, body, strict
             if asked not in made:
                 made[asked] = make(*asked[:3], strict=strict)
@@ -72,10 +74,10 @@ class Oracle:
         self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}
         self._takers: dict[type, str] = {}
         for service in topology.services.values():
-            for a in service.aggregates:
+            for a in service.owned:
                 self.aggregates[a.name] = a
                 command, event, state = self.topics(a.name)
-                self.codec[command] = self._make(command, CommandMessage, a.command)
+                self.codec[command] = command_codec(self._make, a)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
                 self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make(
@@ -121,7 +123,7 @@ class Oracle:
         for wiring in self.wirings:
             service = wiring.service
             parking = Parking(world, wiring)
-            for a in service.aggregates:
+            for a in service.owned:
                 found += self._aggregate(world, a, parking)
                 found += taken_twice(world, a, self.codec, SECRET)
             for r in service.reactions:
@@ -138,8 +140,9 @@ class Oracle:
     def _aggregate(self, world: World, a: Aggregate[Any, Any, Any], parking: Parking) -> Iterator[str]:
         """Each command's events once, in order; the state their fold."""
         commands, events, states = self.topics(a.name)
+        asked = Asked(a, self._make)
         for log in world.kafka.topics[commands].logs:
-            life = Lives(world, a, log.tp, self.codec)
+            life = Lives(world, a, log.tp, self.codec, asked)
             yield from life.replay(parking.queues(log.tp))
             there: dict[bytes, list[bytes]] = defaultdict(list)
             for record in committed(world, TP(events, log.tp.partition)):
@@ -156,6 +159,16 @@ class Oracle:
                 to_come = rows_to_come(agenda, self.codec[commands].encode, self.codec[name].encode)
                 yield from self._table(world, name, name, log.tp.partition, to_come)
                 yield from fired_wrongly(world, agenda, f"{commands}-{log.tp.partition}")
+        if a.asks:
+            records = {
+                topic: self._committed(world, topic) for topic in (commands, *map(TopicKind.COMMAND.topic, a.asks))
+            }
+            yield from asked.differences(records, self.codec)
+
+    @staticmethod
+    def _committed(world: World, topic: str) -> list[tuple[bytes, bytes]]:
+        logs = world.kafka.topics[topic].logs
+        return [(record.key(), record.value()) for log in logs for record in committed(world, log.tp)]
 
     def _differences(
         self, topic: str, due: Mapping[bytes, list[bytes]], there: Mapping[bytes, list[bytes]]
@@ -177,13 +190,14 @@ class Oracle:
                 topic = self._takers[type(send.command)]
                 due[topic, send.key.encode(), self.codec[topic].encode(command)] += 1
         there: Counter[tuple[str, bytes, bytes]] = Counter()
-        for a in wiring.service.aggregates:
+        for a in wiring.service.owned:
             topic = self.topics(a.name)[0]
             for log in world.kafka.topics[topic].logs:
                 for record in log.archive:
                     if not record.decided or record.transaction is None:
                         continue
-                    if not was_due(a.name, self.codec[topic].decode(record.value())):
+                    command = self.codec[topic].decode(record.value())
+                    if command.id.startswith(f"{reaction.name}/") and not was_due(a.name, command):
                         there[topic, record.key(), record.value()] += 1
         if due != there:
             yield from counted(f"commands of the reaction {reaction.name}", due, there, self.codec)

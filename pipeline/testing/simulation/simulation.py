@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.runtime.wiring import Codecs
+from pipeline.runtime.table import Codecs
 from pipeline.testing.simulation.oracle import Oracle, oracle_of
 from pipeline.testing.simulation.schedule import Commands, Schedule, from_seed
 from pipeline.testing.simulation.shrink import regression_test, shrink

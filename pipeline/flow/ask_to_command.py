@@ -1,0 +1,42 @@
+"""ask -> command, and reply -> command: what a saga sends to others, and how their answers come back to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.model.aggregate import Rejected
+from pipeline.model.messages import Acceptance, CommandMessage, ReplyMessage
+from pipeline.model.saga import Ask, Replied
+from pipeline.model.topics import TopicKind
+
+
+def ask_to_command(
+    asker: str, key: str, ask: Ask, correlation_id: str, cause: str, time_ms: int, reply_to: str
+) -> CommandMessage:
+    """The command as `asker`, whose aggregate id is `key`, sends it because of the command stored at `cause`.
+
+    The same Ask is always the same command: `<asker>/<key>/<step>/<attempt>`.
+    """
+    command_id = f"{asker}/{key}/{ask.step}/{ask.attempt}"
+    return CommandMessage(command_id, correlation_id, cause, time_ms, ask.command, None, reply_to)
+
+
+def asked_by(command_id: str) -> str:
+    """Who would have sent a command of that id: the aggregate, and its id, as `<asker>/<key>`; empty for others."""
+    asker, _, attempt = command_id.rpartition("/")
+    return asker.rpartition("/")[0] if attempt.isdecimal() else ""
+
+
+def reply_to_command(asker: str, reply: ReplyMessage) -> CommandMessage | None:
+    """What the asker is told by a reply; None where that answers nothing that it can have asked."""
+    whom = asked_by(reply.command_id)
+    if not whom.startswith(f"{asker}/"):
+        return None
+    step, _, attempt = reply.command_id[len(whom) + 1 :].partition("/")
+    body: Any = reply.body  # Parked: it will take longer, and changes nothing
+    if isinstance(reply.body, Acceptance):
+        body = Replied(step, int(attempt), True)
+    elif isinstance(reply.body, Rejected):
+        body = Replied(step, int(attempt), False, reply.body.reason, dict(reply.body.details))
+    cause = f"{TopicKind.COMMAND.topic(reply.aggregate)}/{reply.partition}/{reply.offset}"
+    return CommandMessage(f"reply:{reply.command_id}", whom, cause, reply.time_ms, body)

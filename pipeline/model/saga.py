@@ -1,0 +1,172 @@
+"""The saga: work that spans services, as state from which follows which commands are owed.
+
+Two pure functions and a first state, like an aggregate, and with an event log of its own: what is told to a saga and
+changes it, is its event. What it does to others follows from its state alone: what the state after a message owes, and
+the state before did not, is sent. `linear_saga` and `two_phase_saga` make the two usual kinds of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pipeline.model.aggregate import Aggregate, Rejected
+from pipeline.model.deadline import Cancel, Deadline, Effect
+
+S = TypeVar("S")
+
+ACTIONS = ("retry", "skip", "abort", "commit")  # what a person may ask of a saga; each kind of saga knows some of them
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Effect):
+    """A command that a saga owes to an aggregate, its own service's or another's; it is known by (step, attempt).
+
+    Its id is `<saga>/<saga's key>/<step>/<attempt>`: the same debt is the same command, however often it is sent.
+    """
+
+    step: str  # without a slash
+    to: str  # name of the aggregate
+    key: str  # the aggregate's id
+    command: Any
+    attempt: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.step or "/" in self.step:
+            raise ValueError(f"an Ask's step, such as {self.step!r}, is not empty and has no slash")
+
+
+def timer(name: str, after_s: float) -> Deadline:
+    """What a saga waits for besides answers: told as TimeUp(name), so long after the message that made it owed."""
+    return Deadline(name, TimeUp(name), after=after_s)
+
+
+Owed = Ask | Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """That an instance has begun, and by which version of the saga's definition: it goes by that one to its end."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """What was answered to an Ask: accepted, or rejected for a reason."""
+
+    step: str
+    attempt: int
+    accepted: bool
+    reason: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUp:
+    """The end of a timer."""
+
+    timer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """What a person asks of a saga: one of ACTIONS; who, and why."""
+
+    action: str
+    by: str
+    why: str
+
+
+class Summary(NamedTuple):
+    """Where a saga stands, for people. `status`: one of running, compensating, stuck, done, undone."""
+
+    status: str
+    step: str  # what is under way, empty where nothing is
+    attempt: int
+    waits_for: tuple[str, ...]  # the Asks without an answer
+    reason: str  # why it is undone, or tried again
+    blocks: tuple[str, ...] = ()  # what others may find locked meanwhile, as `<aggregate>/<key>`
+
+
+@dataclass(frozen=True, slots=True)
+class Saga(Generic[S]):
+    """A kind of work that spans services, each instance known by its key.
+
+    `name`: also the name of its table and the owner part of its topics.
+    `message`: the classes of what begins and moves it, besides Replied, TimeUp and Intervention, which come by
+    themselves. A Reaction of its service sends them.
+    `asks`: the classes of the commands that it sends, by the aggregate that takes them.
+    `initial`: state of an instance that nothing has begun.
+    `evolve(state, message)`: the next state; total. The same one where the message comes too late, or again.
+    `plan(state)`: all that the state owes, Asks and timers, in the order in which they are to be sent.
+    `summary(state)`: where it stands.
+    `refuse(state, intervention)`: why a person may not do that now; None where it may be done.
+    `actions`: which of ACTIONS it knows.
+    `version`: of the definition; what an instance goes by is told to its first state, as Started.
+    `turn(state)`: optional; states of the same turn owe nothing that the first of them did not. Saves asking `plan`.
+    `diagram`: of its steps, in Mermaid.
+    """
+
+    name: str
+    message: object
+    asks: Mapping[str, object]
+    initial: S
+    evolve: Callable[[S, Any], S]
+    plan: Callable[[S], Sequence[Owed]]
+    summary: Callable[[S], Summary]
+    refuse: Callable[[S, Intervention], Rejected | None] = lambda state, _: Rejected("not_supported")
+    actions: tuple[str, ...] = ()
+    version: int = 1
+    turn: Callable[[S], object] | None = None
+    diagram: str = ""
+
+    def decide(self, message: Any, state: S) -> list[Any] | Rejected:
+        """The message itself, where it changes the state: that is the saga's event; and what the change makes due."""
+        if isinstance(message, Intervention) and (refused := self.refuse(state, message)):
+            return refused
+        first: list[Any] = [Started(self.version)] if state == self.initial else []
+        before = state
+        for event in first:
+            before = self.evolve(before, event)
+        after = self.evolve(before, message)
+        return [] if after == before else [*first, message, *self.due(before, after)]
+
+    def due(self, before: S, after: S) -> list[Effect]:
+        """What the state `after` owes and the one `before` did not, and what is not to be waited for any more.
+
+        Raises ValueError where a plan owes two different things under one name.
+        """
+        if self.turn is not None and self.turn(before) == self.turn(after):
+            return []
+        old, new = self._plan(before), self._plan(after)
+        over = [Cancel(name) for name in old if isinstance(name, str) and name not in new]
+        return [*over, *(owed for name, owed in new.items() if name not in old)]
+
+    def _plan(self, state: S) -> dict[str | tuple[str, int], Owed]:
+        plan: dict[str | tuple[str, int], Owed] = {}
+        for owed in self.plan(state):
+            name = owed.name if isinstance(owed, Deadline) else (owed.step, owed.attempt)
+            if plan.setdefault(name, owed) is not owed:
+                raise ValueError(f"saga {self.name!r}: its plan has two things of the name {name!r}")
+        return plan
+
+    @property
+    def aggregate(self) -> Aggregate[Any, Any, S]:
+        """The saga as an aggregate, whose commands are what it is told, and whose events are what of that counted.
+
+        It remembers no replies: what it is told again changes nothing.
+        """
+        command: Any = self.message
+        command = command | TimeUp | Intervention
+        return Aggregate(
+            self.name,
+            command=command,
+            event=command | Started | Replied,
+            initial=self.initial,
+            decide=self.decide,
+            evolve=self.evolve,
+            idempotency=None,
+            asks=self.asks,
+        )

@@ -1,0 +1,141 @@
+"""Sagas and two-phase commits on real Kafka: services that are killed in turn, a participant that is away, a person."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.client import Accepted, Client
+from pipeline.verify import verify
+from tests.market import MARKET, Buy, Move, Restock
+from tests.support import Shop, Worker, until
+
+WAIT_S = 60.0
+STOCK = {"tea": 40, "pot": 30, "purse": 60, "a": 20, "b": 15}
+SALES, MOVES = 30, 20
+
+
+class Market:
+    """The market on fresh topics, each service with a worker of its own."""
+
+    def __init__(self, kafka: str, home: Path) -> None:
+        self.shop, self.home = Shop(kafka, home, MARKET, partitions=2), home
+        self.files = home / "topology"
+        self.files.mkdir()
+        for name in MARKET.services:
+            (self.files / f"{name}.py").write_text(
+                f'from tests.market import MARKET\nservice = MARKET.services["{name}"]\n'
+            )
+        self.workers: dict[str, Worker] = {}
+
+    def start(self, service: str) -> None:
+        if service in self.workers:
+            self.workers[service].kill()
+        slot = str(sorted(MARKET.services).index(service))
+        where = ("--schemas", str(MARKET.schemas), "--bootstrap", self.shop.bootstrap, "--slot", slot)
+        self.workers[service] = worker = Worker(self.home, str(self.files), "--service", service, *where)
+        until("it serves", worker.addresses)
+
+    def rows(self, table: str) -> dict[str, Any]:
+        with self.shop.query() as client:
+            return {row["key"]: row["row"] for row in client.scan(table)}
+
+    def statuses(self) -> list[str]:
+        """Of all sales and moves."""
+        sales = [row["progress"]["status"] for row in self.rows("sale").values()]
+        return sales + [row["transaction"]["state"] for row in self.rows("move").values()]
+
+    def call(self, *arguments: str) -> str:
+        """The command line."""
+        command = [sys.executable, "-m", "pipeline", *arguments, "--topology", str(self.files)]
+        command += ["--bootstrap", self.shop.bootstrap, "--json"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def market(kafka: str, tmp_path: Path) -> Iterator[Market]:
+    schemas = tmp_path / "schemas"
+    schemas.symlink_to(MARKET.schemas)  # beside the topology
+    made = Market(kafka, tmp_path)
+    yield made
+    for worker in made.workers.values():
+        worker.end()
+    made.shop.close()
+
+
+def test_all_or_nothing_while_services_are_killed_in_turn(market: Market) -> None:
+    for service in MARKET.services:
+        market.start(service)
+    with Client(market.shop.bootstrap, MARKET, "tests") as client:
+        for key, amount in STOCK.items():
+            assert isinstance(client.send("goods", key, Restock(amount), wait=WAIT_S), Accepted)
+        for n in range(max(SALES, MOVES)):
+            if n < SALES:
+                client.send("sale", f"o{n}", Buy(f"o{n}", 1 + n % 2, 1 + n % 3))
+            if n < MOVES:
+                client.send("move", f"m{n}", Move(f"m{n}", n + 1, ("a", "b")))
+            if n % 5 == 4:
+                client.flush()
+                market.start(sorted(MARKET.services)[n // 5 % 2])  # killed first
+    settled = {"done", "undone", "committed", "aborted"}
+    until("all have settled", lambda: len(found := market.statuses()) == SALES + MOVES and set(found) <= settled)
+    until(
+        "nothing is told any more",
+        lambda: not any(row["transaction"]["telling"] for row in market.rows("move").values()),
+    )
+
+    sales = [row for row in market.rows("sale").values() if row["progress"]["status"] == "done"]
+    moves = [row for row in market.rows("move").values() if row["transaction"]["state"] == "committed"]
+    assert 0 < len(sales) < SALES
+    assert 0 < len(moves) <= STOCK["b"]
+    taken = {
+        "tea": sum(row["tea"] for row in sales),
+        "pot": sum(row["pot"] for row in sales),
+        "purse": sum(row["tea"] + row["pot"] for row in sales),
+        "a": len(moves),
+        "b": len(moves),
+    }
+    goods = market.rows("goods")
+    for key, amount in STOCK.items():
+        row = goods[key]
+        assert (row["gone"], row["free"], row["ledger"]["holds"]) == (taken[key], amount - taken[key], []), key
+    assert goods["bell"]["free"] == MOVES
+    report = verify(market.shop.bootstrap, MARKET)
+    assert report.clean, report.findings
+    assert report.checked["commands asked of others"] >= 3 * SALES + 2 * MOVES
+
+
+def test_a_participant_that_is_away_and_a_person(market: Market) -> None:
+    market.start("market")
+    market.start("deals")
+    with Client(market.shop.bootstrap, MARKET, "tests") as client:
+        for key in ("tea", "pot", "purse"):
+            client.send("goods", key, Restock(9), wait=WAIT_S)
+        market.workers["market"].kill()
+        client.send("sale", "o1", Buy("o1", 1, 1), wait=WAIT_S)
+        client.send("move", "m1", Move("m1", 1, ("tea", "pot")), wait=WAIT_S)
+    (sale,) = [json.loads(line) for line in market.call("saga", "list", "sale").splitlines()]
+    assert (sale["key"], sale["status"], sale["step"], sale["waits_for"]) == (
+        "o1",
+        "running",
+        "reserve",
+        ["reserve.0", "reserve.1"],
+    )
+    (move,) = [json.loads(line) for line in market.call("2pc", "list").splitlines()]
+    assert (move["step"], move["blocks"]) == ("voting", ["goods/tea", "goods/pot"])
+    market.call("saga", "abort", "sale", "o1", "--by", "eve", "--why", "nobody is there")
+    market.call("2pc", "force", "move", "m1", "abort", "--by", "eve", "--why", "nobody is there")
+    market.start("market")
+    until("both are undone", lambda: sorted(market.statuses()) == ["aborted", "undone"])
+    told = json.loads(market.call("saga", "show", "sale", "o1"))
+    assert {"type": "Intervention", "action": "abort", "by": "eve", "why": "nobody is there"} in [
+        event["event"] for event in told["events"]
+    ]
+    free = lambda: [row["free"] for row in market.rows("goods").values() if not row["ledger"]["holds"]]  # noqa: E731
+    until("all is free again", lambda: sorted(free()) == [1, 9, 9, 9])
