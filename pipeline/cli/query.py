@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 @click.option("--at-least", metavar="TOKEN", help="A position that the answer has to contain, such as a command's.")
 @click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
 @click.option("--max-age", type=click.FloatRange(0), help="Seconds that an eventual answer may be old.")
+@click.option(
+    "--pending",
+    type=click.Choice(["show", "hide", "wait"]),
+    help="What is held for transactions: shown, left out, or waited for.  [default: show]",
+)
 @click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
@@ -47,6 +52,7 @@ def command(
     at_least: str | None,
     wait: float | None,
     max_age: float | None,
+    pending: str | None,
     index: str | None,
     as_json: bool,
     topology: str,
@@ -64,6 +70,7 @@ def command(
     from pipeline.topology import load
 
     asked: dict[str, Any] = {"consistency": consistency, "at_least": at_least, "wait": wait, "max_age": max_age}
+    asked["pending"] = pending
     options = cast("Options", {name: value for name, value in asked.items() if value is not None})
     name, equals, value = (index or "").partition("=")
     if index is not None and not equals:
@@ -90,7 +97,7 @@ def _show(table: str, rows: list[dict[str, Any]]) -> None:
         return
     shown = Table(title=table, title_justify="left")
     shown.add_column("key")
-    columns = list(rows[0]["row"]) + [name for name in ("version", "age_s") if name in rows[0]]
+    columns = list(rows[0]["row"]) + [name for name in ("version", "pending", "age_s") if name in rows[0]]
     for column in columns:
         shown.add_column(
             column, justify="right" if isinstance(({**rows[0]["row"], **rows[0]})[column], int) else "left"

@@ -53,6 +53,17 @@ class QueryClient:
             found += self._take(self._questions.several(table, few, options))["rows"]
         return found
 
+    def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> list[Json | None]:
+        """The rows of several aggregates, each `(table, key)`, as they were at one moment after this was asked.
+
+        In the order of the keys, each with its `table`; None where there is none. No row of them had anything held, so
+        of work committed in two phases there is all or nothing. `wait`: seconds that this may take, 5 where nothing is
+        said. Raises Contended where there was no such moment, NoSuchConsistency where a table is no aggregate's, and
+        what `get` does.
+        """
+        rows: list[Json | None] = self._take(self._questions.together(keys, wait))["rows"]
+        return rows
+
     def scan(
         self,
         table: str,
@@ -149,6 +160,11 @@ class AsyncQueryClient:
             few = list(keys[at : at + KEYS_AT_ONCE])
             found += (await self._take(self._questions.several(table, few, options)))["rows"]
         return found
+
+    async def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> list[Json | None]:
+        """As QueryClient.read_together."""
+        rows: list[Json | None] = (await self._take(self._questions.together(keys, wait)))["rows"]
+        return rows
 
     async def scan(
         self,

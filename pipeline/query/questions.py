@@ -26,12 +26,14 @@ class Options(TypedDict, total=False):
 
     `consistency`: "owner" where nothing is said, "eventual", "linearizable" or "fresh". `at_least`: a token that the
     answer has to contain. `wait`: seconds that the worker may wait for that. `max_age`: seconds, of an eventual answer.
+    `pending`: "show" where nothing is said, "hide" or "wait": what is held for transactions; see docs/transactions.md.
     """
 
     consistency: str
     at_least: str
     wait: float
     max_age: float
+    pending: str
 
 
 class Questions:
@@ -56,6 +58,18 @@ class Questions:
         partition = yield from self._partition(table, keys[0])
         path, body = f"/v1/tables/{table}/get", {"keys": keys}
         answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body)
+        return {**_body(answer), **_position(answer)}
+
+    def together(self, keys: Sequence[tuple[str, str]], wait: float | None) -> Told:
+        """Rows of several aggregates as they were at one moment."""
+        if not keys:
+            raise BadRequest("read_together needs at least one (table, key)")
+        asked = reading({} if wait is None else {"wait": str(wait)})
+        (table, key), body = keys[0], {"keys": [{"table": table, "key": key} for table, key in keys]}
+        partition = yield from self._partition(table, key)
+        answer = yield from self._asking.steps(
+            table, partition, "/v1/read", asked.query(), wait_s=asked.wait_s, body=body
+        )
         return {**_body(answer), **_position(answer)}
 
     def page(self, table: str, partition: int | None, wanted: Mapping[str, str], options: Options) -> Told:

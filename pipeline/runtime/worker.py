@@ -42,6 +42,7 @@ from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
 from pipeline.query.sight import ClusterSight
+from pipeline.query.together import TogetherApi
 from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
@@ -224,7 +225,9 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     broker = KafkaBroker(settings.bootstrap, router.count)
     sight = ClusterSight(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, sight)
-    QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics).mount(app)
+    query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
+    query.mount(app)
+    TogetherApi(query).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)

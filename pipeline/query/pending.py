@@ -1,0 +1,60 @@
+"""What is held in rows for transactions that have not ended: shown, or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.errors import NoSuchConsistency
+from pipeline.model import Aggregate, Effect, Rejected, StateMessage
+from pipeline.model.participant import holds, participants
+from pipeline.query.local import row_json
+from pipeline.query.reading import Pending, Reading
+from pipeline.topology import Topology
+
+Json = dict[str, Any]
+
+
+class PendingRows:
+    """Knows the participants of a topology, and what of a row they hold."""
+
+    def __init__(self, topology: Topology) -> None:
+        owned = (aggregate for service in topology.services.values() for aggregate in service.owned)
+        self._holders = {a.name: a for a in owned if any(participants(a))}
+
+    def check(self, table: str, asked: Reading) -> None:
+        """Raises NoSuchConsistency where nothing of a table can be held."""
+        if asked.pending is not Pending.SHOW and table not in self._holders:
+            raise NoSuchConsistency(
+                f"nothing of {table!r} is ever pending: no Participant guards it; leave pending out"
+            )
+
+    def show(self, table: str, asked: Reading) -> Callable[[Any], Json]:
+        """What makes JSON of a table's values; `pending` are the transactions that something is held for."""
+        aggregate = self._holders.get(table)
+        if aggregate is None:
+            return row_json
+
+        def shown(value: StateMessage) -> Json:
+            pending = [hold.transaction for hold in holds(aggregate, value.body)]
+            if asked.pending is Pending.HIDE and pending:
+                value = value._replace(body=_without(aggregate, value.body))
+            return {**row_json(value), "pending": pending}
+
+        return shown
+
+
+def _without(aggregate: Aggregate[Any, Any, Any], state: Any) -> Any:
+    """The state as it would be had all that is held been aborted, by the aggregate's own word."""
+    for participant in participants(aggregate):
+        for hold in participant.ledger(state).holds:
+            try:
+                decided = aggregate.decide(participant.abort(hold.transaction), state)
+            except TypeError as error:  # an abort that needs more than the transaction's name
+                raise NoSuchConsistency(f"what {aggregate.name!r} holds cannot be left out: {error}") from error
+            if isinstance(decided, Rejected):
+                what = f"what {aggregate.name!r} holds for {hold.transaction!r}"
+                raise NoSuchConsistency(f"{what} cannot be left out: it is not let go of, {decided.reason}")
+            for event in decided:
+                state = state if isinstance(event, Effect) else aggregate.evolve(state, event)
+    return state
