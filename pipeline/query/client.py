@@ -10,6 +10,7 @@ from typing import Unpack
 import httpx
 
 from pipeline.adapters.kafka import admin
+from pipeline.model.saga import IN_FLIGHT
 from pipeline.query.asking import TIMEOUT_S
 from pipeline.query.questions import PAGE_ROWS, Json, Options, Questions, Told, wanted_rows
 from pipeline.query.routing import Router
@@ -122,6 +123,24 @@ class QueryClient:
         """
         found: list[Json] = self._take(self._questions.deadlines(aggregate, key))["deadlines"]
         return found
+
+    def sagas(self, saga: str | None = None, states: Sequence[str] = IN_FLIGHT) -> Iterator[Json]:
+        """Where the instances of a saga stand, or of all sagas, by saga and key; those whose status is one of `states`.
+
+        Each `{"saga", "key", "status", "step", "attempt", "waits_for", "reason", "blocks", "since"}`. Raises
+        UnknownTable, TableUnavailable.
+        """
+        known = self._router.topology
+        for name in sorted(known.sagas) if saga is None else [known.saga(saga).name]:
+            after: str | None = ""
+            while after is not None:
+                page = self._take(self._questions.sagas(name, states, after))
+                yield from page["sagas"]
+                after = page["next"]
+
+    def saga(self, saga: str, key: str) -> Json:
+        """Where one instance stands, as `sagas` says it, with its `version` and `state`. Raises UnknownKey, too."""
+        return self._take(self._questions.saga(saga, key))
 
     def positions(self, service: str) -> dict[str, Json]:
         """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""

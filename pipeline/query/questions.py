@@ -91,6 +91,17 @@ class Questions:
         moment(text)
         return (yield from self._past(aggregate, key, "/state", {"as_of": text}))
 
+    def sagas(self, saga: str, states: Sequence[str], after: str) -> Told:
+        """A page of the instances of one saga."""
+        query = {"state": ",".join(states), "limit": str(PAGE_ROWS)} | ({"after": after} if after else {})
+        return _body((yield from self._asking.steps(saga, 0, f"/v1/sagas/{saga}", query)))
+
+    def saga(self, saga: str, key: str) -> Told:
+        """Where one instance stands."""
+        self.router.topology.saga(saga)
+        partition = yield from self._partition(saga, key)
+        return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{quote(key, safe='')}", {})))
+
     def deadlines(self, aggregate: str, key: str) -> Told:
         """What is still to come for one aggregate."""
         self.router.topology.with_deadlines(aggregate)

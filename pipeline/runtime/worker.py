@@ -41,6 +41,7 @@ from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
+from pipeline.query.sagas import SagaApi
 from pipeline.query.sight import ClusterSight
 from pipeline.query.together import TogetherApi
 from pipeline.runtime.databases import databases
@@ -233,6 +234,7 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
+    SagaApi(tables, forwarding, commands).mount(app)
     ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
         host.moved = consistency.moved

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +16,6 @@ from pipeline.model import (
     Acceptance,
     Ask,
     CommandMessage,
-    Effect,
     Intervention,
     Parked,
     Reaction,
@@ -27,16 +24,13 @@ from pipeline.model import (
     ReplyMessage,
     Saga,
     Service,
-    StateMessage,
     Summary,
 )
-from pipeline.query.local import row_json
-from pipeline.query.sagas import instances
 from pipeline.runtime.asking import asked_codecs, command_codec
 from pipeline.runtime.nodes import Outlet
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
-from tests.market import MARKET, MOVE, SALE, Buy, Command, Confirm, Hold, Move
+from tests.market import MARKET, SALE, Buy, Command, Confirm, Hold
 
 MAKE = codecs(MARKET.schemas)
 ASK = Ask("reserve.0", "goods", "tea", Hold("o/1", 2), 3)
@@ -154,44 +148,6 @@ def test_a_step_has_no_slash(step: str) -> None:
 
 
 # --- people -----------------------------------------------------------------------------------------------------------
-
-
-class Tables:
-    """Rows as workers answer them."""
-
-    def __init__(self, **states: tuple[Any, Any]) -> None:
-        self.rows = {
-            key: (saga, {"key": key, **json.loads(json.dumps(row_json(StateMessage(3, 1_700_000_000_000, state))))})
-            for key, (saga, state) in states.items()
-        }
-
-    def get(self, table: str, key: str) -> dict[str, Any]:
-        return self.rows[key][1]
-
-    def scan(self, table: str) -> Iterator[dict[str, Any]]:
-        return (row for saga, row in self.rows.values() if saga.name == table)
-
-
-def state(saga: Saga[Any], *messages: Any) -> Any:
-    found = saga.initial
-    for message in messages:
-        for event in saga.decide(message, found):
-            found = found if isinstance(event, Effect) else saga.evolve(found, event)
-    return found
-
-
-def test_instances_are_listed_by_where_they_stand() -> None:
-    running = state(SALE, Buy("o1", 1, 1))
-    done = state(MOVE, Move("m1", 1, ()), Replied("settled-1.0", 1, True))
-    voting = state(MOVE, Move("m2", 1, ("a", "b")), Replied("prepare-1.0", 1, True))
-    tables = Tables(o1=(SALE, running), m1=(MOVE, done), m2=(MOVE, voting))
-    found = list(instances(tables, [SALE, MOVE], ["running"]))
-    assert [(each.saga, each.key, each.summary.step, each.summary.waits_for) for each in found] == [
-        ("sale", "o1", "reserve", ("reserve.0", "reserve.1")),
-        ("move", "m2", "voting", ("prepare-1.1",)),
-    ]
-    assert found[1].as_json()["blocks"] == ("goods/a", "goods/b")
-    assert [each.key for each in instances(tables, [SALE, MOVE], ["done"])] == ["m1"]
 
 
 @pytest.mark.parametrize("arguments", [["saga", "list"], ["saga", "retry"], ["2pc", "list"], ["2pc", "force"]])
