@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +14,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.errors import Contended, NotYet
-from pipeline.model import Token
+from pipeline.errors import Contended, NoSuchConsistency, NotYet
+from pipeline.model import Ledger, Rejected, Service, StateMessage, Token
 from pipeline.model.participant import holds
 from pipeline.query import together
 from pipeline.query.forward import Forwarding
@@ -21,10 +23,12 @@ from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.murmur2 import partition_of
 from pipeline.query.openapi import document
+from pipeline.query.pending import PendingRows
 from pipeline.query.problems import as_problems
+from pipeline.query.reading import reading
 from pipeline.query.together import Pass, TogetherApi, agreed
 from pipeline.testing import TestDriver
-from tests.market import GOODS, MARKET, Confirm, Goods, Hold, Release, Restock
+from tests.market import ESCROW, GOODS, MARKET, Confirm, Goods, Hold, Release, Restock, decide, goods
 
 Turn = Callable[[], object]
 
@@ -53,24 +57,38 @@ class Turns:
 
 
 class Market:
-    """A worker that has all of the market."""
+    """A worker that has all of the market, or one that has nothing and asks that one."""
 
-    def __init__(self, driver: TestDriver) -> None:
-        self.driver, self.turns = driver, Turns()
-        router: Any = SimpleNamespace(
+    def __init__(self, driver: TestDriver, there: Market | None = None) -> None:
+        self.driver, self.there, self.turns = driver, there, Turns()
+        self.router: Any = SimpleNamespace(
             topology=MARKET,
             knows=lambda table: True,
             partition=lambda table, key: partition_of(key.encode(), 2),
             partitions=lambda table: 2,
+            forget_all=lambda: None,
         )
-        lanes = [worker.lane for worker in driver._world.workers]
+        lanes = [worker.lane for worker in driver._world.workers if there is None]
         tables = LocalTables(lambda: {place: view for lane in lanes if lane for place, view in lane.views.items()})
-        self.api = QueryApi(tables, Forwarding(router), self.turns, dict, Any)  # type: ignore[arg-type]
+        self.forwarding = Forwarding(self.router)
+        self.api = QueryApi(tables, self.forwarding, self.turns, dict, Any)  # type: ignore[arg-type]
 
     def ask(self, method: str, path: str, **request: Any) -> tuple[int, Any]:
-        return asyncio.run(self._ask(method, path, **request))
+        status, body, _ = asyncio.run(self._ask(method, path, **request))
+        return status, body
 
-    async def _ask(self, method: str, path: str, **request: Any) -> tuple[int, Any]:
+    async def _ask(self, method: str, path: str, **request: Any) -> tuple[int, Any, Any]:
+        async with AsyncExitStack() as ends:
+            if self.there is not None:
+                server = await ends.enter_async_context(TestServer(self.there.app()))
+                self.router.holder = lambda table, partition: f"http://{server.host}:{server.port}"
+                ends.push_async_callback(self.forwarding.close)
+                self.forwarding._session = None  # each question has a loop of its own
+            client = await ends.enter_async_context(TestClient(TestServer(self.app())))
+            answer = await client.request(method, path, **request)
+            return answer.status, None if answer.status == 304 else await answer.json(), answer.headers
+
+    def app(self) -> web.Application:
         app = web.Application(middlewares=[as_problems])
         app.add_routes(
             [
@@ -80,9 +98,7 @@ class Market:
                 web.post("/v1/read", TogetherApi(self.api).read),
             ]
         )
-        async with TestClient(TestServer(app)) as client:
-            answer = await client.request(method, path, **request)
-            return answer.status, await answer.json()
+        return app
 
     def read(self, *keys: str, **query: str) -> tuple[int, Any]:
         asked = [{"table": "goods", "key": key} for key in keys]
@@ -170,6 +186,27 @@ def test_it_takes_no_other_consistency(market: Market) -> None:
     status, told = market.read("tea", consistency="eventual")
     assert (status, told["error"]) == (400, "BadRequest")
     assert market.ask("POST", "/v1/read", data=b"{}")[0] == 415
+
+
+def test_rows_that_another_worker_has(market: Market) -> None:
+    here = Market(market.driver, market)
+    market.driver.send("goods", "tea", Hold("t", 1))
+    market.after(("none", Restock(1)), ("tea", Confirm("t")))
+    assert gone(here.read("tea", "pot")[1]["rows"]) == [1, 0]
+    market.driver.send("goods", "tea", Hold("u", 1))
+    assert here.ask("GET", "/v1/tables/goods/tea?pending=hide")[1]["row"]["free"] == 4
+    assert here.ask("GET", "/v1/tables/goods/tea?pending=wait&wait=0.1")[0] == 504
+    market.after(("none", Restock(1)), ("tea", Release("u")))
+    assert here.ask("GET", "/v1/tables/goods/tea?pending=wait")[1]["row"]["free"] == 4
+
+
+def test_who_knows_the_rows_of_another_worker_is_told_so(market: Market) -> None:
+    here = Market(market.driver, market)
+    for path in ("/v1/tables/goods/tea", "/v1/tables/goods?partition=0"):
+        status, _, headers = asyncio.run(here._ask("GET", path))
+        assert status == 200
+        again = asyncio.run(here._ask("GET", path, headers={"If-None-Match": headers["ETag"]}))
+        assert again[0] == 304
 
 
 # A model of it: participants that move at any time between two looks, and commit in any order.
@@ -282,6 +319,25 @@ def test_who_waits_too_long_hears_for_whom_it_is_held(market: Market) -> None:
 )
 def test_what_cannot_be_pending(market: Market, path: str) -> None:
     assert market.ask("GET", f"/v1/tables/{path}")[0] == 400
+
+
+def test_what_its_aggregate_does_not_let_go_of_cannot_be_left_out() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Drop:
+        transaction: str
+        why: str
+
+    def stubborn(command: Any, goods: Goods) -> Any:
+        return Rejected("not_now") if isinstance(command, Release) else decide(command, goods)
+
+    held = StateMessage(1, 0, Goods(1, 0, Ledger().hold("t", 1)))
+    for participant, inner, why in (
+        (replace(ESCROW, abort=Drop), decide, "missing 1 required positional argument: 'why'"),
+        (ESCROW, stubborn, "not let go of, not_now"),
+    ):
+        topology = replace(MARKET, services={"m": Service("m", [goods(participant.guards(inner))])}, invariants=())
+        with pytest.raises(NoSuchConsistency, match=why):
+            PendingRows(topology).show("goods", reading({"pending": "hide"}))(held)
 
 
 def test_the_document_has_it_where_something_can_be_held() -> None:
