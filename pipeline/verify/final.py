@@ -89,11 +89,11 @@ class FinalCheck:
         waits = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
         if waits:
             report.notes.append(f"under way: {waits}")
-        for finding in self._broken(tables):
-            if waits:
-                report.notes.append(f"not so, or not yet: {finding.expected}: {finding.found}")
-            else:
-                report.add(finding)
+        broken = list(self._broken(tables))
+        if waits and broken:
+            report.notes.append(f"{len(broken):,} not so, or not yet: {broken[0].expected}: {broken[0].found}")
+        for finding in () if waits else broken:
+            report.add(finding)
         report.checked["invariants"] += len(self._topology.invariants)
 
     # --- when nothing moves -------------------------------------------------------------------------------------------
@@ -140,7 +140,8 @@ class FinalCheck:
                 summary = saga.summary(state)
                 if summary.status in IN_FLIGHT:
                     waits = f"{summary.status}, waits for {', '.join(summary.waits_for) or 'nothing'}"
-                    yield Place(self._owner[name], name, key, waits, bool(outside) or key in awaited)
+                    moves = bool(outside) or key in awaited or not summary.waits_for  # or for somebody's message
+                    yield Place(self._owner[name], name, key, waits, moves)
 
     def _held(self, tables: Tables) -> Iterator[Place]:
         """What is held. It is let go by a saga that is under way, or by somebody outside where no saga asks for it."""
