@@ -45,16 +45,20 @@ class PendingRows:
 
 
 def _without(aggregate: Aggregate[Any, Any, Any], state: Any) -> Any:
-    """The state as it would be had all that is held been aborted, by the aggregate's own word."""
+    """The state without what is held in it."""
     for participant in participants(aggregate):
+        if participant.without is not None:
+            state = participant.without(state)
+            continue
         for hold in participant.ledger(state).holds:
+            what = f"what {aggregate.name!r} holds for {hold.transaction!r} cannot be left out"
             try:
-                decided = aggregate.decide(participant.abort(hold.transaction), state)
-            except TypeError as error:  # an abort that needs more than the transaction's name
-                raise NoSuchConsistency(f"what {aggregate.name!r} holds cannot be left out: {error}") from error
+                abort = participant.abort(hold.transaction)
+            except TypeError as error:
+                raise NoSuchConsistency(f"{what}: its Participant needs `without`, as {error}") from error
+            decided = aggregate.decide(abort, state)
             if isinstance(decided, Rejected):
-                what = f"what {aggregate.name!r} holds for {hold.transaction!r}"
-                raise NoSuchConsistency(f"{what} cannot be left out: it is not let go of, {decided.reason}")
+                raise NoSuchConsistency(f"{what}: it is not let go of, {decided.reason}")
             for event in decided:
                 state = state if isinstance(event, Effect) else aggregate.evolve(state, event)
     return state

@@ -340,6 +340,14 @@ def test_what_its_aggregate_does_not_let_go_of_cannot_be_left_out() -> None:
             PendingRows(topology).show("goods", reading({"pending": "hide"}))(held)
 
 
+def test_a_participant_may_say_itself_what_is_left() -> None:
+    said = replace(ESCROW, without=lambda state: replace(state, free=-1))
+    topology = replace(MARKET, services={"m": Service("m", [goods(said.guards(decide))])}, invariants=())
+    show = PendingRows(topology).show("goods", reading({"pending": "hide"}))
+    assert show(StateMessage(1, 0, Goods(1, 0, Ledger().hold("t", 1))))["row"]["free"] == -1
+    assert show(StateMessage(1, 0, Goods(1, 0)))["row"]["free"] == 1
+
+
 def test_the_document_has_it_where_something_can_be_held() -> None:
     paths = document(MARKET)["paths"]
     enums = {
