@@ -120,6 +120,8 @@ def test_what_is_parked_may_move_the_rest_on() -> None:
         world = driver._world
         world.kafka.append(TP("goods.command", partition_of(b"pot", 2)), b"pot", b"no Avro")
         driver.advance(1)
+        assert set(verified(driver).found) == {"in_flight"}  # that one will never have an effect
+        driver.send("goods", "pot", Restock(1))  # waits behind it
         report = verified(driver)
         assert (report.findings, report.notes) == ([], ["under way: 1 of goods, 1 parked"])
         assert list(broken(world, MARKET, world.oracle.codec)) == []
