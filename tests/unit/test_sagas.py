@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +149,49 @@ def test_a_step_has_no_slash(step: str) -> None:
 
 
 # --- people -----------------------------------------------------------------------------------------------------------
+
+
+class Workers:
+    """Stands for QueryClient: one instance of each saga."""
+
+    def __init__(self, *_: Any) -> None: ...
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def sagas(self, saga: str, states: Any) -> list[dict[str, Any]]:
+        where = {"status": states[0], "step": "reserve", "attempt": 1, "waits_for": ["reserve.0"], "reason": "locked"}
+        return [{"saga": saga, "key": f"{saga}-1", **where, "blocks": [], "since": "2026"}]
+
+    def saga(self, saga: str, key: str) -> dict[str, Any]:
+        return {**self.sagas(saga, ["stuck"])[0], "version": 7, "state": {"tea": 1}}
+
+    def history(self, saga: str, key: str) -> list[dict[str, Any]]:
+        return [{"version": 1, "event": {"type": "Started"}}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["saga", "list"], ["move-1", "sale-1", "running", "reserve.0"]),
+        (["saga", "list", "sale", "--state", "stuck"], ["sale-1", "stuck"]),
+        (["2pc", "list"], ["move-1"]),
+        (["saga", "show", "sale", "o1"], ["status  stuck", "version  7", '{"type": "Started"}']),
+        (["saga", "list", "sale", "--json"], ['"key": "sale-1"']),
+    ],
+)
+def test_it_is_shown(
+    arguments: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.query.client.QueryClient", Workers)
+    for name in MARKET.services:
+        (tmp_path / f"{name}.py").write_text(f'from tests.market import MARKET\nservice = MARKET.services["{name}"]\n')
+    where = ["--topology", str(tmp_path), "--bootstrap", "nowhere:1"]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, [*arguments, *where])
+    assert result.exit_code == 0, result.output
+    assert all(each in result.output for each in expected), result.output
+    assert ("sale-1" in result.output) == (arguments[0] == "saga")
 
 
 @pytest.mark.parametrize("arguments", [["saga", "list"], ["saga", "retry"], ["2pc", "list"], ["2pc", "force"]])
