@@ -137,10 +137,9 @@ def test_a_participant_that_is_away_and_a_person(market: Market) -> None:
     assert [each["key"] for each in httpx.get(pages, params={"state": "running"}).json()["sagas"]] == ["m1", "o1"]
     refused = httpx.post(f"{pages}/move/m1/commit", json={"by": "eve", "why": "it is urgent"})
     assert (refused.status_code, refused.json()["reason"]) == (409, "votes_are_missing")
-    market.call("saga", "abort", "sale", "o1", "--by", "eve", "--why", "nobody is there")
-    forced = httpx.post(f"{pages}/move/m1/abort", json={"by": "eve", "why": "nobody is there"})
-    assert (forced.status_code, forced.json()["outcome"]) == (200, "accepted")
-    market.call("2pc", "force", "move", "m1", "abort", "--by", "eve", "--why", "tell them again")
+    aborted = httpx.post(f"{pages}/sale/o1/abort", json={"by": "eve", "why": "nobody is there"})
+    assert (aborted.status_code, aborted.json()["outcome"]) == (200, "accepted")
+    market.call("2pc", "force", "move", "m1", "abort", "--by", "eve", "--why", "nobody is there")
     market.start("market")
     until("both are undone", lambda: sorted(market.statuses()) == ["aborted", "undone"])
     told = json.loads(market.call("saga", "show", "sale", "o1"))
