@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 @click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
 @click.option("--max-age", type=click.FloatRange(0), help="Seconds that an eventual answer may be old.")
 @click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
+@click.option("--watch", is_flag=True, help="The row of KEY, and each new one, until interrupted.")
+@click.option("--since", metavar="TOKEN", help="With --watch: only what comes after that event.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
 @bootstrap_option
@@ -48,6 +50,8 @@ def command(
     wait: float | None,
     max_age: float | None,
     index: str | None,
+    watch: bool,
+    since: str | None,
     as_json: bool,
     topology: str,
     bootstrap: str | None,
@@ -59,6 +63,7 @@ def command(
     pipeline query inventory 85048
     pipeline query revenue --prefix 'France/2009-12' --limit 5
     pipeline query customers 12346 --at-least orders.command/3@1234
+    pipeline query inventory 85048 --watch
     """
     from pipeline.query.client import QueryClient
     from pipeline.topology import load
@@ -68,7 +73,15 @@ def command(
     name, equals, value = (index or "").partition("=")
     if index is not None and not equals:
         raise click.UsageError("--index takes NAME=VALUE")
+    if watch and (key is None or eventual or options.keys() - {"wait"}):
+        raise click.UsageError("--watch takes KEY, and of the options of a read --wait alone")
+    if since is not None and not watch:
+        raise click.UsageError("--since goes with --watch")
     with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
+        if key is not None and watch:
+            for event in client.watch(table, key, since, wait=wait):
+                click.echo(json.dumps(event, ensure_ascii=False) if as_json else _told(event))
+            return
         if key is not None:
             if prefix or index:
                 raise click.UsageError("give KEY or --prefix or --index, not both")
@@ -80,6 +93,13 @@ def command(
             click.echo(json.dumps(row, ensure_ascii=False))
     else:
         _show(table, rows)
+
+
+def _told(event: dict[str, Any]) -> str:
+    """A line for people."""
+    version = f"version {event['version']}  " if "version" in event else ""
+    row = "deleted" if event["row"] is None else json.dumps(event["row"], ensure_ascii=False)
+    return f"{version}{row}  {event['position']}"
 
 
 def _show(table: str, rows: list[dict[str, Any]]) -> None:

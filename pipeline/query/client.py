@@ -11,6 +11,7 @@ import httpx
 
 from pipeline.adapters.kafka import admin
 from pipeline.query.asking import TIMEOUT_S
+from pipeline.query.following import Following, follow, follow_async
 from pipeline.query.questions import PAGE_ROWS, Json, Options, Questions, Told, wanted_rows
 from pipeline.query.routing import Router
 from pipeline.query.taking import take, take_async
@@ -27,7 +28,7 @@ class QueryClient:
     """
 
     def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0, *, eventual: bool = False) -> None:
-        self._router = Router(admin(bootstrap), topology)
+        self._router, self._patience_s = Router(admin(bootstrap), topology), patience_s
         self._questions = Questions(self._router, patience_s, eventual=eventual)
         self._http = httpx.Client(timeout=TIMEOUT_S)
 
@@ -79,6 +80,16 @@ class QueryClient:
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
 
+    def watch(self, table: str, key: str, since: str | None = None, *, wait: float | None = None) -> Iterator[Json]:
+        """Each new row of a key, for ever: `{"key", "row", "position"}` as from `get`; a deleted one is None.
+
+        Without `since` the first is the present row. `since`: the `position` of an event, to go on behind it; of a
+        command or a read, to begin with a row that contains it, for which there may pass `wait` seconds; empty, to
+        begin with all that the row topic still holds. Goes on by itself where a worker goes; raises TableUnavailable
+        once there is none for `patience_s`, UnknownTable, BadRequest for a replica, and what a read raises.
+        """
+        return follow(Following(self._router, table, key, since, wait, self._patience_s))
+
     def history(self, aggregate: str, key: str, after: int = 0, limit: int | None = None) -> Iterator[Json]:
         """What has happened to one aggregate, in order, from the version that comes after `after`, page by page.
 
@@ -128,8 +139,8 @@ class AsyncQueryClient:
     """The same for asyncio: `await client.get(...)`, `async for row in client.scan(...)`. For one event loop."""
 
     def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0, *, eventual: bool = False) -> None:
-        router = Router(admin(bootstrap), topology)
-        self._questions = Questions(router, patience_s, eventual=eventual)
+        self._router, self._patience_s = Router(admin(bootstrap), topology), patience_s
+        self._questions = Questions(self._router, patience_s, eventual=eventual)
         self._http = httpx.AsyncClient()
 
     async def __aenter__(self) -> AsyncQueryClient:
@@ -172,6 +183,12 @@ class AsyncQueryClient:
                 yield row
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
+
+    def watch(
+        self, table: str, key: str, since: str | None = None, *, wait: float | None = None
+    ) -> AsyncIterator[Json]:
+        """As QueryClient.watch."""
+        return follow_async(Following(self._router, table, key, since, wait, self._patience_s))
 
     async def _take(self, steps: Told) -> Json:
         return await take_async(self._http, steps)
