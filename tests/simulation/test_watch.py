@@ -168,6 +168,8 @@ def watched(seed: int, begin_at: Callable[[Found], int]) -> tuple[int, list[str]
     def more(n: int) -> None:
         world.send("tills", rng.choice(("till-1", "till-2")), rng.choice((Take(rng.randrange(1, 9)), Close())), f"c{n}")
         watchers.begin()
+        if rng.random() < 0.2:
+            world.kafka.compact()
 
     run(world, rng, watchers.step, more)
     return sum(len(each.told) for each in watchers.watched), watchers.wrong()

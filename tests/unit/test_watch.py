@@ -1,0 +1,322 @@
+"""Feeds of row topics, the streams of a worker's watchers, the page, and a client that follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryLogReader
+from pipeline.errors import Overloaded, TableUnavailable
+from pipeline.flow import Lineage
+from pipeline.query import hub as hubs
+from pipeline.query import watching
+from pipeline.query.asking import Answer
+from pipeline.query.consistency import Consistency
+from pipeline.query.feed import Event, Feeds, Watch
+from pipeline.query.following import Following
+from pipeline.query.forward import Forwarding
+from pipeline.query.hub import BUFFER_BYTES, SLOW, Stream, WatchHub
+from pipeline.query.local import LocalTables
+from pipeline.query.problems import as_problems
+from pipeline.query.watching import WatchApi
+from pipeline.runtime.ports import TP
+from pipeline.testing import TestDriver
+from tests.simulation import tills as t
+
+ROWS = TP("stock.row", 0)
+
+
+def watch(start: int, end: int, *, key: bytes = b"tea", absent: bool = False) -> Watch:
+    return Watch(ROWS, key, start, end, lambda offset, value: f"{offset}={value!r}", absent=absent)
+
+
+class Log:
+    """A row topic of one partition, and feeds of it."""
+
+    def __init__(self) -> None:
+        self.kafka = MemoryKafka(MemoryClock())
+        self.kafka.create_topic(ROWS.topic, 1, compacted=True)
+        self.feeds = Feeds(MemoryLogReader(self.kafka), MemoryLogReader(self.kafka))
+
+    def put(self, key: bytes, value: bytes | None) -> int:
+        return self.kafka.append(ROWS, key, value)
+
+    def steps(self, count: int = 4) -> list[Watch]:
+        return [watch for _ in range(count) for watch in self.feeds.step(0.0)[1]]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def offsets(of: Watch) -> list[int]:
+    return [event.offset for event in of.drain()]
+
+
+def test_who_is_behind_catches_up_and_holds_up_nobody(log: Log) -> None:
+    for n in range(10):
+        log.put(b"tea" if n % 2 else b"salt", b"%d" % n)
+    live = watch(10, 10)
+    log.feeds.add(live)
+    log.steps()
+    far, further = watch(4, 10), watch(0, 10)
+    log.feeds.add(far)
+    log.put(b"tea", b"10")
+    log.feeds.step(0.0)
+    assert (offsets(live), offsets(far)) == ([10], [5, 7, 9, 10])
+    log.feeds.add(further)
+    log.put(b"tea", b"11")
+    log.steps()
+    assert (offsets(live), offsets(far), offsets(further)) == ([11], [11], [1, 3, 5, 7, 9, 10, 11])
+    for each in (live, far, further):
+        log.feeds.remove(each)
+    assert log.feeds.idle
+
+
+def test_a_deletion_that_the_log_has_forgotten_is_told(log: Log) -> None:
+    for n in range(4):
+        log.put(b"tea", b"%d" % n)
+    log.put(b"salt", b"x")
+    forgotten, there, told = watch(2, 5, absent=True), watch(2, 5), watch(5, 5, absent=True)
+    for each in (forgotten, there, told):
+        log.feeds.add(each)
+    log.steps()
+    assert [(e.offset, e.deleted) for e in forgotten.drain()] == [(2, False), (3, False), (4, True)]
+    assert offsets(there) == [2, 3]
+    assert offsets(told) == []
+    deleted = watch(4, 7, absent=True)
+    log.put(b"tea", None)
+    log.put(b"salt", b"y")
+    log.feeds.add(deleted)
+    log.steps()
+    assert [(e.offset, e.deleted) for e in deleted.drain()] == [(5, True)], "told once, as the log tells it"
+
+
+def test_who_asks_for_what_the_log_does_not_hold_is_told(log: Log) -> None:
+    log.put(b"tea", b"0")
+    lost = watch(7, 7)
+    log.feeds.add(lost)
+    assert log.steps() == [lost]
+    assert log.feeds.idle
+
+
+def test_a_slow_reader_gets_what_fits_and_is_ended() -> None:
+    async def scenario() -> None:
+        stream = Stream(watch(0, 0))
+        text = "x" * (BUFFER_BYTES // 2)
+        assert await stream.news(0.01) == ""
+        stream.take_in([Event(n, text, False) for n in range(3)], 3)
+        assert (stream.ended, stream.passed) == (SLOW, 0), "what it was not told, it has not passed"
+        stream.take_in([Event(3, text, False)], 4)
+        assert await stream.news(1.0) == text * 2
+        large = Stream(watch(0, 0))
+        large.take_in([Event(0, text * 4, False)], 1)
+        assert (large.ended, await large.news(1.0)) == (None, text * 4)
+        large.take_in([Event(1, text, False)], 2)
+        assert (large.ended, large.passed) == (None, 2)
+
+    asyncio.run(scenario())
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+class Threaded(MemoryLogReader):
+    """Waits on the machine's clock: the world's is another thread's."""
+
+    def __init__(self, kafka: MemoryKafka) -> None:
+        super().__init__(kafka, wait=time.sleep)
+
+
+@pytest.fixture
+def driver() -> Iterator[TestDriver]:
+    with TestDriver(t.TOPOLOGY, partitions=1) as driver:
+        driver.send("tills", "till-1", t.Take(1), t.Take(2))
+        yield driver
+
+
+class Page:
+    """The page over a world in memory."""
+
+    def __init__(self, driver: TestDriver) -> None:
+        self.driver, kafka = driver, driver._world.kafka
+        workers = {worker.wiring.service.name: worker for worker in driver._world.workers}
+
+        def views() -> dict[Any, Any]:
+            found = {}
+            for worker in workers.values():
+                assert worker.lane is not None
+                for (table, n), view in worker.lane.views.items():
+                    if table in LINEAGE.rows:
+                        found[table, n] = view._replace(store=worker.stores[f"{LINEAGE.home(table)}-{n}"])
+            return found
+
+        router: Any = SimpleNamespace(topology=t.TOPOLOGY, knows=lambda table: True, partition=lambda table, key: 0)
+        tables = LocalTables(views)
+        sight: Any = SimpleNamespace(moved=lambda: None)
+        self.hub = WatchHub(lambda name: Threaded(kafka))
+        consistency = Consistency(LINEAGE, tables, sight)
+        make = codecs(t.TOPOLOGY.schemas)
+        self.api = WatchApi(self.hub, tables, Forwarding(router), consistency, LINEAGE, make)
+
+    def run(self, scenario: Any) -> None:
+        async def running() -> None:
+            app = web.Application(middlewares=[as_problems])
+            app.add_routes([web.get("/v1/tables/{table}/{key:.+}/watch", self.api.watch)])
+            async with TestClient(TestServer(app)) as client:
+                try:
+                    await scenario(client)
+                finally:
+                    await self.hub.close()
+
+        asyncio.run(running())
+
+
+LINEAGE = Lineage(t.TOPOLOGY.services.values())
+
+
+async def event(response: Any) -> dict[str, Any]:
+    """The next event, with its id and name."""
+    found: dict[str, Any] = {}
+    while True:
+        line = (await asyncio.wait_for(response.content.readline(), 20)).decode().removesuffix("\n")
+        if line:
+            name, _, value = line.partition(": ")
+            found[name] = value
+        elif "data" in found:
+            return found | json.loads(found.pop("data"))
+        elif "id" in found:
+            return found
+        else:
+            found = {}
+
+
+def test_the_page_tells_what_happens(driver: TestDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "HEARTBEAT_S", 0.2)
+    page = Page(driver)
+
+    async def scenario(client: TestClient[Any, Any]) -> None:
+        async with client.get("/v1/tables/open_tills/till-1/watch") as response:
+            first = await event(response)
+            assert (first["row"], first["id"]) == ({"total": 3, "taken": 2}, first["position"])
+            driver.send("tills", "till-1", t.Take(4))
+            second = await event(response)
+            assert second["row"] == {"total": 7, "taken": 3}
+            driver.send("tills", "till-1", t.Close())
+            gone = await event(response)
+            assert gone["row"] is None
+            driver.send("tills", "till-2", t.Take(1))
+            beat = await event(response)
+            while beat["id"] == gone["id"]:
+                beat = await event(response)
+            assert "row" not in beat, "another key: only where to go on is told"
+            headers = {"Last-Event-ID": second["id"]}
+            async with client.get("/v1/tables/open_tills/till-1/watch", headers=headers) as again:
+                assert (await event(again))["id"] == gone["id"]
+            async with client.get("/v1/tables/open_tills/till-1/watch", params={"since": ""}) as whole:
+                assert [(await event(whole))["row"] for _ in range(3)][-1] is None
+            with monkeypatch.context() as few:
+                few.setattr(hubs, "WATCHERS_MAX", 1)
+                assert (await client.get("/v1/tables/tills/till-1/watch")).status == 503
+            await page.hub.close()
+            ended = await event(response)
+            assert (ended["event"], ended["reason"]) == ("end", "closing")
+        with pytest.raises(Overloaded, match="stops"):
+            page.hub.check()
+
+    page.run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        ("tills/till-1/watch?from=1", 400, "BadRequest"),
+        ("tills/till-1/watch?since=x", 400, "InvalidToken"),
+        ("tills/till-1/watch?since=tills.state/0@999&wait=0.1", 504, "NotYet"),
+        ("seen/till-1/watch", 400, "BadRequest"),
+        ("nothing/till-1/watch", 404, "UnknownTable"),
+    ],
+)
+def test_what_cannot_be_watched(driver: TestDriver, path: str, status: int, error: str) -> None:
+    async def scenario(client: TestClient[Any, Any]) -> None:
+        async with client.get(f"/v1/tables/{path}") as response:
+            assert (response.status, (await response.json())["error"]) == (status, error)
+
+    Page(driver).run(scenario)
+
+
+def test_a_reader_that_breaks_ends_the_streams_and_others_can_begin(
+    driver: TestDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "PAUSE_S", 0.01)
+    page = Page(driver)
+    broken = iter([True])
+
+    def poll(reader: Threaded, count: int, timeout_s: float) -> Any:
+        if next(broken, False):
+            raise TableUnavailable("no broker")
+        return MemoryLogReader.poll(reader, count, timeout_s)
+
+    monkeypatch.setattr(Threaded, "poll", poll, raising=False)
+
+    async def scenario(client: TestClient[Any, Any]) -> None:
+        async with client.get("/v1/tables/tills/till-1/watch") as response:
+            assert (await event(response))["version"] == 2
+            assert (await event(response))["reason"] == "broken"
+        async with client.get("/v1/tables/tills/till-1/watch") as response:
+            assert (await event(response))["version"] == 2
+            driver.send("tills", "till-1", t.Take(1))
+            assert (await event(response))["version"] == 3
+
+    page.run(scenario)
+
+
+# --- a client ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_goes_on_where_it_was() -> None:
+    asked: list[str] = []
+
+    def holder(table: str, partition: int) -> str:
+        raise TableUnavailable("it moves")
+
+    router: Any = SimpleNamespace(
+        topology=t.TOPOLOGY,
+        partition=lambda table, key: 0,
+        holder=holder,
+        workers=lambda service: [f"http://{service}"],
+        forget=asked.append,
+    )
+    steps = Following(router, "tills", "a/b", None, None, 5.0)
+    assert steps.workers() == ["http://tills"]
+    request = steps.request("http://tills")
+    assert (request["url"], request["params"]) == ("http://tills/v1/tables/tills/a%2Fb/watch", {"wait": "5"})
+    body = json.dumps({"key": "a/b", "row": {"total": 1}, "position": "tills.state/0@4"})
+    lines = ["retry: 1000", "", "id: tills.state/0@4", f"data: {body}", "", ": alive", ""]
+    events = [found for line in lines if (found := steps.line(line)) is not None]
+    assert [found["position"] for found in events] == ["tills.state/0@4"]
+    assert steps.since == "tills.state/0@4"
+    assert steps.line("id: tills.state/0@9") is steps.line(": alive") is steps.line("") is None
+    steps.line("data: half of an eve")
+    assert steps.pause() > 0
+    assert steps.request("http://tills")["params"]["since"] == "tills.state/0@9"
+    for reason, since in (("slow", "tills.state/0@9"), ("lost", None)):
+        assert [steps.line(line) for line in ("event: end", f'data: {{"reason": "{reason}"}}', "")] == [None] * 3
+        assert steps.since == since
+    steps.refused(Answer(503, {"error": "TableUnavailable", "detail": "it moves"}, {}))
+    with pytest.raises(Exception, match="no table"):
+        steps.refused(Answer(404, {"error": "UnknownTable", "detail": "no table"}, {}))
+    steps._patience_s = -1.0
+    with pytest.raises(TableUnavailable, match="no worker"):
+        steps.pause()
+    assert asked == ["tills", "tills"]
