@@ -219,7 +219,7 @@ def document(topology: Topology) -> Json:
         for projection in service.projections:
             paths |= table_pages(projection.name, type(projection.initial), projection.indexes, versioned=False)
         for replica in service.replicas:
-            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False)
+            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False, watchable=False)
     paths |= parked(topology)
     anything: Json = {"type": "object"}
     paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": in_json("by service", anything)}}}
