@@ -34,9 +34,9 @@ ANSWERED: Json = {
     "X-Pipeline-Version": {"schema": {"type": "string"}, "description": "of an aggregate"},
 }
 WATCHED = (
-    "`id`: the event's position, to go on from by `Last-Event-ID`; `data`: the row as JSON, with `position`, `row` null "
-    "where there is none. Comments keep the connection. `event: end` says in `reason` why it ends: slow, lost, broken, "
-    "closing"
+    "`id`: the event's position, to go on from by `Last-Event-ID`; `data`: the row as JSON, with `position`, "
+    "`row` null where there is none. Comments keep the connection. `event: end` says in `reason` why it ends: slow, "
+    "lost, broken or closing"
 )
 KNOWN = header("If-None-Match", "an ETag; 304 where the answer is still that", pattern='^"[0-9a-f]{1,16}"$')
 

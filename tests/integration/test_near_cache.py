@@ -1,4 +1,4 @@
-"""The near cache on real Kafka: with writers at work and workers killed, it answers with what a token names, or not at all."""
+"""The near cache on real Kafka: with writers at work and workers killed, it answers with what a token names."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from pipeline.flow import Lineage
 from pipeline.query.local import row_json
 from pipeline.query.watching import row_codec
 from tests.support import Shop, until
+from topologies import orders as o
 from topologies import users as u
 
 WAIT_S = 60.0
@@ -47,42 +49,61 @@ def rows_of(shop: Shop, table: str) -> dict[str, list[tuple[Token, Any]]]:
     return found
 
 
+def order(customer: str) -> o.PlaceOrder:
+    return o.PlaceOrder(customer, "France", "2009-12-01T10:00:00", (o.Line("TEA", 1, 1000),))
+
+
 def told(event: dict[str, Any]) -> tuple[Token, Any]:
     return event["position"], {name: value for name, value in event.items() if name not in ("key", "position")}
 
 
 def test_what_is_watched_is_what_the_row_topic_holds(shop: Shop, client: Client) -> None:
-    arguments = [("--service", "users", "--service", "reports", "--slot", slot) for slot in "01"]
+    services = ("--service", "users", "--service", "orders", "--service", "reports")
+    arguments = [(*services, "--slot", slot) for slot in "01"]
     workers = [shop.worker(*each) for each in arguments]
     until("both serve", lambda: all(worker.addresses() for worker in workers))
     for key in KEYS:
         client.send("users", key, u.RegisterUser("first", "France"), wait=WAIT_S)
     seen: dict[tuple[str, str], list[tuple[Token, Any]]] = {(t, key): [] for t in TABLES for key in KEYS}
-    query = shop.query(60.0)
+    over = threading.Event()
 
-    def watch(table: str, key: str) -> None:
-        for event in query.watch(table, key, since=""):
-            seen[table, key].append(told(event))
+    async def watch() -> None:
+        async with AsyncQueryClient(shop.bootstrap, shop.topology, 60.0) as query:
 
-    for place in seen:
-        threading.Thread(target=watch, args=place, daemon=True).start()
-    until("all watch", lambda: all(seen.values()))
-    for turn, worker in enumerate([0, 1, 0]):
-        workers[worker].kill()
-        for n in range(5):  # while nobody, or the other one, holds the partitions
-            for key in KEYS:
-                client.send("users", key, u.ChangeName(f"{turn}-{n}"))
-        client.flush()
-        workers[worker] = shop.worker(*arguments[worker])
-        for key in KEYS:
-            client.send("users", key, u.ChangeName(f"{turn}-last"), wait=WAIT_S)
-    shop.settle("users", "reports")
-    expected = {table: rows_of(shop, table) for table in TABLES}
-    for table, key in seen:
-        rows = expected[table][key]
-        until(f"{key} of {table} is told", lambda rows=rows, at=(table, key): seen[at][-1][0] == rows[-1][0])
-        assert seen[table, key] == rows
-    assert expected["users"][KEYS[0]][-1][1]["row"]["name"] == "2-last"
+            async def one(table: str, key: str) -> None:
+                async for event in query.watch(table, key, since=""):
+                    seen[table, key].append(told(event))
+
+            watching = [asyncio.create_task(one(*place)) for place in seen]
+            await asyncio.to_thread(over.wait)
+            for each in watching:
+                each.cancel()
+
+    with ThreadPoolExecutor(1) as pool:
+        watchers = pool.submit(asyncio.run, watch())
+        try:
+            until("all watch", lambda: all(seen["users", key] for key in KEYS))
+            for turn, worker in enumerate([0, 1]):
+                workers[worker].kill()
+                for n in range(5):  # while nobody, or the other one, holds the partitions
+                    for key in KEYS:
+                        client.send("users", key, u.ChangeName(f"{turn}-{n}"))
+                        client.send("orders", f"order-{turn}-{n}-{key}", order(key))
+                client.flush()
+                workers[worker] = shop.worker(*arguments[worker])
+                for key in KEYS:
+                    client.send("users", key, u.ChangeName(f"{turn}-last"), wait=WAIT_S)
+            shop.settle("users", "orders", "reports")
+            expected = {table: rows_of(shop, table) for table in TABLES}
+            for table, key in seen:
+                rows, so_far = expected[table][key], seen[table, key]
+                until(f"{key} of {table} is told", lambda rows=rows, so_far=so_far: so_far[-1][0] == rows[-1][0])
+                assert so_far == rows
+        finally:
+            over.set()
+        watchers.result()
+    assert expected["users"][KEYS[0]][-1][1]["row"]["name"] == "1-last"
+    assert expected["customers"][KEYS[0]][-1][1]["row"]["orders"] == 10
 
 
 def test_where_a_watch_begins(shop: Shop, client: Client) -> None:
