@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipeline.errors import UndecodableRecord
 from pipeline.runtime.ports import TP, LogReader
+
+log = logging.getLogger(__name__)
 
 RECORDS = 2_000  # of one step
 BUSY_S = 0.01  # how long a step waits for news while somebody is behind
@@ -120,22 +124,31 @@ class Feed:
                 del place.by_key[watch.key]
 
     def step(self, timeout_s: float) -> tuple[set[Watch], list[Watch]]:
-        """Takes in what has arrived. Returns who has got on, and whose partition does not hold what comes next."""
+        """Takes in what has arrived. Returns who has got on, and who cannot be told what comes next.
+
+        Their partition does not hold it, or it cannot be read here.
+        """
         polled = self._reader.poll(RECORDS, timeout_s)
         moved: set[Watch] = set()
+        lost: list[Watch] = []
         for tp, records in polled.batches.items():
             if place := self._places.get(tp):
                 for record in records:
                     if watches := place.by_key.get(record.key()):
                         value, offset = record.value(), record.offset()
-                        event = Event(offset, watches[0].tell(offset, value), value is None)
+                        try:
+                            event = Event(offset, watches[0].tell(offset, value), value is None)
+                        except UndecodableRecord as error:
+                            log.error("a watched row, %s-%d offset %d: %s", *tp, offset, error)
+                            lost += watches
+                            continue
                         for watch in watches:
                             watch.take(event)
                 moved |= _reach(place, records[-1].offset() + 1)
         for tp, end in polled.ends.items():
             if place := self._places.get(tp):
                 moved |= _reach(place, end)
-        lost = [watch for tp in polled.out_of_range if tp in self._places for watch in self._places[tp].watches()]
+        lost += [watch for tp in polled.out_of_range if tp in self._places for watch in self._places[tp].watches()]
         for tp in polled.out_of_range:
             self.end(tp)
         return moved, lost

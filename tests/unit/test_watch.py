@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryLogReader
-from pipeline.errors import Overloaded, TableUnavailable
+from pipeline.errors import Overloaded, TableUnavailable, UndecodableRecord
 from pipeline.flow import Lineage
 from pipeline.query import hub as hubs
 from pipeline.query import watching
@@ -126,6 +126,19 @@ def test_a_slow_reader_gets_what_fits_and_is_ended() -> None:
         assert (large.ended, large.passed) == (None, 2)
 
     asyncio.run(scenario())
+
+
+def test_a_row_that_cannot_be_read_ends_its_own_watches_alone(log: Log) -> None:
+    def unreadable(offset: int, value: bytes | None) -> str:
+        raise UndecodableRecord("of a schema that this worker does not know")
+
+    other, one = watch(0, 0), Watch(ROWS, b"salt", 0, 0, unreadable, absent=True)
+    log.feeds.add(other)
+    log.feeds.add(one)
+    log.put(b"salt", b"?")
+    log.put(b"tea", b"0")
+    assert log.steps() == [one]
+    assert offsets(other) == [1]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
