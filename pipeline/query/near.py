@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import threading
-from bisect import bisect_left
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.errors import UnknownKey
@@ -20,17 +18,15 @@ from pipeline.flow import Lineage
 from pipeline.model import Token
 from pipeline.query.asking import Answer
 from pipeline.query.reading import Level, Reading
+from pipeline.query.shelf import Row, Shelf, Ticket
 from pipeline.runtime.ports import TP, LogReader
 
 ROWS = "x-pipeline-row-position"
 POSITION = "x-pipeline-position"
 ENTRY_BYTES = 300  # of a row, beside its key and its text
-MARKS = 32  # of one place: the last ones; what falls out is found under the next
-PLACES = 1_000
 LOOK_S = 1.0  # how often it is asked where the row topics end
 AGE_S_MAX = 60.0  # what may lack so much is dropped: it may have missed that a deletion was cleaned away
 RECORDS = 2_000
-Place = tuple[str, int]  # a topic, as declared, and a partition
 
 
 class Figures(NamedTuple):
@@ -50,70 +46,8 @@ class Figures(NamedTuple):
 
     @property
     def hit_rate(self) -> float:
-        """The share of reads that were answered from here."""
+        """The share of reads answered from here, of those that a cache may answer."""
         return self.hits / max(1, self.hits + self.misses + self.behind)
-
-
-@dataclass(slots=True)
-class _Row:
-    text: str  # of the answer's body; of its detail where there is no row
-    there: bool
-    at: int  # the row is that of the row topic up to this offset
-    level_s: float  # when it lacked nothing
-    size: int
-
-
-@dataclass(slots=True)
-class Ticket:
-    """A question that is under way.
-
-    `since`: how far the row topic had been followed by then; `seen`: its last record since then that was of this key.
-    """
-
-    shelf: _Shelf | None
-    asked_s: float
-    since: int = 0
-    seen: int = -1
-
-
-@dataclass(slots=True)
-class _Shelf:
-    """The rows of one partition of a table. `followed`: the next offset of the row topic to be read."""
-
-    table: str
-    followed: int
-    level_s: float  # when nothing was lacking
-    rows: dict[str, _Row] = field(default_factory=dict)
-    asking: dict[str, list[Ticket]] = field(default_factory=lambda: defaultdict(list))
-    marks: dict[Place, list[tuple[int, int]]] = field(default_factory=dict)  # offsets there and of the row topic
-    goal: tuple[int, float] | None = None  # an end to get to, and when it was asked for
-
-    def mark(self, place: Place, offset: int, rows: int) -> None:
-        """What came of `offset` is in the row topic below `rows`."""
-        if place not in self.marks and len(self.marks) >= PLACES:
-            self.marks.clear()
-        marks = self.marks.setdefault(place, [])
-        at = bisect_left(marks, (offset, 0))
-        if at < len(marks) and marks[at][1] <= rows:
-            return  # more is known to be there already
-        while at > 0 and marks[at - 1][1] >= rows:
-            at -= 1
-            del marks[at]
-        if at < len(marks) and marks[at][0] == offset:
-            marks[at] = offset, rows
-        else:
-            marks.insert(at, (offset, rows))
-        del marks[:-MARKS]
-
-    def needs(self, place: Place, offset: int) -> int | None:
-        """How far the row topic has to be contained for what came of `offset`; None where that is not known."""
-        marks = self.marks.get(place, [])
-        at = bisect_left(marks, (offset, 0))
-        return marks[at][1] if at < len(marks) else None
-
-    def contained(self, place: Place, rows: int) -> int | None:
-        """The highest offset of a place of which all is in the row topic below `rows`."""
-        return max((offset for offset, at in self.marks.get(place, []) if at <= rows), default=None)
 
 
 class NearCache:
@@ -132,11 +66,11 @@ class NearCache:
     ) -> None:
         self._limit, self._lineage, self._names, self._clock, self._wake = limit, lineage, names, clock, wake
         self._lock = threading.Lock()
-        self._shelves: dict[TP, _Shelf] = {}
+        self._shelves: dict[TP, Shelf] = {}
         self._used: OrderedDict[tuple[TP, str], int] = OrderedDict()  # least recently used first; size
         self._bytes = 0
         self._hits = self._misses = self._behind = self._invalidated = self._evicted = 0
-        self._following: dict[TP, _Shelf] = {}  # of the reader: for which shelf
+        self._following: dict[TP, Shelf] = {}  # of the reader: for which shelf
         self._looked_s = 0.0
 
     # --- readers ------------------------------------------------------------------------------------------------------
@@ -203,12 +137,12 @@ class NearCache:
             return
         text = told.get("detail", "") if absent else json.dumps({k: v for k, v in told.items() if k != "age_s"})
         level_s = ticket.asked_s - (told.get("age_s", AGE_S_MAX) if asked.eventual else 0.0)
-        row = _Row(text, not absent, at, level_s, ENTRY_BYTES + len(key) + len(text))
+        row = Row(text, not absent, at, level_s, ENTRY_BYTES + len(key) + len(text))
         with self._lock:
             tp = self._tp(table, partition)
             shelf = self._shelves.get(tp)
             if shelf is None and ticket.shelf is None:
-                shelf = self._shelves[tp] = _Shelf(table, at, level_s)
+                shelf = self._shelves[tp] = Shelf(table, at, level_s)
                 ticket.since = at
                 self._wake()
             elif shelf is None or (ticket.shelf is None and at < shelf.followed) or ticket.shelf not in (None, shelf):
@@ -280,12 +214,12 @@ class NearCache:
             reader.follow({tp: shelf.followed for tp, shelf in new.items()})
             self._following |= new
 
-    def _followed(self, tp: TP) -> _Shelf | None:
+    def _followed(self, tp: TP) -> Shelf | None:
         """The shelf that what the reader brings is for."""
         shelf = self._shelves.get(tp)
         return shelf if shelf is not None and self._following.get(tp) is shelf else None
 
-    def _pass(self, tp: TP, shelf: _Shelf, key: str, offset: int) -> None:
+    def _pass(self, tp: TP, shelf: Shelf, key: str, offset: int) -> None:
         row = shelf.rows.get(key)
         if row is not None and offset >= row.at:
             self._drop(tp, key)
@@ -312,7 +246,7 @@ class NearCache:
     def _may_answer(self, table: str, asked: Reading) -> bool:
         return table in self._lineage.rows and (asked.eventual or (asked.level is Level.OWNER and bool(asked.at_least)))
 
-    def _contains(self, shelf: _Shelf, partition: int, token: Token, upto: int) -> bool:
+    def _contains(self, shelf: Shelf, partition: int, token: Token, upto: int) -> bool:
         """Whether all that came of a token is in the row topic below `upto`."""
         home, rows = self._lineage.home(shelf.table), self._lineage.rows[shelf.table]
         for (topic, n), offset in token.positions.items():

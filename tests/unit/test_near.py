@@ -12,9 +12,10 @@ from pipeline.errors import UnknownKey
 from pipeline.flow import Lineage
 from pipeline.model import Token
 from pipeline.query.asking import Answer
-from pipeline.query.near import AGE_S_MAX, ENTRY_BYTES, MARKS, NearCache, _Shelf
+from pipeline.query.near import AGE_S_MAX, ENTRY_BYTES, NearCache
 from pipeline.query.near_thread import _Collector
 from pipeline.query.reading import Level, Reading
+from pipeline.query.shelf import MARKS, Shelf
 from pipeline.runtime.ports import TP
 from tests.simulation.tills import TOPOLOGY
 
@@ -195,7 +196,7 @@ def test_it_takes_no_more_than_it_may() -> None:
 
 
 def test_marks_keep_the_least_that_is_needed() -> None:
-    shelf, place = _Shelf("books", 0, 0.0), ("tills.command", 0)
+    shelf, place = Shelf("books", 0, 0.0), ("tills.command", 0)
     for offset, rows in ((5, 50), (9, 90), (7, 60), (6, 70), (9, 80), (4, 60), (9, 95)):
         shelf.mark(place, offset, rows)
     assert shelf.marks[place] == [(5, 50), (7, 60), (9, 80)]
