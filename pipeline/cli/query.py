@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,8 +80,9 @@ def command(
         raise click.UsageError("--since goes with --watch")
     with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
         if key is not None and watch:
-            for event in client.watch(table, key, since, wait=wait):
-                click.echo(json.dumps(event, ensure_ascii=False) if as_json else _told(event))
+            with suppress(KeyboardInterrupt):
+                for event in client.watch(table, key, since, wait=wait):
+                    click.echo(json.dumps(event, ensure_ascii=False) if as_json else _told(event))
             return
         if key is not None:
             if prefix or index:

@@ -79,6 +79,11 @@ class WatchHub:
 
     # --- in the event loop --------------------------------------------------------------------------------------------
 
+    @property
+    def watchers(self) -> int:
+        """How many there are."""
+        return len(self._streams)
+
     def check(self) -> None:
         """Raises Overloaded where there is no room for another one."""
         if self._closed or len(self._streams) >= WATCHERS_MAX:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import faust
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from pipeline.adapters.avro.codec import codecs, implementation
 from pipeline.adapters.kafka import KafkaBroker, KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
@@ -235,6 +235,7 @@ def build_app(
     sight = ClusterSight(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, sight)
     hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
+    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
     WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)
     QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
