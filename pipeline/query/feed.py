@@ -65,7 +65,7 @@ class Watch:
         return came
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Place:
     """A partition that is followed, and who watches which of its keys."""
 

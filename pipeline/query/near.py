@@ -152,8 +152,8 @@ class NearCache:
                 **Token(answer.headers.get(POSITION, "")).positions,
             }.items():
                 shelf.mark(place, offset, at)
-            if at < ticket.since or ticket.seen >= at:
-                return  # there is a newer one
+            if at < ticket.since or ticket.seen >= at or row.size > self._limit:
+                return  # there is a newer one, or no room
             self._drop(tp, key)
             shelf.rows[key] = row
             self._used[tp, key] = row.size

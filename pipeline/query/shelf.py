@@ -11,7 +11,7 @@ PLACES = 1_000
 Place = tuple[str, int]  # a topic, as declared, and a partition
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Row:
     text: str  # of the answer's body; of its detail where there is no row
     there: bool
@@ -20,7 +20,7 @@ class Row:
     size: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ticket:
     """A question that is under way.
 
@@ -33,7 +33,7 @@ class Ticket:
     seen: int = -1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Shelf:
     """The rows of one partition of a table. `followed`: the next offset of the row topic to be read."""
 
