@@ -190,6 +190,8 @@ def test_it_takes_no_more_than_it_may() -> None:
     assert registry.get_sample_value("pipeline_near_cache_bytes") == figures.bytes
     desk.ask(desk.answer(1, text="x" * 10_000), key="huge")
     assert desk.cache.figures()[4:7] == figures[4:7], "it makes no room for what has none"
+    for n in range(10):
+        desk.write(f"k{n}")
     desk.kafka.clock.advance(2.0)
     desk.follow()
     assert desk.cache.idle, "nothing is kept, so nothing is followed"
