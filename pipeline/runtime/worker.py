@@ -39,9 +39,10 @@ from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
-from pipeline.query.problems import as_problems
+from pipeline.query.problems import add_pages, as_problems
 from pipeline.query.routing import Router, client_id
 from pipeline.query.sight import ClusterSight
+from pipeline.query.versions import Versions
 from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
@@ -193,7 +194,9 @@ def lane_opener(
     return open_lane
 
 
-def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSettings, port: int) -> faust.App:
+def build_app(
+    hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSettings, port: int, versions: Versions
+) -> faust.App:
     """The Faust app around the lanes: an agent a source topic, the lane services, the pages."""
     app = faust.App(
         f"pipeline-{topology.name}",
@@ -212,7 +215,9 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     metrics = CollectorRegistry()
     metrics.register(LaneCollector({h.wiring.service.name: h.stats for h in hosts}))
     ProcessCollector(registry=metrics)
-    cast(Any, app.web).web_app.middlewares.append(as_problems)  # aiohttp's, which Faust's own type does not show
+    middlewares = cast(Any, app.web).web_app.middlewares  # aiohttp's, which Faust's own type does not show
+    middlewares += [as_problems, versions.middleware()]
+    add_pages(app, get={"/v1/projections": versions.page})
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     router = Router(admin(settings.bootstrap), topology)
     forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
@@ -300,6 +305,8 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     client = admin(settings.bootstrap)
     for wiring in wirings:
         check_topics(client, wiring, topology.name)
+    versions = Versions(settings.bootstrap, topology)
+    versions.check()
     kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
     share = settings.cache_bytes // len(wirings)
     slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
@@ -315,7 +322,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(wirings)) as opening:
         hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
-    app = build_app(hosts, topology, settings, port)
+    app = build_app(hosts, topology, settings, port, versions)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
     log.info("serving %s at http://%s:%d", names, settings.host, port)
@@ -329,6 +336,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         if ended.code:
             raise
     finally:
+        versions.close()
         for _, stores in slots:
             stores.close()
         for shared in kept.values():

@@ -1,0 +1,121 @@
+"""What two versions of a projection differ in, row by row, by their row topics."""
+
+from __future__ import annotations
+
+import struct
+import time
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from fastavro import parse_schema, schemaless_reader
+
+from pipeline.adapters.avro.registry import Registry
+from pipeline.errors import UndecodableRecord
+from pipeline.model import TopicKind
+from pipeline.runtime.ports import TP
+from pipeline.verify.kafka import KafkaHistory
+
+LOOKS = 5  # rows that somebody changes meanwhile may differ for a moment
+PAUSE_S = 1.0
+EXAMPLES = 10
+Pair = tuple[Any, Any]  # the old row and the new one; None where there is none
+
+
+@dataclass(slots=True)
+class Differences:
+    """How many rows are the same, are in one version only, or say something else; and some of these."""
+
+    same: int = 0
+    missing: int = 0  # in the old version only
+    added: int = 0
+    changed: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All rows that differ."""
+        return self.missing + self.added + self.changed
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        counts = {name: getattr(self, name) for name in ("same", "missing", "added", "changed")}
+        return {**counts, "examples": self.examples}
+
+
+class _Rows:
+    """Reads row topics without the classes of the rows, as those of an old version may be gone."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._schemas: dict[int, Any] = {}
+
+    def decode(self, data: bytes) -> Any:
+        """A row as JSON has it."""
+        (schema_id,) = struct.unpack_from(">I", data, 1)
+        if schema_id not in self._schemas:
+            known = self._registry.written_with(schema_id)
+            if known is None:
+                raise UndecodableRecord(f"schema id {schema_id} is not in the manifest")
+            self._schemas[schema_id] = parse_schema(known[1])
+        return schemaless_reader(BytesIO(data[5:]), self._schemas[schema_id], None)
+
+
+def compare(bootstrap: str, registry: Registry, old: str, new: str) -> Differences:
+    """What the tables `old` and `new` differ in. Rows that go on changing while it looks may be among them."""
+    topics = TopicKind.ROW.topic(old), TopicKind.ROW.topic(new)
+    differ: set[str] | None = None
+    moved: dict[TP, int] | None = None
+    for look in range(LOOKS):
+        with KafkaHistory(bootstrap, {}, None, None, 0) as history:
+            counts = [history.partitions(topic) for topic in topics]
+            ends = {tp: history.end(tp) for t, n in zip(topics, counts, strict=True) for tp in _all(t, n)}
+            found, pairs = _look(history, registry, topics, counts, differ)
+        settled, moved, differ = ends == moved, ends, pairs.keys() & (pairs.keys() if differ is None else differ)
+        if not differ or settled or look + 1 == LOOKS:
+            break
+        time.sleep(PAUSE_S)
+    for key in sorted(differ)[:EXAMPLES]:
+        found.examples.append({"key": key, "old": pairs[key][0], "new": pairs[key][1]})
+    return found
+
+
+def _all(topic: str, partitions: int) -> list[TP]:
+    return [TP(topic, n) for n in range(partitions)]
+
+
+def _look(
+    history: KafkaHistory, registry: Registry, topics: tuple[str, str], counts: list[int], only: set[str] | None
+) -> tuple[Differences, dict[str, Pair]]:
+    """One look, partition by partition where the same key is in the same. `only`: keys that differed before."""
+    rows, found, differ = _Rows(registry), Differences(), dict[str, Pair]()
+    alike = counts[0] == counts[1]
+    for part in [[n] for n in range(counts[0])] if alike else [list(range(max(counts)))]:
+        old, new = (
+            _last(history, [TP(topic, n) for n in part if n < count])
+            for topic, count in zip(topics, counts, strict=True)
+        )
+        for key in old.keys() | new.keys():
+            before, after = old.get(key), new.get(key)
+            pair = before and rows.decode(before), after and rows.decode(after)
+            name = key.decode(errors="replace")
+            if pair[0] == pair[1] or (only is not None and name not in only):
+                found.same += 1
+                continue
+            differ[name] = pair
+            if after is None:
+                found.missing += 1
+            elif before is None:
+                found.added += 1
+            else:
+                found.changed += 1
+    return found, differ
+
+
+def _last(history: KafkaHistory, partitions: list[TP]) -> dict[bytes, bytes]:
+    """The last value under each key; deleted ones left out."""
+    last: dict[bytes, bytes | None] = {}
+    for tp in partitions:
+        for entry in history.records(tp):
+            last[entry.key or b""] = entry.value
+    return {key: value for key, value in last.items() if value is not None}

@@ -1,0 +1,131 @@
+"""Has readers get another version, once all workers can give it; and drops what no reader gets any more."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters.kafka import admin
+from pipeline.adapters.topics import partition_counts
+from pipeline.errors import TableUnavailable, TopicError, TopologyError
+from pipeline.model import Service, TopicKind
+from pipeline.model.versions import declared_name, table_of
+from pipeline.query.routing import Router
+from pipeline.query.versions import Versions, say
+from pipeline.rebuild.building import Progress
+from pipeline.rebuild.subject import Subject
+from pipeline.topology import Topology
+
+PAUSE_S = 0.2
+
+
+def workers(router: Router) -> list[str]:
+    """Addresses of all workers: any of them may be asked for any table."""
+    return sorted({url for name in router.topology.services for url in router.workers(name)})
+
+
+def told(worker: str) -> dict[str, Any] | None:
+    """What a worker says of versions; None where it does not answer."""
+    try:
+        answer = httpx.get(f"{worker}/v1/projections", timeout=5)
+    except httpx.HTTPError:
+        return None
+    found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+    return found
+
+
+def check_ready(router: Router, subject: Subject, progress: Progress, patience_s: float) -> None:
+    """Returns once all workers declare the version, its partitions are held, and it is level with its sources.
+
+    Raises TopologyError, TableUnavailable.
+    """
+    deadline = time.monotonic() + patience_s
+    while why := _hinders(router, subject, progress):
+        if time.monotonic() > deadline:
+            raise why
+        router.forget_all()
+        time.sleep(PAUSE_S)
+
+
+def _hinders(router: Router, subject: Subject, progress: Progress) -> TopologyError | TableUnavailable | None:
+    table = router.topology.pinned(subject.table)
+    for worker in workers(router):
+        if (said := told(worker)) is None:
+            return TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
+        if str(subject.version) not in said.get(subject.name, {}).get("tables", {}):
+            return TopologyError(
+                f"the worker at {worker} does not declare version {subject.version} of {subject.name!r}; start it again "
+                "with this code"
+            )
+    try:
+        for partition in range(router.partitions(table)):
+            router.holder(table, partition)
+    except TableUnavailable as error:
+        return error
+    progress.look()
+    return None if progress.level else TableUnavailable(f"{subject.table!r} is not level with its sources yet")
+
+
+def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patience_s: float = 30.0) -> int:
+    """Has readers get that version. Returns how many workers have switched, which is all of them.
+
+    Raises TopologyError, TableUnavailable, BrokerUnreachable.
+    """
+    client = admin(bootstrap)
+    router = Router(client, topology)
+    topic = TopicKind.VERSIONS.topic(subject.name)
+    if topic not in partition_counts(client):
+        raise TopicError(f"the topic {topic} does not exist; create it with: pipeline projection rebuild {subject.name}")
+    progress = Progress(bootstrap, client, subject)
+    try:
+        check_ready(router, subject, progress, patience_s)
+    finally:
+        progress.close()
+    say(bootstrap, topic, subject.name, subject.version, by)
+    deadline = time.monotonic() + patience_s
+    while True:
+        known = {worker: told(worker) for worker in workers(router)}
+        late = [w for w, said in known.items() if said is None or said[subject.name]["version"] != subject.version]
+        if not late:
+            return len(known)
+        if time.monotonic() > deadline:
+            raise TableUnavailable(f"the switch is said, but the worker at {late[0]} has not heard of it yet")
+        router.forget_all()
+        time.sleep(PAUSE_S)
+
+
+def droppable(client: AdminClient, topology: Topology, name: str, versions: Versions) -> list[str]:
+    """The topics of versions that readers no longer get. Raises TopologyError where code still declares one."""
+    there, current = partition_counts(client), versions.current(name)
+    services = topology.services.values()
+    owner = next(s.part_of or s.name for s in services for p in s.projections if declared_name(p) == name)
+    declared = topology.families.get(name, {1: name})
+    if kept := [version for version in declared if version < current]:
+        raise TopologyError(
+            f"version {kept[0]} of {name!r} is still declared; take it out of the code, start the workers again, and "
+            "drop it then"
+        )
+    found = []
+    for version in range(1, current):
+        table = table_of(name, version)
+        service = owner if version == 1 else f"{owner}_{table}"
+        by_key = TopicKind.BY_KEY.topic(table)
+        own = {TopicKind.ROW.topic(table), by_key, TopicKind.QUEUE.topic(f"{service}.{by_key}")}
+        if version > 1:  # a service of its own
+            own |= {topic for topic in there if topic.startswith(f"{service}.") and TopicKind.of(topic) is not None}
+        found += sorted(own & there.keys())
+    return found
+
+
+def drop(client: AdminClient, topics: list[str]) -> None:
+    """Deletes them. Raises TopicError."""
+    for topic, future in client.delete_topics(topics).items() if topics else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicError(f"cannot delete topic {topic}: {error.args[0].str()}") from None
