@@ -34,9 +34,7 @@ def apart(services: Mapping[str, Service]) -> dict[str, Service]:
     tables = {table for service in found.values() for table in service.tables()}
     for name in families(found.values()):
         if pinned(name, 1) in tables:
-            raise TopologyError(
-                f"the table {pinned(name, 1)!r} is named like the first version of {name!r}; rename it"
-            )
+            raise TopologyError(f"the table {pinned(name, 1)!r} is named like the first version of {name!r}; rename it")
     return found
 
 

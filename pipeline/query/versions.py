@@ -9,7 +9,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
 from aiohttp import web
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -28,6 +29,13 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2
 READ_S = 30.0  # the topics hold a record each time somebody has switched
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Known(NamedTuple):
+    """What is known of a projection: the version that readers get, and the table of each that is declared."""
+
+    version: int
+    tables: Mapping[int, str]
 
 
 class Versions:
@@ -78,16 +86,13 @@ class Versions:
                     "readers are switched with: pipeline projection switch"
                 )
 
-    def state(self) -> dict[str, dict[str, object]]:
-        """Projection -> the version that readers get, and the table of each version that is declared."""
-        return {
-            name: {"version": self.current(name), "tables": {str(version): table for version, table in each.items()}}
-            for name, each in self._topology.families.items()
-        }
+    def state(self) -> dict[str, Known]:
+        """The projections of which there are several versions."""
+        return {name: Known(self.current(name), tables) for name, tables in self._topology.families.items()}
 
     async def page(self, request: web.Request) -> web.Response:
         """The state, over HTTP."""
-        return answer(200, self.state())
+        return answer(200, as_json(self.state()))
 
     def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
         """Gives each page that is asked for a table that of now. What another worker has forwarded, it has named."""
@@ -144,15 +149,23 @@ class Versions:
         return ""
 
 
+def as_json(state: Mapping[str, Known]) -> dict[str, dict[str, Any]]:
+    """The same for JSON, which turns the versions into text where they are keys."""
+    return {name: each._asdict() for name, each in state.items()}
+
+
 def say(bootstrap: str, topic: str, projection: str, version: int, by: str) -> None:
     """Has readers get that version. Raises BrokerUnreachable where it is not known whether that was stored."""
     failed: list[str] = []
+
+    def stored(error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            failed.append(error.str())
+
     producer = Producer(COMMON | {"bootstrap.servers": bootstrap, "enable.idempotence": True})
     value = json.dumps({"version": version, "by": by, "at_ms": time.time_ns() // 1_000_000})
     try:
-        producer.produce(
-            topic, value, projection, 0, on_delivery=lambda error, _: error is not None and failed.append(error.str())
-        )
+        producer.produce(topic, value, projection, 0, on_delivery=stored)
         left = producer.flush(ANSWER_S)
     except KafkaException as raised:
         raise BrokerUnreachable(f"the broker does not take the switch: {raised.args[0].str()}") from None

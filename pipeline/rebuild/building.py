@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import httpx
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -52,8 +53,7 @@ class Progress:
     def look(self) -> None:
         """Asks. Level once all hops have been followed, one after the other, to where each ended a moment ago."""
         every = [tp for hop in self._hops for tp in hop]
-        committed = self._committed(every)
-        ends = end_offsets(self._client, every)  # after what is committed: what that covers lies below these
+        committed, ends = self._asked(every)
         self.done, self.total = sum(committed.values()), sum(ends.values())
         self.begun = self.done if self.begun is None else self.begun
         if not self._goal:
@@ -70,6 +70,10 @@ class Progress:
         self._hop, self._goal = hop, {tp: ends[tp] for tp in self._hops[hop]}
         if hop == 0:
             self._began_s = time.monotonic()
+
+    def _asked(self, every: list[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
+        """What is committed, and after that where logs end: what the one covers lies below the other."""
+        return self._committed(every), end_offsets(self._client, every)
 
     def _committed(self, every: list[TP]) -> dict[TP, int]:
         try:
@@ -89,6 +93,11 @@ def watch(progress: Progress, step: Step) -> None:
         time.sleep(LOOK_S)
         progress.look()
         step(progress.done, progress.total)
+
+
+def held(workers: Sequence[str], service: str) -> int:
+    """How many keys wait at the workers of a service, as its code raises on them."""
+    return sum(httpx.get(f"{worker}/v1/status", timeout=10).json()[service]["held_keys"] for worker in workers)
 
 
 def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> LaneStats:

@@ -13,6 +13,7 @@ from fastavro import parse_schema, schemaless_reader
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
+from pipeline.model.versions import table_of
 from pipeline.runtime.ports import TP
 from pipeline.verify.kafka import KafkaHistory
 
@@ -61,17 +62,16 @@ class _Rows:
         return schemaless_reader(BytesIO(data[5:]), self._schemas[schema_id], None)
 
 
-def compare(bootstrap: str, registry: Registry, old: str, new: str) -> Differences:
-    """What the tables `old` and `new` differ in. Rows that go on changing while it looks may be among them."""
-    topics = TopicKind.ROW.topic(old), TopicKind.ROW.topic(new)
-    differ: set[str] | None = None
-    moved: dict[TP, int] | None = None
+def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -> Differences:
+    """What two versions of a projection differ in. Rows that go on changing while it looks may be among them."""
+    topics = TopicKind.ROW.topic(table_of(name, old)), TopicKind.ROW.topic(table_of(name, new))
+    differ, moved = set[str](), dict[TP, int]()
     for look in range(LOOKS):
         with KafkaHistory(bootstrap, {}, None, None, 0) as history:
             counts = [history.partitions(topic) for topic in topics]
             ends = {tp: history.end(tp) for t, n in zip(topics, counts, strict=True) for tp in _all(t, n)}
-            found, pairs = _look(history, registry, topics, counts, differ)
-        settled, moved, differ = ends == moved, ends, pairs.keys() & (pairs.keys() if differ is None else differ)
+            found, pairs = _look(history, registry, topics, counts, differ if look else None)
+        settled, moved, differ = ends == moved, ends, set(pairs)
         if not differ or settled or look + 1 == LOOKS:
             break
         time.sleep(PAUSE_S)

@@ -45,14 +45,12 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
             raise UnknownTable(f"no projection {name!r} in {topology.name}; it has {', '.join(sorted(names))}")
         raise TopologyError(
             f"of {name!r} only version 1 is declared. Declare what it is to become beside it, as another Projection of "
-            f"the same name with version=2, with the schemas {name}_v2.row.avsc (and {name}_v2.by_key.avsc where it has "
-            "a route); docs/rebuild.md has an example"
+            f"the same name with version=2, and its schemas, {name}_v2.row.avsc and, where it has a route, "
+            f"{name}_v2.by_key.avsc; docs/rebuild.md has an example"
         )
     chosen = max(declared) if version is None else version
     if chosen not in declared:
-        raise TopologyError(
-            f"version {chosen} of {name!r} is not declared; there is {', '.join(map(str, declared))}"
-        )
+        raise TopologyError(f"version {chosen} of {name!r} is not declared; there is {', '.join(map(str, declared))}")
     table = declared[chosen]
     service = topology.service_of(topology.pinned(table))
     projection = next(p for p in service.projections if p.name == table)

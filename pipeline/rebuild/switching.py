@@ -11,11 +11,11 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.topics import partition_counts
-from pipeline.errors import TableUnavailable, TopicError, TopologyError
-from pipeline.model import Service, TopicKind
+from pipeline.errors import TableUnavailable, TopicError, TopologyError, UnknownTable
+from pipeline.model import TopicKind
 from pipeline.model.versions import declared_name, table_of
 from pipeline.query.routing import Router
-from pipeline.query.versions import Versions, say
+from pipeline.query.versions import say
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.subject import Subject
 from pipeline.topology import Topology
@@ -58,8 +58,8 @@ def _hinders(router: Router, subject: Subject, progress: Progress) -> TopologyEr
             return TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
         if str(subject.version) not in said.get(subject.name, {}).get("tables", {}):
             return TopologyError(
-                f"the worker at {worker} does not declare version {subject.version} of {subject.name!r}; start it again "
-                "with this code"
+                f"the worker at {worker} does not declare version {subject.version} of {subject.name!r}; start it "
+                "again with this code"
             )
     try:
         for partition in range(router.partitions(table)):
@@ -79,7 +79,9 @@ def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patien
     router = Router(client, topology)
     topic = TopicKind.VERSIONS.topic(subject.name)
     if topic not in partition_counts(client):
-        raise TopicError(f"the topic {topic} does not exist; create it with: pipeline projection rebuild {subject.name}")
+        raise TopicError(
+            f"the topic {topic} does not exist; create it with: pipeline projection rebuild {subject.name}"
+        )
     progress = Progress(bootstrap, client, subject)
     try:
         check_ready(router, subject, progress, patience_s)
@@ -98,17 +100,24 @@ def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patien
         time.sleep(PAUSE_S)
 
 
-def droppable(client: AdminClient, topology: Topology, name: str, versions: Versions) -> list[str]:
-    """The topics of versions that readers no longer get. Raises TopologyError where code still declares one."""
-    there, current = partition_counts(client), versions.current(name)
-    services = topology.services.values()
-    owner = next(s.part_of or s.name for s in services for p in s.projections if declared_name(p) == name)
-    declared = topology.families.get(name, {1: name})
-    if kept := [version for version in declared if version < current]:
-        raise TopologyError(
-            f"version {kept[0]} of {name!r} is still declared; take it out of the code, start the workers again, and "
-            "drop it then"
-        )
+def droppable(client: AdminClient, topology: Topology, name: str, current: int) -> list[str]:
+    """The topics of all versions before `current`. Raises TopologyError, TableUnavailable where one is still folded."""
+    there, services = partition_counts(client), topology.services.values()
+    owner = next((s.part_of or s.name for s in services for p in s.projections if declared_name(p) == name), None)
+    if owner is None:
+        raise UnknownTable(f"no projection {name!r} in {topology.name}")
+    folded = [(f"the topology {topology.name}", topology.families.get(name, {1: name}))]
+    for worker in workers(Router(client, topology)):
+        if (said := told(worker)) is None:
+            raise TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
+        tables = said[name]["tables"] if name in said else {"1": name}
+        folded.append((f"the worker at {worker}", {int(version): table for version, table in tables.items()}))
+    for who, declared in folded:
+        if min(declared) < current:
+            raise TopologyError(
+                f"{who} still declares version {min(declared)} of {name!r}; take it out of the code, start all workers "
+                "again, and drop it then"
+            )
     found = []
     for version in range(1, current):
         table = table_of(name, version)
