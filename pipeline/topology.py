@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
 from pipeline.model import Aggregate, Saga, Service
+from pipeline.model.borders import check_borders
 from pipeline.model.families import Families, apart, families
 from pipeline.model.versions import pinned
 
@@ -37,6 +38,7 @@ class Topology:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "services", apart(self.services))
+        check_borders(self.services.values())
         object.__setattr__(self, "families", families(self.services.values()))
         called = {name: versions[min(versions)] for name, versions in self.families.items()}
         called |= {pinned(name, 1): versions[1] for name, versions in self.families.items() if 1 in versions}

@@ -14,7 +14,7 @@ from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction
 from pipeline.model.reservation import decide_reservation, reservations
 from pipeline.model.saga import Saga
-from pipeline.model.source import Source
+from pipeline.model.source import Source, check_followed
 from pipeline.model.topics import TopicKind
 from pipeline.model.versions import with_table
 
@@ -72,6 +72,8 @@ class Service:
                     f"service {self.name!r}: {other.name!r} and {projection.name!r} are folded from the same topic, so "
                     "their rows change together; keep both in the same database, or give one a route"
                 )
+        for source in self.sources():
+            check_followed(self.name, source)
         seen: dict[str, Source] = {}
         for source in self._sources([projection for projection in self.projections if projection.version == 1]):
             if seen.setdefault(source.topic, source) != source:

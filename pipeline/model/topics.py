@@ -31,6 +31,11 @@ class TopicKind(Enum):
         return _KINDS.get(topic.rpartition(".")[2])
 
     @property
+    def published(self) -> bool:
+        """Whether a service offers it to others; all else is its own, and may change without notice."""
+        return self in (TopicKind.EVENT, TopicKind.STATE, TopicKind.ROW)
+
+    @property
     def compacted(self) -> bool:
         """Whether only the last record of each key is kept."""
         return self in (TopicKind.STATE, TopicKind.ROW, TopicKind.DEADLINES, TopicKind.QUEUE, TopicKind.VERSIONS)
