@@ -20,9 +20,10 @@ from pipeline.query.forward import Fetched, Forwarding
 from pipeline.query.local import LocalTables
 from pipeline.query.problems import RETRY, add_pages, answer
 from pipeline.runtime.lane import Lane
+from pipeline.runtime.notices import Audit
+from pipeline.runtime.parking import Drained
 from pipeline.runtime.ports import TP
 from pipeline.runtime.queue import LOOK_AHEAD, Queued, key_prefix, parts, row_key
-from pipeline.runtime.task import Audit, Drained
 from pipeline.runtime.wiring import Wiring
 
 T = TypeVar("T")
