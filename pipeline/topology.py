@@ -49,7 +49,8 @@ class Topology:
 
         Raises TopologyError for a name it does not have.
         """
-        if unknown := [name for name in names if name not in self.services]:
+        known = {*self.services, *(service.part_of for service in self.services.values())}
+        if unknown := [name for name in names if name not in known]:
             raise TopologyError(f"no service {unknown[0]!r} in {self.name}; it has {', '.join(sorted(self.services))}")
         chosen = {name for name, s in self.services.items() if not names or name in names or s.part_of in names}
         return [self.services[name] for name in sorted(chosen)]

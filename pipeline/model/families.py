@@ -23,14 +23,15 @@ def apart(services: Mapping[str, Service]) -> dict[str, Service]:
     """
     found: dict[str, Service] = {}
     for name, service in services.items():
-        found[name] = service
-        if not service.part_of and (later := [p for p in service.projections if p.version > 1]):
-            found[name] = replace(service, projections=[p for p in service.projections if p.version == 1])
-            for projection in later:
-                own = f"{name}_{projection.name}"
-                if own in services:
-                    raise TopologyError(f"a service is named {own!r}, like a version of a projection; rename it")
-                found[own] = Service(own, projections=[projection], transient=service.transient, part_of=name)
+        later = [] if service.part_of else [p for p in service.projections if p.version > 1]
+        first = replace(service, projections=[p for p in service.projections if p not in later]) if later else service
+        if not later or first.inlets() or first.replicas:  # else nothing is left to it but what is apart
+            found[name] = first
+        for projection in later:
+            own = f"{name}_{projection.name}"
+            if own in services:
+                raise TopologyError(f"a service is named {own!r}, like a version of a projection; rename it")
+            found[own] = Service(own, projections=[projection], transient=service.transient, part_of=name)
     tables = {table for service in found.values() for table in service.tables()}
     for name in families(found.values()):
         if pinned(name, 1) in tables:

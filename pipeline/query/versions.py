@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from pipeline.adapters.kafka import ANSWER_S, COMMON, READING, admin
 from pipeline.adapters.topics import partition_counts
-from pipeline.errors import BrokerUnreachable, TopologyError
+from pipeline.errors import BrokerUnreachable, TopicError, TopologyError
 from pipeline.model import TopicKind
 from pipeline.model.versions import declared_name, table_of
 from pipeline.query.forward import FORWARDED
@@ -76,7 +76,16 @@ class Versions:
         return self._topology.table(name)
 
     def check(self) -> None:
-        """Raises TopologyError where readers get a version that the code does not declare."""
+        """Raises TopologyError where readers get a version that the code does not declare.
+
+        TopicError where it could not be heard that they are switched.
+        """
+        for name in self._topology.families:
+            if name not in self._names.values():
+                raise TopicError(
+                    f"the broker does not have {TopicKind.VERSIONS.topic(name)}; create it with: pipeline projection "
+                    f"rebuild {name}, or pipeline topics create {self._topology.name}"
+                )
         for projection in {*self._said, *self._topology.families}:
             declared, current = self._topology.families.get(projection, {1: projection}), self.current(projection)
             if current not in declared:

@@ -184,7 +184,10 @@ def lane_opener(
             past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
             unfinished.pop_all()
         lane_settings = LaneSettings(
-            standby=settings.standby, commit_interval_s=settings.commit_interval_s, cache_bytes=cache_bytes
+            replica_ages=True,
+            standby=settings.standby,
+            commit_interval_s=settings.commit_interval_s,
+            cache_bytes=cache_bytes,
         )
         tables, clock = adapters.stores(stores), MachineClock()
         histories = None if past is None else Histories(wiring, past, tables, clock, stats)

@@ -13,7 +13,7 @@ import pytest
 from pipeline import Database, Projection, Service, Source
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
-from pipeline.errors import TopologyError, UnknownTable
+from pipeline.errors import TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
 from pipeline.query.versions import Versions
 from pipeline.rebuild.building import Progress
@@ -42,6 +42,15 @@ def test_a_later_version_is_a_service_of_its_own() -> None:
     assert {"sums_v2.row", "sums_v2.by_key", "books_sums_v2.parked"} <= topics.keys()
     assert [service.name for service in BOTH.chosen(("books",))] == ["books", "books_sums_v2"]
     assert replace(BOTH, name="again").services == BOTH.services
+
+
+def test_a_service_of_which_nothing_else_is_left_is_its_versions() -> None:
+    service = Service("s", projections=[projection(version=2)])
+    topology = Topology("x", {"s": service}, Path())
+    assert list(topology.services) == ["s_p_v2"]
+    assert [chosen.name for chosen in topology.chosen(("s",))] == ["s_p_v2"]
+    with pytest.raises(TopologyError, match="no service 'p'"):
+        topology.chosen(("p",))
 
 
 def test_readers_may_name_a_version_or_none() -> None:
@@ -110,6 +119,7 @@ def versions(topology: Topology, said: dict[str, int], topics: tuple[str, ...] =
     """As if the broker had these topics, and that had been said."""
     made = object.__new__(Versions)
     made._topology, made._said, made._counts = topology, said, dict.fromkeys(topics, 1)
+    made._names = {f"{name}.versions": name for name in topology.families}
     return made
 
 
@@ -130,6 +140,13 @@ def test_code_that_lacks_what_readers_get_is_refused(
 ) -> None:
     with pytest.raises(TopologyError, match=f"readers of 'sums' get version {current}, and this code declares"):
         versions(topology, said, topics).check()
+
+
+def test_where_a_switch_could_not_be_heard_of_nobody_starts() -> None:
+    deaf = versions(BOTH, {})
+    deaf._names = {}
+    with pytest.raises(TopicError, match=r"does not have sums\.versions; create it with"):
+        deaf.check()
 
 
 def test_code_that_declares_it_is_taken() -> None:
