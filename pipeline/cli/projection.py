@@ -36,7 +36,7 @@ def command() -> None:
 @command.command()
 @click.argument("name")
 @version_option
-@click.option("--switch", "switches", is_flag=True, help="Then have readers get it, if no row is parked.")
+@click.option("--switch", "switches", is_flag=True, help="Then have readers get it, unless records are parked.")
 @click.option(
     "--node", default=platform.node(), envvar="PIPELINE_NODE", help="Name of this machine.  [default: the host name]"
 )
@@ -68,8 +68,8 @@ def rebuild(
     from pipeline.query.routing import Router
     from pipeline.query.versions import Versions
     from pipeline.rebuild.building import Progress as Reached
-    from pipeline.rebuild.building import build, held, watch
-    from pipeline.rebuild.comparing import compare
+    from pipeline.rebuild.building import build, watch
+    from pipeline.rebuild.comparing import compare, waiting
     from pipeline.rebuild.subject import prepare, subject
     from pipeline.rebuild.switching import switch
     from pipeline.topology import load
@@ -83,11 +83,10 @@ def rebuild(
         reached.look()
         with _bar(f"{name}, version {built.version}", quiet=as_json) as step:
             step(reached.done, reached.total)
-            if workers := Router(client, loaded).workers(built.service.name):
-                watch(reached, step)
-                parked = held(workers, built.service.name)
-            else:
-                parked = build(address, built, home / "state", node, reached, step).held_keys
+            router = Router(client, loaded)
+            watch(reached, lambda: router.workers(built.service.name), step)
+            build(address, built, home / "state", node, reached, step)
+        parked = waiting(address, built.wiring)
         current, found = versions.current(name), None
         if current != built.version:
             found = compare(address, Registry(loaded.schemas), name, current, built.version)
@@ -99,7 +98,7 @@ def rebuild(
         versions.close()
     if as_json:
         told: dict[str, Any] = {"projection": name, "version": built.version, "readers_get": current}
-        told |= {"records": reached.done, "begun_at": reached.begun, "parked_keys": parked}
+        told |= {"records": reached.done, "begun_at": reached.begun, "parked_records": parked}
         click.echo(json.dumps(told | {"differences": found and found.as_json()}, ensure_ascii=False))
     else:
         _show(built, current, parked, found)
@@ -207,7 +206,7 @@ def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 def _show(built: Subject, current: int, parked: int, found: Differences | None) -> None:
     console = Console(highlight=False)
     if parked:
-        console.print(f"{parked} keys wait, as its functions raise: pipeline parked list", style="bold red")
+        console.print(f"{parked} records wait, as its functions raise: pipeline parked list", style="bold red")
     if found is not None:
         console.print(
             f"{found.same} rows are the same, {found.changed} say something else, {found.added} are new, "

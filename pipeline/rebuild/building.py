@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -87,24 +86,16 @@ class Progress:
         self._group.close()
 
 
-def watch(progress: Progress, step: Step) -> None:
-    """Waits while workers fold it."""
-    while not progress.level:
+def watch(progress: Progress, served: Callable[[], object], step: Step) -> None:
+    """Waits while workers fold it; until it is level, or `served` is no more."""
+    while not progress.level and served():
         time.sleep(LOOK_S)
         progress.look()
         step(progress.done, progress.total)
 
 
-def held(workers: Sequence[str], service: str) -> int:
-    """How many keys wait at the workers of a service, as its code raises on them."""
-    return sum(httpx.get(f"{worker}/v1/status", timeout=10).json()[service]["held_keys"] for worker in workers)
-
-
-def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> LaneStats:
-    """Folds it in this process, as a worker does, as one member of its group. Returns what the lane has counted.
-
-    Raises what ends a worker.
-    """
+def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> None:
+    """Folds it in this process, as a worker does, as one member of its group. Raises what ends a worker."""
     slot, stores = claim_slot(state_dir, subject.service.name, None)
     identity = "-".join(part for part in (subject.wiring.group, node, str(slot)) if part)
     stats, reopening, clock = LaneStats(), Reopening(), MachineClock()
@@ -122,7 +113,6 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
             try:
                 lane = open_lane()
                 _turns(lane, progress, step)
-                lane.close()
             except (LaneFatal, BrokerUnreachable, DatabaseUnreachable) as error:
                 if lane is not None:
                     lane.abandon(error)
@@ -132,9 +122,17 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
                     raise
                 log.warning("%s: %s; going on from the last commit", subject.service.name, error)
                 time.sleep(pause_s)
+            else:
+                _close(lane)
     finally:
         stores.close()
-    return stats
+
+
+def _close(lane: Lane) -> None:
+    try:
+        lane.close()
+    except (LaneFatal, BrokerUnreachable) as error:
+        log.warning("stopped without a last commit (%s); nothing is lost", error)
 
 
 def _turns(lane: Lane, progress: Progress, step: Step) -> None:

@@ -15,6 +15,7 @@ from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
 from pipeline.model.versions import table_of
 from pipeline.runtime.ports import TP
+from pipeline.runtime.wiring import Wiring
 from pipeline.verify.kafka import KafkaHistory
 
 LOOKS = 5  # rows that somebody changes meanwhile may differ for a moment
@@ -78,6 +79,13 @@ def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -
     for key in sorted(differ)[:EXAMPLES]:
         found.examples.append({"key": key, "old": pairs[key][0], "new": pairs[key][1]})
     return found
+
+
+def waiting(bootstrap: str, wiring: Wiring) -> int:
+    """How many records of a service are parked, or wait behind one that is."""
+    with KafkaHistory(bootstrap, {}, None, None, 0) as history:
+        queues = [inlet.tables[0].changelog for inlet in wiring.inlets.values()]
+        return sum(len(_last(history, _all(queue, history.partitions(queue)))) for queue in queues)
 
 
 def _all(topic: str, partitions: int) -> list[TP]:

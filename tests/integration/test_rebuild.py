@@ -105,7 +105,7 @@ def test_a_version_is_built_beside_the_old_and_switched_to(shop: Shop, code: Cod
         assert len(before) > 10
         assert {kind: differ[kind] for kind in ("same", "missing", "added")} == {"same": 0, "missing": 0, "added": 0}
         assert differ["changed"] == len(before)
-        assert (told["version"], told["readers_get"], told["parked_keys"], told["begun_at"]) == (2, 1, 0, 0)
+        assert (told["version"], told["readers_get"], told["parked_records"], told["begun_at"]) == (2, 1, 0, 0)
         refused = code.run("switch", "revenue")
         assert refused.returncode == 2
         assert "does not declare version 2" in refused.stderr
