@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline import Database, Projection, Service, Source
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
+from pipeline.query.forward import FORWARDED
 from pipeline.query.versions import Versions
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.comparing import _look
@@ -241,3 +245,22 @@ def test_rows_are_compared_by_their_last_values(counts: list[int]) -> None:
     assert differ.keys() == {"c", "d", "f"}
     again, _ = _look(cast(Any, history), Registry(t.SCHEMAS), topics, counts, {"c"})
     assert (again.same, again.total) == (3, 1), "what had been the same has only changed meanwhile"
+
+
+def test_pages_are_asked_for_the_table_of_now_unless_another_worker_has_named_it() -> None:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=f"{request.match_info['table']} {request.match_info['key']}")
+
+    async def ask() -> list[str]:
+        said = {"sums": 2}
+        app = web.Application(middlewares=[versions(BOTH, said).middleware()])
+        app.router.add_get("/v1/tables/{table}/{key:.+}", page)
+        async with TestClient(TestServer(app)) as client:
+            told = [
+                await (await client.get(f"/v1/tables/{name}/a%2Fb", headers=headers)).text()
+                for name, headers in [("sums", {}), ("sums", {FORWARDED: "1"}), ("sums_v1", {}), ("seen", {})]
+            ]
+            said["sums"] = 1
+            return [*told, await (await client.get("/v1/tables/sums/c")).text()]
+
+    assert asyncio.run(ask()) == ["sums_v2 a/b", "sums a/b", "sums a/b", "seen a/b", "sums c"]
