@@ -15,6 +15,7 @@ from pipeline.adapters.kafka import (
     KafkaGroupConsumer,
     KafkaLogReader,
     KafkaProducer,
+    asked_again,
     end_offsets,
 )
 from pipeline.adapters.tables import claim_slot
@@ -35,7 +36,7 @@ Step = Callable[[int, int], object]  # (records folded, records that there are)
 
 
 class Progress:
-    """How far the group of a version is, asked of Kafka alone. Close it."""
+    """How far the group of a version is, asked of Kafka alone. Close it. Calls may raise BrokerUnreachable."""
 
     def __init__(self, bootstrap: str, client: AdminClient, subject: Subject) -> None:
         counts = partition_counts(client)
@@ -75,11 +76,13 @@ class Progress:
         return self._committed(every), end_offsets(self._client, every)
 
     def _committed(self, every: list[TP]) -> dict[TP, int]:
-        try:
+        def ask() -> dict[TP, int]:
             answer = self._group.committed([TopicPartition(*tp) for tp in every], timeout=ANSWER_S)
-        except KafkaException:
-            return {}  # the group's coordinator is moving or loading
-        return {TP(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
+            if bad := next((p.error for p in answer if p.error is not None), None):
+                raise KafkaException(bad)  # such as a coordinator that moves, or a commit under way
+            return {TP(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
+
+        return asked_again("the broker does not say how far the version is: %s", ask)
 
     def close(self) -> None:
         """Lets the connection go."""

@@ -52,15 +52,25 @@ class _Rows:
         self._registry = registry
         self._schemas: dict[int, Any] = {}
 
+    def same(self, one: bytes, other: bytes) -> bool:
+        """Whether two rows say the same."""
+        if one[5:] == other[5:] and self._schema(one) == self._schema(other):
+            return True
+        same: bool = self.decode(one) == self.decode(other)
+        return same
+
     def decode(self, data: bytes) -> Any:
-        """A row as JSON has it."""
+        """A row in dicts."""
+        return schemaless_reader(BytesIO(data[5:]), self._schema(data), None)
+
+    def _schema(self, data: bytes) -> Any:
         (schema_id,) = struct.unpack_from(">I", data, 1)
         if schema_id not in self._schemas:
             known = self._registry.written_with(schema_id)
             if known is None:
                 raise UndecodableRecord(f"schema id {schema_id} is not in the manifest")
             self._schemas[schema_id] = parse_schema(known[1])
-        return schemaless_reader(BytesIO(data[5:]), self._schemas[schema_id], None)
+        return self._schemas[schema_id]
 
 
 def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -> Differences:
@@ -97,20 +107,19 @@ def _look(
 ) -> tuple[Differences, dict[str, Pair]]:
     """One look, partition by partition where the same key is in the same. `only`: keys that differed before."""
     rows, found, differ = _Rows(registry), Differences(), dict[str, Pair]()
-    alike = counts[0] == counts[1]
-    for part in [[n] for n in range(counts[0])] if alike else [list(range(max(counts)))]:
+    together = counts[0] == counts[1]
+    for part in [[n] for n in range(counts[0])] if together else [list(range(max(counts)))]:
         old, new = (
             _last(history, [TP(topic, n) for n in part if n < count])
             for topic, count in zip(topics, counts, strict=True)
         )
         for key in old.keys() | new.keys():
-            before, after = old.get(key), new.get(key)
-            pair = before and rows.decode(before), after and rows.decode(after)
-            name = key.decode(errors="replace")
-            if pair[0] == pair[1] or (only is not None and name not in only):
+            before, after, name = old.get(key), new.get(key), key.decode(errors="replace")
+            alike = before is not None and after is not None and rows.same(before, after)
+            if alike or (only is not None and name not in only):
                 found.same += 1
                 continue
-            differ[name] = pair
+            differ[name] = before and rows.decode(before), after and rows.decode(after)
             if after is None:
                 found.missing += 1
             elif before is None:
