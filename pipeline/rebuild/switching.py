@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httpx
 from confluent_kafka import KafkaError, KafkaException
@@ -20,12 +21,8 @@ from pipeline.rebuild.building import Progress
 from pipeline.rebuild.subject import Subject
 from pipeline.topology import Topology
 
+T = TypeVar("T")
 PAUSE_S = 0.2
-
-
-def workers(router: Router) -> list[str]:
-    """Addresses of all workers: any of them may be asked for any table."""
-    return sorted({url for name in router.topology.services for url in router.workers(name)})
 
 
 def told(worker: str) -> dict[str, Any] | None:
@@ -38,36 +35,55 @@ def told(worker: str) -> dict[str, Any] | None:
     return found
 
 
-def check_ready(router: Router, subject: Subject, progress: Progress, patience_s: float) -> None:
-    """Returns once all workers declare the version, its partitions are held, and it is level with its sources.
+def known(router: Router) -> dict[str, dict[str, Any]]:
+    """The same of all workers, as any of them may be asked for any table. Raises TableUnavailable."""
+    found = {}
+    for worker in sorted({url for name in router.topology.services for url in router.workers(name)}):
+        if (said := told(worker)) is None:
+            raise TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
+        found[worker] = said
+    return found
 
-    Raises TopologyError, TableUnavailable.
-    """
+
+def patiently(router: Router, patience_s: float, call: Callable[[], T]) -> T:
+    """What `call` gives, which may raise TableUnavailable for so long."""
     deadline = time.monotonic() + patience_s
-    while why := _hinders(router, subject, progress):
-        if time.monotonic() > deadline:
-            raise why
+    while True:
+        try:
+            return call()
+        except TableUnavailable:
+            if time.monotonic() > deadline:
+                raise
         router.forget_all()
         time.sleep(PAUSE_S)
 
 
-def _hinders(router: Router, subject: Subject, progress: Progress) -> TopologyError | TableUnavailable | None:
+def check_ready(router: Router, subject: Subject, progress: Progress) -> None:
+    """Raises TopologyError unless all workers declare the version.
+
+    TableUnavailable unless all its partitions are held, and it is level with its sources.
+    """
     table = router.topology.pinned(subject.table)
-    for worker in workers(router):
-        if (said := told(worker)) is None:
-            return TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
+    for worker, said in known(router).items():
         if str(subject.version) not in said.get(subject.name, {}).get("tables", {}):
-            return TopologyError(
+            raise TopologyError(
                 f"the worker at {worker} does not declare version {subject.version} of {subject.name!r}; start it "
                 "again with this code"
             )
-    try:
-        for partition in range(router.partitions(table)):
-            router.holder(table, partition)
-    except TableUnavailable as error:
-        return error
+    for partition in range(router.partitions(table)):
+        router.holder(table, partition)
     progress.look()
-    return None if progress.level else TableUnavailable(f"{subject.table!r} is not level with its sources yet")
+    if not progress.level:
+        raise TableUnavailable(f"{subject.table!r} is not level with its sources yet")
+
+
+def check_switched(router: Router, subject: Subject) -> int:
+    """How many workers there are; TableUnavailable unless all have switched."""
+    now = known(router)
+    for worker, said in now.items():
+        if said[subject.name]["version"] != subject.version:
+            raise TableUnavailable(f"the switch is said, but the worker at {worker} has not heard of it yet")
+    return len(now)
 
 
 def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patience_s: float = 30.0) -> int:
@@ -76,40 +92,29 @@ def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patien
     Raises TopologyError, TableUnavailable, BrokerUnreachable.
     """
     client = admin(bootstrap)
-    router = Router(client, topology)
-    topic = TopicKind.VERSIONS.topic(subject.name)
+    router, topic = Router(client, topology), TopicKind.VERSIONS.topic(subject.name)
     if topic not in partition_counts(client):
         raise TopicError(
             f"the topic {topic} does not exist; create it with: pipeline projection rebuild {subject.name}"
         )
     progress = Progress(bootstrap, client, subject)
     try:
-        check_ready(router, subject, progress, patience_s)
+        patiently(router, patience_s, lambda: check_ready(router, subject, progress))
     finally:
         progress.close()
     say(bootstrap, topic, subject.name, subject.version, by)
-    deadline = time.monotonic() + patience_s
-    while True:
-        known = {worker: told(worker) for worker in workers(router)}
-        late = [w for w, said in known.items() if said is None or said[subject.name]["version"] != subject.version]
-        if not late:
-            return len(known)
-        if time.monotonic() > deadline:
-            raise TableUnavailable(f"the switch is said, but the worker at {late[0]} has not heard of it yet")
-        router.forget_all()
-        time.sleep(PAUSE_S)
+    return patiently(router, patience_s, lambda: check_switched(router, subject))
 
 
-def droppable(client: AdminClient, topology: Topology, name: str, current: int) -> list[str]:
+def droppable(client: AdminClient, topology: Topology, name: str, current: int, patience_s: float = 15.0) -> list[str]:
     """The topics of all versions before `current`. Raises TopologyError, TableUnavailable where one is still folded."""
     there, services = partition_counts(client), topology.services.values()
     owner = next((s.part_of or s.name for s in services for p in s.projections if declared_name(p) == name), None)
     if owner is None:
         raise UnknownTable(f"no projection {name!r} in {topology.name}")
     folded = [(f"the topology {topology.name}", topology.families.get(name, {1: name}))]
-    for worker in workers(Router(client, topology)):
-        if (said := told(worker)) is None:
-            raise TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
+    router = Router(client, topology)
+    for worker, said in patiently(router, patience_s, lambda: known(router)).items():
         tables = said[name]["tables"] if name in said else {"1": name}
         folded.append((f"the worker at {worker}", {int(version): table for version, table in tables.items()}))
     for who, declared in folded:

@@ -116,7 +116,7 @@ def test_a_version_is_built_beside_the_old_and_switched_to(shop: Shop, code: Cod
     until("it serves", one.addresses)  # else both would take the port that their slots have had
     two = code.worker("--service", "reports")
     topology = code.load()
-    with QueryClient(shop.bootstrap, topology, 30) as client, Client(shop.bootstrap, topology) as sending:
+    with QueryClient(shop.bootstrap, topology, 30) as client, Client(shop.bootstrap, shop.topology) as sending:
         assert rows(client) == before
         switched = code.run("switch", "revenue")
         assert switched.returncode == 0, switched.stderr
