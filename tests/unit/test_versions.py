@@ -23,6 +23,7 @@ from pipeline.query.versions import Versions
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.comparing import _look
 from pipeline.rebuild.subject import subject
+from pipeline.rebuild.switching import droppable
 from pipeline.runtime.ports import TP
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
@@ -264,3 +265,41 @@ def test_pages_are_asked_for_the_table_of_now_unless_another_worker_has_named_it
             return [*told, await (await client.get("/v1/tables/sums/c")).text()]
 
     assert asyncio.run(ask()) == ["sums_v2 a/b", "sums a/b", "sums a/b", "seen a/b", "sums c"]
+
+
+# --- what may go ------------------------------------------------------------------------------------------------------
+
+THERE = [
+    *("sums.row", "sums.by_key", "books.sums.by_key.queue", "books.tills.event.queue", "tills.event"),
+    *("sums_v2.row", "sums_v2.by_key", "books_sums_v2.parked", "books_sums_v2.sums_v2.by_key.queue", "sums.versions"),
+]
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What each worker says of versions, on a broker that has these topics."""
+    said: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr("pipeline.rebuild.switching.partition_counts", lambda _: dict.fromkeys(THERE, 2))
+    monkeypatch.setattr("pipeline.rebuild.switching.known", lambda _: said)
+    return said
+
+
+def test_the_topics_of_versions_that_nobody_declares_may_go(workers: dict[str, dict[str, Any]]) -> None:
+    workers["one"] = {"sums": {"version": 2, "tables": {"2": "sums_v2"}}}
+    client = cast(Any, None)
+    assert droppable(client, NEW, "sums", 2) == ["books.sums.by_key.queue", "sums.by_key", "sums.row"]
+    assert droppable(client, BOTH, "sums", 1) == []
+    third = {"books": replace(t.BOOKS, projections=[replace(SUMS, version=3)])}
+    workers["one"]["sums"] = {"version": 3, "tables": {"3": "sums_v3"}}
+    own = {topic for topic in THERE if "sums_v2" in topic}
+    assert own <= set(droppable(client, Topology("x", third, t.SCHEMAS), "sums", 3))
+    assert not {"sums.versions", "tills.event", "books.tills.event.queue"} & set(droppable(client, NEW, "sums", 2))
+
+
+@pytest.mark.parametrize("says", [{}, {"sums": {"version": 2, "tables": {"1": "sums", "2": "sums_v2"}}}])
+def test_but_not_while_somebody_folds_it(workers: dict[str, dict[str, Any]], says: dict[str, Any]) -> None:
+    workers["one"] = says  # of code that knows of one version only, it is nothing
+    with pytest.raises(TopologyError, match="the worker at one still declares version 1"):
+        droppable(cast(Any, None), NEW, "sums", 2)
+    with pytest.raises(TopologyError, match="the topology x still declares version 1"):
+        droppable(cast(Any, None), BOTH, "sums", 2)
