@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import faust
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from pipeline.adapters.avro.codec import codecs, implementation
 from pipeline.adapters.kafka import KafkaBroker, KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
@@ -37,12 +37,16 @@ from pipeline.query.deadlines import DeadlineApi
 from pipeline.query.forward import Forwarding
 from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
+from pipeline.query.hub import WatchHub
 from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import add_pages, as_problems
 from pipeline.query.routing import Router, client_id
+from pipeline.query.sagas import SagaApi
 from pipeline.query.sight import ClusterSight
+from pipeline.query.together import TogetherApi
 from pipeline.query.versions import Versions
+from pipeline.query.watching import WatchApi
 from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
@@ -101,6 +105,12 @@ class Adapters:
     stores: Callable[[Stores], Stores] = lambda stores: stores
     shared: Callable[[SharedStores], SharedStores] = lambda shared: shared
     codecs: Callable[[Path], Codecs] = codecs
+
+
+class Closing(Protocol):
+    """What is to be closed in the event loop."""
+
+    async def close(self) -> None: ...
 
 
 class MachineClock:
@@ -198,7 +208,13 @@ def lane_opener(
 
 
 def build_app(
-    hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSettings, port: int, versions: Versions
+    hosts: Sequence[LaneHost],
+    topology: Topology,
+    settings: WorkerSettings,
+    port: int,
+    adapters: Adapters,
+    make: Codecs,
+    versions: Versions,
 ) -> faust.App:
     """The Faust app around the lanes: an agent a source topic, the lane services, the pages."""
     app = faust.App(
@@ -232,25 +248,30 @@ def build_app(
     broker = KafkaBroker(settings.bootstrap, router.count)
     sight = ClusterSight(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, sight)
-    QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics).mount(app)
+    query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
+    query.mount(app)
+    TogetherApi(query).mount(app)
+    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
+    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
+    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
+    SagaApi(tables, forwarding, commands).mount(app)
     ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
-    app.on_before_shutdown.connect(_closing(commands, forwarding, sight), weak=False)
+    app.on_before_shutdown.connect(_closing(hub, commands, forwarding, sight), weak=False)
     return app
 
 
-def _closing(commands: CommandApi, forwarding: Forwarding, sight: ClusterSight) -> Callable[..., Awaitable[None]]:
+def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:
     async def close(*_: Any, **__: Any) -> None:
-        await commands.close()
-        await forwarding.close()
-        await sight.close()
+        for part in parts:
+            await part.close()
 
     return close
 
@@ -325,7 +346,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(wirings)) as opening:
         hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
-    app = build_app(hosts, topology, settings, port, versions)
+    app = build_app(hosts, topology, settings, port, adapters, make, versions)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
     log.info("serving %s at http://%s:%d", names, settings.host, port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
 from pipeline.query.forward import FORWARDED
+from pipeline.query.questions import Questions
 from pipeline.query.versions import Versions
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.comparing import _look
@@ -62,6 +64,8 @@ def test_readers_may_name_a_version_or_none() -> None:
     assert [BOTH.table(name) for name in ("sums", "sums_v1", "sums_v2", "seen")] == ["sums", "sums", "sums_v2", "seen"]
     assert [BOTH.pinned(table) for table in ("sums", "sums_v2", "seen")] == ["sums_v1", "sums_v2", "seen"]
     assert NEW.table("sums") == "sums_v2"
+    fixed = [name for name in ("sums", "sums_v1", "sums_v2", "seen") if BOTH.is_fixed(name)]
+    assert fixed == ["sums_v2", "seen"], "of these alone a near cache may know the row topic"
     assert NEW.service_of("sums").name == "books_sums_v2"
     with pytest.raises(UnknownTable):
         NEW.service_of("sums_v1")
@@ -303,3 +307,15 @@ def test_but_not_while_somebody_folds_it(workers: dict[str, dict[str, Any]], say
         droppable(cast(Any, None), NEW, "sums", 2)
     with pytest.raises(TopologyError, match="the topology x still declares version 1"):
         droppable(cast(Any, None), BOTH, "sums", 2)
+
+
+@pytest.mark.parametrize(("name", "cached"), [("sums", False), ("sums_v1", False), ("sums_v2", True)])
+def test_a_near_cache_is_not_asked_for_what_may_be_switched(name: str, cached: bool) -> None:
+    kept = SimpleNamespace(find=lambda *_: {"row": "kept"}, ask=lambda *_: None)
+    router = SimpleNamespace(topology=BOTH, knows=lambda _: True, partition=lambda *_: 0)
+    steps = Questions(cast(Any, router), 1.0, eventual=False, near=cast(Any, kept)).row(name, "a", {})
+    with pytest.raises(StopIteration) if cached else nullcontext() as ended:
+        next(steps)  # a worker is to be asked, or all is said
+    if cached:
+        assert ended is not None
+        assert ended.value.value == {"row": "kept"}
