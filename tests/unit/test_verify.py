@@ -480,6 +480,8 @@ def altered(history: MemoryHistory, tp: TP, entry: Entry) -> bytes:
         if isinstance(value, (int, str)):
             other = value + "." if isinstance(value, str) else not value if value is True else value + 1
             return codec.encode(dataclasses.replace(message, **{field.name: other}))
+        if isinstance(value, tuple) and value:
+            return codec.encode(dataclasses.replace(message, **{field.name: value[1:]}))
     from topologies.reports import Spent
 
     return codec.encode(Spent(1))
