@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 @click.option("--at-least", metavar="TOKEN", help="A position that the answer has to contain, such as a command's.")
 @click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
 @click.option("--max-age", type=click.FloatRange(0), help="Seconds that an eventual answer may be old.")
+@click.option(
+    "--pending",
+    type=click.Choice(["show", "hide", "wait"]),
+    help="What is held for transactions: shown, left out, or waited for.  [default: show]",
+)
 @click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
 @click.option("--watch", is_flag=True, help="The row of KEY, and each new one, until interrupted.")
 @click.option("--since", metavar="TOKEN", help="With --watch: only what comes after that event.")
@@ -50,6 +55,7 @@ def command(
     at_least: str | None,
     wait: float | None,
     max_age: float | None,
+    pending: str | None,
     index: str | None,
     watch: bool,
     since: str | None,
@@ -70,6 +76,7 @@ def command(
     from pipeline.topology import load
 
     asked: dict[str, Any] = {"consistency": consistency, "at_least": at_least, "wait": wait, "max_age": max_age}
+    asked["pending"] = pending
     options = cast("Options", {name: value for name, value in asked.items() if value is not None})
     name, equals, value = (index or "").partition("=")
     if index is not None and not equals:
@@ -112,7 +119,7 @@ def _show(table: str, rows: list[dict[str, Any]]) -> None:
         return
     shown = Table(title=table, title_justify="left")
     shown.add_column("key")
-    columns = list(rows[0]["row"]) + [name for name in ("version", "age_s") if name in rows[0]]
+    columns = list(rows[0]["row"]) + [name for name in ("version", "pending", "age_s") if name in rows[0]]
     for column in columns:
         shown.add_column(
             column, justify="right" if isinstance(({**rows[0]["row"], **rows[0]})[column], int) else "left"

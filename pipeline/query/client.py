@@ -12,6 +12,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from pipeline.adapters.kafka import admin
+from pipeline.model.saga import IN_FLIGHT
 from pipeline.query.asking import TIMEOUT_S
 from pipeline.query.following import Following, follow, follow_async
 from pipeline.query.near import Figures
@@ -73,6 +74,17 @@ class QueryClient:
             few = list(keys[at : at + KEYS_AT_ONCE])
             found += self._take(self._questions.several(table, few, options))["rows"]
         return found
+
+    def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> list[Json | None]:
+        """The rows of several aggregates, each `(table, key)`, as they were at one moment after this was asked.
+
+        In the order of the keys, each with its `table`; None where there is none. No row of them had anything held, so
+        of work committed in two phases there is all or nothing. `wait`: seconds that this may take, 5 where nothing is
+        said. Raises Contended where there was no such moment, NoSuchConsistency where a table is no aggregate's, and
+        what `get` does.
+        """
+        rows: list[Json | None] = self._take(self._questions.together(keys, wait))["rows"]
+        return rows
 
     def scan(
         self,
@@ -143,6 +155,24 @@ class QueryClient:
         found: list[Json] = self._take(self._questions.deadlines(aggregate, key))["deadlines"]
         return found
 
+    def sagas(self, saga: str | None = None, states: Sequence[str] = IN_FLIGHT) -> Iterator[Json]:
+        """Where the instances of a saga stand, or of all sagas, by saga and key; those whose status is one of `states`.
+
+        Each `{"saga", "key", "status", "step", "attempt", "waits_for", "reason", "blocks", "since"}`. Raises
+        UnknownTable, TableUnavailable.
+        """
+        known = self._router.topology
+        for name in sorted(known.sagas) if saga is None else [known.saga(saga).name]:
+            after: str | None = ""
+            while after is not None:
+                page = self._take(self._questions.sagas(name, states, after))
+                yield from page["sagas"]
+                after = page["next"]
+
+    def saga(self, saga: str, key: str) -> Json:
+        """Where one instance stands, as `sagas` says it, with its `version` and `state`. Raises UnknownKey, too."""
+        return self._take(self._questions.saga(saga, key))
+
     def positions(self, service: str) -> dict[str, Json]:
         """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
         found: dict[str, Json] = {}
@@ -197,6 +227,11 @@ class AsyncQueryClient:
             few = list(keys[at : at + KEYS_AT_ONCE])
             found += (await self._take(self._questions.several(table, few, options)))["rows"]
         return found
+
+    async def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> list[Json | None]:
+        """As QueryClient.read_together."""
+        rows: list[Json | None] = (await self._take(self._questions.together(keys, wait)))["rows"]
+        return rows
 
     async def scan(
         self,

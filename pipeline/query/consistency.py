@@ -67,6 +67,10 @@ class Consistency:
         if row_due is not None and not await self._rows.past((table, partition), row_due, until_s):
             raise not_yet([(service, *rows, row_due, self._tables.rows(table, partition))])
 
+    async def change(self, table: str, partition: int, position: int, until_s: float) -> bool:
+        """Whether this worker has folded more of a partition than it had at `position`, once it has, or time is up."""
+        return await self._waiting.past((table, partition), position, until_s)
+
     async def _due(self, table: str, home: str, partition: int, asked: Reading, until_s: float) -> int | None:
         """The offset of the table's source that it has to be past."""
         due: list[int | None] = []

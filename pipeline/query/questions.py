@@ -27,12 +27,14 @@ class Options(TypedDict, total=False):
 
     `consistency`: "owner" where nothing is said, "eventual", "linearizable" or "fresh". `at_least`: a token that the
     answer has to contain. `wait`: seconds that the worker may wait for that. `max_age`: seconds, of an eventual answer.
+    `pending`: "show" where nothing is said, "hide" or "wait": what is held for transactions; see docs/transactions.md.
     """
 
     consistency: str
     at_least: str
     wait: float
     max_age: float
+    pending: str
 
 
 class Questions:
@@ -68,6 +70,18 @@ class Questions:
         answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body)
         return {**_body(answer), **_position(answer)}
 
+    def together(self, keys: Sequence[tuple[str, str]], wait: float | None) -> Told:
+        """Rows of several aggregates as they were at one moment."""
+        if not keys:
+            raise BadRequest("read_together needs at least one (table, key)")
+        asked = reading({} if wait is None else {"wait": str(wait)})
+        (table, key), body = keys[0], {"keys": [{"table": table, "key": key} for table, key in keys]}
+        partition = yield from self._partition(table, key)
+        answer = yield from self._asking.steps(
+            table, partition, "/v1/read", asked.query(), wait_s=asked.wait_s, body=body
+        )
+        return {**_body(answer), **_position(answer)}
+
     def page(self, table: str, partition: int | None, wanted: Mapping[str, str], options: Options) -> Told:
         """A page of rows."""
         asked = self._reading(options)
@@ -86,6 +100,17 @@ class Questions:
         text = as_of.isoformat() if isinstance(as_of, datetime) else str(as_of)
         moment(text)
         return (yield from self._past(aggregate, key, "/state", {"as_of": text}))
+
+    def sagas(self, saga: str, states: Sequence[str], after: str) -> Told:
+        """A page of the instances of one saga."""
+        query = {"state": ",".join(states), "limit": str(PAGE_ROWS)} | ({"after": after} if after else {})
+        return _body((yield from self._asking.steps(saga, 0, f"/v1/sagas/{saga}", query)))
+
+    def saga(self, saga: str, key: str) -> Told:
+        """Where one instance stands."""
+        self.router.topology.saga(saga)
+        partition = yield from self._partition(saga, key)
+        return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{quote(key, safe='')}", {})))
 
     def deadlines(self, aggregate: str, key: str) -> Told:
         """What is still to come for one aggregate."""

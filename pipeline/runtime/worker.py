@@ -42,7 +42,9 @@ from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
+from pipeline.query.sagas import SagaApi
 from pipeline.query.sight import ClusterSight
+from pipeline.query.together import TogetherApi
 from pipeline.query.watching import WatchApi
 from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
@@ -234,15 +236,18 @@ def build_app(
     broker = KafkaBroker(settings.bootstrap, router.count)
     sight = ClusterSight(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, sight)
+    query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
+    query.mount(app)
+    TogetherApi(query).mount(app)
     hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
     Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
     WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)
-    QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
+    SagaApi(tables, forwarding, commands).mount(app)
     ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
         host.moved = consistency.moved
