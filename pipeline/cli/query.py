@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     help="What is held for transactions: shown, left out, or waited for.  [default: show]",
 )
 @click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
+@click.option("--watch", is_flag=True, help="The row of KEY, and each new one, until interrupted.")
+@click.option("--since", metavar="TOKEN", help="With --watch: only what comes after that event.")
 @json_option
 @topology_option
 @bootstrap_option
@@ -54,6 +57,8 @@ def command(
     max_age: float | None,
     pending: str | None,
     index: str | None,
+    watch: bool,
+    since: str | None,
     as_json: bool,
     topology: str,
     bootstrap: str | None,
@@ -65,6 +70,7 @@ def command(
     pipeline query inventory 85048
     pipeline query revenue --prefix 'France/2009-12' --limit 5
     pipeline query customers 12346 --at-least orders.command/3@1234
+    pipeline query inventory 85048 --watch
     """
     from pipeline.query.client import QueryClient
     from pipeline.topology import load
@@ -75,7 +81,16 @@ def command(
     name, equals, value = (index or "").partition("=")
     if index is not None and not equals:
         raise click.UsageError("--index takes NAME=VALUE")
+    if watch and (key is None or eventual or options.keys() - {"wait"}):
+        raise click.UsageError("--watch takes KEY, and of the options of a read --wait alone")
+    if since is not None and not watch:
+        raise click.UsageError("--since goes with --watch")
     with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
+        if key is not None and watch:
+            with suppress(KeyboardInterrupt):
+                for event in client.watch(table, key, since, wait=wait):
+                    click.echo(json.dumps(event, ensure_ascii=False) if as_json else _told(event))
+            return
         if key is not None:
             if prefix or index:
                 raise click.UsageError("give KEY or --prefix or --index, not both")
@@ -87,6 +102,13 @@ def command(
             click.echo(json.dumps(row, ensure_ascii=False))
     else:
         _show(table, rows)
+
+
+def _told(event: dict[str, Any]) -> str:
+    """A line for people."""
+    version = f"version {event['version']}  " if "version" in event else ""
+    row = "deleted" if event["row"] is None else json.dumps(event["row"], ensure_ascii=False)
+    return f"{version}{row}  {event['position']}"
 
 
 def _show(table: str, rows: list[dict[str, Any]]) -> None:

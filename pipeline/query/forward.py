@@ -20,7 +20,8 @@ T = TypeVar("T")
 FORWARDED = "X-Pipeline-Forwarded"
 POSITION = "X-Pipeline-Position"  # the token of where a table was when it was read
 VERSION = "X-Pipeline-Version"  # of an aggregate
-ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION)  # what is forwarded, there and back
+ROWS = "X-Pipeline-Row-Position"  # the token of how far the table's row topic is in the answer
+ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION, ROWS)  # what is forwarded, there and back
 TIMEOUT_S = 10.0
 
 

@@ -18,7 +18,7 @@ from pipeline.errors import BadRequest, NotYet, UnknownAggregate
 from pipeline.model import Token
 from pipeline.query.asking import Answer, problem_of
 from pipeline.query.consistency import Consistency
-from pipeline.query.forward import POSITION, VERSION, Fetched, Forwarding
+from pipeline.query.forward import POSITION, ROWS, VERSION, Fetched, Forwarding
 from pipeline.query.local import Found, LocalTables, Range
 from pipeline.query.openapi import document
 from pipeline.query.pending import PendingRows
@@ -95,6 +95,7 @@ class QueryApi:
         found = await self._found(table, partition, key, asked)
         token = self._consistency.token(table, partition, found.position)
         headers = {POSITION: str(token)} if token else {}
+        headers |= {ROWS: str(rows)} if (rows := self._consistency.rows_token(table, partition, found.rows)) else {}
         if found.row is None:
             return problem(404, f"no row under {key!r} in table {table!r}", "UnknownKey", headers)
         if "version" in found.row:

@@ -25,11 +25,15 @@ Show = Callable[[Any], dict[str, Any]]  # what makes JSON of a table's values
 
 
 class Found(NamedTuple):
-    """What is under a key. `tag`: changes with the row. `position`: the next offset to be folded; None: unknown."""
+    """What is under a key. `tag`: changes with the row. `position`: the next offset to be folded; None: unknown.
+
+    `rows`: the row is that of the table's row topic up to this offset, without it; 0 where that is not known.
+    """
 
     row: dict[str, Any] | None
     tag: str
     position: int | None
+    rows: int
 
 
 def tag(value: Any, data: bytes | None) -> str:
@@ -67,6 +71,11 @@ class Range:
         texts = {"prefix": self.prefix, "after": self.after, "from": self.start, "to": self.to}
         index = {"index": self.index, "value": self.value} if self.index else {}
         return {"limit": str(self.limit), **{name: text for name, text in texts.items() if text}, **index}
+
+
+def _marks(view: ReadView) -> tuple[int, int]:
+    """The next offsets of the table's source and of its row topic."""
+    return view.store.position(view.folded) or 0, (view.store.position(view.rows) or 0) if view.rows else 0
 
 
 class LocalTables:
@@ -120,18 +129,24 @@ class LocalTables:
             raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
         return view.store.position(view.folded) or 0
 
+    def rows(self, table: str, partition: int) -> int:
+        """The next offset of the table's row topic that is to be contained here. Raises TableUnavailable."""
+        return _marks(self._view(table, partition))[1]
+
     def read(self, table: str, partition: int, key: str, show: Show = row_json) -> Found:
         """The row, and where the table was."""
         view = self._view(table, partition)
         at = view.prefix + key.encode()
+        before = _marks(view)
         while True:  # until no checkpoint has come between
-            before = view.store.position(view.folded)
             data = view.store.get(at)
-            if view.store.position(view.folded) == before:
+            if (after := _marks(view)) == before:
                 break
+            before = after
+        folded, rows = before
         value = None if data is None else view.codec.decode(data)
         row = None if value is None else {"key": key, **show(value)}
-        return Found(row, tag(value, data), None if view.copy is not None else before or 0)
+        return Found(row, tag(value, data), None if view.copy is not None else folded, rows)
 
     def get(self, table: str, partition: int, key: str, show: Show = row_json) -> dict[str, Any] | None:
         """The row as JSON, or None where there is none."""

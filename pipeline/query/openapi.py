@@ -222,7 +222,7 @@ def document(topology: Topology) -> Json:
         for projection in service.projections:
             paths |= table_pages(projection.name, type(projection.initial), projection.indexes, versioned=False)
         for replica in service.replicas:
-            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False)
+            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False, watchable=False)
     paths |= (
         parked(topology)
         | saga_pages(topology)

@@ -31,6 +31,10 @@ TOKEN = r"^[a-z]{1,9}\.(command|event)/[0-9]{1,2}@[0-9]{1,9}$"
 ANSWERED: Json = {
     "ETag": {"schema": {"type": "string"}, "description": "changes with the answer; for If-None-Match"},
     "X-Pipeline-Position": {"schema": {"type": "string"}, "description": "the token of where the table was"},
+    "X-Pipeline-Row-Position": {
+        "schema": {"type": "string"},
+        "description": "of one row: how far the table's row topic is in it",
+    },
     "X-Pipeline-Version": {"schema": {"type": "string"}, "description": "of an aggregate"},
 }
 PENDING: Json = {
@@ -38,6 +42,11 @@ PENDING: Json = {
     "items": {"type": "string"},
     "description": "the transactions that something is held for",
 }
+WATCHED = (
+    "`id`: the event's position, to go on from by `Last-Event-ID`; `data`: the row as JSON, with `position`, "
+    "`row` null where there is none. Comments keep the connection. `event: end` says in `reason` why it ends: slow, "
+    "lost, broken or closing"
+)
 KNOWN = header("If-None-Match", "an ETag; 304 where the answer is still that", pattern='^"[0-9a-f]{1,16}"$')
 
 
@@ -104,7 +113,32 @@ def read_page(aggregates: list[str]) -> Json:
     return {"/v1/read": {"post": told}}
 
 
-def table_pages(name: str, row: Any, indexes: Iterable[str], *, versioned: bool, held: bool = False) -> Json:
+def _watch(name: str) -> Json:
+    return {
+        "summary": f"Each new row under a key of {name}, for ever",
+        "operationId": f"watch_{name}",
+        "parameters": [
+            KEY,
+            parameter("since", {"type": "string", "pattern": TOKEN}, "only what comes after that position"),
+            parameter("wait", {"type": "integer", "minimum": 0, "maximum": 60}, "seconds until the table is there"),
+            header("Last-Event-ID", "in place of `since`, as browsers send it"),
+        ],
+        "responses": {
+            "200": {"description": WATCHED, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            **problems(
+                s400="a parameter cannot be used",
+                s404="no such table",
+                s422="the token is of topics that the table is not made from, or the key is not UTF-8",
+                s503=UNAVAILABLE,
+                s504="the table has not got in time to where `since` is",
+            ),
+        },
+    }
+
+
+def table_pages(
+    name: str, row: Any, indexes: Iterable[str], *, versioned: bool, held: bool = False, watchable: bool = True
+) -> Json:
     """The pages of a table."""
     row_told, how = _table_row(row, versioned=versioned, held=held), _reading(derived=not versioned, held=held)
     text: Json = {"type": "string", "maxLength": 100}
@@ -131,6 +165,8 @@ def table_pages(name: str, row: Any, indexes: Iterable[str], *, versioned: bool,
         f"/v1/tables/{name}/{{key}}": {"get": one},
         f"/v1/tables/{name}/get": {"post": post},
     }
+    if watchable:
+        paths[f"/v1/tables/{name}/{{key}}/watch"] = {"get": _watch(name)}
     if versioned:
         paths[f"/v1/aggregates/{name}/{{key}}"] = {"get": {**one, "operationId": f"aggregate_{name}"}}
     return paths

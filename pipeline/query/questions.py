@@ -12,6 +12,7 @@ from pipeline.errors import BadRequest
 from pipeline.model import Token
 from pipeline.query.asking import Answer, Asking, Call, Pause, Question, problem_of
 from pipeline.query.moments import moment
+from pipeline.query.near import NearCache
 from pipeline.query.reading import Reading, reading
 from pipeline.query.routing import Router
 
@@ -39,8 +40,8 @@ class Options(TypedDict, total=False):
 class Questions:
     """Makes the questions of one client. `eventual`: how it reads where nothing else is said."""
 
-    def __init__(self, router: Router, patience_s: float, *, eventual: bool) -> None:
-        self.router = router
+    def __init__(self, router: Router, patience_s: float, *, eventual: bool, near: NearCache | None = None) -> None:
+        self.router, self._near = router, near
         self._asking = Asking(router, time.monotonic, patience_s)
         self._otherwise: Options = {"consistency": "eventual"} if eventual else {}
 
@@ -48,8 +49,17 @@ class Questions:
         """One row, with the `position` of its table."""
         asked = self._reading(options)
         partition = yield from self._partition(table, key)
+        if self._near is not None and (found := self._near.find(table, partition, key, asked)) is not None:
+            return found
         path = f"/v1/tables/{table}/{quote(key, safe='')}"
-        answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s)
+        ticket = None if self._near is None else self._near.ask(table, partition, key)
+        try:
+            answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s)
+            if self._near is not None and ticket is not None:
+                self._near.keep(ticket, table, partition, key, asked, answer)
+        finally:
+            if self._near is not None and ticket is not None:
+                self._near.forget(ticket, key)
         return {**_body(answer), **_position(answer)}
 
     def several(self, table: str, keys: Sequence[str], options: Options) -> Told:
@@ -116,6 +126,8 @@ class Questions:
         return _body((yield from self._asking.steps(aggregate, partition, path, query)))
 
     def _partition(self, table: str, key: str) -> Generator[Call, Any, int]:
+        if self.router.knows(table):
+            return self.router.partition(table, key)
         partition: int = yield Call(lambda: self.router.partition(table, key))
         return partition
 
