@@ -45,6 +45,9 @@ class Turns:
     def token(self, table: str, partition: int, position: int | None) -> Token:
         return Token.of({("goods.command", partition): position - 1}) if position else Token()
 
+    def rows_token(self, table: str, partition: int, rows: int | None) -> Token:
+        return Token()
+
     async def reach(self, table: str, partition: int, asked: Any) -> None:
         if self.todo:
             self.todo.pop(0)()
