@@ -13,7 +13,7 @@ from pipeline.model import Token
 from pipeline.query.asking import Answer, Asking, Call, Pause, Question, problem_of
 from pipeline.query.moments import moment
 from pipeline.query.near import NearCache
-from pipeline.query.reading import Reading, reading
+from pipeline.query.reading import Pending, Reading, reading
 from pipeline.query.routing import Router
 
 PAGE_ROWS = 1_000
@@ -49,8 +49,9 @@ class Questions:
         """One row, with the `position` of its table."""
         asked = self._reading(options)
         partition = yield from self._partition(table, key)
-        # Which row topic a name stands for that may be switched, only workers know.
-        near = self._near if self.router.topology.is_fixed(table) else None
+        # Which row topic a name stands for that may be switched, only workers know; and it keeps rows as they are.
+        is_kept = self.router.topology.is_fixed(table) and asked.pending is Pending.SHOW
+        near = self._near if is_kept else None
         if near is not None and (found := near.find(table, partition, key, asked)) is not None:
             return found
         path = f"/v1/tables/{table}/{quote(key, safe='')}"
