@@ -63,21 +63,25 @@ class Topology:
 
     def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
         """The aggregate of that name, which keeps its history. Raises UnknownTable, NoHistory."""
-        for aggregate in self.service_of(name).owned:
-            if aggregate.name == name:
-                if aggregate.history:
-                    return aggregate
-                raise NoHistory(f"the aggregate {name!r} keeps no history; declare it with history=True")
-        raise NoHistory(f"{name!r} is no aggregate, so it has no history of its own; its sources have")
+        aggregate = self._aggregate(name)
+        if aggregate is None:
+            raise NoHistory(f"{name!r} is no aggregate, so it has no history of its own; its sources have")
+        if not aggregate.history:
+            raise NoHistory(f"the aggregate {name!r} keeps no history; declare it with history=True")
+        return aggregate
 
     def with_deadlines(self, name: str) -> Aggregate[Any, Any, Any]:
         """The aggregate of that name, which takes deadlines. Raises UnknownTable, NoDeadlines."""
-        for aggregate in self.service_of(name).owned:
-            if aggregate.name == name:
-                if aggregate.deadlines:
-                    return aggregate
-                raise NoDeadlines(f"the aggregate {name!r} takes no deadlines; declare it with deadlines=True")
-        raise NoDeadlines(f"{name!r} is no aggregate, so nothing is to come for it")
+        aggregate = self._aggregate(name)
+        if aggregate is None:
+            raise NoDeadlines(f"{name!r} is no aggregate, so nothing is to come for it")
+        if not aggregate.deadlines:
+            raise NoDeadlines(f"the aggregate {name!r} takes no deadlines; declare it with deadlines=True")
+        return aggregate
+
+    def _aggregate(self, name: str) -> Aggregate[Any, Any, Any] | None:
+        """None where the table of that name belongs to none. Raises UnknownTable."""
+        return next((each for each in self.service_of(name).owned if each.name == name), None)
 
 
 def load(name: str, schemas: Path | None = None) -> Topology:

@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
 from pipeline.query.moments import iso
 
 
 @click.command()
 @click.argument("aggregate")
 @click.argument("key")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
-@click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
+@json_option
+@topology_option
 @bootstrap_option
 @home_option
 def command(aggregate: str, key: str, as_json: bool, topology: str, bootstrap: str | None, home: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
 from pipeline.flow import ABSENT, state_difference
 from pipeline.query.moments import iso, moment
 
@@ -28,8 +28,8 @@ MOMENT = "VERSION|TIME"
 @click.option("--diff", nargs=2, metavar=f"{MOMENT} {MOMENT}", help="What differs between the states at two moments.")
 @click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="Events after that version.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many events.  [default: all]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
-@click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
+@json_option
+@topology_option
 @bootstrap_option
 @home_option
 def command(

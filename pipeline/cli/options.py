@@ -22,6 +22,10 @@ bootstrap_option = click.option(
     metavar="HOST:PORT",
     help="Kafka to use.  [default: the local broker of --home]",
 )
+topology_option = click.option(
+    "--topology", default="topologies", show_default=True, help="The topology that the workers run."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 schemas_option = click.option(
     "--schemas",
     type=click.Path(path_type=Path),

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
 from pipeline.errors import NotParked, PipelineError, TableUnavailable
 from pipeline.query.moments import iso
 
@@ -78,14 +78,17 @@ class Workers:
             query["after"] = page["next"]
 
 
+Meant = tuple[str | None, str | None, str | None]  # service, topic, key
+
+
 def _chosen(function: Callable[..., None]) -> Callable[..., None]:
     """The options that all four share."""
 
     @click.option("--service", help="Only what this service could not fold.")
     @click.option("--topic", help="Only records of this topic.")
     @click.option("--key", help="Only this key; in base64 where it is no text.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
-    @click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
+    @json_option
+    @topology_option
     @bootstrap_option
     @home_option
     @wraps(function)
@@ -105,8 +108,15 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _audited(function: Callable[..., None]) -> Callable[..., None]:
-    by = click.option("--by", default=getpass.getuser, show_default="the user", help="Who does it; kept as a notice.")
-    return by(click.option("--why", required=True, help="Why; kept as a notice.")(function))
+    """The options of what changes something; `body` is what a worker is told of them."""
+
+    @click.option("--by", default=getpass.getuser, show_default="the user", help="Who does it; kept as a notice.")
+    @click.option("--why", required=True, help="Why; kept as a notice.")
+    @wraps(function)
+    def wrapped(*arguments: Any, by: str, why: str, **others: Any) -> None:
+        function(*arguments, body={"by": by, "why": why, "limit": AT_ONCE}, **others)
+
+    return wrapped
 
 
 @click.group()
@@ -131,7 +141,7 @@ def _name(each: dict[str, Any]) -> str:
 
 @command.command("list")
 @_chosen
-def list_(workers: Workers, meant: tuple[str | None, str | None, str | None], *, as_json: bool) -> None:
+def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
     """Show the keys that have parked records: how many wait, the cause of the first, since when."""
     found = workers.keys(*meant)
     if as_json:
@@ -150,7 +160,7 @@ def list_(workers: Workers, meant: tuple[str | None, str | None, str | None], *,
 @command.command()
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Records of each key.")
 @_chosen
-def show(workers: Workers, meant: tuple[str | None, str | None, str | None], *, limit: int, as_json: bool) -> None:
+def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
     """Show the parked records of the keys that are meant, in order, with cause and traceback."""
     for each in workers.keys(*meant):
         query = {"key_base64": each["key_base64"], "limit": limit}
@@ -171,47 +181,29 @@ def show(workers: Workers, meant: tuple[str | None, str | None, str | None], *, 
 
 @command.command()
 @click.option("--all", "every", is_flag=True, help="All keys of all services.")
-@_audited
 @_chosen
-def redrive(
-    workers: Workers,
-    meant: tuple[str | None, str | None, str | None],
-    *,
-    every: bool,
-    by: str,
-    why: str,
-    as_json: bool,
-) -> None:
+@_audited
+def redrive(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any], as_json: bool) -> None:
     """Fold the parked records of the keys that are meant, each key's in order, until one raises again.
 
     Exit code 1: some keys still wait.
     """
     if not every and not any(meant):
         raise click.UsageError("say which: --key, --topic or --service; or --all")
-    body = {"by": by, "why": why, "limit": AT_ONCE}
     _each_key(workers, list(workers.keys(*meant)), "redrive", lambda each: body, as_json=as_json)
 
 
 @command.command()
 @click.option("--all", "every", is_flag=True, help="All records of the keys that are meant, and not only the first.")
-@_audited
 @_chosen
-def discard(
-    workers: Workers,
-    meant: tuple[str | None, str | None, str | None],
-    *,
-    every: bool,
-    by: str,
-    why: str,
-    as_json: bool,
-) -> None:
+@_audited
+def discard(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any], as_json: bool) -> None:
     """Throw away the first parked record of each key that is meant. Who waits for its reply is told.
 
     Exit code 1: some were not the first any more.
     """
     if not any(meant):
         raise click.UsageError("say which: --key, --topic or --service")
-    body = {"by": by, "why": why, "limit": AT_ONCE}
 
     def asked(each: dict[str, Any]) -> dict[str, Any]:
         return body | ({"all": True} if every else {"offset": each["offset"]})

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
 
 if TYPE_CHECKING:
     from pipeline.query.questions import Options
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 @click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
 @click.option("--max-age", type=click.FloatRange(0), help="Seconds that an eventual answer may be old.")
 @click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
-@click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
+@json_option
+@topology_option
 @bootstrap_option
 @home_option
 def command(

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
 from pipeline.errors import InvalidCommand, PipelineError
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ WINDOW = 1_000  # commands of a file that wait for their outcomes at once
 @click.option("--expect", type=click.IntRange(0), help="Version that the aggregate must be at.")
 @click.option("--at", metavar="TIME", help="Decide it only then: ISO 8601, in UTC unless it says otherwise.")
 @click.option("--after", metavar="DURATION", help="Decide it only after so long: 90s, 15m, 2h or 7d.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
-@click.option("--topology", default="topologies", show_default=True, help="The topology that the workers run.")
+@json_option
+@topology_option
 @bootstrap_option
 @home_option
 def command(

@@ -24,12 +24,36 @@ class Reservations(NamedTuple):
     encode: Callable[[Any], bytes]
 
 
+Values = Mapping[str, tuple[Reservations, str]]  # by how they are told; with the key that they are reserved under
+
+
 class Unreserved(Exception):
     """A command takes a value that is not reserved for it. `topic`, `key`, `value`: the command that reserves it."""
 
     def __init__(self, name: str, topic: str, key: bytes, value: bytes) -> None:
         super().__init__(f"a value is being reserved in {name}")
         self.topic, self.key, self.value = topic, key, value
+
+
+class Change(NamedTuple):
+    """What a command at `place` makes of the values of an aggregate: what it `had`, and what it has `now`."""
+
+    owner: str  # the aggregate's id
+    place: str
+    message: CommandMessage
+    had: Values
+    now: Values
+    reserved: Sequence[str]
+
+    def causes(self, name: str, body: Reserve | Release) -> CommandMessage:
+        """A command to a reservation, known by that name."""
+        message = self.message
+        return CommandMessage(f"{self.place}/{name}", message.correlation_id, self.place, message.issued_ms, body)
+
+
+def place_of(topic: str, partition: int, offset: int) -> str:
+    """How the command there is told in ids and causes."""
+    return f"{topic}/{partition}/{offset}"
 
 
 def reserved_by(place: str, command_id: str) -> str | None:
@@ -49,10 +73,6 @@ class Claims:
         self._topic, self._partition = topic, partition
         self._read = [reservations.unique.value for reservations in declared]
 
-    def place(self, offset: int) -> str:
-        """How the command at that offset is told in ids and causes."""
-        return f"{self._topic}/{self._partition}/{offset}"
-
     def touched(self, before: StateMessage | None, after: StateMessage | None) -> bool:
         """Whether any value changes; most commands leave all of them alone."""
         if before is after:
@@ -60,7 +80,7 @@ class Claims:
         old, new = (self._initial if state is None else state.body for state in (before, after))
         return any(value(old) != value(new) for value in self._read)
 
-    def check(
+    def settle(
         self,
         key: bytes,
         offset: int,
@@ -69,44 +89,32 @@ class Claims:
         after: StateMessage | None,
         reserved: Sequence[str],
     ) -> None:
-        """Raises Unreserved where a value after the command is neither that from before nor `reserved`."""
-        has = {*self._values(before), *reserved}
-        for claim, (reservations, value_key) in self._values(after).items():
-            if claim not in has:
-                place = self.place(offset)
-                reply_to = f"{self._topic}/{self._partition}/{key.decode()}"
-                command = CommandMessage(
-                    f"{place}/{claim}",
-                    message.correlation_id,
-                    place,
-                    message.issued_ms,
-                    Reserve(key.decode()),
-                    reply_to=reply_to,
-                )
-                name = reservations.unique.name
-                raise Unreserved(name, reservations.topic, value_key.encode(), reservations.encode(command))
+        """Raises Unreserved where a value after the command is neither that from before nor `reserved`.
 
-    def release(
-        self,
-        key: bytes,
-        offset: int,
-        message: CommandMessage,
-        before: StateMessage | None,
-        after: StateMessage | None,
-        reserved: Sequence[str],
-    ) -> None:
-        """Gives up what the aggregate had, or had reserved, and has no more."""
-        now = self._values(after)
-        for claim in dict.fromkeys([*self._values(before), *reserved]):
+        Else gives up what the aggregate had, or had reserved, and has no more.
+        """
+        place = place_of(self._topic, self._partition, offset)
+        change = Change(key.decode(), place, message, self._values(before), self._values(after), reserved)
+        self._check(change)
+        self._release(change)
+
+    def _check(self, change: Change) -> None:
+        for claim, (reservations, value_key) in change.now.items():
+            if claim not in change.had and claim not in change.reserved:
+                command = change.causes(claim, Reserve(change.owner))
+                command = command._replace(reply_to=f"{self._topic}/{self._partition}/{change.owner}")
+                value = reservations.encode(command)
+                raise Unreserved(reservations.unique.name, reservations.topic, value_key.encode(), value)
+
+    def _release(self, change: Change) -> None:
+        for claim in dict.fromkeys([*change.had, *change.reserved]):
             name, _, value_key = claim.partition("/")
-            if claim not in now and name in self._declared:
-                reservations, place = self._declared[name], self.place(offset)
-                command = CommandMessage(
-                    f"{place}/{claim}/release", message.correlation_id, place, message.issued_ms, Release(key.decode())
-                )
+            if claim not in change.now and name in self._declared:
+                reservations = self._declared[name]
+                command = change.causes(f"{claim}/release", Release(change.owner))
                 self._emit(reservations.topic, value_key.encode(), reservations.encode(command), -1)
 
-    def _values(self, state: StateMessage | None) -> Mapping[str, tuple[Reservations, str]]:
+    def _values(self, state: StateMessage | None) -> Values:
         return dict(self._pairs(self._initial if state is None else state.body))
 
     def _pairs(self, body: Any) -> Iterator[tuple[str, tuple[Reservations, str]]]:

@@ -267,8 +267,7 @@ class AggregateNode(Node):
             asks = self.asking.records(effects, key, message, self._place(record))
         reserved = () if placed is None else placed.reserved
         if self.claims is not None and (reserved or self.claims.touched(before, state)):
-            self.claims.check(key, record.offset(), message, before, state, reserved)
-            self.claims.release(key, record.offset(), message, before, state, reserved)
+            self.claims.settle(key, record.offset(), message, before, state, reserved)
         if events:
             for data in events:
                 self.out.emit(self.topic, key, data, self.partition)
@@ -285,7 +284,7 @@ class AggregateNode(Node):
         """Gives up what was reserved for a command that changes nothing."""
         if self.claims is not None and placed.reserved:
             state = self.table.get(key)
-            self.claims.release(key, record.offset(), message, state, state, placed.reserved)
+            self.claims.settle(key, record.offset(), message, state, state, placed.reserved)
 
     def _reply(
         self,

@@ -19,7 +19,7 @@ from pipeline.errors import (
 )
 from pipeline.model import NEVER, CommandMessage, Parked, Rejected, ReplyMessage, is_barrier
 from pipeline.runtime.answers import Answers
-from pipeline.runtime.claims import Unreserved, reserved_by
+from pipeline.runtime.claims import Unreserved, place_of, reserved_by
 from pipeline.runtime.deadlines import Deadlines, Fired
 from pipeline.runtime.nodes import Placed
 from pipeline.runtime.ports import TP, Clock, Producer, Record, Store
@@ -323,7 +323,7 @@ class Task:
         entry = self.queue.first(key) if key in self.queue.held else None
         if entry is None or entry.reason != RESERVING or isinstance(reply.body, Parked):
             return True
-        claim = reserved_by(f"{self.tp.topic}/{self.tp.partition}/{entry.offset}", reply.command_id)
+        claim = reserved_by(place_of(*self.tp, entry.offset), reply.command_id)
         if claim is None:
             return True
         # What is decided now is decided here and then, however the records came, and whoever folds them.

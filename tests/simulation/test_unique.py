@@ -48,12 +48,12 @@ def findings(seeds: int) -> list[str]:
 
 
 def test_the_judges_see_a_value_that_two_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Claims, "check", lambda *_: None)
+    monkeypatch.setattr(Claims, "_check", lambda *_: None)
     assert findings(20)
 
 
 def test_the_judges_see_a_value_that_stays_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Claims, "release", lambda *_: None)
+    monkeypatch.setattr(Claims, "_release", lambda *_: None)
     assert findings(20)
 
 
