@@ -59,8 +59,9 @@ def show_list(
     home: Path,
 ) -> None:
     """`two_phase`: only those that are, or None for all."""
+    from pipeline.model.saga import IN_FLIGHT
     from pipeline.query.client import QueryClient
-    from pipeline.query.sagas import IN_FLIGHT, instances
+    from pipeline.query.sagas import instances
     from pipeline.topology import load
 
     loaded = load(topology)

@@ -6,11 +6,11 @@ or a two-phase commit. What it must not forget stands in its own state, as a Led
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.model.aggregate import Rejected
+from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.two_phase import ABORTED, COMMITTED, PARTICIPANT, PREPARED, UNKNOWN, Table, refusal, rows
 
 REMEMBERED = 32  # transactions that have ended, of each aggregate id
@@ -154,6 +154,31 @@ class Participant:
             return []
         return Rejected("locked", {"by": ledger.holds[0].transaction if ledger.holds else ledger.claims[0].name})
 
-    def guards(self, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Callable[[Any, Any], Any]:
+    def guards(self, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Guarded:
         """A `decide` for the aggregate that obeys the protocol."""
-        return lambda command, state: self.decide(command, state, inner)
+        return Guarded(self, inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A `decide` that asks a participant first."""
+
+    participant: Participant
+    inner: Callable[[Any, Any], Sequence[Any] | Rejected]
+
+    def __call__(self, command: Any, state: Any) -> Any:
+        return self.participant.decide(command, state, self.inner)
+
+
+def participants(aggregate: Aggregate[Any, Any, Any]) -> Iterator[Participant]:
+    """What an aggregate takes part in transactions with; nothing where its `decide` is not made by `guards`."""
+    decide: object = aggregate.decide
+    while isinstance(decide, Guarded):
+        yield decide.participant
+        decide = decide.inner
+
+
+def holds(aggregate: Aggregate[Any, Any, Any], state: Any) -> list[Hold]:
+    """All that is held in a state of the aggregate."""
+    found = (hold for participant in participants(aggregate) for hold in participant.ledger(state).holds)
+    return list(dict.fromkeys(found))  # two participants may share a ledger

@@ -16,6 +16,7 @@ from pipeline.model.deadline import Cancel, Deadline, Effect
 
 S = TypeVar("S")
 
+IN_FLIGHT = ("running", "compensating", "stuck")  # where a saga has not come to its end
 ACTIONS = ("retry", "skip", "abort", "commit")  # what a person may ask of a saga; each kind of saga knows some of them
 
 

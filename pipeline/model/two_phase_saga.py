@@ -97,7 +97,17 @@ def two_phase_saga(
         raise TopologyError(f"two-phase commit {name!r}: vote_s and tell_again_s are seconds above 0")
     c = _Coordinator(begin, begun, works, settled, vote_s, tell_again_s, retry, table)
     return Saga(
-        name, begin, asks, state, c.evolve, c.plan, c.summary, c.refuse, turn=c.turn, diagram=state_diagram(table)
+        name,
+        begin,
+        asks,
+        state,
+        c.evolve,
+        c.plan,
+        c.summary,
+        c.refuse,
+        actions=ACTIONS,
+        turn=c.turn,
+        diagram=state_diagram(table),
     )
 
 

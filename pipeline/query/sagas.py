@@ -9,8 +9,6 @@ from pipeline.client.from_json import from_json
 from pipeline.model import Saga, Summary
 from pipeline.query.moments import iso
 
-IN_FLIGHT = ("running", "compensating", "stuck")
-
 
 class Instance(NamedTuple):
     """One instance. `since_ms`: when something last happened to it."""
