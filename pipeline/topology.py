@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +48,13 @@ class Topology:
         if unknown := [name for name in names if name not in self.services]:
             raise TopologyError(f"no service {unknown[0]!r} in {self.name}; it has {', '.join(sorted(self.services))}")
         return [self.services[name] for name in (names or sorted(self.services))]
+
+    def only(self, *names: str) -> Topology:
+        """These services alone, and the invariants that need no tables but theirs. Raises TopologyError."""
+        services = {service.name: service for service in self.chosen(names)}
+        kept = {table for service in services.values() for table in service.tables()}
+        fitting = tuple(invariant for invariant in self.invariants if kept.issuperset(invariant.tables))
+        return replace(self, services=services, invariants=fitting)
 
     def service_of(self, table: str) -> Service:
         """The service that keeps `table`. Raises UnknownTable."""
