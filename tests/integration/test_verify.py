@@ -164,7 +164,7 @@ def test_a_shop_at_work_is_clean(shop: Shop) -> None:
 
     def trade() -> None:
         day = 0
-        while not busy.wait(0.05):
+        while not busy.wait(0.5):
             day += 1
             shop.send(some_business(day))
 
