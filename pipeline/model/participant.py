@@ -119,6 +119,8 @@ class Participant:
     `exclusive`: one transaction at a time: others are rejected as `locked`, and an older one that will be tried again
     has the next turn. `prepare` has a field `since` then, and `abort` a field `again_since`. Otherwise holds are
     amounts that commute, and any number of them stand side by side.
+    `without(state)`: the state to be shown to who reads with `pending=hide`; None: as it is once all that is held has
+    been aborted, for which an `abort` needs to be told no more than the transaction.
     """
 
     prepare: type
@@ -127,6 +129,7 @@ class Participant:
     ledger: Callable[[Any], Ledger]
     exclusive: bool = False
     table: Table = PARTICIPANT
+    without: Callable[[Any], Any] | None = None
 
     def decide(self, command: Any, state: Any, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Any:
         """What the table says, or what the aggregate's own `inner` decides where the table leaves it to that."""

@@ -20,11 +20,23 @@ from pipeline.topology import Topology
 from pipeline.verify.deadlines import DeadlineCheck
 from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.history import History
+from pipeline.verify.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.tables import last_values
 from pipeline.verify.waiting import rows_of
 
 Tables = dict[str, dict[str, Any]]  # by table and key: states of aggregates, rows of projections
+
+
+class Final(NamedTuple):
+    """How all is while nothing moves. `awaited`: the keys of each saga for which a timer is set.
+
+    `parked`: records that wait to be redriven; what nobody can read is not among them.
+    """
+
+    tables: Tables
+    awaited: dict[str, set[str]]
+    parked: int
 
 
 class Place(NamedTuple):
@@ -72,12 +84,12 @@ class FinalCheck:
         return bool(self._decoders)
 
     def __call__(self, history: History, _: int, report: Report) -> None:
-        tables = self._final(history)
-        if tables is None:
+        final = self._final(history)
+        if final is None:
             report.notes.append("the services are at work, so what must be true of their final state is not judged")
             return
-        parked = sum(len(rows_of(history, service, tp)) for service, tp in self._sources(history))
-        under_way = [*self._unsettled(history, tables), *self._held(tables)]
+        tables, parked = final.tables, final.parked
+        under_way = [*self._unsettled(final), *self._held(tables)]
         for place in under_way:
             if not place.moves and not parked:
                 partition = partition_of(place.key.encode(), history.partitions(self._decoders[place.table].topic))
@@ -89,11 +101,11 @@ class FinalCheck:
         waits = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
         if waits:
             report.notes.append(f"under way: {waits}")
-        for finding in self._broken(tables):
-            if waits:
-                report.notes.append(f"not so, or not yet: {finding.expected}: {finding.found}")
-            else:
-                report.add(finding)
+        broken = list(self._broken(tables))
+        if waits and broken:
+            report.notes.append(f"{len(broken):,} not so, or not yet: {broken[0].expected}: {broken[0].found}")
+        for finding in () if waits else broken:
+            report.add(finding)
         report.checked["invariants"] += len(self._topology.invariants)
 
     # --- when nothing moves -------------------------------------------------------------------------------------------
@@ -106,15 +118,17 @@ class FinalCheck:
             for n in range(history.partitions(topic))
         ]
 
-    def _final(self, history: History) -> Tables | None:
-        """The tables as they are while nothing moves; None where no such moment came."""
+    def _final(self, history: History) -> Final | None:
+        """How all is at a moment at which nothing moves; None where none came."""
         sources = self._sources(history)
         while True:
             ends = {tp: history.end(tp) for _, tp in sources}
             if all((history.committed(service, tp) or 0) >= ends[tp] for service, tp in sources):
                 tables = {table: self._rows(history, decoder) for table, decoder in self._decoders.items()}
+                awaited = {name: self._awaited(history, name) for name in self._timers}
+                final = Final(tables, awaited, sum(self._parked(history, *source) for source in sources))
                 if all(history.end(tp) == end for tp, end in ends.items()):
-                    return tables
+                    return final
             if not history.wait():
                 return None
 
@@ -126,21 +140,29 @@ class FinalCheck:
                     found[key] = value.body if decoder.envelope else value
         return found
 
+    def _awaited(self, history: History, saga: str) -> set[str]:
+        timers = self._timers[saga]
+        return {key for n in range(history.partitions(timers.topic)) for key, _ in timers.read(history, n, Report())}
+
+    @staticmethod
+    def _parked(history: History, service: str, tp: TP) -> int:
+        waiting = rows_of(history, service, tp)
+        acts = acts_on(history, service).get(tp, []) if waiting else []
+        unreadable = {(act.key, act.offset) for act in acts if act.cause.startswith(UndecodableRecord.__name__)}
+        return len(waiting.keys() - unreadable)
+
     # --- what is under way --------------------------------------------------------------------------------------------
 
-    def _unsettled(self, history: History, tables: Tables) -> Iterator[Place]:
+    def _unsettled(self, final: Final) -> Iterator[Place]:
         """Sagas that are neither done nor undone, or have somebody left to tell."""
         for name, saga in self._topology.sagas.items():
-            timers = self._timers[name]
             outside = saga.asks.keys() - self._owner.keys()
-            awaited = {
-                key for n in range(history.partitions(timers.topic)) for key, _ in timers.read(history, n, Report())
-            }
-            for key, state in tables[name].items():
+            for key, state in final.tables[name].items():
                 summary = saga.summary(state)
                 if summary.status in IN_FLIGHT:
                     waits = f"{summary.status}, waits for {', '.join(summary.waits_for) or 'nothing'}"
-                    yield Place(self._owner[name], name, key, waits, bool(outside) or key in awaited)
+                    moves = bool(outside) or key in final.awaited[name] or not summary.waits_for  # but for a message
+                    yield Place(self._owner[name], name, key, waits, moves)
 
     def _held(self, tables: Tables) -> Iterator[Place]:
         """What is held. It is let go by a saga that is under way, or by somebody outside where no saga asks for it."""

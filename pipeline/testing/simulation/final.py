@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def broken(world: World, topology: Topology, codec: Mapping[str, RowCodec]) -> Iterator[str]:
     """What is not so. Nothing while a saga is under way, or something is parked."""
     sagas = topology.sagas
+    if not (sagas or topology.invariants):
+        return
     states = {name: dict(_rows(world, TopicKind.STATE.topic(name), codec)) for name in sagas}
     if held(world) or any(sagas[n].summary(s).status in IN_FLIGHT for n in sagas for s in states[n].values()):
         return
