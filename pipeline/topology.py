@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,6 +78,13 @@ class Topology:
     def pinned(self, table: str) -> str:
         """What to ask for to read that table, whichever version readers get."""
         return pinned(table, 1) if 1 in self.families.get(table, ()) else table
+
+    def only(self, *names: str) -> Topology:
+        """These services alone, and the invariants that need no tables but theirs. Raises TopologyError."""
+        services = {service.name: service for service in self.chosen(names)}
+        kept = {table for service in services.values() for table in service.tables()}
+        fitting = tuple(invariant for invariant in self.invariants if kept.issuperset(invariant.tables))
+        return replace(self, services=services, invariants=fitting)
 
     def service_of(self, table: str) -> Service:
         """The service that keeps `table`. Raises UnknownTable."""
