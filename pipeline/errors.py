@@ -152,6 +152,10 @@ class TableUnavailable(PipelineError):
     """No worker can answer for the key's partition right now (it is moving or restoring); asking again helps."""
 
 
+class Contended(TableUnavailable):
+    """Several keys could not be read as one in time: transactions hold something in them, or they change; ask again."""
+
+
 class BadRequest(PipelineError):
     """A request's parameters cannot be used."""
 

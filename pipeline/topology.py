@@ -1,4 +1,7 @@
-"""Loads a topology: the services that a package, module or file declares, each as a module-level `service`."""
+"""Loads a topology: the services that a package, module or file declares, each as a module-level `service`.
+
+A module-level `invariants` says what must be true of several of them together.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
-from pipeline.model import Aggregate, Saga, Service
+from pipeline.model import Aggregate, Invariant, Saga, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,23 @@ class Topology:
 
     `names`: what topics and consumer groups are called on this cluster, where that is otherwise than declared; such as
     `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names.
+    `invariants`: what must be true of their tables together. Raises TopologyError where these need one nobody keeps.
     """
 
     name: str
     services: dict[str, Service]
     schemas: Path
     names: Mapping[str, str] = field(default_factory=dict)
+    invariants: tuple[Invariant, ...] = ()
+
+    def __post_init__(self) -> None:
+        kept = {table for service in self.services.values() for table in service.tables()}
+        for invariant in self.invariants:
+            if unknown := [table for table in invariant.tables if table not in kept]:
+                raise TopologyError(
+                    f"the invariant {invariant.name!r} needs the table {unknown[0]!r}, which is no aggregate, saga or "
+                    f"projection of {self.name}; it has {', '.join(sorted(kept))}"
+                )
 
     def chosen(self, names: tuple[str, ...]) -> list[Service]:
         """The services of those names, all where none is named. Raises TopologyError for a name it does not have."""
@@ -91,7 +105,9 @@ def load(name: str, schemas: Path | None = None) -> Topology:
     """
     modules, home = _modules(name)
     services: dict[str, Service] = {}
+    invariants: list[Invariant] = []
     for module in modules:
+        invariants += _invariants(module)
         service = getattr(module, "service", None)
         if service is None:
             continue
@@ -104,7 +120,14 @@ def load(name: str, schemas: Path | None = None) -> Topology:
         services[service.name] = service
     if not services:
         raise TopologyError(f"{name} declares no service; a module does so with: service = Service(...)")
-    return Topology(name, services, schemas or home / "schemas")
+    return Topology(name, services, schemas or home / "schemas", invariants=tuple(invariants))
+
+
+def _invariants(module: ModuleType) -> Sequence[Invariant]:
+    declared: Any = getattr(module, "invariants", ())
+    if not (isinstance(declared, Sequence) and all(isinstance(each, Invariant) for each in declared)):
+        raise TopologyError(f"{module.__name__}.invariants is no list of pipeline.Invariant; correct it")
+    return declared
 
 
 def _modules(name: str) -> tuple[list[ModuleType], Path]:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.model import Aggregate, Rejected, Saga, Service, linear_saga, two_phase_saga
+from pipeline.model import Aggregate, Invariant, Rejected, Saga, Service, linear_saga, two_phase_saga
 from pipeline.model.participant import Ledger, Participant
 from pipeline.model.steps import Progress, Retry, Step, To
 from pipeline.model.two_phase import COORDINATOR, Table
@@ -234,6 +235,28 @@ MOVE = move_saga()
 # --- the topology -----------------------------------------------------------------------------------------------------
 
 GOODS = goods(ESCROW.guards(decide))
+
+
+def taken(rows: Mapping[str, Mapping[str, Any]]) -> Counter[str]:
+    """How much of each of the goods went to deals that came about."""
+    found: Counter[str] = Counter()
+    for sale in rows["sale"].values():
+        if sale.progress.status == "done":
+            found += Counter(tea=sale.tea, pot=sale.pot, purse=sale.tea + sale.pot)
+    for move in rows["move"].values():
+        if move.transaction.state == "committed":
+            found += Counter(move.places)
+    return found
+
+
+def not_taken(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Goods of which more or less is gone than deals took."""
+    for key, each in rows["goods"].items():
+        if each.gone != taken(rows)[key]:
+            yield f"{each.gone} of {key} are gone, and deals took {taken(rows)[key]}"
+
+
+ALL_OR_NOTHING = Invariant("what is gone went to deals that came about", ("goods", "sale", "move"), not_taken)
 MARKET = Topology(
     "market",
     {
@@ -241,4 +264,5 @@ MARKET = Topology(
         "deals": Service("deals", sagas=[sale_saga(*steps(ask_again=False)), move_saga(tell_again_s=None)]),
     },
     Path(__file__).parent / "market_schemas",
+    invariants=(ALL_OR_NOTHING,),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,7 +33,14 @@ if TYPE_CHECKING:
 @click.option("--at-least", metavar="TOKEN", help="A position that the answer has to contain, such as a command's.")
 @click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
 @click.option("--max-age", type=click.FloatRange(0), help="Seconds that an eventual answer may be old.")
+@click.option(
+    "--pending",
+    type=click.Choice(["show", "hide", "wait"]),
+    help="What is held for transactions: shown, left out, or waited for.  [default: show]",
+)
 @click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
+@click.option("--watch", is_flag=True, help="The row of KEY, and each new one, until interrupted.")
+@click.option("--since", metavar="TOKEN", help="With --watch: only what comes after that event.")
 @json_option
 @topology_option
 @bootstrap_option
@@ -47,7 +55,10 @@ def command(
     at_least: str | None,
     wait: float | None,
     max_age: float | None,
+    pending: str | None,
     index: str | None,
+    watch: bool,
+    since: str | None,
     as_json: bool,
     topology: str,
     bootstrap: str | None,
@@ -59,16 +70,27 @@ def command(
     pipeline query inventory 85048
     pipeline query revenue --prefix 'France/2009-12' --limit 5
     pipeline query customers 12346 --at-least orders.command/3@1234
+    pipeline query inventory 85048 --watch
     """
     from pipeline.query.client import QueryClient
     from pipeline.topology import load
 
     asked: dict[str, Any] = {"consistency": consistency, "at_least": at_least, "wait": wait, "max_age": max_age}
+    asked["pending"] = pending
     options = cast("Options", {name: value for name, value in asked.items() if value is not None})
     name, equals, value = (index or "").partition("=")
     if index is not None and not equals:
         raise click.UsageError("--index takes NAME=VALUE")
+    if watch and (key is None or eventual or options.keys() - {"wait"}):
+        raise click.UsageError("--watch takes KEY, and of the options of a read --wait alone")
+    if since is not None and not watch:
+        raise click.UsageError("--since goes with --watch")
     with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
+        if key is not None and watch:
+            with suppress(KeyboardInterrupt):
+                for event in client.watch(table, key, since, wait=wait):
+                    click.echo(json.dumps(event, ensure_ascii=False) if as_json else _told(event))
+            return
         if key is not None:
             if prefix or index:
                 raise click.UsageError("give KEY or --prefix or --index, not both")
@@ -82,6 +104,13 @@ def command(
         _show(table, rows)
 
 
+def _told(event: dict[str, Any]) -> str:
+    """A line for people."""
+    version = f"version {event['version']}  " if "version" in event else ""
+    row = "deleted" if event["row"] is None else json.dumps(event["row"], ensure_ascii=False)
+    return f"{version}{row}  {event['position']}"
+
+
 def _show(table: str, rows: list[dict[str, Any]]) -> None:
     """A table of rows for people."""
     console = Console()
@@ -90,7 +119,7 @@ def _show(table: str, rows: list[dict[str, Any]]) -> None:
         return
     shown = Table(title=table, title_justify="left")
     shown.add_column("key")
-    columns = list(rows[0]["row"]) + [name for name in ("version", "age_s") if name in rows[0]]
+    columns = list(rows[0]["row"]) + [name for name in ("version", "pending", "age_s") if name in rows[0]]
     for column in columns:
         shown.add_column(
             column, justify="right" if isinstance(({**rows[0]["row"], **rows[0]})[column], int) else "left"

@@ -13,17 +13,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.model.saga import IN_FLIGHT, STATUSES
 
-STATES = ("running", "compensating", "stuck", "done", "undone")
 Decorated = Callable[..., Any]
 
 
 def common(function: Decorated) -> Decorated:
     """Options that all of them have."""
-    topology = click.option("--topology", default="topologies", show_default=True, help="What the workers run.")
-    as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
-    return as_json(topology(bootstrap_option(home_option(function))))
+    return json_option(topology_option(bootstrap_option(home_option(function))))
 
 
 def by_hand(function: Decorated) -> Decorated:
@@ -41,7 +39,7 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("saga", required=False)
-@click.option("--state", type=click.Choice(STATES), multiple=True, help="[default: all that are not settled]")
+@click.option("--state", type=click.Choice(STATUSES), multiple=True, help="[default: all that are not settled]")
 @common
 def list_(saga: str | None, state: tuple[str, ...], **options: Any) -> None:
     """List the instances of SAGA, or of all, that are in that state."""
@@ -60,28 +58,25 @@ def show_list(
 ) -> None:
     """`two_phase`: only those that are, or None for all."""
     from pipeline.query.client import QueryClient
-    from pipeline.query.sagas import IN_FLIGHT, instances
     from pipeline.topology import load
 
     loaded = load(topology)
     sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
-    sagas = [each for each in sagas if two_phase is None or ("commit" in each.actions) == two_phase]
+    names = [each.name for each in sagas if two_phase is None or ("commit" in each.actions) == two_phase]
     with QueryClient(bootstrap_of(bootstrap, home), loaded) as client:
-        found = list(instances(client, sagas, state or IN_FLIGHT))
+        found = [each for name in sorted(names) for each in client.sagas(name, state or IN_FLIGHT)]
     if as_json:
         for each in found:
-            click.echo(json.dumps(each.as_json(), ensure_ascii=False))
+            click.echo(json.dumps(each, ensure_ascii=False))
         return
     if not found:
         click.echo("none")
         return
-    shown = Table("saga", "key", "status", "step", "attempt", "waits for", "reason", "since")
+    columns = ("saga", "key", "status", "step", "attempt", "waits for", "reason", "since")
+    shown = Table(*columns)
     for each in found:
-        row = each.as_json()
-        waits = ", ".join(row["waits_for"])
-        shown.add_row(
-            each.saga, each.key, row["status"], row["step"], str(row["attempt"]), waits, row["reason"], row["since"]
-        )
+        told = {**each, "attempt": str(each["attempt"]), "waits_for": ", ".join(each["waits_for"])}
+        shown.add_row(*[told[column.replace(" ", "_")] for column in columns])
     Console().print(shown)
 
 
@@ -92,17 +87,14 @@ def show_list(
 def show(saga: str, key: str, *, topology: str, as_json: bool, bootstrap: str | None, home: Path) -> None:
     """Show where the instance KEY of SAGA stands, what it waits for, and what has happened to it."""
     from pipeline.query.client import QueryClient
-    from pipeline.query.sagas import instance
     from pipeline.topology import load
 
-    loaded = load(topology)
-    with QueryClient(bootstrap_of(bootstrap, home), loaded) as client:
-        row = client.get(loaded.saga(saga).name, key)
-        found = instance(loaded.saga(saga), row).as_json()
-        events = list(client.history(saga, key))
+    with QueryClient(bootstrap_of(bootstrap, home), load(topology)) as client:
+        found, events = client.saga(saga, key), list(client.history(saga, key))
     if as_json:
-        click.echo(json.dumps({**found, "state": row["row"], "events": events}, ensure_ascii=False))
+        click.echo(json.dumps({**found, "events": events}, ensure_ascii=False))
         return
+    del found["state"]  # its events tell it
     for name, value in found.items():
         click.echo(f"{name:>10}  {', '.join(value) if isinstance(value, list | tuple) else value}")
     for event in events:

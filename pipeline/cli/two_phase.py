@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from pipeline.cli.saga import STATES, by_hand, common, intervene, show, show_list
+from pipeline.cli.saga import by_hand, common, intervene, show, show_list
+from pipeline.model.saga import STATUSES
 
 
 @click.group()
@@ -16,7 +17,7 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("saga", required=False)
-@click.option("--state", type=click.Choice(STATES), multiple=True, help="[default: all that are not settled]")
+@click.option("--state", type=click.Choice(STATUSES), multiple=True, help="[default: all that are not settled]")
 @common
 def list_(saga: str | None, state: tuple[str, ...], **options: Any) -> None:
     """List the transactions of SAGA, or of all, that are in that state."""

@@ -35,8 +35,9 @@ def command(
     """Prove that every record of TOPOLOGY's services has had its effect exactly once.
 
     Reads all their topics, replays each command, event and message, and compares with what stands in the logs, on the
-    changelogs and in the workers' tables. Changes nothing, and may be run while workers run. Exit code 1 when anything
-    is wrong.
+    changelogs and in the workers' tables. Where nothing moves, judges what must be true of the final state: sagas have
+    come to their end, nothing is held, and TOPOLOGY's invariants are so. Changes nothing, and may be run while workers
+    run. Exit code 1 when anything is wrong.
     """
     from pipeline.topology import load
     from pipeline.verify.judge import verify

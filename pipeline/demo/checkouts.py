@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
+from pipeline.client.from_json import from_json
 from pipeline.demo.figures import Refused
 from pipeline.demo.invoices import Adjustment, Invoices
+from pipeline.model.saga import IN_FLIGHT
 from pipeline.query.client import QueryClient
-from pipeline.query.sagas import IN_FLIGHT, instance
 from pipeline.topology import Topology
 
 SCARCE = {
@@ -47,7 +48,9 @@ def read(client: QueryClient, topology: Topology) -> Shown:
     """All of it, as it is now. Raises TableUnavailable."""
     orders, inventory, payments = ({row["key"]: row["row"] for row in client.scan(name)} for name in HOLDERS)
     sagas = Counter(
-        instance(saga, row).summary.status for saga in topology.sagas.values() for row in client.scan(saga.name)
+        saga.summary(from_json(type(saga.initial), row["row"], saga.name)).status
+        for saga in topology.sagas.values()
+        for row in client.scan(saga.name)
     )
     return Shown(orders, inventory, payments, sagas)
 

@@ -29,8 +29,11 @@ class Lineage:
         self.hops = [hop for service in services for hop in _hops(service)]
         self.homes: dict[str, tuple[str, str]] = {}  # table -> service and topic
         self.sources: dict[str, tuple[str, ...]] = {}  # of projections and replicas: the topics that are followed
+        self.rows: dict[str, str] = {}  # of all but replicas: the topic that carries the table's rows
         for service in services:
             self.homes |= {table: (service.name, topic) for table, topic in service.tables().items()}
+            self.rows |= {each.name: TopicKind.STATE.topic(each.name) for each in service.owned}
+            self.rows |= {each.name: TopicKind.ROW.topic(each.name) for each in service.projections}
             self.homes |= {replica.name: (service.name, replica.source.topic) for replica in service.replicas}
             self.sources |= {p.name: tuple(source.topic for source in p.sources) for p in service.projections}
             self.sources |= {replica.name: (replica.source.topic,) for replica in service.replicas}

@@ -3,6 +3,7 @@
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
 from pipeline.model.control import BARRIER, is_barrier
 from pipeline.model.deadline import Cancel, Deadline, Effect
+from pipeline.model.invariant import Invariant
 from pipeline.model.linear_saga import linear_saga
 from pipeline.model.messages import (
     NEVER,
@@ -46,6 +47,7 @@ __all__ = [
     "Hold",
     "Idempotency",
     "Intervention",
+    "Invariant",
     "Ledger",
     "Parked",
     "Participant",

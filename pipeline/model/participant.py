@@ -6,11 +6,11 @@ or a two-phase commit. What it must not forget stands in its own state, as a Led
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.model.aggregate import Rejected
+from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.two_phase import ABORTED, COMMITTED, PARTICIPANT, PREPARED, UNKNOWN, Table, refusal, rows
 
 REMEMBERED = 32  # transactions that have ended, of each aggregate id
@@ -119,6 +119,8 @@ class Participant:
     `exclusive`: one transaction at a time: others are rejected as `locked`, and an older one that will be tried again
     has the next turn. `prepare` has a field `since` then, and `abort` a field `again_since`. Otherwise holds are
     amounts that commute, and any number of them stand side by side.
+    `without(state)`: the state to be shown to who reads with `pending=hide`; None: as it is once all that is held has
+    been aborted, for which an `abort` needs to be told no more than the transaction.
     """
 
     prepare: type
@@ -127,6 +129,7 @@ class Participant:
     ledger: Callable[[Any], Ledger]
     exclusive: bool = False
     table: Table = PARTICIPANT
+    without: Callable[[Any], Any] | None = None
 
     def decide(self, command: Any, state: Any, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Any:
         """What the table says, or what the aggregate's own `inner` decides where the table leaves it to that."""
@@ -154,6 +157,31 @@ class Participant:
             return []
         return Rejected("locked", {"by": ledger.holds[0].transaction if ledger.holds else ledger.claims[0].name})
 
-    def guards(self, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Callable[[Any, Any], Any]:
+    def guards(self, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Guarded:
         """A `decide` for the aggregate that obeys the protocol."""
-        return lambda command, state: self.decide(command, state, inner)
+        return Guarded(self, inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A `decide` that asks a participant first."""
+
+    participant: Participant
+    inner: Callable[[Any, Any], Sequence[Any] | Rejected]
+
+    def __call__(self, command: Any, state: Any) -> Any:
+        return self.participant.decide(command, state, self.inner)
+
+
+def participants(aggregate: Aggregate[Any, Any, Any]) -> Iterator[Participant]:
+    """What an aggregate takes part in transactions with; nothing where its `decide` is not made by `guards`."""
+    decide: object = aggregate.decide
+    while isinstance(decide, Guarded):
+        yield decide.participant
+        decide = decide.inner
+
+
+def holds(aggregate: Aggregate[Any, Any, Any], state: Any) -> list[Hold]:
+    """All that is held in a state of the aggregate."""
+    found = (hold for participant in participants(aggregate) for hold in participant.ledger(state).holds)
+    return list(dict.fromkeys(found))  # two participants may share a ledger

@@ -16,6 +16,8 @@ from pipeline.model.deadline import Cancel, Deadline, Effect
 
 S = TypeVar("S")
 
+IN_FLIGHT = ("running", "compensating", "stuck")  # where a saga has not come to its end
+STATUSES = (*IN_FLIGHT, "done", "undone")
 ACTIONS = ("retry", "skip", "abort", "commit")  # what a person may ask of a saga; each kind of saga knows some of them
 
 
@@ -80,7 +82,7 @@ class Intervention:
 
 
 class Summary(NamedTuple):
-    """Where a saga stands, for people. `status`: one of running, compensating, stuck, done, undone."""
+    """Where a saga stands, for people. `status`: one of STATUSES."""
 
     status: str
     step: str  # what is under way, empty where nothing is

@@ -88,7 +88,8 @@ def two_phase_saga(
     `begin`: the class of the message that begins it, `begun(message)` the state then.
     `works(state, attempt)`: who takes part, and with what; always as many, and each attempt with ids of its own, as in
     `order/1`, `order/2`.
-    `settled(state)`: what to send once it is committed or aborted for good, until it is accepted.
+    `settled(state)`: what to send once it is committed or aborted for good, until it is accepted. Where an outcome is
+    told again, by time or by hand, so is this, under another id: it has to do no more the second time.
     `vote_s`: by when all must have voted. `tell_again_s`: after how long without an acknowledgement an outcome is told
     again; None: by hand only, as commands in Kafka do not get lost: who is away will find it when it is back.
     `retry`: when an attempt that came to nothing is made again, such as for `locked`. Raises TopologyError.
@@ -97,7 +98,17 @@ def two_phase_saga(
         raise TopologyError(f"two-phase commit {name!r}: vote_s and tell_again_s are seconds above 0")
     c = _Coordinator(begin, begun, works, settled, vote_s, tell_again_s, retry, table)
     return Saga(
-        name, begin, asks, state, c.evolve, c.plan, c.summary, c.refuse, turn=c.turn, diagram=state_diagram(table)
+        name,
+        begin,
+        asks,
+        state,
+        c.evolve,
+        c.plan,
+        c.summary,
+        c.refuse,
+        actions=ACTIONS,
+        turn=c.turn,
+        diagram=state_diagram(table),
     )
 
 

@@ -100,7 +100,8 @@ class Asking(NamedTuple):
         if answer.status >= 500:
             self.router.forget(table)
         if answer.status == 503:
-            raise TableUnavailable(str(problem_of(answer, holder)))
+            error = problem_of(answer, holder)
+            raise error if isinstance(error, TableUnavailable) else TableUnavailable(str(error))
         return answer
 
 

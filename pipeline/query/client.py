@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Unpack
 
 import httpx
+from prometheus_client import CollectorRegistry
 
 from pipeline.adapters.kafka import admin
+from pipeline.model.saga import IN_FLIGHT
 from pipeline.query.asking import TIMEOUT_S
+from pipeline.query.following import Following, follow, follow_async
+from pipeline.query.near import Figures
+from pipeline.query.near_thread import Near
 from pipeline.query.questions import PAGE_ROWS, Json, Options, Questions, Told, wanted_rows
 from pipeline.query.routing import Router
 from pipeline.query.taking import take, take_async
@@ -24,11 +30,25 @@ class QueryClient:
 
     `patience_s`: how long to go on asking while nobody can answer for a partition. `eventual`: take answers of
     standbys, too, unless something else is asked for; each answer says in `age_s` how old it may be.
+
+    `cache_bytes`: for a near cache, which answers `get` with `at_least` or of `eventual` where it is new enough; what
+    it does is told by `cache_figures`, and to `registry`.
     """
 
-    def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0, *, eventual: bool = False) -> None:
-        self._router = Router(admin(bootstrap), topology)
-        self._questions = Questions(self._router, patience_s, eventual=eventual)
+    def __init__(
+        self,
+        bootstrap: str,
+        topology: Topology,
+        patience_s: float = 5.0,
+        *,
+        eventual: bool = False,
+        cache_bytes: int = 0,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self._router, self._patience_s = Router(admin(bootstrap), topology), patience_s
+        self._near = Near(bootstrap, topology, cache_bytes, registry) if cache_bytes else None
+        cache = None if self._near is None else self._near.cache
+        self._questions = Questions(self._router, patience_s, eventual=eventual, near=cache)
         self._http = httpx.Client(timeout=TIMEOUT_S)
 
     def __enter__(self) -> QueryClient:
@@ -36,6 +56,8 @@ class QueryClient:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+        if self._near is not None:
+            self._near.close()
 
     def get(self, table: str, key: str, **options: Unpack[Options]) -> Json:
         """`{"key", "row", "position"}`, with version and time_ms for an aggregate; see Options, docs/consistency.md.
@@ -52,6 +74,17 @@ class QueryClient:
             few = list(keys[at : at + KEYS_AT_ONCE])
             found += self._take(self._questions.several(table, few, options))["rows"]
         return found
+
+    def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> list[Json | None]:
+        """The rows of several aggregates, each `(table, key)`, as they were at one moment after this was asked.
+
+        In the order of the keys, each with its `table`; None where there is none. No row of them had anything held, so
+        of work committed in two phases there is all or nothing. `wait`: seconds that this may take, 5 where nothing is
+        said. Raises Contended where there was no such moment, NoSuchConsistency where a table is no aggregate's, and
+        what `get` does.
+        """
+        rows: list[Json | None] = self._take(self._questions.together(keys, wait))["rows"]
+        return rows
 
     def scan(
         self,
@@ -78,6 +111,16 @@ class QueryClient:
             yield from page["rows"]
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
+
+    def watch(self, table: str, key: str, since: str | None = None, *, wait: float | None = None) -> Iterator[Json]:
+        """Each new row of a key, for ever: `{"key", "row", "position"}` as from `get`; a deleted one is None.
+
+        Without `since` the first is the present row. `since`: the `position` of an event, to go on behind it; of a
+        command or a read, to begin with a row that contains it, for which there may pass `wait` seconds; empty, to
+        begin with all that the row topic still holds. Goes on by itself where a worker goes; raises TableUnavailable
+        once there is none for `patience_s`, UnknownTable, BadRequest for a replica, and what a read raises.
+        """
+        return follow(Following(self._router, table, key, since, wait, self._patience_s))
 
     def history(self, aggregate: str, key: str, after: int = 0, limit: int | None = None) -> Iterator[Json]:
         """What has happened to one aggregate, in order, from the version that comes after `after`, page by page.
@@ -112,6 +155,24 @@ class QueryClient:
         found: list[Json] = self._take(self._questions.deadlines(aggregate, key))["deadlines"]
         return found
 
+    def sagas(self, saga: str | None = None, states: Sequence[str] = IN_FLIGHT) -> Iterator[Json]:
+        """Where the instances of a saga stand, or of all sagas, by saga and key; those whose status is one of `states`.
+
+        Each `{"saga", "key", "status", "step", "attempt", "waits_for", "reason", "blocks", "since"}`. Raises
+        UnknownTable, TableUnavailable.
+        """
+        known = self._router.topology
+        for name in sorted(known.sagas) if saga is None else [known.saga(saga).name]:
+            after: str | None = ""
+            while after is not None:
+                page = self._take(self._questions.sagas(name, states, after))
+                yield from page["sagas"]
+                after = page["next"]
+
+    def saga(self, saga: str, key: str) -> Json:
+        """Where one instance stands, as `sagas` says it, with its `version` and `state`. Raises UnknownKey, too."""
+        return self._take(self._questions.saga(saga, key))
+
     def positions(self, service: str) -> dict[str, Json]:
         """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
         found: dict[str, Json] = {}
@@ -120,6 +181,10 @@ class QueryClient:
                 found |= self._http.get(f"{worker}/v1/status").json().get(service, {}).get("positions", {})
         return found
 
+    def cache_figures(self) -> Figures | None:
+        """What the near cache has done; None where there is none."""
+        return None if self._near is None else self._near.cache.figures()
+
     def _take(self, steps: Told) -> Json:
         return take(self._http, steps)
 
@@ -127,9 +192,20 @@ class QueryClient:
 class AsyncQueryClient:
     """The same for asyncio: `await client.get(...)`, `async for row in client.scan(...)`. For one event loop."""
 
-    def __init__(self, bootstrap: str, topology: Topology, patience_s: float = 5.0, *, eventual: bool = False) -> None:
-        router = Router(admin(bootstrap), topology)
-        self._questions = Questions(router, patience_s, eventual=eventual)
+    def __init__(
+        self,
+        bootstrap: str,
+        topology: Topology,
+        patience_s: float = 5.0,
+        *,
+        eventual: bool = False,
+        cache_bytes: int = 0,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self._router, self._patience_s = Router(admin(bootstrap), topology), patience_s
+        self._near = Near(bootstrap, topology, cache_bytes, registry) if cache_bytes else None
+        cache = None if self._near is None else self._near.cache
+        self._questions = Questions(self._router, patience_s, eventual=eventual, near=cache)
         self._http = httpx.AsyncClient()
 
     async def __aenter__(self) -> AsyncQueryClient:
@@ -137,6 +213,8 @@ class AsyncQueryClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
+        if self._near is not None:
+            await asyncio.to_thread(self._near.close)
 
     async def get(self, table: str, key: str, **options: Unpack[Options]) -> Json:
         """As QueryClient.get."""
@@ -149,6 +227,11 @@ class AsyncQueryClient:
             few = list(keys[at : at + KEYS_AT_ONCE])
             found += (await self._take(self._questions.several(table, few, options)))["rows"]
         return found
+
+    async def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> list[Json | None]:
+        """As QueryClient.read_together."""
+        rows: list[Json | None] = (await self._take(self._questions.together(keys, wait)))["rows"]
+        return rows
 
     async def scan(
         self,
@@ -172,6 +255,16 @@ class AsyncQueryClient:
                 yield row
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
+
+    def watch(
+        self, table: str, key: str, since: str | None = None, *, wait: float | None = None
+    ) -> AsyncIterator[Json]:
+        """As QueryClient.watch."""
+        return follow_async(Following(self._router, table, key, since, wait, self._patience_s))
+
+    def cache_figures(self) -> Figures | None:
+        """As QueryClient.cache_figures."""
+        return None if self._near is None else self._near.cache.figures()
 
     async def _take(self, steps: Told) -> Json:
         return await take_async(self._http, steps)

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import faust
@@ -71,14 +72,27 @@ class CommandApi:
         aggregate, key = _in_path(request, "aggregate", "key")
         if request.content_type != "application/json":
             return problem(415, "send the command as application/json", "UnsupportedMediaType")
-        wait_s, options = _preferred_wait_s(request), _options(request)
-        due_ms = options["at"] = time_of(request.query["at"]) if "at" in request.query else None
+        due_ms = time_of(request.query["at"]) if "at" in request.query else None
         body = parsed(await request.read())
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
             raise InvalidCommand("the body must be an object with the command's fields and its name as `type`")
         client = await self._connected()
         command = client.commands.from_json(aggregate, body["type"], {k: v for k, v in body.items() if k != "type"})
-        place = request.rel_url.raw_path
+        return await self.perform(request, aggregate, key, command, request.rel_url.raw_path, due_ms)
+
+    async def perform(
+        self,
+        request: web.Request,
+        aggregate: str,
+        key: str,
+        command: Any,
+        place: str = "",
+        due_ms: int | None = None,
+    ) -> web.Response:
+        """Sends a command as the request's headers say, and tells what became of it. `place`: where to ask later."""
+        wait_s, options = _preferred_wait_s(request), _options(request)
+        options["at"] = due_ms
+        client = await self._connected()
         try:
             if wait_s == 0 or _ms_to_come(due_ms) > 1000 * wait_s:
                 command_id, position = await client.store(aggregate, key, command, **options)
@@ -156,9 +170,9 @@ def _in_path(request: web.Request, *names: str) -> list[str]:
     return [request.match_info[name] for name in names]
 
 
-def _location(path: str, command_id: str) -> dict[str, str]:
+def _location(place: str, command_id: str) -> dict[str, str]:
     """Where the outcome is to be asked for."""
-    return {"Location": f"{path}/{quote(command_id, safe='')}"}
+    return {"Location": f"{place}/{quote(command_id, safe='')}"} if place else {}
 
 
 def _preferred_wait_s(request: web.Request) -> float:

@@ -20,7 +20,8 @@ T = TypeVar("T")
 FORWARDED = "X-Pipeline-Forwarded"
 POSITION = "X-Pipeline-Position"  # the token of where a table was when it was read
 VERSION = "X-Pipeline-Version"  # of an aggregate
-ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION)  # what is forwarded, there and back
+ROWS = "X-Pipeline-Row-Position"  # the token of how far the table's row topic is in the answer
+ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION, ROWS)  # what is forwarded, there and back
 TIMEOUT_S = 10.0
 
 
@@ -63,13 +64,15 @@ class Forwarding:
         query: Mapping[str, str],
         wait_s: float = 0.0,
         body: Any = None,
+        *,
+        whole: bool = False,
     ) -> Fetched:
         """The holder's answer. `wait_s`: how long it may wait itself; `body`: JSON to be posted.
 
-        Raises TableUnavailable.
+        `whole`: its answer will be that to the request, so it may be 304. Raises TableUnavailable.
         """
-        owner = partial(self.router.holder, table, partition)
-        return await self.ask(request, f"partition {partition} of {table!r}", owner, path, query, wait_s, body)
+        owner, what = partial(self.router.holder, table, partition), f"partition {partition} of {table!r}"
+        return await self.ask(request, what, owner, path, query, wait_s, body, whole=whole)
 
     async def ask(
         self,
@@ -80,6 +83,8 @@ class Forwarding:
         query: Mapping[str, str],
         wait_s: float = 0.0,
         body: Any = None,
+        *,
+        whole: bool = False,
     ) -> Fetched:
         """The same of the worker that `owner` names, for `what` it is to be asked about. Raises TableUnavailable."""
         if FORWARDED in request.headers:
@@ -92,7 +97,7 @@ class Forwarding:
             async with self._session.request(
                 "GET" if body is None else "POST",
                 url.with_query(query) if query else url,
-                headers={FORWARDED: "1", **_told(request.headers, ASKED)},
+                headers={FORWARDED: "1", **(_told(request.headers, ASKED) if whole else {})},
                 json=body,
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S + wait_s),
             ) as answer:
@@ -115,7 +120,7 @@ class Forwarding:
         wait_s: float = 0.0,
     ) -> web.Response:
         """The holder's answer, for who has asked here."""
-        status, body, kind, headers = await self.fetch(request, table, partition, path, query, wait_s)
+        status, body, kind, headers = await self.fetch(request, table, partition, path, query, wait_s, whole=True)
         if status == 304:
             return web.Response(status=304, headers=headers)
         return answer(status, body, {**headers, **(RETRY if status == 503 else {})}, kind)

@@ -14,15 +14,16 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from pipeline.client.from_json import parsed
-from pipeline.errors import BadRequest, UnknownAggregate
+from pipeline.errors import BadRequest, NotYet, UnknownAggregate
 from pipeline.model import Token
 from pipeline.query.asking import Answer, problem_of
 from pipeline.query.consistency import Consistency
-from pipeline.query.forward import POSITION, VERSION, Fetched, Forwarding
-from pipeline.query.local import LocalTables, Range
+from pipeline.query.forward import POSITION, ROWS, VERSION, Fetched, Forwarding
+from pipeline.query.local import Found, LocalTables, Range
 from pipeline.query.openapi import document
+from pipeline.query.pending import PendingRows
 from pipeline.query.problems import add_pages, answer, problem
-from pipeline.query.reading import Reading, reading
+from pipeline.query.reading import Pending, Reading, reading
 
 LIMIT_MAX = 10_000
 KEYS_MAX = 1_000  # of one question
@@ -51,6 +52,12 @@ class QueryApi:
         self._tables, self._forwarding, self._consistency = tables, forwarding, consistency
         self._status, self._metrics = status, metrics
         self._router = forwarding.router
+        self._pending = PendingRows(forwarding.router.topology)
+
+    def check(self, table: str, asked: Reading) -> None:
+        """Raises UnknownTable, and NoSuchConsistency where the table cannot be read so."""
+        self._consistency.check(table, asked)
+        self._pending.check(table, asked)
 
     def mount(self, app: faust.App) -> None:
         """Adds the pages to a Faust app's web server."""
@@ -80,19 +87,15 @@ class QueryApi:
     async def row(self, request: web.Request) -> web.Response:
         """One row."""
         table, key, asked = request.match_info["table"], request.match_info["key"], reading(request.query)
-        self._consistency.check(table, asked)
-        partition = await self._forwarding.partition(table, key)
+        self.check(table, asked)
+        partition = await self.partition(table, key)
         if not self._answers(table, partition, asked):
             path = f"/v1/tables/{quote(table)}/{quote(key, safe='')}"
             return await self._forwarding.pass_on(request, table, partition, path, asked.query(), asked.wait_s)
-        if not asked.eventual:
-            await self._consistency.reach(table, partition, asked)
-        if self._tables.waits(table, partition):
-            found = await self._forwarding.blocking(lambda: self._tables.read(table, partition, key))
-        else:
-            found = self._tables.read(table, partition, key)
+        found = await self._found(table, partition, key, asked)
         token = self._consistency.token(table, partition, found.position)
         headers = {POSITION: str(token)} if token else {}
+        headers |= {ROWS: str(rows)} if (rows := self._consistency.rows_token(table, partition, found.rows)) else {}
         if found.row is None:
             return problem(404, f"no row under {key!r} in table {table!r}", "UnknownKey", headers)
         if "version" in found.row:
@@ -103,7 +106,8 @@ class QueryApi:
     async def rows(self, request: web.Request) -> web.Response:
         """Rows in key order: of all partitions, or of the one that `partition` names."""
         table, query, asked = request.match_info["table"], request.query, reading(request.query)
-        self._consistency.check(table, asked)
+        self.check(table, asked)
+        _all_at_once(asked)
         wanted = self._range(table, query)
         count = await self._forwarding.blocking(lambda: self._router.partitions(table))
         only = query.get("partition")
@@ -121,14 +125,15 @@ class QueryApi:
         table, asked = request.match_info["table"], reading(request.query)
         if request.match_info["key"] != GET:
             raise web.HTTPMethodNotAllowed("POST", ["GET"])
-        self._consistency.check(table, asked)
+        self.check(table, asked)
+        _all_at_once(asked)
         if request.content_type != "application/json":
             return problem(415, "send the keys as application/json", "UnsupportedMediaType")
         keys = _keys(await request.read())
         places: dict[int, list[str]] = {}
         for key in dict.fromkeys(keys):
-            places.setdefault(await self._forwarding.partition(table, key), []).append(key)
-        parts = await asyncio.gather(*[self._several(request, table, n, few, asked) for n, few in places.items()])
+            places.setdefault(await self.partition(table, key), []).append(key)
+        parts = await asyncio.gather(*[self.several(request, table, n, few, asked) for n, few in places.items()])
         found = {row["key"]: row for part in parts for row in part.rows}
         return self._page(request, {"rows": [found.get(key) for key in keys]}, parts, asked)
 
@@ -151,21 +156,43 @@ class QueryApi:
 
     # --- local or elsewhere -------------------------------------------------------------------------------------------
 
+    async def partition(self, table: str, key: str) -> int:
+        """The partition that has a key."""
+        return await self._forwarding.partition(table, key)
+
+    async def _found(self, table: str, partition: int, key: str, asked: Reading) -> Found:
+        """One row from here."""
+        until_s = asyncio.get_running_loop().time() + asked.wait_s
+        if not asked.eventual:
+            await self._consistency.reach(table, partition, asked)
+        show = self._pending.show(table, asked)
+        while True:
+            if self._tables.waits(table, partition):
+                found = await self._forwarding.blocking(lambda: self._tables.read(table, partition, key, show))
+            else:
+                found = self._tables.read(table, partition, key, show)
+            held = found.row and found.row.get("pending")
+            if not held or asked.pending is not Pending.WAIT:
+                return found
+            if not await self._consistency.change(table, partition, found.position or 0, until_s):
+                raise NotYet(f"in {key!r} of {table!r} something is held for {held[0]!r} still")
+
     async def _scan(self, request: web.Request, table: str, partition: int, wanted: Range, asked: Reading) -> Part:
         """Rows of one partition in key order."""
         if self._answers(table, partition, asked):
             scan, index_of = self._tables.scan, self._router.topology.indexes(table).get(wanted.index)
-            return await self._here(table, partition, asked, lambda: scan(table, partition, wanted, index_of))
+            show = self._pending.show(table, asked)
+            return await self._here(table, partition, asked, lambda: scan(table, partition, wanted, index_of, show))
         query = {"partition": str(partition), **wanted.query(), **asked.query()}
         path = f"/v1/tables/{quote(table)}"
         return _part(await self._forwarding.fetch(request, table, partition, path, query, asked.wait_s))
 
-    async def _several(self, request: web.Request, table: str, partition: int, keys: list[str], asked: Reading) -> Part:
+    async def several(self, request: web.Request, table: str, partition: int, keys: list[str], asked: Reading) -> Part:
         """The rows of some keys of one partition."""
         if self._answers(table, partition, asked):
-            get = self._tables.get
+            get, show = self._tables.get, self._pending.show(table, asked)
             return await self._here(
-                table, partition, asked, lambda: [row for key in keys if (row := get(table, partition, key))]
+                table, partition, asked, lambda: [row for key in keys if (row := get(table, partition, key, show))]
             )
         path, body = f"/v1/tables/{quote(table)}/{GET}", {"keys": keys}
         return _part(await self._forwarding.fetch(request, table, partition, path, asked.query(), asked.wait_s, body))
@@ -221,6 +248,11 @@ def tagged(request: web.Request, body: Any, tag: str, headers: dict[str, str]) -
     if known == "*" or headers["ETag"] in [each.strip().removeprefix("W/") for each in known.split(",")]:
         return web.Response(status=304, headers=headers)
     return answer(200, body, headers)
+
+
+def _all_at_once(asked: Reading) -> None:
+    if asked.pending is Pending.WAIT:
+        raise BadRequest("pending=wait is for one row; of several, some may always be held")
 
 
 def _part(fetched: Fetched) -> Part:

@@ -21,12 +21,19 @@ def row_json(value: Any) -> dict[str, Any]:
     return {"row": value._asdict() if hasattr(value, "_asdict") else dataclasses.asdict(value)}
 
 
+Show = Callable[[Any], dict[str, Any]]  # what makes JSON of a table's values
+
+
 class Found(NamedTuple):
-    """What is under a key. `tag`: changes with the row. `position`: the next offset to be folded; None: unknown."""
+    """What is under a key. `tag`: changes with the row. `position`: the next offset to be folded; None: unknown.
+
+    `rows`: the row is that of the table's row topic up to this offset, without it; 0 where that is not known.
+    """
 
     row: dict[str, Any] | None
     tag: str
     position: int | None
+    rows: int
 
 
 def tag(value: Any, data: bytes | None) -> str:
@@ -64,6 +71,11 @@ class Range:
         texts = {"prefix": self.prefix, "after": self.after, "from": self.start, "to": self.to}
         index = {"index": self.index, "value": self.value} if self.index else {}
         return {"limit": str(self.limit), **{name: text for name, text in texts.items() if text}, **index}
+
+
+def _marks(view: ReadView) -> tuple[int, int]:
+    """The next offsets of the table's source and of its row topic."""
+    return view.store.position(view.folded) or 0, (view.store.position(view.rows) or 0) if view.rows else 0
 
 
 class LocalTables:
@@ -117,26 +129,37 @@ class LocalTables:
             raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
         return view.store.position(view.folded) or 0
 
-    def read(self, table: str, partition: int, key: str) -> Found:
+    def rows(self, table: str, partition: int) -> int:
+        """The next offset of the table's row topic that is to be contained here. Raises TableUnavailable."""
+        return _marks(self._view(table, partition))[1]
+
+    def read(self, table: str, partition: int, key: str, show: Show = row_json) -> Found:
         """The row, and where the table was."""
         view = self._view(table, partition)
         at = view.prefix + key.encode()
+        before = _marks(view)
         while True:  # until no checkpoint has come between
-            before = view.store.position(view.folded)
             data = view.store.get(at)
-            if view.store.position(view.folded) == before:
+            if (after := _marks(view)) == before:
                 break
+            before = after
+        folded, rows = before
         value = None if data is None else view.codec.decode(data)
-        row = None if value is None else {"key": key, **row_json(value)}
-        return Found(row, tag(value, data), None if view.copy is not None else before or 0)
+        row = None if value is None else {"key": key, **show(value)}
+        return Found(row, tag(value, data), None if view.copy is not None else folded, rows)
 
-    def get(self, table: str, partition: int, key: str) -> dict[str, Any] | None:
+    def get(self, table: str, partition: int, key: str, show: Show = row_json) -> dict[str, Any] | None:
         """The row as JSON, or None where there is none."""
         value = self.value(table, partition, key.encode())
-        return None if value is None else {"key": key, **row_json(value)}
+        return None if value is None else {"key": key, **show(value)}
 
     def scan(
-        self, table: str, partition: int, wanted: Range, index_of: Callable[[Any], str | None] | None = None
+        self,
+        table: str,
+        partition: int,
+        wanted: Range,
+        index_of: Callable[[Any], str | None] | None = None,
+        show: Show = row_json,
     ) -> list[dict[str, Any]]:
         """Rows of one partition, in key order. `index_of`: the function of the index that is asked for."""
         view = self._view(table, partition)
@@ -144,7 +167,7 @@ class LocalTables:
             return self._by_index(view, table, wanted, index_of)
         pairs = view.store.scan(view.prefix + wanted.prefix.encode(), view.prefix + wanted.first(), wanted.limit)
         rows = ((key[len(view.prefix) :].decode(), data) for key, data in pairs)
-        return [{"key": key, **row_json(view.codec.decode(data))} for key, data in rows if wanted.reaches(key)]
+        return [{"key": key, **show(view.codec.decode(data))} for key, data in rows if wanted.reaches(key)]
 
     def _by_index(
         self, view: ReadView, table: str, wanted: Range, index_of: Callable[[Any], str | None]

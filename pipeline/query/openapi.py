@@ -9,10 +9,12 @@ from pipeline.adapters.avro.binding import alternatives
 from pipeline.client.commands import ID_BYTES_MAX
 from pipeline.model import Aggregate
 from pipeline.model.deadline import TIME_MS_MAX
+from pipeline.model.participant import participants
 from pipeline.query.json_schema import LONG, Json, json_schema
 from pipeline.query.openapi_parked import parked
 from pipeline.query.openapi_parts import KEY, PROBLEM, UNAVAILABLE, fields, header, in_json, parameter, problems
-from pipeline.query.openapi_tables import table_pages
+from pipeline.query.openapi_sagas import saga_pages
+from pipeline.query.openapi_tables import read_page, table_pages
 from pipeline.topology import Topology
 
 
@@ -210,7 +212,8 @@ def document(topology: Topology) -> Json:
             if aggregate in service.addressed:
                 paths[f"/v1/commands/{aggregate.name}/{{key}}"] = {"post": _send(aggregate)}
                 paths[f"/v1/commands/{aggregate.name}/{{key}}/{{id}}"] = {"get": _outcome(aggregate)}
-            paths |= table_pages(aggregate.name, type(aggregate.initial), (), versioned=True)
+            held = any(participants(aggregate))
+            paths |= table_pages(aggregate.name, type(aggregate.initial), (), versioned=True, held=held)
             if aggregate.deadlines:
                 paths[f"/v1/deadlines/{aggregate.name}/{{key}}"] = {"get": _deadlines(aggregate)}
             if aggregate.history:
@@ -219,8 +222,12 @@ def document(topology: Topology) -> Json:
         for projection in service.projections:
             paths |= table_pages(projection.name, type(projection.initial), projection.indexes, versioned=False)
         for replica in service.replicas:
-            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False)
-    paths |= parked(topology)
+            paths |= table_pages(replica.name, type(replica.initial), (), versioned=False, watchable=False)
+    paths |= (
+        parked(topology)
+        | saga_pages(topology)
+        | read_page([a.name for s in topology.services.values() for a in s.owned])
+    )
     anything: Json = {"type": "object"}
     paths["/v1/tables"] = {"get": {"summary": "All tables", "responses": {"200": in_json("by service", anything)}}}
     paths["/v1/status"] = {"get": {"summary": "This worker", "responses": {"200": in_json("by service", anything)}}}

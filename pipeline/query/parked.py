@@ -16,18 +16,19 @@ from aiohttp import web
 from pipeline.client.from_json import parsed, to_json
 from pipeline.errors import BadRequest, NotParked, TableUnavailable, TopologyError, UndecodableRecord
 from pipeline.model import TopicKind
+from pipeline.query.by_hand import number, said
 from pipeline.query.forward import Fetched, Forwarding
 from pipeline.query.local import LocalTables
 from pipeline.query.problems import RETRY, add_pages, answer
 from pipeline.runtime.lane import Lane
+from pipeline.runtime.notices import Audit
+from pipeline.runtime.parking import Drained
 from pipeline.runtime.ports import TP
 from pipeline.runtime.queue import LOOK_AHEAD, Queued, key_prefix, parts, row_key
-from pipeline.runtime.task import Audit, Drained
 from pipeline.runtime.wiring import Wiring
 
 T = TypeVar("T")
 LIMIT, LIMIT_MAX = 100, 1_000
-TEXT_MAX = 200  # characters of who has something done, and of why
 ACTIONS = ("redrive", "discard")
 
 
@@ -81,7 +82,7 @@ class ParkedApi:
         `unavailable` names the partitions that nobody can be asked about just now, where no `service` is named.
         """
         query = request.query
-        limit, after = _number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX), _token(query.get("after", ""))
+        limit, after = number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX), _token(query.get("after", ""))
         found: list[dict[str, Any]] = []
         unavailable: list[str] = []
         for place in await self._forwarding.blocking(lambda: list(self._places(query.get("service")))):
@@ -104,14 +105,14 @@ class ParkedApi:
     async def one(self, request: web.Request) -> web.Response:
         """The parked records of one key, in order; without a key, the keys of the partition."""
         place, query = await self._place(request), request.query
-        limit = _number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
+        limit = number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
         if not self._tables.holds(place.queue, place.partition):
             return await self._pass_on(request, place, place.path, dict(query))
         if "key" not in query and "key_base64" not in query:
             start = _decoded(query["after"]) if "after" in query else None
             listed = await self._forwarding.blocking(lambda: self._keys(place, start, limit))
             return answer(200, {"parked": listed})
-        key, after = _key(query), _number(query.get("after", "-1"), -1, 2**63 - 1)
+        key, after = _key(query), number(query.get("after", "-1"), -1, 2**63 - 1)
         start = row_key(key, after + 1)
         rows = await self._forwarding.blocking(
             lambda: self._tables.pairs(place.queue, place.partition, key_prefix(key), start, limit)
@@ -127,8 +128,8 @@ class ParkedApi:
         body = parsed(await request.read())
         if not isinstance(body, dict):
             raise BadRequest("the body must be an object with `key`, `by` and `why`")
-        key, audit = _key(body), Audit(_text(body, "by"), _text(body, "why"))
-        limit = _number(str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
+        key, audit = _key(body), Audit(said(body, "by"), said(body, "why"))
+        limit = number(str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
         call: Callable[[Lane], Drained]
         tp = TP(self._called(place.topic), place.partition)
         if action == "redrive":
@@ -136,7 +137,7 @@ class ParkedApi:
         elif body.get("all") is True:
             call = lambda lane: lane.discard(tp, key, None, limit, audit)  # noqa: E731
         else:
-            offset = _number(str(body.get("offset", "")), 0, 2**63 - 1, "say which record: `offset`, or `all`: true")
+            offset = number(str(body.get("offset", "")), 0, 2**63 - 1, "say which record: `offset`, or `all`: true")
             call = lambda lane: lane.discard(tp, key, offset, 1, audit)  # noqa: E731
         if not self._tables.holds(place.queue, place.partition):
             return await self._pass_on(request, place, f"{place.path}/{action}", {}, body)
@@ -152,7 +153,7 @@ class ParkedApi:
         service = self._router.topology.services.get(info["service"])
         if service is None or info["topic"] not in service.inlets():
             raise NotParked(f"no service {info['service']!r} folds a topic {info['topic']!r}")
-        place = Place(service.name, info["topic"], _number(info["partition"], 0, 2**31 - 1))
+        place = Place(service.name, info["topic"], number(info["partition"], 0, 2**31 - 1))
         count = await self._forwarding.blocking(lambda: self._router.count(self._called(place.topic)))
         if place.partition >= count:
             raise NotParked(f"{place.topic} has {count} partitions")
@@ -266,23 +267,5 @@ def _token(text: str) -> tuple[Place, bytes] | None:
     """Where a page ended: `<service>/<topic>/<partition>/<key in base64>`."""
     if not text:
         return None
-    service, topic, number, key = f"{text}///".split("/", 3)
-    return Place(service, topic, _number(number, 0, 2**31 - 1)), _decoded(key.removesuffix("///"))
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    text = body.get(name)
-    if not isinstance(text, str) or not 0 < len(text) <= TEXT_MAX:
-        raise BadRequest(f"`{name}` must be a text of 1 to {TEXT_MAX} characters: it is kept with what is done")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadRequest(f"`{name}` is no text that UTF-8 can hold: {error}") from None
-    return text
-
-
-def _number(text: str, least: int, most: int, otherwise: str = "") -> int:
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20 and least <= int(text) <= most):
-        raise BadRequest(otherwise or f"{text!r:.100} is not a number from {least} to {most}")
-    return int(text)
+    service, topic, partition, key = f"{text}///".split("/", 3)
+    return Place(service, topic, number(partition, 0, 2**31 - 1)), _decoded(key.removesuffix("///"))

@@ -12,6 +12,7 @@ from pipeline.errors import BadRequest
 from pipeline.model import Token
 from pipeline.query.asking import Answer, Asking, Call, Pause, Question, problem_of
 from pipeline.query.moments import moment
+from pipeline.query.near import NearCache
 from pipeline.query.reading import Reading, reading
 from pipeline.query.routing import Router
 
@@ -26,19 +27,21 @@ class Options(TypedDict, total=False):
 
     `consistency`: "owner" where nothing is said, "eventual", "linearizable" or "fresh". `at_least`: a token that the
     answer has to contain. `wait`: seconds that the worker may wait for that. `max_age`: seconds, of an eventual answer.
+    `pending`: "show" where nothing is said, "hide" or "wait": what is held for transactions; see docs/transactions.md.
     """
 
     consistency: str
     at_least: str
     wait: float
     max_age: float
+    pending: str
 
 
 class Questions:
     """Makes the questions of one client. `eventual`: how it reads where nothing else is said."""
 
-    def __init__(self, router: Router, patience_s: float, *, eventual: bool) -> None:
-        self.router = router
+    def __init__(self, router: Router, patience_s: float, *, eventual: bool, near: NearCache | None = None) -> None:
+        self.router, self._near = router, near
         self._asking = Asking(router, time.monotonic, patience_s)
         self._otherwise: Options = {"consistency": "eventual"} if eventual else {}
 
@@ -46,8 +49,17 @@ class Questions:
         """One row, with the `position` of its table."""
         asked = self._reading(options)
         partition = yield from self._partition(table, key)
+        if self._near is not None and (found := self._near.find(table, partition, key, asked)) is not None:
+            return found
         path = f"/v1/tables/{table}/{quote(key, safe='')}"
-        answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s)
+        ticket = None if self._near is None else self._near.ask(table, partition, key)
+        try:
+            answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s)
+            if self._near is not None and ticket is not None:
+                self._near.keep(ticket, table, partition, key, asked, answer)
+        finally:
+            if self._near is not None and ticket is not None:
+                self._near.forget(ticket, key)
         return {**_body(answer), **_position(answer)}
 
     def several(self, table: str, keys: Sequence[str], options: Options) -> Told:
@@ -56,6 +68,18 @@ class Questions:
         partition = yield from self._partition(table, keys[0])
         path, body = f"/v1/tables/{table}/get", {"keys": keys}
         answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body)
+        return {**_body(answer), **_position(answer)}
+
+    def together(self, keys: Sequence[tuple[str, str]], wait: float | None) -> Told:
+        """Rows of several aggregates as they were at one moment."""
+        if not keys:
+            raise BadRequest("read_together needs at least one (table, key)")
+        asked = reading({} if wait is None else {"wait": str(wait)})
+        (table, key), body = keys[0], {"keys": [{"table": table, "key": key} for table, key in keys]}
+        partition = yield from self._partition(table, key)
+        answer = yield from self._asking.steps(
+            table, partition, "/v1/read", asked.query(), wait_s=asked.wait_s, body=body
+        )
         return {**_body(answer), **_position(answer)}
 
     def page(self, table: str, partition: int | None, wanted: Mapping[str, str], options: Options) -> Told:
@@ -77,6 +101,17 @@ class Questions:
         moment(text)
         return (yield from self._past(aggregate, key, "/state", {"as_of": text}))
 
+    def sagas(self, saga: str, states: Sequence[str], after: str) -> Told:
+        """A page of the instances of one saga."""
+        query = {"state": ",".join(states), "limit": str(PAGE_ROWS)} | ({"after": after} if after else {})
+        return _body((yield from self._asking.steps(saga, 0, f"/v1/sagas/{saga}", query)))
+
+    def saga(self, saga: str, key: str) -> Told:
+        """Where one instance stands."""
+        self.router.topology.saga(saga)
+        partition = yield from self._partition(saga, key)
+        return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{quote(key, safe='')}", {})))
+
     def deadlines(self, aggregate: str, key: str) -> Told:
         """What is still to come for one aggregate."""
         self.router.topology.with_deadlines(aggregate)
@@ -91,6 +126,8 @@ class Questions:
         return _body((yield from self._asking.steps(aggregate, partition, path, query)))
 
     def _partition(self, table: str, key: str) -> Generator[Call, Any, int]:
+        if self.router.knows(table):
+            return self.router.partition(table, key)
         partition: int = yield Call(lambda: self.router.partition(table, key))
         return partition
 

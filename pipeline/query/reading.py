@@ -24,17 +24,26 @@ class Level(Enum):
     FRESH = "fresh"  # of a projection or replica: all that its sources held when it was asked
 
 
+class Pending(Enum):
+    """What is to come of what an aggregate holds for transactions that have not ended; see docs/transactions.md."""
+
+    SHOW = "show"  # the row as it is, with what is held; where nothing is said
+    HIDE = "hide"  # as if all that is held had been let go
+    WAIT = "wait"  # answer once nothing is held
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a table is to be read. `at_least`: what the answer has to contain; `wait_s`: how long that may take.
 
-    `max_age_s`: how old an eventual answer may be.
+    `max_age_s`: how old an eventual answer may be. `pending`: of an aggregate that takes part in transactions.
     """
 
     level: Level = Level.OWNER
     at_least: Token = EVERYTHING
     wait_s: float = WAIT_S
     max_age_s: float = float("inf")
+    pending: Pending = Pending.SHOW
 
     @property
     def eventual(self) -> bool:
@@ -46,6 +55,7 @@ class Reading:
         asked = {"consistency": self.level.value} if self.level is not Level.OWNER else {}
         asked |= {"at_least": str(self.at_least)} if self.at_least else {}
         asked |= {"max_age": f"{self.max_age_s:g}"} if self.max_age_s != float("inf") else {}
+        asked |= {"pending": self.pending.value} if self.pending is not Pending.SHOW else {}
         return asked | ({"wait": f"{self.wait_s:.3f}"} if self.wait_s != WAIT_S else {})
 
 
@@ -63,7 +73,13 @@ def reading(query: Mapping[str, str]) -> Reading:
         raise BadRequest("max_age goes with consistency=eventual: all other answers are the owner's")
     max_age_s = _seconds(query, "max_age") if "max_age" in query else float("inf")
     wait_s = min(_seconds(query, "wait"), WAIT_S_MAX) if "wait" in query else WAIT_S
-    return Reading(levels[name], token, wait_s, max_age_s)
+    pending = query.get("pending", Pending.SHOW.value)
+    kinds = {kind.value: kind for kind in Pending}
+    if pending not in kinds:
+        raise BadRequest(f"pending={pending!r:.100} is not known; there are {', '.join(kinds)}")
+    if kinds[pending] is Pending.WAIT and levels[name] is Level.EVENTUAL:
+        raise BadRequest("pending=wait is answered by the owner of the partition; leave consistency=eventual out")
+    return Reading(levels[name], token, wait_s, max_age_s, kinds[pending])
 
 
 def _seconds(query: Mapping[str, str], name: str) -> float:

@@ -68,7 +68,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     for task in tasks:
         for table in task.tables:
             table.settle()
-        task.committed, task.changelogs, task.touched = task.position, reached[task.tp], False
+        task.settle(reached[task.tp])
 
 
 def changes_of(table: Table) -> Pairs:

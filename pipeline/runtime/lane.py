@@ -22,10 +22,12 @@ from pipeline.errors import (
 from pipeline.model import NEVER
 from pipeline.runtime.checkpoint import checkpoint
 from pipeline.runtime.histories import Histories, Views
+from pipeline.runtime.notices import Audit
+from pipeline.runtime.parking import Drained
 from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, SharedStores, Stores
 from pipeline.runtime.raising import AT_LEAST, SHARE, Raising
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.task import Audit, Drained, Task
+from pipeline.runtime.task import Task
 from pipeline.runtime.tasks import Tasks
 from pipeline.runtime.wiring import Wiring
 

@@ -32,7 +32,8 @@ Committed = Callable[[Sequence[TP]], Mapping[TP, Position | None] | None]
 class ReadView(NamedTuple):
     """Where to read a table of one partition. Holds committed rows only.
 
-    `folded`: name of the position that says how far its source is folded in; of no standby's store.
+    `folded`: name of the position that says how far its source is folded in; of no standby's store. `rows`: of that
+    which says how far its row topic is contained; empty for a replica.
     `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
     `shared`: a read may have to wait, for a database.
     """
@@ -44,6 +45,7 @@ class ReadView(NamedTuple):
     restoring: bool = False
     copy: TableCopy | None = None
     shared: bool = False
+    rows: str = ""
 
 
 class Tasks:
@@ -338,7 +340,14 @@ class Tasks:
         folded = source_position(tp.topic)
         for spec in inlet.tables:
             self.views[spec.name, tp.partition] = ReadView(
-                copy.store, spec.prefix, spec.codec, folded, restoring, standby, not inlet.keeps_locally
+                copy.store,
+                spec.prefix,
+                spec.codec,
+                folded,
+                restoring,
+                standby,
+                not inlet.keeps_locally,
+                changelog_position(spec.changelog),
             )
 
     def _hide(self, tp: TP) -> None:

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import faust
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from pipeline.adapters.avro.codec import codecs, implementation
 from pipeline.adapters.kafka import KafkaBroker, KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
@@ -37,11 +37,15 @@ from pipeline.query.deadlines import DeadlineApi
 from pipeline.query.forward import Forwarding
 from pipeline.query.history import HistoryApi
 from pipeline.query.http import QueryApi
+from pipeline.query.hub import WatchHub
 from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
 from pipeline.query.problems import as_problems
 from pipeline.query.routing import Router, client_id
+from pipeline.query.sagas import SagaApi
 from pipeline.query.sight import ClusterSight
+from pipeline.query.together import TogetherApi
+from pipeline.query.watching import WatchApi
 from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
@@ -100,6 +104,12 @@ class Adapters:
     stores: Callable[[Stores], Stores] = lambda stores: stores
     shared: Callable[[SharedStores], SharedStores] = lambda shared: shared
     codecs: Callable[[Path], Codecs] = codecs
+
+
+class Closing(Protocol):
+    """What is to be closed in the event loop."""
+
+    async def close(self) -> None: ...
 
 
 class MachineClock:
@@ -193,7 +203,9 @@ def lane_opener(
     return open_lane
 
 
-def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSettings, port: int) -> faust.App:
+def build_app(
+    hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSettings, port: int, adapters: Adapters, make: Codecs
+) -> faust.App:
     """The Faust app around the lanes: an agent a source topic, the lane services, the pages."""
     app = faust.App(
         f"pipeline-{topology.name}",
@@ -224,25 +236,30 @@ def build_app(hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSet
     broker = KafkaBroker(settings.bootstrap, router.count)
     sight = ClusterSight(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, sight)
-    QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics).mount(app)
+    query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
+    query.mount(app)
+    TogetherApi(query).mount(app)
+    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
+    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
+    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
     commands.mount(app)
+    SagaApi(tables, forwarding, commands).mount(app)
     ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
-    app.on_before_shutdown.connect(_closing(commands, forwarding, sight), weak=False)
+    app.on_before_shutdown.connect(_closing(hub, commands, forwarding, sight), weak=False)
     return app
 
 
-def _closing(commands: CommandApi, forwarding: Forwarding, sight: ClusterSight) -> Callable[..., Awaitable[None]]:
+def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:
     async def close(*_: Any, **__: Any) -> None:
-        await commands.close()
-        await forwarding.close()
-        await sight.close()
+        for part in parts:
+            await part.close()
 
     return close
 
@@ -315,7 +332,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(wirings)) as opening:
         hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
-    app = build_app(hosts, topology, settings, port)
+    app = build_app(hosts, topology, settings, port, adapters, make)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
     log.info("serving %s at http://%s:%d", names, settings.host, port)

@@ -12,6 +12,7 @@ from pipeline.model import Service
 from pipeline.query.client import QueryClient
 from pipeline.topology import Topology
 from pipeline.verify.aggregate import AggregateCheck
+from pipeline.verify.final import FinalCheck
 from pipeline.verify.history import History
 from pipeline.verify.kafka import KafkaHistory, Rows
 from pipeline.verify.outputs import reaction_check, route_check
@@ -68,7 +69,11 @@ def judge(
 ) -> Report:
     """Judges the history of these services, of all where none is named. PipelineError where it cannot be read."""
     registry = Registry(topology.schemas)
-    tasks = [task for service in topology.chosen(services) for task in checks(service, registry)]
+    chosen = topology.chosen(services)
+    tasks = [task for service in chosen for task in checks(service, registry)]
+    final = FinalCheck(topology, registry)
+    if final.needed and {service.name for service in chosen} == topology.services.keys():
+        tasks.append(Task(f"{topology.name}: what is final", final))
     turns = [
         (task, partition)
         for task in tasks

@@ -129,7 +129,8 @@ class KafkaHistory:
     def rows(self, table: str, partition: int) -> dict[str, Any] | None:
         if self._rows is None:
             return None
-        return {row["key"]: {n: v for n, v in row.items() if n != "key"} for row in self._rows(table, partition)}
+        told = ("key", "pending")  # beside the value
+        return {row["key"]: {n: v for n, v in row.items() if n not in told} for row in self._rows(table, partition)}
 
     def stored(self, service: str) -> dict[TP, Stored] | None:
         if self._positions is None:

@@ -39,7 +39,8 @@ def show(console: Console, report: Report) -> None:
 
 def line(finding: Finding) -> str:
     """One finding, in one line."""
-    place = f"{finding.topic}-{finding.partition}" + (f" offset {finding.offset}" if finding.offset is not None else "")
+    place = finding.topic if finding.partition < 0 else f"{finding.topic}-{finding.partition}"
+    place += f" offset {finding.offset}" if finding.offset is not None else ""
     key = f" key {finding.key!r}" if finding.key is not None else ""
     version = f" version {finding.version}" if finding.version is not None else ""
     where = escape(f"{finding.service}: {place}{key}{version}")

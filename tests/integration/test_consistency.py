@@ -318,13 +318,15 @@ PAGE = (Path(__file__).parents[2] / "docs" / "consistency.md").read_text()
 def test_the_page_on_consistency_runs(shop: Shop) -> None:
     worker = shop.worker()
     until("it serves", worker.addresses)
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     found: dict[str, Any] = {"bootstrap": shop.bootstrap}
-    exec(compile(block, "consistency.md", "exec"), found)
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(block, "consistency.md", "exec"), found)
     assert found["mine"]["row"]["registered"]
     assert found["now"]["row"] == {"name": "Hannah", "country": "France", "email": None}
     assert found["fresh"]["row"] == {"country": "France"}
     assert found["again"]["row"] == found["mine"]["row"]
+    assert found["present"]["row"] == found["now"]["row"] == found["copied"]["row"] == found["recent"]["row"]
+    assert found["figures"].hits == 2
     (curl,) = re.findall(r"^    curl '(.*?)'$", PAGE, re.MULTILINE)
     answer = httpx.get(curl.replace("http://127.0.0.1:6066", worker.addresses()[0]), timeout=30.0)
     assert answer.status_code == 200, answer.text

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from pipeline.client import Accepted, Client
+from pipeline.errors import Contended
 from pipeline.verify import verify
 from tests.market import MARKET, Buy, Move, Restock
 from tests.support import Shop, Worker, until
@@ -129,7 +133,12 @@ def test_a_participant_that_is_away_and_a_person(market: Market) -> None:
     )
     (move,) = [json.loads(line) for line in market.call("2pc", "list").splitlines()]
     assert (move["step"], move["blocks"]) == ("voting", ["goods/tea", "goods/pot"])
-    market.call("saga", "abort", "sale", "o1", "--by", "eve", "--why", "nobody is there")
+    pages = f"{market.workers['deals'].addresses()[0]}/v1/sagas"
+    assert [each["key"] for each in httpx.get(pages, params={"state": "running"}).json()["sagas"]] == ["m1", "o1"]
+    refused = httpx.post(f"{pages}/move/m1/commit", json={"by": "eve", "why": "it is urgent"})
+    assert (refused.status_code, refused.json()["reason"]) == (409, "votes_are_missing")
+    aborted = httpx.post(f"{pages}/sale/o1/abort", json={"by": "eve", "why": "nobody is there"})
+    assert (aborted.status_code, aborted.json()["outcome"]) == (200, "accepted")
     market.call("2pc", "force", "move", "m1", "abort", "--by", "eve", "--why", "nobody is there")
     market.start("market")
     until("both are undone", lambda: sorted(market.statuses()) == ["aborted", "undone"])
@@ -138,4 +147,41 @@ def test_a_participant_that_is_away_and_a_person(market: Market) -> None:
         event["event"] for event in told["events"]
     ]
     free = lambda: [row["free"] for row in market.rows("goods").values() if not row["ledger"]["holds"]]  # noqa: E731
-    until("all is free again", lambda: sorted(free()) == [1, 9, 9, 9])
+    until("all is free again, the bell was rung for each abort", lambda: sorted(free()) == [2, 9, 9, 9])
+
+
+def test_rows_are_read_with_all_of_a_two_phase_commit_or_nothing(market: Market) -> None:
+    for service in MARKET.services:
+        market.start(service)
+    over = threading.Event()
+    together: list[list[int]] = []
+    one_by_one: list[list[int]] = []
+
+    def look() -> None:
+        with market.shop.query() as query:
+            while not over.is_set():
+                rows = [query.get("goods", key) for key in ("a", "b")]
+                one_by_one.append([row["row"]["gone"] for row in rows])
+                with suppress(Contended):
+                    read = query.read_together([("goods", "a"), ("goods", "b")], wait=1)
+                    together.append([row["row"]["gone"] for row in read if row])
+
+    with Client(market.shop.bootstrap, MARKET, "tests") as client, market.shop.query() as query:
+        for key in ("a", "b"):
+            client.send("goods", key, Restock(MOVES), wait=WAIT_S)
+        readers = [threading.Thread(target=look) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        try:
+            for n in range(MOVES):
+                client.send("move", f"m{n}", Move(f"m{n}", n + 1, ("a", "b")), wait=WAIT_S)
+                until("it is committed", lambda n=n: query.saga("move", f"m{n}")["status"] == "done")
+        finally:
+            over.set()
+            for reader in readers:
+                reader.join()
+        row = query.get("goods", "a", pending="wait")
+        assert (row["row"]["gone"], row["pending"]) == (MOVES, [])
+    assert together
+    assert all(a == b for a, b in together)
+    assert any(a != b for a, b in one_by_one)

@@ -12,7 +12,7 @@ from pipeline.model.saga import Intervention
 from pipeline.testing.simulation import Schedule, from_seed
 from pipeline.testing.simulation.simulation import known_oracle
 from pipeline.testing.simulation.world import World
-from tests.market import MARKET, MOVE, SALE, Buy, Command, Goods, Move, Restock
+from tests.market import MARKET, MOVE, SALE, Buy, Command, Goods, Move, Restock, taken
 
 KEYS = ("tea", "pot", "purse", "a", "b")
 TAKEN = {"goods": Command, "sale": Buy | Intervention, "move": Move | Intervention}
@@ -59,13 +59,7 @@ class Deals(World):
 
     def wrong_sums(self) -> Iterator[str]:
         """Nothing is held, and what is gone is what the deals took that came about."""
-        taken: Counter[str] = Counter()
-        for sale in self.rows("sale").values():
-            if sale.progress.status == "done":
-                taken += Counter(tea=sale.tea, pot=sale.pot, purse=sale.tea + sale.pot)
-        for move in self.rows("move").values():
-            if move.transaction.state == "committed":
-                taken += Counter(move.places)
+        gone = taken({table: self.rows(table) for table in ("sale", "move")})
         stocked: Counter[str] = Counter()
         decode = self.oracle.codec["goods.event"].decode
         for log in self.kafka.topics["goods.event"].logs:
@@ -73,8 +67,8 @@ class Deals(World):
                 if record.decided and type(event := decode(record.value()).body).__name__ == "Restocked":
                     stocked[record.key().decode()] += event.amount
         for key, goods in self.rows("goods").items():
-            if goods != Goods(stocked[key] - taken[key], taken[key], goods.ledger) or goods.ledger.holds:
-                yield f"{key}: {goods}, of which {stocked[key]} came and {taken[key]} were taken"
+            if goods != Goods(stocked[key] - gone[key], gone[key], goods.ledger) or goods.ledger.holds:
+                yield f"{key}: {goods}, of which {stocked[key]} came and {gone[key]} were taken"
 
     def close(self) -> None:
         if not self._closed and not self.findings:

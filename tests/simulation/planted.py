@@ -17,6 +17,7 @@ from pipeline.runtime.deadlines import Deadlines, Fired
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.history import HistoryCopy
 from pipeline.runtime.lane import Lane
+from pipeline.runtime.parking import Parking
 from pipeline.runtime.past import Past
 from pipeline.runtime.ports import TP, Polled
 from pipeline.runtime.queue import Queue
@@ -377,16 +378,16 @@ def a_key_is_released_while_records_wait(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def a_record_overtakes_those_that_wait(patch: pytest.MonkeyPatch) -> None:
-    def queue_up(self: Task, key: bytes, record: Any, *, bare: bool = False) -> None:
-        message = self.inlet.codec.decode(record.value()) if record.offset() % 3 == 0 else None
-        if message is None or (self.inlet.envelope and message.body is None):
+    def queue_up(self: Parking, key: bytes, record: Any, *, bare: bool = False) -> None:
+        message = self.decoded(key, record) if record.offset() % 3 == 0 else None
+        if message is None:
             original(self, key, record, bare=bare)
         else:
             for node in self._nodes:
                 node.fold(key, record, message)
 
-    original = Task._queue_up
-    patch.setattr(Task, "_queue_up", queue_up)
+    original = Parking.queue_up
+    patch.setattr(Parking, "queue_up", queue_up)
 
 
 @planted
@@ -417,11 +418,11 @@ def an_abort_does_not_give_back_what_was_taken(patch: pytest.MonkeyPatch) -> Non
 
 @planted
 def nodes_that_have_folded_a_record_fold_it_again(patch: pytest.MonkeyPatch) -> None:
-    def hold(self: Task, record: Any, reason: str, **more: Any) -> Any:
+    def hold(self: Parking, record: Any, reason: str, **more: Any) -> Any:
         return original(self, record, reason, **more | {"done": ()})
 
-    original = Task.hold
-    patch.setattr(Task, "hold", hold)
+    original = Parking.hold
+    patch.setattr(Parking, "hold", hold)
 
 
 @planted

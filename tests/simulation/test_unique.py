@@ -11,8 +11,8 @@ import pytest
 from pipeline.model import StateMessage
 from pipeline.model.reservation import Reservation
 from pipeline.runtime.claims import Claims
+from pipeline.runtime.parking import Parking
 from pipeline.runtime.ports import TP
-from pipeline.runtime.task import Task
 from pipeline.testing import Simulation
 from pipeline.testing.simulation import Schedule, from_seed
 from pipeline.testing.simulation.simulation import known_oracle
@@ -58,12 +58,12 @@ def test_the_judges_see_a_value_that_stays_reserved(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_judges_see_one_who_is_let_in_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Task, "_reserve", lambda self, wanted: None)
+    monkeypatch.setattr(Parking, "_reserve", lambda self, wanted: None)
     assert findings(20)
 
 
 def test_the_judges_see_one_who_takes_a_refusal_for_a_grant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Task, "_reject", lambda *_: None)
+    monkeypatch.setattr(Parking, "_reject", lambda *_: None)
     assert findings(40)
 
 

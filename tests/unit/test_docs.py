@@ -3,10 +3,12 @@
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.cli import COMMANDS
+from topologies.inventory import Stock
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -38,6 +40,15 @@ def test_the_page_on_transactions_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "transactions.md").read_text(), re.DOTALL)
     assert len(blocks) == 2
     exec(compile("\n".join(blocks), "transactions.md", "exec"), {"__name__": "page"})
+
+
+def test_the_invariant_on_the_page_on_topologies_finds_what_is_not_so() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "topologies.md").read_text(), re.DOTALL)
+    namespace: dict[str, Any] = {"__name__": "page"}
+    exec(compile(block, "topologies.md", "exec"), namespace)
+    (invariant,) = namespace["invariants"]
+    rows = {"inventory": {"TEA": Stock(on_hand=1), "POT": Stock(on_hand=-1)}}
+    assert list(invariant.broken(rows)) == ["POT: -1 on hand"]
 
 
 def test_the_page_on_uniqueness_says_what_the_shop_does() -> None:

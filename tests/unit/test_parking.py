@@ -13,12 +13,13 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
 from pipeline.errors import FoldError, NotParked, TopologyError
 from pipeline.model import BARRIER, TopicKind
+from pipeline.runtime.notices import Audit
 from pipeline.runtime.ports import TP, Store
 from pipeline.runtime.queue import RESERVING, Queue, Queued, row_key
 from pipeline.runtime.raising import Raising
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import TableSpec
-from pipeline.runtime.task import TRIES_MAX, Audit
+from pipeline.runtime.task import TRIES_MAX
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
@@ -292,11 +293,11 @@ def test_a_record_held_for_another_reason_is_released_by_who_holds_it(driver: Te
     driver.send("tills", "till-1", t.Take(1))
     task = lane(driver)._tasks[TP("tills.command", 0)]
     record = driver._world.kafka.log(TP("tills.command", 0)).archive[0]
-    held = task.hold(record, RESERVING)
+    held = task.parking.hold(record, RESERVING)
     drained = task.redrive(b"till-1", 10, AUDIT)
     assert (drained.done, drained.left) == (0, 1)
     assert drained.cause == "it waits for a reservation, which releases it by itself"
-    task.release(b"till-1", held)
+    task.parking.release(b"till-1", held)
     assert not task.queue.held
 
 

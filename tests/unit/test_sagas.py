@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from pipeline.model import (
     Acceptance,
     Ask,
     CommandMessage,
-    Effect,
     Intervention,
     Parked,
     Reaction,
@@ -27,16 +25,13 @@ from pipeline.model import (
     ReplyMessage,
     Saga,
     Service,
-    StateMessage,
     Summary,
 )
-from pipeline.query.local import row_json
-from pipeline.query.sagas import instances
 from pipeline.runtime.asking import asked_codecs, command_codec
 from pipeline.runtime.nodes import Outlet
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
-from tests.market import MARKET, MOVE, SALE, Buy, Command, Confirm, Hold, Move
+from tests.market import MARKET, SALE, Buy, Command, Confirm, Hold
 
 MAKE = codecs(MARKET.schemas)
 ASK = Ask("reserve.0", "goods", "tea", Hold("o/1", 2), 3)
@@ -156,42 +151,47 @@ def test_a_step_has_no_slash(step: str) -> None:
 # --- people -----------------------------------------------------------------------------------------------------------
 
 
-class Tables:
-    """Rows as workers answer them."""
+class Workers:
+    """Stands for QueryClient: one instance of each saga."""
 
-    def __init__(self, **states: tuple[Any, Any]) -> None:
-        self.rows = {
-            key: (saga, {"key": key, **json.loads(json.dumps(row_json(StateMessage(3, 1_700_000_000_000, state))))})
-            for key, (saga, state) in states.items()
-        }
+    def __init__(self, *_: Any) -> None: ...
+    def __enter__(self) -> Workers:
+        return self
 
-    def get(self, table: str, key: str) -> dict[str, Any]:
-        return self.rows[key][1]
+    def __exit__(self, *_: object) -> None: ...
 
-    def scan(self, table: str) -> Iterator[dict[str, Any]]:
-        return (row for saga, row in self.rows.values() if saga.name == table)
+    def sagas(self, saga: str, states: Any) -> list[dict[str, Any]]:
+        where = {"status": states[0], "step": "reserve", "attempt": 1, "waits_for": ["reserve.0"], "reason": "locked"}
+        return [{"saga": saga, "key": f"{saga}-1", **where, "blocks": [], "since": "2026"}]
 
+    def saga(self, saga: str, key: str) -> dict[str, Any]:
+        return {**self.sagas(saga, ["stuck"])[0], "version": 7, "state": {"tea": 1}}
 
-def state(saga: Saga[Any], *messages: Any) -> Any:
-    found = saga.initial
-    for message in messages:
-        for event in saga.decide(message, found):
-            found = found if isinstance(event, Effect) else saga.evolve(found, event)
-    return found
+    def history(self, saga: str, key: str) -> list[dict[str, Any]]:
+        return [{"version": 1, "event": {"type": "Started"}}]
 
 
-def test_instances_are_listed_by_where_they_stand() -> None:
-    running = state(SALE, Buy("o1", 1, 1))
-    done = state(MOVE, Move("m1", 1, ()), Replied("settled-1.0", 1, True))
-    voting = state(MOVE, Move("m2", 1, ("a", "b")), Replied("prepare-1.0", 1, True))
-    tables = Tables(o1=(SALE, running), m1=(MOVE, done), m2=(MOVE, voting))
-    found = list(instances(tables, [SALE, MOVE], ["running"]))
-    assert [(each.saga, each.key, each.summary.step, each.summary.waits_for) for each in found] == [
-        ("sale", "o1", "reserve", ("reserve.0", "reserve.1")),
-        ("move", "m2", "voting", ("prepare-1.1",)),
-    ]
-    assert found[1].as_json()["blocks"] == ("goods/a", "goods/b")
-    assert [each.key for each in instances(tables, [SALE, MOVE], ["done"])] == ["m1"]
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["saga", "list"], ["move-1", "sale-1", "running", "reserve.0"]),
+        (["saga", "list", "sale", "--state", "stuck"], ["sale-1", "stuck"]),
+        (["2pc", "list"], ["move-1"]),
+        (["saga", "show", "sale", "o1"], ["status  stuck", "version  7", '{"type": "Started"}']),
+        (["saga", "list", "sale", "--json"], ['"key": "sale-1"']),
+    ],
+)
+def test_it_is_shown(
+    arguments: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.query.client.QueryClient", Workers)
+    for name in MARKET.services:
+        (tmp_path / f"{name}.py").write_text(f'from tests.market import MARKET\nservice = MARKET.services["{name}"]\n')
+    where = ["--topology", str(tmp_path), "--bootstrap", "nowhere:1"]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, [*arguments, *where])
+    assert result.exit_code == 0, result.output
+    assert all(each in result.output for each in expected), result.output
+    assert ("sale-1" in result.output) == (arguments[0] == "saga")
 
 
 @pytest.mark.parametrize("arguments", [["saga", "list"], ["saga", "retry"], ["2pc", "list"], ["2pc", "force"]])

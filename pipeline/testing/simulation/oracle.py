@@ -39,6 +39,7 @@ from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.asking import Asked
 from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.differences import Rows, committed, counted, rows_differ
+from pipeline.testing.simulation.final import broken
 from pipeline.testing.simulation.lives import Lives
 from pipeline.testing.simulation.memory import misplaced
 from pipeline.testing.simulation.parking import Parking
@@ -133,6 +134,7 @@ class Oracle:
             found += parking.differences(world)
             for copy in service.replicas:
                 found += self._replica(world, wiring, copy)
+        found += broken(world, self.topology, self.codec)
         for worker in world.workers:
             found += self.disk(world, worker)
         return found

@@ -21,11 +21,11 @@ from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, TableUnavai
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.history import POSITION
 from pipeline.runtime.lane import Lane, LaneSettings
+from pipeline.runtime.notices import Audit
 from pipeline.runtime.ports import TP, Positions, SharedStore, Store
 from pipeline.runtime.reopening import Reopening
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import TableSpec
-from pipeline.runtime.task import Audit
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.past import SNAPSHOT_EVERY
 from pipeline.testing.simulation.points import (
