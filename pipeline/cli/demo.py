@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from pipeline.cli.options import HOME
+
+CREDIT_MAX = Fraction(10**12)  # pounds
+
+
+class Amount(click.ParamType):
+    """A decimal number from 0 to `most`, exact."""
+
+    name = "number"
+
+    def __init__(self, most: Fraction) -> None:
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        """As click asks for it; a usage error where it is no such number."""
+        if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?|\.[0-9]{1,15}", str(value)) or Fraction(value) > self._most:
+            self.fail(f"{value!r:.40} is not a number from 0 to {int(self._most):,}", param, ctx)
+        return Fraction(value)
 
 
 @click.command()
@@ -17,6 +37,23 @@ from pipeline.cli.options import HOME
     "--input", "source", type=click.Path(path_type=Path), help="Invoice file, CSV or gzip.  [default: December 2009]"
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result here.")
+@click.option(
+    "--checkout",
+    type=click.Choice(("saga", "2pc")),
+    default="saga",
+    show_default=True,
+    help="How orders get their stock and are paid: as a saga, or by a two-phase commit.",
+)
+@click.option(
+    "--stock-ratio",
+    type=Amount(Fraction(1)),
+    default="1",
+    show_default=True,
+    help="Each product receives this part of what the file will take of it, rounded down; 0 to 1.",
+)
+@click.option(
+    "--credit-limit", type=Amount(CREDIT_MAX), metavar="POUNDS", help="What each customer may owe.  [default: no limit]"
+)
 @click.option("--keep", is_flag=True, help="Leave broker and worker running afterwards, for queries.")
 @click.option("--stop", "stop_kept", is_flag=True, help="End what --keep has left running.")
 @click.option("--processes", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes.")
@@ -37,6 +74,9 @@ from pipeline.cli.options import HOME
 def command(
     source: Path | None,
     json_file: Path | None,
+    checkout: str,
+    stock_ratio: Fraction,
+    credit_limit: Fraction | None,
     keep: bool,
     stop_kept: bool,
     processes: int,
@@ -50,8 +90,10 @@ def command(
     Starts Kafka and a worker, sends the commands, waits until every table has caught up, reads the tables and compares
     them with sums made straight from the file. Exit code 1 when any figure differs.
     """
-    from pipeline.demo.report import show
-    from pipeline.demo.run import SHIPPED, Demo, stop
+    from pipeline.demo.commands import Way
+    from pipeline.demo.report import checkouts_line, show
+    from pipeline.demo.run import SHIPPED, Demo
+    from pipeline.demo.worker import stop
 
     home = home.resolve()
     console = Console()
@@ -60,11 +102,15 @@ def command(
         return
     if json_file is not None and not json_file.parent.is_dir():
         raise click.UsageError(f"--json: there is no directory {json_file.parent}")
-    demo = Demo(home, console, bootstrap or "", processes, keep, fresh, feed_first)
+    if credit_limit is not None and (credit_limit * 1000).denominator != 1:
+        raise click.UsageError("--credit-limit: at most three decimals; accounts are kept in thousandths of a pound")
+    way = Way(checkout, stock_ratio, None if credit_limit is None else int(credit_limit * 1000))
+    demo = Demo(home, console, bootstrap or "", processes, keep, fresh, way, feed_first)
     result = demo.run(source or SHIPPED)
     show(console, result)
     differences = result.pop("differences")
-    del result["customer_countries"]
+    settled = checkouts_line(result, checkout)
+    del result["customer_countries"], result["compensated"]
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     console.print(
@@ -72,12 +118,14 @@ def command(
         f"[bold]{result['commands_per_second']:,.0f} commands/s[/], "
         f"{result['events'] / result['seconds']:,.0f} events/s"
     )
+    console.print(settled)
     if differences:
         for line in differences[:20]:
             console.print(f"[red]{line}[/]", highlight=False)
         console.print(f"[bold red]{len(differences)} figures differ from the file[/]")
         sys.exit(1)
-    console.print("[bold green]verified: every figure equals the recomputation from the file[/]")
+    less = ", less what was refused" if way.scarce else ""
+    console.print(f"[bold green]verified: every figure equals the recomputation from the file{less}[/]")
     if keep:
         shown = home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home
         where = f"--bootstrap {bootstrap}" if bootstrap else f"--home {shown}"

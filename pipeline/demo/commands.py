@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
+from math import floor
 from typing import NamedTuple
 
 from pipeline.demo.invoices import Document, Invoices
-from topologies import inventory, orders, users
+from topologies import inventory, orders, payments, users
 
 
 class Asked(NamedTuple):
@@ -18,8 +20,29 @@ class Asked(NamedTuple):
     command: object
 
 
-def stocking(invoices: Invoices) -> Iterator[Asked]:
-    """Registers each product and gives it the units that the whole file will take of it. To be stored first."""
+class Way(NamedTuple):
+    """How the shop is to do its business.
+
+    `checkout`: of each order, saga or 2pc. `stock_ratio`: each product receives that part of what the file will take of
+    it, rounded down. `credit_limit`: of each customer's account, in thousandths of a pound; None: none.
+    """
+
+    checkout: str = "saga"
+    stock_ratio: Fraction = Fraction(1)
+    credit_limit: int | None = None
+
+    @property
+    def scarce(self) -> frozenset[str]:
+        """What orders may be refused for want of: stock, credit."""
+        is_scarce = {"stock": self.stock_ratio < 1, "credit": self.credit_limit is not None}
+        return frozenset(name for name, scarce in is_scarce.items() if scarce)
+
+
+AMPLE = Way()
+
+
+def received(invoices: Invoices, ratio: Fraction = AMPLE.stock_ratio) -> dict[str, int]:
+    """The units that each product is given: that part of what orders and losses of the whole file take."""
     needed: Counter[str] = Counter()
     for document in invoices.documents.values():
         if not document.is_return:
@@ -27,13 +50,22 @@ def stocking(invoices: Invoices) -> Iterator[Asked]:
                 needed[code] += quantity
         for adjustment in document.adjustments:
             needed[adjustment.code] += max(0, -adjustment.quantity)
+    return {code: floor(needed[code] * ratio) for code in invoices.products}
+
+
+def stocking(invoices: Invoices, way: Way = AMPLE) -> Iterator[Asked]:
+    """Registers each product, gives it its units, and limits what each customer may owe. To be stored first."""
+    units = received(invoices, way.stock_ratio)
     for code, description in invoices.products.items():
         yield Asked("inventory", code, inventory.RegisterProduct(description))
-        if needed[code]:
-            yield Asked("inventory", code, inventory.ReceiveStock(needed[code]))
+        if units[code]:
+            yield Asked("inventory", code, inventory.ReceiveStock(units[code]))
+    if way.credit_limit is not None:
+        for customer in dict.fromkeys(d.customer for d in invoices.documents.values() if d.lines):
+            yield Asked("payments", customer, payments.SetLimit(way.credit_limit))
 
 
-def trading(invoices: Invoices) -> Iterator[Asked]:
+def trading(invoices: Invoices, way: Way = AMPLE) -> Iterator[Asked]:
     """Customers, orders, returns and stock adjustments, document by document."""
     countries: dict[str, str] = {}
     for document in invoices.documents.values():
@@ -42,8 +74,9 @@ def trading(invoices: Invoices) -> Iterator[Asked]:
         if document.lines:
             yield from _customer(document, countries)
             lines = tuple(orders.Line(code, quantity, price) for (code, price), quantity in document.lines.items())
-            kind = orders.ReturnGoods if document.is_return else orders.PlaceOrder
-            yield Asked("orders", document.number, kind(document.customer, document.country, document.at, lines))
+            head = document.customer, document.country, document.at, lines
+            trade = orders.ReturnGoods(*head) if document.is_return else orders.PlaceOrder(*head, way.checkout)
+            yield Asked("orders", document.number, trade)
 
 
 def _customer(document: Document, countries: dict[str, str]) -> Iterator[Asked]:

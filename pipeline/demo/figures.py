@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Set
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
-from pipeline.demo.invoices import Invoices
+from pipeline.demo.commands import received
+from pipeline.demo.invoices import Adjustment, Invoices
 from pipeline.query.client import QueryClient
 
 Figures = dict[str, Any]
 
 
-def from_file(invoices: Invoices) -> Figures:
-    """What the tables must show, recomputed from the documents with plain sums; no command, event or fold involved."""
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What the shop has refused of a file. Where stock and credit are scarce, that depends on what came first.
+
+    `orders`: their numbers. `losses`: how many adjustments of that kind; the reasons in them are the file's own.
+    """
+
+    orders: Set[str] = frozenset()
+    losses: Counter[Adjustment] = field(default_factory=Counter)
+
+
+def from_file(invoices: Invoices, refused: Refused | None = None, stock_ratio: Fraction = Fraction(1)) -> Figures:
+    """What the tables must show, recomputed from the documents with plain sums; no command, event or fold involved.
+
+    `refused`: orders that are not to count, and losses of stock that there was no stock for.
+    """
+    refused = refused or Refused()
+    losses = refused.losses.copy()
     revenue: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     refunds: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     units: dict[str, int] = defaultdict(int)
-    back: dict[str, int] = defaultdict(int)
-    found: dict[str, int] = defaultdict(int)
+    stock = received(invoices, stock_ratio)
     customers: dict[str, dict[str, int]] = {}
     countries: dict[str, str] = {}
-    placed = returns = adjustments = 0
+    placed = confirmed = returns = adjustments = 0
     for document in invoices.documents.values():
         for adjustment in document.adjustments:
+            if losses[adjustment] > 0:
+                losses[adjustment] -= 1
+                continue
             adjustments += 1
-            found[adjustment.code] += max(0, adjustment.quantity)
+            stock[adjustment.code] += adjustment.quantity
         if not document.lines:
             continue
         customer = customers.setdefault(document.customer, {"orders": 0, "spent": 0, "refunded": 0})
@@ -33,17 +55,26 @@ def from_file(invoices: Invoices) -> Figures:
             returns += 1
             refunds[document.country][document.day] += document.total
             customer["refunded"] += document.total
-        else:
-            placed += 1
-            revenue[document.country][document.day] += document.total
-            customer["orders"] += 1
-            customer["spent"] += document.total
+            for (code, _), quantity in document.lines.items():
+                stock[code] += quantity
+            continue
+        placed += 1
+        if document.number in refused.orders:
+            continue
+        confirmed += 1
+        revenue[document.country][document.day] += document.total
+        customer["orders"] += 1
+        customer["spent"] += document.total
         for (code, _), quantity in document.lines.items():
-            (back if document.is_return else units)[code] += quantity
-    # What was received is just what orders and losses take, so what is left is what came back and what was found.
-    stock = {code: back[code] + found[code] for code in invoices.products}
+            units[code] += quantity
+            stock[code] -= quantity
+    accounts = {
+        name: {"charged": row["spent"], "refunded": row["refunded"]}
+        for name, row in customers.items()
+        if row["spent"] or row["refunded"]
+    }
     return {
-        "orders": {"placed": placed},
+        "orders": {"placed": placed, "confirmed": confirmed, "refused": placed - confirmed},
         "returns": returns,
         "adjustments": adjustments,
         "revenue": {country: dict(days) for country, days in revenue.items()},
@@ -52,6 +83,7 @@ def from_file(invoices: Invoices) -> Figures:
         "stock": stock,
         "customers": customers,
         "customer_countries": countries,
+        "accounts": accounts,
     }
 
 
@@ -60,11 +92,12 @@ def from_tables(client: QueryClient) -> Figures:
     stock = {row["key"]: row for row in client.scan("inventory")}
     documents = list(client.scan("orders"))
     people = list(client.scan("users"))
-    accounts = list(client.scan("payments"))
-    kinds = [row["row"]["kind"] for row in documents]
+    accounts = {row["key"]: row for row in client.scan("payments")}
+    kinds = Counter(row["row"]["kind"] for row in documents)
+    ends = Counter(row["row"]["status"] for row in documents)
     return {
-        "orders": {"placed": kinds.count("order")},
-        "returns": kinds.count("return"),
+        "orders": {"placed": kinds["order"], "confirmed": ends["confirmed"], "refused": ends["refused"]},
+        "returns": kinds["return"],
         "adjustments": sum(row["row"]["adjustments"] for row in stock.values()),
         "revenue": _by_country_and_day(client, "revenue"),
         "refunds": _by_country_and_day(client, "refunds"),
@@ -76,7 +109,12 @@ def from_tables(client: QueryClient) -> Figures:
             if row["row"]["registered"]
         },
         "customer_countries": {row["key"]: row["row"]["country"] for row in client.scan("customer_countries")},
-        "events": sum(row["version"] for row in [*stock.values(), *documents, *people, *accounts]),
+        "accounts": {
+            customer: {"charged": row["row"]["charged"], "refunded": row["row"]["refunded"]}
+            for customer, row in accounts.items()
+            if row["row"]["charged"] or row["row"]["refunded"]
+        },
+        "events": sum(row["version"] for row in [*stock.values(), *documents, *people, *accounts.values()]),
     }
 
 

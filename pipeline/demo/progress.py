@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.kafka import ANSWER_S, end_offsets
+from pipeline.adapters.kafka import ANSWER_S, READING, end_offsets
 from pipeline.adapters.topics import partition_counts
 from pipeline.runtime.ports import TP
 from pipeline.runtime.wiring import Wiring
@@ -70,3 +70,23 @@ class Watcher:
         """Lets the connections go."""
         for consumer in self._groups.values():
             consumer.close()
+
+
+def count_records(bootstrap: str, client: AdminClient, topics: list[str]) -> int:
+    """How many committed records stand on `topics`; markers and aborted ones not counted."""
+    counts = partition_counts(client)
+    parts = [TopicPartition(topic, n, OFFSET_BEGINNING) for topic in topics for n in range(counts[topic])]
+    consumer = Consumer(READING | {"bootstrap.servers": bootstrap, "group.id": "pipeline-demo-count"})
+    consumer.assign(parts)
+    found, open_parts = 0, len(parts)
+    try:
+        while open_parts:
+            for message in consumer.consume(10_000, 0.2):
+                error = message.error()
+                if error is None:
+                    found += 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    open_parts -= 1
+    finally:
+        consumer.close()
+    return found

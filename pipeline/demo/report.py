@@ -8,7 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.demo.checkouts import Shown
+from pipeline.query.client import QueryClient
+
 ROWS = 8
+STEPS = 16  # of one checkout
 
 
 def pounds(thousandths: int) -> str:
@@ -77,3 +81,44 @@ def _bad_lines(console: Console, result: dict[str, Any]) -> None:
         rest = len(bad) - sum(count for _, count in reasons.most_common(ROWS))
         table.add_row(f"{len(reasons) - ROWS} more reasons", f"{rest:,}", "")
     console.print(table)
+
+
+def show_checkout(console: Console, client: QueryClient, saga: str, shown: Shown) -> None:
+    """What has happened to the checkout of one order, by that saga: one that was undone, if any was."""
+    ended = [
+        (row["status"] == "confirmed", row["reason"] != "over_limit", len(row["lines"]), number)
+        for number, row in shown.orders.items()
+        if row["status"] in ("confirmed", "refused")
+    ]
+    if not ended:
+        return
+    number = min(ended)[-1]
+    order = shown.orders[number]
+    why = f", {order['reason']}" if order["reason"] else ""
+    table = _table(f"{saga} {number}: {order['status']}{why}", "event", "ms")
+    events = list(client.history(saga, number))
+    for event in events[:STEPS]:
+        table.add_row(_event(event["event"]), f"{event['time_ms'] - events[0]['time_ms']:,}")
+    if len(events) > STEPS:
+        table.add_row(f"{len(events) - STEPS} more: pipeline history {saga} {number}", "")
+    console.print(table)
+
+
+def _event(event: dict[str, Any]) -> str:
+    match event:
+        case {"type": "Replied", "step": step, "accepted": accepted, "reason": reason}:
+            return f"{step} {'accepted' if accepted else f'rejected: {reason}'}"
+        case {"type": "BeginCheckout", "customer": customer, "amount": amount, "units": units}:
+            return f"begun: {customer} pays {pounds(amount)}, {sum(unit['quantity'] for unit in units):,} units"
+    return str(event["type"])
+
+
+def checkouts_line(result: dict[str, Any], way: str) -> str:
+    """What became of all orders, and how fast."""
+    orders, reasons = result["orders"], result["refused_by_reason"]
+    why = f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons.items())})" if reasons else ""
+    return (
+        f"{orders['confirmed'] + orders['refused']:,} checkouts settled by {way}: {orders['confirmed']:,} confirmed, "
+        f"{orders['refused']:,} refused{why}, {result['compensated']:,} compensated; "
+        f"{orders['placed'] / result['seconds']:,.0f} orders/s"
+    )

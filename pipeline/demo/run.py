@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,39 +10,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.adapters.avro.codec import codecs
-from pipeline.adapters.kafka import READING, admin, end_offsets
+from pipeline.adapters.kafka import admin, end_offsets
 from pipeline.adapters.topics import create_topics, delete_services, partition_counts
 from pipeline.broker import local
 from pipeline.client import Client
-from pipeline.demo import figures
-from pipeline.demo.commands import stocking, trading
+from pipeline.demo import checkouts, figures
+from pipeline.demo.commands import AMPLE, Way, stocking, trading
 from pipeline.demo.invoices import Invoices, read_invoices
 from pipeline.demo.levels import show_levels
-from pipeline.demo.progress import Watcher
+from pipeline.demo.progress import Watcher, count_records
+from pipeline.demo.report import show_checkout
+from pipeline.demo.worker import LOOK_S, SHOP, Worker, stop
 from pipeline.errors import PipelineError, TopicError
 from pipeline.model import TopicKind
 from pipeline.query.client import QueryClient
 from pipeline.runtime.ports import TP
-from pipeline.runtime.processes import NEEDS_CURE
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology, load
 
 SHIPPED = Path(__file__).parent / "data" / "online_retail_2009-12.csv.gz"
 PARTITIONS = 4
-LOOK_S = 0.1
 FAR_LOOK_S = 0.5  # while much is left: asking costs the broker time that the worker needs
 FAR_RECORDS = 2_000
 READY_S = 60.0
 STALLED_S = 120.0  # without any progress for so long, the demo gives up
 REPLICA_S = 10.0  # a replica is eventual; how long it is given
-WORKER_STOP_S = 20.0
-SHOP = "topologies"
 
 
 @dataclass(slots=True)
@@ -60,6 +52,7 @@ class Demo:
     processes: int = 1
     keep: bool = False
     fresh: bool = False
+    way: Way = AMPLE
     feed_first: bool = False  # all commands are there before the worker starts: its rate alone is measured
     topology: Topology = field(default_factory=lambda: load(SHOP))
 
@@ -88,14 +81,20 @@ class Demo:
                     self._wait_until_ready(query, worker)
                 started = time.monotonic()
                 self._send(invoices)
-            self._settle(worker, watcher)
-            seconds = time.monotonic() - started
-            shown, wrong = self._read_and_check(query, invoices)
+            ended, at_rest = self._settle(worker, watcher, query)
+            seconds = ended - started
+            shown, wrong = self._read_and_check(query, invoices, at_rest)
             commands = count_records(self.bootstrap, client, [TopicKind.COMMAND.topic(a) for a in self._aggregates()])
             with Client(self.bootstrap, self.topology, "demo") as sender:
                 show_levels(self.console, sender, query)
-            result = _result(shown, invoices, commands, seconds, not wrong)
-            return {**result, "differences": wrong, "customer_countries": shown["customer_countries"]}
+            show_checkout(self.console, query, f"checkout_{self.way.checkout}", at_rest)
+            result = _result(shown, at_rest, invoices, commands, seconds, not wrong)
+            return {
+                **result,
+                "differences": wrong,
+                "customer_countries": shown["customer_countries"],
+                "compensated": at_rest.sagas["undone"],
+            }
 
     def _aggregates(self) -> list[str]:
         return [aggregate.name for service in self.topology.services.values() for aggregate in service.owned]
@@ -163,7 +162,7 @@ class Demo:
         return Progress(*columns, console=self.console)
 
     def _send(self, invoices: Invoices) -> None:
-        stock, trade = list(stocking(invoices)), list(trading(invoices))
+        stock, trade = list(stocking(invoices, self.way)), list(trading(invoices, self.way))
         client = Client(self.bootstrap, self.topology)
         with self._progress() as progress:
             sent = progress.add_task("commands sent", total=len(stock) + len(trade))
@@ -175,7 +174,12 @@ class Demo:
                 client.flush()  # products have their stock before anything takes it
                 progress.advance(sent, len(part) % 1000)
 
-    def _settle(self, worker: Worker, watcher: Watcher) -> None:
+    def _settle(self, worker: Worker, watcher: Watcher, query: QueryClient) -> tuple[float, checkouts.Shown]:
+        """Waits until nothing is under way. Returns since when that is so, and what the tables show.
+
+        What waits for its time, such as a step that is tried again later, is in no topic: it is seen in the tables. If
+        something is under way still, STALLED_S after the last record, that is shown.
+        """
         with self._progress() as progress:
             bars = {name: progress.add_task(f"{name} folding", total=None) for name in sorted(self.topology.services)}
             moved, last = time.monotonic(), -1
@@ -184,12 +188,15 @@ class Demo:
                 lags, settled = watcher.look()
                 for name, lag in lags.items():
                     progress.update(bars[name], completed=lag.committed, total=lag.ends)
-                done = sum(lag.committed for lag in lags.values())
+                done, now = sum(lag.committed for lag in lags.values()), time.monotonic()
                 if done != last:
-                    moved, last = time.monotonic(), done
+                    moved, last = now, done
+                stalled = now - moved > STALLED_S
                 if settled:
-                    return
-                if time.monotonic() - moved > STALLED_S:
+                    shown = checkouts.read(query, self.topology)
+                    if stalled or not shown.in_flight:
+                        return now, shown
+                elif stalled:
                     raise PipelineError(
                         f"nothing has moved for {STALLED_S:.0f} s; the worker's log says why: {worker.log}"
                     )
@@ -198,8 +205,12 @@ class Demo:
 
     # --- read and check -----------------------------------------------------------------------------------------------
 
-    def _read_and_check(self, query: QueryClient, invoices: Invoices) -> tuple[figures.Figures, list[str]]:
-        expected = figures.from_file(invoices)
+    def _read_and_check(
+        self, query: QueryClient, invoices: Invoices, at_rest: checkouts.Shown
+    ) -> tuple[figures.Figures, list[str]]:
+        scarce = self.way.scarce
+        refused = checkouts.refused(query, at_rest, invoices, scarce)
+        expected = figures.from_file(invoices, refused, self.way.stock_ratio)
         deadline = time.monotonic() + REPLICA_S
         with self.console.status("reading the tables …"):
             while True:
@@ -207,95 +218,24 @@ class Demo:
                 wrong = figures.differences(shown, expected)
                 lagging = bool(wrong) and all(each.startswith("customer_countries") for each in wrong)
                 if not lagging or time.monotonic() > deadline:
-                    return shown, wrong
+                    return shown, [*wrong, *checkouts.broken(at_rest, scarce)]
                 time.sleep(LOOK_S)
-
-
-class Worker:
-    """The demo's worker process; started again when it dies, as a supervisor would."""
-
-    def __init__(self, home: Path, bootstrap: str, processes: int, console: Console) -> None:
-        self.log = home / "worker.log"
-        self._home, self._console = home, console
-        self._command = [sys.executable, "-m", "pipeline", "worker", SHOP, "--bootstrap", bootstrap]
-        self._command += ["--home", str(home), "--processes", str(processes)]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Starts it; its log is appended to."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        with self.log.open("a") as out:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
-        (self._home / "worker.json").write_text(json.dumps({"pid": self._process.pid}))
-
-    def revive(self) -> None:
-        """Starts it again if it has died. PipelineError where starting again would not help."""
-        assert self._process is not None
-        code = self._process.poll()
-        if code is None:
-            return
-        if code == NEEDS_CURE:
-            tail = self.log.read_text().strip().splitlines()[-1:]
-            raise PipelineError(f"the worker ended with code {code}: {' '.join(tail)} (log: {self.log})")
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        self._console.print(f"[yellow]the worker was ended {how}; starting it again[/]")
-        self.start()
-
-    def stop(self) -> None:
-        """Ends it, gracefully if it can."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(WORKER_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-
-def stop(home: Path) -> bool:
-    """Ends what `pipeline demo --keep` has left running; False where nothing was."""
-    stopped = False
-    try:
-        pid = int(json.loads((home / "worker.json").read_text())["pid"])
-        if f"--home\0{home}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGTERM)
-            stopped = True
-            deadline = time.monotonic() + WORKER_STOP_S
-            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-                time.sleep(LOOK_S)
-    except (OSError, ValueError, KeyError):
-        pass
-    return local.down(home / "broker") or stopped
-
-
-def count_records(bootstrap: str, client: AdminClient, topics: list[str]) -> int:
-    """How many committed records stand on `topics`; markers and aborted ones not counted."""
-    counts = partition_counts(client)
-    parts = [TopicPartition(topic, n, OFFSET_BEGINNING) for topic in topics for n in range(counts[topic])]
-    consumer = Consumer(READING | {"bootstrap.servers": bootstrap, "group.id": "pipeline-demo-count"})
-    consumer.assign(parts)
-    found, open_parts = 0, len(parts)
-    try:
-        while open_parts:
-            for message in consumer.consume(10_000, 0.2):
-                error = message.error()
-                if error is None:
-                    found += 1
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    open_parts -= 1
-    finally:
-        consumer.close()
-    return found
 
 
 def _result(
-    shown: figures.Figures, invoices: Invoices, commands: int, seconds: float, verified: bool
+    shown: figures.Figures,
+    at_rest: checkouts.Shown,
+    invoices: Invoices,
+    commands: int,
+    seconds: float,
+    verified: bool,
 ) -> dict[str, Any]:
     bad = [bad._asdict() for bad in invoices.bad]
-    names = ("orders", "returns", "adjustments", "revenue", "refunds", "units_sold", "stock", "customers", "events")
+    names = ("returns", "adjustments", "revenue", "refunds", "units_sold", "stock", "customers", "events")
     return {
+        "orders": shown["orders"],
+        "refused_by_reason": at_rest.refused_by_reason,
+        "in_flight": at_rest.in_flight,
         **{name: shown[name] for name in names},
         "bad_rows": bad,
         "commands": commands,

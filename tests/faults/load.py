@@ -49,6 +49,7 @@ class Sent:
 
     def sells(self, number: str, order: orders.PlaceOrder) -> None:
         """The order is confirmed."""
+        self.figures["orders"]["confirmed"] += 1
         self.moved["OrderConfirmed", number, number] += 1
         self.moved["Captured", number, order.customer] += 1
         total = self._adds("revenue", order)
@@ -84,7 +85,7 @@ class Shoppers:
         self.sent = Sent()
         amounts: dict[str, Any] = {name: defaultdict(lambda: defaultdict(int)) for name in ("revenue", "refunds")}
         self.sent.figures = amounts | {
-            "orders": {"placed": 0},
+            "orders": {"placed": 0, "confirmed": 0, "refused": 0},
             "returns": 0,
             "adjustments": 0,
             "units_sold": defaultdict(int),

@@ -93,7 +93,9 @@ def _check_checkouts(ends: dict[str, dict[str, Any]], sent: Sent, damage: Damage
         found = ends["orders"][number]
         if found.status == "confirmed":
             sent.sells(number, order)
-        elif (found.status, found.reason) != ("refused", "out_of_stock"):
+            continue
+        sent.figures["orders"]["refused"] += 1
+        if (found.status, found.reason) != ("refused", "out_of_stock"):
             damage.wrong.append(f"orders {number}: {found.status} {found.reason}")
     sent.uncertain = {}  # it is certain now
     for customer, row in sent.figures["customers"].items():

@@ -1,8 +1,10 @@
 """`pipeline demo` as a person runs it, and the December slice with its worker killed half way."""
 
+import gzip
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,9 @@ C3,TEA,TEA,-1,2009-12-03 09:00:00,1.5,17850,United Kingdom
 5,POT,POT,0,2009-12-04 09:00:00,2,,United Kingdom
 """
 EXPECTED = {
-    "orders": {"placed": 2},
+    "orders": {"placed": 2, "confirmed": 2, "refused": 0},
+    "refused_by_reason": {},
+    "in_flight": 0,
     "returns": 1,
     "adjustments": 1,
     "bad_rows": [
@@ -69,7 +73,8 @@ def test_the_demo_from_nothing_to_verified_figures(tmp_path: Path, source: Path)
     done = demo("--input", str(source), "--json", str(result), "--home", str(home), "--keep")
     try:
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "verified: every figure equals the recomputation" in done.stdout
+        assert "verified: every figure equals the recomputation from the file\n" in done.stdout
+        assert "2 checkouts settled by saga: 2 confirmed, 0 refused, 0 compensated; " in done.stdout
         written = json.loads(result.read_text())
         seconds, rate = written.pop("seconds"), written.pop("commands_per_second")
         assert written == EXPECTED
@@ -83,7 +88,7 @@ def test_the_demo_from_nothing_to_verified_figures(tmp_path: Path, source: Path)
     assert local.find(home / "broker") is None
 
 
-def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path) -> None:
+def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path, tmp_path: Path) -> None:
     arguments = ("--input", str(source), "--bootstrap", shop.bootstrap, "--home", str(shop.home / "demo"))
     first = demo(*arguments, "--processes", "2")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -91,8 +96,33 @@ def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path) -> N
     assert second.returncode == 2
     assert "hold records already" in second.stderr
     assert "--fresh" in second.stderr
-    third = demo(*arguments, "--fresh", "--feed-first")
+    result = tmp_path / "result.json"
+    third = demo(*arguments, "--fresh", "--feed-first", "--checkout", "2pc", "--json", str(result))
     assert third.returncode == 0, third.stdout + third.stderr
+    written = json.loads(result.read_text())
+    assert {name: written[name] for name in EXPECTED} == EXPECTED, "as by saga, in as many messages"
+
+
+@pytest.mark.parametrize("way", ["saga", "2pc"])
+def test_scarce_stock_and_credit_refuse_orders_and_every_figure_is_right(shop: Shop, tmp_path: Path, way: str) -> None:
+    source, result = tmp_path / "some.csv", tmp_path / "result.json"
+    with gzip.open(SHIPPED, "rt") as shipped:
+        source.write_text("".join(islice(shipped, 4_000)))
+    scarce = ("--stock-ratio", "0.7", "--credit-limit", "400")
+    arguments = ("--input", str(source), "--bootstrap", shop.bootstrap, "--home", str(shop.home / "demo"))
+    done = demo(*arguments, "--checkout", way, *scarce, "--json", str(result))
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads(result.read_text())
+    orders, reasons = written["orders"], written["refused_by_reason"]
+    assert orders["placed"] == sum(bool(d.lines) and not d.is_return for d in read_invoices(source).documents.values())
+    assert orders["placed"] == orders["confirmed"] + orders["refused"]
+    assert reasons.keys() == {"out_of_stock", "over_limit"}
+    assert sum(reasons.values()) == orders["refused"]
+    assert orders["confirmed"] > 0
+    assert (written["in_flight"], written["verified"]) == (0, True)
+    assert min(written["stock"].values()) >= 0
+    assert "recomputation from the file, less what was refused" in done.stdout
+    assert f"{orders['refused']:,} compensated" in done.stdout
 
 
 def test_figures_are_right_though_the_worker_is_killed_half_way(shop: Shop) -> None:

@@ -195,7 +195,7 @@ def test_the_recomputation_by_hand(tmp_path: Path) -> None:
         line(invoice="5", code="POT", quantity="8", price="0"),
     )
     assert figures.from_file(invoices) == {
-        "orders": {"placed": 2},
+        "orders": {"placed": 2, "confirmed": 2, "refused": 0},
         "returns": 1,
         "adjustments": 2,
         "revenue": {"France": {"2009-12-01": 13000}, "Spain": {"2009-12-02": 1250}},
@@ -207,6 +207,7 @@ def test_the_recomputation_by_hand(tmp_path: Path) -> None:
             "guest-Spain": {"orders": 1, "spent": 1250, "refunded": 0},
         },
         "customer_countries": {"7": "France", "guest-Spain": "Spain"},
+        "accounts": {"7": {"charged": 13000, "refunded": 1500}, "guest-Spain": {"charged": 1250, "refunded": 0}},
     }
 
 
