@@ -1,10 +1,13 @@
-"""The inventory service: owns the stock of each product, and lets it follow what the orders service reports."""
+"""The inventory service: owns the stock of each product, and takes part in checkouts.
+
+What a checkout has reserved is shown as reserved, and nobody else can have it; it is taken once the order is confirmed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline import Aggregate, Reaction, Rejected, Send, Service, Source
+from pipeline import Aggregate, Ledger, Participant, Reaction, Rejected, Send, Service, Source
 
 # --- commands --------------------------------------------------------------------------------------------------------
 
@@ -26,7 +29,7 @@ class AdjustStock:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeStock:
+class TakeStock:  # over the counter, without a checkout
     order: str
     quantity: int
 
@@ -37,7 +40,24 @@ class PutBackStock:
     quantity: int
 
 
-Command = RegisterProduct | ReceiveStock | AdjustStock | TakeStock | PutBackStock
+@dataclass(frozen=True, slots=True)
+class ReserveStock:
+    transaction: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeReserved:
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseStock:
+    transaction: str
+
+
+Checkout = ReserveStock | TakeReserved | ReleaseStock
+Command = RegisterProduct | ReceiveStock | AdjustStock | TakeStock | PutBackStock | Checkout
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -70,36 +90,70 @@ class StockPutBack:
     quantity: int
 
 
-Event = ProductRegistered | StockReceived | StockAdjusted | StockTaken | StockPutBack
+@dataclass(frozen=True, slots=True)
+class StockReserved:
+    transaction: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedTaken:
+    transaction: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class StockReleased:
+    transaction: str
+    quantity: int  # 0 where nothing was reserved: a checkout that comes late with its reservation is told so then
+
+
+Reservation = StockReserved | ReservedTaken | StockReleased
+Event = ProductRegistered | StockReceived | StockAdjusted | StockTaken | StockPutBack | Reservation
 
 # --- state -----------------------------------------------------------------------------------------------------------
 
 
+NOTHING_HELD = Ledger()
+
+
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """on_hand = received + adjusted - taken + put_back, and never negative."""
+    """received + put_back + adjusted = on_hand + reserved + taken, and none of on_hand, reserved, taken is negative."""
 
     registered: bool = False
     description: str = ""
-    on_hand: int = 0
+    on_hand: int = 0  # what can be had
     received: int = 0
     adjusted: int = 0
     adjustments: int = 0
     taken: int = 0
     put_back: int = 0
+    reserved: int = 0  # the sum of what the ledger holds
+    ledger: Ledger = NOTHING_HELD
 
 
 # --- decide and evolve -----------------------------------------------------------------------------------------------
 
 
 def decide(command: Command, stock: Stock) -> list[Event] | Rejected:
-    if isinstance(command, RegisterProduct):
-        return Rejected("already_registered") if stock.registered else [ProductRegistered(command.description)]
+    match command:
+        case RegisterProduct(description):
+            return Rejected("already_registered") if stock.registered else [ProductRegistered(description)]
+        case TakeReserved(transaction):
+            return [ReservedTaken(transaction, stock.ledger.amount(transaction))]
+        case ReleaseStock(transaction):
+            return [StockReleased(transaction, stock.ledger.amount(transaction))]
     if not stock.registered:
         return Rejected("unknown_product")
+    more = command.quantity
     match command:
+        case ReserveStock(transaction, quantity):
+            event: Event = StockReserved(transaction, quantity)
+            more = -quantity
         case TakeStock(order, quantity):
-            event: Event = StockTaken(order, quantity)
+            event = StockTaken(order, quantity)
+            more = -quantity
         case PutBackStock(order, quantity):
             event = StockPutBack(order, quantity)
         case ReceiveStock(quantity):
@@ -108,13 +162,20 @@ def decide(command: Command, stock: Stock) -> list[Event] | Rejected:
             event = StockAdjusted(quantity, reason)
     if quantity == 0 or (quantity < 0 and not isinstance(command, AdjustStock)):
         return Rejected("bad_quantity")
-    if stock.on_hand + (-quantity if isinstance(command, TakeStock) else quantity) < 0:
+    if stock.on_hand + more < 0:
         return Rejected("out_of_stock", {"on_hand": str(stock.on_hand)})
     return [event]
 
 
 def evolve(stock: Stock, event: Event) -> Stock:
+    ledger = stock.ledger
     match event:
+        case StockReserved(transaction, quantity):
+            return add(stock, on_hand=-quantity, reserved=quantity, ledger=ledger.hold(transaction, quantity))
+        case ReservedTaken(transaction, quantity):
+            return add(stock, reserved=-quantity, taken=quantity, ledger=ledger.end(transaction, committed=True))
+        case StockReleased(transaction, quantity):
+            return add(stock, on_hand=quantity, reserved=-quantity, ledger=ledger.end(transaction, committed=False))
         case StockTaken(_, quantity):
             return add(stock, on_hand=-quantity, taken=quantity)
         case StockPutBack(_, quantity):
@@ -129,12 +190,14 @@ def evolve(stock: Stock, event: Event) -> Stock:
 
 def add(
     stock: Stock,
-    on_hand: int,
+    on_hand: int = 0,
     received: int = 0,
     adjusted: int = 0,
     adjustments: int = 0,
     taken: int = 0,
     put_back: int = 0,
+    reserved: int = 0,
+    ledger: Ledger | None = None,
 ) -> Stock:
     """The stock with its counts moved by so much."""
     return Stock(
@@ -146,12 +209,22 @@ def add(
         stock.adjustments + adjustments,
         stock.taken + taken,
         stock.put_back + put_back,
+        stock.reserved + reserved,
+        ledger or stock.ledger,
     )
 
 
-inventory = Aggregate("inventory", command=Command, event=Event, initial=Stock(), decide=decide, evolve=evolve)
+stock_in_checkout = Participant(ReserveStock, TakeReserved, ReleaseStock, ledger=lambda stock: stock.ledger)
+inventory = Aggregate(
+    "inventory",
+    command=Command,
+    event=Event,
+    initial=Stock(),
+    decide=stock_in_checkout.guards(decide),
+    evolve=evolve,
+)
 
-# --- what it follows: orders, as far as stock is concerned -----------------------------------------------------------
+# --- what it follows: goods that come back ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,24 +234,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderPlaced:
-    lines: tuple[Line, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class GoodsReturned:
     lines: tuple[Line, ...]
 
 
-ORDERS = Source("orders.event", OrderPlaced | GoodsReturned)
+ORDERS = Source("orders.event", GoodsReturned)
 
 
-def follow_orders(order: str, event: OrderPlaced | GoodsReturned) -> list[Send]:
-    match event:
-        case OrderPlaced(lines):
-            return [Send(line.code, TakeStock(order, line.quantity)) for line in lines]
-        case GoodsReturned(lines):
-            return [Send(line.code, PutBackStock(order, line.quantity)) for line in lines]
+def follow_orders(number: str, event: GoodsReturned) -> list[Send]:
+    return [Send(line.code, PutBackStock(number, line.quantity)) for line in event.lines]
 
 
 stock_follows_orders = Reaction("stock_follows_orders", source=ORDERS, react=follow_orders)

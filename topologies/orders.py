@@ -1,10 +1,15 @@
-"""The orders service: owns the sales documents, orders and returns, each known by its invoice number."""
+"""The orders service: owns the sales documents, orders and returns, each known by its invoice number.
+
+An order is placed, and then confirmed or refused by its checkout. A return needs no checkout.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline import Aggregate, Rejected, Replica, Service, Source
+from pipeline import Aggregate, Ledger, Participant, Rejected, Replica, Service, Source
+
+CHECKOUTS = ("saga", "2pc")  # who carries it out: checkout_saga, checkout_2pc
 
 # --- commands --------------------------------------------------------------------------------------------------------
 
@@ -22,6 +27,7 @@ class PlaceOrder:
     country: str
     at: str  # ISO 8601
     lines: tuple[Line, ...]
+    checkout: str = CHECKOUTS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,23 @@ class ReturnGoods:
     lines: tuple[Line, ...]
 
 
-Command = PlaceOrder | ReturnGoods
+@dataclass(frozen=True, slots=True)
+class HoldOrder:
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmOrder:
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseOrder:
+    transaction: str
+    reason: str
+
+
+Command = PlaceOrder | ReturnGoods | HoldOrder | ConfirmOrder | RefuseOrder
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
@@ -43,6 +65,7 @@ class OrderPlaced:
     country: str
     at: str
     lines: tuple[Line, ...]
+    checkout: str = CHECKOUTS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +76,37 @@ class GoodsReturned:
     lines: tuple[Line, ...]
 
 
-Event = OrderPlaced | GoodsReturned
+@dataclass(frozen=True, slots=True)
+class OrderHeld:
+    transaction: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderConfirmed:
+    transaction: str
+    customer: str
+    country: str
+    at: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRefused:
+    transaction: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLetGo:  # by a checkout that did not hold it
+    transaction: str
+
+
+Event = OrderPlaced | GoodsReturned | OrderHeld | OrderConfirmed | OrderRefused | OrderLetGo
 
 # --- state -----------------------------------------------------------------------------------------------------------
+
+
+NOTHING_HELD = Ledger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +116,24 @@ class Document:
     country: str = ""
     at: str = ""
     total: int = 0  # thousandths of a pound
+    status: str = ""  # of an order: placed, confirmed or refused
+    reason: str = ""  # why it was refused
+    lines: tuple[Line, ...] = ()
+    ledger: Ledger = NOTHING_HELD
 
 
 # --- decide and evolve -----------------------------------------------------------------------------------------------
 
 
 def decide(command: Command, document: Document) -> list[Event] | Rejected:
+    match command:
+        case HoldOrder(transaction):
+            return Rejected(why) if (why := not_to_be_held(document)) else [OrderHeld(transaction)]
+        case ConfirmOrder(transaction):
+            return [OrderConfirmed(transaction, document.customer, document.country, document.at, document.lines)]
+        case RefuseOrder(transaction, reason):
+            held = any(hold.transaction == transaction for hold in document.ledger.holds)
+            return [OrderRefused(transaction, reason) if held else OrderLetGo(transaction)]
     if document.kind:
         return Rejected("already_entered", {"kind": document.kind})
     if not command.lines:
@@ -78,19 +141,54 @@ def decide(command: Command, document: Document) -> list[Event] | Rejected:
     if any(not line.code or line.quantity <= 0 or line.price <= 0 for line in command.lines):
         return Rejected("bad_line")
     match command:
-        case PlaceOrder(customer, country, at, lines):
-            return [OrderPlaced(customer, country, at, lines)]
+        case PlaceOrder(checkout=checkout) if checkout not in CHECKOUTS:
+            return Rejected("unknown_checkout", {"known": ", ".join(CHECKOUTS)})
+        case PlaceOrder(customer, country, at, lines, checkout):
+            return [OrderPlaced(customer, country, at, lines, checkout)]
         case ReturnGoods(customer, country, at, lines):
             return [GoodsReturned(customer, country, at, lines)]
 
 
+def not_to_be_held(document: Document) -> str:
+    """Why no checkout may begin with it now; empty where one may."""
+    if document.kind != "order":
+        return "unknown_order"
+    if document.status != "placed":
+        return f"already_{document.status}"
+    return "locked" if document.ledger.holds else ""
+
+
 def evolve(document: Document, event: Event) -> Document:
-    kind = "order" if isinstance(event, OrderPlaced) else "return"
-    total = sum(line.quantity * line.price for line in event.lines)
-    return Document(kind, event.customer, event.country, event.at, total)
+    ledger = document.ledger
+    match event:
+        case OrderPlaced(customer, country, at, lines):
+            return Document("order", customer, country, at, total(lines), "placed", "", lines, ledger)
+        case GoodsReturned(customer, country, at, lines):
+            return Document("return", customer, country, at, total(lines), "", "", lines, ledger)
+        case OrderHeld(transaction):
+            return replace(document, ledger=ledger.hold(transaction))
+        case OrderConfirmed(transaction):
+            return replace(document, status="confirmed", ledger=ledger.end(transaction, committed=True))
+        case OrderRefused(transaction, reason):
+            ended = ledger.end(transaction, committed=False)
+            return replace(document, status="refused", reason=reason, ledger=ended)
+        case OrderLetGo(transaction):
+            return replace(document, ledger=ledger.end(transaction, committed=False))
 
 
-orders = Aggregate("orders", command=Command, event=Event, initial=Document(), decide=decide, evolve=evolve)
+def total(lines: tuple[Line, ...]) -> int:
+    return sum(line.quantity * line.price for line in lines)
+
+
+order_in_checkout = Participant(HoldOrder, ConfirmOrder, RefuseOrder, ledger=lambda document: document.ledger)
+orders = Aggregate(
+    "orders",
+    command=Command,
+    event=Event,
+    initial=Document(),
+    decide=order_in_checkout.guards(decide),
+    evolve=evolve,
+)
 
 # --- what it follows: where a customer is, for reporting only (a document carries the invoice's own country) ---------
 

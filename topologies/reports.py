@@ -18,7 +18,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderPlaced:
+class OrderConfirmed:
     customer: str
     country: str
     at: str
@@ -43,7 +43,7 @@ class ProductRegistered:
     description: str
 
 
-Document = OrderPlaced | GoodsReturned
+Document = OrderConfirmed | GoodsReturned
 ORDERS = Source("orders.event", Document)
 USERS = Source("users.event", UserRegistered)
 PRODUCTS = Source("inventory.event", ProductRegistered)
@@ -78,7 +78,7 @@ class Refunds:
 
 
 def orders_by_country_and_day(_: str, document: Document) -> Iterator[tuple[str, Amount]]:
-    if isinstance(document, OrderPlaced):
+    if isinstance(document, OrderConfirmed):
         yield country_and_day(document), Amount(total(document))
 
 
@@ -126,7 +126,7 @@ class UnitsSold:
 
 
 def units_by_product(_: str, document: Document) -> Iterator[tuple[str, Units]]:
-    if isinstance(document, OrderPlaced):
+    if isinstance(document, OrderConfirmed):
         for line in document.lines:
             yield line.code, Units(line.quantity)
 
@@ -177,7 +177,7 @@ class LargestOrders:
 
 
 def orders_by_country(key: str, document: Document) -> Iterator[tuple[str, LargeOrder]]:
-    if isinstance(document, OrderPlaced):
+    if isinstance(document, OrderConfirmed):
         yield document.country, LargeOrder(key, document.customer, total(document))
 
 
@@ -236,7 +236,7 @@ def by_customer(key: str, event: Document | UserRegistered) -> Iterator[tuple[st
     match event:
         case UserRegistered():
             yield key, Registered()
-        case OrderPlaced():
+        case OrderConfirmed():
             yield event.customer, Spent(total(event))
         case GoodsReturned():
             yield event.customer, Refunded(total(event))

@@ -251,7 +251,8 @@ class _Coordinator:
 
     def turn(self, state: Any) -> object:
         t: Transaction = state.transaction
-        return t.state, t.attempt, t.telling, t.told
+        # Acknowledgements only shorten `telling`; what is added to it comes last. Timers go with the last of them.
+        return t.state, t.attempt, t.told, t.telling[-1:]
 
     # --- a person's view and hand -------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@ from pipeline.topology import Topology
 from topologies import inventory, orders, users
 
 PRODUCTS = [f"P{n}" for n in range(24)]
+SCARCE = ("S0", "S1")  # of which only the first orders get some
+FEW = 60
+WANTS_SCARCE = 0.1  # the share of orders that ask for some of it
 USERS = [f"u{n}" for n in range(24)]
 COUNTRIES = ("France", "Spain", "United Kingdom", "Norway")
 DAYS = 28
@@ -22,7 +25,8 @@ AGAIN = 0.08  # the share of commands that are sent a second time a little later
 LATER, LATER_S = 0.2, 3.0  # the share of adjustments that are to be decided later, and how much later at most
 ASKED = 0.05  # the share whose outcome somebody waits for
 REPLY_S = 90.0
-PLENTY = 10**9  # of each product, so that nothing depends on which of two commands comes first
+PLENTY = 10**9  # of each other product, so that nothing depends on which of two commands comes first
+TWO_PHASE = 0.25  # the share of orders whose checkout is a two-phase commit
 BATCH_S = 0.05
 
 
@@ -32,7 +36,9 @@ class Sent:
 
     events: dict[str, str] = field(default_factory=dict)  # command id -> aggregate, where it must have one event
     refused: set[str] = field(default_factory=set)  # ids of commands that must have no event
-    moved: Counter[tuple[str, str]] = field(default_factory=Counter)  # (document, product), each taken or put back once
+    # What must come of documents, as (class of the event, document, aggregate id), each once.
+    moved: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    uncertain: dict[str, orders.PlaceOrder] = field(default_factory=dict)  # by number; to be confirmed or refused
     figures: dict[str, Any] = field(default_factory=dict)
     repeated: int = 0  # sent a second time under the same id
     unanswered: list[str] = field(default_factory=list)  # ids whose reply did not come
@@ -40,6 +46,32 @@ class Sent:
 
     def __len__(self) -> int:
         return len(self.events) + len(self.refused)
+
+    def sells(self, number: str, order: orders.PlaceOrder) -> None:
+        """The order is confirmed."""
+        self.moved["OrderConfirmed", number, number] += 1
+        self.moved["Captured", number, order.customer] += 1
+        total = self._adds("revenue", order)
+        self.figures["customers"][order.customer]["orders"] += 1
+        self.figures["customers"][order.customer]["spent"] += total
+        for line in order.lines:
+            self.moved["ReservedTaken", number, line.code] += 1
+            self.figures["stock"][line.code] -= line.quantity
+            self.figures["units_sold"][line.code] += line.quantity
+
+    def takes_back(self, number: str, back: orders.ReturnGoods) -> None:
+        """A return, which nobody refuses."""
+        self.moved["Refunded", number, back.customer] += 1
+        self.figures["returns"] += 1
+        self.figures["customers"][back.customer]["refunded"] += self._adds("refunds", back)
+        for line in back.lines:
+            self.moved["StockPutBack", number, line.code] += 1
+            self.figures["stock"][line.code] += line.quantity
+
+    def _adds(self, figure: str, document: orders.PlaceOrder | orders.ReturnGoods) -> int:
+        total = sum(line.quantity * line.price for line in document.lines)
+        self.figures[figure][document.country][document.at[:10]] += total
+        return total
 
 
 class Shoppers:
@@ -59,16 +91,15 @@ class Shoppers:
             "stock": {},
             "customers": {},
             "customer_countries": {},
-            "events": 0,
         }
 
     def opening(self) -> list[Asked]:
         """Products with their stock, and users. To be stored before the rest."""
         asked = []
-        for code in PRODUCTS:
-            self.sent.figures["stock"][code] = PLENTY
+        for code in (*PRODUCTS, *SCARCE):
+            self.sent.figures["stock"][code] = PLENTY if code in PRODUCTS else FEW
             asked.append(Asked("inventory", code, inventory.RegisterProduct(f"Product {code}")))
-            asked.append(Asked("inventory", code, inventory.ReceiveStock(PLENTY)))
+            asked.append(Asked("inventory", code, inventory.ReceiveStock(self.sent.figures["stock"][code])))
         for name in USERS:
             self.sent.figures["customers"][name] = {"orders": 0, "spent": 0, "refunded": 0}
             self.sent.figures["customer_countries"][name] = COUNTRIES[0]
@@ -116,32 +147,28 @@ class Shoppers:
         return Asked("inventory", code, inventory.AdjustStock(quantity, "counted"))
 
     def _trades(self, *, is_return: bool) -> Asked:
-        figures = self.sent.figures
         number, customer, country = str(self._documents), self._rng.choice(USERS), self._rng.choice(COUNTRIES)
         at, lines = self._day(), self._lines()
         self._documents += 1
-        total = sum(line.quantity * line.price for line in lines)
-        figures["refunds" if is_return else "revenue"][country][at[:10]] += total
-        figures["customers"][customer]["refunded" if is_return else "spent"] += total
         if is_return:
-            figures["returns"] += 1
+            back = orders.ReturnGoods(customer, country, at, lines)
+            self.sent.takes_back(number, back)
+            return Asked("orders", number, back)
+        self.sent.figures["orders"]["placed"] += 1
+        way = "2pc" if self._rng.random() < TWO_PHASE else "saga"
+        if is_uncertain := self._rng.random() < WANTS_SCARCE:
+            lines += (orders.Line(self._rng.choice(SCARCE), self._rng.randint(1, 9), 1000),)
+        order = orders.PlaceOrder(customer, country, at, lines, way)
+        if is_uncertain:
+            self.sent.uncertain[number] = order
         else:
-            figures["orders"]["placed"] += 1
-            figures["customers"][customer]["orders"] += 1
-        for line in lines:
-            self.sent.moved[number, line.code] += 1
-            figures["stock"][line.code] += line.quantity if is_return else -line.quantity
-            if not is_return:
-                figures["units_sold"][line.code] += line.quantity
-        figures["events"] += len(lines)
-        kind = orders.ReturnGoods if is_return else orders.PlaceOrder
-        return Asked("orders", number, kind(customer, country, at, lines))
+            self.sent.sells(number, order)
+        return Asked("orders", number, order)
 
     def note(self, command_id: str, aggregate: str, *, has_event: bool) -> None:
         """The command was sent."""
         if has_event:
             self.sent.events[command_id] = aggregate
-            self.sent.figures["events"] += 1
         else:
             self.sent.refused.add(command_id)
 

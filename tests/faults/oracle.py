@@ -14,12 +14,21 @@ from pipeline.adapters.kafka import READING
 from pipeline.adapters.topics import partition_counts
 from pipeline.demo import figures
 from pipeline.model import EventMessage, StateMessage
+from pipeline.model.participant import name_of
 from pipeline.model.reservation import Released, Reserved
 from pipeline.verify import verify
 from tests.faults.load import Sent
 from tests.support import Shop, until
 
 SHOWN = 20
+MOVES = (
+    "OrderConfirmed",
+    "ReservedTaken",
+    "Captured",
+    "StockPutBack",
+    "Refunded",
+)  # what comes of documents, once each
+BETWEEN = ("OrderHeld", "OrderRefused", "StockReserved", "StockReleased", "Authorised", "Voided")  # of their checkouts
 
 
 @dataclass(slots=True)
@@ -43,7 +52,8 @@ def check(shop: Shop, sent: Sent) -> Damage:
     """Judges logs and tables of a shop that has settled."""
     damage = Damage()
     answered: Counter[str] = Counter()
-    moved: Counter[tuple[str, str]] = Counter()
+    moved: Counter[tuple[str, str, str]] = Counter()
+    ends: dict[str, dict[str, Any]] = {}
     for service in shop.topology.services.values():
         for aggregate in service.aggregates:
             decode = codecs(shop.topology.schemas)(f"{aggregate.name}.event", EventMessage, aggregate.event).decode
@@ -55,18 +65,41 @@ def check(shop: Shop, sent: Sent) -> Damage:
                 if event.version != versions[key]:
                     damage.wrong.append(f"{aggregate.name} {key}: version {event.version} in place {versions[key]}")
                 states[key] = aggregate.evolve(states[key], event.body)
-                if type(event.body).__name__ in ("StockTaken", "StockPutBack"):
-                    moved[event.body.order, key] += 1
-                elif not isinstance(event.body, Reserved | Released):  # which the engine has asked for
+                if getattr(states[key], "on_hand", 0) < 0:
+                    damage.wrong.append(f"{aggregate.name} {key}: {states[key].on_hand} on hand")
+                kind = type(event.body).__name__
+                if kind in MOVES:
+                    document = event.body.order if kind in ("StockPutBack", "Refunded") else event.body.transaction
+                    moved[kind, name_of(document), key] += 1
+                elif kind not in BETWEEN and not isinstance(event.body, Reserved | Released):  # the engine's own
                     answered[event.command_id] += 1
+            ends[aggregate.name] = states
             _check_states(shop, aggregate, states, versions, damage)
     damage.lost += [f"reply: {each}" for each in sent.unanswered]
     damage.wrong += [f"reply: {each}" for each in sent.misled]
     _compare("command", answered, Counter(sent.events.keys()), damage)
-    _compare("move of stock", moved, sent.moved, damage)
+    _check_checkouts(ends, sent, damage)
+    _compare("move", moved, sent.moved, damage)
     _check_tables(shop, sent, damage)
     _check_history(shop, damage)
     return damage
+
+
+def _check_checkouts(ends: dict[str, dict[str, Any]], sent: Sent, damage: Damage) -> None:
+    """Each is over. An order that may have come too late for its stock is added to what must be, if it did not."""
+    for name in ("orders", "inventory", "payments"):
+        damage.wrong += [f"{name} {key}: {s.ledger.holds} held" for key, s in ends[name].items() if s.ledger.holds]
+    for number, order in sent.uncertain.items():
+        found = ends["orders"][number]
+        if found.status == "confirmed":
+            sent.sells(number, order)
+        elif (found.status, found.reason) != ("refused", "out_of_stock"):
+            damage.wrong.append(f"orders {number}: {found.status} {found.reason}")
+    sent.uncertain = {}  # it is certain now
+    for customer, row in sent.figures["customers"].items():
+        account = ends["payments"][customer]
+        if (account.charged, account.refunded) != (row["spent"], row["refunded"]):
+            damage.wrong.append(f"payments {customer}: {account}, expected {row}")
 
 
 def _check_history(shop: Shop, damage: Damage) -> None:

@@ -21,7 +21,7 @@ POINTS = {
     "in revoke": ("listener.revoked:before", "rebalance"),
     "revoked": ("listener.revoked:after", "rebalance"),
 }
-LANES = ("users", "orders", "inventory", "reports")
+LANES = ("users", "orders", "inventory", "payments", "checkout_saga", "checkout_2pc", "reports")
 
 
 def kills(round_: Round, times: int) -> None:

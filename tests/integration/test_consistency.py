@@ -55,8 +55,8 @@ def both(shop: Shop) -> list[str]:
     return [worker.addresses()[0] for worker in workers]
 
 
-def order(customer: str, *codes: str) -> o.PlaceOrder:
-    return o.PlaceOrder(customer, "France", "2009-12-01T10:00:00", tuple(o.Line(code, 1, 1000) for code in codes))
+def comes_back(customer: str, *codes: str) -> o.ReturnGoods:
+    return o.ReturnGoods(customer, "France", "2009-12-01T10:00:00", tuple(o.Line(code, 1, 1000) for code in codes))
 
 
 def test_what_a_command_has_caused_is_in_the_tables_of_others(shop: Shop, client: Client, query: QueryClient) -> None:
@@ -71,13 +71,13 @@ def test_what_a_command_has_caused_is_in_the_tables_of_others(shop: Shop, client
     client.send("inventory", "TEA", inv.RegisterProduct("tea"), wait=WAIT_S)
     client.send("inventory", "TEA", inv.ReceiveStock(100), wait=WAIT_S)
     for n in range(10):
-        placed = client.send("orders", f"order-{n}", order("user-1", "TEA", "TEA"), wait=WAIT_S)
-        assert isinstance(placed, Accepted)
-        assert query.get("inventory", "TEA", at_least=placed.position)["row"]["taken"] == 2 * (n + 1)
-        assert query.get("units_sold", "TEA", at_least=placed.position)["row"]["quantity"] == 2 * (n + 1)
+        back = client.send("orders", f"C{n}", comes_back("user-1", "TEA", "TEA"), wait=WAIT_S)
+        assert isinstance(back, Accepted)
+        assert query.get("inventory", "TEA", at_least=back.position)["row"]["put_back"] == 2 * (n + 1)
+        assert query.get("refunds", "France/2009-12-01", at_least=back.position)["row"]["returns"] == n + 1
         for address in addresses:  # whoever is asked
-            answer = httpx.get(f"{address}/v1/tables/customers/user-1", params={"at_least": placed.position})
-            assert answer.json()["row"]["orders"] == n + 1
+            answer = httpx.get(f"{address}/v1/tables/customers/user-1", params={"at_least": back.position})
+            assert answer.json()["row"]["refunded"] == 2000 * (n + 1)
             assert Token(answer.headers["X-Pipeline-Position"]).positions
 
     # What was rejected, and what has come to nothing, is waited for as well.
@@ -89,7 +89,7 @@ def test_what_a_command_has_caused_is_in_the_tables_of_others(shop: Shop, client
     nothing = client.send("users", "user-1", u.ChangeName("Anna"), wait=WAIT_S)
     assert isinstance(nothing, Accepted)
     assert nothing.events == ()
-    assert query.get("customers", "user-1", at_least=nothing.position | placed.position)["row"]["orders"] == 10
+    assert query.get("customers", "user-1", at_least=nothing.position | back.position)["row"]["refunded"] == 20_000
     with pytest.raises(UnknownKey):
         query.get("customers", "nobody", at_least=nothing.position)
 
@@ -209,26 +209,26 @@ def test_no_write_is_missed_while_workers_are_killed(shop: Shop, client: Client,
     others = shop.worker("--service", "orders", "--service", "inventory")
     until("all serve", lambda: all(worker.addresses() for worker in (*workers, others)))
     stop = threading.Event()
-    spent = [0]
+    asked = [0]
     failures: list[str] = []
 
     def write_then_read(customer: int) -> None:
         mine = 0
         while not stop.is_set():
-            placed = client.send("orders", f"order-{customer}-{mine}", order(f"user-{customer}", "TEA"), wait=WAIT_S)
-            assert isinstance(placed, Accepted)
-            mine += 1
-            row = query.get("customers", f"user-{customer}", at_least=placed.position, wait=30)["row"]
-            spent[0] += 1
-            if row["orders"] != mine:
-                failures.append(f"user-{customer} has {row['orders']} orders, and should have {mine}")
+            back = client.send("orders", f"C{customer}-{mine}", comes_back(f"user-{customer}", "TEA"), wait=WAIT_S)
+            assert isinstance(back, Accepted)
+            mine += 1000
+            row = query.get("customers", f"user-{customer}", at_least=back.position, wait=30)["row"]
+            asked[0] += 1
+            if row["refunded"] != mine:
+                failures.append(f"user-{customer} was refunded {row['refunded']}, and should have {mine}")
 
     with ThreadPoolExecutor(6) as pool:
         running = [pool.submit(write_then_read, n) for n in range(6)]
         try:
             for n in range(4):
-                before = spent[0]
-                until("reads are answered", lambda before=before: spent[0] > before + 30)
+                before = asked[0]
+                until("reads are answered", lambda before=before: asked[0] > before + 30)
                 workers[n % 2].kill()
                 workers[n % 2] = shop.worker(*arguments[n % 2])
         finally:
@@ -236,7 +236,7 @@ def test_no_write_is_missed_while_workers_are_killed(shop: Shop, client: Client,
         for each in running:
             each.result()
     assert failures == []
-    assert spent[0] > 120
+    assert asked[0] > 120
 
 
 def test_a_zombie_does_not_answer_linearizable_reads(shop: Shop, client: Client) -> None:

@@ -97,9 +97,10 @@ class Reports:
         """So many orders of one unit of TEA each."""
         for _ in range(count):
             self.sold += 1
-            placed = o.OrderPlaced("anna", "France", "2009-12-01T10:00:00", (o.Line("TEA", 1, 1000),))
-            event = EventMessage(1, f"c{self.sold}", "", 0, placed)
-            self._producer.produce("orders.event", self._orders.encode(event), f"o{self.sold}".encode())
+            number, line = f"o{self.sold}", o.Line("TEA", 1, 1000)
+            sold = o.OrderConfirmed(number, "anna", "France", "2009-12-01T10:00:00", (line,))
+            event = EventMessage(3, f"c{self.sold}", "", 0, sold)
+            self._producer.produce("orders.event", self._orders.encode(event), number.encode())
         assert self._producer.flush(30) == 0
 
     def stores(self) -> SqlStores:

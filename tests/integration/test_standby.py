@@ -17,7 +17,7 @@ def counts(worker: Worker, service: str) -> dict[str, int]:
 def test_a_standby_answers_with_its_age_and_takes_over_warm(shop: Shop, invoices: Invoices) -> None:
     first = shop.worker("--standby", "--service", "inventory", "--node", "a")
     second = shop.worker("--standby", "--service", "inventory", "--node", "b")
-    others = shop.worker("--service", "users", "--service", "orders", "--service", "reports")
+    others = shop.worker(*(f"--service={name}" for name in shop.topology.services if name != "inventory"))
     until("both serve", lambda: all(worker.addresses() for worker in (first, second)))
     until("both have a share", lambda: all(counts(worker, "inventory")["assigned"] for worker in (first, second)))
     shop.send(stocking(invoices), trading(invoices))

@@ -49,8 +49,8 @@ def rows_of(shop: Shop, table: str) -> dict[str, list[tuple[Token, Any]]]:
     return found
 
 
-def order(customer: str) -> o.PlaceOrder:
-    return o.PlaceOrder(customer, "France", "2009-12-01T10:00:00", (o.Line("TEA", 1, 1000),))
+def comes_back(customer: str) -> o.ReturnGoods:
+    return o.ReturnGoods(customer, "France", "2009-12-01T10:00:00", (o.Line("TEA", 1, 1000),))
 
 
 def told(event: dict[str, Any]) -> tuple[Token, Any]:
@@ -90,7 +90,7 @@ def test_what_is_watched_is_what_the_row_topic_holds(shop: Shop, client: Client)
                 for n in range(5):  # while nobody, or the other one, holds the partitions
                     for key in KEYS:
                         client.send("users", key, u.ChangeName(f"{turn}-{n}"))
-                        client.send("orders", f"order-{turn}-{n}-{key}", order(key))
+                        client.send("orders", f"C-{turn}-{n}-{key}", comes_back(key))
                 client.flush()
                 workers[worker] = shop.worker(*arguments[worker])
                 for key in KEYS:
@@ -105,7 +105,7 @@ def test_what_is_watched_is_what_the_row_topic_holds(shop: Shop, client: Client)
             over.set()
         watchers.result()
     assert expected["users"][KEYS[0]][-1][1]["row"]["name"] == "1-last"
-    assert expected["customers"][KEYS[0]][-1][1]["row"]["orders"] == 10
+    assert expected["customers"][KEYS[0]][-1][1]["row"]["refunded"] == 10_000
 
 
 def test_where_a_watch_begins(shop: Shop, client: Client) -> None:

@@ -30,7 +30,7 @@ from pipeline.errors import EncodeError, UndecodableRecord
 from pipeline.model import CommandMessage, EventMessage
 from pipeline.runtime.worker import tell_of_the_codec
 from tests.unit.test_codec import HEAD, IMPLEMENTATIONS, MISFITS, SCHEMAS, TAKE, Compiled, compiled
-from topologies import inventory, orders
+from topologies import inventory, orders, reports
 
 needs_native = pytest.mark.skipif(not is_native(), reason="the extension is not built")
 both = pytest.mark.parametrize("native", IMPLEMENTATIONS)
@@ -554,13 +554,13 @@ def test_threads_and_calls_within_calls_share_nothing(native: bool) -> None:
 def test_it_keeps_and_loses_no_reference() -> None:
     registry = Registry(SCHEMAS)
     command = Codec(registry, "inventory.command", CommandMessage, inventory.Command)
-    follower = Codec(registry, "orders.event", EventMessage, inventory.ORDERS.event, strict=False)
+    follower = Codec(registry, "orders.event", EventMessage, reports.ORDERS.event, strict=False)
     lines = tuple(
         orders.Line(**{f.name: 1 if f.type == "int" else "é" for f in dataclasses.fields(orders.Line)})
         for _ in range(3)
     )
-    placed = orders.OrderPlaced(
-        **{f.name: lines if f.name == "lines" else "é" for f in dataclasses.fields(orders.OrderPlaced)}
+    placed = orders.OrderConfirmed(
+        **{f.name: lines if f.name == "lines" else "é" for f in dataclasses.fields(orders.OrderConfirmed)}
     )
     event = EventMessage(1, "c", "k", 5, placed)
     own = Codec(registry, "orders.event", EventMessage, orders.Event)

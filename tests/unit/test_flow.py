@@ -3,11 +3,12 @@
 from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
 from pipeline.model import CommandMessage, EventMessage, Rejected, StateMessage
 from topologies import inventory as inv
+from topologies import payments as p
 from topologies import reports as r
 
 COMMAND = CommandMessage("c1", "corr", None, 1, inv.ReceiveStock(5))
 STOCKED = StateMessage(7, 1, inv.Stock(True, "TEA", on_hand=3, received=3))
-ORDER = r.OrderPlaced("17850", "France", "2009-12-01T07:45:00", (r.Line("TEA", 2, 1500), r.Line("POT", 1, 9990)))
+ORDER = r.OrderConfirmed("17850", "France", "2009-12-01T07:45:00", (r.Line("TEA", 2, 1500), r.Line("POT", 1, 9990)))
 RETURN = r.GoodsReturned("17850", "France", "2009-12-03T10:00:00", (r.Line("TEA", 1, 1500),))
 
 
@@ -32,20 +33,20 @@ def test_state_takes_the_events_version() -> None:
 
 
 def test_a_reaction_names_its_commands_after_the_event() -> None:
-    order = inv.OrderPlaced((inv.Line("TEA", 2), inv.Line("POT", 1)))
-    sent = event_to_command(inv.stock_follows_orders, "489434", EventMessage(1, "x", "corr", 5, order))
-    prefix, cause = "stock_follows_orders/489434/1", "orders.event/489434/1"
+    back = inv.GoodsReturned((inv.Line("TEA", 2), inv.Line("POT", 1)))
+    sent = event_to_command(inv.stock_follows_orders, "C489434", EventMessage(1, "x", "corr", 5, back))
+    prefix, cause = "stock_follows_orders/C489434/1", "orders.event/C489434/1"
     assert [(send.key, command) for send, command in sent] == [
-        ("TEA", CommandMessage(f"{prefix}/0", "corr", cause, 5, inv.TakeStock("489434", 2))),
-        ("POT", CommandMessage(f"{prefix}/1", "corr", cause, 5, inv.TakeStock("489434", 1))),
+        ("TEA", CommandMessage(f"{prefix}/0", "corr", cause, 5, inv.PutBackStock("C489434", 2))),
+        ("POT", CommandMessage(f"{prefix}/1", "corr", cause, 5, inv.PutBackStock("C489434", 1))),
     ]
-    assert sent == event_to_command(inv.stock_follows_orders, "489434", EventMessage(1, "x", "corr", 5, order))
+    assert sent == event_to_command(inv.stock_follows_orders, "C489434", EventMessage(1, "x", "corr", 5, back))
 
 
-def test_what_comes_back_is_put_back() -> None:
-    back = inv.GoodsReturned((inv.Line("TEA", 2),))
-    ((send, _),) = event_to_command(inv.stock_follows_orders, "C1", EventMessage(1, "x", "corr", 5, back))
-    assert send == ("TEA", inv.PutBackStock("C1", 2))
+def test_what_comes_back_is_refunded() -> None:
+    back = p.GoodsReturned("anna", (p.Line(2, 1500), p.Line(1, 9990)))
+    ((send, _),) = event_to_command(p.refunds_follow_orders, "C1", EventMessage(1, "x", "corr", 5, back))
+    assert send == ("anna", p.Refund("C1", 12990))
 
 
 def test_revenue_and_refunds_go_by_country_and_day() -> None:

@@ -17,19 +17,24 @@ from pipeline.model import CommandMessage, EventMessage, StateMessage, TopicKind
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
 from tests.unit.test_codec import IMPLEMENTATIONS
-from topologies import inventory, orders, reports, users
+from topologies import checkout_2pc, checkout_saga, inventory, orders, payments, reports, users
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 REGISTRY = Registry(SCHEMAS)
+SAGAS = (checkout_saga.checkout_saga, checkout_2pc.checkout_2pc)
 OWN = {
-    **{f"{m.service.name}.command": (CommandMessage, m.Command) for m in (users, inventory, orders)},
-    **{f"{m.service.name}.event": (EventMessage, m.Event) for m in (users, inventory, orders)},
+    **{f"{m.service.name}.command": (CommandMessage, m.Command) for m in (users, inventory, orders, payments)},
+    **{f"{m.service.name}.event": (EventMessage, m.Event) for m in (users, inventory, orders, payments)},
+    **{f"{s.name}.command": (CommandMessage, s.aggregate.command) for s in SAGAS},
+    **{f"{s.name}.event": (EventMessage, s.aggregate.event) for s in SAGAS},
+    **{f"{s.name}.state": (StateMessage, type(s.initial)) for s in SAGAS},
     "users.state": (StateMessage, users.User),
     "user_emails.command": (CommandMessage, reservation.ReservationCommand),
     "user_emails.event": (EventMessage, reservation.ReservationEvent),
     "user_emails.state": (StateMessage, reservation.Reservation),
     "inventory.state": (StateMessage, inventory.Stock),
     "orders.state": (StateMessage, orders.Document),
+    "payments.state": (StateMessage, payments.Account),
     "revenue.by_key": (reports.Amount, None),
     "revenue.row": (reports.Revenue, None),
     "refunds.by_key": (reports.Amount, None),

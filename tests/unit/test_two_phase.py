@@ -297,6 +297,18 @@ def test_whatever_happens_on_the_way_all_do_it_or_none(schedule: bytes) -> None:
     drive(schedule)
 
 
+def test_what_a_turn_saves_asking_would_have_owed_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    due = Saga.due
+
+    def asked_all_the_same(self: Saga[Any], before: Any, after: Any) -> list[Effect]:
+        found = due(self, before, after)
+        assert found == due(replace(self, turn=None), before, after)
+        return found
+
+    monkeypatch.setattr(Saga, "due", asked_all_the_same)
+    settings(max_examples=1_000, deadline=None)(given(SCHEDULE)(lambda schedule: drive(schedule)))()
+
+
 def test_a_coordinator_that_forgets_its_decision_is_found() -> None:
     assert finds(lambda schedule: drive(schedule, forgets=True))
 

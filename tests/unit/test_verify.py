@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from topologies import inventory as inv
 from topologies import orders as o
 from topologies import users as u
 
-SHOP = load("topologies")
+WHOLE = load("topologies")
+# Without the checkouts, which the histories' few lines do not know: what they ask is asked here by hand.
+SHOP = replace(WHOLE.only("users", "inventory", "payments", "orders", "reports"), name="shop", invariants=())
 CODES, PEOPLE = ("TEA", "POT", "CUP"), ("anna", "bob")
 AT = "2009-12-01T10:00:00"
 
@@ -34,6 +37,11 @@ lines = st.lists(st.builds(o.Line, codes, st.integers(0, 3), st.integers(1, 3)),
 stock = st.builds(inv.ReceiveStock, small) | st.builds(inv.AdjustStock, small, st.just("found"))
 papers = st.builds(o.PlaceOrder, people, countries, st.just(AT), lines)
 papers |= st.builds(o.ReturnGoods, people, countries, st.just(AT), lines)
+checkouts = st.sampled_from(["t1", "t2"])
+papers |= st.builds(o.HoldOrder, checkouts) | st.builds(o.ConfirmOrder, checkouts)
+papers |= st.builds(o.RefuseOrder, checkouts, st.just("why"))
+stock |= st.builds(inv.ReserveStock, checkouts, small) | st.builds(inv.TakeReserved, checkouts)
+stock |= st.builds(inv.ReleaseStock, checkouts)
 accounts = st.builds(u.RegisterUser, people, countries) | st.builds(u.ChangeCountry, countries)
 garbage = st.builds(
     Raw, st.sampled_from(["inventory", "orders"]), st.sampled_from([b"TEA", None]), st.binary(max_size=9)
@@ -59,7 +67,10 @@ USUAL: list[Asked | Raw] = [
     Raw("inventory", b"JUG", b"no Avro"),
     *[Asked("users", name, u.RegisterUser(name, "France")) for name in PEOPLE],
     *[Asked("orders", str(n), o.PlaceOrder("anna", "France", AT, (line("TEA", n), line("POT", 1)))) for n in (1, 2, 3)],
-    Asked("orders", "4", o.ReturnGoods("bob", "Spain", AT, (line("TEA", 1),))),
+    *[Asked("orders", n, step(f"t{n}")) for n in "123" for step in (o.HoldOrder, o.ConfirmOrder)],
+    *[Asked("inventory", "TEA", inv.ReserveStock(f"t{n}", n)) for n in (1, 2, 3)],
+    *[Asked("inventory", "TEA", inv.TakeReserved(f"t{n}")) for n in (1, 2)],
+    Asked("orders", "4", o.ReturnGoods("bob", "Spain", AT, tuple(line(code, 1) for code in CODES))),
     Asked("users", "anna", u.ChangeCountry("Spain")),
     Asked("users", "anna", u.RegisterUser("anna", "Spain")),
     Asked("inventory", "TEA", inv.AdjustStock(-100, "lost")),
@@ -95,12 +106,12 @@ def test_what_was_checked_is_counted() -> None:
     history.run()
     report = judge(history, SHOP)
     assert report.clean, report.findings
-    assert report.checked["commands"] == len(USUAL) - 1 + 7 + 3  # 7 by the reaction
-    assert report.checked["commands sent on"] == 7
+    assert report.checked["commands"] == len(USUAL) - 1 + 4 + 3  # 4 by the reactions
+    assert report.checked["commands sent on"] == 4
     assert report.checked["parked"] == 1
     assert report.checked["answered again"] == 1
     assert report.rejected == {"users/already_registered": 1, "inventory/out_of_stock": 1, "users/id_reused": 1}
-    assert report.lag == {"users": 0, "orders": 0, "inventory": 0, "reports": 0}
+    assert report.lag == {"users": 0, "orders": 0, "inventory": 0, "payments": 0, "reports": 0}
 
 
 @thorough
@@ -443,7 +454,7 @@ def places(history: MemoryHistory) -> list[tuple[str, TP, int]]:
             elif tp.topic.endswith(".queue"):
                 found.append(("drop", tp, n))
             elif tp.topic.endswith(".command"):
-                if b"stock_follows_orders/" in (entry.value or b""):
+                if b"_follows_orders/" in (entry.value or b""):
                     found += [("drop", tp, n), ("alter", tp, n), ("duplicate", tp, n)]
             else:
                 found += [("drop", tp, n), ("alter", tp, n), ("duplicate", tp, n)]
@@ -480,6 +491,8 @@ def altered(history: MemoryHistory, tp: TP, entry: Entry) -> bytes:
         if isinstance(value, (int, str)):
             other = value + "." if isinstance(value, str) else not value if value is True else value + 1
             return codec.encode(dataclasses.replace(message, **{field.name: other}))
+        if isinstance(value, tuple) and value:
+            return codec.encode(dataclasses.replace(message, **{field.name: value[1:]}))
     from topologies.reports import Spent
 
     return codec.encode(Spent(1))

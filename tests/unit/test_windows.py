@@ -15,8 +15,8 @@ from pipeline.model import EventMessage, moment_text
 from pipeline.runtime.metrics import LaneCollector
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
+from topologies import inventory, reports, users
 from topologies import orders as o
-from topologies import reports, users
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR, DAY = 3_600_000, 86_400_000
@@ -95,6 +95,7 @@ def placed(at: str, pence: int) -> o.PlaceOrder:
 def test_the_shops_largest_orders_of_a_week(shop_topology: Topology) -> None:
     with TestDriver(shop_topology) as driver:
         driver.send("users", "anna", users.RegisterUser("Anna", "France"))
+        driver.send("inventory", "TEA", inventory.RegisterProduct("TEA"), inventory.ReceiveStock(13))
         for n in range(12):
             driver.send("orders", f"o{n}", placed("2009-12-06T23:59:59", 100 + n))
         driver.send("orders", "monday", placed("2009-12-07T00:00:00", 5))
@@ -109,6 +110,7 @@ def test_what_is_left_out_is_counted(shop_topology: Topology) -> None:
     strict = replace(reports.largest_orders, windows=replace(reports.largest_orders.windows, grace_ms=0))
     services = {**shop_topology.services, "reports": Service("reports", projections=[strict])}
     with TestDriver(replace(shop_topology, services=services), codecs=codecs(shop_topology.schemas)) as driver:
+        driver.send("inventory", "TEA", inventory.RegisterProduct("TEA"), inventory.ReceiveStock(1))
         driver.send("orders", "old", placed("1969-12-06T23:59:59", 100))
         assert driver.rows("largest_orders") == {}
         stats = next(w.stats for w in driver._world.workers if w.wiring.service.name == "reports")
