@@ -248,12 +248,12 @@ def build_app(
     broker = KafkaBroker(settings.bootstrap, router.count)
     sight = ClusterSight(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, sight)
+    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
+    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
+    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)  # before rows, whose keys may be anything
     query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
     query.mount(app)
     TogetherApi(query).mount(app)
-    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
-    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
-    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)

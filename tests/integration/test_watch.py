@@ -75,14 +75,16 @@ def test_what_is_watched_is_what_the_row_topic_holds(shop: Shop, client: Client)
                     seen[table, key].append(told(event))
 
             watching = [asyncio.create_task(one(*place)) for place in seen]
-            await asyncio.to_thread(over.wait)
+            ending = asyncio.create_task(asyncio.to_thread(over.wait))
+            done, _ = await asyncio.wait([*watching, ending], return_when=asyncio.FIRST_COMPLETED)
             for each in watching:
                 each.cancel()
+            assert done == {ending}, done
 
     with ThreadPoolExecutor(1) as pool:
         watchers = pool.submit(asyncio.run, watch())
         try:
-            until("all watch", lambda: all(seen["users", key] for key in KEYS))
+            until("all watch", lambda: watchers.done() or all(seen["users", key] for key in KEYS))
             for turn, worker in enumerate([0, 1]):
                 workers[worker].kill()
                 for n in range(5):  # while nobody, or the other one, holds the partitions
