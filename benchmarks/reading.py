@@ -134,7 +134,8 @@ def fill(address: str, topology: Topology) -> None:
         for n in range(KEYS):
             client.send("users", f"u{n}", RegisterUser("name", "France"))
         client.flush()
-        client.send("users", "u0", ChangeName("last"), wait=60)
+        for n in range(50):  # of all partitions
+            client.send("users", f"u{n}", ChangeName("last"), wait=60)
 
 
 def steady(address: str, rate: int) -> None:
