@@ -30,7 +30,8 @@ from pipeline.runtime.answers import Answers, answer_rows, trim_copy
 from pipeline.runtime.asking import Asking, asked_codecs, command_codec
 from pipeline.runtime.claims import Claims, Reservations
 from pipeline.runtime.deadlines import Deadlines, deadline_rows
-from pipeline.runtime.nodes import AggregateNode, CommandCodecs, Node, Outlet, ProjectionNode, ReactionNode, RouteNode
+from pipeline.runtime.deciding import AggregateNode, CommandCodecs
+from pipeline.runtime.nodes import Node, Outlet, ProjectionNode, ReactionNode, RouteNode
 from pipeline.runtime.past import HistorySpec
 from pipeline.runtime.ports import Producer, Store
 from pipeline.runtime.queue import Queue, Queued

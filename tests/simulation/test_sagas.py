@@ -9,7 +9,8 @@ import pytest
 from pipeline.model import CommandMessage
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.asking import Asking
-from pipeline.runtime.nodes import AggregateNode, Outlet
+from pipeline.runtime.deciding import AggregateNode
+from pipeline.runtime.nodes import Outlet
 from pipeline.runtime.ports import TP
 from pipeline.testing import TestDriver, by_hand
 from pipeline.testing.simulation.simulation import known_oracle

@@ -25,7 +25,8 @@ from pipeline.model import (
 from pipeline.model.messages import EventMessage
 from pipeline.runtime.answers import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix, trim_copy
 from pipeline.runtime.asking import Asking
-from pipeline.runtime.nodes import REPLY_EVENTS_BYTES_MAX, AggregateNode, CommandCodecs, Outlet
+from pipeline.runtime.deciding import REPLY_EVENTS_BYTES_MAX, AggregateNode, CommandCodecs
+from pipeline.runtime.nodes import Outlet
 from pipeline.runtime.ports import Store
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.table import Table, TableSpec
