@@ -19,8 +19,9 @@ from pipeline.adapters.topics import create_topics, partition_counts
 from pipeline.cli.options import log_to_stderr
 from pipeline.errors import SchemaError
 from pipeline.model import Service
+from pipeline.runtime.settings import Adapters, WorkerSettings
 from pipeline.runtime.wiring import Wiring
-from pipeline.runtime.worker import Adapters, WorkerSettings, run_worker
+from pipeline.runtime.worker import run_worker
 from pipeline.topology import Topology
 
 SCHEMAS = Path(__file__).with_name("schemas")

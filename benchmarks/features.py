@@ -26,10 +26,11 @@ from pipeline.model import CommandMessage
 from pipeline.runtime.checkpoint import checkpoint
 from pipeline.runtime.ports import TP
 from pipeline.runtime.raising import AT_LEAST, SHARE, Raising
+from pipeline.runtime.settings import MachineClock
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.task import Task
 from pipeline.runtime.wiring import Wiring
-from pipeline.runtime.worker import MachineClock, calm_the_collector
+from pipeline.runtime.worker import calm_the_collector
 from pipeline.topology import load
 from topologies.users import ChangeName, RegisterUser, users
 

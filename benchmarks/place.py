@@ -20,8 +20,8 @@ from pipeline.adapters.topics import create_topics, delete_services
 from pipeline.broker import local
 from pipeline.model import EventMessage
 from pipeline.runtime.lane import Lane
+from pipeline.runtime.settings import MachineClock
 from pipeline.runtime.wiring import Wiring
-from pipeline.runtime.worker import MachineClock
 from pipeline.topology import Topology
 
 SCHEMAS = Path(__file__).with_name("schemas")

@@ -104,7 +104,8 @@ def command(
         sys.exit(run_processes(processes))
 
     from pipeline.runtime.databases import parse_databases
-    from pipeline.runtime.worker import WorkerSettings, run_worker
+    from pipeline.runtime.settings import WorkerSettings
+    from pipeline.runtime.worker import run_worker
     from pipeline.topology import load
 
     settings = WorkerSettings(

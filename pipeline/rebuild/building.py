@@ -25,8 +25,8 @@ from pipeline.rebuild.subject import Subject
 from pipeline.runtime.lane import Lane
 from pipeline.runtime.ports import TP
 from pipeline.runtime.reopening import Reopening
+from pipeline.runtime.settings import MachineClock
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.worker import MachineClock
 
 log = logging.getLogger(__name__)
 

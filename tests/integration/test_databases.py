@@ -29,9 +29,9 @@ from pipeline.errors import Superseded
 from pipeline.model import EventMessage
 from pipeline.runtime.lane import Lane
 from pipeline.runtime.ports import TP, SharedStore
+from pipeline.runtime.settings import MachineClock
 from pipeline.runtime.table import TableSpec
 from pipeline.runtime.wiring import Wiring
-from pipeline.runtime.worker import MachineClock
 from pipeline.verify import verify
 from tests.postgres import Postgres
 from tests.support import Shop, until

@@ -10,8 +10,10 @@ import pytest
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.tables import claim_slot
 from pipeline.errors import PipelineError
+from pipeline.runtime.app import status
+from pipeline.runtime.settings import WorkerSettings
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.worker import WorkerSettings, choose_port, status
+from pipeline.runtime.worker import choose_port
 
 
 def settings(tmp_path: Path, port: int = 0) -> WorkerSettings:
