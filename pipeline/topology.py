@@ -10,13 +10,16 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
 from pipeline.model import Aggregate, Invariant, Saga, Service
+from pipeline.model.borders import check_borders
+from pipeline.model.families import Families, apart, families
+from pipeline.model.versions import pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Topology:
     `names`: what topics and consumer groups are called on this cluster, where that is otherwise than declared; such as
     `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names.
     `invariants`: what must be true of their tables together. Raises TopologyError where these need one nobody keeps.
+
+    A later version of a projection is among the services as one of its own; see model.families.
     """
 
     name: str
@@ -33,8 +38,16 @@ class Topology:
     schemas: Path
     names: Mapping[str, str] = field(default_factory=dict)
     invariants: tuple[Invariant, ...] = ()
+    families: Families = field(init=False, repr=False)  # projections that have later versions than the first
+    _tables: Mapping[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "services", apart(self.services))
+        check_borders(self.services.values())
+        object.__setattr__(self, "families", families(self.services.values()))
+        called = {name: versions[min(versions)] for name, versions in self.families.items()}
+        called |= {pinned(name, 1): versions[1] for name, versions in self.families.items() if 1 in versions}
+        object.__setattr__(self, "_tables", called)
         kept = {table for service in self.services.values() for table in service.tables()}
         for invariant in self.invariants:
             if unknown := [table for table in invariant.tables if table not in kept]:
@@ -44,13 +57,38 @@ class Topology:
                 )
 
     def chosen(self, names: tuple[str, ...]) -> list[Service]:
-        """The services of those names, all where none is named. Raises TopologyError for a name it does not have."""
-        if unknown := [name for name in names if name not in self.services]:
+        """The services of those names, with the later versions of their projections; all where none is named.
+
+        Raises TopologyError for a name it does not have.
+        """
+        known = {*self.services, *(service.part_of for service in self.services.values())}
+        if unknown := [name for name in names if name not in known]:
             raise TopologyError(f"no service {unknown[0]!r} in {self.name}; it has {', '.join(sorted(self.services))}")
-        return [self.services[name] for name in (names or sorted(self.services))]
+        chosen = {name for name, s in self.services.items() if not names or name in names or s.part_of in names}
+        return [self.services[name] for name in sorted(chosen)]
+
+    def table(self, name: str) -> str:
+        """The table that is called so: `x_v1` is the first version of x, and x the oldest that is declared."""
+        return self._tables.get(name, name)
+
+    def is_fixed(self, name: str) -> bool:
+        """Whether `name` means one table for ever, and that by its own name."""
+        return name not in self._tables
+
+    def pinned(self, table: str) -> str:
+        """What to ask for to read that table, whichever version readers get."""
+        return pinned(table, 1) if 1 in self.families.get(table, ()) else table
+
+    def only(self, *names: str) -> Topology:
+        """These services alone, and the invariants that need no tables but theirs. Raises TopologyError."""
+        services = {service.name: service for service in self.chosen(names)}
+        kept = {table for service in services.values() for table in service.tables()}
+        fitting = tuple(invariant for invariant in self.invariants if kept.issuperset(invariant.tables))
+        return replace(self, services=services, invariants=fitting)
 
     def service_of(self, table: str) -> Service:
         """The service that keeps `table`. Raises UnknownTable."""
+        table = self.table(table)
         known = []
         for service in self.services.values():
             tables = [*service.tables(), *(replica.name for replica in service.replicas)]
@@ -62,6 +100,7 @@ class Topology:
     def indexes(self, table: str) -> Mapping[str, Callable[[Any], str | None]]:
         """The indexes of a table, by name. Raises UnknownTable."""
         projections = {projection.name: projection for projection in self.service_of(table).projections}
+        table = self.table(table)
         return projections[table].indexes if table in projections else {}
 
     @property

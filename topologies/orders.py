@@ -180,7 +180,9 @@ def total(lines: tuple[Line, ...]) -> int:
     return sum(line.quantity * line.price for line in lines)
 
 
-order_in_checkout = Participant(HoldOrder, ConfirmOrder, RefuseOrder, ledger=lambda document: document.ledger)
+order_in_checkout = Participant(
+    HoldOrder, ConfirmOrder, RefuseOrder, ledger=lambda document: document.ledger, without=lambda document: document
+)
 orders = Aggregate(
     "orders",
     command=Command,

@@ -34,6 +34,7 @@ from pipeline.errors import PipelineError, StateDirectoryError, StoreDamaged, Ta
 log = logging.getLogger(__name__)
 
 POSITION = b"\0position\0"  # no table has an empty name, so no row begins like this
+OWNER = "service"  # a file of this name says whose tables a directory has
 DAMAGED = "damaged"  # a file of this name tells the next opening to begin anew
 DAMAGE = ("Corruption", "No such file", "Invalid argument")  # in the message of a database that cannot be read
 LOCK_S = 5.0
@@ -220,8 +221,30 @@ def claim_slot(state_dir: Path, service: str, slot: int | None) -> tuple[int, Ro
         except OSError:
             lock.close()
             continue
+        try:
+            _sign(directory, service)
+        except StateDirectoryError:
+            lock.close()
+            raise
         return number, RocksStores(directory, lock)
     raise StateDirectoryError(
         f"slot {slot} of service {service!r} in {state_dir} is in use by a running worker; "
         "stop that worker, or leave --slot out to take the first free one"
     )
+
+
+def _sign(directory: Path, service: str) -> None:
+    """Notes whose tables these are. Raises StateDirectoryError where they are another service's."""
+    mark = directory / OWNER
+    try:
+        owner = mark.read_text().strip() if mark.exists() else ""
+        if not owner:
+            mark.write_text(service)
+    except OSError as error:
+        raise StateDirectoryError(f"cannot use {mark}: {error.strerror}; choose another --home") from error
+    if owner not in ("", service):
+        raise StateDirectoryError(
+            f"{directory} has the tables of service {owner!r}, and is no business of {service!r}: a service's data is "
+            "had over its API or from the topics that it publishes. Put the directory back where it was, or choose "
+            "another --home"
+        )

@@ -35,6 +35,7 @@ CONFIG: dict[TopicKind, dict[str, str]] = {
     TopicKind.REPLY: {"retention.ms": str(3_600_000), "segment.ms": str(3_600_000)},
     TopicKind.BY_KEY: {"retention.ms": str(7 * DAY_MS)},
     TopicKind.PARKED: {"retention.ms": str(90 * DAY_MS)},
+    TopicKind.VERSIONS: {"cleanup.policy": "compact"},
 }
 
 

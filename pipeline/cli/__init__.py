@@ -23,6 +23,7 @@ COMMANDS = {
     "deadlines": "Show what is still to come for an aggregate, and when.",
     "saga": "List sagas, show one, and have it tried again, skip a step or undo all.",
     "2pc": "List two-phase commits, show one and what it blocks, and force its end.",
+    "projection": "Build a projection's next version beside the old, switch readers, drop the old.",
     "parked": "List, show, redrive and discard the records that could not be folded.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",

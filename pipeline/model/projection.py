@@ -44,6 +44,9 @@ class Projection(Generic[M, R]):
 
     `database`: where the table is kept. In SQL it is a table of the projection's name with a column for each field,
     to be joined with the others of its service.
+
+    `version`: one more where its functions have come to mean something else. It is folded from the beginning of its
+    sources, into the table `<name>_v<version>`, beside the one before, until readers are switched.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Projection(Generic[M, R]):
     indexes: Mapping[str, Callable[[R], str | None]] = field(default_factory=dict)
     windows: Tumbling | None = None
     database: Database = Database.ROCKSDB
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from pipeline.model.projection import Projection, Replica
 from pipeline.model.reaction import Reaction
 from pipeline.model.reservation import decide_reservation, reservations
 from pipeline.model.saga import Saga
-from pipeline.model.source import Source
+from pipeline.model.source import Source, check_followed
 from pipeline.model.topics import TopicKind
+from pipeline.model.versions import with_table
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
@@ -25,8 +26,8 @@ class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
     Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions
-    that may be gone when the same is tried again a moment later. Raises TopologyError where names collide or parts do
-    not fit together.
+    that may be gone when the same is tried again a moment later. `part_of`: the service whose projection this is a
+    later version of; see families. Raises TopologyError where names collide or parts do not fit together.
     """
 
     name: str
@@ -36,9 +37,11 @@ class Service:
     replicas: Sequence[Replica[Any, Any]] = ()
     sagas: Sequence[Saga[Any]] = ()
     transient: tuple[type[Exception], ...] = ()
+    part_of: str = ""
 
     def __post_init__(self) -> None:
         self._add_reservations()
+        object.__setattr__(self, "projections", tuple(with_table(projection) for projection in self.projections))
         parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
         parts += [*self.owned, *self.projections, *self.replicas]
         tables = [part.name for part in parts]
@@ -69,8 +72,10 @@ class Service:
                     f"service {self.name!r}: {other.name!r} and {projection.name!r} are folded from the same topic, so "
                     "their rows change together; keep both in the same database, or give one a route"
                 )
-        seen: dict[str, Source] = {}
         for source in self.sources():
+            check_followed(self.name, source)
+        seen: dict[str, Source] = {}
+        for source in self._sources([projection for projection in self.projections if projection.version == 1]):
             if seen.setdefault(source.topic, source) != source:
                 raise TopologyError(
                     f"service {self.name!r} follows {source.topic!r} with two different sets of event classes; "
@@ -117,9 +122,12 @@ class Service:
 
     def sources(self) -> Iterator[Source]:
         """All event topics it follows, by reactions, projections and replicas; some come repeatedly."""
+        return self._sources(self.projections)
+
+    def _sources(self, projections: Sequence[Projection[Any, Any]]) -> Iterator[Source]:
         for reaction in self.reactions:
             yield reaction.source
-        for projection in self.projections:
+        for projection in projections:
             yield from projection.sources
         for replica in self.replicas:
             yield replica.source

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.errors import TopologyError
+from pipeline.model.topics import TopicKind
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -17,3 +20,20 @@ class Source:
 
     topic: str
     event: object
+
+
+def check_followed(service: str, source: Source) -> None:
+    """Raises TopologyError where a service may not follow that topic: data is had by events, or asked for."""
+    kind, owner = TopicKind.of(source.topic), source.topic.rpartition(".")[0]
+    if kind is TopicKind.EVENT:
+        return
+    where = f"service {service!r} follows {source.topic!r}, which"
+    cure = f"follow {TopicKind.EVENT.topic(owner)!r}, or ask the owner's API"
+    if kind is None:
+        raise TopologyError(
+            f"{where} is no event topic; name it <aggregate>.event, and where it is called otherwise on the cluster, "
+            "say so in Topology.names"
+        )
+    if kind.published:
+        raise TopologyError(f"{where} is published for readers and tells no events; {cure}")
+    raise TopologyError(f"{where} is private to its owner; {cure}")

@@ -18,6 +18,7 @@ class TopicKind(Enum):
     REPLY = "reply"  # answers to the commands of one requester, a program outside or a worker's own HTTP side
     QUEUE = "queue"  # records of a source topic that wait in order, by key; compacted; changelog of their table
     PARKED = "parked"  # what became of records of a service that could not be processed, each with its cause
+    VERSIONS = "versions"  # which version of a projection readers get; compacted
     REPLICA = "replica"  # not a topic: the schema of the rows that a service keeps of another's data
 
     def topic(self, owner: str) -> str:
@@ -30,9 +31,14 @@ class TopicKind(Enum):
         return _KINDS.get(topic.rpartition(".")[2])
 
     @property
+    def published(self) -> bool:
+        """Whether a service offers it to others; all else is its own, and may change without notice."""
+        return self in (TopicKind.EVENT, TopicKind.STATE, TopicKind.ROW)
+
+    @property
     def compacted(self) -> bool:
         """Whether only the last record of each key is kept."""
-        return self in (TopicKind.STATE, TopicKind.ROW, TopicKind.DEADLINES, TopicKind.QUEUE)
+        return self in (TopicKind.STATE, TopicKind.ROW, TopicKind.DEADLINES, TopicKind.QUEUE, TopicKind.VERSIONS)
 
 
 _KINDS = {kind.value: kind for kind in TopicKind}

@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from pipeline.client.from_json import parsed
-from pipeline.errors import BadRequest, NotYet, UnknownAggregate
+from pipeline.errors import BadRequest, NotYet, TableUnavailable, UnknownAggregate
 from pipeline.model import Token
 from pipeline.query.asking import Answer, problem_of
 from pipeline.query.consistency import Consistency
@@ -31,11 +31,11 @@ GET = "get"  # the place to post keys to
 
 
 class Part(NamedTuple):
-    """Rows of one partition, where it was, and how old they may be."""
+    """Rows of one partition, where it was, and how old they may be; None: that is not known."""
 
     rows: Sequence[dict[str, Any]]
     token: Token
-    age_s: float
+    age_s: float | None
 
 
 class QueryApi:
@@ -203,7 +203,7 @@ class QueryApi:
         """Rows of one partition from here, each at least as new as the token says."""
         if not asked.eventual:
             await self._consistency.reach(table, partition, asked)
-        age_s = self._tables.age_s(table, partition) or 0.0
+        age_s = self._tables.age_s(table, partition)
 
         def rows() -> tuple[int | None, Sequence[dict[str, Any]]]:
             return self._tables.read(table, partition, "").position, read()  # in that order: no row is older
@@ -216,7 +216,8 @@ class QueryApi:
         for part in parts:
             token |= part.token
         if asked.eventual:
-            page["age_s"] = max((part.age_s for part in parts), default=0.0)
+            ages = [part.age_s for part in parts]
+            page["age_s"] = None if None in ages else max((age_s for age_s in ages if age_s is not None), default=0.0)
         digest = blake2b(dumps(page["rows"]).encode(), digest_size=8).hexdigest()
         return tagged(request, page, digest, {POSITION: str(token)} if token else {})
 
@@ -238,6 +239,9 @@ class QueryApi:
             age_s = self._tables.age_s(table, partition)
             if age_s is not None and age_s <= asked.max_age_s:
                 return True
+            if asked.max_age_s != float("inf") and self._tables.is_replica(table, partition):
+                age = "it is not known how old" if age_s is None else f"{age_s:.1f} s old"
+                raise TableUnavailable(f"the copy {table!r} is {age}, which is more than you take; ask again")
         return self._tables.holds(table, partition)
 
 

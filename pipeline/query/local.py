@@ -90,11 +90,18 @@ class LocalTables:
         return view is not None and view.copy is None
 
     def age_s(self, table: str, partition: int) -> float | None:
-        """How old what can be read here of that partition may be: 0 for its owner; None where nothing can be read."""
+        """How old what can be read here of that partition may be: 0 for its owner; None where that is not known."""
         view = self._views().get((table, partition))
         if view is None or view.restoring:
             return None
+        if view.age_s is not None:
+            return view.age_s()
         return 0.0 if view.copy is None else view.copy.age_s()
+
+    def is_replica(self, table: str, partition: int) -> bool:
+        """Whether that is a copy that all workers of the service have, and which nobody owns."""
+        view = self._views().get((table, partition))
+        return view is not None and view.age_s is not None
 
     def waits(self, table: str, partition: int) -> bool:
         """Whether a read may have to wait for a database."""

@@ -13,7 +13,7 @@ from pipeline.model import Token
 from pipeline.query.asking import Answer, Asking, Call, Pause, Question, problem_of
 from pipeline.query.moments import moment
 from pipeline.query.near import NearCache
-from pipeline.query.reading import Reading, reading
+from pipeline.query.reading import Pending, Reading, reading
 from pipeline.query.routing import Router
 
 PAGE_ROWS = 1_000
@@ -49,17 +49,20 @@ class Questions:
         """One row, with the `position` of its table."""
         asked = self._reading(options)
         partition = yield from self._partition(table, key)
-        if self._near is not None and (found := self._near.find(table, partition, key, asked)) is not None:
+        # Which row topic a name stands for that may be switched, only workers know; and it keeps rows as they are.
+        is_kept = self.router.topology.is_fixed(table) and asked.pending is Pending.SHOW
+        near = self._near if is_kept else None
+        if near is not None and (found := near.find(table, partition, key, asked)) is not None:
             return found
         path = f"/v1/tables/{table}/{quote(key, safe='')}"
-        ticket = None if self._near is None else self._near.ask(table, partition, key)
+        ticket = None if near is None else near.ask(table, partition, key)
         try:
             answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s)
-            if self._near is not None and ticket is not None:
-                self._near.keep(ticket, table, partition, key, asked, answer)
+            if near is not None and ticket is not None:
+                near.keep(ticket, table, partition, key, asked, answer)
         finally:
-            if self._near is not None and ticket is not None:
-                self._near.forget(ticket, key)
+            if near is not None and ticket is not None:
+                near.forget(ticket, key)
         return {**_body(answer), **_position(answer)}
 
     def several(self, table: str, keys: Sequence[str], options: Options) -> Told:

@@ -60,7 +60,7 @@ class Router:
 
     def home(self, table: str) -> tuple[Service, str]:
         """The service that keeps `table`, and the topic by whose partitions it is split. Raises UnknownTable."""
-        service = self.topology.service_of(table)
+        service, table = self.topology.service_of(table), self.topology.table(table)
         replicated = {replica.name: replica.source.topic for replica in service.replicas}
         declared = service.tables().get(table) or replicated[table]
         return service, self.topology.names.get(declared, declared)
@@ -92,7 +92,7 @@ class Router:
         """Address of the worker that holds a partition of `table`; any of the service's for a replica."""
         service, topic = self.home(table)
         group = self._group(service.name)
-        if table not in service.tables():
+        if self.topology.table(table) not in service.tables():
             holder = group.members[0] if group.members else None
         else:
             holder = group.holders.get((topic, partition))

@@ -53,6 +53,7 @@ class LaneSettings:
     commit_patience_s: float = 30.0  # for the broker's answer to a commit
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
     standby: bool = False  # whether to follow the tables of partitions that others hold
+    replica_ages: bool = False  # whether to measure how old replicas are
     cache_bytes: int = 128 << 20  # of decoded rows, of all tables
     raising_share: float = SHARE  # of a minute's records: where more raise, and
     raising_at_least: int = AT_LEAST  # so many, the lane stops
@@ -102,6 +103,7 @@ class Lane:
             self._raising,
             standby=self.settings.standby,
             cache_bytes=self.settings.cache_bytes,
+            replica_ages=self.settings.replica_ages,
         )
         self.views = self._tasks.views  # read by other threads
         self.histories: Views = {} if histories is None else histories.views  # these, too

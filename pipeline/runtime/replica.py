@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import UndecodableRecord
@@ -27,6 +27,8 @@ class ReplicaCopy:
         self.replica, self.store = replica, store
         self._events, self._rows, self._stats = events, rows, stats
         self._partitions = self._identity = 0
+        self._goal: tuple[Mapping[TP, int], float] | None = None  # ends to get to, and when they were asked for
+        self._level_s: float | None = None
         if store.damage is not None:
             log.warning("the rows of replica %s could not be used: %s", replica.name, store.damage)
             stats.wipe(Wipe.DAMAGED)
@@ -37,13 +39,14 @@ class ReplicaCopy:
         if self.store.position(IDENTITY) not in (None, facts.identity):
             self._wipe(Wipe.OTHER_TOPIC)
         self.store.write([], {IDENTITY: facts.identity})
-        return {tp: self.store.position(self.position(tp)) for tp in self._sources()}
+        return {tp: self.store.position(self.position(tp)) for tp in self.sources()}
 
     def prefix(self, partition: int) -> bytes:
         """What the keys of the rows from one of the source's partitions begin with."""
         return table_prefix(f"{self.replica.name}.{partition}")
 
-    def _sources(self) -> list[TP]:
+    def sources(self) -> list[TP]:
+        """The partitions that it follows, all of them."""
         return [TP(self.replica.source.topic, partition) for partition in range(self._partitions)]
 
     @staticmethod
@@ -76,6 +79,18 @@ class ReplicaCopy:
         data = self.store.get(place)
         return None if data is None else self._rows.decode(data)
 
+    def look(self, ends: Mapping[TP, int], asked_s: float) -> None:
+        """Notes when it lacked nothing: at the last look whose ends it has got to. As TableCopy.look."""
+        if self._goal is None:
+            self._goal = ends, asked_s
+        goal, level_s = self._goal
+        if all((self.store.position(self.position(tp)) or 0) >= goal[tp] for tp in self.sources()):
+            self._level_s, self._goal = level_s, (ends, asked_s)
+
+    def age_s(self, now_s: float) -> float | None:
+        """For how long it may lack something; None where it has never been level. Safe from any thread."""
+        return None if self._level_s is None else now_s - self._level_s
+
     def reached(self, tp: TP, end: int) -> None:
         # Records that came in the same poll may lie behind the end that was told before them.
         if end > (self.store.position(self.position(tp)) or 0):
@@ -84,9 +99,10 @@ class ReplicaCopy:
     def begin_again(self) -> Iterable[TP]:
         self._wipe(Wipe.OUT_OF_RANGE)
         self.store.write([], {IDENTITY: self._identity})
-        return self._sources()
+        return self.sources()
 
     def _wipe(self, why: Wipe) -> None:
         log.warning("replica %s is wiped and begins again: %s", self.replica.name, why.value)
+        self._level_s = self._goal = None
         self._stats.wipe(why)
         self.store.wipe()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
@@ -35,7 +36,7 @@ class ReadView(NamedTuple):
     `folded`: name of the position that says how far its source is folded in; of no standby's store. `rows`: of that
     which says how far its row topic is contained; empty for a replica.
     `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
-    `shared`: a read may have to wait, for a database.
+    `shared`: a read may have to wait, for a database. `age_s`: of a replica; for how long it may lack something.
     """
 
     store: Store
@@ -46,6 +47,7 @@ class ReadView(NamedTuple):
     copy: TableCopy | None = None
     shared: bool = False
     rows: str = ""
+    age_s: Callable[[], float | None] | None = None
 
 
 class Tasks:
@@ -65,13 +67,15 @@ class Tasks:
         *,
         standby: bool,
         cache_bytes: int,
+        replica_ages: bool = False,
     ) -> None:
+        self._replica_ages = replica_ages
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
         self._shared = shared
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
         self._following, self._histories, self._raising = Following(reader), histories, raising
-        self._replica_stores: list[Store] = []
+        self._replicas: list[ReplicaCopy] = []
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
         self._restores: dict[TP, tuple[TableCopy, Position | None]] = {}  # and what was committed
@@ -83,13 +87,14 @@ class Tasks:
         """Begins to follow what replicas and standbys need."""
         for replica, events, rows in self._wiring.replicas:
             store = self._stores.open(f"replica.{replica.name}")
-            self._replica_stores.append(store)
             copy = ReplicaCopy(replica, events, rows, store, self._stats)
+            self._replicas.append(copy)
+            age_s = partial(self._age_of, copy) if self._replica_ages else None
             starts = copy.starts(self._reader.facts([replica.source.topic])[replica.source.topic])
             self._following.follow(copy, starts)
             for tp in starts:
                 self.views[replica.name, tp.partition] = ReadView(
-                    store, copy.prefix(tp.partition), rows, copy.position(tp)
+                    store, copy.prefix(tp.partition), rows, copy.position(tp), age_s=age_s
                 )
         if self._standby:
             topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.keeps_locally]
@@ -151,7 +156,7 @@ class Tasks:
         followed = self._following.step()
         self._follow_others()
         self._flush_the_quiet()
-        self._look_after_standbys()
+        self._look_after_copies()
         self._aim_arrived(committed)
         complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
         complete.sort(key=self._cannot_tell)
@@ -249,8 +254,8 @@ class Tasks:
             copy.store.close()
         self._standbys.clear()
         self.views.clear()
-        for store in self._replica_stores:
-            store.close()
+        for replica in self._replicas:
+            replica.store.close()
         if self._histories is not None:
             self._histories.close()
 
@@ -290,19 +295,25 @@ class Tasks:
             self._show(tp, copy, restoring=False)
         self._count()
 
-    def _look_after_standbys(self) -> None:
-        """Measures from time to time how old the standbys are, which their answers say."""
-        now = self._clock.monotonic_s()
-        if not self._standbys or now - self._looked_s < STANDBY_LOOK_S:
+    def _look_after_copies(self) -> None:
+        """Measures from time to time how old standbys and replicas are, which their answers say."""
+        now, replicas = self._clock.monotonic_s(), self._replicas if self._replica_ages else []
+        if not (self._standbys or replicas) or now - self._looked_s < STANDBY_LOOK_S:
             return
         self._looked_s, now_ms = now, self._clock.time_ms()
+        followed = [changelog for tp in self._standbys for changelog in self._changelogs(tp)]
         try:
-            ends = self._reader.ends([changelog for tp in self._standbys for changelog in self._changelogs(tp)])
+            ends = self._reader.ends([*followed, *(tp for replica in replicas for tp in replica.sources())])
         except BrokerUnreachable as error:  # they grow older, no more
-            log.warning("%s: standbys: %s", self._wiring.service.name, error)
+            log.warning("%s: copies: %s", self._wiring.service.name, error)
             return
         for copy in self._standbys.values():
             copy.look(ends, now, now_ms)
+        for replica in replicas:
+            replica.look(ends, now)
+
+    def _age_of(self, replica: ReplicaCopy) -> float | None:
+        return replica.age_s(self._clock.monotonic_s())
 
     def _flush_the_quiet(self) -> None:
         """Bounds what a crash leaves to roll forward where no checkpoint comes by."""
@@ -314,8 +325,8 @@ class Tasks:
             flush_when_due(task, 0, self._clock)
         for copy in self._standbys.values():
             copy.flush()
-        for store in self._replica_stores:
-            store.flush()
+        for replica in self._replicas:
+            replica.store.flush()
         if self._histories is not None:
             self._histories.flush()
 

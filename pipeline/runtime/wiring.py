@@ -25,6 +25,7 @@ from pipeline.model import (
     StateMessage,
     TopicKind,
 )
+from pipeline.model.versions import declared_name
 from pipeline.runtime.answers import Answers, answer_rows, trim_copy
 from pipeline.runtime.asking import Asking, asked_codecs, command_codec
 from pipeline.runtime.claims import Claims, Reservations
@@ -129,6 +130,8 @@ class Wiring:
             if projection.route is not None:
                 yield self._called(TopicKind.BY_KEY.topic(projection.name)), TopicKind.BY_KEY
             yield self._called(TopicKind.ROW.topic(projection.name)), TopicKind.ROW
+            if projection.version > 1:
+                yield self._called(TopicKind.VERSIONS.topic(declared_name(projection))), TopicKind.VERSIONS
         for queue in self._queues:
             yield queue, TopicKind.QUEUE
         yield self.parked, TopicKind.PARKED

@@ -40,11 +40,12 @@ from pipeline.query.http import QueryApi
 from pipeline.query.hub import WatchHub
 from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
-from pipeline.query.problems import as_problems
+from pipeline.query.problems import add_pages, as_problems
 from pipeline.query.routing import Router, client_id
 from pipeline.query.sagas import SagaApi
 from pipeline.query.sight import ClusterSight
 from pipeline.query.together import TogetherApi
+from pipeline.query.versions import Versions
 from pipeline.query.watching import WatchApi
 from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
@@ -193,7 +194,10 @@ def lane_opener(
             past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
             unfinished.pop_all()
         lane_settings = LaneSettings(
-            standby=settings.standby, commit_interval_s=settings.commit_interval_s, cache_bytes=cache_bytes
+            replica_ages=True,
+            standby=settings.standby,
+            commit_interval_s=settings.commit_interval_s,
+            cache_bytes=cache_bytes,
         )
         tables, clock = adapters.stores(stores), MachineClock()
         histories = None if past is None else Histories(wiring, past, tables, clock, stats)
@@ -204,7 +208,13 @@ def lane_opener(
 
 
 def build_app(
-    hosts: Sequence[LaneHost], topology: Topology, settings: WorkerSettings, port: int, adapters: Adapters, make: Codecs
+    hosts: Sequence[LaneHost],
+    topology: Topology,
+    settings: WorkerSettings,
+    port: int,
+    adapters: Adapters,
+    make: Codecs,
+    versions: Versions,
 ) -> faust.App:
     """The Faust app around the lanes: an agent a source topic, the lane services, the pages."""
     app = faust.App(
@@ -224,7 +234,9 @@ def build_app(
     metrics = CollectorRegistry()
     metrics.register(LaneCollector({h.wiring.service.name: h.stats for h in hosts}))
     ProcessCollector(registry=metrics)
-    cast(Any, app.web).web_app.middlewares.append(as_problems)  # aiohttp's, which Faust's own type does not show
+    middlewares = cast(Any, app.web).web_app.middlewares  # aiohttp's, which Faust's own type does not show
+    middlewares += [as_problems, versions.middleware()]
+    add_pages(app, get={"/v1/projections": versions.page})
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     router = Router(admin(settings.bootstrap), topology)
     forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
@@ -236,12 +248,12 @@ def build_app(
     broker = KafkaBroker(settings.bootstrap, router.count)
     sight = ClusterSight(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, sight)
+    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
+    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
+    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)  # before rows, whose keys may be anything
     query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
     query.mount(app)
     TogetherApi(query).mount(app)
-    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
-    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
-    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)
@@ -317,6 +329,8 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     client = admin(settings.bootstrap)
     for wiring in wirings:
         check_topics(client, wiring, topology.name)
+    versions = Versions(settings.bootstrap, topology)
+    versions.check()
     kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
     share = settings.cache_bytes // len(wirings)
     slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
@@ -332,7 +346,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(wirings)) as opening:
         hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
-    app = build_app(hosts, topology, settings, port, adapters, make)
+    app = build_app(hosts, topology, settings, port, adapters, make, versions)
     worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
     log.info("serving %s at http://%s:%d", names, settings.host, port)
@@ -346,6 +360,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         if ended.code:
             raise
     finally:
+        versions.close()
         for _, stores in slots:
             stores.close()
         for shared in kept.values():

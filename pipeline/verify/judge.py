@@ -120,7 +120,7 @@ def verify(
         positions = None
         if tables and rows is None:
             client = open_clients.enter_context(QueryClient(bootstrap, topology, patience_s))
-            rows = lambda table, partition: client.scan(table, partition=partition)  # noqa: E731
+            rows = lambda table, partition: client.scan(topology.pinned(table), partition=partition)  # noqa: E731
             positions = client.positions
         history = open_clients.enter_context(
             KafkaHistory(bootstrap, sources, rows if tables else None, positions, patience_s)

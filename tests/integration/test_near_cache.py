@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -21,10 +22,10 @@ CACHE = 1 << 20
 KEYS = 6
 
 
-def write_then_read(shop: Shop, kill: Any, turns: int) -> tuple[list[str], Any]:
+def write_then_read(shop: Shop, kill: Callable[[Callable[[], int], Event], None], turns: int) -> tuple[list[str], Any]:
     """Writers that each read what they have written, and one another's, at least at their tokens: what was older."""
     stale: list[str] = []
-    stop = Event()
+    stop, spent = Event(), [0]
     with (
         Client(shop.bootstrap, shop.topology, "tests") as client,
         QueryClient(shop.bootstrap, shop.topology, 60.0, cache_bytes=CACHE) as query,
@@ -41,6 +42,7 @@ def write_then_read(shop: Shop, kill: Any, turns: int) -> tuple[list[str], Any]:
             if int(row["row"]["name"]) < name:
                 stale.append(f"{key}: {row['row']['name']} and not {name}")
             assert row["position"].positions
+            spent[0] += 1
 
         def write(n: int) -> None:
             key, rng = f"user-{n}", random.Random(n)
@@ -52,7 +54,7 @@ def write_then_read(shop: Shop, kill: Any, turns: int) -> tuple[list[str], Any]:
                     read(key if rng.random() < 0.5 else f"user-{rng.randrange(KEYS)}")
 
         with ThreadPoolExecutor(KEYS + 1) as pool:
-            killing = pool.submit(kill, stop)
+            killing = pool.submit(kill, lambda: spent[0], stop)
             writing = [pool.submit(write, n) for n in range(KEYS)]
             try:
                 for each in writing:
@@ -68,12 +70,12 @@ def test_what_was_written_is_read(shop: Shop) -> None:
     workers = [shop.worker(*each) for each in arguments]
     until("both serve", lambda: all(worker.addresses() for worker in workers))
 
-    def kill(stop: Event) -> None:
-        turn = 0
-        while not stop.wait(4.0):
-            workers[turn % 2].kill()
-            workers[turn % 2] = shop.worker(*arguments[turn % 2])
-            turn += 1
+    def kill(spent: Callable[[], int], stop: Event) -> None:
+        for turn in range(2):
+            before = spent()
+            until("reads are answered", lambda before=before: spent() > before + 100 or stop.is_set())
+            workers[turn].kill()
+            workers[turn] = shop.worker(*arguments[turn])
 
     stale, figures = write_then_read(shop, kill, 25)
     assert stale == []
@@ -100,5 +102,5 @@ def test_the_same_check_sees_a_cache_that_does_not_wait(shop: Shop, monkeypatch:
     monkeypatch.setattr(NearCache, "_contains", lambda *_: True)
     worker = shop.worker("--service", "users")
     until("it serves", worker.addresses)
-    stale, _ = write_then_read(shop, lambda stop: None, 10)
+    stale, _ = write_then_read(shop, lambda spent, stop: None, 10)
     assert stale

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ EMAILS, RACERS = 20, 5
 
 @pytest.fixture
 def shop(kafka: str, tmp_path: Path, shop_topology: Topology) -> Iterator[Shop]:
-    made = Shop(kafka, tmp_path, replace(shop_topology, services={"users": shop_topology.services["users"]}))
+    made = Shop(kafka, tmp_path, shop_topology.only("users"))
     yield made
     made.close()
 

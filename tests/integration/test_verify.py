@@ -42,6 +42,7 @@ def some_business(day: int = 0) -> Iterator[Asked]:
         lines = tuple(o.Line(code, n % 3 + 1, 1500) for code in CODES[: n % 4 + 1])
         yield Asked("users", f"u{n % 5}", u.RegisterUser(f"User {n}", "France"))
         yield Asked("orders", f"{day}{n}", o.PlaceOrder(f"u{n % 5}", ("France", "Spain")[n % 2], AT, lines))
+    yield Asked("orders", f"C{day}", o.ReturnGoods("u0", "France", AT, (o.Line("TEA", 1, 1500),)))
 
 
 class Damaged:
@@ -74,13 +75,14 @@ def test_a_settled_shop_is_clean_and_then_each_damage_is_named(shop: Shop) -> No
     worker = shop.worker()
     shop.send(some_business())
     damaged = Damaged(shop)
-    source = damaged.plant("inventory.command", "TEA", b"this is not Avro")
+    source = damaged.plant("inventory.command", "JUG", b"this is not Avro")
     shop.settle()
     report = damaged.verify(tables=True)
     assert report.clean, report.findings
     assert report.checked["parked"] == 1
-    assert report.checked["commands sent on"] == 50
-    assert report.checked["table rows"] == 4 + 5 + 20 + 2 + 4 + 5 + 5 + 4 + 2  # no refunds
+    assert report.checked["commands sent on"] == 20 + 2  # checkouts that begin; one return
+    assert report.checked["commands asked of others"] == 2 * (20 + 20 + 50)  # of each order, charge and lot of stock
+    assert report.checked["table rows"] == 4 + 5 + 5 + 21 + 20 + 2 + 1 + 4 + 5 + 5 + 4 + 2
     assert report.rejected == {"users/already_registered": 15}
     assert not any(report.lag.values())
     assert worker.stop() == 0
@@ -111,7 +113,7 @@ def test_a_settled_shop_is_clean_and_then_each_damage_is_named(shop: Shop) -> No
     assert any(f.kind.endswith("_message") and (f.partition, f.offset) == planted for f in report.findings)
 
     commands = make("inventory.command", CommandMessage, inv.Command)
-    command = CommandMessage("stock_follows_orders/00/1/0", "c", "orders.event/00/1", 1, inv.TakeStock("00", 1))
+    command = CommandMessage("stock_follows_orders/C0/1/0", "c", "orders.event/C0/1", 1, inv.PutBackStock("C0", 1))
     planted = damaged.plant("inventory.command", "TEA", commands.encode(command))
     report = damaged.verify()
     again = [f for f in report.findings if f.kind in ("duplicate_command", "wrong_command")]
@@ -120,7 +122,7 @@ def test_a_settled_shop_is_clean_and_then_each_damage_is_named(shop: Shop) -> No
 
     headers = [("parked-action", b"parked"), ("parked-done", b""), ("parked-source-topic", b"inventory.command")]
     headers += [(f"parked-source-{n}", str(v).encode()) for n, v in zip(("partition", "offset"), source, strict=True)]
-    planted = damaged.plant("inventory.parked", "TEA", b"this is not Avro", headers)
+    planted = damaged.plant("inventory.parked", "JUG", b"this is not Avro", headers)
     found = one(damaged.verify(), "duplicate_parked")
     assert (found.topic, found.partition, found.offset) == ("inventory.parked", *planted)
 
@@ -162,7 +164,7 @@ def test_a_shop_at_work_is_clean(shop: Shop) -> None:
 
     def trade() -> None:
         day = 0
-        while not busy.wait(0.05):
+        while not busy.wait(0.5):
             day += 1
             shop.send(some_business(day))
 
@@ -241,7 +243,7 @@ def test_the_demo_that_was_kept_is_verified(tmp_path: Path, small: Path) -> None
         report = json.loads(written.stdout)
         assert report["clean"]
         assert report["lag"] == {"inventory": 0}
-        assert report["checked"]["commands sent on"] == 19
+        assert report["checked"]["commands"] == 3 + 3 + 2 * 19  # each order reserves and takes one lot
     finally:
         cli("demo", "--stop", *home)
 

@@ -3,7 +3,6 @@
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from tests.simulation.test_second_opinion import JudgedTwice
 from topologies.users import ChangeEmail, ChangeName, RegisterUser, User
 
 SHOP = load("topologies")
-USERS = replace(SHOP, services={"users": SHOP.services["users"]})
+USERS = SHOP.only("users")
 EMAILS = ("a@shop.fr", "A@shop.fr", "b@shop.fr", None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from topologies import checkout_saga as one
 from topologies import inventory as inv
 from topologies import orders as o
 from topologies import payments as p
+from topologies.invariants import invariants
 
 AT = "2009-12-01T07:45:00"
 LINES = (o.Line("TEA", 2, 1500), o.Line("POT", 1, 9990), o.Line("TEA", 1, 1400))
@@ -331,3 +333,49 @@ def test_both_ways_go_together_on_the_same_stock(driver: TestDriver) -> None:
     found = [driver.row("orders", str(n)).body.status for n in range(6)]
     assert sorted(found) == ["confirmed"] * 2 + ["refused"] * 4
     assert amounts(driver) == {"TEA": (10, 0, 0), "POT": (0, 0, 2), "anna": (0, 200, 0)}
+
+
+# --- what must be true of all of it -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(driver: TestDriver) -> dict[str, dict[str, Any]]:
+    """The rows of a shop with orders of either kind, confirmed and refused, and a return."""
+    for way in WAYS:
+        place(driver, way, f"{way} 1", ("TEA", 2, 1000))
+        place(driver, way, f"{way} 2", ("TEA", 1, 1000), ("POT", 3, 1000))
+        place(driver, way, f"{way} 3", ("TEA", 1, 99_000))
+    driver.send("orders", "C1", o.ReturnGoods("anna", "France", AT, (o.Line("TEA", 1, 1000),)))
+    driver.send("inventory", "TEA", inv.AdjustStock(-1, "broken"))
+    return {name: {k: row.body for k, row in driver.rows(name).items()} for name in ("orders", "inventory", "payments")}
+
+
+def broken(rows: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    found = {invariant.name: list(invariant.broken({t: rows[t] for t in invariant.tables})) for invariant in invariants}
+    return {name: what for name, what in found.items() if what}
+
+
+def test_a_settled_shop_breaks_no_invariant(settled: dict[str, dict[str, Any]]) -> None:
+    assert broken(settled) == {}
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "change", "breaks"),
+    [
+        ("inventory", "TEA", {"taken": 5}, {"stock that came is there or taken"}),
+        ("inventory", "TEA", {"on_hand": -1, "taken": 11}, {"stock is never negative"}),
+        ("inventory", "TEA", {"on_hand": 5, "reserved": 1}, {"nothing stays reserved or authorised"}),
+        ("payments", "anna", {"authorised": 1}, {"nothing stays reserved or authorised"}),
+        ("payments", "anna", {"charged": 1}, {"customers pay for confirmed orders, less returns"}),
+        ("payments", "anna", {"refunded": 0}, {"customers pay for confirmed orders, less returns"}),
+        ("orders", "saga 2", {"status": "placed"}, {"every order is confirmed or refused"}),
+        ("orders", "2pc 2", {"status": "confirmed"}, {"customers pay for confirmed orders, less returns"}),
+    ],
+)
+def test_what_is_wrong_breaks_its_invariant(
+    settled: dict[str, dict[str, Any]], table: str, key: str, change: dict[str, Any], breaks: set[str]
+) -> None:
+    settled[table][key] = replace(settled[table][key], **change)
+    found = broken(settled)
+    assert found.keys() == breaks
+    assert all(key in text or "anna" in text for texts in found.values() for text in texts)

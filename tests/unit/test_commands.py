@@ -48,7 +48,10 @@ def test_what_does_not_fit_is_named(aggregate: str, name: str, fields: Any, says
 
 
 def test_an_unknown_aggregate_is_said_with_those_there_are() -> None:
-    with pytest.raises(UnknownAggregate, match="no aggregate 'customers'; there are inventory, orders, users"):
+    with pytest.raises(
+        UnknownAggregate,
+        match="no aggregate 'customers'; there are checkout_2pc, checkout_saga, inventory, orders, payments, users",
+    ):
         COMMANDS.from_json("customers", "RegisterUser", {})
 
 

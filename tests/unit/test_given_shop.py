@@ -108,14 +108,14 @@ def test_a_quantity_must_make_sense(command: object) -> None:
 def test_an_order_is_placed_once() -> None:
     place = o.PlaceOrder("17850", "France", "2009-12-01T07:45:00", LINES)
     placed = given(o.orders).when(place).then(o.OrderPlaced("17850", "France", "2009-12-01T07:45:00", LINES))
-    placed.has(o.Document("order", "17850", "France", "2009-12-01T07:45:00", 12990))
+    placed.has(o.Document("order", "17850", "France", "2009-12-01T07:45:00", 12990, "placed", "", LINES))
     placed.when(place).then(Rejected("already_entered", {"kind": "order"}))
 
 
 def test_goods_are_returned() -> None:
     back = o.ReturnGoods("17850", "France", "2009-12-02T07:45:00", LINES[:1])
     returned = given(o.orders).when(back).then(o.GoodsReturned("17850", "France", "2009-12-02T07:45:00", LINES[:1]))
-    returned.has(o.Document("return", "17850", "France", "2009-12-02T07:45:00", 3000))
+    returned.has(o.Document("return", "17850", "France", "2009-12-02T07:45:00", 3000, lines=LINES[:1]))
 
 
 @pytest.mark.parametrize(

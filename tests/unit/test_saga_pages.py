@@ -66,7 +66,9 @@ class Pages:
         forwarding.fetch = self._fetch  # type: ignore[method-assign, assignment]
         self.api = SagaApi(tables, forwarding, CommandApi(lambda: self.sender, tables, forwarding))  # type: ignore[arg-type, return-value]
 
-    async def _fetch(self, request: Any, table: str, partition: int, path: str, query: Any, *_: Any) -> Fetched:
+    async def _fetch(
+        self, request: Any, table: str, partition: int, path: str, query: Any, *_: Any, **__: Any
+    ) -> Fetched:
         holder = self.elsewhere[partition]
         if holder is None:
             raise TableUnavailable(f"partition {partition} moves")

@@ -18,6 +18,7 @@ from pipeline.errors import Contended, NoSuchConsistency, NotYet
 from pipeline.model import Ledger, Rejected, Service, StateMessage, Token
 from pipeline.model.participant import holds
 from pipeline.query import together
+from pipeline.query.asking import Call, Question
 from pipeline.query.forward import Forwarding
 from pipeline.query.http import QueryApi
 from pipeline.query.local import LocalTables
@@ -25,6 +26,7 @@ from pipeline.query.murmur2 import partition_of
 from pipeline.query.openapi import document
 from pipeline.query.pending import PendingRows
 from pipeline.query.problems import as_problems
+from pipeline.query.questions import Questions
 from pipeline.query.reading import reading
 from pipeline.query.together import Pass, TogetherApi, agreed
 from pipeline.testing import TestDriver
@@ -44,6 +46,9 @@ class Turns:
 
     def token(self, table: str, partition: int, position: int | None) -> Token:
         return Token.of({("goods.command", partition): position - 1}) if position else Token()
+
+    def rows_token(self, table: str, partition: int, rows: int) -> Token:
+        return Token()
 
     async def reach(self, table: str, partition: int, asked: Any) -> None:
         if self.todo:
@@ -311,6 +316,27 @@ def test_who_waits_too_long_hears_for_whom_it_is_held(market: Market) -> None:
     status, told = market.ask("GET", "/v1/tables/goods/tea?pending=wait&wait=0.1")
     assert (status, told["error"]) == (504, "NotYet")
     assert "held for 't'" in told["detail"]
+
+
+class NoNear:
+    """A near cache that must not be asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name}: it keeps rows as they are")
+
+
+@pytest.mark.parametrize("pending", ["hide", "wait"])
+def test_no_near_cache_answers_but_with_what_is_held(pending: str) -> None:
+    router: Any = SimpleNamespace(
+        knows=lambda table: True, partition=lambda table, key: 0, holder=lambda table, partition: "http://there:1"
+    )
+    near: Any = NoNear()
+    steps = Questions(router, 1.0, eventual=False, near=near).row("goods", "tea", {"pending": pending})
+    step = next(steps)
+    while isinstance(step, Call):
+        step = steps.send(step.function())
+    assert isinstance(step, Question)
+    assert step.query == {"pending": pending}
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_the_key_shows_nothing_of_the_value() -> None:
 
 @pytest.fixture
 def shop(shop_topology: Topology) -> Iterator[TestDriver]:
-    topology = replace(shop_topology, services={"users": shop_topology.services["users"]})
+    topology = shop_topology.only("users")
     with TestDriver(topology) as driver:
         yield driver
 

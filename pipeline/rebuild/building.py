@@ -1,0 +1,149 @@
+"""Folds a version of a projection until it is level with its sources; begun again, it goes on where it was."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters.kafka import (
+    ANSWER_S,
+    KafkaGroupConsumer,
+    KafkaLogReader,
+    KafkaProducer,
+    asked_again,
+    end_offsets,
+)
+from pipeline.adapters.tables import claim_slot
+from pipeline.adapters.topics import partition_counts
+from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal
+from pipeline.rebuild.subject import Subject
+from pipeline.runtime.lane import Lane
+from pipeline.runtime.ports import TP
+from pipeline.runtime.reopening import Reopening
+from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.worker import MachineClock
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+LEVEL_S = 5.0  # who has followed all hops to where they ended so long ago is level
+Step = Callable[[int, int], object]  # (records folded, records that there are)
+
+
+class Progress:
+    """How far the group of a version is, asked of Kafka alone. Close it. Calls may raise BrokerUnreachable."""
+
+    def __init__(self, bootstrap: str, client: AdminClient, subject: Subject) -> None:
+        counts = partition_counts(client)
+        self._client = client
+        self._hops = [[TP(topic, n) for topic in hop for n in range(counts[topic])] for hop in subject.hops()]
+        # One that never joins, only asks; see demo.progress.
+        self._group = Consumer({"bootstrap.servers": bootstrap, "group.id": subject.wiring.group})
+        self._hop, self._goal = 0, dict[TP, int]()
+        self._began_s = 0.0
+        self.begun: int | None = None  # what was folded at the first look
+        self.done = self.total = 0
+        self.level = False
+
+    def look(self) -> None:
+        """Asks. Level once all hops have been followed, one after the other, to where each ended a moment ago."""
+        every = [tp for hop in self._hops for tp in hop]
+        committed, ends = self._asked(every)
+        self.done, self.total = sum(committed.values()), sum(ends.values())
+        self.begun = self.done if self.begun is None else self.begun
+        if not self._goal:
+            self._aim(0, ends)
+        while not self.level and all(committed.get(tp, 0) >= goal for tp, goal in self._goal.items()):
+            if self._hop + 1 < len(self._hops):
+                self._aim(self._hop + 1, ends)
+            elif time.monotonic() - self._began_s <= LEVEL_S:
+                self.level = True
+            else:
+                self._aim(0, ends)
+
+    def _aim(self, hop: int, ends: dict[TP, int]) -> None:
+        self._hop, self._goal = hop, {tp: ends[tp] for tp in self._hops[hop]}
+        if hop == 0:
+            self._began_s = time.monotonic()
+
+    def _asked(self, every: list[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
+        """What is committed, and after that where logs end: what the one covers lies below the other."""
+        return self._committed(every), end_offsets(self._client, every)
+
+    def _committed(self, every: list[TP]) -> dict[TP, int]:
+        def ask() -> dict[TP, int]:
+            answer = self._group.committed([TopicPartition(*tp) for tp in every], timeout=ANSWER_S)
+            if bad := next((p.error for p in answer if p.error is not None), None):
+                raise KafkaException(bad)  # such as a coordinator that moves, or a commit under way
+            return {TP(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
+
+        return asked_again("the broker does not say how far the version is: %s", ask)
+
+    def close(self) -> None:
+        """Lets the connection go."""
+        self._group.close()
+
+
+def watch(progress: Progress, served: Callable[[], object], step: Step) -> None:
+    """Waits while workers fold it; until it is level, or `served` is no more."""
+    while not progress.level and served():
+        time.sleep(LOOK_S)
+        progress.look()
+        step(progress.done, progress.total)
+
+
+def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> None:
+    """Folds it in this process, as a worker does, as one member of its group. Raises what ends a worker."""
+    slot, stores = claim_slot(state_dir, subject.service.name, None)
+    identity = "-".join(part for part in (subject.wiring.group, node, str(slot)) if part)
+    stats, reopening, clock = LaneStats(), Reopening(), MachineClock()
+
+    def open_lane() -> Lane:
+        producer = KafkaProducer(bootstrap, identity)
+        consumer = KafkaGroupConsumer(bootstrap, subject.wiring.group, f"{identity}-rebuild", subject.service.name)
+        reader = KafkaLogReader(bootstrap, f"{identity}-reader")
+        return Lane(subject.wiring, consumer, producer, reader, stores, clock, stats=stats)
+
+    try:
+        while not progress.level:
+            commits, began_s = stats.checkpoints, time.monotonic()
+            lane = None
+            try:
+                lane = open_lane()
+                _turns(lane, progress, step)
+            except (LaneFatal, BrokerUnreachable, DatabaseUnreachable) as error:
+                if lane is not None:
+                    lane.abandon(error)
+                reopening.lived(time.monotonic() - began_s, committed=stats.checkpoints > commits)
+                pause_s = reopening.pause_s(error)
+                if pause_s is None:
+                    raise
+                log.warning("%s: %s; going on from the last commit", subject.service.name, error)
+                time.sleep(pause_s)
+            else:
+                _close(lane)
+    finally:
+        stores.close()
+
+
+def _close(lane: Lane) -> None:
+    try:
+        lane.close()
+    except (LaneFatal, BrokerUnreachable) as error:
+        log.warning("stopped without a last commit (%s); nothing is lost", error)
+
+
+def _turns(lane: Lane, progress: Progress, step: Step) -> None:
+    lane.open()
+    looked_s = time.monotonic()
+    while not progress.level:
+        lane.turn()
+        if time.monotonic() - looked_s >= LOOK_S:
+            looked_s = time.monotonic()
+            progress.look()
+            step(progress.done, progress.total)

@@ -1,0 +1,138 @@
+"""What two versions of a projection differ in, row by row, by their row topics."""
+
+from __future__ import annotations
+
+import struct
+import time
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from fastavro import parse_schema, schemaless_reader
+
+from pipeline.adapters.avro.registry import Registry
+from pipeline.errors import UndecodableRecord
+from pipeline.model import TopicKind
+from pipeline.model.versions import table_of
+from pipeline.runtime.ports import TP
+from pipeline.runtime.wiring import Wiring
+from pipeline.verify.kafka import KafkaHistory
+
+LOOKS = 5  # rows that somebody changes meanwhile may differ for a moment
+PAUSE_S = 1.0
+EXAMPLES = 10
+Pair = tuple[Any, Any]  # the old row and the new one; None where there is none
+
+
+@dataclass(slots=True)
+class Differences:
+    """How many rows are the same, are in one version only, or say something else; and some of these."""
+
+    same: int = 0
+    missing: int = 0  # in the old version only
+    added: int = 0
+    changed: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All rows that differ."""
+        return self.missing + self.added + self.changed
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        counts = {name: getattr(self, name) for name in ("same", "missing", "added", "changed")}
+        return {**counts, "examples": self.examples}
+
+
+class _Rows:
+    """Reads row topics without the classes of the rows, as those of an old version may be gone."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._schemas: dict[int, Any] = {}
+
+    def same(self, one: bytes, other: bytes) -> bool:
+        """Whether two rows say the same."""
+        if one[5:] == other[5:] and self._schema(one) == self._schema(other):
+            return True
+        same: bool = self.decode(one) == self.decode(other)
+        return same
+
+    def decode(self, data: bytes) -> Any:
+        """A row in dicts."""
+        return schemaless_reader(BytesIO(data[5:]), self._schema(data), None)
+
+    def _schema(self, data: bytes) -> Any:
+        (schema_id,) = struct.unpack_from(">I", data, 1)
+        if schema_id not in self._schemas:
+            known = self._registry.written_with(schema_id)
+            if known is None:
+                raise UndecodableRecord(f"schema id {schema_id} is not in the manifest")
+            self._schemas[schema_id] = parse_schema(known[1])
+        return self._schemas[schema_id]
+
+
+def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -> Differences:
+    """What two versions of a projection differ in. Rows that go on changing while it looks may be among them."""
+    topics = TopicKind.ROW.topic(table_of(name, old)), TopicKind.ROW.topic(table_of(name, new))
+    differ, moved = set[str](), dict[TP, int]()
+    for look in range(LOOKS):
+        with KafkaHistory(bootstrap, {}, None, None, 0) as history:
+            counts = [history.partitions(topic) for topic in topics]
+            ends = {tp: history.end(tp) for t, n in zip(topics, counts, strict=True) for tp in _all(t, n)}
+            found, pairs = _look(history, registry, topics, counts, differ if look else None)
+        settled, moved, differ = ends == moved, ends, set(pairs)
+        if not differ or settled or look + 1 == LOOKS:
+            break
+        time.sleep(PAUSE_S)
+    for key in sorted(differ)[:EXAMPLES]:
+        found.examples.append({"key": key, "old": pairs[key][0], "new": pairs[key][1]})
+    return found
+
+
+def waiting(bootstrap: str, wiring: Wiring) -> int:
+    """How many records of a service are parked, or wait behind one that is."""
+    with KafkaHistory(bootstrap, {}, None, None, 0) as history:
+        queues = [inlet.tables[0].changelog for inlet in wiring.inlets.values()]
+        return sum(len(_last(history, _all(queue, history.partitions(queue)))) for queue in queues)
+
+
+def _all(topic: str, partitions: int) -> list[TP]:
+    return [TP(topic, n) for n in range(partitions)]
+
+
+def _look(
+    history: KafkaHistory, registry: Registry, topics: tuple[str, str], counts: list[int], only: set[str] | None
+) -> tuple[Differences, dict[str, Pair]]:
+    """One look, partition by partition where the same key is in the same. `only`: keys that differed before."""
+    rows, found, differ = _Rows(registry), Differences(), dict[str, Pair]()
+    together = counts[0] == counts[1]
+    for part in [[n] for n in range(counts[0])] if together else [list(range(max(counts)))]:
+        old, new = (
+            _last(history, [TP(topic, n) for n in part if n < count])
+            for topic, count in zip(topics, counts, strict=True)
+        )
+        for key in old.keys() | new.keys():
+            before, after, name = old.get(key), new.get(key), key.decode(errors="replace")
+            alike = before is not None and after is not None and rows.same(before, after)
+            if alike or (only is not None and name not in only):
+                found.same += 1
+                continue
+            differ[name] = before and rows.decode(before), after and rows.decode(after)
+            if after is None:
+                found.missing += 1
+            elif before is None:
+                found.added += 1
+            else:
+                found.changed += 1
+    return found, differ
+
+
+def _last(history: KafkaHistory, partitions: list[TP]) -> dict[bytes, bytes]:
+    """The last value under each key; deleted ones left out."""
+    last: dict[bytes, bytes | None] = {}
+    for tp in partitions:
+        for entry in history.records(tp):
+            last[entry.key or b""] = entry.value
+    return {key: value for key, value in last.items() if value is not None}

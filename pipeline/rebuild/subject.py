@@ -1,0 +1,72 @@
+"""One version of a projection, as what is built: its service, its wiring, its topics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.kafka import ANSWER_S
+from pipeline.adapters.topics import check_topics, create_topics
+from pipeline.errors import TopicError, TopologyError, UnknownTable
+from pipeline.model import Projection, Service, TopicKind
+from pipeline.model.versions import declared_name
+from pipeline.runtime.wiring import Wiring
+from pipeline.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One declared version of a projection."""
+
+    name: str
+    version: int
+    table: str
+    service: Service
+    projection: Projection[Any, Any]
+    wiring: Wiring
+
+    def hops(self) -> list[list[str]]:
+        """The topics that it is folded from, hop by hop, by their declared names."""
+        first = list(dict.fromkeys(source.topic for source in self.projection.sources))
+        return [first] if self.projection.route is None else [first, [TopicKind.BY_KEY.topic(self.table)]]
+
+
+def subject(topology: Topology, name: str, version: int | None = None) -> Subject:
+    """That version of the projection `name`, the newest where none is named. Raises TopologyError, UnknownTable."""
+    if topology.names:
+        raise TopologyError(f"{topology.name} calls topics otherwise than declared; versions need the declared names")
+    declared = topology.families.get(name)
+    if declared is None:
+        names = {declared_name(p) for service in topology.services.values() for p in service.projections}
+        if name not in names:
+            raise UnknownTable(f"no projection {name!r} in {topology.name}; it has {', '.join(sorted(names))}")
+        raise TopologyError(
+            f"of {name!r} only version 1 is declared. Declare what it is to become beside it, as another Projection of "
+            f"the same name with version=2, and its schemas, {name}_v2.row.avsc and, where it has a route, "
+            f"{name}_v2.by_key.avsc; docs/rebuild.md has an example"
+        )
+    chosen = max(declared) if version is None else version
+    if chosen not in declared:
+        raise TopologyError(f"version {chosen} of {name!r} is not declared; there is {', '.join(map(str, declared))}")
+    table = declared[chosen]
+    service = topology.service_of(topology.pinned(table))
+    projection = next(p for p in service.projections if p.name == table)
+    return Subject(name, chosen, table, service, projection, Wiring(service, codecs(topology.schemas)))
+
+
+def prepare(client: AdminClient, subject: Subject, topology: str) -> list[str]:
+    """Creates what is missing of its topics, with as many partitions and copies as its first source has.
+
+    Raises TopicError.
+    """
+    source = subject.projection.sources[0].topic
+    found = client.list_topics(timeout=ANSWER_S).topics.get(source)
+    if found is None or not found.partitions:
+        raise TopicError(f"the topic {source} does not exist; create it with: pipeline topics create {topology}")
+    copies = len(found.partitions[0].replicas)
+    created = create_topics(client, [subject.wiring], len(found.partitions), copies)
+    check_topics(client, subject.wiring, topology)
+    return created
