@@ -118,14 +118,14 @@ def command(
         f"[bold]{result['commands_per_second']:,.0f} commands/s[/], "
         f"{result['events'] / result['seconds']:,.0f} events/s"
     )
-    console.print(settled)
+    console.print(settled, soft_wrap=True)
     if differences:
         for line in differences[:20]:
             console.print(f"[red]{line}[/]", highlight=False)
         console.print(f"[bold red]{len(differences)} figures differ from the file[/]")
         sys.exit(1)
     less = ", less what was refused" if way.scarce else ""
-    console.print(f"[bold green]verified: every figure equals the recomputation from the file{less}[/]")
+    console.print(f"[bold green]verified: every figure equals the recomputation from the file{less}[/]", soft_wrap=True)
     if keep:
         shown = home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home
         where = f"--bootstrap {bootstrap}" if bootstrap else f"--home {shown}"

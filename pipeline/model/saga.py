@@ -8,7 +8,7 @@ the state before did not, is sent. `linear_saga` and `two_phase_saga` make the t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline.model.aggregate import Aggregate, Rejected
@@ -162,13 +162,33 @@ class Saga(Generic[S]):
         """
         command: Any = self.message
         command = command | TimeUp | Intervention
+        remembering = replace(self, evolve=_Remembering(self.evolve))
         return Aggregate(
             self.name,
             command=command,
             event=command | Started | Replied,
             initial=self.initial,
-            decide=self.decide,
-            evolve=self.evolve,
+            decide=remembering.decide,
+            evolve=remembering.evolve,
             idempotency=None,
             asks=self.asks,
         )
+
+
+class _Remembering(Generic[S]):
+    """An `evolve` that knows its last answer: decide has come to it, and the event is evolved next.
+
+    Any number of threads may use it: one that finds another's answer evolves.
+    """
+
+    def __init__(self, evolve: Callable[[S, Any], S]) -> None:
+        self._evolve = evolve
+        self._last: tuple[S, Any, S] | None = None
+
+    def __call__(self, state: S, message: Any) -> S:
+        last = self._last
+        if last is not None and last[0] is state and last[1] is message:
+            return last[2]
+        after = self._evolve(state, message)
+        self._last = state, message, after
+        return after

@@ -26,6 +26,7 @@ from pipeline.model import (
     Saga,
     Service,
     Summary,
+    TimeUp,
 )
 from pipeline.runtime.asking import asked_codecs, command_codec
 from pipeline.runtime.nodes import Outlet
@@ -206,3 +207,22 @@ def test_what_a_person_does_has_a_reason() -> None:
     assert result.exit_code == 2
     assert "--why" in result.output
     assert Intervention("abort", "eve", "why").by == "eve"
+
+
+def test_a_message_that_was_decided_is_not_evolved_again() -> None:
+    asked: list[Any] = []
+
+    def evolve(state: int, message: Any) -> int:
+        asked.append(message)
+        return state + len(message.timer)
+
+    counts = Saga("counts", Intervention, {}, 0, evolve, lambda _: [], lambda _: Summary("", "", 0, (), ""))
+    folded = counts.aggregate
+    message, other = TimeUp("why"), TimeUp("because")
+    assert folded.decide(message, 1000) == [message]
+    assert folded.evolve(1000, message) == 1003
+    assert asked == [message]
+    assert folded.evolve(1003, message) == 1006
+    assert folded.evolve(1003, other) == 1010
+    assert folded.evolve(1003, message) == 1006
+    assert asked == [message, message, other, message]
