@@ -328,7 +328,10 @@ class NoNear:
 @pytest.mark.parametrize("pending", ["hide", "wait"])
 def test_no_near_cache_answers_but_with_what_is_held(pending: str) -> None:
     router: Any = SimpleNamespace(
-        knows=lambda table: True, partition=lambda table, key: 0, holder=lambda table, partition: "http://there:1"
+        topology=MARKET,
+        knows=lambda table: True,
+        partition=lambda table, key: 0,
+        holder=lambda table, partition: "http://there:1",
     )
     near: Any = NoNear()
     steps = Questions(router, 1.0, eventual=False, near=near).row("goods", "tea", {"pending": pending})
