@@ -110,11 +110,11 @@ class Shop:
 
     def send(self, *parts: Iterable[Asked]) -> None:
         """Sends commands; each part is stored before the next begins."""
-        client = Client(self.bootstrap, self.topology)
-        for part in parts:
-            for asked in part:
-                client.send(asked.aggregate, asked.key, asked.command)
-            client.flush()
+        with Client(self.bootstrap, self.topology) as client:
+            for part in parts:
+                for asked in part:
+                    client.send(asked.aggregate, asked.key, asked.command)
+                client.flush()
 
     def settle(self, *services: str) -> None:
         """Waits until all that was sent has gone through these services, or through all of them."""
