@@ -73,10 +73,10 @@ class AnswerCheck:
 
     def memory(self, history: History, commands: TP, replies: list[Reply], agenda: Agenda) -> Memory:
         """An empty memory; where retention has cut the command log, one of the commands that were cut away."""
-        memory = Memory(self.idempotency, agenda)
+        memory, low = Memory(self.idempotency, agenda), history.low(commands)
         for reply in replies:
             message = reply.message
-            if message.offset < history.low(commands):
+            if message.offset < low:
                 asked = CommandMessage(
                     message.command_id, "", None, message.issued_ms, None
                 )  # what it asked for is gone

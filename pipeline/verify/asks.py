@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
@@ -63,12 +64,14 @@ class AskCheck:
         """`missing_`, `extra_`, `wrong_` and `duplicate_ask`, of all partitions at once."""
         missing = dict(self._due)
         seen: set[tuple[str, str | None]] = set()
-        since: dict[str, int] = {}
+        since: dict[str, float] = {}
+        commands = TopicKind.COMMAND.topic(self.name)
+        lows = [history.low(TP(commands, n)) for n in range(history.partitions(commands))]
         for topic, decoder in self._targets.items():
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
+                first_ms: float = math.inf
                 for entry in history.records(tp):
-                    if history.low(tp):
-                        since[topic] = max(since.get(topic, 0), entry.time_ms)
+                    first_ms = min(first_ms, entry.time_ms)
                     try:
                         read = decoder.read(entry)
                     except UndecodableRecord:
@@ -81,7 +84,7 @@ class AskCheck:
                     kind = "duplicate" if name in seen else "wrong"
                     seen.add(name)
                     if due is None:
-                        if self._was_replayed(history, command):
+                        if self._was_replayed(lows, command):
                             report.add(
                                 Finding("extra_ask", self.service, *tp, key, entry.offset, "nothing", short(command))
                             )
@@ -89,6 +92,8 @@ class AskCheck:
                         report.add(
                             Finding(f"{kind}_ask", self.service, *tp, key, entry.offset, short(due), short(command))
                         )
+                if history.low(tp):
+                    since[topic] = max(since.get(topic, 0), first_ms)
         report.checked["commands asked of others"] += sum(due.must for due in self._due.values())
         for due in missing.values():
             if due.must and due.time_ms >= since.get(due.topic, 0):
@@ -96,10 +101,10 @@ class AskCheck:
                     Finding("missing_ask", self.service, due.topic, -1, due.key, None, short(due.command), "nothing")
                 )
 
-    def _was_replayed(self, history: History, command: CommandMessage) -> bool:
-        """Whether what caused the command is held still, and was decided again."""
+    def _was_replayed(self, lows: Sequence[int], command: CommandMessage) -> bool:
+        """Whether what caused the command is held still, and was decided again. `lows`: where its partitions begin."""
         topic, _, place = (command.causation_id or "").partition("/")
         partition, _, offset = place.partition("/")
         if topic != TopicKind.COMMAND.topic(self.name) or not (partition.isdecimal() and offset.isdecimal()):
             return True
-        return history.low(TP(topic, int(partition))) <= int(offset) < self._ends.get(int(partition), 0)
+        return lows[int(partition)] <= int(offset) < self._ends.get(int(partition), 0)
