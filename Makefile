@@ -1,7 +1,8 @@
 # make install   the virtual environment .venv, with everything in it
 # make demo      a real shop's data through the pipeline, every figure checked
-# make test      all tests, on a real Kafka and PostgreSQL that they start and stop themselves; without the latter (Debian:
-#                apt-get install postgresql) its cases are skipped, and say so
+# make test      the tests, on a real Kafka and PostgreSQL that they start and stop themselves; without the latter (Debian:
+#                apt-get install postgresql) its cases are skipped, and say so; but for those of make test-long
+# make test-long what takes a minute or more each: a short version of make faults, sagas, watches, rebuilds under kills
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
 # make backlog   how much memory a worker takes on ten million commands
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test simulate faults restarts backlog bench bench-candidate bench-smoke check fuzz lock clean
+.PHONY: install demo test test-long simulate faults restarts backlog bench bench-candidate bench-smoke check fuzz lock clean
 
 install: .venv/installed
 
@@ -29,7 +30,11 @@ demo: install
 
 # Two files at a time, each pair with brokers of its own: most of a test is waiting.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+
+# Faults and kills that take their time, one file after the other.
+test-long: install
+	$(BIN)/python -m pytest -m long
 
 simulate: MINUTES := 5
 simulate: SEED :=

@@ -93,7 +93,7 @@ class KafkaHistory:
 
     def records(self, tp: TP) -> Iterator[Entry]:
         end = self.end(tp)
-        if end <= self.low(tp):
+        if not end or end <= self.low(tp):
             return
         self._reader.assign([TopicPartition(*tp, OFFSET_BEGINNING)])
         try:

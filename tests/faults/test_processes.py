@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults import answers, processes
 from tests.faults.cluster import Cluster
 from tests.faults.judging import SEED, judge
 from tests.faults.round import running
+
+pytestmark = pytest.mark.long
 
 
 def test_workers_killed_stopped_and_ended(cluster: Cluster, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from tests.faults.state import Skipped
 from tests.support import until
 from topologies import orders
 
+pytestmark = pytest.mark.long
+
 
 def test_connections_cut(cluster: Cluster, tmp_path: Path) -> None:
     with running("network", SEED, cluster, tmp_path / "round", proxied=True) as round_:

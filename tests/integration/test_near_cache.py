@@ -17,6 +17,9 @@ from pipeline.query.near import NearCache
 from tests.support import Shop, until
 from topologies import users as u
 
+pytestmark = pytest.mark.long
+
+
 WAIT_S = 60.0
 CACHE = 1 << 20
 KEYS = 6

@@ -27,6 +27,9 @@ from tests.support import Shop, Worker, until
 from topologies import orders as o
 from topologies import reports
 
+pytestmark = pytest.mark.long
+
+
 NEXT = """
 
 def add_twice(row: Revenue, amount: Amount) -> Revenue:

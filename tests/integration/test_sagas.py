@@ -20,6 +20,9 @@ from pipeline.verify import verify
 from tests.market import MARKET, Buy, Move, Restock
 from tests.support import Shop, Worker, until
 
+pytestmark = pytest.mark.long
+
+
 WAIT_S = 60.0
 STOCK = {"tea": 40, "pot": 30, "purse": 60, "a": 20, "b": 15}
 SALES, MOVES = 30, 20

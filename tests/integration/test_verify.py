@@ -156,6 +156,7 @@ def stands_in(path: Path, key: bytes) -> bool:
     return found
 
 
+@pytest.mark.long
 def test_a_shop_at_work_is_clean(shop: Shop) -> None:
     shop.worker()
     shop.send(some_business())

@@ -26,6 +26,9 @@ from tests.support import Shop, until
 from topologies import orders as o
 from topologies import users as u
 
+pytestmark = pytest.mark.long
+
+
 WAIT_S = 60.0
 KEYS = [f"user-{n}" for n in range(4)]
 TABLES = ("users", "customers")
