@@ -248,6 +248,7 @@ def test_a_worker_that_is_told_no_database_or_an_absent_one_says_so(shop: Shop) 
         assert "Traceback" not in worker.log.read_text()
 
 
+@pytest.mark.long
 def test_kills_at_the_calls_to_the_database_and_around_the_commit(
     shop: Shop, invoices: Invoices, postgres: Postgres
 ) -> None:
