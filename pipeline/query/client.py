@@ -25,15 +25,8 @@ from pipeline.topology import Topology
 KEYS_AT_ONCE = 500
 
 
-class QueryClient:
-    """Reads tables of a running topology. Use as a context manager.
-
-    `patience_s`: how long to go on asking while nobody can answer for a partition. `eventual`: take answers of
-    standbys, too, unless something else is asked for; each answer says in `age_s` how old it may be.
-
-    `cache_bytes`: for a near cache, which answers `get` with `at_least` or of `eventual` where it is new enough; what
-    it does is told by `cache_figures`, and to `registry`.
-    """
+class _Client:
+    """What clients for threads and for asyncio have in common; see QueryClient."""
 
     def __init__(
         self,
@@ -49,6 +42,27 @@ class QueryClient:
         self._near = Near(bootstrap, topology, cache_bytes, registry) if cache_bytes else None
         cache = None if self._near is None else self._near.cache
         self._questions = Questions(self._router, patience_s, eventual=eventual, near=cache)
+        self._connect()
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def cache_figures(self) -> Figures | None:
+        """What the near cache has done; None where there is none."""
+        return None if self._near is None else self._near.cache.figures()
+
+
+class QueryClient(_Client):
+    """Reads tables of a running topology. Use as a context manager.
+
+    `patience_s`: how long to go on asking while nobody can answer for a partition. `eventual`: take answers of
+    standbys, too, unless something else is asked for; each answer says in `age_s` how old it may be.
+
+    `cache_bytes`: for a near cache, which answers `get` with `at_least` or of `eventual` where it is new enough; what
+    it does is told by `cache_figures`, and to `registry`.
+    """
+
+    def _connect(self) -> None:
         self._http = httpx.Client(timeout=TIMEOUT_S)
 
     def __enter__(self) -> QueryClient:
@@ -181,31 +195,14 @@ class QueryClient:
                 found |= self._http.get(f"{worker}/v1/status").json().get(service, {}).get("positions", {})
         return found
 
-    def cache_figures(self) -> Figures | None:
-        """What the near cache has done; None where there is none."""
-        return None if self._near is None else self._near.cache.figures()
-
     def _take(self, steps: Told) -> Json:
         return take(self._http, steps)
 
 
-class AsyncQueryClient:
+class AsyncQueryClient(_Client):
     """The same for asyncio: `await client.get(...)`, `async for row in client.scan(...)`. For one event loop."""
 
-    def __init__(
-        self,
-        bootstrap: str,
-        topology: Topology,
-        patience_s: float = 5.0,
-        *,
-        eventual: bool = False,
-        cache_bytes: int = 0,
-        registry: CollectorRegistry | None = None,
-    ) -> None:
-        self._router, self._patience_s = Router(admin(bootstrap), topology), patience_s
-        self._near = Near(bootstrap, topology, cache_bytes, registry) if cache_bytes else None
-        cache = None if self._near is None else self._near.cache
-        self._questions = Questions(self._router, patience_s, eventual=eventual, near=cache)
+    def _connect(self) -> None:
         self._http = httpx.AsyncClient()
 
     async def __aenter__(self) -> AsyncQueryClient:
@@ -261,10 +258,6 @@ class AsyncQueryClient:
     ) -> AsyncIterator[Json]:
         """As QueryClient.watch."""
         return follow_async(Following(self._router, table, key, since, wait, self._patience_s))
-
-    def cache_figures(self) -> Figures | None:
-        """As QueryClient.cache_figures."""
-        return None if self._near is None else self._near.cache.figures()
 
     async def _take(self, steps: Told) -> Json:
         return await take_async(self._http, steps)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
-from pipeline.errors import UndecodableRecord
 from pipeline.flow import ask_to_command, command_position
 from pipeline.model import Aggregate, Ask, CommandMessage, Effect, TopicKind
 from pipeline.runtime.ports import TP
-from pipeline.verify.decode import Decoder
+from pipeline.verify.decode import Decoder, Readable
 from pipeline.verify.history import History
 from pipeline.verify.report import Finding, Report, short
 
@@ -69,16 +67,10 @@ class AskCheck:
         lows = [history.low(TP(commands, n)) for n in range(history.partitions(commands))]
         for topic, decoder in self._targets.items():
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
-                first_ms: float = math.inf
-                for entry in history.records(tp):
-                    first_ms = min(first_ms, entry.time_ms)
-                    try:
-                        read = decoder.read(entry)
-                    except UndecodableRecord:
-                        continue  # the parked topic's matter
-                    if read is None or not read[1].id.startswith(f"{self.name}/"):
+                records = Readable(history, tp, decoder)
+                for entry, (key, command) in records:
+                    if not command.id.startswith(f"{self.name}/"):
                         continue
-                    key, command = read
                     name = command.id, command.causation_id
                     due = missing.pop(name, None) or self._due.get(name)
                     kind = "duplicate" if name in seen else "wrong"
@@ -92,8 +84,7 @@ class AskCheck:
                         report.add(
                             Finding(f"{kind}_ask", self.service, *tp, key, entry.offset, short(due), short(command))
                         )
-                if history.low(tp):
-                    since[topic] = max(since.get(topic, 0), first_ms)
+                since[topic] = max(since.get(topic, 0), records.since_ms)
         report.checked["commands asked of others"] += sum(due.must for due in self._due.values())
         for due in missing.values():
             if due.must and due.time_ms >= since.get(due.topic, 0):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any, get_args, get_origin
 
@@ -23,7 +24,8 @@ from pipeline.model import (
     TopicKind,
     is_barrier,
 )
-from pipeline.verify.history import Entry
+from pipeline.runtime.ports import TP
+from pipeline.verify.history import Entry, History
 
 Convert = Callable[[Any], Any]
 
@@ -73,6 +75,30 @@ class Decoder:
         message = self.value(entry.value)
         key = text_key(entry)
         return None if message is None or (self.envelope and message.body is None) else (key, message)
+
+
+class Readable:
+    """The records of a partition that can be read and are followed; the others are the parked topic's matter.
+
+    `since_ms`: once all have been taken, the time from which on the log holds all, where retention has cut it; else 0.
+    """
+
+    def __init__(self, history: History, tp: TP, decoder: Decoder) -> None:
+        self._history, self._tp, self._decoder = history, tp, decoder
+        self.since_ms: float = 0
+
+    def __iter__(self) -> Iterator[tuple[Entry, tuple[str, Any]]]:
+        first_ms = math.inf
+        for entry in self._history.records(self._tp):
+            first_ms = min(first_ms, entry.time_ms)
+            try:
+                read = self._decoder.read(entry)
+            except UndecodableRecord:
+                continue
+            if read is not None:
+                yield entry, read
+        if self._history.low(self._tp):
+            self.since_ms = first_ms
 
 
 class InboxDecoder(Decoder):

@@ -6,19 +6,17 @@ spread by key from every source partition to every target partition, so no parti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.registry import Registry
-from pipeline.errors import UndecodableRecord
 from pipeline.flow import event_to_command, event_to_messages
 from pipeline.model import CommandMessage, EventMessage, Projection, Reaction, Service, Source, TopicKind
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
-from pipeline.verify.decode import Decoder, command_decoder
+from pipeline.verify.decode import Decoder, Readable, command_decoder
 from pipeline.verify.history import Entry, History
 from pipeline.verify.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
@@ -129,15 +127,9 @@ class OutputCheck:
         since: dict[TP, float] = {}
         for topic, decoder in self.targets.items():
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
-                first_ms: float = math.inf
-                for entry in history.records(tp):
-                    first_ms = min(first_ms, entry.time_ms)
-                    try:
-                        read = decoder.read(entry)
-                    except UndecodableRecord:
-                        continue  # the parked topic's matter
-                    name = None if read is None else self._name_of(topic, *read)
-                    if read is None or name is None:
+                records = Readable(history, tp, decoder)
+                for entry, read in records:
+                    if (name := self._name_of(topic, *read)) is None:
                         continue
                     if known := seen.get(name):
                         known.times += 1
@@ -145,8 +137,8 @@ class OutputCheck:
                         known.tp = tp
                     else:
                         seen[name] = Seen(digest(topic, *read), tp, read[0], entry.offset, entry.offset)
-                if history.low(tp):
-                    since[tp] = first_ms
+                if records.since_ms:
+                    since[tp] = records.since_ms
         return seen, since
 
     def _due(self, history: History, before: Before, report: Report) -> dict[Hashable, Due]:

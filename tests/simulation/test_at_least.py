@@ -8,18 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import TableUnavailable
-from pipeline.flow import Folder, Lineage, Sight, token_to_token
+from pipeline.flow import Folder, Sight, token_to_token
 from pipeline.query.local import LocalTables
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
-from pipeline.testing.simulation import Fault, Schedule
-from pipeline.testing.simulation.simulation import known_oracle
 from pipeline.testing.simulation.worker import Worker
 from pipeline.testing.simulation.world import World
-from tests.simulation.tills import TOPOLOGY, Take
+from tests.simulation.reading import LINEAGE, LOOK_S, caused, world_of
+from tests.simulation.tills import Take
 
-LOOK_S = 0.02
-LINEAGE = Lineage(TOPOLOGY.services.values())
 BOOKS = ("book-a", "book-b")
 
 
@@ -111,18 +108,7 @@ class Readers:
 
     def stale(self) -> list[str]:
         """Answers that lack something that their command has caused."""
-        codec, topics = self.world.oracle.codec, self.world.kafka.topics
-
-        def events(topic: str) -> list[tuple[str, Any]]:
-            records = [record for log in topics[topic].logs for record in log.archive if record.decided]
-            return [(record.key().decode(), codec[topic].decode(record.value())) for record in records]
-
-        taken = {f"{key}/{event.version}": event.command_id for key, event in events("tills.event")}
-        due: dict[tuple[str, str], int] = {}
-        for book, event in events("books.event"):
-            _, till, version, _ = event.command_id.split("/")
-            place = taken[f"{till}/{version}"], book
-            due[place] = max(event.version, due.get(place, 0))
+        due = caused(self.world)
         return [
             f"{name} read {book} at {version}"
             for name, book, version in self.read
@@ -132,18 +118,7 @@ class Readers:
 
 def outcome(seed: int, sight_of: Callable[[World], Sight]) -> tuple[int, int]:
     """How many answers there were, and how many of them stale."""
-    rng = random.Random(f"at least {seed}")
-    kinds: list[Callable[[], Fault]] = [
-        lambda: Fault("pause", "step", rng.randrange(40, 800), rng.choice((7.0, 8.0)), rng.random()),
-        lambda: Fault("crash", "step", rng.randrange(40, 800), 0.5, rng.random()),
-        lambda: Fault("abort", "producer.commit:before", rng.randrange(2, 12)),
-        lambda: Fault("markers", "producer.flush:after", rng.randrange(2, 12), 3.0, rng.random()),
-        lambda: Fault("expel", "step", rng.randrange(40, 800), 0.0, rng.random()),
-        lambda: Fault("late", "producer.commit:before", rng.randrange(2, 12), 0.2),
-    ]
-    faults = tuple(rng.choice(kinds)() for _ in range(rng.randrange(4)))
-    switches = tuple(n for n in range(1, 2500) if rng.random() < 0.05)
-    world = World(known_oracle(TOPOLOGY), Schedule((), faults, switches, workers=2))
+    world, rng = world_of("at least", seed)
     readers = Readers(world, sight_of(world), rng)
     at_s = 0.0
     for n in range(12):

@@ -18,8 +18,9 @@ from pipeline.query.near import NearCache
 from pipeline.query.reading import Reading
 from pipeline.query.shelf import Ticket
 from pipeline.testing.simulation.world import World
+from tests.simulation.reading import LINEAGE, LOOK_S, caused, world_of
 from tests.simulation.test_at_least import WorldSight
-from tests.simulation.test_watch import LINEAGE, LOOK_S, found, run, world_of
+from tests.simulation.test_watch import found, run
 from tests.simulation.tills import Take
 
 
@@ -91,18 +92,7 @@ class Readers:
 
     def stale(self) -> list[str]:
         """Answers that lack something that their command has caused."""
-        codec, topics = self.world.oracle.codec, self.world.kafka.topics
-
-        def events(topic: str) -> list[tuple[str, Any]]:
-            records = [record for log in topics[topic].logs for record in log.archive if record.decided]
-            return [(record.key().decode(), codec[topic].decode(record.value())) for record in records]
-
-        taken = {f"{key}/{event.version}": event.command_id for key, event in events("tills.event")}
-        due: dict[tuple[str, str], int] = {}
-        for book, event in events("books.event"):
-            _, till, version, _ = event.command_id.split("/")
-            place = taken[f"{till}/{version}"], book
-            due[place] = max(event.version, due.get(place, 0))
+        due = caused(self.world)
         return [f"{name} of {book} at {n}" for name, book, n in self.read if n < due.get((name, book), 0)]
 
 

@@ -8,18 +8,14 @@ from dataclasses import dataclass, field
 
 from pipeline.adapters.memory import MemoryLogReader
 from pipeline.errors import TableUnavailable
-from pipeline.flow import Lineage
 from pipeline.query.feed import Event, Feeds, Watch
 from pipeline.query.local import Found, LocalTables, row_json
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
-from pipeline.testing.simulation import Fault, Schedule
-from pipeline.testing.simulation.simulation import known_oracle
 from pipeline.testing.simulation.world import World
-from tests.simulation.tills import TOPOLOGY, Close, Take
+from tests.simulation.reading import LINEAGE, LOOK_S, world_of
+from tests.simulation.tills import Close, Take
 
-LOOK_S = 0.02
-LINEAGE = Lineage(TOPOLOGY.services.values())
 ROWS = (("tills", "till-1"), ("open_tills", "till-1"), ("open_tills", "till-2"), ("sums", "odd"), ("sums", "even"))
 
 
@@ -135,21 +131,6 @@ def run(world: World, rng: random.Random, step: Callable[[], bool], more: Callab
     assert world.run() == []
     while step():
         pass
-
-
-def world_of(name: str, seed: int) -> tuple[World, random.Random]:
-    rng = random.Random(f"{name} {seed}")
-    kinds: list[Callable[[], Fault]] = [
-        lambda: Fault("pause", "step", rng.randrange(40, 800), rng.choice((7.0, 8.0)), rng.random()),
-        lambda: Fault("crash", "step", rng.randrange(40, 800), 0.5, rng.random()),
-        lambda: Fault("abort", "producer.commit:before", rng.randrange(2, 12)),
-        lambda: Fault("markers", "producer.flush:after", rng.randrange(2, 12), 3.0, rng.random()),
-        lambda: Fault("expel", "step", rng.randrange(40, 800), 0.0, rng.random()),
-        lambda: Fault("late", "producer.commit:before", rng.randrange(2, 12), 0.2),
-    ]
-    faults = tuple(rng.choice(kinds)() for _ in range(rng.randrange(4)))
-    switches = tuple(n for n in range(1, 2500) if rng.random() < 0.05)
-    return World(known_oracle(TOPOLOGY), Schedule((), faults, switches, workers=2)), rng
 
 
 def watched(seed: int, begin_at: Callable[[Found], int]) -> tuple[int, list[str]]:

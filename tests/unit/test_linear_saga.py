@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 
 from pipeline.errors import TopologyError
-from pipeline.model import Cancel, Deadline, Effect, Rejected
+from pipeline.model import Rejected
 from pipeline.model.linear_saga import linear_saga
 from pipeline.model.participant import Ledger
-from pipeline.model.saga import Ask, Intervention, Replied, Saga, Started, TimeUp
+from pipeline.model.saga import Ask, Intervention, Saga, Started, TimeUp
 from pipeline.model.steps import Progress, Step
 from tests.market import (
     ESCROW,
@@ -33,48 +33,19 @@ from tests.market import (
     unpay,
 )
 from tests.unit.protocol_world import SCHEDULE, ToSaga, World, finds
+from tests.unit.saga_run import SagaRun, no, yes
 
 MODULE = import_module("pipeline.model.linear_saga")  # its name is also that of its function
 
 
-class Run:
+class Run(SagaRun):
     """One instance, told one message after the other."""
 
     def __init__(self, saga: Saga[Any] = SALE) -> None:
-        self.saga, self.state, self.due = saga, saga.initial, []
-
-    def tell(self, *messages: Any) -> Run:
-        for message in messages:
-            decision = self.saga.decide(message, self.state)
-            assert not isinstance(decision, Rejected), decision
-            self.due = [each for each in decision if isinstance(each, Effect)]
-            for event in decision:
-                if not isinstance(event, Effect):
-                    self.state = self.saga.evolve(self.state, event)
-        return self
-
-    def asks(self) -> tuple[Ask, ...]:
-        return tuple(each for each in self.due if isinstance(each, Ask))
-
-    def timers(self) -> tuple[tuple[str, float], ...]:
-        return tuple((each.name, each.after) for each in self.due if isinstance(each, Deadline))
-
-    def over(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.due if isinstance(each, Cancel))
-
-    def sent(self) -> list[str]:
-        return [f"{ask.step}/{ask.attempt}" for ask in self.asks()]
+        super().__init__(saga)
 
     def status(self) -> str:
         return self.saga.summary(self.state).status
-
-
-def yes(step: str, attempt: int = 1) -> Replied:
-    return Replied(step, attempt, True)
-
-
-def no(step: str, reason: str, attempt: int = 1) -> Replied:
-    return Replied(step, attempt, False, reason)
 
 
 BUY = Buy("o1", 2, 1)

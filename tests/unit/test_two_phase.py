@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from pipeline.errors import TopologyError
-from pipeline.model import Cancel, Deadline, Effect, Rejected
+from pipeline.model import Effect, Rejected
 from pipeline.model.participant import Claim, Ended, Ledger, Participant
 from pipeline.model.saga import Ask, Intervention, Replied, Saga, TimeUp
 from pipeline.model.two_phase import COORDINATOR, PARTICIPANT, Table, Transition, state_diagram, state_table
@@ -31,49 +31,20 @@ from tests.market import (
     works,
 )
 from tests.unit.protocol_world import SCHEDULE, ToGoods, ToSaga, World, finds
+from tests.unit.saga_run import SagaRun, no, yes
 
 BEGIN = Move("m1", 7, ("a", "b"))
 
 
-class Run:
+class Run(SagaRun):
     """One transaction, told one message after the other."""
 
     def __init__(self, saga: Saga[Any] = MOVE) -> None:
-        self.saga, self.state, self.due = saga, saga.initial, []
-
-    def tell(self, *messages: Any) -> Run:
-        for message in messages:
-            decision = self.saga.decide(message, self.state)
-            assert not isinstance(decision, Rejected), decision
-            self.due = [each for each in decision if isinstance(each, Effect)]
-            for event in decision:
-                if not isinstance(event, Effect):
-                    self.state = self.saga.evolve(self.state, event)
-        return self
-
-    def asks(self) -> tuple[Ask, ...]:
-        return tuple(each for each in self.due if isinstance(each, Ask))
-
-    def timers(self) -> tuple[tuple[str, float], ...]:
-        return tuple((each.name, each.after) for each in self.due if isinstance(each, Deadline))
-
-    def over(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.due if isinstance(each, Cancel))
-
-    def sent(self) -> list[str]:
-        return [f"{ask.step}/{ask.attempt}" for ask in self.asks()]
+        super().__init__(saga)
 
     @property
     def at(self) -> str:
         return self.state.transaction.state
-
-
-def yes(step: str, attempt: int = 1) -> Replied:
-    return Replied(step, attempt, True)
-
-
-def no(step: str, reason: str) -> Replied:
-    return Replied(step, 1, False, reason)
 
 
 VOTED = (BEGIN, yes("prepare-1.0"), yes("prepare-1.1"))
