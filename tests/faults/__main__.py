@@ -26,16 +26,26 @@ from tests.faults.kinds import KINDS
 from tests.faults.report import Report
 from tests.faults.round import Round, running
 from tests.faults.state import Skipped
+from tests.postgres import INSTALL, Postgres, binaries, server
 
 
-class Clusters:
-    """One broker, or three, started when the first round wants them."""
+class Servers:
+    """One broker, or three, and a PostgreSQL server, each started when the first round wants it."""
 
     def __init__(self, home: Path, cleanup: ExitStack) -> None:
         self._home, self._cleanup = home, cleanup
         self._made: dict[int, Cluster] = {}
+        self._postgres: Postgres | None = None
 
-    def get(self, brokers: int) -> Cluster:
+    def postgres(self) -> Postgres:
+        """Raises Skipped where none is installed."""
+        if self._postgres is None:
+            if (programs := binaries()) is None:
+                raise Skipped(f"no PostgreSQL is installed here; get one with: {INSTALL}")
+            self._postgres = self._cleanup.enter_context(server(programs))
+        return self._postgres
+
+    def cluster(self, brokers: int) -> Cluster:
         if brokers not in self._made:
             cluster = Cluster(self._home / f"brokers-{brokers}", brokers)
             self._made[brokers] = cluster
@@ -52,13 +62,22 @@ def _terminated(number: int, _: FrameType | None) -> None:
 @click.option("--rounds", type=int, default=0, help="At most so many rounds; 0: as many as there is time for.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only these; repeatable.")
+@click.option("--postgresql", is_flag=True, help="Tables that are in SQL are there in all rounds, not in SQLite.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where to write the figures.")
 @click.option(
     "--home",
     type=click.Path(path_type=Path),
     help="Where all happens.  [default: a new directory, thrown away if all is well]",
 )
-def main(minutes: float, rounds: int, seed: int, kinds: tuple[str, ...], file: Path | None, home: Path | None) -> None:
+def main(
+    minutes: float,
+    rounds: int,
+    seed: int,
+    kinds: tuple[str, ...],
+    postgresql: bool,
+    file: Path | None,
+    home: Path | None,
+) -> None:
     """Injects faults until the time is up."""
     signal.signal(signal.SIGTERM, _terminated)
     console = Console()
@@ -68,11 +87,11 @@ def main(minutes: float, rounds: int, seed: int, kinds: tuple[str, ...], file: P
     deadline = time.monotonic() + 60 * minutes
     with ExitStack() as cleanup:
         place = home or Path(tempfile.mkdtemp(prefix="faults-"))
-        clusters = Clusters(place, cleanup)
+        servers = Servers(place, cleanup)
         for number, name in enumerate(itertools.cycle(kinds or KINDS)):
             if time.monotonic() > deadline or number == (rounds or -1):
                 break
-            one_round(report, name, seed + number, clusters, place / f"round-{number}", console)
+            one_round(report, name, seed + number, servers, postgresql, place / f"round-{number}", console)
     if not home and not report.bad:
         shutil.rmtree(place)
     report.show(console)
@@ -81,12 +100,16 @@ def main(minutes: float, rounds: int, seed: int, kinds: tuple[str, ...], file: P
     sys.exit(1 if report.bad else 0)
 
 
-def one_round(report: Report, name: str, seed: int, clusters: Clusters, home: Path, console: Console) -> None:
+def one_round(
+    report: Report, name: str, seed: int, servers: Servers, postgresql: bool, home: Path, console: Console
+) -> None:
     """Runs it, says how it went, and goes on whatever has happened."""
     kind = KINDS[name]
     made: Round | None = None
     try:
-        with running(name, seed, clusters.get(kind.brokers), home, proxied=kind.proxied) as made:
+        postgres = servers.postgres() if postgresql or kind.postgres else None
+        cluster = servers.cluster(kind.brokers)
+        with running(name, seed, cluster, home, proxied=kind.proxied, postgres=postgres) as made:
             kind.run(made, kind.times)
     except Skipped as why:
         report.skip(name, str(why))

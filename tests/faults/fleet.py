@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ STOP_S = 10.0  # a worker that is asked to end has so long
 class Process:
     """One worker process with its plan of faults."""
 
-    def __init__(self, home: Path, bootstrap: str, number: int, plan: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, home: Path, bootstrap: str, number: int, plan: str, environment: dict[str, str], arguments: Sequence[str]
+    ) -> None:
         self.number, self.plan = number, plan
         self.log, self._fired = home / f"worker-{number}.log", home / f"fired-{number}.txt"
         command = [sys.executable, "-m", "tests.faults.worker", plan, str(self._fired), "worker", "topologies"]
-        command += ["--bootstrap", bootstrap, "--home", str(home), "--node", "fault"]
+        command += ["--bootstrap", bootstrap, "--home", str(home), "--node", "fault", *arguments]
         with self.log.open("w") as out:
             self.popen = subprocess.Popen(
                 command, stdout=out, stderr=out, start_new_session=True, env=os.environ | environment
@@ -110,10 +112,13 @@ class Process:
 
 
 class Fleet:
-    """The workers of one shop. `keep` is called wherever a test waits, and starts again what has died."""
+    """The workers of one shop. `keep` is called wherever a test waits, and starts again what has died.
 
-    def __init__(self, home: Path, bootstrap: str) -> None:
-        self.home, self.bootstrap = home, bootstrap
+    `arguments`: more of what each worker is told.
+    """
+
+    def __init__(self, home: Path, bootstrap: str, arguments: Sequence[str] = ()) -> None:
+        self.home, self.bootstrap, self.arguments = home, bootstrap, arguments
         self.workers: list[Process] = []
         self.deaths: list[str] = []  # those that nobody ordered
         self.environment: dict[str, str] = {}
@@ -124,7 +129,7 @@ class Fleet:
     def start(self, plan: str = "") -> Process:
         """One worker more."""
         self._made += 1
-        worker = Process(self.home, self.bootstrap, self._made, plan, self.environment)
+        worker = Process(self.home, self.bootstrap, self._made, plan, self.environment, self.arguments)
         self.workers.append(worker)
         return worker
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.faults import answers, network, processes, state
+from tests.faults import answers, databases, network, processes, state
 from tests.faults.round import Round
 
 
 class Kind(NamedTuple):
-    """How a round of it runs, with how many faults, on how many brokers, and through the proxies or not."""
+    """How a round of it runs, with how many faults, on how many brokers, and through the proxies or not.
+
+    `postgres`: reports has to have its tables there.
+    """
 
     run: Callable[[Round, int], None]
     times: int
     brokers: int = 1
     proxied: bool = False
+    postgres: bool = False
 
 
 KINDS = {
@@ -28,6 +32,7 @@ KINDS = {
     "outcome unknown, producer ended": Kind(answers.unknown_outcomes, 6),
     "state directory damaged": Kind(state.damages, len(state.DAMAGES)),
     "disk full": Kind(state.full_disk, 2),
+    "SQL server killed": Kind(databases.gone, 4, postgres=True),
     "connection cut, held, answer lost": Kind(network.cuts, 6, proxied=True),
     "broker killed, paused": Kind(network.brokers, 9, brokers=3),
 }

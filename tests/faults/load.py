@@ -12,6 +12,7 @@ from pipeline.client import Accepted, Client, Pending
 from pipeline.demo.commands import Asked
 from pipeline.errors import NoReply
 from pipeline.topology import Topology
+from tests.faults.witness import WITNESSES, Witness
 from topologies import inventory, orders, users
 
 PRODUCTS = [f"P{n}" for n in range(24)]
@@ -43,6 +44,8 @@ class Sent:
     repeated: int = 0  # sent a second time under the same id
     unanswered: list[str] = field(default_factory=list)  # ids whose reply did not come
     misled: list[str] = field(default_factory=list)  # what replies said, where that is not so
+    reads: Counter[str] = field(default_factory=Counter)  # of witnesses, answered, by consistency
+    stale: list[str] = field(default_factory=list)  # which of them were
 
     def __len__(self) -> int:
         return len(self.events) + len(self.refused)
@@ -101,7 +104,7 @@ class Shoppers:
             self.sent.figures["stock"][code] = PLENTY if code in PRODUCTS else FEW
             asked.append(Asked("inventory", code, inventory.RegisterProduct(f"Product {code}")))
             asked.append(Asked("inventory", code, inventory.ReceiveStock(self.sent.figures["stock"][code])))
-        for name in USERS:
+        for name in (*USERS, *WITNESSES):
             self.sent.figures["customers"][name] = {"orders": 0, "spent": 0, "refunded": 0}
             self.sent.figures["customer_countries"][name] = COUNTRIES[0]
             asked.append(Asked("users", name, users.RegisterUser(name, COUNTRIES[0])))
@@ -184,11 +187,12 @@ class Load:
         self._dice = random.Random(f"again {seed}")
         self._last: deque[tuple[str, Asked]] = deque(maxlen=200)
         self._pending: list[tuple[Pending, bool]] = []
-        self._ending = threading.Event()
+        self._ending, self._ended = threading.Event(), False
         self._failed: BaseException | None = None
         for asked in self._shoppers.opening():
             self._send(asked, has_event=True)
         self._client.flush()
+        self._witness = Witness(bootstrap, topology)
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self._thread.start()
 
@@ -223,12 +227,20 @@ class Load:
 
     def end(self) -> Sent:
         """Stops; returns what was sent, all of it stored."""
+        sent = self._shoppers.sent
+        if self._ended:
+            return sent
+        self._ended = True
         self._ending.set()
         self._thread.join(30)
         if self._failed:
             raise self._failed
         self._client.flush()
-        sent = self._shoppers.sent
+        witnessed = self._witness.end()
+        sent.events |= witnessed.events
+        for number, back in witnessed.returns.items():
+            sent.takes_back(number, back)
+        sent.reads, sent.stale = witnessed.reads, witnessed.stale
         for pending, has_event in self._pending:
             try:
                 outcome = pending.result(REPLY_S)
@@ -244,3 +256,4 @@ class Load:
         """Stops, whatever becomes of what was sent."""
         self._ending.set()
         self._thread.join(30)
+        self._witness.abandon()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,10 +18,13 @@ from pipeline.model import EventMessage, StateMessage
 from pipeline.model.participant import name_of
 from pipeline.model.reservation import Released, Reserved
 from pipeline.verify import verify
+from tests.faults import sql_rows
 from tests.faults.load import Sent
 from tests.support import Shop, until
 
 SHOWN = 20
+PARTITIONS = 4
+MOMENT_S = 5.0
 MOVES = (
     "OrderConfirmed",
     "ReservedTaken",
@@ -38,18 +42,19 @@ class Damage:
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)  # reads that lacked what they had to contain
 
     def __bool__(self) -> bool:
-        return bool(self.lost or self.duplicated or self.wrong)
+        return bool(self.lost or self.duplicated or self.wrong or self.stale)
 
     def __str__(self) -> str:
-        parts = {"lost": self.lost, "duplicated": self.duplicated, "wrong": self.wrong}
+        parts = {"lost": self.lost, "duplicated": self.duplicated, "wrong": self.wrong, "stale": self.stale}
         lines = [f"{name}: {len(found)}" for name, found in parts.items()]
         return "\n".join(lines + [f"{name} {each}" for name, found in parts.items() for each in found[:SHOWN]])
 
 
-def check(shop: Shop, sent: Sent) -> Damage:
-    """Judges logs and tables of a shop that has settled."""
+def check(shop: Shop, sent: Sent, database: str) -> Damage:
+    """Judges logs and tables of a shop that has settled. `database`: the address of the one that reports has."""
     damage = Damage()
     answered: Counter[str] = Counter()
     moved: Counter[tuple[str, str, str]] = Counter()
@@ -77,11 +82,13 @@ def check(shop: Shop, sent: Sent) -> Damage:
             _check_states(shop, aggregate, states, versions, damage)
     damage.lost += [f"reply: {each}" for each in sent.unanswered]
     damage.wrong += [f"reply: {each}" for each in sent.misled]
+    damage.stale += sent.stale
     _compare("command", answered, Counter(sent.events.keys()), damage)
     _check_checkouts(ends, sent, damage)
     _compare("move", moved, sent.moved, damage)
     _check_tables(shop, sent, damage)
     _check_history(shop, damage)
+    _check_database(sent, database, damage)
     return damage
 
 
@@ -138,6 +145,19 @@ def _check_tables(shop: Shop, sent: Sent, damage: Damage) -> None:
         if found and all(each.startswith("customer_countries") for each in found):
             until("replicas follow", lambda: not wrong(), 30.0)
             found = []
+    damage.wrong += found
+
+
+def _check_database(sent: Sent, database: str, damage: Damage) -> None:
+    """The rows in SQL, as whoever knows SQL finds them. They come after the commit, so they are given a moment."""
+    expected = sql_rows.expected(sent, PARTITIONS)
+
+    def wrong() -> list[str]:
+        return figures.differences(sql_rows.found(database), expected)
+
+    deadline = time.monotonic() + MOMENT_S
+    while (found := wrong()) and time.monotonic() < deadline:
+        time.sleep(0.2)
     damage.wrong += found
 
 

@@ -16,10 +16,10 @@ from tests.faults.cluster import Cluster
 from tests.faults.fleet import Fleet
 from tests.faults.load import Load, Sent
 from tests.faults.observer import Observer
-from tests.faults.oracle import Damage, check
+from tests.faults.oracle import PARTITIONS, Damage, check
+from tests.postgres import Postgres
 from tests.support import Shop
 
-PARTITIONS = 4
 PER_SECOND = 60
 PATIENCE_S = 90.0
 
@@ -34,6 +34,7 @@ class Result:
     injected: int = 0
     rebalances: int = 0
     sent: int = 0
+    reads: int = 0  # of witnesses, each judged
     damage: Damage = field(default_factory=Damage)
     recovered_s: list[float] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)  # of workers, that no fault ordered
@@ -42,15 +43,31 @@ class Result:
 
 
 class Round:
-    """What a fault has at hand. All chance comes from `rng`, drawn before the first fault: see `schedule`."""
+    """What a fault has at hand. All chance comes from `rng`, drawn before the first fault: see `schedule`.
 
-    def __init__(self, kind: str, seed: int, cluster: Cluster, home: Path, *, proxied: bool = False) -> None:
+    `postgres`: where reports has its tables that are in SQL; else they are in SQLite.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        seed: int,
+        cluster: Cluster,
+        home: Path,
+        *,
+        proxied: bool = False,
+        postgres: Postgres | None = None,
+    ) -> None:
         self.result = Result(kind, seed)
         self.rng = random.Random(f"{kind} {seed}")
         self.cluster, self.home = cluster, home
         home.mkdir(parents=True)
         self.shop = Shop(cluster.bootstrap, home, load("topologies"), PARTITIONS, cluster.replication)
-        self.fleet = Fleet(home, cluster.proxied if proxied else cluster.bootstrap)
+        self.postgres = postgres
+        sqlite = f"sqlite:///{home / 'state' / 'reports' / 'reports.sqlite'}"
+        self.database = sqlite if postgres is None else postgres.new_database()
+        arguments = () if postgres is None else ("--database", f"reports={self.database}")
+        self.fleet = Fleet(home, cluster.proxied if proxied else cluster.bootstrap, arguments)
         self.observer = Observer(cluster.bootstrap, PARTITIONS)
         self.cleanup = ExitStack()
         self._load: Load | None = None
@@ -122,7 +139,8 @@ class Round:
             self.fleet.until("everything is folded", lambda: watcher.look()[1], PATIENCE_S)
         self.fleet.until_all_run()
         self.sent = sent
-        self.result.damage = check(self.shop, sent)
+        self.result.reads = sent.reads.total()
+        self.result.damage = check(self.shop, sent, self.database)
         self.result.judged = True
 
     def close(self) -> None:
@@ -135,10 +153,12 @@ class Round:
 
 
 @contextmanager
-def running(kind: str, seed: int, cluster: Cluster, home: Path, *, proxied: bool = False) -> Iterator[Round]:
+def running(
+    kind: str, seed: int, cluster: Cluster, home: Path, *, proxied: bool = False, postgres: Postgres | None = None
+) -> Iterator[Round]:
     """A round around the faults in the body; settled, judged and cleared away after it."""
     started = time.monotonic()
-    made = Round(kind, seed, cluster, home, proxied=proxied)
+    made = Round(kind, seed, cluster, home, proxied=proxied, postgres=postgres)
     try:
         yield made
         made.settle()

@@ -1,5 +1,7 @@
 """The short version of `make faults`, the other half: connections, state directories, disks; and damage is seen."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ def test_state_directories_damaged_and_damage_is_seen(cluster: Cluster, tmp_path
         round_.settle()
         judge(round_, 2)
         key = plant(round_)
+        plant_in_sql(round_)
     damage = round_.result.damage
     assert any(each.startswith("duplicate_event ") for each in damage.duplicated), "the history checker sees it, too"
     assert damage.lost == ["command never answered"]
@@ -37,7 +40,10 @@ def test_state_directories_damaged_and_damage_is_seen(cluster: Cluster, tmp_path
     assert any(each.startswith(f"move ('OrderConfirmed', '{key}'") for each in damage.duplicated)
     assert any(each.startswith(f"orders {key}: version 1 in place 4") for each in damage.wrong)
     assert any(each.startswith(f"orders.state {key}: ") for each in damage.wrong)
-    assert any(each.startswith("units_sold[") for each in damage.wrong)
+    assert any(each.startswith("units_sold[P0]") for each in damage.wrong)
+    for place in ("units_sold in SQL[P1]", "units_sold in SQL[P2]: None, ", "products in SQL[P3]: ('another', "):
+        assert any(each.startswith(place) for each in damage.wrong), damage.wrong
+    assert not any(each.startswith("units_sold in SQL[P4]") for each in damage.wrong)
 
 
 def plant(round_: Round) -> str:
@@ -61,6 +67,17 @@ def plant(round_: Round) -> str:
     assert producer.flush(30) == 0
     round_.sent.events["never answered"] = "orders"
     return "planted"
+
+
+def plant_in_sql(round_: Round) -> None:
+    """What somebody else might do to the tables: a row is changed, one is deleted."""
+    with closing(sqlite3.connect(round_.database.removeprefix("sqlite:///"), isolation_level=None)) as sqlite:
+        for change in (
+            "UPDATE units_sold SET quantity = quantity + 1 WHERE row_key = 'P1'",
+            "DELETE FROM units_sold WHERE row_key = 'P2'",
+            "UPDATE products SET description = 'another' WHERE row_key = 'P3'",
+        ):
+            assert sqlite.execute(change).rowcount == 1
 
 
 def test_the_disk_of_the_tables_is_full(cluster: Cluster, tmp_path: Path) -> None:
