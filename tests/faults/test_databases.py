@@ -1,4 +1,4 @@
-"""The short version of `make faults`: the tables of reports in PostgreSQL, whose server is killed, and so are workers."""
+"""The short version of `make faults`: tables in PostgreSQL, whose server is killed, and workers with it."""
 
 from pathlib import Path
 
