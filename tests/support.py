@@ -44,16 +44,19 @@ def until(what: str, check: Callable[[], Any], patience_s: float = PATIENCE_S) -
 
 @contextmanager
 def shop_of_its_own(prefix: str, say: Callable[[str], None]) -> Iterator[Shop]:
-    """A shop on a broker that is started for it, in a directory that is thrown away afterwards."""
+    """A shop on a broker that is started for it, in a directory that is thrown away unless something has failed."""
     home = Path(tempfile.mkdtemp(prefix=prefix))
     broker = local.up(home / "broker", say=say)
     shop = Shop(broker.bootstrap, home, load("topologies"))
     try:
         yield shop
+    except BaseException:
+        say(f"kept, with the workers' logs: {home}")
+        raise
     finally:
         shop.close()
         local.down(home / "broker")
-        shutil.rmtree(home)
+    shutil.rmtree(home)
 
 
 class Worker:

@@ -100,6 +100,36 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         return problem(500, "this is a bug of the worker; its log has more", "InternalError")
 
 
+class Ending:
+    """Whether the worker is on its way out: then what pages raise says only that somebody else is to be asked.
+
+    To be closed before all that they answer with. Status and metrics, which need nothing of that, go on.
+    """
+
+    def __init__(self) -> None:
+        self._has_begun = False
+
+    async def close(self) -> None:
+        """From now on."""
+        self._has_begun = True
+
+    def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+        """To stand behind `as_problems`."""
+
+        @web.middleware
+        async def unless_ending(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except web.HTTPException:
+                raise
+            except Exception as error:
+                if not self._has_begun:
+                    raise
+                raise TableUnavailable(f"this worker is ending; ask another: {error}") from error
+
+        return unless_ending
+
+
 def key_in_path(request: web.Request) -> str:
     """The key in the path. BadRequest where it is not UTF-8, as nobody else would read the same from it."""
     try:

@@ -27,7 +27,7 @@ from pipeline.query.http import QueryApi
 from pipeline.query.hub import WatchHub
 from pipeline.query.local import LocalTables
 from pipeline.query.parked import ParkedApi
-from pipeline.query.problems import add_pages, as_problems
+from pipeline.query.problems import Ending, add_pages, as_problems
 from pipeline.query.routing import Router
 from pipeline.query.sagas import SagaApi
 from pipeline.query.sight import ClusterSight
@@ -84,7 +84,8 @@ def build_app(
     metrics.register(LaneCollector({h.wiring.service.name: h.stats for h in hosts}))
     ProcessCollector(registry=metrics)
     middlewares = cast(Any, app.web).web_app.middlewares  # aiohttp's, which Faust's own type does not show
-    middlewares += [as_problems, versions.middleware()]
+    ending = Ending()
+    middlewares += [as_problems, ending.middleware(), versions.middleware()]
     add_pages(app, get={"/v1/projections": versions.page})
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     router = Router(admin(settings.bootstrap), topology)
@@ -113,7 +114,7 @@ def build_app(
     for host in hosts:
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
-    app.on_before_shutdown.connect(_closing(hub, commands, forwarding, sight), weak=False)
+    app.on_before_shutdown.connect(_closing(ending, hub, commands, forwarding, sight), weak=False)
     return app
 
 
