@@ -32,6 +32,10 @@ class Pending(Enum):
     WAIT = "wait"  # answer once nothing is held
 
 
+LEVELS = {level.value: level for level in Level}
+KINDS = {pending.value: pending for pending in Pending}
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a table is to be read. `at_least`: what the answer has to contain; `wait_s`: how long that may take.
@@ -61,25 +65,25 @@ class Reading:
 
 def reading(query: Mapping[str, str]) -> Reading:
     """What the parameters of a query say. Raises BadRequest, InvalidToken."""
-    levels = {level.value: level for level in Level}
     name = query.get("consistency", Level.OWNER.value)
-    if name not in levels:
-        raise BadRequest(f"consistency {name!r:.100} is not known; there are {', '.join(levels)}")
+    if name not in LEVELS:
+        raise BadRequest(f"consistency {name!r:.100} is not known; there are {', '.join(LEVELS)}")
+    level = LEVELS[name]
     token = Token(query.get("at_least", ""))
     token.positions  # noqa: B018  # raises what is wrong with it
-    if token and levels[name] is Level.EVENTUAL:
+    if token and level is Level.EVENTUAL:
         raise BadRequest("at_least is answered by the owner of the partition; leave consistency=eventual out")
-    if "max_age" in query and levels[name] is not Level.EVENTUAL:
+    if "max_age" in query and level is not Level.EVENTUAL:
         raise BadRequest("max_age goes with consistency=eventual: all other answers are the owner's")
     max_age_s = _seconds(query, "max_age") if "max_age" in query else float("inf")
     wait_s = min(_seconds(query, "wait"), WAIT_S_MAX) if "wait" in query else WAIT_S
-    pending = query.get("pending", Pending.SHOW.value)
-    kinds = {kind.value: kind for kind in Pending}
-    if pending not in kinds:
-        raise BadRequest(f"pending={pending!r:.100} is not known; there are {', '.join(kinds)}")
-    if kinds[pending] is Pending.WAIT and levels[name] is Level.EVENTUAL:
+    kind = query.get("pending", Pending.SHOW.value)
+    if kind not in KINDS:
+        raise BadRequest(f"pending={kind!r:.100} is not known; there are {', '.join(KINDS)}")
+    pending = KINDS[kind]
+    if pending is Pending.WAIT and level is Level.EVENTUAL:
         raise BadRequest("pending=wait is answered by the owner of the partition; leave consistency=eventual out")
-    return Reading(levels[name], token, wait_s, max_age_s, kinds[pending])
+    return Reading(level, token, wait_s, max_age_s, pending)
 
 
 def _seconds(query: Mapping[str, str], name: str) -> float:

@@ -54,16 +54,19 @@ class Router:
         self.topology = topology
         self._client = client
         self._groups: dict[str, Group] = {}
+        self._homes: dict[str, tuple[Service, str]] = {}
         self._partitions: dict[str, int] = {}
         self._asking = threading.Lock()
         self._unanswered_s, self._why = -PAUSE_S, ""
 
     def home(self, table: str) -> tuple[Service, str]:
         """The service that keeps `table`, and the topic by whose partitions it is split. Raises UnknownTable."""
-        service, table = self.topology.service_of(table), self.topology.table(table)
-        replicated = {replica.name: replica.source.topic for replica in service.replicas}
-        declared = service.tables().get(table) or replicated[table]
-        return service, self.topology.names.get(declared, declared)
+        if table not in self._homes:  # each read asks several times
+            service, name = self.topology.service_of(table), self.topology.table(table)
+            replicated = {replica.name: replica.source.topic for replica in service.replicas}
+            declared = service.tables().get(name) or replicated[name]
+            self._homes[table] = service, self.topology.names.get(declared, declared)
+        return self._homes[table]
 
     def knows(self, table: str) -> bool:
         """Whether `partitions` of that table can be told without asking the broker."""
@@ -117,7 +120,7 @@ class Router:
 
     def members(self, table: str) -> list[str]:
         """Addresses of all workers of the table's service."""
-        return self.workers(self.topology.service_of(table).name)
+        return self.workers(self.home(table)[0].name)
 
     def workers(self, service: str) -> list[str]:
         """Addresses of all workers of a service."""
@@ -125,7 +128,7 @@ class Router:
 
     def forget(self, table: str) -> None:
         """Drops what is known of the table's service, so that the next question goes to the coordinator."""
-        self._groups.pop(self.topology.service_of(table).name, None)
+        self._groups.pop(self.home(table)[0].name, None)
 
     def forget_all(self) -> None:
         """The same for all services."""

@@ -35,7 +35,7 @@ from tests.support import Shop, shop_of_its_own
 from topologies import orders
 
 SERVICES = ("orders", "reports")
-WRITERS = 48
+WRITERS = 64
 NEAR = 3  # one writer in so many reads over the near cache
 CONTROL = 1_000  # pairs with eventual
 WAIT_S = 5.0  # that a worker may take before it says 504
