@@ -100,9 +100,9 @@ def main(rate: int, seconds: float, readers: int, records: int, bootstrap: str |
             commands.terminate()
             commands.join()
         facts = machine()
+        show(f"Reads, {readers} at the same time; load {facts['load']}", rows.found)
         returns(address, topology, records, KEYS)
         rebuilt = rebuild(address, topology, Path(home))
-    show(f"Reads, {readers} at the same time; load {facts['load']}", rows.found)
     show("Rebuild", [rebuilt])
     if file:
         file.write_text(

@@ -22,7 +22,7 @@ WAIT_S = 120.0
 
 def returns(address: str, topology: Topology, count: int, keys: int) -> None:
     """Sends so many returns of so many customers; comes back when orders has decided them."""
-    with Client(address, topology, "benchmark-returns") as client:
+    with Client(address, topology, "benchmark") as client:
         for n in range(count):
             lines = (Line("TEA", 1, 1000),)
             client.send("orders", f"r{n}", ReturnGoods(f"u{n % keys}", "France", "2009-12-01T10:00:00", lines))

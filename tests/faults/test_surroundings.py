@@ -35,7 +35,9 @@ def test_state_directories_damaged_and_damage_is_seen(cluster: Cluster, tmp_path
         plant_in_sql(round_)
     damage = round_.result.damage
     assert any(each.startswith("duplicate_event ") for each in damage.duplicated), "the history checker sees it, too"
-    assert damage.lost == ["command never answered"]
+    lost, deleted = damage.lost
+    assert lost == "command never answered"
+    assert deleted.startswith("missing_table_row units_sold-1 P2 ")
     assert any(each.startswith("command ") for each in damage.duplicated)
     assert any(each.startswith(f"move ('OrderConfirmed', '{key}'") for each in damage.duplicated)
     assert any(each.startswith(f"orders {key}: version 1 in place 4") for each in damage.wrong)
