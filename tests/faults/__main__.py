@@ -1,8 +1,8 @@
 """Injects faults until the time is up: python -m tests.faults --minutes 30 --seed 1 [--kind NAME …] [--json FILE]
 
 Each round is one kind of fault on fresh topics under a steady load; then all settles and every event and row is judged.
-The same seed gives the same schedules. Ends with a table, and with 1 if anything was lost, duplicated, wrong or stale, or
-if a round could not be carried through.
+The same seed gives the same schedules. Ends with a table, and with 1 if anything was lost, duplicated, wrong or stale,
+or if a round could not be carried through.
 """
 
 from __future__ import annotations
