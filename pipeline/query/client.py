@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -21,6 +21,9 @@ from pipeline.query.questions import PAGE_ROWS, Json, Options, Questions, Told, 
 from pipeline.query.routing import Router
 from pipeline.query.taking import take, take_async
 from pipeline.topology import Topology
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 KEYS_AT_ONCE = 500
 
@@ -203,13 +206,14 @@ class AsyncQueryClient(_Client):
     """The same for asyncio: `await client.get(...)`, `async for row in client.scan(...)`. For one event loop."""
 
     def _connect(self) -> None:
-        self._http = httpx.AsyncClient()
+        self._http: ClientSession | None = None
 
     async def __aenter__(self) -> AsyncQueryClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        if self._http is not None:
+            await self._http.close()
         if self._near is not None:
             await asyncio.to_thread(self._near.close)
 
@@ -260,4 +264,8 @@ class AsyncQueryClient(_Client):
         return follow_async(Following(self._router, table, key, since, wait, self._patience_s))
 
     async def _take(self, steps: Told) -> Json:
+        if self._http is None:  # it needs a running event loop
+            from aiohttp import ClientSession  # slow to load; a read costs a fraction of what it does by httpx
+
+            self._http = ClientSession()
         return await take_async(self._http, steps)

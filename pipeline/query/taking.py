@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+from yarl import URL
 
 from pipeline.query.asking import Answer, Call, Pause, Question
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 T = TypeVar("T")
 Step = Pause | Call | Question
@@ -31,7 +35,7 @@ def take(http: httpx.Client, steps: Generator[Step, Any, T]) -> T:
         return value
 
 
-async def take_async(http: httpx.AsyncClient, steps: Generator[Step, Any, T]) -> T:
+async def take_async(http: ClientSession, steps: Generator[Step, Any, T]) -> T:
     """The same in an event loop."""
     told: Any = None
     raised: Exception | None = None
@@ -58,14 +62,24 @@ def _taken(http: httpx.Client, step: Step) -> Any:
         return None
 
 
-async def _taken_async(http: httpx.AsyncClient, step: Step) -> Any:
+async def _taken_async(http: ClientSession, step: Step) -> Any:
+    from aiohttp import ClientError, ClientTimeout  # slow to load, and threads do without
+
     if isinstance(step, Pause):
         return await asyncio.sleep(step.seconds)
     if isinstance(step, Call):
         return await asyncio.to_thread(step.function)
+    url = URL(step.holder + step.path, encoded=True)  # the key is quoted already
     try:
-        return _answer(await http.request(**_request(step)))
-    except httpx.HTTPError:
+        async with http.request(
+            "GET" if step.body is None else "POST",
+            url.with_query(step.query) if step.query else url,
+            json=step.body,
+            timeout=ClientTimeout(total=step.timeout_s),
+        ) as response:
+            body = await response.json(content_type=None) if "json" in response.content_type else None
+            return Answer(response.status, body, response.headers)
+    except (ClientError, TimeoutError):
         return None
 
 
