@@ -1,9 +1,9 @@
 """What reads take: `python -m benchmarks.reading [--rate 1000] [--seconds 10] [--readers 8]`.
 
 The shop's users and reports in one worker process, and another worker to ask for what it does not hold. First without
-load; then each consistency level while commands come in at a steady rate; then the query client, of few
-of them, with a near cache and without. Each reader asks for one row after the other, of random users; what it waits for is in its time. In the end the
-next version of a projection is built from returns that have come in meanwhile. Takes three to five minutes.
+load; then each consistency level while commands come in at a steady rate; then the query client, with a near cache and
+without, of few rows. Each reader asks for one row after the other, of random users; what it waits for is in its time.
+In the end the next version of a projection is built, from returns among others. Takes three to five minutes.
 """
 
 from __future__ import annotations
