@@ -50,7 +50,7 @@ EXPECTED = {
     # and settle each of 2 orders, 2 charges and 3 lots of stock (order 1 has two products): 14. 1 lot is put back, and
     # refunded.
     "events": 11 + 14 + 2,
-    # The checkouts are told to begin, and get an answer to all that they ask. Of a saga inventory takes the lots itself.
+    # The checkouts are told to begin, and get an answer to all that they ask; the lots inventory takes by itself.
     "commands": 11 + 14 + 2 + 2 + 11,
     "verified": True,
 }
