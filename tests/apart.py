@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from pipeline.topology import Topology
 from tests.support import Shop, Worker, until
 
@@ -38,17 +40,29 @@ class Apart:
         for service in services:
             until(f"{service} serves", self.workers[service].addresses)
 
-    def launch(self, service: str) -> None:
-        """Starts the worker of a service in its slot, and returns at once."""
-        slot = str(sorted(self.topology.services).index(service))
-        where = ("--bootstrap", self.shop.bootstrap, "--slot", slot)
-        self.workers[service] = Worker(self.home, str(self.files), "--service", service, *where)
+    def launch(self, service: str, slot: int | None = None, name: str = "") -> None:
+        """Starts the worker of a service in its slot, and returns at once.
+
+        `slot`: in that one instead, beside the other; it goes by `name` then.
+        """
+        slot = sorted(self.topology.services).index(service) if slot is None else slot
+        where = ("--bootstrap", self.shop.bootstrap, "--slot", str(slot))
+        self.workers[name or service] = Worker(self.home, str(self.files), "--service", service, *where)
 
     def kill(self, *services: str) -> None:
         """SIGKILL to those that run."""
         for service in services:
             if service in self.workers:
                 self.workers[service].kill()
+
+    def runs(self, name: str) -> bool:
+        """Whether that worker holds partitions and has restored them."""
+        addresses = self.workers[name].addresses()
+        try:
+            status = httpx.get(f"{addresses[0]}/v1/status", timeout=2).json() if addresses else {}
+        except (httpx.HTTPError, ValueError):
+            return False
+        return bool(status) and all(each["assigned"] and not each["restoring"] for each in status.values())
 
     def rows(self, table: str) -> dict[str, Any]:
         with self.shop.query() as client:
