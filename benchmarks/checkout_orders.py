@@ -106,6 +106,6 @@ def percent(count: float, of: float) -> float:
     return round(100 * count / of, 1) if of else 0.0
 
 
-def refused(ended: Iterable[Took]) -> dict[str, int]:
-    """How many were refused, by reason, the commonest first."""
-    return dict(Counter(each.reason for each in ended if each.reason).most_common())
+def refused(ended: Iterable[Took]) -> Counter[str]:
+    """How many were refused, by reason."""
+    return Counter(each.reason for each in ended if each.reason)

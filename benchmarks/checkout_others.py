@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from pipeline.client import Accepted, Client
-from pipeline.errors import Contended, UnknownKey
+from pipeline.errors import Contended, NotYet, UnknownKey
 from pipeline.model.participant import name_of
 from pipeline.query.client import QueryClient
 from topologies.inventory import TakeStock
@@ -104,7 +104,7 @@ class Onlooker(_Meanwhile):
         self._rng = random.Random(1)
         self.found: Counter[str] = Counter()  # answers that show it, by what they show
         self.reads = 0
-        self.contended = 0  # `read_together` that found no moment
+        self.contended = 0  # `read_together` that found no moment, or was not in time
 
     def once(self) -> None:
         """One order."""
@@ -116,7 +116,7 @@ class Onlooker(_Meanwhile):
             keys = [("orders", number), *(("inventory", code) for code in codes)]
             try:
                 order, *products = self._query.read_together(keys, wait=TOGETHER_S)
-            except Contended:
+            except (Contended, NotYet):
                 self.contended += 1
                 return
             self.found.update(seen(number, order, products, order))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 
 from benchmarks.checkout_orders import Part, Took, part, percent, percentile, refused, took
-from benchmarks.checkout_others import LATELY, STATES, Onlooker, Sales
+from benchmarks.checkout_others import LATELY, STATES, TOGETHER_S, Onlooker, Sales
 from benchmarks.place import ShopWorker, local_broker
 from benchmarks.report import machine, show
 from pipeline.adapters.avro.codec import codecs
@@ -54,12 +54,10 @@ class Ground:
     watcher: Watcher
     payments: ShopWorker
     invoices: Invoices
-    stock_ratio: Fraction
-    credit_limit: int
 
-    def part(self, way: str, name: str, count: int) -> Part:
+    def part(self, way: Way, name: str, count: int) -> Part:
         """Orders for one measurement, whose products have their stock."""
-        made = part(self.invoices, f"{way}-{name}-", count, Way(way, self.stock_ratio, self.credit_limit))
+        made = part(self.invoices, f"{way.checkout}-{name}-", count, way)
         for asked in made.stock:
             self.client.send(asked.aggregate, asked.key, asked.command)
         self.client.flush()
@@ -100,52 +98,65 @@ class Ground:
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def steadily(ground: Ground, way: str, rate: float, seconds: float, name: str = "steady") -> Measured:
-    """How long an order takes at a modest rate, and what readers see meanwhile."""
+def steadily(ground: Ground, way: Way, rate: float, seconds: float, name: str = "steady") -> Measured:
+    """How long an order takes at a modest rate."""
     made = ground.part(way, name, round(rate * seconds))
-    lately: deque[str] = deque(maxlen=LATELY)
-    query = ground.query
-    with (
-        query() as first,
-        query() as second,
-        Onlooker(first, made.products, lately, together=False) as one_by_one,
-        Onlooker(second, made.products, lately, together=True) as together,
-    ):
-        ground.place(made.orders, rate, lately)
-    ground.settle()  # without readers: linearizable reads write, too
+    ground.place(made.orders, rate)
+    ground.settle()
     ended = list(ground.took(made).values())
     return {
         "ms from placed to decided, p50": percentile((each.ms for each in ended), 50),
         "…, p99": percentile((each.ms for each in ended), 99),
-        "orders refused": refused(ended),
-        "eventual reads of an order and its products": one_by_one.reads,
-        **{f"… {what}, %": percent(one_by_one.found[what], one_by_one.reads) for what in STATES},
-        "reads of the same together": together.reads,
-        "… that show any of this": together.found.total(),
-        "… that found something held for 1 s": together.contended,
     }
 
 
-def at_once(ground: Ground, way: str, count: int) -> Measured:
+def looked_at(ground: Ground, way: Way, rate: float, seconds: float) -> Measured:
+    """What readers see in between."""
+    made = ground.part(way, "looked-at", round(rate * seconds))
+    lately: deque[str] = deque(maxlen=LATELY)
+    with ExitStack() as reading:
+        onlookers = [
+            reading.enter_context(
+                Onlooker(reading.enter_context(ground.query()), made.products, lately, together=together)
+            )
+            for together in (False, False, True, True)
+        ]
+        ground.place(made.orders, rate, lately)
+    ground.settle()  # without readers: linearizable reads write, too
+    ground.took(made)
+    one_by_one, together = onlookers[:2], onlookers[2:]
+    reads = sum(each.reads for each in one_by_one)
+    found = {state: sum(each.found[state] for each in one_by_one) for state in STATES}
+    return {
+        "eventual reads of an order and its products": reads,
+        **{f"… {state}, %": percent(found[state], reads) for state in STATES},
+        "reads of the same together": sum(each.reads for each in together),
+        "… that show any of this": sum(each.found.total() for each in together),
+        f"… without an answer within {TOGETHER_S:g} s": sum(each.contended for each in together),
+    }
+
+
+def at_once(ground: Ground, way: Way, count: int) -> Measured:
     """How many orders a second are decided where all wait."""
-    made = ground.part(way, "once", count)
+    scarce = "scarce" if way.scarce else "ample"
+    made = ground.part(way, scarce, count)
     ground.place(made.orders)
     ground.settle()
     ended = list(ground.took(made).values())
     span_ms = max(each.ended_ms for each in ended) - min(each.placed_ms for each in ended)
-    return {
-        "orders fed at once": len(ended),
-        "orders decided a second": round(1000 * len(ended) / span_ms, 1),
-        "… refused": refused(ended),
-    }
+    rate = {f"orders/s of {count} fed at once, stock and credit {scarce}": round(1000 * len(ended) / span_ms, 1)}
+    return (
+        {**rate, "… refused, %": percent(refused(ended).total(), len(ended)), "… why": refused(ended)}
+        if way.scarce
+        else rate
+    )
 
 
-def without_payments(ground: Ground, way: str, rate: float, seconds: float) -> Measured:
+def without_payments(ground: Ground, way: Way, rate: float, seconds: float) -> Measured:
     """What comes of orders while payments is away, and of others who want the same products."""
     made = ground.part(way, "away", round(rate * seconds))
-    ground.payments.kill()
-    gone = time.time()
     wanted = [code for codes in made.products.values() for code in codes]  # what many want, as often
+    ground.payments.kill()
     with ground.query() as query, Sales(ground.client, wanted) as sales:
         ground.place(made.orders, rate)
         rows = [row["row"] for row in query.scan("orders", prefix=made.prefix)]
@@ -157,16 +168,15 @@ def without_payments(ground: Ground, way: str, rate: float, seconds: float) -> M
     waited = [each for each in ended.values() if each.ended_ms > 1000 * back]
     reserved, free = (sum(each[name] for each in stock) for name in ("reserved", "on_hand"))
     return {
-        "s without payments": round(back - gone, 1),
-        "orders placed meanwhile": len(ended),
-        "… refused meanwhile": refused(each for each in ended.values() if each.ended_ms <= 1000 * back),
-        "… held at the end of it": sum(bool(row["ledger"]["holds"]) for row in rows),
-        "units reserved then, % of those not taken": percent(reserved, reserved + free),
-        "s from its return to the last decision": round(max(each.ended_ms for each in waited) / 1000 - back, 1),
-        "s from placed to decided, of those that waited, p50": percentile((each.ms for each in waited), 50) / 1000,
-        "refused in all": refused(ended.values()),
-        "sales over the counter meanwhile": dict(sales.outcomes),
-        "ms until they were answered, p50": round(1000 * percentile(sales.took_s, 50)),
+        f"payments away for {seconds:g} s: orders placed": len(ended),
+        "… decided meanwhile": len(ended) - len(waited),
+        "… held then": sum(bool(row["ledger"]["holds"]) for row in rows),
+        "… of the units that are left, reserved then, %": percent(reserved, reserved + free),
+        "… s from its return to the last decision": round(max(each.ended_ms for each in waited) / 1000 - back, 1),
+        "… s from placed to decided, p50": percentile((each.ms for each in waited), 50) / 1000,
+        "… orders refused": refused(ended.values()),
+        "… sales over the counter of the same products": sales.outcomes,
+        "… ms until these were answered, p50": round(1000 * percentile(sales.took_s, 50)),
     }
 
 
@@ -174,7 +184,7 @@ def without_payments(ground: Ground, way: str, rate: float, seconds: float) -> M
 
 
 @contextmanager
-def running(bootstrap: str | None, invoices: Invoices, stock_ratio: Fraction, credit_limit: int) -> Iterator[Ground]:
+def running(bootstrap: str | None, invoices: Invoices) -> Iterator[Ground]:
     """The shop on fresh topics, with its workers."""
     topology = load("topologies")
     with local_broker(bootstrap) as address, tempfile.TemporaryDirectory() as home, ExitStack() as cleanup:
@@ -189,13 +199,13 @@ def running(bootstrap: str | None, invoices: Invoices, stock_ratio: Fraction, cr
         watcher = Watcher(address, admin(address), wirings)
         cleanup.callback(watcher.close)
         client = cleanup.enter_context(Client(address, topology, "benchmark"))
-        yield Ground(address, topology, client, watcher, payments, invoices, stock_ratio, credit_limit)
+        yield Ground(address, topology, client, watcher, payments, invoices)
 
 
 def _shown(value: Any) -> Any:
     """A result as the table has it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{count:,} {what}" for what, count in value.items()) or "none"
+    if isinstance(value, Counter):
+        return ", ".join(f"{count:,} {what}" for what, count in value.most_common()) or "none"
     return value
 
 
@@ -226,18 +236,22 @@ def main(
     invoices = read_invoices(source or SHIPPED)
     found: dict[str, Measured] = {way: {} for way in WAYS}
     console = Console(stderr=True)
-    with running(bootstrap, invoices, Fraction(stock_ratio), 1000 * credit_limit) as ground:
+    ample = {way: Way(way) for way in WAYS}
+    scarce = {way: Way(way, Fraction(stock_ratio), 1000 * credit_limit) for way in WAYS}
+    with running(bootstrap, invoices) as ground:
         for way in WAYS:
-            steadily(ground, way, rate, WARM_S, "warm")
-        for way in WAYS:
-            console.print(f"{way}: {rate:g} orders/s for {seconds:g} s")
-            found[way] |= steadily(ground, way, rate, seconds)
-        for way in WAYS:
-            console.print(f"{way}: {orders} orders at once")
-            found[way] |= at_once(ground, way, orders)
-        for way in WAYS:
-            console.print(f"{way}: {rate:g} orders/s, payments away for {away:g} s")
-            found[way] |= without_payments(ground, way, rate, away)
+            steadily(ground, ample[way], rate, WARM_S, "warm")
+        measures: list[tuple[str, Callable[[str], Measured]]] = [
+            (f"{rate:g} orders/s", lambda way: steadily(ground, ample[way], rate, seconds)),
+            ("all at once", lambda way: at_once(ground, ample[way], orders)),
+            ("all at once, too little for all", lambda way: at_once(ground, scarce[way], orders)),
+            ("with readers", lambda way: looked_at(ground, ample[way], rate / 4, seconds)),
+            ("without payments", lambda way: without_payments(ground, ample[way], rate, away)),
+        ]
+        for what, measure in measures:
+            for way in WAYS:
+                console.print(f"{way}: {what}")
+                found[way] |= measure(way)
     show("Checkouts", [{"": what, **{way: _shown(found[way][what]) for way in WAYS}} for what in found[WAYS[0]]])
     if file:
         settings = {"rate": rate, "seconds": seconds, "orders": orders, "away": away, "stock_ratio": stock_ratio}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from pipeline.client import Accepted, Client
-from pipeline.errors import Contended
+from pipeline.errors import Contended, NotYet
+from pipeline.query.client import QueryClient
 from pipeline.verify import verify
 from tests.apart import Apart
 from tests.market import MARKET, Buy, Move, Restock
@@ -127,26 +129,35 @@ def test_rows_are_read_with_all_of_a_two_phase_commit_or_nothing(market: Market)
     together: list[list[int]] = []
     one_by_one: list[list[int]] = []
 
-    def look() -> None:
+    def look(read: Callable[[QueryClient], list[Any]], into: list[list[int]]) -> None:
         with market.shop.query() as query:
             while not over.is_set():
-                rows = [query.get("goods", key) for key in PLACES]
-                one_by_one.append([row["row"]["gone"] for row in rows])
-                with suppress(Contended):
-                    read = query.read_together([("goods", key) for key in PLACES], wait=1)
-                    together.append([row["row"]["gone"] for row in read if row])
+                with suppress(Contended, NotYet):
+                    into.append([row["row"]["gone"] for row in read(query)])
+
+    def at_once(query: QueryClient) -> list[Any]:
+        return query.read_together([("goods", key) for key in PLACES], wait=1)
+
+    def each(query: QueryClient) -> list[Any]:
+        return [query.get("goods", key) for key in PLACES]
+
+    def move(number: int) -> None:
+        sent = client.send("move", f"m{number}", Move(f"m{number}", number + 1, PLACES), wait=WAIT_S)
+        assert isinstance(sent, Accepted)
+        query.get("move", f"m{number}", at_least=str(sent.position), wait=WAIT_S)
+        until("it is committed", lambda: query.saga("move", f"m{number}")["status"] == "done")
 
     moves = 0
     with Client(market.shop.bootstrap, MARKET, "tests") as client, market.shop.query() as query:
         for key in PLACES:
-            client.send("goods", key, Restock(MOST), wait=WAIT_S)
-        readers = [threading.Thread(target=look) for _ in range(3)]
+            assert isinstance(client.send("goods", key, Restock(MOST), wait=WAIT_S), Accepted)
+        readers = [threading.Thread(target=look, args=(each, one_by_one)) for _ in range(2)]
+        readers.append(threading.Thread(target=look, args=(at_once, together)))
         for reader in readers:
             reader.start()
-        try:  # until somebody has seen one without the other: what is read first has moved on, what is read next has not
+        try:  # until one was seen without the other: what is read first has moved on, what is read next has not yet
             while moves < MOVES or not (any(a > b for a, b in one_by_one) or moves == MOST):
-                client.send("move", f"m{moves}", Move(f"m{moves}", moves + 1, PLACES), wait=WAIT_S)
-                until("it is committed", lambda: query.saga("move", f"m{moves}")["status"] == "done")
+                move(moves)
                 moves += 1
         finally:
             over.set()
