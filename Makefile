@@ -4,6 +4,7 @@
 #                apt-get install postgresql) its cases are skipped, and say so; but for those of make test-long
 # make test-long what takes a minute or more each: a short version of make faults, sagas, watches, rebuilds under kills
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
+# make checkouts the shop's invoices by both checkouts, each service killed in turn; FILE=<invoices>, else December
 # make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
 # make backlog   how much memory a worker takes on ten million commands
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
@@ -14,7 +15,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-long simulate faults restarts backlog bench bench-candidate bench-smoke check fuzz lock clean
+.PHONY: install demo test test-long simulate faults checkouts restarts backlog bench bench-candidate bench-smoke check fuzz lock clean
 
 install: .venv/installed
 
@@ -45,6 +46,11 @@ MINUTES ?= 30
 SEED ?= 1
 faults: install
 	$(BIN)/python -m tests.faults --minutes $(MINUTES) --seed $(SEED) --json faults.json
+
+FILE :=
+checkouts: install
+	$(BIN)/python -m tests.faults.checkouts --checkout saga $(if $(FILE),--file $(FILE))
+	$(BIN)/python -m tests.faults.checkouts --checkout 2pc $(if $(FILE),--file $(FILE))
 
 restarts: install
 	$(BIN)/python -m tests.faults.restarts
