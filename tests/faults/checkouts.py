@@ -58,7 +58,7 @@ class Killed(Apart):
         self._turns = (first + sorted(SHOP.services.keys() - idle - set(first))) * turns
         self._every_s, self._due = every_s, 0.0
         self._rng = random.Random(SEED)
-        self._watcher = Watcher(bootstrap, self.shop.admin, self.shop.wirings)
+        self.watcher = Watcher(bootstrap, self.shop.admin, self.shop.wirings)
         self._began = time.monotonic()
         self.kills: list[dict[str, Any]] = []
         self.deaths: list[str] = []  # those that nobody ordered
@@ -80,7 +80,7 @@ class Killed(Apart):
             self.launch(service)
         if not self._turns or time.monotonic() < self._due or not self.runs(self._turns[0]):
             return
-        left = {name: lag.ends - lag.committed for name, lag in self._watcher.look()[0].items()}
+        left = {name: lag.ends - lag.committed for name, lag in self.watcher.look()[0].items()}
         if not any(left.values()):
             return
         service = self._turns.pop(0)
@@ -91,7 +91,6 @@ class Killed(Apart):
         self._due = time.monotonic() + self._rng.uniform(0.5, 1.5) * self._every_s
 
     def stop(self) -> None:
-        self._watcher.close()
         self.close()
 
 
@@ -127,6 +126,7 @@ def carry_through(
             report = verify(bootstrap, SHOP, step=step)
     finally:
         workers.stop()
+        workers.watcher.close()
     show(console, report)
     unjudged = [note for note in report.notes if "under way" in note or "not judged" in note]
     wrong = [*result["differences"], *map(str, report.findings), *unjudged, *workers.deaths]
