@@ -81,7 +81,7 @@ class Killed(Apart):
             self.launch(service)
         if not self._turns or time.monotonic() < self._due or not self.runs(self._turns[0]):
             return
-        left = {name: lag.ends - lag.committed for name, lag in self.watcher.look()[0].items()}
+        left = {name: max(0, lag.ends - lag.committed) for name, lag in self.watcher.look()[0].items()}
         if not any(left.values()) or (not left[self._turns[0]] and time.monotonic() < self._due + OWN_S):
             return
         service = self._turns.pop(0)
