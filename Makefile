@@ -5,6 +5,7 @@
 # make test-long what takes a minute or more each: a short version of make faults, sagas, watches, rebuilds under kills
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make pairs     PAIRS=10000 writes, each read in another service while workers are restarted; none may be stale
+# make checkouts the shop's invoices by both checkouts, each service killed in turn; FILE=<invoices>, else December
 # make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
 # make backlog   how much memory a worker takes on ten million commands
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
@@ -15,7 +16,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-long simulate faults pairs restarts backlog bench bench-candidate bench-smoke check fuzz lock clean
+.PHONY: install demo test test-long simulate faults pairs checkouts restarts backlog bench bench-candidate bench-smoke check
+.PHONY: fuzz lock clean
 
 install: .venv/installed
 
@@ -50,6 +52,11 @@ faults: install
 PAIRS ?= 10000
 pairs: install
 	$(BIN)/python -m tests.faults.pairs --pairs $(PAIRS) --seed $(SEED) --json pairs.json
+
+FILE :=
+checkouts: install
+	$(BIN)/python -m tests.faults.checkouts --checkout saga $(if $(FILE),--file $(FILE))
+	$(BIN)/python -m tests.faults.checkouts --checkout 2pc $(if $(FILE),--file $(FILE))
 
 restarts: install
 	$(BIN)/python -m tests.faults.restarts

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,6 +42,41 @@ def local_broker(bootstrap: str | None) -> Iterator[str]:
             yield broker.bootstrap
         finally:
             local.down(Path(home))
+
+
+class ShopWorker:
+    """A worker process of some of the shop's services, with its tables and its log under `home`."""
+
+    def __init__(self, bootstrap: str, home: Path, *services: str) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self._log = home / "worker.log"
+        names = [part for service in services for part in ("--service", service)]
+        self._command = [sys.executable, "-m", "pipeline", "worker", "topologies", *names]
+        self._command += ["--bootstrap", bootstrap, "--home", str(home)]
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, or starts it again; its log begins anew."""
+        with self._log.open("w") as out:
+            self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
+
+    def url(self) -> str:
+        """Where it serves, once it does. RuntimeError where it ends instead."""
+        while " at http://" not in self._log.read_text():
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the worker has ended: {self._log.read_text()}")
+            time.sleep(0.1)
+        return "http://" + self._log.read_text().split(" at http://")[1].split()[0]
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+        self._process.wait(30)
 
 
 def named(group: str) -> dict[str, str]:

@@ -12,8 +12,6 @@ import asyncio
 import json
 import multiprocessing
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -24,7 +22,7 @@ from typing import Any
 import aiohttp
 import click
 
-from benchmarks.place import local_broker
+from benchmarks.place import ShopWorker, local_broker
 from benchmarks.rebuilding import rebuild, returns
 from benchmarks.report import machine, show
 from pipeline.adapters.avro.codec import codecs
@@ -113,29 +111,9 @@ def main(rate: int, seconds: float, readers: int, records: int, bootstrap: str |
 
 def worker(running: ExitStack, address: str, home: Path, *services: str) -> Callable[[], str]:
     """Starts a worker; what comes back waits until it serves, and says where."""
-    home.mkdir()
-    log = home / "worker.log"
-    names = [part for service in services for part in ("--service", service)]
-    arguments = [*names, "--bootstrap", address, "--home", str(home), "--port", "0"]
-    out = running.enter_context(log.open("w"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "worker", "topologies", *arguments], stdout=out, stderr=out
-    )
-
-    def end() -> None:
-        process.terminate()
-        process.wait(30)
-
-    running.callback(end)
-
-    def url() -> str:
-        while " at http://" not in log.read_text():
-            if process.poll() is not None:
-                raise RuntimeError(f"the worker has ended: {log.read_text()}")
-            time.sleep(0.1)
-        return "http://" + log.read_text().split(" at http://")[1].split()[0]
-
-    return url
+    started = ShopWorker(address, home, *services)
+    running.callback(started.end)
+    return started.url
 
 
 def fill(address: str, topology: Topology) -> None:

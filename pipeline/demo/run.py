@@ -25,7 +25,7 @@ from pipeline.demo.invoices import Invoices, read_invoices
 from pipeline.demo.levels import show_levels
 from pipeline.demo.progress import Watcher, count_records
 from pipeline.demo.report import show_checkout
-from pipeline.demo.worker import LOOK_S, SHOP, Worker, stop
+from pipeline.demo.worker import LOOK_S, SHOP, Worker, Workers, stop
 from pipeline.errors import PipelineError, TopicError
 from pipeline.model import TopicKind
 from pipeline.query.client import QueryClient
@@ -55,12 +55,18 @@ class Demo:
     way: Way = AMPLE
     feed_first: bool = False  # all commands are there before the worker starts: its rate alone is measured
     topology: Topology = field(default_factory=lambda: load(SHOP))
+    workers: Workers | None = None  # None: a worker of the demo's own
 
     def run(self, source: Path) -> dict[str, Any]:
         """Everything, and the result as `--json` writes it."""
-        say = self.console.print
         invoices = read_invoices(source)
-        say(f"{source.name}: {invoices.rows:,} lines, {len(invoices.documents):,} invoices, {len(invoices.bad):,} bad")
+        self.console.print(
+            f"{source.name}: {invoices.rows:,} lines, {len(invoices.documents):,} invoices, {len(invoices.bad):,} bad"
+        )
+        return self.trade(invoices)
+
+    def trade(self, invoices: Invoices) -> dict[str, Any]:
+        """The same of invoices that have been read."""
         with ExitStack() as cleanup:
             self._start_broker(cleanup)
             client = admin(self.bootstrap)
@@ -129,8 +135,8 @@ class Demo:
         create_topics(client, wirings, PARTITIONS, 1)
 
     @contextmanager
-    def _worker(self) -> Iterator[Worker]:
-        worker = Worker(self.home, self.bootstrap, self.processes, self.console)
+    def _worker(self) -> Iterator[Workers]:
+        worker = self.workers or Worker(self.home, self.bootstrap, self.processes, self.console)
         worker.start()
         try:
             yield worker
@@ -140,14 +146,14 @@ class Demo:
         if not self.keep:
             worker.stop()
 
-    def _wait_until_ready(self, query: QueryClient, worker: Worker) -> None:
+    def _wait_until_ready(self, query: QueryClient, worker: Workers) -> None:
         """Until every table can be read, which is when its partitions are assigned and restored."""
         worker.revive()
         for service in self.topology.services.values():
             for table in service.tables():
                 next(query.scan(table, limit=1), None)
 
-    def _wait_for_a_commit(self, worker: Worker, watcher: Watcher) -> None:
+    def _wait_for_a_commit(self, worker: Workers, watcher: Watcher) -> None:
         deadline = time.monotonic() + READY_S
         while not any(lag.committed for lag in watcher.look()[0].values()):
             worker.revive()
@@ -174,7 +180,7 @@ class Demo:
                 client.flush()  # products have their stock before anything takes it
                 progress.advance(sent, len(part) % 1000)
 
-    def _settle(self, worker: Worker, watcher: Watcher, query: QueryClient) -> tuple[float, checkouts.Shown]:
+    def _settle(self, worker: Workers, watcher: Watcher, query: QueryClient) -> tuple[float, checkouts.Shown]:
         """Waits until nothing is under way. Returns since when that is so, and what the tables show.
 
         What waits for its time, such as a step that is tried again later, is in no topic: it is seen in the tables. If

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
@@ -19,6 +20,16 @@ from pipeline.runtime.processes import NEEDS_CURE
 SHOP = "topologies"
 STOP_S = 20.0
 LOOK_S = 0.1
+
+
+class Workers(Protocol):
+    """What the shop's services are run by. `log`: where they say what is wrong."""
+
+    log: Path
+
+    def start(self) -> None: ...
+    def revive(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Worker:
