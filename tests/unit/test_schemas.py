@@ -93,11 +93,12 @@ def message(topic: str) -> st.SearchStrategy[Any]:
     st.register_type_strategy(str, texts)
     if body is None:
         return st.from_type(root)
+    read = {"read": st.none() | texts if topic == "orders.event" else st.none()} if root is EventMessage else {}
     first: dict[type, Any] = {
         CommandMessage: (texts, texts, st.none() | texts, longs),
         EventMessage: (longs, texts, texts, longs),
     }
-    return st.builds(root, *first.get(root, (longs, longs)), st.from_type(body))
+    return st.builds(root, *first.get(root, (longs, longs)), st.from_type(body), **read)
 
 
 @pytest.mark.parametrize("native", IMPLEMENTATIONS)
