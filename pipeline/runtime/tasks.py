@@ -78,7 +78,7 @@ class Tasks:
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
         self._following, self._histories, self._raising = Following(reader), histories, raising
         self._replicas: list[ReplicaCopy] = []
-        self._awaiting = Awaiting("", [], {}, 0.0)
+        self._awaiting = Awaiting(wiring.service.name, [], {}, 0.0)
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
         self._restores: dict[TP, tuple[TableCopy, Position | None]] = {}  # and what was committed
