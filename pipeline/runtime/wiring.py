@@ -144,6 +144,10 @@ class Wiring:
         """The event topics that it follows, its own among them, and the command topics of those whom it asks."""
         return sorted({self._called(source.topic) for source in self.service.sources()} | self._asked)
 
+    def asked_topics(self) -> list[str]:
+        """The command topics of those whom it asks."""
+        return sorted(self._asked)
+
     def co_partitioned(self) -> dict[str, list[str]]:
         """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
         return self._pairs

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, end_offsets
+from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, connection, end_offsets
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.runtime.ports import TP
@@ -42,7 +42,7 @@ class KafkaHistory:
     ) -> None:
         self._admin = admin(bootstrap)
         self._counts = partition_counts(self._admin)
-        config = READING | {"bootstrap.servers": bootstrap, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
+        config = READING | {**connection(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
         self._reader = Consumer(config | {"group.id": "pipeline-verify"})
         # Members of no group, only asking: see the architecture's known traps. Reading committed, they are told no
         # offset while a commit of it is under way.

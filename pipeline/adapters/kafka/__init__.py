@@ -2,6 +2,7 @@
 
 from pipeline.adapters.kafka.asking import KafkaBroker
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, admin, admin_client, asked_again, end_offsets, on_error
+from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.adapters.kafka.reading import READING, KafkaGroupConsumer, KafkaLogReader
 
@@ -16,6 +17,7 @@ __all__ = [
     "admin",
     "admin_client",
     "asked_again",
+    "connection",
     "end_offsets",
     "on_error",
 ]
