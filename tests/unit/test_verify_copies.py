@@ -147,3 +147,10 @@ def test_where_no_replies_are_remembered_a_rejection_is_not_judged() -> None:
     tp, at, _ = event(history, b"2")
     replaced(history, tp, at, read=event(history, b"1")[2].read)
     assert "wrong_event" in kinds(judge(history, history.topology)), "but what has events is"
+
+
+def test_a_reply_that_tells_of_a_copy_that_was_not_read() -> None:
+    history = history_of()
+    source = history.place("users.event", b"anna")
+    recorded(history, b"4", f"users.event/{source.partition}@0", "orders.answers")
+    assert kinds(judge(history, SHOP)) == {"wrong_answer"}
