@@ -30,9 +30,7 @@ class EventMessage(NamedTuple):
     correlation_id: str
     time_ms: int  # when the broker stored that command, milliseconds since the epoch
     body: Any
-    read: str | None = (
-        None  # token of what the decision read of copies; only schemas of aggregates with `reads` have it
-    )
+    read: str | None = None  # token of what the decision read of copies; schemas of aggregates without leave it out
 
 
 class StateMessage(NamedTuple):

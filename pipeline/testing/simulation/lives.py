@@ -186,9 +186,8 @@ class Lives:
         """
         key, time_ms, copies = record.key(), record.timestamp()[1], None
         if self._recorded is not None:
-            copies = (
-                self._recorded.copies(key, message.id, record.offset(), time_ms) if told else self._recorded.untold()
-            )
+            place = key, message.id, record.offset(), time_ms
+            copies = self._recorded.copies(*place) if told else self._recorded.untold()
         decision = command_to_event(self._aggregate, self.states.get(key), message, time_ms, copies)
         read = None if copies is None else copies.position
         if isinstance(decision, Rejected):
