@@ -30,7 +30,7 @@ from pipeline.runtime.ports import TP
 from pipeline.runtime.queue import row_key
 from pipeline.topology import Topology
 from pipeline.verify import Entry
-from pipeline.verify.history import Stored
+from pipeline.verify.history import Kept, Stored, read_whole
 
 PARTITIONS = 2
 BATCH = 3  # records folded at a time, so that changelogs hold several values of a key
@@ -109,6 +109,9 @@ class MemoryHistory:
 
     def records(self, tp: TP) -> Iterator[Entry]:
         return iter(list(self.logs[tp]))
+
+    def kept(self, topic: str) -> Kept:
+        return read_whole(self, topic)
 
     def rows(self, table: str, partition: int) -> dict[str, Any] | None:
         return dict(self.tables[table, partition])

@@ -1,7 +1,7 @@
-"""The checkout as a saga: an order's stock is reserved, then its customer charged, then all of it made final.
+"""The checkout as a saga: an order's stock is reserved, then its customer charged, then the order confirmed.
 
-What is refused, or not answered in time, is undone, and the order refused with it. A reader may see stock taken by an
-order that is not confirmed yet.
+What is refused, or not answered in time, is undone, and the order refused with it. Inventory follows what is confirmed,
+and takes what was reserved by itself: a reader may see an order confirmed whose stock is reserved still.
 """
 
 from __future__ import annotations
@@ -74,11 +74,6 @@ class ReserveStock:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeReserved:
-    transaction: str
-
-
-@dataclass(frozen=True, slots=True)
 class ReleaseStock:
     transaction: str
 
@@ -101,7 +96,7 @@ class Void:
 
 ASKS = {
     "orders": HoldOrder | ConfirmOrder | RefuseOrder,
-    "inventory": ReserveStock | TakeReserved | ReleaseStock,
+    "inventory": ReserveStock | ReleaseStock,
     "payments": Authorise | Capture | Void,
 }
 
@@ -133,7 +128,6 @@ def uncharge(c: Checkout) -> list[To]:
 def confirm(c: Checkout) -> list[To]:
     return [
         To("payments", c.customer, Capture(c.order)),
-        *(To("inventory", unit.code, TakeReserved(c.order)) for unit in c.units),
         To("orders", c.order, ConfirmOrder(c.order)),
     ]
 

@@ -224,7 +224,7 @@ inventory = Aggregate(
     evolve=evolve,
 )
 
-# --- what it follows: goods that come back ---------------------------------------------------------------------------
+# --- what it follows: orders confirmed by a saga, which leaves the taking to it, and goods that come back -------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +234,28 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderConfirmed:
+    transaction: str
+    lines: tuple[Line, ...]
+    checkout: str
+
+
+@dataclass(frozen=True, slots=True)
 class GoodsReturned:
     lines: tuple[Line, ...]
 
 
-ORDERS = Source("orders.event", GoodsReturned)
+ORDERS = Source("orders.event", OrderConfirmed | GoodsReturned)
 
 
-def follow_orders(number: str, event: GoodsReturned) -> list[Send]:
-    return [Send(line.code, PutBackStock(number, line.quantity)) for line in event.lines]
+def follow_orders(number: str, event: OrderConfirmed | GoodsReturned) -> list[Send]:
+    match event:
+        case GoodsReturned(lines):
+            return [Send(line.code, PutBackStock(number, line.quantity)) for line in lines]
+        case OrderConfirmed(transaction, lines, "saga"):
+            codes = dict.fromkeys(line.code for line in lines)
+            return [Send(code, TakeReserved(transaction)) for code in codes]
+    return []
 
 
 stock_follows_orders = Reaction("stock_follows_orders", source=ORDERS, react=follow_orders)

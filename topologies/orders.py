@@ -88,6 +88,7 @@ class OrderConfirmed:
     country: str
     at: str
     lines: tuple[Line, ...]
+    checkout: str = CHECKOUTS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class Document:
     reason: str = ""  # why it was refused
     lines: tuple[Line, ...] = ()
     ledger: Ledger = NOTHING_HELD
+    checkout: str = ""  # of an order
 
 
 # --- what it follows: where a customer is, for orders that do not say so ----------------------------------------------
@@ -157,7 +159,8 @@ def decide(command: Command, document: Document, countries: Copy[CustomerCountry
         case HoldOrder(transaction):
             return Rejected(why) if (why := not_to_be_held(document)) else [OrderHeld(transaction)]
         case ConfirmOrder(transaction):
-            return [OrderConfirmed(transaction, document.customer, document.country, document.at, document.lines)]
+            d = document
+            return [OrderConfirmed(transaction, d.customer, d.country, d.at, d.lines, d.checkout)]
         case RefuseOrder(transaction, reason):
             held = any(hold.transaction == transaction for hold in document.ledger.holds)
             return [OrderRefused(transaction, reason) if held else OrderLetGo(transaction)]
@@ -197,8 +200,8 @@ def not_to_be_held(document: Document) -> str:
 def evolve(document: Document, event: Event) -> Document:
     ledger = document.ledger
     match event:
-        case OrderPlaced(customer, country, at, lines):
-            return Document("order", customer, country, at, total(lines), "placed", "", lines, ledger)
+        case OrderPlaced(customer, country, at, lines, checkout):
+            return Document("order", customer, country, at, total(lines), "placed", "", lines, ledger, checkout)
         case GoodsReturned(customer, country, at, lines):
             return Document("return", customer, country, at, total(lines), "", "", lines, ledger)
         case OrderHeld(transaction):

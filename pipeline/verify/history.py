@@ -18,6 +18,13 @@ class Entry(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
+class Kept(NamedTuple):
+    """All that a topic holds, partition after partition. `cut`: whether retention has deleted some of it."""
+
+    entries: list[Entry]
+    cut: bool
+
+
 class Stored(NamedTuple):
     """The positions in one local store: next source offset to fold, and where each changelog is contained up to."""
 
@@ -48,6 +55,9 @@ class History(Protocol):
     def records(self, tp: TP) -> Iterator[Entry]:
         """All committed records, in order, up to where the log ends at the time of asking."""
 
+    def kept(self, topic: str) -> Kept:
+        """All committed records of a small topic, such as a service's notices, which many checks ask for."""
+
     def rows(self, table: str, partition: int) -> dict[str, Any] | None:
         """Rows of a table by key, as its worker answers over HTTP; None where tables are not to be judged."""
 
@@ -56,3 +66,10 @@ class History(Protocol):
 
     def wait(self) -> bool:
         """Gives tables, which follow the logs, time to catch up; False once enough was given."""
+
+
+def read_whole(history: History, topic: str) -> Kept:
+    """What `kept` answers, read anew."""
+    tps = [TP(topic, n) for n in range(history.partitions(topic))]
+    cut = any(history.low(tp) for tp in tps)
+    return Kept([entry for tp in tps for entry in history.records(tp)], cut)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, connection, end_offsets
+from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, connection, end_offsets, first_offsets
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.runtime.ports import TP
-from pipeline.verify.history import Entry, Stored
+from pipeline.verify.history import Entry, Kept, Stored, read_whole
 
 Rows = Callable[[str, int], Iterable[Mapping[str, Any]]]
 Positions = Callable[[str], Mapping[str, Mapping[str, Any]]]
@@ -42,13 +43,16 @@ class KafkaHistory:
     ) -> None:
         self._admin = admin(bootstrap)
         self._counts = partition_counts(self._admin)
-        config = READING | {**connection(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
+        config = READING | {**connection(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 1}
         self._reader = Consumer(config | {"group.id": "pipeline-verify"})
+        with suppress(KafkaException):  # only saves time: it learns each leader when it reads, else half a second later
+            self._reader.list_topics(timeout=ANSWER_S)
         # Members of no group, only asking: see the architecture's known traps. Reading committed, they are told no
         # offset while a commit of it is under way.
         self._groups = {name: Consumer(config | {"group.id": name}) for name in sources}
         self._rows, self._positions, self._patience_s = rows, positions, patience_s
         self._deadline: float | None = None
+        self._kept: dict[str, tuple[dict[TP, int], Kept]] = {}  # as of where the partitions ended
         self._bounds: dict[tuple[str, TP], int | None] = {}
         for service, topics in sources.items():
             tps = [TP(topic, n) for topic in topics for n in range(self.partitions(topic))]
@@ -82,24 +86,27 @@ class KafkaHistory:
         return asked_again(f"the broker does not say what {service!r} has committed: %s", ask, QUIET_S) if tps else {}
 
     def low(self, tp: TP) -> int:
-        try:
-            low, _ = self._reader.get_watermark_offsets(TopicPartition(*tp), timeout=ANSWER_S)
-        except KafkaException as raised:
-            raise BrokerUnreachable(f"the broker does not say where {tp} begins: {raised.args[0].str()}") from raised
-        return int(low)
+        return first_offsets(self._admin, [tp])[tp]
 
     def end(self, tp: TP) -> int:
         return end_offsets(self._admin, [tp])[tp]
 
     def records(self, tp: TP) -> Iterator[Entry]:
         end = self.end(tp)
-        if not end or end <= self.low(tp):
+        if not end:
             return
         self._reader.assign([TopicPartition(*tp, OFFSET_BEGINNING)])
         try:
             yield from self._until(tp, end)
         finally:
             self._reader.unassign()
+
+    def kept(self, topic: str) -> Kept:
+        ends = end_offsets(self._admin, [TP(topic, n) for n in range(self.partitions(topic))])
+        known = self._kept.get(topic)
+        if known is None or known[0] != ends:  # what has come since `ends` is read again next time
+            known = self._kept[topic] = ends, read_whole(self, topic)
+        return known[1]
 
     def _until(self, tp: TP, end: int) -> Iterator[Entry]:
         heard = time.monotonic()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipeline.model import TopicKind
 from pipeline.runtime.ports import TP
-from pipeline.verify.history import History
+from pipeline.verify.history import History, Kept
 
 REFUSED = "RecordRefused:"  # how the cause begins where the record was sound, but the broker refused what came of it
 PARKED, REDRIVEN, DISCARDED = "parked", "redriven", "discarded"
@@ -59,12 +59,12 @@ def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Ac
 
 def acts_on(history: History, service: str) -> dict[TP, list[Act]]:
     """What the service's notices say, by source partition, in the order in which it was done to each key."""
-    parked = TopicKind.PARKED.topic(service)
-    acts = (
-        act_of(notice.key, notice.headers)
-        for n in range(history.partitions(parked))
-        for notice in history.records(TP(parked, n))
-    )
+    return acts_in(history.kept(TopicKind.PARKED.topic(service)))
+
+
+def acts_in(notices: Kept) -> dict[TP, list[Act]]:
+    """The same, of notices that have been read."""
+    acts = (act_of(notice.key, notice.headers) for notice in notices.entries)
     return by_source(act for act in acts if act is not None)
 
 

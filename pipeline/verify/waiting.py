@@ -10,7 +10,7 @@ from pipeline.model import TopicKind
 from pipeline.runtime.ports import TP
 from pipeline.verify.decode import Decoder
 from pipeline.verify.history import Entry, History
-from pipeline.verify.notices import PARKED, Act, acts_on
+from pipeline.verify.notices import PARKED, Act, acts_in
 from pipeline.verify.queues import Queues, folded_by
 from pipeline.verify.report import Finding, Report
 
@@ -38,10 +38,10 @@ def still_held(history: History, service: str, tp: TP, report: Report) -> Queues
     Where it has taken records or notices, what waits in the changelog, or was taken up again, is taken for parked when
     it came, and the queues themselves are not judged.
     """
-    acts, low = acts_on(history, service).get(tp, []), history.low(tp)
-    notices = TopicKind.PARKED.topic(service)
+    notices = history.kept(TopicKind.PARKED.topic(service))
+    acts, low = acts_in(notices).get(tp, []), history.low(tp)
     kept = [act for act in acts if act.offset >= low]
-    if len(kept) == len(acts) and not any(history.low(TP(notices, n)) for n in range(history.partitions(notices))):
+    if len(kept) == len(acts) and not notices.cut:
         return Queues(kept)
     report.notes.append(f"what was parked of {tp.topic}-{tp.partition} is not judged: records or notices are gone")
     told = {act.offset for act in kept if act.at is None}

@@ -16,7 +16,7 @@ from pipeline.testing.simulation import from_seed
 from pipeline.testing.simulation.simulation import known_oracle
 from pipeline.testing.simulation.world import World
 from pipeline.verify import Entry, judge
-from pipeline.verify.history import Stored
+from pipeline.verify.history import Kept, Stored, read_whole
 from tests.simulation.planted import PLANTED, seed_that_finds
 from tests.simulation.tills import TOPOLOGY, Code, commands
 
@@ -57,6 +57,9 @@ class SimulatedHistory:
         for r in self._world.kafka.log(tp).archive:
             if r.decided:
                 yield Entry(r.offset(), r.key(), r.value(), r.timestamp()[1], tuple(r.headers() or ()))
+
+    def kept(self, topic: str) -> Kept:
+        return read_whole(self, topic)
 
     def rows(self, table: str, partition: int) -> dict[str, Any] | None:
         return self._rows.get((table, partition), {})

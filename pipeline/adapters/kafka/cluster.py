@@ -94,7 +94,16 @@ def asked_again(unanswered: str, ask: Callable[[], T], patience_s: float = ANSWE
 
 def end_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
     """The offset behind the last record of each partition, records of open transactions included."""
-    asked = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
+    return _offsets(client, partitions, OffsetSpec.latest(), "end")  # type: ignore[no-untyped-call]
+
+
+def first_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
+    """The offset of the first record that each partition still holds."""
+    return _offsets(client, partitions, OffsetSpec.earliest(), "begin")  # type: ignore[no-untyped-call]
+
+
+def _offsets(client: AdminClient, partitions: Sequence[TP], spec: OffsetSpec, verb: str) -> dict[TP, int]:
+    asked = {TopicPartition(*tp): spec for tp in partitions}
     if not asked:
         return {}
 
@@ -102,7 +111,7 @@ def end_offsets(client: AdminClient, partitions: Sequence[TP]) -> dict[TP, int]:
         futures = client.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
         return {TP(p.topic, p.partition): future.result().offset for p, future in futures.items()}
 
-    return asked_again("the broker does not say where topics end: %s", ask)
+    return asked_again(f"the broker does not say where topics {verb}: %s", ask)
 
 
 def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]:
