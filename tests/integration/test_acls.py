@@ -141,14 +141,14 @@ def reading(secured: Secured, user: str, topic: str) -> KafkaError | None:
 
 def writing(secured: Secured, user: str, topic: str, transactional_id: str = "") -> KafkaError | None:
     """Why `user` may not write that; None where it may."""
-    config = {**secured.settings(user), "message.timeout.ms": 8000}
+    config = secured.settings(user)
     try:
         if transactional_id:
-            producer = Producer({**config, "transactional.id": transactional_id, "transaction.timeout.ms": 6000})
+            producer = Producer({**config, "transactional.id": transactional_id})
             producer.init_transactions(10)
             return None
         told: list[KafkaError | None] = []
-        producer = Producer(config)
+        producer = Producer({**config, "message.timeout.ms": 8000})
         producer.produce(topic, b"x", b"k", on_delivery=lambda error, _: told.append(error))
         producer.flush(10)
     except KafkaException as raised:
