@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.runtime.ports import TP
 from pipeline.runtime.replica import ReplicaCopy
 from pipeline.testing import Simulation, TestDriver
 from pipeline.testing.simulation.simulation import known_oracle
-from tests.simulation.rates import JAMMED, TOPOLOGY, Code, DropRate, Sell, SetRate, Sold, schedule
+from tests.simulation.rates import JAMMED, TOPOLOGY, Code, DropRate, Sell, SetRate, Sold, sales, schedule
 from tests.simulation.test_second_opinion import JudgedTwice
 
 
@@ -33,6 +34,15 @@ def test_nothing_is_wrong(first: int) -> None:
 
 def test_verify_agrees() -> None:
     assert [opinions(seed) for seed in range(60) if opinions(seed) != ([], [])] == []
+
+
+def test_without_replies_rejections_are_not_judged_and_events_are() -> None:
+    forgetful = replace(TOPOLOGY.services["sales"], aggregates=[replace(sales, idempotency=None)])
+    topology = replace(TOPOLOGY, services={**TOPOLOGY.services, "sales": forgetful})
+    for seed in range(40):
+        once = [sent._replace(id="") for sent in schedule(seed).commands]  # else the same id may come in the same ms
+        world = JudgedTwice(known_oracle(topology), replace(schedule(seed), commands=tuple(once)), mend=Code.mend)
+        assert (world.run(), world.second) == ([], []), seed
 
 
 def records_the_position_after(patch: pytest.MonkeyPatch) -> None:

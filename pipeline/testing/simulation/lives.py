@@ -204,8 +204,10 @@ class Lives:
             return
         try:
             decision, data, effects, read = self._decided(record, message)
-        except Untold as untold:
-            self._untold.append(f"{self._tp.topic}-{self._tp.partition}@{record.offset()}: {untold}")
+        except Untold as untold:  # it has no events, which would tell; its reply does, where one is remembered
+            if self._aggregate.idempotency is not None:
+                self._untold.append(f"{self._tp.topic}-{self._tp.partition}@{record.offset()}: {untold}")
+            self._agree(record, message, (), act)
             return
         self.due[key] += data
         self._agree(record, message, effects, act)
