@@ -110,7 +110,9 @@ def test_a_quantity_must_make_sense(command: object) -> None:
 def test_an_order_is_placed_once() -> None:
     place = o.PlaceOrder("17850", "France", "2009-12-01T07:45:00", LINES)
     placed = given(o.orders).when(place).then(o.OrderPlaced("17850", "France", "2009-12-01T07:45:00", LINES))
-    placed.has(o.Document("order", "17850", "France", "2009-12-01T07:45:00", 12990, "placed", "", LINES))
+    placed.has(
+        o.Document("order", "17850", "France", "2009-12-01T07:45:00", 12990, "placed", "", LINES, checkout="saga")
+    )
     placed.when(place).then(Rejected("already_entered", {"kind": "order"}))
 
 
