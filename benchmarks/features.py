@@ -87,7 +87,7 @@ def cost_us(aggregate: Aggregate[Any, Any, Any], reply_to: str | None, count: in
         _, stores = claim_slot(Path(home), "users", 0)
         store, stats = stores.open("users"), LaneStats()
         raising = Raising("users", clock, stats, SHARE, AT_LEAST)
-        task = Task(TP("users.command", 0), inlet, store, producer, stats, "parked", clock, raising)  # type: ignore[arg-type]
+        task = Task(TP("users.command", 0), inlet, store, producer, stats, "parked", clock, raising, {})  # type: ignore[arg-type]
         task.running, task.position = True, 0
         task.take_due(0, 1)  # as a lane does in its first turn
         for table in task.tables:

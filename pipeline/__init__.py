@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.model import (
     Aggregate,
     Cancel,
+    Copy,
     Database,
     Deadline,
     Idempotency,
@@ -41,6 +42,7 @@ __all__ = [
     "Aggregate",
     "AsyncQueryClient",
     "Cancel",
+    "Copy",
     "Database",
     "Deadline",
     "Idempotency",

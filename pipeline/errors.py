@@ -17,6 +17,10 @@ class PipelineError(Exception):
     """Base of all errors a user can cause or cure."""
 
 
+class ClientConfigError(PipelineError):
+    """The file that says how to get into a cluster cannot be used."""
+
+
 class TopologyError(PipelineError):
     """A topology cannot be loaded, or what it declares contradicts itself."""
 

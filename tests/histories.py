@@ -6,12 +6,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipeline.adapters.avro.codec import Codec, codecs
 from pipeline.demo.commands import Asked
 from pipeline.errors import UndecodableRecord
-from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
+from pipeline.flow import Copies, command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
 from pipeline.model import (
     Acceptance,
     CommandMessage,
@@ -226,7 +227,8 @@ class MemoryHistory:
                 if a.idempotency and self._answered.setdefault(name, (entry, asked))[0] is not entry:
                     continue
                 state = self._rows[a.name, tp.partition].get(key)
-                decision = command_to_event(a, state, message, entry.time_ms)
+                copies = self._copies(service, a, entry.offset % 2)
+                decision = command_to_event(a, state, message, entry.time_ms, copies)
                 data = []
                 for event in () if isinstance(decision, Rejected) else decision[0]:
                     state = event_to_state(a, state, event)
@@ -235,7 +237,8 @@ class MemoryHistory:
                     self.append(TP(topic, tp.partition), entry.key, data[-1])
                     touched[TP(TopicKind.STATE.topic(a.name), tp.partition), a.name][entry.key] = state
                     self._rows[a.name, tp.partition][key] = state
-                self._answer(a, tp.partition, entry, message, decision, 0 if state is None else state.version, data)
+                version = 0 if state is None else state.version
+                self._answer(a, tp.partition, entry, message, decision, version, data, copies.position)
         for r in service.reactions:
             if tp.topic == r.source.topic:
                 for send, command in event_to_command(r, key, message):
@@ -254,23 +257,46 @@ class MemoryHistory:
                 touched[TP(TopicKind.ROW.topic(p.name), tp.partition), p.name][entry.key] = rows[key]
 
     def _answer(
-        self, a: Any, partition: int, entry: Entry, message: Any, decision: Any, version: int, data: list[bytes]
+        self,
+        a: Any,
+        partition: int,
+        entry: Entry,
+        message: Any,
+        decision: Any,
+        version: int,
+        data: list[bytes],
+        read: str | None,
     ) -> None:
         if a.idempotency:
             body = decision if isinstance(decision, Rejected) else Acceptance(version, len(data), tuple(data))
-            reply = ReplyMessage(message.id, a.name, partition, entry.offset, message.issued_ms, entry.time_ms, 0, body)
+            place = partition, entry.offset, message.issued_ms, entry.time_ms
+            reply = ReplyMessage(message.id, a.name, *place, 0, body, read=read)
             topic = TopicKind.ANSWERS.topic(a.name)
             key = len(entry.key or b"").to_bytes(4, "big") + (entry.key or b"") + message.id.encode()
             self.append(TP(topic, partition), key, self.codec[topic].encode(reply))
 
-    def _replicate(self, service: Service, replica: Any, partition: int) -> None:
+    def _copies(self, service: Service, a: Any, behind: int) -> Copies:
+        """The copies that an aggregate reads, so many offsets behind their sources."""
+
+        def find(replica: Any, key: str) -> tuple[int, int, Any]:
+            tp = self.place(replica.source.topic, key.encode())
+            end = max(0, self.ends[tp] - behind)
+            return tp.partition, end, self._copied(service, replica, tp.partition, end).get(key)
+
+        return Copies([(replica.source.topic, partial(find, replica)) for replica in a.replicas])
+
+    def _copied(self, service: Service, replica: Any, partition: int, end: int) -> dict[str, Any]:
         rows: dict[str, Any] = {}
         for entry in self.logs[TP(replica.source.topic, partition)]:
             message = self.codec[f"{service.name} sees {replica.source.topic}"].decode(entry.value)
-            if message.body is not None and entry.key:
+            if message.body is not None and entry.key and entry.offset < end:
                 key = entry.key.decode()
                 rows[key] = message_to_row(replica, rows.get(key), message.body)
-        for key, row in rows.items():
+        return rows
+
+    def _replicate(self, service: Service, replica: Any, partition: int) -> None:
+        end = self.ends[TP(replica.source.topic, partition)]
+        for key, row in self._copied(service, replica, partition, end).items():
             self._show(replica.name, partition, key, row)
 
     def _show(self, table: str, partition: int, key: str, row: Any) -> None:

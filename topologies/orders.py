@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline import Aggregate, Ledger, Participant, Rejected, Replica, Service, Source
+from pipeline import Aggregate, Copy, Ledger, Participant, Rejected, Replica, Service, Source
 
 CHECKOUTS = ("saga", "2pc")  # who carries it out: checkout_saga, checkout_2pc
 
@@ -24,7 +24,7 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class PlaceOrder:
     customer: str
-    country: str
+    country: str  # empty: where the customer is
     at: str  # ISO 8601
     lines: tuple[Line, ...]
     checkout: str = CHECKOUTS[0]
@@ -124,10 +124,37 @@ class Document:
     checkout: str = ""  # of an order
 
 
+# --- what it follows: where a customer is, for orders that do not say so ----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UserRegistered:
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountryChanged:
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerCountry:
+    country: str
+
+
+USERS = Source("users.event", UserRegistered | CountryChanged)
+
+
+def follow_user(_: CustomerCountry, event: UserRegistered | CountryChanged) -> CustomerCountry:
+    return CustomerCountry(event.country)
+
+
+customer_countries = Replica("customer_countries", source=USERS, initial=CustomerCountry(""), evolve=follow_user)
+
 # --- decide and evolve -----------------------------------------------------------------------------------------------
 
 
-def decide(command: Command, document: Document) -> list[Event] | Rejected:
+def decide(command: Command, document: Document, countries: Copy[CustomerCountry]) -> list[Event] | Rejected:
     match command:
         case HoldOrder(transaction):
             return Rejected(why) if (why := not_to_be_held(document)) else [OrderHeld(transaction)]
@@ -147,9 +174,18 @@ def decide(command: Command, document: Document) -> list[Event] | Rejected:
         case PlaceOrder(checkout=checkout) if checkout not in CHECKOUTS:
             return Rejected("unknown_checkout", {"known": ", ".join(CHECKOUTS)})
         case PlaceOrder(customer, country, at, lines, checkout):
+            country = country or country_of(customer, countries)
+            if not country:
+                return Rejected("unknown_country", {"customer": customer})
             return [OrderPlaced(customer, country, at, lines, checkout)]
         case ReturnGoods(customer, country, at, lines):
             return [GoodsReturned(customer, country, at, lines)]
+
+
+def country_of(customer: str, countries: Copy[CustomerCountry]) -> str:
+    """Where the customer is, as far as it is known here; empty where it is not."""
+    known = countries.get(customer)
+    return "" if known is None else known.country
 
 
 def not_to_be_held(document: Document) -> str:
@@ -193,34 +229,8 @@ orders = Aggregate(
     initial=Document(),
     decide=order_in_checkout.guards(decide),
     evolve=evolve,
+    reads=customer_countries,
 )
-
-# --- what it follows: where a customer is, for reporting only (a document carries the invoice's own country) ---------
-
-
-@dataclass(frozen=True, slots=True)
-class UserRegistered:
-    country: str
-
-
-@dataclass(frozen=True, slots=True)
-class CountryChanged:
-    country: str
-
-
-@dataclass(frozen=True, slots=True)
-class CustomerCountry:
-    country: str
-
-
-USERS = Source("users.event", UserRegistered | CountryChanged)
-
-
-def follow_user(_: CustomerCountry, event: UserRegistered | CountryChanged) -> CustomerCountry:
-    return CustomerCountry(event.country)
-
-
-customer_countries = Replica("customer_countries", source=USERS, initial=CustomerCountry(""), evolve=follow_user)
 
 # --- service ---------------------------------------------------------------------------------------------------------
 

@@ -74,7 +74,14 @@ def run() -> None:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="kafka-pipeline")
-def main() -> None:
+@click.option(
+    "--client-config",
+    type=click.Path(exists=True, dir_okay=False),
+    envvar="PIPELINE_CLIENT_CONFIG",
+    metavar="FILE",
+    help="How to get into the cluster: lines such as sasl.username=orders, as librdkafka names them.",
+)
+def main(client_config: str | None) -> None:
     """Data management in services over Apache Kafka: commands in, event logs, tables and projections out.
 
     \b
@@ -86,3 +93,5 @@ def main() -> None:
                  pipeline query inventory 85048
                  pipeline history inventory 85048
     """
+    if client_config is not None:
+        os.environ["PIPELINE_CLIENT_CONFIG"] = client_config  # for the processes that a command starts, too

@@ -1,15 +1,20 @@
-"""`pipeline topics`: create and check."""
+"""`pipeline topics`: create, check, and say who may read and write them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
 
+from pipeline.adapters.acls import apply_acls
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.topics import check_topics, create_topics
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, schemas_option
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, schemas_option
+from pipeline.errors import TopologyError
+from pipeline.runtime.access import Who, rules
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import load
 
@@ -66,3 +71,74 @@ def check(topology: str, services: tuple[str, ...], bootstrap: str | None, home:
     for service in loaded.chosen(services):
         check_topics(client, Wiring(service, codecs(loaded.schemas)), topology)
         click.echo(f"{service.name}: topics are as they should be")
+
+
+@command.command()
+@click.argument("topology")
+@click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service's principal; repeatable.")
+@click.option(
+    "--principal",
+    "principals",
+    multiple=True,
+    metavar="SERVICE=PRINCIPAL",
+    help="As whom a service's workers come, such as orders=User:CN=orders; repeatable.  [default: User:<service>]",
+)
+@click.option(
+    "--requester",
+    "requesters",
+    multiple=True,
+    metavar="NAME=PRINCIPAL",
+    help="Who sends commands from outside and waits for replies on <NAME>.reply, such as cli=User:anna; repeatable.",
+)
+@click.option("--apply", is_flag=True, help="Add them to the cluster, instead of showing them.")
+@json_option
+@bootstrap_option
+@home_option
+@schemas_option
+def acls(
+    topology: str,
+    services: tuple[str, ...],
+    principals: tuple[str, ...],
+    requesters: tuple[str, ...],
+    apply: bool,
+    as_json: bool,
+    bootstrap: str | None,
+    home: Path,
+    schemas: Path | None,
+) -> None:
+    """Show the ACLs that make the borders between the services of TOPOLOGY hold on the broker.
+
+    Each service's principal may read and write its own topics, read the event topics that it follows, and send commands
+    to those whom it asks. What is not allowed, a broker with an authorizer refuses.
+    """
+    loaded = load(topology, schemas)
+    chosen = {service.name for service in loaded.chosen(services)}
+    wirings = [Wiring(service, codecs(loaded.schemas), loaded.names) for service in loaded.chosen(())]
+    who = Who(_named(principals, loaded.services), _named(requesters))
+    wanted = rules(loaded, wirings, who)
+    if services:
+        asked = {who.runs(wiring) for wiring in wirings if wiring.service.name in chosen}
+        wanted = [rule for rule in wanted if rule.principal in asked]
+    if apply:
+        count = apply_acls(admin(bootstrap_of(bootstrap, home)), wanted)
+        click.echo(f"{count} ACLs are there")
+        return
+    for rule in wanted:
+        if as_json:
+            click.echo(json.dumps(rule._asdict()))
+        else:
+            name = f"{rule.name}*" if rule.prefixed else rule.name
+            click.echo(f"{rule.principal}  {rule.resource} {name}  {' '.join(rule.operations)}")
+
+
+def _named(given: Sequence[str], known: Collection[str] | None = None) -> dict[str, str]:
+    """`name=principal` of each."""
+    found = {}
+    for each in given:
+        name, sign, principal = each.partition("=")
+        if not sign or ":" not in principal:
+            raise click.UsageError(f"{each!r} is not of the form NAME=User:principal")
+        if known is not None and name not in known:
+            raise TopologyError(f"no service {name!r}; there are {', '.join(sorted(known))}")
+        found[name] = principal
+    return found

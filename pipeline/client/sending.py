@@ -15,7 +15,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.adapters.kafka import COMMON, READING, admin, end_offsets, on_error
+from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
 from pipeline.adapters.topics import reply_topic
 from pipeline.client.commands import Ready
 from pipeline.client.outcome import position_token
@@ -69,7 +69,7 @@ class Sending:
         self._producer = Producer(
             COMMON
             | {
-                "bootstrap.servers": bootstrap,
+                **connection(bootstrap),
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "linger.ms": 2,
@@ -135,7 +135,7 @@ class Sending:
             (end,) = end_offsets(admin(self._bootstrap), [mine]).values()  # nobody has sent a reply here before
             consumer = Consumer(
                 READING
-                | {"bootstrap.servers": self._bootstrap, "group.id": topic, "auto.offset.reset": "latest"}
+                | {**connection(self._bootstrap), "group.id": topic, "auto.offset.reset": "latest"}
                 | {"error_cb": on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500},
                 logger=log,
             )

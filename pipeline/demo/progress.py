@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.kafka import ANSWER_S, READING, end_offsets
+from pipeline.adapters.kafka import ANSWER_S, READING, connection, end_offsets
 from pipeline.adapters.topics import partition_counts
 from pipeline.runtime.ports import TP
 from pipeline.runtime.wiring import Wiring
@@ -29,7 +29,7 @@ class Watcher:
         # Consumers that never join, only ask: the admin client's own call for this crashes librdkafka 2.16 (a null
         # group, where the coordinator answers with an error).
         self._groups = {
-            wiring.service.name: Consumer({"bootstrap.servers": bootstrap, "group.id": wiring.service.name})
+            wiring.service.name: Consumer({**connection(bootstrap), "group.id": wiring.service.name})
             for wiring in wirings
         }
         self._client = client
@@ -76,7 +76,7 @@ def count_records(bootstrap: str, client: AdminClient, topics: list[str]) -> int
     """How many committed records stand on `topics`; markers and aborted ones not counted."""
     counts = partition_counts(client)
     parts = [TopicPartition(topic, n, OFFSET_BEGINNING) for topic in topics for n in range(counts[topic])]
-    consumer = Consumer(READING | {"bootstrap.servers": bootstrap, "group.id": "pipeline-demo-count"})
+    consumer = Consumer(READING | {**connection(bootstrap), "group.id": "pipeline-demo-count"})
     consumer.assign(parts)
     found, open_parts = 0, len(parts)
     try:

@@ -4,6 +4,7 @@ from pipeline.flow.ask_to_command import ask_to_command, asked_by, reply_to_comm
 from pipeline.flow.command_to_deadline import command_position, effects_to_deadlines, is_later, once_due, was_due
 from pipeline.flow.command_to_event import command_to_event
 from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, last_issue_ms, too_late
+from pipeline.flow.copies import Copies, Find, empty
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.events_to_state import events_to_state, version_at
@@ -15,7 +16,9 @@ from pipeline.flow.token_to_token import Folder, Sight, token_to_token
 
 __all__ = [
     "ABSENT",
+    "Copies",
     "Difference",
+    "Find",
     "Folder",
     "Hop",
     "Lineage",
@@ -27,6 +30,7 @@ __all__ = [
     "command_position",
     "command_to_event",
     "effects_to_deadlines",
+    "empty",
     "event_to_command",
     "event_to_messages",
     "event_to_state",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.flow.copies import Copies
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.deadline import Effect
 from pipeline.model.messages import CommandMessage, EventMessage, StateMessage
@@ -12,18 +13,29 @@ new = tuple.__new__  # what a named tuple's own constructor does, in half the ti
 
 
 def command_to_event(
-    aggregate: Aggregate[Any, Any, Any], state: StateMessage | None, command: CommandMessage, time_ms: int
+    aggregate: Aggregate[Any, Any, Any],
+    state: StateMessage | None,
+    command: CommandMessage,
+    time_ms: int,
+    copies: Copies | None = None,
 ) -> tuple[list[EventMessage], tuple[Effect, ...]] | Rejected:
     """Events that `command` gives in `state` (None: no event yet), with contiguous versions, and the other effects.
 
     Or the rejection. `time_ms`: when the command was stored, which becomes the events' time. A command that
-    expects another version than the aggregate has is not decided.
+    expects another version than the aggregate has is not decided. `copies`: of what the aggregate reads; afterwards
+    their `position` is that of what was read, which the events say, too.
     """
     version, _, value = state if state is not None else (0, 0, aggregate.initial)
     command_id, correlation_id, _, _, body, expected, _, _ = command
     if expected is not None and expected != version:
+        if copies is not None:
+            copies.begin()
         return Rejected("version_conflict", {"expected": str(expected), "actual": str(version)})
-    decision = aggregate.decide(body, value)
+    if copies is None:
+        decision, read = aggregate.decide(body, value), None
+    else:
+        decision = copies.decide(aggregate.decide, body, value)
+        read = copies.position
     if isinstance(decision, Rejected):
         return decision
     events: list[EventMessage] = []
@@ -33,5 +45,5 @@ def command_to_event(
             effects = (*effects, event)
             continue
         version += 1
-        events.append(new(EventMessage, (version, command_id, correlation_id, time_ms, event)))
+        events.append(new(EventMessage, (version, command_id, correlation_id, time_ms, event, read)))
     return events, effects

@@ -15,5 +15,5 @@ def event_to_state(
 ) -> StateMessage:
     """The state after `event`; `state` is None before an aggregate's first event."""
     value = aggregate.initial if state is None else state.body
-    version, _, _, time_ms, body = event
+    version, _, _, time_ms, body, _ = event
     return new(StateMessage, (version, time_ms, aggregate.evolve(value, body)))

@@ -16,7 +16,7 @@ from pipeline.model.messages import (
     StateMessage,
 )
 from pipeline.model.participant import Claim, Ended, Hold, Ledger, Participant
-from pipeline.model.projection import Database, Projection, Replica
+from pipeline.model.projection import Copy, Database, Projection, Replica
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.saga import Ask, Intervention, Replied, Saga, Started, Summary, TimeUp
 from pipeline.model.service import Service
@@ -37,6 +37,7 @@ __all__ = [
     "Cancel",
     "Claim",
     "CommandMessage",
+    "Copy",
     "Database",
     "Deadline",
     "DeadlineMessage",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Concatenate, Generic, TypeVar
 
 from pipeline.errors import TopologyError
+from pipeline.model.projection import Replica
 from pipeline.model.source import Source
 from pipeline.model.topics import TopicKind
 from pipeline.model.unique import Unique
@@ -52,14 +53,16 @@ class Aggregate(Generic[C, E, S]):
     `name`: also the name of its table and the owner part of its topics.
     `command`, `event`: the classes of its commands and events, a class or a union of classes.
     `initial`: state of an id that has no event yet.
-    `decide(command, state)`: the events that follow, with Deadline, Cancel and Ask among them; or Rejected. No events:
-    nothing to do, and that is an answer.
+    `decide(command, state, *copies)`: the events that follow, with Deadline, Cancel and Ask among them; or Rejected.
+    No events: nothing to do, and that is an answer.
     `evolve(state, event)`: the next state; total, never fails, as what happened has happened.
     `idempotency`: which repeated commands are known again; None decides each as if it came for the first time.
     `unique`: values of its state that no two of its kind may have.
     `history`: whether the owner of a partition keeps its events by key, for `pipeline history` and /v1/history.
     `asks`: classes of the commands that it may send, by the name of the aggregate that takes them, its own service's or
     another's. `decide` returns them as Ask, among its events; the answer comes back to it, as a Replied.
+    `reads`: a replica of its service, or several, that it decides with. `decide` gets a Copy of each, in their order;
+    as of when it has read them is recorded in its events and in the reply.
     `deadlines`: whether it takes deadlines and scheduled commands, which are kept in a table and a topic of their own.
 
     Both functions are pure. Time and ids arrive in the command.
@@ -69,13 +72,26 @@ class Aggregate(Generic[C, E, S]):
     command: object
     event: object
     initial: S
-    decide: Callable[[C, S], Sequence[object] | Rejected]  # events, and effects among them
+    decide: Callable[Concatenate[C, S, ...], Sequence[object] | Rejected]  # events, and effects among them
     evolve: Callable[[S, E], S]
     idempotency: Idempotency | None = Idempotency()
     history: bool = True
     deadlines: bool = True
     asks: Mapping[str, object] = field(default_factory=dict)
     unique: Sequence[Unique] = ()
+    reads: Replica[Any, Any] | Sequence[Replica[Any, Any]] = ()
+
+    def __post_init__(self) -> None:
+        if self.reads and self.unique:
+            raise TopologyError(
+                f"the aggregate {self.name!r} has unique values and reads copies: what waits for a value would be "
+                "decided twice, as of two positions; leave one of them to another aggregate"
+            )
+
+    @property
+    def replicas(self) -> tuple[Replica[Any, Any], ...]:
+        """Those that it reads, in the order in which `decide` gets them."""
+        return (self.reads,) if isinstance(self.reads, Replica) else tuple(self.reads)
 
     @property
     def events(self) -> Source:

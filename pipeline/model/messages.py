@@ -30,6 +30,7 @@ class EventMessage(NamedTuple):
     correlation_id: str
     time_ms: int  # when the broker stored that command, milliseconds since the epoch
     body: Any
+    read: str | None = None  # token of what the decision read of copies; schemas of aggregates without leave it out
 
 
 class StateMessage(NamedTuple):
@@ -73,6 +74,7 @@ class ReplyMessage(NamedTuple):
     body: Any  # Acceptance or Rejected; Parked on `<requester>.reply` only
     placed_offset: int = -1  # of a command that was parked: the last offset that was folded when it was decided
     placed_ms: int = -1  # and when the last command before that was stored
+    read: str | None = None  # as its events say, of a rejection, too: token of what the decision read of copies
 
     @property
     def place(self) -> tuple[int, int]:

@@ -131,12 +131,15 @@ class Participant:
     table: Table = PARTICIPANT
     without: Callable[[Any], Any] | None = None
 
-    def decide(self, command: Any, state: Any, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Any:
-        """What the table says, or what the aggregate's own `inner` decides where the table leaves it to that."""
+    def decide(self, command: Any, state: Any, inner: Callable[..., Sequence[Any] | Rejected], *copies: Any) -> Any:
+        """What the table says, or what the aggregate's own `inner` decides where the table leaves it to that.
+
+        `copies`: of the replicas that the aggregate reads.
+        """
         kinds = {self.prepare: "prepare", self.commit: "commit", self.abort: "abort"}
         kind = kinds.get(type(command))
         if kind is None:
-            return inner(command, state)
+            return inner(command, state, *copies)
         ledger = self.ledger(state)
         answer: Sequence[Any] | Rejected = []
         for row in rows(self.table, ledger.state_of(command.transaction), kind):
@@ -147,7 +150,7 @@ class Participant:
             if not {"hold", "make it so", "let go", "remember"} & set(row.does):
                 return []
             answer = self._locked(ledger, command) if kind == "prepare" else []
-            answer = answer or inner(command, state)
+            answer = answer or inner(command, state, *copies)
             if not isinstance(answer, Rejected):
                 return answer
         return answer
@@ -157,7 +160,7 @@ class Participant:
             return []
         return Rejected("locked", {"by": ledger.holds[0].transaction if ledger.holds else ledger.claims[0].name})
 
-    def guards(self, inner: Callable[[Any, Any], Sequence[Any] | Rejected]) -> Guarded:
+    def guards(self, inner: Callable[..., Sequence[Any] | Rejected]) -> Guarded:
         """A `decide` for the aggregate that obeys the protocol."""
         return Guarded(self, inner)
 
@@ -167,10 +170,10 @@ class Guarded:
     """A `decide` that asks a participant first."""
 
     participant: Participant
-    inner: Callable[[Any, Any], Sequence[Any] | Rejected]
+    inner: Callable[..., Sequence[Any] | Rejected]
 
-    def __call__(self, command: Any, state: Any) -> Any:
-        return self.participant.decide(command, state, self.inner)
+    def __call__(self, command: Any, state: Any, *copies: Any) -> Any:
+        return self.participant.decide(command, state, self.inner, *copies)
 
 
 def participants(aggregate: Aggregate[Any, Any, Any]) -> Iterator[Participant]:

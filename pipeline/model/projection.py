@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.model.source import Source
 from pipeline.model.windows import Tumbling
 
 M = TypeVar("M")
 R = TypeVar("R")
+Row = TypeVar("Row", covariant=True)
 
 
 class Database(Enum):
@@ -66,10 +67,18 @@ class Replica(Generic[M, R]):
     """A service's own, full copy of another service's data, kept by every worker of the service.
 
     `evolve(row, event)` folds each event of `source` into the row of the same key; None deletes the row. Reads from
-    it are eventual: it follows the owner, and goes on answering while the owner is down.
+    it are eventual: it follows the owner, and goes on answering while the owner is down. Decisions read it where an
+    aggregate of the service has it among its `reads`.
     """
 
     name: str
     source: Source
     initial: R
     evolve: Callable[[R, M], R | None]
+
+
+class Copy(Protocol[Row]):
+    """A replica as a decision sees it: all of it that was applied by then, and nothing that comes while it decides."""
+
+    def get(self, key: str) -> Row | None:
+        """The row of `key`; None where the copy has none."""

@@ -62,6 +62,7 @@ class Service:
                 f"service {self.name!r}: the reaction {name!r} and who asks under that name would send commands of the "
                 "same ids; rename one"
             )
+        self._check_replicas()
         for projection in self.projections:
             self._check_projection(projection)
         homes: dict[str, Projection[Any, Any]] = {}
@@ -88,6 +89,21 @@ class Service:
         there = {aggregate.decide for aggregate in self.aggregates}
         if made and decide_reservation not in there:
             object.__setattr__(self, "aggregates", (*self.aggregates, *made))
+
+    def _check_replicas(self) -> None:
+        topics = Counter(replica.source.topic for replica in self.replicas)
+        for topic, count in topics.items():
+            if count > 1:
+                raise TopologyError(
+                    f"service {self.name!r} keeps {count} replicas of {topic!r}; make them one, with the fields of all"
+                )
+        for aggregate in self.aggregates:
+            for replica in aggregate.replicas:
+                if replica not in self.replicas:
+                    raise TopologyError(
+                        f"service {self.name!r}: the aggregate {aggregate.name!r} reads {replica.name!r}, which is no "
+                        "replica of the service; add it to its replicas"
+                    )
 
     def _check_projection(self, projection: Projection[Any, Any]) -> None:
         where = f"service {self.name!r}, projection {projection.name!r}"

@@ -117,6 +117,7 @@ def page_of(past: Past, key: bytes, after: int, limit: int) -> dict[str, Any]:
             "command_id": event.command_id,
             "correlation_id": event.correlation_id,
             "event": to_json(event.body),
+            **({"read": event.read} if past.spec.aggregate.reads else {}),
         }
         for event in past.events(key, after, limit)
         if event.version <= last

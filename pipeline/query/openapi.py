@@ -165,7 +165,9 @@ def _past(aggregate: Aggregate[Any, Any, Any], what: str, operation: str, parame
 def _history(aggregate: Aggregate[Any, Any, Any]) -> Json:
     event = {"oneOf": [json_schema(cls, tagged=True) for cls in alternatives(aggregate.event)]}
     texts: Json = {"command_id": {"type": "string"}, "correlation_id": {"type": "string"}}
-    told = fields({"version": LONG, "time_ms": LONG, **texts, "event": event})
+    read: Json = {"type": ["string", "null"], "description": "token of what the decision has read of copies"}
+    copies: Json = {"read": read} if aggregate.reads else {}
+    told = fields({"version": LONG, "time_ms": LONG, **texts, "event": event, **copies})
     page: Json = {
         "events": {"type": "array", "items": told},
         "next": {"type": ["integer", "null"], "description": "`after` of the next page; null where there is none"},

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import NoSuchConsistency
+from pipeline.flow import empty
 from pipeline.model import Aggregate, Effect, Rejected, StateMessage
 from pipeline.model.participant import holds, participants
 from pipeline.query.local import row_json
@@ -56,7 +57,7 @@ def _without(aggregate: Aggregate[Any, Any, Any], state: Any) -> Any:
                 abort = participant.abort(hold.transaction)
             except TypeError as error:
                 raise NoSuchConsistency(f"{what}: its Participant needs `without`, as {error}") from error
-            decided = aggregate.decide(abort, state)
+            decided = empty(aggregate).decide(aggregate.decide, abort, state)
             if isinstance(decided, Rejected):
                 raise NoSuchConsistency(f"{what}: it is not let go of, {decided.reason}")
             for event in decided:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, COMMON, READING, admin
+from pipeline.adapters.kafka import ANSWER_S, COMMON, READING, admin, connection
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError, TopologyError
 from pipeline.model import TopicKind
@@ -53,7 +53,7 @@ class Versions:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         if self._names:
-            config = READING | {"bootstrap.servers": bootstrap, "group.id": "pipeline-versions"}
+            config = READING | {**connection(bootstrap), "group.id": "pipeline-versions"}
             self._consumer = Consumer(config, logger=log)
             self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._names])
             self._read_all()
@@ -171,7 +171,7 @@ def say(bootstrap: str, topic: str, projection: str, version: int, by: str) -> N
         if error is not None:
             failed.append(error.str())
 
-    producer = Producer(COMMON | {"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    producer = Producer(COMMON | {**connection(bootstrap), "enable.idempotence": True})
     value = json.dumps({"version": version, "by": by, "at_ms": time.time_ns() // 1_000_000})
     try:
         producer.produce(topic, value, projection, 0, on_delivery=stored)

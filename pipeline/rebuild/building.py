@@ -16,6 +16,7 @@ from pipeline.adapters.kafka import (
     KafkaLogReader,
     KafkaProducer,
     asked_again,
+    connection,
     end_offsets,
 )
 from pipeline.adapters.tables import claim_slot
@@ -43,7 +44,7 @@ class Progress:
         self._client = client
         self._hops = [[TP(topic, n) for topic in hop for n in range(counts[topic])] for hop in subject.hops()]
         # One that never joins, only asks; see demo.progress.
-        self._group = Consumer({"bootstrap.servers": bootstrap, "group.id": subject.wiring.group})
+        self._group = Consumer({**connection(bootstrap), "group.id": subject.wiring.group})
         self._hop, self._goal = 0, dict[TP, int]()
         self._began_s = 0.0
         self.begun: int | None = None  # what was folded at the first look

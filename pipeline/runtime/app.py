@@ -34,14 +34,13 @@ from pipeline.query.sight import ClusterSight
 from pipeline.query.together import TogetherApi
 from pipeline.query.versions import Versions
 from pipeline.query.watching import WatchApi
+from pipeline.runtime.access import HTTP
 from pipeline.runtime.host import LaneHost
 from pipeline.runtime.metrics import LaneCollector
 from pipeline.runtime.ports import TP
 from pipeline.runtime.settings import Adapters, WorkerSettings
 from pipeline.runtime.table import Codecs
 from pipeline.topology import Topology
-
-REQUESTER = "http"  # whose replies the workers' HTTP sides wait for
 
 
 class Closing(Protocol):
@@ -107,7 +106,7 @@ def build_app(
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
     held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)
-    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, REQUESTER), tables, forwarding)
+    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, forwarding)
     commands.mount(app)
     SagaApi(tables, forwarding, commands).mount(app)
     ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)

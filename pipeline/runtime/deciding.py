@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline.flow import (
+    Copies,
     asked,
     asked_before,
     command_to_event,
@@ -46,7 +47,8 @@ class AggregateNode(Node):
 
     With `answers`, a command whose id has been answered gets the same reply, and nothing else happens. With `claims`,
     one that takes a value that is not reserved for it raises Unreserved. With `timers`, one that is scheduled is
-    decided, and answered, when it comes again once it is due.
+    decided, and answered, when it comes again once it is due. With `copies`, `decide` is given them, and what it has
+    read of them is told in events and reply.
     """
 
     def __init__(
@@ -61,11 +63,12 @@ class AggregateNode(Node):
         asking: Asking,
         out: Outlet,
         claims: Claims | None = None,
+        copies: Copies | None = None,
     ) -> None:
         self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
         self.table, self.answers, self.claims, self.out = table, answers, claims, out
-        self.timers, self.asking = timers, asking
+        self.timers, self.asking, self._copies = timers, asking, copies
         self._deadlines = timers.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
@@ -80,7 +83,8 @@ class AggregateNode(Node):
         if timed:
             self.timers.forget(key, message)
         if self.answers is not None or message.reply_to is not None:
-            self._answer(key, record, message, self._reply(record, message, mark, decided, placed), placed)
+            read = None if self._copies is None else self._copies.position
+            self._answer(key, record, message, self._reply(record, message, mark, decided, placed, read), placed)
 
     def settles(self, key: bytes, record: Record, message: CommandMessage) -> bool:
         return self._undecided(key, record, message, None) is None
@@ -152,7 +156,7 @@ class AggregateNode(Node):
     def _decide(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
         before = state = self.table.get(key)
-        decision = command_to_event(aggregate, state, message, record.timestamp()[1])
+        decision = command_to_event(aggregate, state, message, record.timestamp()[1], self._copies)
         if isinstance(decision, Rejected):
             stats.reject(aggregate.name, decision.reason)
             if placed is not None:
@@ -196,6 +200,7 @@ class AggregateNode(Node):
         mark: int,
         decided: Decided | Rejected | Parked,
         placed: Placed | None,
+        read: str | None = None,
     ) -> bytes:
         body: Acceptance | Rejected | Parked
         if isinstance(decided, Rejected | Parked):
@@ -205,5 +210,5 @@ class AggregateNode(Node):
             shown = tuple(events) if sum(map(len, events)) <= REPLY_EVENTS_BYTES_MAX else ()
             body = Acceptance(0 if state is None else state.version, len(events), shown)
         place = self.partition, record.offset(), message.issued_ms, record.timestamp()[1]
-        later = () if placed is None else placed[:2]
-        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body, *later))
+        later = (-1, -1) if placed is None else placed[:2]
+        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body, *later, read))

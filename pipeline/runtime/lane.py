@@ -54,6 +54,7 @@ class LaneSettings:
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
     standby: bool = False  # whether to follow the tables of partitions that others hold
     replica_ages: bool = False  # whether to measure how old replicas are
+    copy_wait_s: float = 30.0  # for copies that decisions read, to get to where their logs ended when the lane began
     cache_bytes: int = 128 << 20  # of decoded rows, of all tables
     raising_share: float = SHARE  # of a minute's records: where more raise, and
     raising_at_least: int = AT_LEAST  # so many, the lane stops
@@ -104,6 +105,7 @@ class Lane:
             standby=self.settings.standby,
             cache_bytes=self.settings.cache_bytes,
             replica_ages=self.settings.replica_ages,
+            copy_wait_s=self.settings.copy_wait_s,
         )
         self.views = self._tasks.views  # read by other threads
         self.histories: Views = {} if histories is None else histories.views  # these, too

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import message_to_row
 from pipeline.model import Replica
+from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.cache import MISSING
 from pipeline.runtime.ports import TP, LogFacts, Record, Store
 from pipeline.runtime.stats import LaneStats, Wipe
@@ -79,12 +80,26 @@ class ReplicaCopy:
         data = self.store.get(place)
         return None if data is None else self._rows.decode(data)
 
+    def find(self, key: str) -> tuple[int, int, Any]:
+        """For decisions: the partition of `key`, the offset up to which that is contained, and the row; None: no row.
+
+        In the lane's thread, which also applies: so all that is found between two turns is as of one position.
+        """
+        name = key.encode()
+        partition = partition_of(name, self._partitions)
+        end = self.store.position(self.position(TP(self.replica.source.topic, partition))) or 0
+        return partition, end, self._row(self.prefix(partition) + name, MISSING)
+
+    def has_reached(self, ends: Mapping[TP, int]) -> bool:
+        """Whether it contains all that lies before these ends of its source's partitions."""
+        return all((self.store.position(self.position(tp)) or 0) >= ends[tp] for tp in self.sources())
+
     def look(self, ends: Mapping[TP, int], asked_s: float) -> None:
         """Notes when it lacked nothing: at the last look whose ends it has got to. As TableCopy.look."""
         if self._goal is None:
             self._goal = ends, asked_s
         goal, level_s = self._goal
-        if all((self.store.position(self.position(tp)) or 0) >= goal[tp] for tp in self.sources()):
+        if self.has_reached(goal):
             self._level_s, self._goal = level_s, (ends, asked_s)
 
     def age_s(self, now_s: float) -> float | None:

@@ -21,7 +21,7 @@ class RowCodec(Protocol):
     def decode(self, data: bytes | None) -> Any: ...
 
 
-Strict = bool | Literal["fields"]  # see adapters.avro.binding.Binding
+Strict = bool | Literal["fields", "read"]  # see adapters.avro.binding.Binding
 
 
 class Codecs(Protocol):

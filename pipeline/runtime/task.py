@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.errors import TransactionAborted, UndecodableRecord
+from pipeline.flow import Find
 from pipeline.model import NEVER
 from pipeline.runtime.answers import Answers
 from pipeline.runtime.claims import Unreserved
@@ -37,10 +38,11 @@ class Task:
         parked: str,
         clock: Clock,
         raising: Raising,
+        finders: Mapping[str, Find],
     ) -> None:
         self.tp, self.inlet, self.store = tp, inlet, store
         self._producer, self._stats, self._raising = producer, stats, raising
-        tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats)
+        tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
         queue = tables[inlet.queue]

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
+from pipeline.runtime.awaiting import Awaiting
 from pipeline.runtime.checkpoint import FLUSH_S, LEVEL_MS, changelog_position, flush_when_due, source_position
 from pipeline.runtime.follow import Following
 from pipeline.runtime.histories import Histories
@@ -67,15 +68,17 @@ class Tasks:
         *,
         standby: bool,
         cache_bytes: int,
+        copy_wait_s: float,
         replica_ages: bool = False,
     ) -> None:
-        self._replica_ages = replica_ages
+        self._replica_ages, self._copy_wait_s = replica_ages, copy_wait_s
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
         self._shared = shared
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
         self._following, self._histories, self._raising = Following(reader), histories, raising
         self._replicas: list[ReplicaCopy] = []
+        self._awaiting = Awaiting(wiring.service.name, [], {}, 0.0)
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
         self._restores: dict[TP, tuple[TableCopy, Position | None]] = {}  # and what was committed
@@ -96,6 +99,11 @@ class Tasks:
                 self.views[replica.name, tp.partition] = ReadView(
                     store, copy.prefix(tp.partition), rows, copy.position(tp), age_s=age_s
                 )
+        read = {name for inlet in self._wiring.inlets.values() for name in inlet.reads}
+        if copies := [copy for copy in self._replicas if copy.replica.name in read]:
+            ends = self._reader.ends([tp for copy in copies for tp in copy.sources()])
+            until_s = self._clock.monotonic_s() + self._copy_wait_s
+            self._awaiting = Awaiting(self._wiring.service.name, copies, ends, until_s)
         if self._standby:
             topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.keeps_locally]
             facts = self._reader.facts(topics)
@@ -139,7 +147,8 @@ class Tasks:
                 self._unattended.remove(tp)
             warm = self._standbys.pop(tp, None)
             copy = warm or TableCopy(tp, inlet, self._open_store(tp), self._clock, self._stats)
-            shared = self._producer, self._stats, self._wiring.parked, self._clock, self._raising
+            finders = {each.replica.name: each.find for each in self._replicas}
+            shared = self._producer, self._stats, self._wiring.parked, self._clock, self._raising, finders
             task = Task(tp, inlet, copy.store, *shared)
             task.flushed_s = self._clock.monotonic_s()
             self._tasks[tp] = task
@@ -159,6 +168,8 @@ class Tasks:
         self._look_after_copies()
         self._aim_arrived(committed)
         complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
+        now_s, inlets = self._clock.monotonic_s(), self._wiring.inlets
+        complete = [tp for tp in complete if not self._awaiting.waits(inlets[tp.topic].reads, now_s)]
         complete.sort(key=self._cannot_tell)
         started = [self._start(tp, committed) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
         if started:

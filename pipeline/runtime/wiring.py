@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, get_args
 
 from pipeline.errors import TopologyError
+from pipeline.flow import Copies, Find
 from pipeline.model import (
     Acceptance,
     Aggregate,
@@ -47,6 +48,7 @@ class Context:
     partition: int
     tables: dict[str, Table]
     out: Outlet
+    finders: Mapping[str, Find]  # of the service's replicas, by name
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Inlet:
     tables: list[TableSpec] = field(default_factory=list)  # that of the queue first
     makers: list[Callable[[Context], Node]] = field(default_factory=list)
     database: Database = Database.ROCKSDB  # that of the tables
+    reads: Collection[str] = ()  # replicas that its commands are decided with
 
     @property
     def keeps_locally(self) -> bool:
@@ -70,11 +73,11 @@ class Inlet:
         return self.database is Database.ROCKSDB
 
     def nodes(
-        self, partition: int, store: Store, producer: Producer, stats: LaneStats
+        self, partition: int, store: Store, producer: Producer, stats: LaneStats, finders: Mapping[str, Find]
     ) -> tuple[dict[str, Table], list[Node]]:
         """The tables and nodes of the task that folds `partition`."""
         tables = {spec.name: spec.make(spec, store) for spec in self.tables}
-        context = Context(partition, tables, Outlet(producer, stats, self.within))
+        context = Context(partition, tables, Outlet(producer, stats, self.within), finders)
         return tables, [make(context) for make in self.makers]
 
 
@@ -141,6 +144,10 @@ class Wiring:
         """The event topics that it follows, its own among them, and the command topics of those whom it asks."""
         return sorted({self._called(source.topic) for source in self.service.sources()} | self._asked)
 
+    def asked_topics(self) -> list[str]:
+        """The command topics of those whom it asks."""
+        return sorted(self._asked)
+
     def co_partitioned(self) -> dict[str, list[str]]:
         """Source topic -> the topics that must have as many partitions, as partition n of it is folded into theirs."""
         return self._pairs
@@ -177,7 +184,8 @@ class Wiring:
         )
         inlet = self._add_inlet(commands, command_codec(self._codecs, aggregate), envelope=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
-        event_codec = self._codecs(events, EventMessage, aggregate.event)
+        event_codec = self._codecs(events, EventMessage, aggregate.event, strict="read" if aggregate.reads else True)
+        inlet.reads = [replica.name for replica in aggregate.replicas]
         inlet.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
         outlet = self._called(events)
         if aggregate.history:
@@ -220,7 +228,20 @@ class Wiring:
                 Asking(aggregate.name, inlet.topic, c.partition, asked),
                 self._claims(aggregate, inlet.topic, c),
             )
-            return AggregateNode(aggregate, codecs, outlet, c.partition, table, answers, timers, asking, c.out, claims)
+            finders = [(replica.source.topic, c.finders[replica.name]) for replica in aggregate.replicas]
+            return AggregateNode(
+                aggregate,
+                codecs,
+                outlet,
+                c.partition,
+                table,
+                answers,
+                timers,
+                asking,
+                c.out,
+                claims,
+                Copies(finders) if finders else None,
+            )
 
         inlet.makers.append(node)
 

@@ -1,12 +1,13 @@
-"""given(aggregate, *events).when(command).then(*events or Rejected)."""
+"""given(aggregate, *events).with_copy(replica, rows).when(command).then(*events or Rejected)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.flow import command_to_event, event_to_state
-from pipeline.model import Aggregate, CommandMessage, Effect, EventMessage, Rejected, StateMessage
+from pipeline.flow import Copies, Find, command_to_event, event_to_state
+from pipeline.model import Aggregate, CommandMessage, Effect, EventMessage, Rejected, Replica, StateMessage
 
 Aggregated = Aggregate[Any, Any, Any]
 
@@ -25,11 +26,23 @@ class Given:
 
     aggregate: Aggregated
     state: StateMessage | None
+    copies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # rows, by replica and key
+
+    def with_copy(self, replica: Replica[Any, Any], rows: Mapping[str, Any]) -> Given:
+        """The same, where a copy that it reads has these rows; a copy that is not given is empty."""
+        assert replica in self.aggregate.replicas, f"{self.aggregate.name} does not read {replica.name}"
+        return replace(self, copies={**self.copies, replica.name: rows})
 
     def when(self, command: object) -> When:
         """Lets it decide on `command`."""
-        decision = command_to_event(self.aggregate, self.state, CommandMessage("id", "id", None, 0, command), 0)
+        message = CommandMessage("id", "id", None, 0, command)
+        copies = Copies([(replica.source.topic, self._finder(replica.name)) for replica in self.aggregate.replicas])
+        decision = command_to_event(self.aggregate, self.state, message, 0, copies)
         return When(self, decision)
+
+    def _finder(self, replica: str) -> Find:
+        rows = self.copies.get(replica, {})
+        return lambda key: (0, 0, rows.get(key))
 
     def has(self, state: object) -> None:
         """Asserts the state itself, for what no command shows."""
@@ -67,4 +80,4 @@ class When:
         state = self.before.state
         for event in [] if isinstance(self.decision, Rejected) else self.decision[0]:
             state = event_to_state(self.before.aggregate, state, event)
-        return Given(self.before.aggregate, state)
+        return replace(self.before, state=state)

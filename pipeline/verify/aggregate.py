@@ -17,6 +17,7 @@ from pipeline.runtime.ports import TP
 from pipeline.verify.agenda import Agenda
 from pipeline.verify.answers import AnswerCheck, Decided
 from pipeline.verify.asks import AskCheck
+from pipeline.verify.copies import Recorded, Untold
 from pipeline.verify.deadlines import DeadlineCheck
 from pipeline.verify.decode import Decoder, command_decoder
 from pipeline.verify.events import Logged, differences, versions
@@ -24,10 +25,13 @@ from pipeline.verify.history import Entry, History
 from pipeline.verify.memory import Given, Memory
 from pipeline.verify.notices import DISCARDED, REDRIVEN, Act, acts_on
 from pipeline.verify.queues import Held, Queues
+from pipeline.verify.reads import ReadCheck
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.reserving import Answer, Reserving
 from pipeline.verify.tables import compare_changelog, compare_table, last_values, unreadable
 from pipeline.verify.waiting import Before, compare_queue, rows_of, still_held
+
+UNTOLD = "decided with a copy, untold"  # among what is counted
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class AggregateCheck:
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
         self.asks = AskCheck(service, aggregate, registry)
         self._reserving = Reserving(aggregate, self._answers.decode)
+        self._reads = ReadCheck(service, aggregate, registry)
+        self._recorded: Recorded | None = None
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
@@ -66,6 +72,7 @@ class AggregateCheck:
         states = last_values(history, TP(self.states, partition), self._state, self.service, report)
         logs = self._logs(history, TP(self.events, partition), report)
         answers = self._answers.read(history, partition, report)
+        self._recorded = self._reads.recorded(history, TP(self.events, partition), logs, answers, report)
         deadlines = self._deadlines.read(history, partition, report)
         agenda = Agenda(self.aggregate, partition)
         memory = self._answers.memory(history, tp, answers, agenda)
@@ -83,6 +90,11 @@ class AggregateCheck:
             history, partition, memory, answers, lambda g: g.offset in early if g.placed else g.offset < bound, report
         )
         self._deadlines.compare(history, tp, agenda, deadlines, report)
+        if untold := report.checked[UNTOLD]:
+            report.notes.append(
+                f"{tp.topic}-{tp.partition}: {untold} commands read a copy, and no reply and no event says as of when; "
+                "what was decided is not judged"
+            )
         report.checked["keys"] += len(logs)
         report.checked["states"] += len(states)
 
@@ -289,24 +301,37 @@ class AggregateCheck:
         memory: Memory,
         report: Report,
     ) -> None:
+        copies = None
+        if self._recorded is not None:
+            copies = self._recorded.copies(key, command.id, entry.offset, entry.time_ms)
         try:
-            decision = command_to_event(self.aggregate, life.state, command, entry.time_ms)
+            decision = command_to_event(self.aggregate, life.state, command, entry.time_ms, copies)
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
             for event in events:
                 self._live(life, event, settled=settled)
             at = None if placed is None else placed[0]
             memory.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
             self.asks.decided(tp, key, command, effects, (entry.offset, entry.time_ms), must=settled)
+        except Untold:
+            # It has no events. What remembers its reply misses that, unless it remembers none.
+            memory.agenda.decided(key, command, (), entry.offset, entry.time_ms, None if placed is None else placed[0])
+            memory.remember(Given(key, command, entry.offset, entry.time_ms, "what its decision has come to", placed))
+            if settled:
+                report.checked[UNTOLD] += 1
+            return
         except Exception as error:  # the engine would have stopped before this record
             report.add(Finding("raised", self.service, *tp, key, entry.offset, "a decision", short(repr(error))))
             return
+        read = None if copies is None else copies.position
         if settled:
+            if read is not None:
+                report.checked["decided with a copy"] += 1
             report.checked["commands"] += 1
             if isinstance(decision, Rejected):
                 self._count(decision, report)
         version = 0 if life.state is None else life.state.version
         outcome = decision if isinstance(decision, Rejected) else Decided(version, tuple(events))
-        memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome, placed))
+        memory.remember(Given(key, command, entry.offset, entry.time_ms, outcome, placed, read))
 
     def _count(self, rejected: Rejected, report: Report) -> None:
         report.checked["rejected"] += 1

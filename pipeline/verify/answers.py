@@ -122,6 +122,8 @@ class AnswerCheck:
             return False
         if given.outcome is None:
             return True
+        if message.read != given.read:
+            return False
         body = message.body
         if isinstance(body, Acceptance):
             try:

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 
 from fastavro import parse_schema, schemaless_reader
 
-from pipeline.adapters.avro.binding import Names, alternatives, field_hints, named_types, resolve
+from pipeline.adapters.avro.binding import Names, alternatives, field_hints, named_types, resolve, with_read
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import reply_to_command
@@ -40,6 +40,7 @@ class Decoder:
         self.topic, self.envelope = topic, body is not None
         self._registry = registry
         current, schema = registry.current(topic)
+        schema = with_read(schema, root)
         self._schema = parse_schema(schema)
         self._plans: dict[int, tuple[Any, Any]] = {current: (self._schema, None)}  # writer's and reader's schema
         self._convert = _converter(schema, root, body, named_types(schema))

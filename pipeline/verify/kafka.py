@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, end_offsets, first_offsets
+from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, connection, end_offsets, first_offsets
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.runtime.ports import TP
@@ -43,7 +43,7 @@ class KafkaHistory:
     ) -> None:
         self._admin = admin(bootstrap)
         self._counts = partition_counts(self._admin)
-        config = READING | {"bootstrap.servers": bootstrap, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 1}
+        config = READING | {**connection(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 1}
         self._reader = Consumer(config | {"group.id": "pipeline-verify"})
         with suppress(KafkaException):  # only saves time: it learns each leader when it reads, else half a second later
             self._reader.list_topics(timeout=ANSWER_S)

@@ -18,6 +18,7 @@ class Given(NamedTuple):
     time_ms: int
     outcome: Any
     placed: tuple[int, int] | None = None  # of one that was parked: offset and time from which it is remembered
+    read: str | None = None  # of copies; see Copies.position
 
     @property
     def place(self) -> tuple[int, int]:

@@ -47,7 +47,9 @@ def logged(shop: Shop) -> dict[str, list[EventMessage]]:
 
 
 def as_json(event: EventMessage) -> dict[str, Any]:
-    return {**event._asdict(), "event": to_json(event.body)} | {"body": None}
+    told = {**event._asdict(), "event": to_json(event.body)} | {"body": None}
+    del told["read"]  # inventory reads no copies
+    return told
 
 
 def fold(events: list[EventMessage]) -> dict[str, Any]:

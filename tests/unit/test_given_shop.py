@@ -1,5 +1,7 @@
 """The shop's aggregates: given what happened, when a command comes, then what is decided."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline import Rejected
@@ -138,3 +140,18 @@ def test_then_notices_what_differs() -> None:
         given(u.users).when(u.RegisterUser("Anna", "France")).then()
     with pytest.raises(AssertionError, match="expected"):
         given(u.users, ANNA).when(u.RegisterUser("Anna", "France")).then(Rejected("something_else"))
+
+
+def test_an_order_without_a_country_is_placed_where_the_customer_is() -> None:
+    order = o.PlaceOrder("12346", "", "2009-12-01T10:00:00", LINES)
+    known = given(o.orders).with_copy(o.customer_countries, {"12346": o.CustomerCountry("Norway")})
+    placed = known.when(order).then(o.OrderPlaced("12346", "Norway", order.at, LINES))
+    placed.when(order).then(Rejected("already_entered"))
+    known.when(replace(order, country="Spain")).then(o.OrderPlaced("12346", "Spain", order.at, LINES))
+    known.when(replace(order, customer="1")).then(Rejected("unknown_country", {"customer": "1"}))
+    given(o.orders).when(order).then(Rejected("unknown_country"))
+
+
+def test_only_a_copy_that_is_read_can_be_given() -> None:
+    with pytest.raises(AssertionError, match="users does not read customer_countries"):
+        given(u.users).with_copy(o.customer_countries, {})

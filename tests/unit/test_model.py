@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import Aggregate, Projection, Service, Source
+from pipeline import Aggregate, Projection, Replica, Service, Source, Unique
 from pipeline.errors import TopologyError
 
 
@@ -25,8 +25,12 @@ def projection(**changes: Any) -> Projection[Any, Any]:
     return Projection(**{**values, **changes})
 
 
-def aggregate(name: str) -> Aggregate[Any, Any, Any]:
-    return Aggregate(name, Thing, Thing, Thing(), lambda c, s: [], lambda s, e: s)
+def aggregate(name: str, **more: Any) -> Aggregate[Any, Any, Any]:
+    return Aggregate(name, Thing, Thing, Thing(), lambda c, s, *copies: [], lambda s, e: s, **more)
+
+
+def replica(name: str, topic: str = "a.event") -> Replica[Any, Any]:
+    return Replica(name, Source(topic, Thing), Thing(), lambda r, e: r)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,15 @@ def aggregate(name: str) -> Aggregate[Any, Any, Any]:
                 "s", projections=[projection(), projection(name="q", sources=[Source("a.event", Thing | Other)])]
             ),
             "two different sets of event classes",
+        ),
+        (lambda: Service("s", replicas=[replica("r"), replica("q")]), "keeps 2 replicas of 'a.event'"),
+        (
+            lambda: Service("s", aggregates=[aggregate("a", reads=replica("r"))], replicas=[replica("q")]),
+            "reads 'r', which is no replica of the service",
+        ),
+        (
+            lambda: aggregate("a", reads=[replica("r")], unique=[Unique("names", value=lambda s: None)]),
+            "has unique values and reads copies",
         ),
     ],
 )

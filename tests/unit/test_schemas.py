@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.avro.codec import Codec, codecs
 from pipeline.adapters.avro.registry import Registry
-from pipeline.errors import SchemaError
+from pipeline.errors import EncodeError, SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage, TopicKind, reservation
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
@@ -93,11 +93,12 @@ def message(topic: str) -> st.SearchStrategy[Any]:
     st.register_type_strategy(str, texts)
     if body is None:
         return st.from_type(root)
+    read = {"read": st.none() | texts if topic == "orders.event" else st.none()} if root is EventMessage else {}
     first: dict[type, Any] = {
         CommandMessage: (texts, texts, st.none() | texts, longs),
         EventMessage: (longs, texts, texts, longs),
     }
-    return st.builds(root, *first.get(root, (longs, longs)), st.from_type(body))
+    return st.builds(root, *first.get(root, (longs, longs)), st.from_type(body), **read)
 
 
 @pytest.mark.parametrize("native", IMPLEMENTATIONS)
@@ -148,6 +149,20 @@ def test_a_changed_schema_must_be_registered_and_old_records_stay_readable(tmp_p
     new = Codec(Registry(tmp_path), "a.row", reports.Revenue, native=native)
     assert new.id == 2
     assert new.decode(old) == reports.Revenue(7, 1)
+
+
+def test_events_say_what_was_read_only_where_copies_are_read() -> None:
+    read = EventMessage(1, "c", "c", 0, orders.OrderRefused("t", "r"), "users.event/0@1")
+    codec = Codec(REGISTRY, "orders.event", EventMessage, orders.Event, strict="read")
+    assert codec.decode(codec.encode(read)) == read
+    with pytest.raises(SchemaError, match=r"record 'Event' has no field read"):
+        Codec(REGISTRY, "payments.event", EventMessage, payments.Event, strict="read")
+    for native in IMPLEMENTATIONS:
+        plain = Codec(REGISTRY, "payments.event", EventMessage, payments.Event, native=native)
+        charged = EventMessage(1, "c", "c", 0, payments.Refunded("o", 5))
+        assert plain.decode(plain.encode(charged)) == charged
+        with pytest.raises(EncodeError, match="expected None"):
+            plain.encode(charged._replace(read="users.event/0@1"))
 
 
 @pytest.mark.parametrize(

@@ -151,5 +151,5 @@ def test_without_a_secret_no_task_is_made(shop_topology: Topology) -> None:
     wiring = Wiring(shop_topology.services["users"], codecs(shop_topology.schemas))
     with pytest.raises(TopologyError, match="--secret-file"):
         wiring.inlets["users.command"].nodes(
-            0, MemoryStores().open("s"), MemoryProducer(MemoryKafka(), "t"), LaneStats()
+            0, MemoryStores().open("s"), MemoryProducer(MemoryKafka(), "t"), LaneStats(), {}
         )

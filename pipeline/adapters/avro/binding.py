@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pipeline.adapters.avro.registry import Schema
 from pipeline.errors import SchemaError
+from pipeline.model import EventMessage
 from pipeline.runtime.table import Strict
 
 PRIMITIVES = {
@@ -93,17 +94,33 @@ def refuse_recursion(topic: str, schema: Schema, names: Names) -> None:
     walk(schema, ())
 
 
+def with_read(schema: Schema, root: object) -> Schema:
+    """The schema of events without `read`, with one that takes no bytes, as nothing but null can stand there.
+
+    Those of aggregates that read no copies leave it out.
+    """
+    fields = schema.get("fields", ()) if root is EventMessage and isinstance(schema, dict) else ()
+    if not fields or any(field["name"] == "read" for field in fields):
+        return schema
+    return schema | {"fields": [*fields, {"name": "read", "type": "null", "default": None}]}
+
+
 class Binding:
     """Finds the class of each record of one topic's schema.
 
     `root`: class (or union) of the whole record; where that is an envelope, `body` is the class (or union) inside it.
     `strict`: every record and field of the schema must have its counterpart, as for a topic one owns. "fields": only
     every field of the records that have a class, as for a topic of another's that one writes to. Otherwise
-    classes may leave out fields, and records may have no class: a follower's view.
+    classes may leave out fields, and records may have no class: a follower's view. "read": as True, and the schema of
+    an event must have `read`, as its aggregate reads copies.
     """
 
     def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: Strict = True) -> None:
-        self.topic, self.schema, self.body, self.strict = topic, schema, body, strict
+        as_written = schema
+        if strict != "read":
+            schema = with_read(schema, root)
+        self.topic, self.schema, self.body, self._added = topic, schema, body, schema is not as_written
+        self.strict = True if strict == "read" else strict
         self.names = named_types(schema)
         self.classes: Classes = {}
         refuse_recursion(topic, schema, self.names)
@@ -177,4 +194,6 @@ class Binding:
         if self.strict and (missing := sorted(fields.keys() - hints.keys())):
             raise self._fail(where, f"class {schema['name']} has no field {', '.join(missing)}")
         for name, hint in hints.items():
+            if self._added and name == "read" and where == self.topic:
+                continue
             self._match(hint, fields[name], f"{where}.{schema['name']}.{name}")

@@ -11,6 +11,7 @@ from pipeline.adapters.kafka.cluster import (
     first_offsets,
     on_error,
 )
+from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.adapters.kafka.reading import READING, KafkaGroupConsumer, KafkaLogReader
 
@@ -25,6 +26,7 @@ __all__ = [
     "admin",
     "admin_client",
     "asked_again",
+    "connection",
     "end_offsets",
     "first_offsets",
     "on_error",

@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error
+from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.reading import READING
 from pipeline.model import BARRIER
 from pipeline.runtime.ports import TP
@@ -36,7 +37,7 @@ class KafkaBroker:
             if group not in self._groups:
                 # A member of no group, only asking: see the architecture's known traps. Reading committed, it is told
                 # no offset while a commit of it is under way.
-                config: dict[str, Any] = READING | {"bootstrap.servers": self._bootstrap, "error_cb": on_error}
+                config: dict[str, Any] = READING | {**connection(self._bootstrap), "error_cb": on_error}
                 self._groups[group] = Consumer(config | {"group.id": group}, logger=log)
             consumer = self._groups[group]
         try:
@@ -62,7 +63,7 @@ class KafkaBroker:
 
         with self._lock:
             if self._producer is None:
-                config = COMMON | {"bootstrap.servers": self._bootstrap, "error_cb": on_error}
+                config = COMMON | {**connection(self._bootstrap), "error_cb": on_error}
                 config |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": int(STORED_S * 1000)}
                 self._producer = Producer(config, logger=log)
         for tp in partitions:

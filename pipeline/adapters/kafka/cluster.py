@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if n
     ResourceType,
 )
 
+from pipeline.adapters.kafka.connection import connection
 from pipeline.errors import BrokerUnreachable
 from pipeline.runtime.ports import TP, LogFacts
 
@@ -58,7 +59,7 @@ def admin_client(bootstrap: str) -> AdminClient:
     It is never let go: librdkafka's waits for ever when it is, if a question to a group's coordinator was left without
     an answer. The command line ends its process without waiting for it (pipeline.cli.run).
     """
-    config: dict[str, Any] = {"bootstrap.servers": bootstrap, "error_cb": lambda _: None, "log_level": 0}
+    config: dict[str, Any] = {**connection(bootstrap), "error_cb": lambda _: None, "log_level": 0}
     config |= {"socket.timeout.ms": int(ANSWER_S * 1000), "reconnect.backoff.max.ms": RECONNECT_MS_MAX}
     # It also says for how long a group's coordinator is remembered that was not asked. One that has handed the group on
     # says so in an answer by which librdkafka does not forget it, and asked again and again it would be asked for ever.

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, SESSION_S, note, on_error
+from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.nudge import Nudge
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
 from pipeline.runtime.ports import TP, Positions
@@ -55,7 +56,7 @@ class KafkaProducer:
 
     def __init__(self, bootstrap: str, transactional_id: str, **overrides: Any) -> None:
         config = COMMON | {
-            "bootstrap.servers": bootstrap,
+            **connection(bootstrap),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": int(TRANSACTION_S * 1000),
             "client.id": transactional_id,

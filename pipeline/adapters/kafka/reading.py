@@ -19,6 +19,7 @@ from pipeline.adapters.kafka.cluster import (
     on_error,
     read_note,
 )
+from pipeline.adapters.kafka.connection import connection
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position, Record
 
@@ -96,7 +97,7 @@ class KafkaGroupConsumer:
     ) -> None:
         self._incremental = protocol == "consumer"
         config = READING | {
-            "bootstrap.servers": bootstrap,
+            **connection(bootstrap),
             "group.id": group,
             "group.instance.id": instance,
             "client.id": client_id,
@@ -204,7 +205,7 @@ class KafkaLogReader:
     """A `LogReader`: partitions by hand, no membership, no commits."""
 
     def __init__(self, bootstrap: str, name: str) -> None:
-        config = {"bootstrap.servers": bootstrap, "group.id": name, "client.id": name, "error_cb": on_error}
+        config = {**connection(bootstrap), "group.id": name, "client.id": name, "error_cb": on_error}
         self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=log)
         self._admin = admin(bootstrap)
         # Without knowing the topics beforehand, the first fetch starts half a second late.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.errors import RecordRefused, UndecodableRecord
@@ -24,6 +24,7 @@ from pipeline.runtime.table import RowCodec
 from pipeline.testing.simulation.asking import Asked
 from pipeline.testing.simulation.differences import committed
 from pipeline.testing.simulation.memory import Answered
+from pipeline.verify.copies import Recorded, Untold
 from pipeline.verify.notices import DISCARDED, REDRIVEN, Act
 from pipeline.verify.queues import Held, Queues
 from pipeline.verify.reserving import Answer, Reserving
@@ -32,17 +33,34 @@ if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
 
 
+class Decided(NamedTuple):
+    """A decision, its events in bytes, its other effects, and what it has read of copies."""
+
+    decision: list[EventMessage] | Rejected
+    data: list[bytes]
+    effects: tuple[Effect, ...]
+    read: str | None
+
+
 class Lives:
     """Replays the commands of one partition. `due`: the events, by key; `states`: what they come to."""
 
     def __init__(
-        self, world: World, a: Aggregate[Any, Any, Any], tp: TP, codec: Mapping[str, RowCodec], asks: Asked
+        self,
+        world: World,
+        a: Aggregate[Any, Any, Any],
+        tp: TP,
+        codec: Mapping[str, RowCodec],
+        asks: Asked,
+        recorded: Recorded | None = None,
     ) -> None:
-        self._world, self._aggregate, self._tp, self._asks = world, a, tp, asks
+        """`recorded`: of an aggregate that reads copies."""
+        self._world, self._aggregate, self._tp, self._asks, self._recorded = world, a, tp, asks, recorded
         self._decode = codec[TopicKind.COMMAND.topic(a.name)].decode
         self._encode = codec[TopicKind.EVENT.topic(a.name)].encode
         self.due: dict[bytes, list[bytes]] = defaultdict(list)
         self.states: dict[bytes, StateMessage] = {}
+        self._untold: list[str] = []
         self.memory = Answered(a, tp.partition, codec)
         self._reserving = Reserving(a, codec[TopicKind.ANSWERS.topic(a.name)].decode)
 
@@ -67,7 +85,7 @@ class Lives:
                     yield f"{where}@{offset} was parked when it came, though it had to wait behind others"
                 queues.wait(key, Held(offset, record, (), self._is_new(queues, key, message)))
             elif opened is not None:
-                if message is not None and not self._world.may_raise(self._decided, record, message):
+                if message is not None and not self._world.may_raise(self._decided, record, message, False):
                     yield f"{where}@{offset} was parked without a reason: {opened.cause}"
                 queues.wait(key, Held(offset, record, opened.done, message is not None))
             elif message is None:
@@ -81,6 +99,7 @@ class Lives:
                 except RecordRefused as refused:
                     yield f"{where}@{offset} is {refused}, but was not parked"
         yield from self._taken_up(queues, None)
+        yield from self._untold
 
     def _answered(self, queues: Queues, record: MemoryRecord, answer: Answer) -> Iterator[str]:
         """A value is reserved, or is not to be had: the first that waits is decided, and those behind it."""
@@ -160,24 +179,36 @@ class Lives:
             return None
         return message if record.key() else None
 
-    def _decided(
-        self, record: MemoryRecord, message: CommandMessage
-    ) -> tuple[list[EventMessage] | Rejected, list[bytes], tuple[Effect, ...]]:
-        """The decision, its events in bytes, its other effects. RecordRefused where the events are too large."""
-        decision = command_to_event(self._aggregate, self.states.get(record.key()), message, record.timestamp()[1])
+    def _decided(self, record: MemoryRecord, message: CommandMessage, told: bool = True) -> Decided:
+        """RecordRefused where the events are too large; Untold where it reads a copy, and nothing says as of when.
+
+        `told` False: of a command that was parked when it came, so that what is said was decided later.
+        """
+        key, time_ms, copies = record.key(), record.timestamp()[1], None
+        if self._recorded is not None:
+            place = key, message.id, record.offset(), time_ms
+            copies = self._recorded.copies(*place) if told else self._recorded.untold()
+        decision = command_to_event(self._aggregate, self.states.get(key), message, time_ms, copies)
+        read = None if copies is None else copies.position
         if isinstance(decision, Rejected):
-            return decision, [], ()
+            return Decided(decision, [], (), read)
         events, effects = decision
         data = [self._encode(event) for event in events]
         if max(map(len, data), default=0) > self._world.kafka.record_bytes_max:
             raise RecordRefused("too large")
-        return events, data, effects
+        return Decided(events, data, effects, read)
 
     def _decide(self, record: MemoryRecord, message: CommandMessage, act: Act | None) -> None:
         key, (offset, placed) = record.key(), self._at(record, act)
         if self.memory.agenda.schedules(key, message, offset, record.timestamp()[1], placed):
             return
-        decision, data, effects = self._decided(record, message)
+        try:
+            decision, data, effects, read = self._decided(record, message)
+        except Untold as untold:  # it has no events, which would tell; its reply does, where one is remembered
+            if self._aggregate.idempotency is not None:
+                self._untold.append(f"{self._tp.topic}-{self._tp.partition}@{record.offset()}: {untold}")
+            self._agree(record, message, (), act)
+            return
         self.due[key] += data
         self._agree(record, message, effects, act)
         state = self.states.get(key)
@@ -185,7 +216,7 @@ class Lives:
             state = self.states[key] = event_to_state(self._aggregate, state, event)
         version = 0 if state is None else state.version
         accepted = Acceptance(version, len(data), tuple(data))
-        self.memory.answer(record, message, decision if isinstance(decision, Rejected) else accepted, act)
+        self.memory.answer(record, message, decision if isinstance(decision, Rejected) else accepted, act, read)
 
     def _agree(
         self, record: MemoryRecord, message: CommandMessage, effects: tuple[Effect, ...], act: Act | None

@@ -45,20 +45,27 @@ class Answered:
         return self._memory.known_again(record.key(), message, time_ms, placed, new=new) is not None
 
     def answer(
-        self, record: MemoryRecord, message: CommandMessage, outcome: Acceptance | Rejected, act: Act | None = None
+        self,
+        record: MemoryRecord,
+        message: CommandMessage,
+        outcome: Acceptance | Rejected,
+        act: Act | None = None,
+        read: str | None = None,
     ) -> None:
-        """The command was decided, or discarded. `act`: of one that was parked."""
+        """The command was decided, or discarded. `act`: of one that was parked. `read`: of copies."""
         placed = None if act is None else (act.at or 0, act.at_ms)
         if placed is not None:  # a reservation may be answered long after the last command
             self._now = max(self._now[0], placed[0]), max(self._now[1], placed[1])
-        given = Given(record.key(), message, record.offset(), record.timestamp()[1], outcome, placed)
+        given = Given(record.key(), message, record.offset(), record.timestamp()[1], outcome, placed, read)
         self._memory.remember(given)
 
     def _reply(self, given: Given) -> ReplyMessage:
         command = given.command
         place = self._partition, given.offset, command.issued_ms, given.time_ms
         mark = fingerprint(self._encode_command(asked(command)))
-        return ReplyMessage(command.id, self._name, *place, mark, given.outcome, *(given.placed or ()))
+        return ReplyMessage(
+            command.id, self._name, *place, mark, given.outcome, *(given.placed or (-1, -1)), given.read
+        )
 
     def differences(self, world: World) -> Iterator[str]:
         """The changelog holds each reply once; the owner's memory holds those that are not to be forgotten."""

@@ -37,6 +37,7 @@ from pipeline.runtime.ports import TP
 from pipeline.runtime.table import Codecs, RowCodec, Strict, table_prefix
 from pipeline.runtime.wiring import Wiring
 from pipeline.testing.simulation.asking import Asked
+from pipeline.testing.simulation.copies import past_copies, recorded
 from pipeline.testing.simulation.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.differences import Rows, committed, counted, rows_differ
 from pipeline.testing.simulation.final import broken
@@ -142,9 +143,10 @@ class Oracle:
     def _aggregate(self, world: World, a: Aggregate[Any, Any, Any], parking: Parking) -> Iterator[str]:
         """Each command's events once, in order; the state their fold."""
         commands, events, states = self.topics(a.name)
-        asked = Asked(a, self._make)
+        asked, past = Asked(a, self._make), past_copies(world, a, self.followed)
         for log in world.kafka.topics[commands].logs:
-            life = Lives(world, a, log.tp, self.codec, asked)
+            read = recorded(world, a, log.tp.partition, self.codec, past)
+            life = Lives(world, a, log.tp, self.codec, asked, read)
             yield from life.replay(parking.queues(log.tp))
             there: dict[bytes, list[bytes]] = defaultdict(list)
             for record in committed(world, TP(events, log.tp.partition)):

@@ -1,0 +1,59 @@
+"""What decisions have read of copies, by what they have recorded; and the copies as they were then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InvalidToken
+from pipeline.model import Aggregate, Replica, TopicKind
+from pipeline.runtime.ports import TP
+from pipeline.runtime.table import RowCodec
+from pipeline.testing.simulation.differences import committed
+from pipeline.verify.copies import PastCopies, Recorded
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+
+def past_copies(
+    world: World, a: Aggregate[Any, Any, Any], followed: Callable[[str, object], RowCodec]
+) -> PastCopies | None:
+    """The copies that an aggregate reads, at any position; None where it reads none."""
+    if not a.replicas:
+        return None
+
+    def records(replica: Replica[Any, Any], tp: TP) -> Iterator[tuple[int, str, Any]]:
+        decode = followed(tp.topic, replica.source.event).decode
+        for record in committed(world, tp):
+            if (body := decode(record.value()).body) is not None:
+                yield record.offset(), record.key().decode(), body
+
+    topics = world.kafka.topics
+    return PastCopies(a, records, lambda topic: len(topics[topic].logs), lambda tp: int(world.kafka.log(tp).end))
+
+
+def recorded(
+    world: World, a: Aggregate[Any, Any, Any], partition: int, codec: Mapping[str, RowCodec], past: PastCopies | None
+) -> Recorded | None:
+    """What the decisions of a partition say; a position that its copies cannot have had is left out."""
+    if past is None:
+        return None
+    answers, events = TP(TopicKind.ANSWERS.topic(a.name), partition), TP(TopicKind.EVENT.topic(a.name), partition)
+    told = [(r.key(), codec[events.topic].decode(r.value())) for r in committed(world, events)]
+    replies = []
+    if a.idempotency is not None:
+        replies = [codec[answers.topic].decode(r.value()) for r in committed(world, answers)]
+
+    def known(position: str | None) -> bool:
+        try:
+            past.take_in([position])
+        except InvalidToken:
+            return False
+        return True
+
+    return Recorded(
+        past,
+        {reply.offset: reply.read for reply in replies if known(reply.read)},
+        {(key, event.command_id, event.time_ms): event.read for key, event in told if known(event.read)},
+    )
