@@ -10,6 +10,8 @@ from benchmarks import candidate
 from benchmarks.accounts import Command, Event, State, accounts
 from benchmarks.commands import commands
 from benchmarks.contract import CAUSE, bare_codecs
+from benchmarks.features import cost_us, costs_compared
+from benchmarks.kinds import kinds
 from benchmarks.scaling import BASE, SETTINGS
 from benchmarks.steps import RECORD, compared
 from benchmarks.stepwise import Step
@@ -98,3 +100,15 @@ def test_each_scaling_setting_varies_one_thing() -> None:
             changed = {field for field, value in asdict(setting).items() if value != asdict(BASE)[field]}
             assert name in changed
             assert changed <= {name, "commands", "keys"}
+
+
+def test_what_begins_with_dots_is_compared_with_the_plain_one_before() -> None:
+    rows = costs_compared(
+        "kind", {"plain": 10.0, "… more": 15.0, "… and more": 30.0, "another": 4.0, "… more of it": 5.0}
+    )
+    assert [(row["adds"], row["x"]) for row in rows] == [(0, 1), (5, 1.5), (15, 3), (0, 1), (1, 1.25)]
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_records_of_each_kind_are_folded(name: str) -> None:
+    assert cost_us(kinds()[name], 200) > 0
