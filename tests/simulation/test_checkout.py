@@ -16,8 +16,7 @@ from pipeline.topology import Topology, load
 from tests.simulation.seeds import FRESH, PER_TEST
 from topologies import checkout_2pc, checkout_saga, inventory, orders, payments
 
-SHOP = load("topologies").only("orders", "inventory", "payments", "checkout_saga", "checkout_2pc")
-SHOP = replace(SHOP, services={n: replace(s, replicas=()) for n, s in SHOP.services.items()})  # users are not here
+SHOP = load("topologies").only("users", "orders", "inventory", "payments", "checkout_saga", "checkout_2pc")
 TAKEN: dict[str, Any] = {"orders": orders.Command, "inventory": inventory.Command, "payments": payments.Command}
 SAGAS = (checkout_saga.checkout_saga, checkout_2pc.checkout_2pc)
 
