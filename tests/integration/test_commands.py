@@ -242,7 +242,7 @@ def test_the_server_is_what_its_document_says(one_shop: Shop, one_worker: Worker
     schema = schemathesis.openapi.from_url(f"{one_worker.addresses()[0]}/openapi.json", wait_for_schema=30)
 
     fuzz = settings(
-        max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
+        max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
     )
 
     def call(case: schemathesis.Case) -> None:

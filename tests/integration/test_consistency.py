@@ -203,6 +203,7 @@ def test_rows_by_keys_by_range_and_unchanged(shop: Shop, client: Client, query: 
 # --- while things go wrong --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_no_write_is_missed_while_workers_are_killed(shop: Shop, client: Client, query: QueryClient) -> None:
     arguments = [("--service", "users", "--service", "reports", "--slot", slot) for slot in "01"]
     workers = [shop.worker(*each) for each in arguments]

@@ -207,6 +207,7 @@ def test_a_table_in_sqlite_is_joined_by_two_processes_and_restored(shop: Shop, i
     assert asked(url, JOIN) == best_sellers(invoices)
 
 
+@pytest.mark.long
 def test_kills_a_worker_that_stands_still_and_a_server_that_dies_cost_no_row(
     shop: Shop, invoices: Invoices, postgres: Postgres
 ) -> None:
