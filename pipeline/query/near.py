@@ -114,7 +114,7 @@ class NearCache:
             shelf = self._shelves.get(self._tp(table, partition))
             ticket = Ticket(shelf, self._clock())
             if shelf is not None:
-                ticket.since = shelf.followed
+                ticket.since = shelf.brought
                 shelf.asking[key].append(ticket)
             return ticket
 
@@ -142,10 +142,10 @@ class NearCache:
             tp = self._tp(table, partition)
             shelf = self._shelves.get(tp)
             if shelf is None and ticket.shelf is None:
-                shelf = self._shelves[tp] = Shelf(table, at, level_s)
+                shelf = self._shelves[tp] = Shelf(table, at, at, level_s)
                 ticket.since = at
                 self._wake()
-            elif shelf is None or (ticket.shelf is None and at < shelf.followed) or ticket.shelf not in (None, shelf):
+            elif shelf is None or (ticket.shelf is None and at < shelf.brought) or ticket.shelf not in (None, shelf):
                 return  # what has come by meanwhile has not been compared with it
             for place, offset in {
                 **asked.at_least.positions,
@@ -185,7 +185,8 @@ class NearCache:
                 if shelf := self._followed(tp):
                     for record in records:
                         self._pass(tp, shelf, record.key().decode(), record.offset())
-                    shelf.followed = max(shelf.followed, records[-1].offset() + 1)
+                    shelf.brought = max(shelf.brought, records[-1].offset() + 1)
+                    shelf.followed = max(shelf.followed, shelf.brought)
             for tp, end in polled.ends.items():
                 if shelf := self._followed(tp):
                     shelf.followed = max(shelf.followed, end)

@@ -24,7 +24,8 @@ class Row:
 class Ticket:
     """A question that is under way.
 
-    `since`: how far the row topic had been followed by then; `seen`: its last record since then that was of this key.
+    `since`: the offset behind the last record of the row topic that was read by then; `seen`: the last record since
+    then that was of this key.
     """
 
     shelf: Shelf | None
@@ -35,10 +36,15 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Shelf:
-    """The rows of one partition of a table. `followed`: the next offset of the row topic to be read."""
+    """The rows of one partition of a table. `followed`: the next offset of the row topic to be read.
+
+    `brought`: the offset behind its last record that was read. Behind that may be markers of transactions, which an
+    answer does not count: so an answer that says less than `followed` may lack nothing.
+    """
 
     table: str
     followed: int
+    brought: int
     level_s: float  # when nothing was lacking
     rows: dict[str, Row] = field(default_factory=dict)
     asking: dict[str, list[Ticket]] = field(default_factory=lambda: defaultdict(list))

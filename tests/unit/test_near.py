@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryLogReader
+from pipeline.adapters.memory.log import Transaction
 from pipeline.errors import UnknownKey
 from pipeline.flow import Lineage
 from pipeline.model import Token
@@ -90,6 +91,19 @@ def test_a_token_is_known_once_an_answer_has_contained_it(desk: Desk) -> None:
     desk.follow()
     assert desk.find(at_least("tills.command/0@6"))
     assert desk.cache.figures()[:4] == (4, 0, 5, 0)
+
+
+def test_the_marker_behind_the_last_record_makes_no_answer_too_old(desk: Desk) -> None:
+    desk.ask(desk.answer(10, folded=30))
+    log, transaction = desk.kafka.log(STATE), Transaction("books-0", 0.0)
+    log.append(b"b", b"x", 0, transaction=transaction)  # at 10; the marker is at 11
+    transaction.outcome = "commit"
+    log.mark(transaction)
+    desk.follow()
+    desk.ask(desk.answer(11, folded=31), key="c")
+    assert desk.find(EVENTUAL, key="c")
+    desk.ask(desk.answer(10, folded=30), key="d")  # from before the last record, which may have been its own
+    assert desk.find(EVENTUAL, key="d") is None
 
 
 def test_only_what_may_be_older_is_answered(desk: Desk) -> None:
@@ -198,7 +212,7 @@ def test_it_takes_no_more_than_it_may() -> None:
 
 
 def test_marks_keep_the_least_that_is_needed() -> None:
-    shelf, place = Shelf("books", 0, 0.0), ("tills.command", 0)
+    shelf, place = Shelf("books", 0, 0, 0.0), ("tills.command", 0)
     for offset, rows in ((5, 50), (9, 90), (7, 60), (6, 70), (9, 80), (4, 60), (9, 95)):
         shelf.mark(place, offset, rows)
     assert shelf.marks[place] == [(5, 50), (7, 60), (9, 80)]
