@@ -83,8 +83,7 @@ def cost_us(kind: Kind, count: int) -> float:
     inlet = kind.inlet(make)
     now_ms = clock.time_ms()
     records = [
-        MemoryRecord(key.encode(), kind.encode(make, inlet, message), n, now_ms, (), None)
-        for n, (key, message) in enumerate(kind.messages(count))
+        MemoryRecord(key, value, n, now_ms, (), None) for n, (key, value) in enumerate(kind.records(make, inlet, count))
     ]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, kind.store(Path(home), inlet) as store:
         stats = LaneStats()

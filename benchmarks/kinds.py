@@ -60,11 +60,12 @@ class Kind:
         """As a lane has it."""
         return Wiring(self.service, codecs, secret=SECRET).inlets[self.topic]
 
-    def encode(self, codecs: Codecs, inlet: Inlet, message: Any) -> bytes:
-        """As it stands on the topic; an answer as whoever was asked writes it."""
-        if not isinstance(message, ReplyMessage):
-            return inlet.codec.encode(message)
-        return codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).encode(message)
+    def records(self, codecs: Codecs, inlet: Inlet, count: int) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value as they stand on the topic; an answer as whoever was asked writes it."""
+        replies = codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+        for key, message in self.messages(count):
+            codec = replies if isinstance(message, ReplyMessage) else inlet.codec
+            yield key.encode(), codec.encode(message)
 
     @contextmanager
     def store(self, home: Path, inlet: Inlet) -> Iterator[Any]:
