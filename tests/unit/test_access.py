@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
+from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-defined]  # there, if not in __all__
 
-from pipeline.adapters.acls import bindings
+from pipeline.adapters.acls import apply_acls, bindings
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import connection
 from pipeline.cli import main
-from pipeline.errors import ClientConfigError
+from pipeline.errors import ClientConfigError, TopicError
 from pipeline.runtime.access import Rule, Who, rules
 from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology
@@ -108,3 +112,41 @@ def test_a_file_says_how_to_get_in_and_nothing_else(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PIPELINE_CLIENT_CONFIG", str(tmp_path / "none"))
     with pytest.raises(ClientConfigError, match="cannot be read"):
         connection("here:1")
+
+
+class SlowCluster:
+    """Its controller takes ACLs at once; its broker goes by them one question later for each."""
+
+    def __init__(self, stuck: int = 0) -> None:
+        self.stuck = stuck  # how many it never comes to
+        self.taken: list[AclBinding] = []
+        self.asked = 0
+
+    def create_acls(self, wanted: Iterable[AclBinding], **_: Any) -> dict[AclBinding, Future[None]]:
+        self.taken = list(wanted)
+        return {binding: answer(None) for binding in self.taken}
+
+    def describe_acls(self, *_: Any, **__: Any) -> Future[list[AclBinding]]:
+        self.asked += 1
+        return answer(self.taken[: min(self.asked, len(self.taken) - self.stuck)])
+
+
+def answer(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
+
+
+RULES = [Rule("User:a", "topic", "a.event", ("READ", "DESCRIBE")), Rule("User:b", "topic", "b.event", ("WRITE",))]
+
+
+def test_acls_are_applied_once_the_broker_goes_by_all_of_them() -> None:
+    cluster = SlowCluster()
+    assert apply_acls(cast(AdminClient, cluster), RULES) == 3
+    assert cluster.asked == 3
+    assert apply_acls(cast(AdminClient, cluster), []) == 0
+
+
+def test_acls_that_the_broker_does_not_come_to_are_told() -> None:
+    with pytest.raises(TopicError, match=r"took 3 ACLs, but after 0 s .* 1 of them, such as .*b\.event.*log"):
+        apply_acls(cast(AdminClient, SlowCluster(stuck=1)), RULES, 0.2)
