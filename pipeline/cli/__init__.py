@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from pipeline.adapters.connection import VARIABLE
 from pipeline.errors import LaneFatal, PipelineError
 
 COMMANDS = {
@@ -77,7 +78,7 @@ def run() -> None:
 @click.option(
     "--client-config",
     type=click.Path(exists=True, dir_okay=False),
-    envvar="PIPELINE_CLIENT_CONFIG",
+    envvar=VARIABLE,
     metavar="FILE",
     help="How to get into the cluster: lines such as sasl.username=orders, as librdkafka names them.",
 )
@@ -94,4 +95,4 @@ def main(client_config: str | None) -> None:
                  pipeline history inventory 85048
     """
     if client_config is not None:
-        os.environ["PIPELINE_CLIENT_CONFIG"] = client_config  # for the processes that a command starts, too
+        os.environ[VARIABLE] = client_config  # for the processes that a command starts, too

@@ -27,9 +27,9 @@ def command_to_event(
     """
     version, _, value = state if state is not None else (0, 0, aggregate.initial)
     command_id, correlation_id, _, _, body, expected, _, _ = command
+    if copies is not None:
+        copies.begin()
     if expected is not None and expected != version:
-        if copies is not None:
-            copies.begin()
         return Rejected("version_conflict", {"expected": str(expected), "actual": str(version)})
     if copies is None:
         decision, read = aggregate.decide(body, value), None

@@ -28,13 +28,12 @@ class Copies:
         self._copies: list[Copy[Any]] = [_Noted(topic, find, self._read) for topic, find in finders]
 
     def begin(self) -> None:
-        """Forgets what the last decision has read."""
+        """Forgets what the last decision has read; before each command, decided or not."""
         self._read.clear()
         self.position = None
 
     def decide(self, decide: Callable[..., Any], command: Any, state: Any) -> Any:
         """What `decide` says to that, given the copies."""
-        self.begin()
         decision = decide(command, state, *self._copies)
         if not isinstance(decision, Rejected):
             decision = tuple(decision)  # all of it is decided now, even by a generator

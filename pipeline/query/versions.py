@@ -22,6 +22,7 @@ from pipeline.model import TopicKind
 from pipeline.model.versions import declared_name, table_of
 from pipeline.query.forward import FORWARDED
 from pipeline.query.problems import answer
+from pipeline.runtime.access import VERSIONS_GROUP
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Versions:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         if self._names:
-            config = READING | {**connection(bootstrap), "group.id": "pipeline-versions"}
+            config = READING | {**connection(bootstrap), "group.id": VERSIONS_GROUP}
             self._consumer = Consumer(config, logger=log)
             self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._names])
             self._read_all()

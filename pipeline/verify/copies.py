@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.errors import InvalidToken, PipelineError
 from pipeline.flow import Copies, message_to_row
-from pipeline.model import Aggregate, Replica, Token
+from pipeline.model import Aggregate, EventMessage, Replica, ReplyMessage, Token
 from pipeline.query.murmur2 import partition_of
 from pipeline.runtime.ports import TP
 
@@ -41,17 +41,16 @@ class PastCopies:
         self._replicas, self._records, self._partitions, self._end = aggregate.replicas, records, partitions, end
         self._held: dict[TP, tuple[int, Versions]] = {}  # and up to where
 
-    def take_in(self, positions: Iterable[str | None]) -> None:
-        """Reads as much of the sources as these need; to be done before decisions are made again.
+    def take_in(self, position: str | None) -> None:
+        """Reads as much of the sources as this needs; to be done before decisions are made again.
 
         Raises InvalidToken for one that is no token, or lies behind the end of a log.
         """
-        for position in positions:
-            for place, offset in Token(position or "").positions.items():
-                tp = TP(*place)
-                for replica in self._replicas:
-                    if replica.source.topic == tp.topic and offset >= self._held.get(tp, (0, {}))[0]:
-                        self._read(replica, tp, offset)
+        for place, offset in Token(position or "").positions.items():
+            tp = TP(*place)
+            for replica in self._replicas:
+                if replica.source.topic == tp.topic and offset >= self._held.get(tp, (0, {}))[0]:
+                    self._read(replica, tp, offset)
 
     def _read(self, replica: Replica[Any, Any], tp: TP, offset: int) -> None:
         end = self._end(tp) if tp.partition < self._partitions(tp.topic) else 0
@@ -96,12 +95,25 @@ class PastCopies:
 
 
 class Recorded:
-    """What the decisions of one partition have recorded: by the offset of the command, and by key, id and time."""
+    """What the decisions of one partition have recorded: by the offset of the command, and by key, id and time.
 
-    def __init__(
-        self, past: PastCopies, replies: Mapping[int, str | None], events: Mapping[tuple[Any, str, int], str | None]
-    ) -> None:
-        self._past, self._replies, self._events = past, replies, events
+    To be taken in before decisions are made again; InvalidToken for a position that the copies cannot have had.
+    """
+
+    def __init__(self, past: PastCopies) -> None:
+        self._past = past
+        self._replies: dict[int, str | None] = {}
+        self._events: dict[tuple[Any, str, int], str | None] = {}
+
+    def take_reply(self, reply: ReplyMessage) -> None:
+        """What a reply says. Raises InvalidToken."""
+        self._past.take_in(reply.read)
+        self._replies[reply.offset] = reply.read
+
+    def take_event(self, key: Any, event: EventMessage) -> None:
+        """What an event says; all of one command say the same. Raises InvalidToken."""
+        self._past.take_in(event.read)
+        self._events.setdefault((key, event.command_id, event.time_ms), event.read)
 
     def copies(self, key: Any, command_id: str, offset: int, time_ms: int) -> Copies:
         """What the command there was decided with; as `untold` where neither reply nor event says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
@@ -43,28 +44,24 @@ class ReadCheck:
         """
         if not self._aggregate.replicas:
             return None
-        past = self._copies(history)
+        found = Recorded(self._copies(history))
         answers = TP(TopicKind.ANSWERS.topic(self._aggregate.name), events.partition)
-        by_reply: dict[int, str | None] = {}
         for reply in replies:
-            message = reply.message
-            if self._is_known(past, answers, reply.key, reply.entry.offset, message.read, report):
-                by_reply[message.offset] = message.read
-        by_event: dict[tuple[Any, str, int], str | None] = {}
+            with self._judging(answers, reply.key, reply.entry.offset, report):
+                found.take_reply(reply.message)
         for key, log in logs.items():
             for offset, event in log:
-                if self._is_known(past, events, key, offset, event.read, report):
-                    by_event.setdefault((key, event.command_id, event.time_ms), event.read)
-        return Recorded(past, by_reply, by_event)
+                with self._judging(events, key, offset, report):
+                    found.take_event(key, event)
+        return found
 
-    def _is_known(self, past: PastCopies, tp: TP, key: str, offset: int, position: str | None, report: Report) -> bool:
+    @contextmanager
+    def _judging(self, tp: TP, key: str, offset: int, report: Report) -> Iterator[None]:
         try:
-            past.take_in([position])
+            yield
         except InvalidToken as error:
             expected = "a position of what its service follows"
             report.add(Finding("unknown_position", self._service, *tp, key, offset, expected, str(error)))
-            return False
-        return True
 
     def _copies(self, history: History) -> PastCopies:
         """Those of a history; read once for all partitions, as far as they do not have to be read again."""

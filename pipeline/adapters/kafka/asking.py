@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from pipeline.adapters.connection import connection
 from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error
-from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.reading import READING
 from pipeline.model import BARRIER
 from pipeline.runtime.ports import TP

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if n
     ResourceType,
 )
 
-from pipeline.adapters.kafka.connection import connection
+from pipeline.adapters.connection import connection
 from pipeline.errors import BrokerUnreachable
 from pipeline.runtime.ports import TP, LogFacts
 

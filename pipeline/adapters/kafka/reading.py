@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pipeline.adapters.connection import connection
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
     COMMON,
@@ -19,7 +20,6 @@ from pipeline.adapters.kafka.cluster import (
     on_error,
     read_note,
 )
-from pipeline.adapters.kafka.connection import connection
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position, Record
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InvalidToken
@@ -40,20 +41,12 @@ def recorded(
     if past is None:
         return None
     answers, events = TP(TopicKind.ANSWERS.topic(a.name), partition), TP(TopicKind.EVENT.topic(a.name), partition)
-    told = [(r.key(), codec[events.topic].decode(r.value())) for r in committed(world, events)]
-    replies = []
+    found = Recorded(past)
+    for record in committed(world, events):
+        with suppress(InvalidToken):
+            found.take_event(record.key(), codec[events.topic].decode(record.value()))
     if a.idempotency is not None:
-        replies = [codec[answers.topic].decode(r.value()) for r in committed(world, answers)]
-
-    def known(position: str | None) -> bool:
-        try:
-            past.take_in([position])
-        except InvalidToken:
-            return False
-        return True
-
-    return Recorded(
-        past,
-        {reply.offset: reply.read for reply in replies if known(reply.read)},
-        {(key, event.command_id, event.time_ms): event.read for key, event in told if known(event.read)},
-    )
+        for record in committed(world, answers):
+            with suppress(InvalidToken):
+                found.take_reply(codec[answers.topic].decode(record.value()))
+    return found
