@@ -16,7 +16,7 @@ import faust
 from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, Overloaded, TableUnavailable
 from pipeline.runtime.lane import Batch, Lane
 from pipeline.runtime.reopening import Reopening
-from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.stats import LaneStats, LargestLately
 from pipeline.runtime.wiring import Wiring
 
 log = logging.getLogger(__name__)
@@ -168,12 +168,12 @@ class LaneHost(faust.Service):
 
     async def watch_the_loop(self) -> None:
         """Measures how late the event loop comes: what holds the interpreter, or the loop itself, holds up HTTP too."""
-        latest: deque[float] = deque(maxlen=round(LATE_WINDOW_S / LOOK_S))
+        late = LargestLately(LATE_WINDOW_S)
         while not self.should_stop:
-            before = time.monotonic()
+            before_s = time.monotonic()
             await asyncio.sleep(LOOK_S)
-            latest.append(time.monotonic() - before - LOOK_S)
-            self.stats.loop_late_s = max(latest)
+            now_s = time.monotonic()
+            self.stats.loop_late_s = late.add(now_s, now_s - before_s - LOOK_S)
 
     async def on_stop(self) -> None:
         """Finishes the turn that runs, commits, and gives the partitions back; all that within a bounded time."""

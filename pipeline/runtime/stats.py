@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -70,3 +71,21 @@ class LaneStats:
     def wipe(self, why: Wipe) -> None:
         """Counts a store thrown away."""
         self.wiped[why] = self.wiped.get(why, 0) + 1
+
+
+class LargestLately:
+    """The largest of the values that came within a window; whatever its length, a value costs the same."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._kept: deque[tuple[float, float]] = deque()  # when, and what: those that nothing later has reached
+
+    def add(self, now_s: float, value: float) -> float:
+        """Takes a value in, and returns the largest."""
+        kept = self._kept
+        while kept and kept[-1][1] <= value:
+            kept.pop()
+        kept.append((now_s, value))
+        while kept[0][0] < now_s - self._window_s:
+            kept.popleft()
+        return kept[0][1]
