@@ -93,7 +93,7 @@ class Moment(Apart):
         """All is over: the checkouts have nobody left to tell, and nothing in the logs or rows is wrong."""
         status = {"confirmed": "done", "refused": "undone"}[statuses[0]]
         over = dict.fromkeys(CHECKOUTS, status)
-        until("both are over", lambda: {each: self.saga(each)["status"] for each in CHECKOUTS} == over)
+        until("both are over", lambda: {each: self.saga(each).get("status") for each in CHECKOUTS} == over)
         assert not any(self.waits_for().values())
         assert self.statuses() == list(statuses)
         account = self.row("payments", "anna")
@@ -181,6 +181,23 @@ def test_a_yes_that_was_given_in_time_counts_however_late_it_is_heard(moment: Mo
 
 
 @pytest.mark.parametrize("topology", [HASTY], ids=["hasty"])
+def test_a_decision_stands_however_long_who_takes_part_is_gone(moment: Moment) -> None:
+    moment.place()
+    moment.vote()
+    moment.kill("payments")
+    moment.start(*CHECKOUTS)
+    until("payments alone has not answered", lambda: moment.waits_for() == OUTCOME)
+    # A time-out is sent with the end of its deadline: all stand in the log before what payments answers.
+    until("people are told of it", lambda: moment.saga("checkout_saga")["status"] == "stuck")
+    until("every time is up", lambda: not due(moment))
+    assert moment.waits_for() == OUTCOME
+    assert moment.statuses() == ["confirmed", "confirmed"]
+    moment.start("payments")
+    moment.ends(["confirmed", "confirmed"])
+    assert moment.stock() == [(STOCK - 4, 0, 4), (STOCK - 2, 0, 2)]
+
+
+@pytest.mark.parametrize("topology", [HASTY], ids=["hasty"])
 def test_all_is_undone_where_both_are_gone_for_longer_than_the_time_out(moment: Moment) -> None:
     moment.place()
     due_ms = time_out(moment)
@@ -201,10 +218,15 @@ def test_all_is_undone_where_both_are_gone_for_longer_than_the_time_out(moment: 
 
 def time_out(moment: Moment) -> int:
     """When the last of both checkouts gives up, milliseconds since the epoch."""
-    with moment.shop.query() as client:
-        found = [each["due_ms"] for checkout in CHECKOUTS for each in client.deadlines(checkout, NUMBERS[checkout])]
+    found = due(moment)
     assert len(found) == len(CHECKOUTS)
     return max(found)
+
+
+def due(moment: Moment) -> list[int]:
+    """When what the checkouts wait for is due, milliseconds since the epoch."""
+    with moment.shop.query() as client:
+        return [each["due_ms"] for checkout in CHECKOUTS for each in client.deadlines(checkout, NUMBERS[checkout])]
 
 
 def pass_by(due_ms: int) -> None:
