@@ -63,6 +63,11 @@ class Moment(Apart):
         self.start("payments")
         until("the charges are authorised", lambda: self.row("payments", "anna").get("authorised") == TOTAL)
 
+    def decide(self) -> None:
+        """Those who decide come back and do; payments alone, which is away, has not heard of it."""
+        self.start(*CHECKOUTS)
+        until("payments alone has not answered", lambda: self.waits_for() == OUTCOME)
+
     def waits_for(self) -> dict[str, list[str]]:
         return {checkout: self.saga(checkout).get("waits_for", []) for checkout in CHECKOUTS}
 
@@ -156,8 +161,7 @@ def test_who_is_killed_after_its_yes_learns_the_outcome_once_it_is_back(moment: 
     moment.place()
     moment.vote()
     moment.kill("payments")
-    moment.start(*CHECKOUTS)
-    until("payments alone has not answered", lambda: moment.waits_for() == OUTCOME)
+    moment.decide()
     assert moment.statuses() == ["confirmed", "confirmed"]  # the others have gone on
     until("the stock is taken", lambda: moment.stock() == [(STOCK - 4, 0, 4), (STOCK - 2, 0, 2)])
     assert moment.happened("payments") == ["Authorised"] * 2
@@ -173,8 +177,7 @@ def test_a_yes_that_was_given_in_time_counts_however_late_it_is_heard(moment: Mo
     moment.vote()
     moment.kill("payments")
     pass_by(due_ms)
-    moment.start(*CHECKOUTS)
-    until("payments alone has not answered", lambda: moment.waits_for() == OUTCOME)
+    moment.decide()
     moment.start("payments")
     moment.ends(["confirmed", "confirmed"])
     assert moment.stock() == [(STOCK - 4, 0, 4), (STOCK - 2, 0, 2)]
@@ -185,8 +188,7 @@ def test_a_decision_stands_however_long_who_takes_part_is_gone(moment: Moment) -
     moment.place()
     moment.vote()
     moment.kill("payments")
-    moment.start(*CHECKOUTS)
-    until("payments alone has not answered", lambda: moment.waits_for() == OUTCOME)
+    moment.decide()
     # A time-out is sent with the end of its deadline: all stand in the log before what payments answers.
     until("people are told of it", lambda: moment.saga("checkout_saga")["status"] == "stuck")
     until("every time is up", lambda: not due(moment))
