@@ -67,6 +67,7 @@ class Waiting(Generic[K]):
     def __init__(self, reached: Callable[[K], int]) -> None:
         self._reached = reached
         self._open: dict[K, dict[asyncio.Future[None], int]] = {}
+        self._ended: Callable[[], PipelineError] | None = None
 
     @property
     def keys(self) -> list[K]:
@@ -77,6 +78,8 @@ class Waiting(Generic[K]):
         """Waits until `key` is past `offset`; False where it is not by `until_s` of the event loop's clock."""
         if self._reached(key) > offset:
             return True
+        if self._ended is not None:
+            raise self._ended()
         if sum(map(len, self._open.values())) >= WAITING_MAX:
             raise Overloaded(f"{WAITING_MAX} readers wait already; ask again later")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -92,6 +95,14 @@ class Waiting(Generic[K]):
             left.pop(future, None)
             if not left:
                 self._open.pop(key, None)
+
+    def end(self, why: Callable[[], PipelineError]) -> None:
+        """Whoever waits hears at once that nobody looks any more, and so does whoever comes later."""
+        self._ended = why
+        for waiters in self._open.values():
+            for future in waiters:
+                if not future.done():
+                    future.set_exception(why())
 
     def moved(self) -> None:
         """Looks where everything is, once for all that wait for it, and wakes those whose wait is over."""

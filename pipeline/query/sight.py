@@ -45,6 +45,7 @@ class ClusterSight:
         self._counts: dict[str, int] = {}
         self._waiting = Waiting(self._folded_to)
         self._pollers: dict[str, asyncio.Task[None]] = {}  # by service
+        self._closed = False
         self._ends = Batched(partial(self._ask, broker.ends), self._untold)
         self._barriers = Batched(partial(self._ask, broker.barriers), self._unstored)
 
@@ -55,7 +56,9 @@ class ClusterSight:
             self._attend(folder)
 
     async def close(self) -> None:
-        """Ends what is under way."""
+        """Ends what is under way; whoever waits is told at once, as the worker would wait for them in turn."""
+        self._waiting.end(lambda: TableUnavailable("this worker is ending; ask another"))
+        self._closed = True
         for poller in self._pollers.values():
             poller.cancel()
         await asyncio.gather(*self._pollers.values(), return_exceptions=True)
@@ -107,7 +110,7 @@ class ClusterSight:
     def _attend(self, folder: Folder) -> None:
         """Sees to it that the broker is asked how far a service is that folds elsewhere."""
         running = self._pollers.get(folder.service)
-        if (running is None or running.done()) and not self._is_local(folder):
+        if (running is None or running.done()) and not (self._closed or self._is_local(folder)):
             self._pollers[folder.service] = asyncio.create_task(self._poll(folder.service))
 
     async def _poll(self, service: str) -> None:

@@ -139,3 +139,24 @@ def test_a_partition_that_leaves_while_it_is_waited_for_is_asked_for_elsewhere()
         await sight.close()
 
     asyncio.run(scenario())
+
+
+def test_who_waits_when_the_worker_ends_hears_it_at_once_and_nobody_is_asked_any_more() -> None:
+    async def scenario() -> None:
+        broker, folder = Broker(), Folder("the-group", "users.event", 1)
+        local: int | None = 5
+        sight = ClusterSight(broker, lambda service, tp: local)
+        until_s = asyncio.get_running_loop().time() + 30.0
+        waits = [asyncio.create_task(sight.passed({folder: 5}, until_s)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        await sight.close()
+        local = None  # the lanes end after this
+        sight.moved()
+        async with asyncio.timeout(5):
+            told = await asyncio.gather(*waits, return_exceptions=True)
+            with pytest.raises(TableUnavailable, match="ending"):
+                await sight.passed({folder: 5}, until_s)
+        assert [type(each) for each in told] == [TableUnavailable] * 3
+        assert asyncio.all_tasks() == {asyncio.current_task()}  # no poller of what nobody answers
+
+    asyncio.run(scenario())
