@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -21,6 +22,24 @@ class Lag:
     committed: int
 
 
+class Settling:
+    """Whether nothing more will happen, by looks at where logs end and then at what was committed.
+
+    It is so where all had committed past the ends of one look, and the next look finds the same ends. A service commits
+    its source offset and its outputs in one transaction: what was below those ends has had all its effects by then, and
+    they would lie behind these ends.
+    """
+
+    def __init__(self) -> None:
+        self._passed: Mapping[TP, int] | None = None  # the ends of the last look, if all had committed past them
+
+    def look(self, ends: Mapping[TP, int], *, passed: bool) -> bool:
+        """Takes in a look: `ends`, and whether every service had committed past them afterwards."""
+        settled = ends == self._passed
+        self._passed = ends if passed else None
+        return settled
+
+
 class Watcher:
     """Sees when everything that was sent has gone all the way through."""
 
@@ -38,14 +57,12 @@ class Watcher:
             for wiring in wirings
         }
         self._all = sorted({tp for sources in self._sources.values() for tp in sources})
-        self._last: dict[TP, int] | None = None
+        self._settling = Settling()
 
     def look(self) -> tuple[dict[str, Lag], bool]:
         """Each service's lag, and whether all is settled.
 
-        Settled: every service has committed past ends that have not moved since the last look. A service commits its
-        source offset and its outputs in one transaction, so what was below those ends has had all its effects, and
-        these lie below the same ends.
+        Settled: see `Settling`.
         """
         ends = end_offsets(self._client, self._all)
         lags = {}
@@ -54,9 +71,7 @@ class Watcher:
             committed = self._committed(service)
             lags[service] = Lag(sum(ends[tp] for tp in sources), sum(committed.get(tp, 0) for tp in sources))
             behind = behind or any(committed.get(tp, 0) < ends[tp] for tp in sources)
-        settled = not behind and ends == self._last
-        self._last = ends
-        return lags, settled
+        return lags, self._settling.look(ends, passed=not behind)
 
     def _committed(self, service: str) -> dict[TP, int]:
         asked = [TopicPartition(*tp) for tp in self._sources[service]]
