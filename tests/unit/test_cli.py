@@ -14,6 +14,13 @@ from pipeline.runtime.processes import without_processes
 NOBODY = "127.0.0.1:1"  # nothing listens there
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker is given up after half a second, not after ten."""
+    monkeypatch.setattr("pipeline.adapters.kafka.cluster.ANSWER_S", 0.2)
+    monkeypatch.setattr("pipeline.adapters.kafka.cluster.TRY_S", 0.3)
+
+
 def call(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
@@ -53,8 +60,8 @@ def test_help_is_there(command: Sequence[str]) -> None:
         (["schemas", "register", "--schemas", "nowhere"], "no schema directory at nowhere"),
     ],
 )
-def test_one_clear_line(arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.adapters.kafka.ANSWER_S", 1.0)
+@pytest.mark.usefixtures("impatient")
+def test_one_clear_line(arguments: list[str], says: str) -> None:
     result = call(*arguments)
     assert result.exit_code == 2, result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
@@ -63,8 +70,8 @@ def test_one_clear_line(arguments: list[str], says: str, monkeypatch: pytest.Mon
     assert "Traceback" not in result.output
 
 
-def test_an_unreachable_broker_is_told_by_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.adapters.kafka.ANSWER_S", 1.0)
+@pytest.mark.usefixtures("impatient")
+def test_an_unreachable_broker_is_told_by_the_demo(tmp_path: Path) -> None:
     source = tmp_path / "x.csv"
     source.write_text(",".join(COLUMNS) + "\n")
     result = call("demo", "--input", str(source), "--bootstrap", NOBODY, "--home", str(tmp_path / "demo"))

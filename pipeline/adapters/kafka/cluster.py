@@ -73,7 +73,7 @@ def admin(bootstrap: str) -> AdminClient:
         f"no Kafka broker answers at {bootstrap} (%s); "
         "start one with: pipeline broker up, or give another address with --bootstrap"
     )
-    asked_again(unanswered, lambda: client.list_topics(timeout=TRY_S))  # of any broker: one may stand still
+    asked_again(unanswered, lambda: client.list_topics(timeout=TRY_S), ANSWER_S)  # of any broker: one may stand still
     return client
 
 
