@@ -80,6 +80,10 @@ class StateDirectoryError(PipelineError):
     """The directory of the local tables cannot be used."""
 
 
+class OutOfDescriptors(StateDirectoryError):
+    """The process has as many files open as it may have. What it holds is whole; more have to be allowed."""
+
+
 class FoldError(PipelineError):
     """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
 

@@ -1,188 +1,178 @@
 """Local tables on RocksDB (rocksdict).
 
-One database per task, one column family, no write-ahead log: what is not flushed yet comes back from the changelog.
-Values and positions go into the same write batch, and one column family keeps them together through a crash (with two,
-or with a flush in between, they part).
+A store is what one task, replica or history keeps: a range of keys in a database that it shares with the others of its
+service in its slot (`pipeline.adapters.rocks`). Values and positions go into the same write batch, and one column
+family keeps them together through a crash (with two, or with a flush in between, they part).
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
-import shutil
-import time
+import threading
+import weakref
 from collections.abc import Iterable, Mapping
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
-from rocksdict import (
-    BlockBasedOptions,
-    Cache,
-    DbClosedError,
-    Options,
-    Rdict,
-    WriteBatch,
-    WriteBufferManager,
-    WriteOptions,
-)
+from rocksdict import WriteBatch
 
-from pipeline.errors import PipelineError, StateDirectoryError, StoreDamaged, TableUnavailable
+from pipeline.adapters import descriptors
+from pipeline.adapters.former import take_over
+from pipeline.adapters.rocks import FILES_MAX, ID_BYTES, RocksDatabase, unavailable
+from pipeline.errors import OutOfDescriptors, PipelineError, StateDirectoryError
 
 log = logging.getLogger(__name__)
 
 POSITION = b"\0position\0"  # no table has an empty name, so no row begins like this
 OWNER = "service"  # a file of this name says whose tables a directory has
-DAMAGED = "damaged"  # a file of this name tells the next opening to begin anew
-DAMAGE = ("Corruption", "No such file", "Invalid argument")  # in the message of a database that cannot be read
-LOCK_S = 5.0
-LOCK_PAUSE_S = 0.02
-BLOCK_CACHE_BYTES = 64 << 20
-MEMTABLES_BYTES = 64 << 20  # of all databases
-MEMTABLE_BYTES = 16 << 20  # of one
-MEMTABLE_BLOOM = 0.01  # of it: taken whether it is full or not, and enough for rows of 250 bytes
+HISTORY = "history."  # begins the names of histories, which may be large and can be made again by themselves
 KEY = itemgetter(0)
-WRITE_OPTIONS = WriteOptions()
-WRITE_OPTIONS.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
 
 
 class RocksStore:
-    """A `Store` in one RocksDB directory. Reads are safe from any thread; after `close` they raise TableUnavailable."""
+    """A `Store` in a shared database. Reads are safe from any thread; after `close` they raise TableUnavailable."""
 
-    def __init__(self, path: Path, options: Options) -> None:
-        self.path, self._options = path, options
-        self.damage: str | None = None
-        marker = path / DAMAGED
-        if marker.exists():
-            self._throw_away(marker.read_text())
-        self._db = self._open()
+    def __init__(self, name: str, database: RocksDatabase, shelf: Shelf, damage: str | None) -> None:
+        self.name, self.damage = name, damage
+        self._database, self._shelf, self._prefix = database, shelf, database.number_of(name)
+        self._db = database.db
+        self._written_at = -1  # how often the database had been flushed when this store was written to last
+        self.closed = False
 
-    def _open(self) -> Rdict:
-        deadline = time.monotonic() + LOCK_S
-        while True:
-            try:
-                return Rdict(str(self.path), self._options)
-            except Exception as error:  # rocksdict raises no class of its own
-                why = str(error)
-            if "lock hold by" in why and time.monotonic() < deadline:
-                time.sleep(LOCK_PAUSE_S)  # a reader of the same process still holds what has just been closed
-            elif any(sign in why for sign in DAMAGE) and self.damage is None:
-                self._throw_away(why)
-            else:
-                raise StateDirectoryError(
-                    f"cannot open the table {self.path}: {why}; if another worker uses this state directory stop it, "
-                    "if the disk is full free some space, else delete the table's directory: it is rebuilt from Kafka"
-                )
-
-    def _throw_away(self, why: str) -> None:
-        self.damage = why or "damaged"
-        shutil.rmtree(self.path)
-
-    def _failed(self, error: Exception) -> PipelineError:
-        """What an error of the database means; a damaged one is marked, so that it is not opened again."""
-        if isinstance(error, DbClosedError) or "borrowed" in str(error):  # closed, or just being closed
-            return TableUnavailable("the partition has just moved to another worker; ask again")
-        why = f"the table {self.path} cannot be read or written: {error}"
-        if "No space left" in why:
-            return StateDirectoryError(f"{why}; free some space and start the worker again, nothing is lost")
-        with contextlib.suppress(OSError):
-            (self.path / DAMAGED).write_text(str(error))
-        return StoreDamaged(why)
+    def _check(self) -> None:
+        if self.closed:
+            raise unavailable()
 
     def get(self, key: bytes) -> bytes | None:
+        self._check()
         try:
-            value: bytes | None = self._db.get(key)
+            value: bytes | None = self._db.get(self._prefix + key)
         except Exception as error:
-            raise self._failed(error) from None
+            raise self._database.failed(error) from None
         return value
 
     def scan(self, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        self._check()
         found: list[tuple[bytes, bytes]] = []
+        first, prefix = self._prefix + max(prefix, start), self._prefix + prefix
         try:
             # Not items(): that ends without a word where a block cannot be read.
             cursor = self._db.iter()
-            cursor.seek(max(prefix, start))
+            cursor.seek(first)
             while cursor.valid() and len(found) < limit:
                 key = cursor.key()
                 if not key.startswith(prefix):
                     break
-                found.append((key, cursor.value()))
+                found.append((key[ID_BYTES:], cursor.value()))
                 cursor.next()
             cursor.status()
         except Exception as error:
-            raise self._failed(error) from None
+            raise self._database.failed(error) from None
         return found
 
     def write(self, pairs: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
-        batch = WriteBatch(raw_mode=True)
+        self._check()
+        batch, mine = WriteBatch(raw_mode=True), self._prefix
         for key, value in sorted(pairs, key=KEY):  # goes in at a third of the cost; stable, as keys may recur
             if value is None:
-                batch.delete(key)
+                batch.delete(mine + key)
             else:
-                batch.put(key, value)
+                batch.put(mine + key, value)
         for name, offset in positions.items():
-            batch.put(POSITION + name.encode(), offset.to_bytes(8, "big"))
-        try:
-            self._db.write(batch, WRITE_OPTIONS)
-        except Exception as error:
-            raise self._failed(error) from None
+            batch.put(mine + POSITION + name.encode(), offset.to_bytes(8, "big"))
+        self._written_at = self._database.flushes
+        self._database.write(batch)
 
     def position(self, name: str) -> int | None:
         value = self.get(POSITION + name.encode())
         return None if value is None else int.from_bytes(value, "big")
 
     def flush(self) -> None:
-        try:
-            self._db.flush()
-        except Exception as error:
-            raise self._failed(error) from None
+        """Flushes the database, and so the stores that share it; not if that was done since the last write to this."""
+        self._check()
+        if self._written_at == self._database.flushes:
+            self._database.flush()
 
     def wipe(self) -> None:
-        self.close()
-        shutil.rmtree(self.path)
-        self._db = self._open()
+        self._check()
+        batch = WriteBatch(raw_mode=True)
+        batch.delete_range(self._prefix, (int.from_bytes(self._prefix, "big") + 1).to_bytes(ID_BYTES + 1, "big")[1:])
+        self._written_at = self._database.flushes
+        self._database.write(batch)
 
     def close(self) -> None:
-        try:
-            self._db.close()
-        except Exception as error:  # what could not be flushed comes back from the changelog
-            log.warning("closing the table %s: %s", self.path, error)
+        """What was written survives a crash from now on, if it can be flushed."""
+        if not self.closed:
+            self.closed = True
+            self._shelf.give_back(self, unflushed=self._written_at == self._database.flushes)
 
 
-@cache
-def shared_options() -> Options:
-    """What all databases of this process are opened with.
+class Shelf:
+    """The stores in one database, which is opened with the first of them and closed with the last."""
 
-    They share one block cache and one write buffer manager, so that memory does not grow with the number of tables and
-    services.
-    """
-    blocks_cache = Cache(BLOCK_CACHE_BYTES)
-    blocks = BlockBasedOptions()
-    blocks.set_block_cache(blocks_cache)
-    blocks.set_bloom_filter(10, False)
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_block_based_table_factory(blocks)
-    # A key that is not there, as most ids of commands are not, is not looked for in the memtable either.
-    options.set_write_buffer_size(MEMTABLE_BYTES)
-    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM)
-    options.set_memtable_whole_key_filtering(True)
-    options.set_write_buffer_manager(
-        WriteBufferManager.new_write_buffer_manager_with_cache(MEMTABLES_BYTES, False, blocks_cache)
-    )
-    return options
+    def __init__(self, path: Path, files: int) -> None:
+        self._path, self._files = path, files
+        self._database: RocksDatabase | None = None
+        self._stores: weakref.WeakValueDictionary[str, RocksStore] = weakref.WeakValueDictionary()
+        self._told: set[str] = set()  # who has been told that what was there is lost
+        self._lock = threading.Lock()
+
+    def open(self, name: str) -> RocksStore:
+        """Opens a store. StateDirectoryError where it is open already, or the database cannot be used."""
+        with self._lock:
+            if self._database is not None and self._database.broken:
+                self._close()
+            if name in self._stores:
+                raise StateDirectoryError(f"cannot open the table {name}: another worker uses this state directory")
+            if self._database is None:
+                self._database = RocksDatabase(self._path, self._files)
+                self._told.clear()
+            damage = None if name in self._told else self._database.damage
+            self._told.add(name)
+            store = RocksStore(name, self._database, self, damage)
+            if (former := self._path.parent / name).is_dir():
+                take_over(former, store)
+            self._stores[name] = store
+            return store
+
+    def give_back(self, store: RocksStore, *, unflushed: bool) -> None:
+        """A store is closed."""
+        with self._lock:
+            if self._stores.get(store.name) is not store:
+                return
+            del self._stores[store.name]
+            if not self._stores:
+                self._close()
+            elif unflushed and self._database is not None:
+                try:
+                    self._database.flush()
+                except PipelineError as error:  # it comes back from Kafka
+                    log.warning("closing %s: %s", store.name, error)
+
+    def _close(self) -> None:
+        for store in self._stores.values():
+            store.closed = True
+        self._stores.clear()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
 
 class RocksStores:
-    """The stores of one service in one slot, under `<state directory>/<service>/<slot>`, locked for this process."""
+    """The stores of one service in one slot, under `<state directory>/<service>/<slot>`, locked for this process.
 
-    def __init__(self, directory: Path, lock: IO[str]) -> None:
+    `files`: how many each of its databases may keep open.
+    """
+
+    def __init__(self, directory: Path, lock: IO[str], files: int = FILES_MAX) -> None:
         self.directory, self._lock = directory, lock
+        self._tables, self._histories = (Shelf(directory / place, files) for place in ("tables", "history"))
 
     def open(self, name: str) -> RocksStore:
-        return RocksStore(self.directory / name, shared_options())
+        """Opens the store of that name. StateDirectoryError where it is open already, or cannot be used."""
+        return (self._histories if name.startswith(HISTORY) else self._tables).open(name)
 
     @property
     def last_port(self) -> int:
@@ -201,11 +191,12 @@ class RocksStores:
         self._lock.close()
 
 
-def claim_slot(state_dir: Path, service: str, slot: int | None) -> tuple[int, RocksStores]:
+def claim_slot(state_dir: Path, service: str, slot: int | None, files: int = FILES_MAX) -> tuple[int, RocksStores]:
     """Takes a slot of `service` for this process: the given one, or the first free one.
 
     A slot is a directory with a lock that ends with the process. It gives a worker its stable identity in the group, so
-    that it finds its tables and partitions again after a restart. Raises StateDirectoryError.
+    that it finds its tables and partitions again after a restart. `files`: how many each of its databases may keep
+    open. Raises StateDirectoryError.
     """
     for number in [slot] if slot is not None else range(1000):
         directory = state_dir / service / str(number)
@@ -213,9 +204,7 @@ def claim_slot(state_dir: Path, service: str, slot: int | None) -> tuple[int, Ro
             directory.mkdir(parents=True, exist_ok=True)
             lock = (directory / "lock").open("w")
         except OSError as error:
-            raise StateDirectoryError(
-                f"cannot use {directory}: {error.strerror}; choose another --state-dir"
-            ) from error
+            raise _unusable(directory, error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -226,11 +215,17 @@ def claim_slot(state_dir: Path, service: str, slot: int | None) -> tuple[int, Ro
         except StateDirectoryError:
             lock.close()
             raise
-        return number, RocksStores(directory, lock)
+        return number, RocksStores(directory, lock, files)
     raise StateDirectoryError(
         f"slot {slot} of service {service!r} in {state_dir} is in use by a running worker; "
         "stop that worker, or leave --slot out to take the first free one"
     )
+
+
+def _unusable(path: Path, error: OSError) -> PipelineError:
+    if descriptors.exhausted(error):
+        return OutOfDescriptors(f"cannot open {path}: {error.strerror}; {descriptors.cure()}")
+    return StateDirectoryError(f"cannot use {path}: {error.strerror}; choose another --home")
 
 
 def _sign(directory: Path, service: str) -> None:
@@ -241,7 +236,7 @@ def _sign(directory: Path, service: str) -> None:
         if not owner:
             mark.write_text(service)
     except OSError as error:
-        raise StateDirectoryError(f"cannot use {mark}: {error.strerror}; choose another --home") from error
+        raise _unusable(mark, error) from error
     if owner not in ("", service):
         raise StateDirectoryError(
             f"{directory} has the tables of service {owner!r}, and is no business of {service!r}: a service's data is "

@@ -49,6 +49,11 @@ def partition_counts(client: AdminClient) -> dict[str, int]:
     }
 
 
+def broker_count(client: AdminClient) -> int:
+    """How many brokers there are."""
+    return len(client.list_topics(timeout=ANSWER_S).brokers)
+
+
 def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: int, replication: int) -> list[str]:
     """Creates what is missing of the services' own topics; returns their names. Raises TopicError."""
     there = partition_counts(client)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pipeline.adapters.connection import VARIABLE
+from pipeline.adapters.descriptors import raise_limit
 from pipeline.errors import LaneFatal, PipelineError
 
 COMMANDS = {
@@ -62,6 +63,7 @@ def run() -> None:
     Without waiting for native clients to wind down: one that has lost its broker may never do so.
     """
     code: Any = 1
+    raise_limit()  # a Kafka client takes 8 open files, and many systems allow 256 or 1,024 unless one asks for more
     try:
         main(prog_name="pipeline")
     except SystemExit as ended:

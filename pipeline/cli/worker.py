@@ -104,12 +104,20 @@ def command(
         sys.exit(run_processes(processes))
 
     from pipeline.runtime.databases import parse_databases
+    from pipeline.runtime.needs import options_of, parts_of
     from pipeline.runtime.settings import WorkerSettings
     from pipeline.runtime.worker import run_worker
     from pipeline.topology import load
 
+    loaded = load(topology, schemas)
+    address = bootstrap_of(bootstrap, home)
+    parts = parts_of(loaded, services, address)
+    if len(parts) > 1:
+        from pipeline.runtime.processes import run_processes
+
+        sys.exit(run_processes(len(parts), [options_of(part, port if n == 0 else 0) for n, part in enumerate(parts)]))
     settings = WorkerSettings(
-        bootstrap=bootstrap_of(bootstrap, home),
+        bootstrap=address,
         state_dir=home / "state",
         services=services,
         node=node,
@@ -122,4 +130,4 @@ def command(
         group_protocol=group_protocol,
         log_level=log_level,
     )
-    run_worker(load(topology, schemas), settings)
+    run_worker(loaded, settings)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Sequence
 from types import FrameType
 
 log = logging.getLogger(__name__)
@@ -18,9 +19,12 @@ BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 CALM_S = 60.0  # a process that has lived this long is started again without delay
 
 
-def run_processes(count: int) -> int:
-    """Runs this very command line `count` times with one process each, until a signal comes. Returns the exit code."""
-    arguments = without_processes(sys.argv[1:])
+def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
+    """Runs this very command line `count` times with one process each, until a signal comes. Returns the exit code.
+
+    `own`: further arguments of each, in place of those of the same options.
+    """
+    arguments = without(sys.argv[1:], ["--processes", *(word for word in (own[0] if own else ()) if word[:2] == "--")])
     children: dict[int, subprocess.Popen[bytes]] = {}
     started_s: dict[int, float] = {}
     deaths = [0] * count
@@ -38,7 +42,7 @@ def run_processes(count: int) -> int:
         signal.signal(number, stop)
 
     def start(index: int) -> None:
-        command = [sys.executable, "-m", "pipeline", *arguments]
+        command = [sys.executable, "-m", "pipeline", *arguments, *(own[index] if own else ())]
         children[index] = subprocess.Popen(command, start_new_session=True)
         started_s[index] = time.monotonic()
 
@@ -76,15 +80,15 @@ def run_processes(count: int) -> int:
     return code
 
 
-def without_processes(arguments: list[str]) -> list[str]:
-    """The same command line for a single process."""
+def without(arguments: Sequence[str], options: Collection[str]) -> list[str]:
+    """The same command line without these options, which all have a value."""
     kept = []
     skip = False
     for argument in arguments:
         if skip:
             skip = False
-        elif argument == "--processes":
+        elif argument in options:
             skip = True
-        elif not argument.startswith("--processes="):
+        elif argument.partition("=")[0] not in options:
             kept.append(argument)
     return kept

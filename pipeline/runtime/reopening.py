@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal
+from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal, OutOfDescriptors
 
 REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 AWAY_S = 0.5  # on top of the seconds that it takes to find that no broker answers
@@ -25,7 +25,8 @@ class Reopening:
         """How long to wait before the next lane, after `error`; None where another lane would not help."""
         if isinstance(error, (BrokerUnreachable, DatabaseUnreachable)):  # however long: it comes back
             return AWAY_S
-        if not isinstance(error, LaneFatal) or self._fruitless >= FRUITLESS_MAX:
+        # A lane that is closed gives its files back, and what else had taken them may, too.
+        if not isinstance(error, (LaneFatal, OutOfDescriptors)) or self._fruitless >= FRUITLESS_MAX:
             return None
         pause_s = REOPEN_S[min(self._fruitless, len(REOPEN_S) - 1)]
         self._fruitless += 1

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import faust
 
+from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.tables import RocksStores, claim_slot
-from pipeline.adapters.topics import check_topics
+from pipeline.adapters.topics import broker_count, check_topics
 from pipeline.errors import PipelineError
 from pipeline.model import Service
 from pipeline.query.routing import client_id
@@ -26,6 +27,7 @@ from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.lane import Lane, LaneSettings
+from pipeline.runtime.needs import files_for_each_database
 from pipeline.runtime.secret import service_secret
 from pipeline.runtime.settings import Adapters, MachineClock, WorkerSettings
 from pipeline.runtime.stats import LaneStats
@@ -156,14 +158,16 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     services = topology.chosen(settings.services)
     secret = secret_of(services, settings)
     wirings = [Wiring(service, make, topology.names, secret) for service in services]
+    descriptors.raise_limit()
     client = admin(settings.bootstrap)
+    files = files_for_each_database(services, len(topology.services), broker_count(client))
     for wiring in wirings:
         check_topics(client, wiring, topology.name)
     versions = Versions(settings.bootstrap, topology)
     versions.check()
     kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
     share = settings.cache_bytes // len(wirings)
-    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
+    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot, files) for wiring in wirings]
     port = choose_port(settings, [stores for _, stores in slots])
 
     def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:

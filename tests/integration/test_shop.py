@@ -12,10 +12,14 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 
+from pipeline.adapters.tables import claim_slot
 from pipeline.demo import figures
 from pipeline.demo.commands import Asked, stocking, trading
 from pipeline.demo.invoices import Invoices
+from pipeline.demo.run import PARTITIONS
 from pipeline.errors import TableUnavailable, UnknownKey
+from pipeline.model import TopicKind
+from pipeline.topology import Topology
 from tests.support import Shop, until
 from topologies import inventory as inv
 from topologies import orders as o
@@ -178,7 +182,7 @@ def test_tables_come_back_from_their_changelogs(shop: Shop, invoices: Invoices, 
     if damage == "older":
         older.rename(state)
     if damage == "of another history":
-        future_positions(older)
+        future_positions(older, shop.topology)
         older.rename(state)
     third = shop.worker()
     shop.settle()
@@ -190,15 +194,16 @@ def test_tables_come_back_from_their_changelogs(shop: Shop, invoices: Invoices, 
     assert wiped == ({"ahead"} if damage == "of another history" else set())
 
 
-def future_positions(state: Path) -> None:
+def future_positions(state: Path, topology: Topology) -> None:
     """Makes the stores claim more than their changelogs hold, as a state directory from another cluster may."""
-    from rocksdict import Options, Rdict
-
-    for path in state.glob("*/*/*.command-*"):
-        db = Rdict(str(path), Options(raw_mode=True))
-        changelog = path.name.replace(".command-", ".state-").rpartition("-")[0]
-        db[b"\0position\0changelog:" + changelog.encode()] = (10**9).to_bytes(8, "big")
-        db.close()
+    for service in topology.services.values():
+        _, stores = claim_slot(state, service.name, 0)
+        for aggregate in service.owned:
+            for n in range(PARTITIONS):
+                store = stores.open(f"{TopicKind.COMMAND.topic(aggregate.name)}-{n}")
+                store.write([], {f"changelog:{TopicKind.STATE.topic(aggregate.name)}": 10**9})
+                store.close()
+        stores.close()
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:

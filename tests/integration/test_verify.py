@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from rocksdict import Options, Rdict
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import end_offsets
+from pipeline.adapters.tables import claim_slot
 from pipeline.demo.commands import Asked, stocking, trading
 from pipeline.demo.invoices import COLUMNS, read_invoices
 from pipeline.demo.progress import Watcher
-from pipeline.demo.run import SHIPPED
+from pipeline.demo.run import PARTITIONS, SHIPPED
 from pipeline.model import CommandMessage, EventMessage, StateMessage
 from pipeline.runtime.ports import TP
 from pipeline.verify import Finding, Report, verify
@@ -133,11 +133,14 @@ def test_a_wrong_table_is_named(shop: Shop) -> None:
     shop.settle()
     assert worker.stop() == 0
     codec = codecs(shop.topology.schemas)("inventory.state", StateMessage, inv.Stock)
-    (path,) = [p for p in (shop.home / "state").glob("*/*/inventory.command-*") if stands_in(p, b"inventory\0TEA")]
-    db = Rdict(str(path), Options(raw_mode=True))
-    state = codec.decode(db[b"inventory\0TEA"])
-    db[b"inventory\0TEA"] = codec.encode(state._replace(version=state.version - 1))
-    db.close()
+    _, stores = claim_slot(shop.home / "state", "inventory", 0)
+    opened = [stores.open(f"inventory.command-{n}") for n in range(PARTITIONS)]
+    ((store, row),) = [(store, row) for store in opened if (row := store.get(b"inventory\0TEA")) is not None]
+    state = codec.decode(row)
+    store.write([(b"inventory\0TEA", codec.encode(state._replace(version=state.version - 1)))], {})
+    for each in opened:
+        each.close()
+    stores.close()
     shop.worker()
     with shop.query() as client:
         assert client.get("inventory", "TEA")["version"] == state.version - 1
@@ -147,13 +150,6 @@ def test_a_wrong_table_is_named(shop: Shop) -> None:
     assert one(report, "wrong_table_row").key == "TEA"
     fake = verify(shop.bootstrap, shop.topology, ("users",), rows=lambda table, partition: [], patience_s=0.5)
     assert fake.found == {"missing_table_row": 5}
-
-
-def stands_in(path: Path, key: bytes) -> bool:
-    db = Rdict(str(path), Options(raw_mode=True))
-    found = key in db
-    db.close()
-    return found
 
 
 @pytest.mark.long

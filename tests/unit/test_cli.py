@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import COMMANDS, main
 from pipeline.demo.invoices import COLUMNS
-from pipeline.runtime.processes import without_processes
+from pipeline.runtime.processes import without
 
 NOBODY = "127.0.0.1:1"  # nothing listens there
 
@@ -110,5 +110,9 @@ def test_two_services_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_child_process_gets_the_same_command_line_less_the_number_of_processes() -> None:
-    assert without_processes(["worker", "shop", "--processes", "4", "--home", "x"]) == ["worker", "shop", "--home", "x"]
-    assert without_processes(["worker", "shop", "--processes=4"]) == ["worker", "shop"]
+    assert without(["worker", "shop", "--processes", "4", "--home", "x"], ["--processes"]) == [
+        *("worker", "shop", "--home", "x")
+    ]
+    assert without(["worker", "shop", "--processes=4"], ["--processes"]) == ["worker", "shop"]
+    arguments = ["worker", "--service", "a", "shop", "--service=b", "--port", "1"]
+    assert without(arguments, ["--service", "--port"]) == ["worker", "shop"]

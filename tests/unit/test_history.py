@@ -166,7 +166,7 @@ def test_it_begins_anew_for_a_named_reason(spec: HistorySpec, stores: RocksStore
     with Life(spec, stores) as life:
         life.take(0, *of(b"tea", 9))
     if why is Wipe.DAMAGED:
-        (stores.directory / "history.inventory-0" / "damaged").write_text("a checksum is wrong")
+        (stores.directory / "history" / "damaged").write_text("a checksum is wrong")
     facts = FACTS._replace(identity=8) if why is Wipe.OTHER_TOPIC else FACTS
     with Life(spec, stores, end=8 if why is Wipe.AHEAD else 9, facts=facts) as life:
         if why is Wipe.OUT_OF_RANGE:

@@ -178,7 +178,7 @@ def test_a_damaged_store_is_thrown_away_and_said(world: World) -> None:
     restored(world)
     world.store.flush()
     world.store.close()
-    for table in world.store.path.glob("*.sst"):
+    for table in world.stores.directory.glob("tables/*.sst"):
         table.write_bytes(table.read_bytes()[:100])
     _, start = world.begin(end=3)
     assert start is None
@@ -220,6 +220,6 @@ def test_one_offset_short_is_a_marker_and_no_deletion(world: World) -> None:
 
 def test_a_table_asked_while_it_is_being_closed_is_not_damaged(world: World) -> None:
     restored(world)
-    error = world.store._failed(RuntimeError("Already mutably borrowed"))
+    error = world.store._database.failed(RuntimeError("Already mutably borrowed"))
     assert isinstance(error, TableUnavailable)
     assert world.begin(end=3)[1] == 3

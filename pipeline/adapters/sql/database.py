@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from pipeline.errors import DatabaseUnreachable, DatabaseUnusable, PipelineError, StoreDamaged
+from pipeline.adapters import descriptors
+from pipeline.adapters.descriptors import cure
+from pipeline.errors import DatabaseUnreachable, DatabaseUnusable, OutOfDescriptors, PipelineError, StoreDamaged
 
 CONNECT_S = 5
 # A worker that stands still within a transaction must not hold up the one that takes over. What was committed last may
@@ -28,6 +30,13 @@ POSTGRES = {
     "-c synchronous_commit=off -c timezone=UTC",
 }
 SQLITE_BUSY_S = 10.0
+SQLITE_CURES = {
+    sqlite3.SQLITE_FULL: "free some space, nothing is lost",
+    **dict.fromkeys(
+        (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+        "it is damaged: stop its workers and delete it, it is made again from Kafka",
+    ),
+}
 LOCK = 0x70697065  # of PostgreSQL, while tables are made
 
 METADATA = sa.MetaData()
@@ -147,18 +156,16 @@ class SqlDatabase:
     def _meaning(self, error: SQLAlchemyError) -> PipelineError:
         cause = error.orig if isinstance(error, DBAPIError) else error
         why = " ".join(str(cause).split())[:300]
+        if descriptors.exhausted(why) or (isinstance(cause, sqlite3.Error) and descriptors.none_left()):
+            return OutOfDescriptors(f"no more files can be opened for the database {self.name}: {why}; {cure()}")
         if isinstance(cause, sqlite3.Error):
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return DatabaseUnreachable(f"the database {self.name} is held by somebody else: {why}")
             if "no such table" in why or "no such column" in why:
                 return StoreDamaged(f"a table has been taken out of the database {self.name}: {why}")
-            cure = (
-                "free some space"
-                if code == sqlite3.SQLITE_FULL
-                else "where it is damaged, stop its workers and delete it"
-            )
-            return DatabaseUnusable(f"the database {self.name}: {why}; {cure}: it is made again from Kafka")
+            help_ = SQLITE_CURES.get(code, "see that its folder exists and that this user may read and write in it")
+            return DatabaseUnusable(f"the database {self.name}: {why}; {help_}")
         if getattr(cause, "sqlstate", None) in ("42P01", "42703"):
             return StoreDamaged(f"a table has been taken out of the database {self.name}: {why}")
         if isinstance(error, (OperationalError, InterfaceError)) or getattr(error, "connection_invalidated", False):
