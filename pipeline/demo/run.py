@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin, end_offsets
 from pipeline.adapters.topics import create_topics, delete_services, partition_counts
@@ -35,6 +36,7 @@ from pipeline.topology import Topology, load
 
 SHIPPED = Path(__file__).parent / "data" / "online_retail_2009-12.csv.gz"
 PARTITIONS = 4
+FEW_PARTITIONS = 1  # where its broker may have few files open: it keeps one open for each partition
 FAR_LOOK_S = 0.5  # while much is left: asking costs the broker time that the worker needs
 FAR_RECORDS = 2_000
 READY_S = 60.0
@@ -132,7 +134,17 @@ class Demo:
                 f"the shop's topics on {self.bootstrap} hold records already, so no figure would come out right; "
                 "use another Kafka, or throw all they hold away with --fresh"
             )
-        create_topics(client, wirings, PARTITIONS, 1)
+        create_topics(client, wirings, self._partitions(), 1)
+
+    def _partitions(self) -> int:
+        if not local.few_files():
+            return PARTITIONS
+        self.console.print(
+            f"{descriptors.limit()} open files are allowed (ulimit -n): topics get one partition, and the services run "
+            "in several processes",
+            soft_wrap=True,
+        )
+        return FEW_PARTITIONS
 
     @contextmanager
     def _worker(self) -> Iterator[Workers]:

@@ -17,7 +17,7 @@ from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
 
-PROCESS = 40  # the process itself, HTTP with some connections, logs
+PROCESS = 30  # the process itself, HTTP with some connections, logs
 IDLE = 16  # of these, what it has in any case
 CLIENT, BROKER = 5, 3  # a client of Kafka: by itself, and for each broker that it is connected to
 DATABASE, DATABASE_IDLE = 20, 7  # as few as RocksDB keeps open, and those before it holds much

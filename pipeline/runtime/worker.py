@@ -67,8 +67,9 @@ def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> int:
             )
         return settings.port
     for stores in slots:
-        if stores.last_port and can_listen(settings.host, stores.last_port) is None:
-            return stores.last_port
+        last = stores.last_port
+        if last and can_listen(settings.host, last) is None and stores.reserve_port(last):
+            return last
     with socket.create_server((settings.host, 0)) as free:
         port: int = free.getsockname()[1]
         return port

@@ -1,17 +1,20 @@
 """What every store must do. Each adapter that the lane may be given goes through the same cases."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rocksdict import Options, Rdict
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.memory import MemoryDatabase, MemoryStores
 from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url
 from pipeline.adapters.tables import claim_slot
-from pipeline.errors import StateDirectoryError, TableUnavailable
+from pipeline.errors import StateDirectoryError, StoreDamaged, TableUnavailable
 from pipeline.runtime.ports import TP, Store
 from pipeline.runtime.table import TableSpec
 from tests.postgres import Postgres
@@ -166,3 +169,125 @@ def test_an_unusable_state_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateDirectoryError, match="choose another"):
         claim_slot(tmp_path / "file", "service", None)
+
+
+def test_stores_that_share_a_database_see_nothing_of_each_other(tmp_path: Path) -> None:
+    _, stores = claim_slot(tmp_path, "service", None)
+    names = [f"topic-{n}" for n in range(300)]  # numbers of more than a byte
+    opened = [stores.open(name) for name in names]
+    for n, store in enumerate(opened):
+        store.write([(b"t\0a", b"%d" % n), (b"\xff\xff\xff", b"last")], {"source:topic": n})
+    opened[41].wipe()
+    opened[255].wipe()
+    for n, store in enumerate(opened):
+        store.close()
+        store = stores.open(names[n])
+        whole = n not in (41, 255)
+        assert store.scan(b"", b"", 10) == (
+            [(b"\0position\0source:topic", n.to_bytes(8, "big")), (b"t\0a", b"%d" % n), (b"\xff\xff\xff", b"last")]
+            if whole
+            else []
+        )
+        assert store.position("source:topic") == (n if whole else None)
+        store.close()
+    stores.close()
+    assert sorted(path.name for path in (tmp_path / "service" / "0").iterdir()) == ["lock", "service", "tables"]
+
+
+def test_a_closed_store_is_on_the_disk_though_others_stay_open(tmp_path: Path) -> None:
+    _, stores = claim_slot(tmp_path / "first", "service", None)
+    store, _beside = stores.open("topic-0"), stores.open("topic-1")
+    store.write([(b"t\0a", ONE)], {"source:t": 3})
+    store.close()
+    shutil.copytree(tmp_path / "first", tmp_path / "after a crash")
+    _, stores = claim_slot(tmp_path / "after a crash", "service", None)
+    assert stores.open("topic-0").position("source:t") == 3
+
+
+def test_a_damaged_database_begins_anew_and_each_of_its_stores_says_so_once(tmp_path: Path) -> None:
+    _, stores = claim_slot(tmp_path, "service", None)
+    for name in ("topic-0", "topic-1", "history.t-0"):
+        with closing(stores.open(name)) as store:
+            store.write([(b"t\0a", ONE)], {"source:t": 3})
+    for table in stores.directory.glob("tables/*.sst"):
+        table.write_bytes(table.read_bytes()[:100])
+    one, other = stores.open("topic-0"), stores.open("topic-1")
+    assert one.damage
+    assert other.damage
+    assert (one.get(b"t\0a"), other.get(b"t\0a")) == (None, None)
+    with closing(stores.open("history.t-0")) as history:
+        assert (history.damage, history.get(b"t\0a")) == (None, ONE)
+    one.close()
+    assert stores.open("topic-0").damage is None
+
+
+def test_a_database_that_fails_while_it_is_open_is_not_used_again(tmp_path: Path) -> None:
+    _, stores = claim_slot(tmp_path, "service", None)
+    store, left_open = stores.open("topic-0"), stores.open("topic-1")
+    store.write([(b"t\0a", ONE)], {})
+    assert isinstance(store._database.failed(RuntimeError("Corruption: checksum mismatch")), StoreDamaged)
+    store.close()
+    again = stores.open("topic-0")
+    assert "checksum mismatch" in (again.damage or "")
+    assert again.get(b"t\0a") is None
+    with pytest.raises(TableUnavailable):
+        left_open.get(b"t\0a")
+
+
+@pytest.mark.parametrize(
+    ("told", "cure"),
+    [
+        ("IO error: While open a file for appending: /x/000012.sst: Too many open files", "ulimit -n"),
+        ("Corruption: Can't access /000012.sst: IO error: Too many open files in system", "ulimit -n"),
+        ("Failed to create config: Too many open files (os error 24)", "ulimit -n"),
+        ("IO error: No space left on device: While appending to file: /x/000012.sst", "free some space"),
+        ("IO error: While fsync: /x: Disk quota exceeded", "free some space"),
+        ("IO error: While open a file for random read: /x: Permission denied", "let this user"),
+        ("IO error: /x/LOCK: Read-only file system", "mount it for writing"),
+        ("IO error: While mmap: Cannot allocate memory", "memory"),
+    ],
+)
+def test_what_the_surroundings_lack_is_no_damage(tmp_path: Path, told: str, cure: str) -> None:
+    _, stores = claim_slot(tmp_path, "service", None)
+    with closing(stores.open("topic-0")) as store:
+        store.write([(b"t\0a", ONE)], {})
+        error = store._database.failed(RuntimeError(told))
+    assert isinstance(error, StateDirectoryError)
+    assert cure in str(error)
+    assert "delete" not in str(error)
+    with closing(stores.open("topic-0")) as store:
+        assert (store.damage, store.get(b"t\0a")) == (None, ONE)
+
+
+def test_databases_of_one_store_each_are_taken_over(tmp_path: Path) -> None:
+    _, stores = claim_slot(tmp_path, "service", None)
+    rows = [(b"t\0%04d" % n, b"%d" % n) for n in range(2_500)]
+    for name in ("topic-0", "history.t-0"):
+        former = Rdict(str(stores.directory / name), Options(raw_mode=True))
+        for key, value in rows:
+            former[key] = value
+        former[b"\0position\0source:t"] = (7).to_bytes(8, "big")
+        former.close()
+    with closing(stores.open("topic-0")) as store:  # ended half way the last time
+        store.write([(b"t\0", b"half")], {"source:t": 1})
+    shutil.copytree(stores.directory / "history.t-0", stores.directory / "topic-0")
+    for name in ("topic-0", "history.t-0"):
+        with closing(stores.open(name)) as store:
+            assert store.damage is None
+            assert store.scan(b"t\0", b"", 10_000) == rows
+            assert store.position("source:t") == 7
+        assert not (stores.directory / name).exists()
+        with closing(stores.open(name)) as store:
+            assert store.position("source:t") == 7
+
+
+def test_a_damaged_database_of_before_begins_again_empty(tmp_path: Path) -> None:
+    _, stores = claim_slot(tmp_path, "service", None)
+    former = Rdict(str(stores.directory / "topic-0"), Options(raw_mode=True))
+    former[b"t\0a"] = b"1"
+    former.close()
+    for table in stores.directory.glob("topic-0/*.sst"):
+        table.write_bytes(table.read_bytes()[:100])
+    with closing(stores.open("topic-0")) as store:
+        assert store.get(b"t\0a") is None
+    assert not (stores.directory / "topic-0").exists()

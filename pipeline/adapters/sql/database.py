@@ -30,6 +30,7 @@ POSTGRES = {
     "-c synchronous_commit=off -c timezone=UTC",
 }
 SQLITE_BUSY_S = 10.0
+SQLITE_FILES = 5  # of a connection: the database, its log, its index, a journal, and what it opens for a moment
 SQLITE_CURES = {
     sqlite3.SQLITE_FULL: "free some space, nothing is lost",
     **dict.fromkeys(
@@ -156,7 +157,9 @@ class SqlDatabase:
     def _meaning(self, error: SQLAlchemyError) -> PipelineError:
         cause = error.orig if isinstance(error, DBAPIError) else error
         why = " ".join(str(cause).split())[:300]
-        if descriptors.exhausted(why) or (isinstance(cause, sqlite3.Error) and descriptors.none_left()):
+        if descriptors.exhausted(why) or (
+            isinstance(cause, sqlite3.Error) and descriptors.fewer_left_than(SQLITE_FILES)
+        ):
             return OutOfDescriptors(f"no more files can be opened for the database {self.name}: {why}; {cure()}")
         if isinstance(cause, sqlite3.Error):
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
