@@ -50,6 +50,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     producer.commit(positions, group, patience_s)
 
     # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.
+    written: list[tuple[Task, int]] = []
     for task in tasks:
         if task.position is not None:
             rows: list[tuple[bytes, bytes | None]] = []
@@ -62,7 +63,12 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
                     if (end := ends.get(TP(table.changelog, task.tp.partition))) is not None:
                         marks[changelog_position(table.changelog)] = end
             task.store.write(rows, marks)
-            flush_when_due(task, len(rows), clock)
+            written.append((task, len(rows)))
+    for (
+        task,
+        count,
+    ) in written:  # after all writes: stores share databases, and one flush is enough for all that are due
+        flush_when_due(task, count, clock)
 
     # 6. The new positions are what readers may see.
     for task in tasks:

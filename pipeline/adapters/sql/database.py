@@ -157,9 +157,9 @@ class SqlDatabase:
     def _meaning(self, error: SQLAlchemyError) -> PipelineError:
         cause = error.orig if isinstance(error, DBAPIError) else error
         why = " ".join(str(cause).split())[:300]
-        if descriptors.exhausted(why) or (
-            isinstance(cause, sqlite3.Error) and descriptors.fewer_left_than(SQLITE_FILES)
-        ):
+        # SQLite does not say why it cannot open a file; and what a server says may be about files of its own.
+        could_not_open = isinstance(cause, sqlite3.Error) or descriptors.exhausted(why)
+        if could_not_open and descriptors.fewer_left_than(SQLITE_FILES):
             return OutOfDescriptors(f"no more files can be opened for the database {self.name}: {why}; {cure()}")
         if isinstance(cause, sqlite3.Error):
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
