@@ -84,6 +84,10 @@ class OutOfDescriptors(StateDirectoryError):
     """The process has as many files open as it may have. What it holds is whole; more have to be allowed."""
 
 
+class NameTaken(PipelineError):
+    """Another worker, which lives elsewhere, has this one's name in its group. Nothing was taken from it."""
+
+
 class FoldError(PipelineError):
     """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
 

@@ -23,9 +23,11 @@ from pipeline.adapters.tables import claim_slot
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal
 from pipeline.rebuild.subject import Subject
+from pipeline.runtime.identity import Identity, slot_name
 from pipeline.runtime.lane import Lane
 from pipeline.runtime.ports import TP
 from pipeline.runtime.reopening import Reopening
+from pipeline.runtime.secret import home_word
 from pipeline.runtime.settings import MachineClock
 from pipeline.runtime.stats import LaneStats
 
@@ -101,13 +103,14 @@ def watch(progress: Progress, served: Callable[[], object], step: Step) -> None:
 def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> None:
     """Folds it in this process, as a worker does, as one member of its group. Raises what ends a worker."""
     slot, stores = claim_slot(state_dir, subject.service.name, None)
-    identity = "-".join(part for part in (subject.wiring.group, node, str(slot)) if part)
+    name = slot_name(subject.wiring.group, node, slot)
+    identity = Identity(name, 0, home_word(state_dir.parent / "home"))
     stats, reopening, clock = LaneStats(), Reopening(), MachineClock()
 
     def open_lane() -> Lane:
-        producer = KafkaProducer(bootstrap, identity)
-        consumer = KafkaGroupConsumer(bootstrap, subject.wiring.group, f"{identity}-rebuild", subject.service.name)
-        reader = KafkaLogReader(bootstrap, f"{identity}-reader")
+        consumer = KafkaGroupConsumer(bootstrap, subject.wiring.group, str(identity), subject.service.name)
+        producer = KafkaProducer(bootstrap, name)
+        reader = KafkaLogReader(bootstrap, f"{name}-reader")
         return Lane(subject.wiring, consumer, producer, reader, stores, clock, stats=stats)
 
     try:

@@ -37,6 +37,9 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     Steps 1 and 2, fold and produce, have happened in the lane. Raises TransactionAborted with nothing changed here, or
     LaneFatal; either way the stores hold a committed prefix of their changelogs.
     """
+    # All of it within the patience: what is left after step 3 is for step 4.
+    deadline_s = clock.monotonic_s() + patience_s
+
     # 3. The last value of each key touched goes to the changelog partition of the same number.
     changes = [(task, table, changes_of(table)) for task in tasks for table in task.tables]
     for task, table, pairs in changes:
@@ -47,7 +50,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     now_ms = clock.time_ms()  # from before the commit: however long that takes, this is not too late
     reached = {task.tp: changelogs_of(task, ends) for task in tasks}
     positions = {task.tp: Position(task.position, reached[task.tp]) for task in tasks if task.position is not None}
-    producer.commit(positions, group, patience_s)
+    producer.commit(positions, group, max(0.0, deadline_s - clock.monotonic_s()))
 
     # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.
     written: list[tuple[Task, int]] = []

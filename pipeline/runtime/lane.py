@@ -23,10 +23,12 @@ from pipeline.model import NEVER
 from pipeline.runtime.checkpoint import checkpoint
 from pipeline.runtime.histories import Histories, Views
 from pipeline.runtime.notices import Audit
+from pipeline.runtime.pace import Pace
 from pipeline.runtime.parking import Drained
 from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, SharedStores, Stores
 from pipeline.runtime.raising import AT_LEAST, SHARE, Raising
 from pipeline.runtime.stats import LaneStats
+from pipeline.runtime.takeover import take_over
 from pipeline.runtime.task import Task
 from pipeline.runtime.tasks import Tasks
 from pipeline.runtime.wiring import Wiring
@@ -50,7 +52,7 @@ class LaneSettings:
     idle_wait_s: float = 0.05
     pause_s: float = 0.008  # between a commit and what is folded next, where no backlog waits
     restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
-    commit_patience_s: float = 30.0  # for the broker's answer to a commit
+    commit_patience_s: float = 30.0  # for the broker to take and commit what a turn has made
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
     standby: bool = False  # whether to follow the tables of partitions that others hold
     replica_ages: bool = False  # whether to measure how old replicas are
@@ -118,6 +120,11 @@ class Lane:
         self._in_transaction = False
         self._aborted = 0  # transactions in a row
         self._folded = 0  # records since the last commit
+        self._pace = Pace(self.settings.records_per_poll_max)
+        self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
+        self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
+        self._taken: list[TP] = []  # assigned, and not known yet whose they were
+        self._others: set[TP] = set()  # those of the assigned that others have owned before
         self._committed_s = clock.monotonic_s()
         self._backlog = False  # whether more waits to be read, to go by what the last poll brought
 
@@ -137,7 +144,9 @@ class Lane:
 
     def poll(self) -> list[Batch]:
         """Reads what is there, at most for the idle time; also goes on with restores, standbys and replicas."""
+        self._take_over()
         followed, started = self._tasks.step(self._consumer.committed)
+        self._claim(started)
         for task in started:
             self._consumer.start(task.tp, task.committed)
         self._try_again()
@@ -145,7 +154,8 @@ class Lane:
         wait_s = self._wait_s(followed)
         self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
         self._rewound = False
-        polled = self._consumer.poll(self.settings.records_per_poll_max, wait_s, self._gather_s())
+        take = self._pace.take
+        polled = self._consumer.poll(take, wait_s, self._gather_s())
         if self._rewound:
             # A rebalance within the poll has aborted and rewound; what was read before it is to be read again.
             self._rewind()
@@ -154,7 +164,7 @@ class Lane:
             polled.batches.pop(tp, None)
             self._refind(tp)
         brought = sum(map(len, polled.batches.values()))
-        self._backlog = brought >= min(self.settings.backlog_records, self.settings.records_per_poll_max)
+        self._backlog = brought >= min(self.settings.backlog_records, take)
         self._ends = polled.ends
         self._watch_open_transactions(polled)
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._folds(tp)]
@@ -188,28 +198,40 @@ class Lane:
         """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""
         if self._rewound or not self._folds(batch.tp):
             return
-        if self._suspect:
-            self._fold_one_by_one(batch)
-            self._look_after(batch)
-            return
+        began_s = self._clock.monotonic_s()
+        until_s = began_s + self._pace.budget_s - self._turn_s
         try:
-            self._begin()
-            self._tasks[batch.tp].fold(batch.records)
+            if self._suspect:
+                folded = self._fold_one_by_one(batch, until_s)
+            else:
+                self._begin()
+                folded = self._tasks[batch.tp].fold(batch.records, until_s)
         except TransactionAborted as aborted:
+            folded = len(batch.records)
             if isinstance(aborted, RecordRefused):
                 self._suspect[batch.tp] = batch.records[-1].offset() + 1
             self._start_over(aborted)
-        self._look_after(batch)
+        self._turn_s += self._clock.monotonic_s() - began_s
+        self._look_after(batch, folded)
 
-    def _look_after(self, batch: Batch) -> None:
+    def _look_after(self, batch: Batch, folded: int) -> None:
         """What a batch leaves behind. FoldError where the topology's code raises too often."""
-        self._folded += len(batch.records)
+        self._folded += folded
+        self._turn_records += folded
         self._raising.check()
         task = self._tasks[batch.tp]
         if task.stalled:
             task.stalled = False
-            self._consumer.pause(task.tp)
-            self._waiting[task.tp] = self._clock.monotonic_s() + TRY_AGAIN_S * 2 ** (task.tried[1] - 1)
+            self._hold(task, TRY_AGAIN_S * 2 ** (task.tried[1] - 1))
+        elif folded < len(batch.records) and not self._rewound:  # its time was over: the rest is read again
+            self._backlog = True
+            self._ends.pop(task.tp, None)
+            self._consumer.start(task.tp, task.position)
+
+    def _hold(self, task: Task, seconds: float) -> None:
+        """Lets a partition stand for a while; the lane goes on, and answers the group."""
+        self._consumer.pause(task.tp)
+        self._waiting[task.tp] = max(self._waiting.get(task.tp, 0.0), self._clock.monotonic_s() + seconds)
 
     def _try_again(self) -> None:
         """Reads on where the wait after a transient error is over; meanwhile other partitions have gone on."""
@@ -231,7 +253,10 @@ class Lane:
         self._ends = {}
         if self._suspect:
             self._clear_suspects()
-        if not self._suspect:
+        if self._turn_records:
+            self._pace.folded(self._turn_records, self._turn_s)
+        self._turn_records, self._turn_s = 0, 0.0
+        if not self._suspect and self._clock.monotonic_s() >= self._resume_s:
             self._fire()
         if not self._tasks.uncommitted():
             return
@@ -294,10 +319,12 @@ class Lane:
         self.stats.checkpoint_s += self._committed_s - started
 
     def _commit(self, patience_s: float) -> None:
+        started_s = self._clock.monotonic_s()
         self._begin()
         checkpoint(self._tasks.uncommitted(), self._producer, self._consumer.group(), self._clock, patience_s)
         self._in_transaction = False
         self._aborted = 0
+        self._pace.committed(self._clock.monotonic_s() - started_s)
         self.stats.checkpoints += 1
         self._tasks.count_queues()
 
@@ -306,11 +333,14 @@ class Lane:
         if self._aborted > ABORTED_MAX:
             raise LaneFatal(f"{self._aborted} transactions in a row could not be committed: {aborted}") from aborted
         log.warning("%s: %s; folding again from the last commit", self.wiring.service.name, aborted)
+        pause_s = 0.0
         if isinstance(aborted, RecordRefused):
             # Folded again together, they would be refused for ever. Which of them it is shows when they come singly.
             self._suspect |= {task.tp: task.position or 0 for task in self._tasks.uncommitted()}
+        else:
+            pause_s = self._pace.aborted(self._aborted)
         self._abort()
-        self._rewind()
+        self._rewind(pause_s)
 
     def _abort(self) -> None:
         """Drops the open transaction and all that was folded into it."""
@@ -320,27 +350,31 @@ class Lane:
             self._in_transaction = False
         self._tasks.drop()
 
-    def _rewind(self) -> None:
-        """Reads on where the last commit left off."""
+    def _rewind(self, pause_s: float = 0.0) -> None:
+        """Reads on where the last commit left off, after a pause."""
         self._rewound, self._ends = True, {}
+        self._resume_s = self._clock.monotonic_s() + pause_s
         for task in self._tasks.running():
-            if task.tp not in self._waiting:
+            if pause_s:
+                self._hold(task, pause_s)
+            elif task.tp not in self._waiting:
                 self._consumer.start(task.tp, task.committed)
 
     # --- records that the broker refuses ------------------------------------------------------------------------------
 
-    def _fold_one_by_one(self, batch: Batch) -> None:
-        """Each record in a transaction of its own; the one whose outcome is refused is parked."""
+    def _fold_one_by_one(self, batch: Batch, until_s: float) -> int:
+        """Each record in a transaction of its own; the one whose outcome is refused is parked. Returns how many."""
         if self._tasks.uncommitted():
             self._checkpoint()
         task = self._tasks[batch.tp]
-        for record in batch.records:
-            if self._rewound or task.stalled:
-                return
+        for number, record in enumerate(batch.records):
+            if self._rewound or task.stalled or (number and self._clock.monotonic_s() > until_s):
+                return number
             try:
                 self._fold_alone(task, record)
             except TransactionAborted as aborted:
                 self._start_over(aborted)
+        return len(batch.records)
 
     def _fold_alone(self, task: Task, record: Record) -> None:
         try:
@@ -456,11 +490,33 @@ class Lane:
                 self._held_back.pop(tp, None)
         self.stats.held_back_s = now - min(self._held_back.values(), default=now)
 
+    # --- partitions that are taken over -------------------------------------------------------------------------------
+
+    def _take_over(self) -> None:
+        """Ends what those have left open who had the partitions before, and are gone."""
+        taken, self._taken = [tp for tp in self._taken if tp in self._tasks], []
+        if taken:
+            self._others |= take_over(self._consumer, self._producer, taken)
+
+    def _claim(self, started: Sequence[Task]) -> None:
+        """Notes this lane as the owner of what was another's or nobody's, before it writes anything for it.
+
+        So whoever takes over from this lane knows whose transaction may be open, if this one was never committed.
+        """
+        for task in started:
+            task.claims = task.tp in self._others
+            if task.committed is None:
+                task.position = self._consumer.bounds(task.tp)[0]
+        self._others -= {task.tp for task in started}
+        if started and self._tasks.uncommitted():
+            self._checkpoint()
+
     # --- assignments, called from within the consumer's poll ----------------------------------------------------------
 
     def assigned(self, partitions: Sequence[TP]) -> None:
         """Opens the tasks, paused. They start once their tables are up to date, in later turns."""
         self._tasks.add(partitions)
+        self._taken += partitions
         log.info("%s: assigned %s", self.wiring.service.name, _names(partitions))
 
     def revoked(self, partitions: Sequence[TP]) -> None:
@@ -486,6 +542,7 @@ class Lane:
             self._held_back.pop(tp, None)
             self._suspect.pop(tp, None)
             self._waiting.pop(tp, None)
+            self._others.discard(tp)
 
 
 def _names(partitions: Sequence[TP]) -> str:

@@ -98,6 +98,15 @@ class GroupConsumer(Protocol):
     def group(self) -> object:
         """Proof of membership in the group's current generation, for the producer."""
 
+    def members(self) -> set[str]:
+        """The static names of the group's members, as its coordinator knows them now; also before `subscribe`."""
+
+    def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
+        """The ids of the producers that have committed positions there last; those of open transactions do not count.
+
+        Without partitions whose owner is not noted.
+        """
+
     def close(self) -> None: ...
 
 
@@ -118,6 +127,8 @@ class LogReader(Protocol):
 
 class Producer(Protocol):
     """A transactional producer. Every call may raise TransactionAborted (RecordRefused among them) or LaneFatal."""
+
+    name: str  # the id of its transactions
 
     def partitions(self, topic: str) -> int:
         """How many partitions that topic has to produce to, 0 where there is none; may be some seconds old."""
@@ -147,6 +158,9 @@ class Producer(Protocol):
         """
 
     def abort(self) -> None: ...
+    def fence(self, name: str) -> None:
+        """Ends what another producer, of that id, has left open. It cannot go on, should it still live."""
+
     def close(self) -> None: ...
 
 

@@ -1,11 +1,11 @@
-"""The secret under which a service's unique values are reserved: a file that all of its workers have."""
+"""Words that a home keeps in files: the secret of unique values, which all workers share, and the home's own."""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
-from contextlib import suppress
+import threading
 from pathlib import Path
 
 from pipeline.errors import StateDirectoryError
@@ -13,6 +13,7 @@ from pipeline.errors import StateDirectoryError
 log = logging.getLogger(__name__)
 
 BYTES_MIN = 16
+WORD_BYTES = 4
 
 
 def service_secret(file: Path, *, make: bool) -> bytes:
@@ -21,8 +22,8 @@ def service_secret(file: Path, *, make: bool) -> bytes:
     Raises StateDirectoryError.
     """
     try:
-        if make and not file.exists():
-            _make(file)
+        if make and not file.exists() and _make(file, secrets.token_hex(32)):
+            log.warning("%s now holds the secret of unique values; every worker elsewhere needs the same file", file)
         secret = file.read_bytes().strip()
     except OSError as error:
         raise StateDirectoryError(
@@ -33,12 +34,29 @@ def service_secret(file: Path, *, make: bool) -> bytes:
     return secret
 
 
-def _make(file: Path) -> None:
+def home_word(file: Path) -> str:
+    """A random word that tells this home from all others; made where there is none. Raises StateDirectoryError."""
+    try:
+        if not file.exists():
+            _make(file, secrets.token_hex(WORD_BYTES))
+        word = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StateDirectoryError(f"cannot read {file}: {error}; choose another --home") from error
+    if len(word) != 2 * WORD_BYTES or not word.isalnum():
+        raise StateDirectoryError(f"{file} does not hold what a worker has written there; delete it, it is made anew")
+    return word
+
+
+def _make(file: Path, text: str) -> bool:
+    """Writes a file for its owner alone; False where another worker was first."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    mine = file.with_name(f"{file.name}.{os.getpid()}")
+    mine = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(secrets.token_hex(32))
-    with suppress(FileExistsError):  # another worker was first: its secret it is
+        out.write(text)
+    try:
         os.link(mine, file)
-        log.warning("%s now holds the secret of unique values; every worker elsewhere needs the same file", file)
-    mine.unlink()
+    except FileExistsError:  # what it has written it is
+        return False
+    finally:
+        mine.unlink()
+    return True

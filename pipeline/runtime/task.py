@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from pipeline.errors import TransactionAborted, UndecodableRecord
 from pipeline.flow import Find
@@ -41,7 +42,7 @@ class Task:
         finders: Mapping[str, Find],
     ) -> None:
         self.tp, self.inlet, self.store = tp, inlet, store
-        self._producer, self._stats, self._raising = producer, stats, raising
+        self._producer, self._stats, self._raising, self._clock = producer, stats, raising, clock
         tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
@@ -56,21 +57,27 @@ class Task:
         self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
         self.running = False
         self.fired = False  # whether something was sent that no record stands for
+        self.claims = False  # whether the next commit is to note this lane as the owner, even if nothing else is new
         self.tried = -1, 0  # the record that has raised a transient error, and how often
         self.stalled = False  # whether the fold has stopped before that record, which is to be tried again
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0
 
-    def fold(self, records: Sequence[Record]) -> None:
+    def fold(self, records: Sequence[Record], until_s: float = inf) -> int:
         """Runs every node on every record, in order. One that raises is put aside, and with it its key.
 
-        Stops before a record that raises a transient error and is `stalled`. TransactionAborted where some nodes have
-        folded that record already, as only an abort takes that back.
+        Returns how many are folded: all; those until the clock shows `until_s`, but one at least; or those before a
+        record that raises a transient error, and then is `stalled`. TransactionAborted where some nodes have folded
+        that record already, as only an abort takes that back.
         """
         for table in self._shared:
             table.expect(key for record in records if (key := record.key()))
         parking, nodes, decoded, held = self.parking, self._nodes, self.parking.decoded, self.queue.held
+        now_s, last = self._clock.monotonic_s, len(records) - 1
         for number, record in enumerate(records):
+            if number and now_s() > until_s:
+                last = number - 1
+                break
             key = record.key()
             if held and (key or b"") in held:
                 parking.queue_up(key or b"", record)
@@ -95,12 +102,13 @@ class Task:
                     self._stats.records += number
                     if done:
                         raise TransactionAborted(f"a transient error: {error!r}") from error
-                    return
+                    return number
                 if not isinstance(error, Unreserved):
                     self._raising.add(self.tp, record.offset(), error)
                 parking.put_aside(record, error, message, done)
-        self.position = records[-1].offset() + 1
-        self._stats.records += len(records)
+        self.position = records[last].offset() + 1
+        self._stats.records += last + 1
+        return last + 1
 
     def _is_to_be_tried_again(self, record: Record, error: Exception) -> bool:
         if not isinstance(error, self.inlet.transient):
@@ -164,12 +172,13 @@ class Task:
     @property
     def uncommitted(self) -> bool:
         """Whether a checkpoint would move this task on."""
-        return self.running and (self.position != self.committed or self.fired or self.parking.touched)
+        moved = self.position != self.committed or self.fired or self.parking.touched or self.claims
+        return self.running and moved
 
     def settle(self, changelogs: dict[str, tuple[int, int]]) -> None:
         """What was folded is committed, with these positions of its changelogs."""
         self.committed, self.changelogs = self.position, changelogs
-        self.fired = self.parking.touched = False
+        self.fired = self.parking.touched = self.claims = False
 
     def drop(self) -> None:
         """Forgets what was folded since the last commit."""

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import socket
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ import faust
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import implementation
-from pipeline.adapters.kafka import admin
+from pipeline.adapters.kafka import SESSION_S, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import broker_count, check_topics
 from pipeline.errors import PipelineError
@@ -26,9 +27,10 @@ from pipeline.runtime.app import build_app
 from pipeline.runtime.databases import databases
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
+from pipeline.runtime.identity import Identity, make_sure_of, slot_name
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.needs import files_for_each_database
-from pipeline.runtime.secret import service_secret
+from pipeline.runtime.secret import home_word, service_secret
 from pipeline.runtime.settings import Adapters, MachineClock, WorkerSettings
 from pipeline.runtime.stats import LaneStats
 from pipeline.runtime.wiring import Wiring
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KAFKA = Adapters()
+# For how long a member that died may be in its group, by protocol: its session, which the broker sets for the second,
+# and some time for the broker to look.
+LEFT_S = {"classic": SESSION_S + 3.0, "consumer": 50.0}
 
 
 def can_listen(host: str, port: int) -> OSError | None:
@@ -77,32 +82,29 @@ def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> int:
 
 def lane_opener(
     wiring: Wiring,
-    slot: str,
+    identity: Identity,
     stores: RocksStores,
     settings: WorkerSettings,
-    port: int,
     adapters: Adapters,
     cache_bytes: int,
     shared: SqlStores | None,
 ) -> OpenLane:
-    """What opens a service's lane with its clients, again and again.
-
-    The static identity in the group includes the port: the coordinator keeps the client.id of a static member when it
-    comes back, and with it the address that queries are routed to.
-    """
-    group, bootstrap = wiring.group, settings.bootstrap
-    url = f"http://{settings.host}:{port}"
+    """What opens a service's lane with its clients, again and again. The lane raises NameTaken; see `make_sure_of`."""
+    group, bootstrap, slot = wiring.group, settings.bootstrap, identity.name
+    session_s = LEFT_S[settings.group_protocol]
+    url = f"http://{settings.host}:{identity.port}"
 
     def open_lane(stats: LaneStats) -> Lane:
         admin(bootstrap)  # raises what is waited for, where no broker answers
         if shared is not None:
             shared.check()  # the same
-        name, address = f"{slot}-{port}", client_id(wiring.service.name, url)
+        address, clock = client_id(wiring.service.name, url), MachineClock()
         with ExitStack() as unfinished:  # clients that are closed again where the next one cannot be opened
+            consumer = adapters.consumer(bootstrap, group, str(identity), address, settings.group_protocol)
+            unfinished.callback(consumer.close)
+            make_sure_of(identity, consumer, clock, time.sleep, session_s)
             producer = adapters.producer(bootstrap, slot)
             unfinished.callback(producer.close)
-            consumer = adapters.consumer(bootstrap, group, name, address, settings.group_protocol)
-            unfinished.callback(consumer.close)
             reader = adapters.reader(bootstrap, f"{slot}-reader")
             unfinished.callback(reader.close)
             past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
@@ -113,7 +115,7 @@ def lane_opener(
             commit_interval_s=settings.commit_interval_s,
             cache_bytes=cache_bytes,
         )
-        tables, clock = adapters.stores(stores), MachineClock()
+        tables = adapters.stores(stores)
         histories = None if past is None else Histories(wiring, past, tables, clock, stats)
         kept = shared and adapters.shared(shared)
         return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories, kept)
@@ -157,7 +159,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
 
     make = adapters.codecs(topology.schemas)
     services = topology.chosen(settings.services)
-    secret = secret_of(services, settings)
+    secret, home = secret_of(services, settings), home_word(settings.state_dir.parent / "home")
     wirings = [Wiring(service, make, topology.names, secret) for service in services]
     descriptors.raise_limit()
     client = admin(settings.bootstrap)
@@ -173,9 +175,9 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
 
     def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
-        identity = "-".join(part for part in (wiring.group, settings.node, str(slot)) if part)
+        identity = Identity(slot_name(wiring.group, settings.node, slot), port, home)
         shared = kept.get(wiring.service.name)
-        opener = lane_opener(wiring, identity, stores, settings, port, adapters, share, shared)
+        opener = lane_opener(wiring, identity, stores, settings, adapters, share, shared)
         return LaneHost(wiring, opener, fail)
 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.

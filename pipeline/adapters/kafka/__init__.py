@@ -5,6 +5,7 @@ from pipeline.adapters.kafka.asking import KafkaBroker
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
     COMMON,
+    SESSION_S,
     admin,
     admin_client,
     asked_again,
@@ -19,6 +20,7 @@ __all__ = [
     "ANSWER_S",
     "COMMON",
     "READING",
+    "SESSION_S",
     "KafkaBroker",
     "KafkaGroupConsumer",
     "KafkaLogReader",

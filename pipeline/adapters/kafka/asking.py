@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.adapters.connection import connection
-from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error
+from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error, plainly
 from pipeline.adapters.kafka.reading import READING
 from pipeline.model import BARRIER
 from pipeline.runtime.ports import TP
@@ -71,7 +71,12 @@ class KafkaBroker:
                 self._producer.produce(tp.topic, partition=tp.partition, headers=[BARRIER], on_delivery=delivered)
             except (BufferError, KafkaException) as error:
                 log.warning("a barrier on %s-%d: %s", *tp, error)
-        self._producer.flush(STORED_S + 1.0)
+        try:
+            with plainly():
+                self._producer.flush(STORED_S + 1.0)
+        except KafkaException as error:  # for good: the next barriers are another producer's
+            log.warning("barriers: %s", error.args[0].str())
+            self._producer = None
         return stored
 
     def close(self) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if not in __all__
     AdminClient,
     ConfigResource,
@@ -29,6 +37,7 @@ ANSWER_S = 10.0  # how long a request to the broker may take before the caller i
 TRY_S = 3.0
 RETRY_PAUSE_S = 0.1
 RECONNECT_MS_MAX = 1000  # librdkafka's own 10,000 would add to the time that a broker is away
+BY = "by:"  # no name of a topic has a colon
 COMMON: dict[str, Any] = {
     "socket.keepalive.enable": True,
     "allow.auto.create.topics": False,
@@ -41,9 +50,35 @@ def on_error(error: KafkaError) -> None:
     log.warning("Kafka: %s", error.str())
 
 
-def note(changelogs: Mapping[str, tuple[int, int]]) -> str:
-    """What is committed beside an offset: `users.state=77@1f` says how far the changelog of that identity goes."""
-    return " ".join(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in changelogs.items())
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Around a call that runs callbacks: raises the KafkaException that a fatal error of the client stands for.
+
+    confluent-kafka sets a fatal error from within one callback, goes on to call others, and Python then says of these
+    that they have "returned a result with an exception set".
+    """
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise KafkaException(KafkaError(KafkaError._FATAL, str(error), fatal=True)) from error
+
+
+def note(owner: str, changelogs: Mapping[str, tuple[int, int]]) -> str:
+    """What is committed beside an offset: by which producer, and how far the changelog of which identity goes.
+
+    Such as `by:users-a-0 users.state=77@1f`.
+    """
+    return " ".join(
+        [BY + owner, *(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in changelogs.items())]
+    )
+
+
+def read_owner(text: str | None) -> str:
+    """The producer of a note; empty where there is none."""
+    first = (text or "").partition(" ")[0]
+    return first.removeprefix(BY) if first.startswith(BY) else ""
 
 
 def read_note(text: str | None) -> dict[str, tuple[int, int]]:
@@ -132,3 +167,30 @@ def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]
         return facts
 
     return asked_again("the broker does not say what it knows of topics: %s", ask)
+
+
+def static_members(client: AdminClient, group: str) -> set[str]:
+    """The static names of a group's members; empty where there is no such group."""
+
+    def ask() -> set[str]:
+        described = client.describe_consumer_groups([group], request_timeout=ANSWER_S)[group]
+        try:
+            members = described.result().members
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return set()
+            raise
+        return {member.group_instance_id for member in members if member.group_instance_id}
+
+    return asked_again("the broker does not say who is in the group: %s", ask)
+
+
+def stored_notes(client: AdminClient, group: str, partitions: Sequence[TP]) -> dict[TP, str | None]:
+    """What was committed last beside the offset of each; what an open transaction would commit does not count."""
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*tp) for tp in partitions])
+
+    def ask() -> dict[TP, str | None]:
+        answer = client.list_consumer_group_offsets([asked], request_timeout=ANSWER_S)[group].result()
+        return {TP(p.topic, p.partition): p.metadata for p in answer.topic_partitions if p.offset >= 0}
+
+    return asked_again("the broker does not say who has committed last: %s", ask)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
 from pipeline.adapters.connection import connection
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, SESSION_S, note, on_error
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, note, on_error, plainly
 from pipeline.adapters.kafka.nudge import Nudge
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
 from pipeline.runtime.ports import TP, Positions
@@ -23,8 +23,9 @@ PATIENCE_S = 60.0  # how long a request is made again that the broker may yet an
 ABORT_FLUSH_S = 1.0
 ASK_TOPIC_S = 10.0  # how long it is believed that a topic is there, or not
 TOPICS_KNOWN_MAX = 10_000
-# A transaction whose producer is gone holds readers up for so long: no longer than its partitions wait for a new owner.
-TRANSACTION_S = SESSION_S
+# Longer than any patience of a lane: a transaction is not to end because the machine or the broker is slow. What a
+# producer that is gone has left open, whoever takes its partitions over ends by `fence`.
+TRANSACTION_S = 60.0
 REFUSED = (
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
@@ -59,6 +60,7 @@ class KafkaProducer:
             **connection(bootstrap),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": int(TRANSACTION_S * 1000),
+            "message.timeout.ms": int(TRANSACTION_S * 1000),  # no single record ends what the transaction has time for
             "client.id": transactional_id,
             "partitioner": "murmur2_random",
             # Costs no latency: nobody sees a record before the checkpoint, and its flush() does not wait for this.
@@ -70,6 +72,7 @@ class KafkaProducer:
             "queue.buffering.max.kbytes": 64 * 1024,
             "error_cb": on_error,
         }
+        self._bootstrap, self.name = bootstrap, transactional_id
         self._producer = ConfluentProducer(config | overrides, logger=log)
         self._nudge = Nudge(self._producer)
         self._last: dict[TP, int] = {}
@@ -85,7 +88,8 @@ class KafkaProducer:
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                call()
+                with plainly():
+                    call()
                 return
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
@@ -118,10 +122,12 @@ class KafkaProducer:
     def _queue(self, *args: Any, **kwargs: Any) -> None:
         while True:
             try:
-                self._producer.produce(*args, **kwargs)
-                return
-            except BufferError:  # bounded by configuration: wait for room, which time-outs make at the latest
-                self._producer.poll(0.05)
+                try:
+                    self._producer.produce(*args, **kwargs)
+                    return
+                except BufferError:  # bounded by configuration: wait for room, which time-outs make at the latest
+                    with plainly():
+                        self._producer.poll(0.05)
             except KafkaException as raised:
                 raise _for_the_lane(raised.args[0]) from raised
 
@@ -157,7 +163,8 @@ class KafkaProducer:
         return dict(self._last)
 
     def commit(self, positions: Positions, group: object, patience_s: float = PATIENCE_S) -> None:
-        offsets = [TopicPartition(*tp, p.offset, metadata=note(p.changelogs)) for tp, p in positions.items()]
+        deadline = time.monotonic() + patience_s
+        offsets = [TopicPartition(*tp, p.offset, metadata=note(self.name, p.changelogs)) for tp, p in positions.items()]
         with self._nudge.watching():
             self._guarded(lambda: self._producer.send_offsets_to_transaction(offsets, group, ANSWER_S), patience_s)
         asked = 0
@@ -169,7 +176,7 @@ class KafkaProducer:
 
         try:
             # A commit that timed out may have succeeded: only asking again tells.
-            self._guarded(commit, patience_s)
+            self._guarded(commit, deadline - time.monotonic())
         except TransactionAborted:
             if asked > 1:
                 raise OutcomeUnknown("a commit was left without an answer, then refused") from None
@@ -182,14 +189,18 @@ class KafkaProducer:
         try:
             # librdkafka 2.16 loses its way where records are still queued or under way when it aborts. In a transaction
             # that has failed already it sends no more, and there is no point in waiting.
-            with contextlib.suppress(KafkaException):
+            with contextlib.suppress(KafkaException), plainly():
                 self._producer.flush(ABORT_FLUSH_S)
             self._guarded(lambda: self._producer.abort_transaction(ANSWER_S), ANSWER_S)
         except TransactionAborted as error:
             raise LaneFatal(f"the transaction cannot even be aborted: {error}") from error
 
+    def fence(self, name: str) -> None:
+        KafkaProducer(self._bootstrap, name).close()
+
     def close(self) -> None:
-        with contextlib.suppress(KafkaException):  # one that has failed for good answers everything with its error
+        # One that has failed for good answers everything with its error.
+        with contextlib.suppress(KafkaException), plainly():
             self._producer.purge()
             self._producer.flush(1.0)
         self._nudge.end()

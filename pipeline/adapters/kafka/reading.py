@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,10 +16,15 @@ from pipeline.adapters.kafka.cluster import (
     COMMON,
     SESSION_S,
     admin,
+    admin_client,
     end_offsets,
     log_facts,
     on_error,
+    plainly,
     read_note,
+    read_owner,
+    static_members,
+    stored_notes,
 )
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position, Record
@@ -72,10 +78,16 @@ def poll(consumer: Consumer, records_max: int, timeout_s: float, gather_s: float
     """What has arrived, at most `records_max`; waits for the first up to `timeout_s`, for more up to `gather_s`."""
     # consume() alone would wait for the whole number or the whole time.
     gathered_s = time.monotonic() + gather_s
-    first = consumer.poll(timeout_s)
-    if first is None:
-        return Polled()
-    polled = sorted_out([first, *consumer.consume(records_max - 1, max(0.0, gathered_s - time.monotonic()))])
+    try:
+        with plainly():
+            first = consumer.poll(timeout_s)
+            if first is None:
+                return Polled()
+            more_s = max(0.0, gathered_s - time.monotonic())
+            messages = [first, *(consumer.consume(records_max - 1, more_s) if records_max > 1 else ())]
+    except KafkaException as error:
+        raise LaneFatal(f"the consumer cannot go on: {error.args[0].str()}") from error
+    polled = sorted_out(messages)
     for tp, end in polled.ends.items():
         if consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)[1] > end:
             polled.held_back.add(tp)
@@ -95,6 +107,7 @@ class KafkaGroupConsumer:
     def __init__(
         self, bootstrap: str, group: str, instance: str, client_id: str, protocol: str = "classic", **overrides: Any
     ) -> None:
+        self._group, self._admin = group, admin_client(bootstrap)
         self._incremental = protocol == "consumer"
         config = READING | {
             **connection(bootstrap),
@@ -192,8 +205,16 @@ class KafkaGroupConsumer:
     def group(self) -> object:
         return self._consumer.consumer_group_metadata()
 
+    def members(self) -> set[str]:
+        return static_members(self._admin, self._group)
+
+    def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
+        notes = stored_notes(self._admin, self._group, partitions)
+        return {tp: owner for tp, text in notes.items() if (owner := read_owner(text))}
+
     def close(self) -> None:
-        self._consumer.close()
+        with contextlib.suppress(KafkaException), plainly():
+            self._consumer.close()
 
 
 def tps(partitions: Iterable[TopicPartition]) -> list[TP]:

@@ -5,6 +5,7 @@ transactions time out, offsets within an undecided transaction are not to be had
 """
 
 from pipeline.adapters.memory.clock import MemoryClock
+from pipeline.adapters.memory.groups import SESSION_S
 from pipeline.adapters.memory.kafka import MemoryKafka
 from pipeline.adapters.memory.log import MemoryRecord, PartitionLog
 from pipeline.adapters.memory.producing import MemoryProducer
@@ -12,6 +13,7 @@ from pipeline.adapters.memory.reading import MemoryGroupConsumer, MemoryLogReade
 from pipeline.adapters.memory.tables import MemoryDatabase, MemorySharedStore, MemoryStore, MemoryStores
 
 __all__ = [
+    "SESSION_S",
     "MemoryClock",
     "MemoryDatabase",
     "MemoryGroupConsumer",

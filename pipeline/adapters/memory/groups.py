@@ -57,6 +57,7 @@ class Group:
         self.stable = True
         self.members: dict[int, Member] = {}
         self.offsets: dict[TP, Position] = {}
+        self.owners: dict[TP, str] = {}  # whose producer has committed there last
         self._pending: dict[Transaction, dict[TP, Position]] = {}
         self._replaced: set[int] = set()
         self._numbers = 0
@@ -176,6 +177,7 @@ class Group:
         offsets = self._pending.pop(transaction)
         if transaction.outcome == "commit":
             self.offsets |= offsets
+            self.owners |= dict.fromkeys(offsets, transaction.name)
 
     def committed(self, tps: Sequence[TP]) -> dict[TP, Position | None] | None:
         """Committed offsets; None as long as a transaction may change one of them."""

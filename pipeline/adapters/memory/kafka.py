@@ -37,6 +37,7 @@ class MemoryKafka:
         self.slow: dict[TP, float] = {}  # until when a partition answers nobody who reads
         self._late_markers: dict[TP, float] = {}
         self.changed: Callable[[str], None] = lambda _: None
+        self.timed_out: Callable[[str], None] = lambda _: None  # hears whose transaction it was
         self.transactions = Transactions(self)
         self._identities = 0
 

@@ -135,6 +135,9 @@ class MemoryProducer:
         self._kafka.transactions.end(self.name, self._epoch, commit=False)
         self._begun = False
 
+    def fence(self, name: str) -> None:
+        self._kafka.transactions.join(name)
+
     def close(self) -> None:
         self._queue.clear()
 

@@ -234,6 +234,12 @@ class MemoryGroupConsumer:
     def group(self) -> Membership:
         return Membership(self._group.name, self._member or 0, self._generation)
 
+    def members(self) -> set[str]:
+        return {member.instance for member in self._group.members.values() if member.instance}
+
+    def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
+        return {tp: self._group.owners[tp] for tp in partitions if tp in self._group.owners}
+
     def close(self) -> None:
         """A static member stays in the group until its session ends."""
         if self._member is not None:

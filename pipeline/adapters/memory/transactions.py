@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.memory.groups import Membership
     from pipeline.adapters.memory.kafka import MemoryKafka
 
-TRANSACTION_S = 6.0
+TRANSACTION_S = 60.0
 
 
 @dataclass(slots=True)
@@ -69,6 +69,7 @@ class Transactions:
 
     def _time_out(self, name: str, transaction: Transaction) -> None:
         if transaction.outcome == "open":
+            self._kafka.timed_out(name)
             self.fence(name)
 
     def append(
@@ -122,6 +123,13 @@ class Transactions:
         self._kafka.changed(where)
         if not transaction.unmarked:
             self._kafka.changed(transaction.name)
+
+    def open_since(self) -> dict[str, float]:
+        """Whose transactions with records are open, and when each was begun."""
+        found = {name: identity.transaction for name, identity in self._identities.items()}
+        return {
+            name: open_.began_s for name, open_ in found.items() if open_ and open_.outcome == "open" and open_.logs
+        }
 
     def undecided(self) -> bool:
         """Whether anything is open or on its way."""

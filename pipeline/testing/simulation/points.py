@@ -77,7 +77,9 @@ def pointed_shared_store(inner: SharedStore, at: At) -> SharedStore:
 
 def pointed_producer(inner: Producer, at: At) -> Producer:
     """With its points."""
-    return cast(Producer, POINTED["producer"](inner, at))
+    producer = POINTED["producer"](inner, at)
+    producer.name = inner.name
+    return cast(Producer, producer)
 
 
 def pointed_reader(inner: LogReader, at: At) -> LogReader:

@@ -12,6 +12,7 @@ from pipeline.testing.simulation.points import POINTS
 
 STEP = "step"  # a fault at the n-th call of all
 CHANGELOGS = 2.0  # the share of "slow" and "markers" that means all changelogs of the service
+MANY = 40  # records that a poll may bring where each takes long
 TIME = "time"  # a fault at the n-th millisecond
 _WRITING = tuple(
     f"producer.{call}:{when}" for call in ("produce", "produce_last", "flush") for when in ("before", "after")
@@ -38,6 +39,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "day": (TIME,),  # at the next quiet moment a day passes, and the cleaner takes deletions away
 }
 KINDS = tuple(PLACES)
+PLACES["busy"] = (TIME,)  # from now on, each call of a worker takes so many seconds
+PLACES["twin"] = (TIME,)  # a worker is started under the name of another, in a home of its own
 PLACES["astray"] = ()  # the group's or the logs' reader is told, wrongly, that a log does not hold what it asks for
 
 
@@ -96,6 +99,7 @@ class Schedule:
     operations: tuple[Operation, ...] = ()
     mended_ms: int = 0
     cleared: bool = False
+    records_per_poll: int = 4
 
 
 Commands = Callable[[random.Random], Iterable[tuple[str, str, Any]]]
@@ -125,6 +129,8 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
     sent += _again(random.Random(f"again {seed}"), sent)
     later = random.Random(f"later {seed}")
     sent = [each._replace(wait_ms=later.choice((0,) * 12 + (1, 300, 2_000, 10_000))) for each in sent]
+    if seed % 8 == 3:
+        faults += _trouble(random.Random(f"trouble {seed}"), sent)
     if seed % 8 == 7:
         faults = list(_corner(random.Random(f"corner {seed}"), sent))
     parking = random.Random(f"parking {seed}")
@@ -141,6 +147,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         operations=operations,
         mended_ms=mended_ms,
         cleared=parking.random() < 0.7,
+        records_per_poll=MANY if any(fault.kind == "busy" for fault in faults) else 4,
     )
 
 
@@ -212,6 +219,15 @@ def _handover(rng: random.Random) -> Iterable[Fault]:
     kind = rng.choice(("slow", "markers"))
     yield Fault(kind, "producer.flush:after", nth, rng.choice((9.0, 15.0)), rng.choice((CHANGELOGS, 0.99)))
     yield Fault(rng.choice(("crash", "pause")), "producer.commit:after", nth, 8.0, round(rng.random(), 2))
+
+
+def _trouble(rng: random.Random, sent: list[Sent]) -> Iterable[Fault]:
+    """A machine that has much else to do while many commands wait, or that was given another one's name."""
+    if rng.random() < 0.5:
+        sent[:] = [each._replace(at_ms=min(each.at_ms, 500)) for each in sent]
+        yield Fault("busy", TIME, rng.randrange(400, 900), rng.choice((0.2, 0.5, 1.0)), round(rng.random(), 2))
+    else:
+        yield Fault("twin", TIME, rng.randrange(5_000), 0.0, round(rng.random(), 2))
 
 
 # Calls that are rare by themselves, and what leads to them.

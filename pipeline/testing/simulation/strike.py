@@ -23,7 +23,7 @@ def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> Non
     world.points.add(f"{kind} {point}")
     world.tell(who, _said(fault, point))
     if worker is None:
-        _in_the_cluster(world, kind)
+        _in_the_cluster(world, fault)
     elif kind == "crash":
         from pipeline.testing.simulation.worker import Killed
 
@@ -84,8 +84,14 @@ def _slow(world: World, worker: Worker, fault: Fault) -> None:
     world.tell("", f"{fault.kind}: {', '.join(slowed) or 'offsets of the group'}")
 
 
-def _in_the_cluster(world: World, kind: str) -> None:
-    if kind == "compact":
+def _in_the_cluster(world: World, fault: Fault) -> None:
+    kind, struck = fault.kind, world.workers[int(fault.share * len(world.workers)) % len(world.workers)]
+    if kind == "busy":
+        struck.busy_s = fault.size
+        world.tell(struck.name, f"from now on, each call takes {fault.size:g} s")
+    elif kind == "twin":
+        world.double(struck)
+    elif kind == "compact":
         world.kafka.compact()
     elif kind == "day":
         world.day_due = True

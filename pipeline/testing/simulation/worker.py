@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 from greenlet import greenlet
 
 from pipeline.adapters.memory import (
+    SESSION_S,
     MemoryGroupConsumer,
     MemoryLogReader,
     MemoryProducer,
     MemoryStore,
     MemoryStores,
 )
-from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, TableUnavailable
+from pipeline.errors import BrokerUnreachable, LaneFatal, NameTaken, NotParked, TableUnavailable
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.history import POSITION
+from pipeline.runtime.identity import Identity, make_sure_of
 from pipeline.runtime.lane import Lane, LaneSettings
 from pipeline.runtime.notices import Audit
 from pipeline.runtime.ports import TP, Positions, SharedStore, Store
@@ -94,10 +96,11 @@ class _Sharing:
 
 
 class Worker:
-    """One service in one process, again and again. `name` is its identity: service and slot."""
+    """One service in one process, again and again. `name` is its name in the group: service and slot."""
 
-    def __init__(self, world: World, wiring: Wiring, slot: int) -> None:
+    def __init__(self, world: World, wiring: Wiring, slot: int, home: str = "home") -> None:
         self.world, self.wiring, self.name = world, wiring, f"{wiring.service.name}-{slot}"
+        self.identity = Identity(self.name, 0, home)
         self.clock = SimulatedClock(world)
         self.disk = MemoryStores()
         self.stats = LaneStats()
@@ -114,6 +117,7 @@ class Worker:
         self.late_s: float | None = None  # the next commit arrives so much later
         self.again_s = 1.0  # after an orderly stop
         self.asked: deque[tuple[Operation, TP, bytes, int]] = deque()  # by operators
+        self.busy_s = 0.0  # what each call takes, on a machine that has much else to do
         self.torn_share = 0.0  # of the writes since the last flush, what the next crash takes
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -121,7 +125,7 @@ class Worker:
     def start(self) -> None:
         """A new process, unless one runs."""
         if self.state == "down":
-            self.stopping, self.late_s, self.stats = False, None, LaneStats()
+            self.stopping, self.late_s, self.busy_s, self.stats = False, None, 0.0, LaneStats()
             self.greenlet = greenlet(self._live, self.world.hub)
             self.world.tell(self.name, "starts")
             self.world.make_ready(self)
@@ -131,7 +135,7 @@ class Worker:
         with suppress(Killed):
             again_s = self._lanes()
         self._gone()
-        if again_s is not None:
+        if again_s is not None and self not in self.world.twins:
             self.world.kafka.clock.later(again_s, self.start)
 
     def _gone(self) -> None:
@@ -173,6 +177,8 @@ class Worker:
                     self.world.tell(self.name, f"stopped without a last commit: {left}")
                 return self.again_s
             pause_s = reopening.pause_s(error)
+            if isinstance(error, NameTaken):
+                return 1.0
             if not isinstance(error, (BrokerUnreachable, LaneFatal)):
                 self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
                 return 1.0
@@ -199,8 +205,12 @@ class Worker:
 
     def _open_lane(self) -> Lane:
         kafka, at, service = self.world.kafka, self.at, self.wiring.service.name
+        protocol = self.world.schedule.protocol
+        consumer = MemoryGroupConsumer(kafka, service, str(self.identity), "", protocol, self.wait)
+        make_sure_of(self.identity, consumer, self.clock, self.wait, SESSION_S + 3.0)
+        self.consumer = consumer
+        self.world.opens(self)
         producer = _Committing(self)
-        self.consumer = MemoryGroupConsumer(kafka, service, self.name, "", self.world.schedule.protocol, self.wait)
         reader = self.reader = MemoryLogReader(kafka, self.name, self.wait)
         settings = LaneSettings(
             records_per_poll_max=self.world.records_per_poll,
@@ -266,13 +276,26 @@ class Worker:
         if consumer is not None:
             consumer.beat()
 
+    def toil(self) -> None:
+        """Gets on slowly: heartbeats go on, but nothing else for a while."""
+        self.state, incarnation = "paused", self.greenlet
+        self.world.kafka.clock.later(self.busy_s, lambda: self.resume(incarnation))
+        self.world.switch()
+
     def resume(self, incarnation: greenlet | None) -> None:
         """The pause is over."""
         if self.state == "paused" and self.greenlet is incarnation:
-            self.world.tell(self.name, "goes on")
+            if not self.busy_s:
+                self.world.tell(self.name, "goes on")
             self.world.make_ready(self)
 
     # --- what others see ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it has a lane, and its group counts on it."""
+        members = self.world.kafka.group(self.wiring.service.name).members.values()
+        return self.lane is not None and any(member.instance == str(self.identity) for member in members)
 
     @property
     def is_level(self) -> bool:

@@ -29,6 +29,7 @@ STEP_S = 0.001  # what a call takes
 STEPS_MAX = 5_000  # a worker
 SETTLE_S = 120.0  # once faults have stopped, all must be done within so much virtual time
 FAULTS_S = 40.0  # after the last command, faults strike for so long at most
+LEFT_OPEN_S = 25.0  # a session, and time for those who take over
 DAY_S = 26 * 3600.0
 
 
@@ -52,7 +53,8 @@ class World:
         self.raising = (SHARE, AT_LEAST) if park else (0.0, 1)
         self.kafka = MemoryKafka(MemoryClock())
         self.kafka.changed = self._changed
-        self.records_per_poll = 4
+        self.kafka.timed_out = self._timed_out
+        self.records_per_poll = schedule.records_per_poll
         self.idle_wait_s = 1.0
         self.story: list[tuple[float, str, str]] = []
         self.findings: list[str] = []
@@ -79,6 +81,7 @@ class World:
             for topic, kind in wiring.own_topics():
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
         self.workers = [Worker(self, wiring, n) for wiring in oracle.wirings for n in range(schedule.workers)]
+        self.twins: list[Worker] = []  # workers under the name of one of these, in other homes
         self._steps_max = STEPS_MAX * max(4, len(self.workers))
         self._databases: dict[str, MemoryDatabase] = {}
         self._watchers = self._interests()
@@ -129,6 +132,7 @@ class World:
             worker.start()
         last_s = max((sent.at_ms / 1000 for sent in self.schedule.commands), default=0.0)
         self.until(self._faults_are_over, clock.now_s + last_s + FAULTS_S)
+        self._look_for_what_is_left_open()
         self.calm()
         if not self.findings:
             if self.until(self.is_settled, clock.now_s + SETTLE_S) and self._is_cleared():
@@ -144,18 +148,20 @@ class World:
         self.armed = False
         self._mended()
         self.tell("", "calm: no more faults")
-        for worker in self.workers:
-            worker.clock.skew_s = 0.0  # by one that goes behind, nothing would fall due for long
+        for worker in self._everybody():
+            worker.clock.skew_s = worker.busy_s = 0.0  # by one that goes behind, nothing would fall due for long
             self.look_at_disk(worker)
             worker.resume(worker.greenlet)
-            if worker.state == "down":
+            if worker in self.twins:
+                worker.stopping = True
+            elif worker.state == "down":
                 worker.start()
 
     def close(self) -> None:
         """Ends all that still runs."""
         self.armed = self.telling = False
         self._closed = True
-        for worker in self.workers:
+        for worker in self._everybody():
             if worker.greenlet:  # has begun and not ended
                 worker.greenlet.throw(Killed)
             worker.greenlet = None
@@ -178,16 +184,51 @@ class World:
             if self.day_due and self._is_quiet():
                 self._day()
                 continue
-            waking = min((w.wake_s for w in self.workers if w.state == "waiting"), default=float("inf"))
+            waking = min((w.wake_s for w in self._everybody() if w.state == "waiting"), default=float("inf"))
             moment = min(clock.next_s, waking)
             if moment > deadline_s:
                 clock.advance(max(0.0, deadline_s - clock.now_s))
                 return False
             clock.advance(max(0.0, moment - clock.now_s))
-            for worker in self.workers:
+            for worker in self._everybody():
                 if worker.state == "waiting" and worker.wake_s <= clock.now_s:
                     self.make_ready(worker)
         return False
+
+    # --- names and transactions ---------------------------------------------------------------------------------------
+
+    def _everybody(self) -> list[Worker]:
+        return [*self.workers, *self.twins]
+
+    def double(self, worker: Worker) -> None:
+        """Starts another worker under the same name, which knows nothing of that one's home."""
+        twin = Worker(self, worker.wiring, self.workers.index(worker) % self.schedule.workers, "elsewhere")
+        assert twin.name == worker.name
+        if all(other.name != twin.name for other in self.twins):
+            self.twins.append(twin)
+            for watchers in self._watchers.values():
+                if worker in watchers:
+                    watchers.append(twin)
+            twin.start()
+
+    def opens(self, worker: Worker) -> None:
+        """A worker is about to open its producer, which fences all others of that name."""
+        for other in self._everybody():
+            if other is not worker and other.name == worker.name and other.is_member:
+                self.wrong(f"{worker.name} of {worker.identity.home} fences its namesake, a member of the group")
+
+    def _timed_out(self, name: str) -> None:
+        if any(worker.name == name and worker.lane is not None for worker in self._everybody()):
+            self.wrong(f"a transaction of {name} has timed out, though its worker lives")
+
+    def _look_for_what_is_left_open(self) -> None:
+        """Finds transactions of workers that are gone, where others have their partitions for long."""
+        before_s = self.kafka.clock.now_s - LEFT_OPEN_S
+        for name, began_s in self.kafka.transactions.open_since().items():
+            owners = [worker for worker in self.workers if worker.name == name]
+            heirs = [w for owner in owners for w in self.workers if w.wiring is owner.wiring and w.is_level]
+            if began_s < before_s and owners and heirs and all(w.state == "down" for w in owners):
+                self.wrong(f"a transaction of {name} is open since {began_s:.1f} s, though {heirs[0].name} goes on")
 
     # --- the scheduler ------------------------------------------------------------------------------------------------
 
@@ -216,6 +257,8 @@ class World:
             clock.advance(STEP_S)
         else:
             clock.now_s = now_s
+        if worker.busy_s:
+            worker.toil()
         if self.armed:
             fault = self._step_faults.get(steps)
             if point in self._faults:
@@ -277,7 +320,7 @@ class World:
         self.kafka.compact()
         self.kafka.clock.advance(DAY_S)
         self.kafka.compact()
-        for worker in self.workers:
+        for worker in self._everybody():
             worker.wake_s = min(worker.wake_s, self.kafka.clock.now_s)
 
     # --- how things are -----------------------------------------------------------------------------------------------
@@ -288,8 +331,8 @@ class World:
             not self._unsent
             and not self.kafka.slow
             and not self.kafka.transactions.undecided()
-            and all(worker.state != "paused" for worker in self.workers)
-            and all(worker.is_level and worker.has_followed for worker in self.workers if worker.lane is not None)
+            and all(worker.state != "paused" for worker in self._everybody())
+            and all(worker.is_level and worker.has_followed for worker in self._everybody() if worker.lane is not None)
         )
 
     def _faults_are_over(self) -> bool:

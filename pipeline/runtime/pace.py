@@ -1,0 +1,40 @@
+"""How much a lane takes at once: as much as it folds and commits within its budget. A rule, without I/O and clock.
+
+A transaction that stays open for long holds up who reads what it writes, and in the end the broker aborts it. So a turn
+of a lane has a budget of time, and the next poll takes what the last turns show to fit in. Slow is not broken: whatever
+a record costs, a turn folds some and commits them.
+"""
+
+from __future__ import annotations
+
+FIRST = 64  # records of the first poll, when nothing is known
+TURN_S = 1.0  # of folding before a commit
+TURN_S_MAX = 10.0  # the same where commits are slow; far below the time-out of a transaction
+COMMIT_SHARE = (
+    2.0  # a turn may fold this many times as long as its commit takes, or commits would take most of the time
+)
+ABORTED_SHARE = 4  # after an abort, a turn takes so much less
+PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # after so many aborts in a row
+
+
+class Pace:
+    """The pace of one lane. `take`: records of the next poll. `budget_s`: for how long a turn may fold."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.take, self.budget_s = min(FIRST, most), TURN_S
+
+    def folded(self, records: int, seconds: float) -> None:
+        """A turn has folded so many records in that time."""
+        fits = self._most if seconds <= 0 else int(records * self.budget_s / seconds)
+        if fits < self.take or records >= self.take:  # a turn that found little to do says nothing of much
+            self.take = max(1, min(fits, 2 * self.take, self._most))
+
+    def committed(self, seconds: float) -> None:
+        """A commit has taken so long."""
+        self.budget_s = min(TURN_S_MAX, max(TURN_S, COMMIT_SHARE * seconds))
+
+    def aborted(self, times: int) -> float:
+        """The transaction was aborted, for so many times in a row; returns for how long to wait in seconds."""
+        self.take = max(1, self.take // ABORTED_SHARE)
+        return PAUSES_S[min(times, len(PAUSES_S)) - 1]
