@@ -38,7 +38,7 @@ class Identity(NamedTuple):
         """That of a member; None where it is not one of a lane."""
         name, dash, rest = member.rpartition("-")
         name, other, port = name.rpartition("-")
-        return cls(name, int(port), rest) if dash and other and port.isdigit() else None
+        return cls(name, int(port), rest) if name and dash and other and port.isdigit() else None
 
 
 def slot_name(group: str, node: str, slot: int) -> str:

@@ -120,7 +120,7 @@ class Lane:
         self._in_transaction = False
         self._aborted = 0  # transactions in a row
         self._folded = 0  # records since the last commit
-        self._pace = Pace(self.settings.records_per_poll_max)
+        self._pace = Pace(shown.records_per_poll_max, shown.records_per_commit_max)
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
         self._taken: list[TP] = []  # assigned, and not known yet whose they were
@@ -180,7 +180,7 @@ class Lane:
         if self._waiting:
             wait_s = min(wait_s, max(0.0, min(self._waiting.values()) - self._clock.monotonic_s()))
         next_due_ms = min((task.next_due_ms for task in self._tasks.running()), default=NEVER)
-        if next_due_ms == NEVER or self._suspect:
+        if next_due_ms == NEVER or self._fires_nothing():
             return wait_s
         return min(wait_s, max(0.0, (next_due_ms - self._clock.time_ms()) / 1000))
 
@@ -256,13 +256,17 @@ class Lane:
         if self._turn_records:
             self._pace.folded(self._turn_records, self._turn_s)
         self._turn_records, self._turn_s = 0, 0.0
-        if not self._suspect and self._clock.monotonic_s() >= self._resume_s:
+        if not self._fires_nothing():
             self._fire()
         if not self._tasks.uncommitted():
             return
         due = self._clock.monotonic_s() - self._committed_s >= self.settings.commit_interval_s
-        if due or not self._backlog or self._folded >= self.settings.records_per_commit_max:
+        if due or not self._backlog or self._folded >= self._pace.commit_after:
             self._checkpoint()
+
+    def _fires_nothing(self) -> bool:
+        """Whether what is due has to wait: for records that come singly, or for the end of a pause."""
+        return bool(self._suspect) or self._clock.monotonic_s() < self._resume_s
 
     def _fire(self) -> None:
         """Sends the commands that have fallen due, a bounded part of them: what has come in is to be folded, too."""

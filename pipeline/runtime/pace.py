@@ -13,28 +13,34 @@ TURN_S_MAX = 10.0  # the same where commits are slow; far below the time-out of 
 COMMIT_SHARE = (
     2.0  # a turn may fold this many times as long as its commit takes, or commits would take most of the time
 )
-ABORTED_SHARE = 4  # after an abort, a turn takes so much less
+ABORTED_SHARE = 4  # after an abort, a transaction takes so much less
 PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # after so many aborts in a row
 
 
 class Pace:
-    """The pace of one lane. `take`: records of the next poll. `budget_s`: for how long a turn may fold."""
+    """The pace of one lane. `take`: records of the next poll. `budget_s`: for how long a turn may fold.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.take, self.budget_s = min(FIRST, most), TURN_S
+    `commit_after`: records of several turns after which a commit is due, whatever the time.
+    """
+
+    def __init__(self, most: int, commit_after_max: int) -> None:
+        self._most, self._commit_after_max = most, commit_after_max
+        self.take, self.budget_s, self.commit_after = min(FIRST, most), TURN_S, commit_after_max
+        self._fits = self.take  # records, by the last turn that found as many as it could take
 
     def folded(self, records: int, seconds: float) -> None:
         """A turn has folded so many records in that time."""
         fits = self._most if seconds <= 0 else int(records * self.budget_s / seconds)
-        if fits < self.take or records >= self.take:  # a turn that found little to do says nothing of much
-            self.take = max(1, min(fits, 2 * self.take, self._most))
+        self._fits = max(1, min(fits, self._most)) if records >= self.take or fits < self.take else self.take
+        self.take = min(self.take, self._fits)
 
     def committed(self, seconds: float) -> None:
-        """A commit has taken so long."""
+        """A commit has taken so long. Only what was committed is a reason to take more."""
         self.budget_s = min(TURN_S_MAX, max(TURN_S, COMMIT_SHARE * seconds))
+        self.take = min(2 * self.take, self._fits)
+        self.commit_after = min(2 * self.commit_after, self._commit_after_max)
 
     def aborted(self, times: int) -> float:
         """The transaction was aborted, for so many times in a row; returns for how long to wait in seconds."""
-        self.take = max(1, self.take // ABORTED_SHARE)
+        self.take = self._fits = self.commit_after = max(1, min(self.take, self.commit_after) // ABORTED_SHARE)
         return PAUSES_S[min(times, len(PAUSES_S)) - 1]

@@ -205,6 +205,55 @@ def test_positions_are_committed_with_the_transaction_or_not_at_all(
         assert member.consumer.committed([tp]) == {tp: position}
 
 
+def test_a_commit_notes_whose_it_is_and_what_is_open_does_not_count(
+    cluster: Cluster, topic: str, producer: Producer
+) -> None:
+    member = Member(cluster, f"g-{topic}", [topic])
+    tp = TP(topic, 0)
+    with closing(member.consumer), closing(cluster.producer(name("other"))) as other:
+        member.until(4)
+        assert member.consumer.owners([tp]) == {}
+        producer.begin()
+        producer.produce(topic, b"k", b"v", 1)
+        producer.commit({tp: Position(5, {"a.state": (77, 1)})}, member.consumer.group(), 10)
+        assert member.consumer.owners([tp, TP(topic, 1)]) == {tp: producer.name}
+        other.begin()
+        other.produce(topic, b"k", b"v", 1)
+        cluster.join_offsets(other, {tp: Position(6, {})}, member.consumer.group())
+        assert member.consumer.owners([tp]) == {tp: producer.name}
+        other.abort()
+
+
+def test_members_are_told_by_their_static_names_also_to_who_is_none(cluster: Cluster, topic: str) -> None:
+    group = f"g-{topic}"
+    asking = cluster.consumer(group, "")
+    with closing(asking):
+        assert asking.members() == set()
+        member = Member(cluster, group, [topic])
+        with closing(member.consumer):
+            member.until(4)
+            assert asking.members() == {f"{group}-one"}
+
+
+def test_fencing_a_producer_ends_what_it_has_left_open(
+    cluster: Cluster, topic: str, producer: Producer, reader: LogReader
+) -> None:
+    gone = cluster.producer(name("gone"))
+    gone.begin()
+    gone.produce(topic, b"k", b"open", 0)
+    gone.flush(10)
+    assert read_to_end(reader, TP(topic, 0)) == ([], 0)
+    producer.fence(gone.name)
+    for _ in range(100):
+        if read_to_end(reader, TP(topic, 0)) == ([], 2):
+            break
+        cluster.pause()
+    else:
+        pytest.fail("what was open still hides what comes after it")
+    with closing(gone), pytest.raises((LaneFatal, TransactionAborted)):
+        cluster.commit(gone)
+
+
 def test_an_earlier_generation_of_the_group_cannot_commit(cluster: Cluster, topic: str, producer: Producer) -> None:
     group = f"g-{topic}"
     first = Member(cluster, group, [topic], "one")

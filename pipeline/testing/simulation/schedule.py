@@ -12,6 +12,7 @@ from pipeline.testing.simulation.points import POINTS
 
 STEP = "step"  # a fault at the n-th call of all
 CHANGELOGS = 2.0  # the share of "slow" and "markers" that means all changelogs of the service
+TIMED_OUT_MS = 90_000  # what is open since the first seconds would be timed out
 MANY = 40  # records that a poll may bring where each takes long
 TIME = "time"  # a fault at the n-th millisecond
 _WRITING = tuple(
@@ -224,7 +225,8 @@ def _handover(rng: random.Random) -> Iterable[Fault]:
 def _trouble(rng: random.Random, sent: list[Sent]) -> Iterable[Fault]:
     """A machine that has much else to do while many commands wait, or that was given another one's name."""
     if rng.random() < 0.5:
-        sent[:] = [each._replace(at_ms=min(each.at_ms, 500)) for each in sent]
+        late = [each._replace(at_ms=TIMED_OUT_MS) for each in sent[:1]]  # trouble lasts until then
+        sent[:] = [each._replace(at_ms=min(each.at_ms, 500)) for each in sent] + late
         yield Fault("busy", TIME, rng.randrange(400, 900), rng.choice((0.2, 0.5, 1.0)), round(rng.random(), 2))
     else:
         yield Fault("twin", TIME, rng.randrange(5_000), 0.0, round(rng.random(), 2))

@@ -1,0 +1,82 @@
+"""A fatal error of the client ends its lane and nothing else, however confluent-kafka tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from pipeline.adapters.kafka import reading
+from pipeline.adapters.kafka.cluster import note, plainly, read_note, read_owner
+from pipeline.adapters.kafka.producing import KafkaProducer
+from pipeline.errors import LaneFatal
+
+FATAL = KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True)
+
+
+def from_within_a_callback(*_: Any, **__: Any) -> Any:
+    """What Python makes of a callback that is called while an exception is set."""
+    raise SystemError("<function KafkaProducer._delivered> returned a result with an exception set") from (
+        KafkaException(FATAL)
+    )
+
+
+def plain(*_: Any, **__: Any) -> Any:
+    raise KafkaException(FATAL)
+
+
+class Client:
+    """A confluent-kafka client all of whose calls end so."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __getattr__(self, _: str) -> Any:
+        return self._call
+
+
+class Full(Client):
+    def produce(self, *_: Any, **__: Any) -> None:
+        raise BufferError
+
+
+def producer(client: Client) -> KafkaProducer:
+    made = object.__new__(KafkaProducer)
+    made.name, made._producer, made._last, made._topics = "tills-0", client, {}, {}  # type: ignore[assignment]
+    made._nudge = Client(lambda *_: None)  # type: ignore[assignment]
+    return made
+
+
+@pytest.mark.parametrize("call", [from_within_a_callback, plain])
+def test_of_a_producer(call: Any) -> None:
+    for client, act in [
+        (Client(call), lambda made: made.begin()),
+        (Client(call), lambda made: made.flush(1)),
+        (Client(call), lambda made: made.abort()),
+        (Full(call), lambda made: made.produce("topic", b"k", b"v")),
+        (Full(call), lambda made: made.park("topic", b"k", b"v", [])),
+        (Full(call), lambda made: made.produce_last("topic", b"k", b"v", 0)),
+    ]:
+        with pytest.raises(LaneFatal, match="fenced by a newer instance"):
+            act(producer(client))
+    producer(Client(call)).close()
+
+
+@pytest.mark.parametrize("call", [from_within_a_callback, plain])
+def test_of_a_consumer(call: Any) -> None:
+    with pytest.raises(LaneFatal, match="fenced by a newer instance"):
+        reading.poll(Client(call), 10, 0.0)  # type: ignore[arg-type]
+
+
+def test_another_system_error_is_fatal_for_the_lane_alone_too() -> None:
+    with pytest.raises(KafkaException) as raised, plainly():
+        raise SystemError("error return without exception set")
+    assert raised.value.args[0].fatal()
+
+
+def test_a_note_tells_owner_and_changelogs_and_takes_others_notes_for_what_they_are() -> None:
+    text = note("orders-my.host-0", {"orders.state": (77, 31), "orders.answers": (0, 1)})
+    assert read_owner(text) == "orders-my.host-0"
+    assert read_note(text) == {"orders.state": (77, 31), "orders.answers": (0, 1)}
+    assert (read_owner(None), read_owner(""), read_owner("set by hand")) == ("", "", "")
