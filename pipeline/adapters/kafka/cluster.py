@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 SESSION_S = 6.0  # a worker that is not heard of for so long loses its partitions
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
+GROUP_S = 60.0  # the same of a group's coordinator, which a broker makes when it is first asked for
 TRY_S = 3.0
 RETRY_PAUSE_S = 0.1
 RECONNECT_MS_MAX = 1000  # librdkafka's own 10,000 would add to the time that a broker is away
@@ -182,7 +183,7 @@ def static_members(client: AdminClient, group: str) -> set[str]:
             raise
         return {member.group_instance_id for member in members if member.group_instance_id}
 
-    return asked_again("the broker does not say who is in the group: %s", ask)
+    return asked_again("the broker does not say who is in the group: %s", ask, GROUP_S)
 
 
 def stored_notes(client: AdminClient, group: str, partitions: Sequence[TP]) -> dict[TP, str | None]:
@@ -193,4 +194,4 @@ def stored_notes(client: AdminClient, group: str, partitions: Sequence[TP]) -> d
         answer = client.list_consumer_group_offsets([asked], request_timeout=ANSWER_S)[group].result()
         return {TP(p.topic, p.partition): p.metadata for p in answer.topic_partitions if p.offset >= 0}
 
-    return asked_again("the broker does not say who has committed last: %s", ask)
+    return asked_again("the broker does not say who has committed last: %s", ask, GROUP_S)
