@@ -19,7 +19,6 @@ from typing import IO
 from rocksdict import WriteBatch
 
 from pipeline.adapters import descriptors
-from pipeline.adapters.former import take_over
 from pipeline.adapters.rocks import FILES_MAX, ID_BYTES, RocksDatabase, unavailable
 from pipeline.errors import OutOfDescriptors, PipelineError, StateDirectoryError
 
@@ -132,8 +131,6 @@ class Shelf:
             damage = None if name in self._told else self._database.damage
             self._told.add(name)
             store = RocksStore(name, self._database, self, damage)
-            if (former := self._path.parent / name).is_dir():
-                take_over(former, store)
             self._stores[name] = store
             return store
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rocksdict import Options, Rdict
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
@@ -257,37 +256,3 @@ def test_what_the_surroundings_lack_is_no_damage(tmp_path: Path, told: str, cure
     assert "delete" not in str(error)
     with closing(stores.open("topic-0")) as store:
         assert (store.damage, store.get(b"t\0a")) == (None, ONE)
-
-
-def test_databases_of_one_store_each_are_taken_over(tmp_path: Path) -> None:
-    _, stores = claim_slot(tmp_path, "service", None)
-    rows = [(b"t\0%04d" % n, b"%d" % n) for n in range(2_500)]
-    for name in ("topic-0", "history.t-0"):
-        former = Rdict(str(stores.directory / name), Options(raw_mode=True))
-        for key, value in rows:
-            former[key] = value
-        former[b"\0position\0source:t"] = (7).to_bytes(8, "big")
-        former.close()
-    with closing(stores.open("topic-0")) as store:  # ended half way the last time
-        store.write([(b"t\0", b"half")], {"source:t": 1})
-    shutil.copytree(stores.directory / "history.t-0", stores.directory / "topic-0")
-    for name in ("topic-0", "history.t-0"):
-        with closing(stores.open(name)) as store:
-            assert store.damage is None
-            assert store.scan(b"t\0", b"", 10_000) == rows
-            assert store.position("source:t") == 7
-        assert not (stores.directory / name).exists()
-        with closing(stores.open(name)) as store:
-            assert store.position("source:t") == 7
-
-
-def test_a_damaged_database_of_before_begins_again_empty(tmp_path: Path) -> None:
-    _, stores = claim_slot(tmp_path, "service", None)
-    former = Rdict(str(stores.directory / "topic-0"), Options(raw_mode=True))
-    former[b"t\0a"] = b"1"
-    former.close()
-    for table in stores.directory.glob("topic-0/*.sst"):
-        table.write_bytes(table.read_bytes()[:100])
-    with closing(stores.open("topic-0")) as store:
-        assert store.get(b"t\0a") is None
-    assert not (stores.directory / "topic-0").exists()
