@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -13,6 +15,8 @@ import click
 from pipeline.adapters import descriptors
 from pipeline.adapters.connection import VARIABLE
 from pipeline.errors import LaneFatal, PipelineError
+from pipeline.process import Ended
+from pipeline.process.signals import ENDING
 
 COMMANDS = {
     "broker": "Start, find and stop a local Kafka; no Docker, no Java needed.",
@@ -73,10 +77,18 @@ def run() -> None:
         main(prog_name="pipeline")
     except SystemExit as ended:
         code = ended.code
+    except Ended as ended:
+        code = ended.exit_code
+        with suppress(OSError, ValueError):
+            click.echo(ended, err=True)
     except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            traceback.print_exc()
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)  # it ends
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more: a closed pipe or terminal
+            stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 

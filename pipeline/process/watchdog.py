@@ -1,0 +1,72 @@
+"""Ends the processes that it was told of once its standard input ends: once the process that started it has ended.
+
+A script, started by `Children` with the interpreter alone (`-I -S`), so that it is small and there at once. Each line
+that it reads is `watch <pid>` or `release <pid>`. Signals do not end it: it ends when those it watches have.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+
+LOOK_S = 0.05
+
+
+class Watched:
+    """One process. Where the system has handles of processes, a later one of the same number is not taken for it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+
+    def send(self, number: int) -> None:
+        if self._handle is None:
+            os.kill(self.pid, number)
+        else:
+            signal.pidfd_send_signal(self._handle, number)
+
+    def is_over(self) -> bool:
+        if self._handle is not None:
+            return bool(select.select([self._handle], [], [], 0)[0])
+        try:
+            os.kill(self.pid, 0)
+        except OSError:
+            return True
+        return False
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+
+
+def main(grace_s: float) -> None:
+    """Reads until the input ends, then ends who is watched."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    watched: dict[int, Watched] = {}
+    for line in sys.stdin:
+        word, pid = line.split()[0], int(line.split()[1])
+        if word == "watch" and pid not in watched:
+            with suppress(OSError):  # it has ended already
+                watched[pid] = Watched(pid)
+        elif word == "release" and pid in watched:
+            watched.pop(pid).close()
+    left = list(watched.values())
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for each in left:
+            with suppress(OSError):
+                each.send(number)
+        deadline = time.monotonic() + grace_s
+        while time.monotonic() < deadline:
+            left = [each for each in left if not each.is_over()]
+            if not left:
+                return
+            time.sleep(LOOK_S)
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))
