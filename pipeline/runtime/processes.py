@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
-from types import FrameType
+from dataclasses import dataclass
+
+from pipeline.process import Children, Ended, orderly_end
 
 log = logging.getLogger(__name__)
 
 STOP_S = 20.0
+LOOK_S = 0.2
 NEEDS_CURE = 2  # exit code of an error that its message tells how to cure; starting again does not
 WORKED_S = 10.0  # one that has lived so long was started rightly: what ended it, such as a full disk, may pass
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -22,62 +24,82 @@ CALM_S = 60.0  # a process that has lived this long is started again without del
 def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
     """Runs this very command line `count` times with one process each, until a signal comes. Returns the exit code.
 
-    `own`: further arguments of each, in place of those of the same options.
+    They are asked to end by SIGTERM, whichever signal comes, and end also where this process is killed. `own`: further
+    arguments of each, in place of those of the same options.
     """
     arguments = without(sys.argv[1:], ["--processes", *(word for word in (own[0] if own else ()) if word[:2] == "--")])
-    children: dict[int, subprocess.Popen[bytes]] = {}
-    started_s: dict[int, float] = {}
-    deaths = [0] * count
-    worked = [False] * count
-    stopping = False
-
-    def stop(number: int, _: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-        for child in children.values():
-            if child.poll() is None:
-                child.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-
-    def start(index: int) -> None:
-        command = [sys.executable, "-m", "pipeline", *arguments, *(own[index] if own else ())]
-        children[index] = subprocess.Popen(command, start_new_session=True)
-        started_s[index] = time.monotonic()
-
-    for index in range(count):
-        start(index)
+    command = [sys.executable, "-m", "pipeline", *arguments]
     code = 0
-    while not stopping:
-        time.sleep(0.2)
-        for index, child in children.items():
-            if stopping or child.poll() is None:
-                continue
-            lived_s = time.monotonic() - started_s[index]
-            worked[index] = worked[index] or lived_s > WORKED_S
-            if child.returncode == NEEDS_CURE and not worked[index]:
-                code = NEEDS_CURE
-                stop(signal.SIGTERM, None)
-                break
-            deaths[index] = 0 if lived_s > CALM_S else deaths[index] + 1
-            delay_s = BACKOFF_S[min(deaths[index], len(BACKOFF_S) - 1)]
-            log.error(
-                "worker process %d ended with code %d; starting it again in %.1f s", index, child.returncode, delay_s
-            )
-            time.sleep(delay_s)
-            if not stopping:
-                start(index)
-            break
-    deadline = time.monotonic() + STOP_S
-    for child in children.values():
-        try:
-            child.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            log.error("worker process %d does not end; killing it", child.pid)
-            child.kill()
-            child.wait()
+    try:
+        with orderly_end(), Children(STOP_S) as children:
+            workers = [WorkerProcess(index, [*command, *(own[index] if own else ())], children) for index in range(count)]
+            try:
+                code = _supervise(workers)
+            finally:
+                _stop(workers)
+    except Ended as ended:
+        log.info("%s; the worker processes have ended", ended)
     return code
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """One of the processes, in all its lives."""
+
+    index: int
+    command: list[str]
+    children: Children
+    process: subprocess.Popen[bytes] | None = None
+    due_s: float = 0.0  # when it is to be started, where it does not run
+    started_s: float = 0.0
+    deaths: int = 0
+    worked: bool = False
+
+    def look(self) -> int | None:
+        """Starts it when it is due; the code of its end, once, where it has ended."""
+        now_s = time.monotonic()
+        if self.process is None:
+            if now_s >= self.due_s:
+                self.process, self.started_s = self.children.start(self.command), now_s
+            return None
+        code = self.process.poll()
+        if code is not None:
+            lived_s = now_s - self.started_s
+            self.worked = self.worked or lived_s > WORKED_S
+            self.deaths = 0 if lived_s > CALM_S else self.deaths + 1
+            self.process = None
+        return code
+
+    def start_later(self, code: int) -> None:
+        """Has it started again, the later the more often it has died."""
+        delay_s = BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)]
+        self.due_s = time.monotonic() + delay_s
+        log.error("worker process %d ended with code %d; starting it again in %.1f s", self.index, code, delay_s)
+
+
+def _supervise(workers: list[WorkerProcess]) -> int:
+    while True:
+        for worker in workers:
+            code = worker.look()
+            if code == NEEDS_CURE and not worker.worked:
+                return code
+            if code is not None:
+                worker.start_later(code)
+        time.sleep(LOOK_S)
+
+
+def _stop(workers: list[WorkerProcess]) -> None:
+    running = [worker.process for worker in workers if worker.process is not None]
+    for process in running:
+        process.terminate()
+    deadline = time.monotonic() + STOP_S
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.error("worker process %d does not end; killing it", process.pid)
+            process.kill()
+            process.wait()
 
 
 def without(arguments: Sequence[str], options: Collection[str]) -> list[str]:
