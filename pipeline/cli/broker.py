@@ -8,6 +8,7 @@ import click
 
 from pipeline.broker import local
 from pipeline.cli.options import home_option
+from pipeline.process import Children, orderly_end
 
 
 @click.group()
@@ -22,9 +23,14 @@ def command() -> None:
 )
 @click.option("--fresh", is_flag=True, help="Throw the data of earlier runs away.")
 def up(home: Path, port: int, fresh: bool) -> None:
-    """Start it, or find it running. Downloads Kafka the first time."""
-    running = local.up(home / "broker", port=port, fresh=fresh, say=click.echo)
-    click.echo(f"Kafka {local.KAFKA_VERSION} listens on {running.bootstrap} (process {running.pid})")
+    """Start it, or find it running. Downloads Kafka the first time.
+
+    Interrupted before it has said where the broker listens, it leaves none.
+    """
+    with orderly_end(), Children() as guard:
+        running = local.up(home / "broker", port=port, fresh=fresh, say=click.echo, guard=guard)
+        click.echo(f"Kafka {local.KAFKA_VERSION} listens on {running.bootstrap} (process {running.pid})")
+        guard.release(running.pid)
 
 
 @command.command()

@@ -32,7 +32,9 @@ def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
     code = 0
     try:
         with orderly_end(), Children(STOP_S) as children:
-            workers = [WorkerProcess(index, [*command, *(own[index] if own else ())], children) for index in range(count)]
+            workers = [
+                WorkerProcess(index, [*command, *(own[index] if own else ())], children) for index in range(count)
+            ]
             try:
                 code = _supervise(workers)
             finally:

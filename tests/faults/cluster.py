@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 
 from pipeline.adapters.kafka import admin_client
 from pipeline.broker import local
+from pipeline.process import Children
 from tests.faults.proxy import Proxy
 from tests.support import until
 
@@ -58,14 +59,15 @@ def free_ports(count: int) -> list[int]:
 class Node:
     """One broker, which is a controller too."""
 
-    def __init__(self, directory: Path, number: int, port: int, java: list[str]) -> None:
+    def __init__(self, directory: Path, number: int, port: int, java: list[str], children: Children) -> None:
+        self._children = children
         self.directory, self.number, self.port, self._java = directory, number, port, java
         self.config = directory / "server.properties"
         self.proxy = Proxy()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = local.start(self._java, self.config)
+        self.process = local.start(self._java, self.config, self._children)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -93,8 +95,9 @@ class Cluster:
     def __init__(self, home: Path, nodes: int = 1) -> None:
         self.replication = nodes
         java = local.java_command(print, HEAP)
+        self._children = Children()
         ports, behind, controllers = free_ports(nodes), free_ports(nodes), free_ports(nodes)
-        self.nodes = [Node(home / str(n), n, ports[n - 1], java) for n in range(1, nodes + 1)]
+        self.nodes = [Node(home / str(n), n, ports[n - 1], java, self._children) for n in range(1, nodes + 1)]
         voters = ",".join(f"{n}@127.0.0.1:{controllers[n - 1]}" for n in range(1, nodes + 1))
         for node in self.nodes:
             node.directory.mkdir(parents=True)
@@ -112,7 +115,7 @@ class Cluster:
                     in_sync=max(1, nodes - 1),
                 )
             )
-            local.format_storage(java, node.config)
+            local.format_storage(java, node.config, self._children)
         self.bootstrap = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         self.proxied = ",".join(f"127.0.0.1:{node.proxy.port}" for node in self.nodes)
         try:
@@ -145,3 +148,4 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     node.kill()
             node.proxy.close()
+        self._children.close()

@@ -1,0 +1,54 @@
+"""A lock between processes: a file that one of them holds at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOOK_S = 0.1
+
+
+class Busy(Exception):
+    """Another process has held the lock for longer than one waits."""
+
+
+@contextmanager
+def locked(path: Path, patience_s: float, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
+    """Holds the lock at `path`, and gives its descriptor. Ends with the process, whatever ends that.
+
+    Where another process holds it, calls `waiting` once and waits; raises Busy after `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    told = False
+    while (lock := _taken(path)) is None:
+        if time.monotonic() > deadline:
+            raise Busy(path)
+        if not told:
+            waiting()
+        told = True
+        time.sleep(LOOK_S)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _taken(path: Path) -> int | None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another one may have thrown the file away with its directory: then the lock is that of nobody else's file.
+        if os.fstat(lock).st_ino == path.stat().st_ino:
+            return lock
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(lock)
+        raise
+    os.close(lock)
+    return None
