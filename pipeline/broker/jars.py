@@ -30,7 +30,7 @@ def kafka_jars(say: Say) -> list[str]:
         return jars
     try:
         with locked(
-            cache / "lock", FETCH_S, lambda: say(f"another process fetches Apache Kafka into {kept}; waiting …")
+            kept / "lock", FETCH_S, lambda: say(f"another process fetches Apache Kafka into {kept}; waiting …")
         ):
             return _listed(listing) or _fetch(kept, listing, say)
     except Busy:

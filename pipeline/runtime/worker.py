@@ -5,30 +5,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import faust
-
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import SESSION_S, admin
 from pipeline.adapters.tables import RocksStores, claim_slot
 from pipeline.adapters.topics import broker_count, check_topics
-from pipeline.errors import PipelineError
 from pipeline.model import Service
 from pipeline.query.routing import client_id
 from pipeline.query.versions import Versions
 from pipeline.runtime.app import build_app
 from pipeline.runtime.databases import databases
+from pipeline.runtime.faust_worker import FaustWorker
 from pipeline.runtime.histories import Histories
 from pipeline.runtime.host import LaneHost, OpenLane
 from pipeline.runtime.identity import Identity, make_sure_of, slot_name
 from pipeline.runtime.lane import Lane, LaneSettings
+from pipeline.runtime.listening import choose_port, serve_on
 from pipeline.runtime.needs import files_for_each_database
 from pipeline.runtime.secret import home_word, service_secret
 from pipeline.runtime.settings import Adapters, MachineClock, WorkerSettings
@@ -45,39 +43,6 @@ KAFKA = Adapters()
 # For how long a member that died may be in its group, by protocol: its session, which the broker sets for the second,
 # and some time for the broker to look.
 LEFT_S = {"classic": SESSION_S + 3.0, "consumer": 50.0}
-
-
-def can_listen(host: str, port: int) -> OSError | None:
-    """Why one cannot listen there, or None."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error
-    return None
-
-
-def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> int:
-    """The port asked for; else the one that these slots' last worker had; else any free one.
-
-    A worker that keeps its port keeps its identity in the groups, see `host_lane`. PipelineError where the port asked
-    for is taken.
-    """
-    if settings.port:
-        if error := can_listen(settings.host, settings.port):
-            raise PipelineError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-                "choose another --port, or 0 for any free one"
-            )
-        return settings.port
-    for stores in slots:
-        last = stores.last_port
-        if last and can_listen(settings.host, last) is None and stores.reserve_port(last):
-            return last
-    with socket.create_server((settings.host, 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def lane_opener(
@@ -148,7 +113,7 @@ def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | 
 
 
 def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters = KAFKA) -> None:
-    """Runs until SIGTERM or SIGINT. Raises what ended it, where that was not a signal."""
+    """Runs until SIGTERM, SIGINT or SIGHUP. Raises what ended it, where that was not a signal."""
     failures: list[BaseException] = []
     stopping: list[asyncio.Future[None]] = []
 
@@ -170,8 +135,9 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     versions.check()
     kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
     share = settings.cache_bytes // len(wirings)
-    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot, files) for wiring in wirings]
-    port = choose_port(settings, [stores for _, stores in slots])
+    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
+    bound = choose_port(settings, [stores for _, stores in slots])
+    port = bound.port
 
     def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
@@ -184,7 +150,8 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     with ThreadPoolExecutor(len(wirings)) as opening:
         hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
     app = build_app(hosts, topology, settings, port, adapters, make, versions)
-    worker = faust.Worker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
+    serve_on(app, bound, settings, fail)
+    worker = FaustWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(wiring.service.name for wiring in wirings)
     log.info("serving %s at http://%s:%d", names, settings.host, port)
     tell_of_the_codec()
