@@ -23,12 +23,12 @@ class Bound:
     """A port that is held for this process, and not listened on yet: who connects is refused, and asks elsewhere."""
 
     port: int
-    socket: socket.socket
+    held: socket.socket
     claim: socket.socket | None
 
     def close(self) -> None:
         """Gives it back."""
-        self.socket.close()
+        self.held.close()
         if self.claim is not None:
             self.claim.close()
 
@@ -98,4 +98,4 @@ def serve_on(app: faust.App, bound: Bound, settings: WorkerSettings, failed: Cal
             except OSError as error:
                 failed(_taken(settings, bound.port, error))
 
-    web._transport_handlers["tcp"] = lambda: Site(web._runner, bound.socket)
+    web._transport_handlers["tcp"] = lambda: Site(web._runner, bound.held)
