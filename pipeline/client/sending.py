@@ -16,6 +16,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
+from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.topics import reply_topic
 from pipeline.client.commands import Ready
 from pipeline.client.outcome import position_token
@@ -77,7 +78,7 @@ class Sending:
                 "delivery.report.only.error": False,
                 "error_cb": on_error,
             },
-            logger=log,
+            logger=kafka_log,
         )
 
     # --- out ----------------------------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ class Sending:
                 READING
                 | {**connection(self._bootstrap), "group.id": topic, "auto.offset.reset": "latest"}
                 | {"error_cb": on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500},
-                logger=log,
+                logger=kafka_log,
             )
             consumer.assign([TopicPartition(*mine, end)])
             self._reader = threading.Thread(target=self._read, args=(consumer,), name="replies", daemon=True)

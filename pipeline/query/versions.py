@@ -16,6 +16,7 @@ from aiohttp import web
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from pipeline.adapters.kafka import ANSWER_S, COMMON, READING, admin, connection
+from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError, TopologyError
 from pipeline.model import TopicKind
@@ -55,7 +56,7 @@ class Versions:
         self._thread: threading.Thread | None = None
         if self._names:
             config = READING | {**connection(bootstrap), "group.id": VERSIONS_GROUP}
-            self._consumer = Consumer(config, logger=log)
+            self._consumer = Consumer(config, logger=kafka_log)
             self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._names])
             self._read_all()
             self._thread = threading.Thread(target=self._follow, name="versions", daemon=True)

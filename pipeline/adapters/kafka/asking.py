@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.adapters.connection import connection
+from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error, plainly
 from pipeline.adapters.kafka.reading import READING
 from pipeline.model import BARRIER
@@ -38,7 +39,7 @@ class KafkaBroker:
                 # A member of no group, only asking: see the architecture's known traps. Reading committed, it is told
                 # no offset while a commit of it is under way.
                 config: dict[str, Any] = READING | {**connection(self._bootstrap), "error_cb": on_error}
-                self._groups[group] = Consumer(config | {"group.id": group}, logger=log)
+                self._groups[group] = Consumer(config | {"group.id": group}, logger=kafka_log)
             consumer = self._groups[group]
         try:
             answer = consumer.committed([TopicPartition(*tp) for tp in partitions], timeout=patience_s)
@@ -65,7 +66,7 @@ class KafkaBroker:
             if self._producer is None:
                 config = COMMON | {**connection(self._bootstrap), "error_cb": on_error}
                 config |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": int(STORED_S * 1000)}
-                self._producer = Producer(config, logger=log)
+                self._producer = Producer(config, logger=kafka_log)
         for tp in partitions:
             try:
                 self._producer.produce(tp.topic, partition=tp.partition, headers=[BARRIER], on_delivery=delivered)

@@ -26,6 +26,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if n
 )
 
 from pipeline.adapters.connection import connection
+from pipeline.adapters.kafka.away import ask_by
+from pipeline.adapters.kafka.away import on_error as on_error
 from pipeline.errors import BrokerUnreachable
 from pipeline.runtime.ports import TP, LogFacts
 
@@ -44,11 +46,6 @@ COMMON: dict[str, Any] = {
     "allow.auto.create.topics": False,
     "reconnect.backoff.max.ms": RECONNECT_MS_MAX,
 }
-
-
-def on_error(error: KafkaError) -> None:
-    """Connection troubles, which librdkafka heals by itself; said, so that a wait is understood."""
-    log.warning("Kafka: %s", error.str())
 
 
 @contextlib.contextmanager
@@ -99,7 +96,9 @@ def admin_client(bootstrap: str) -> AdminClient:
     config |= {"socket.timeout.ms": int(ANSWER_S * 1000), "reconnect.backoff.max.ms": RECONNECT_MS_MAX}
     # It also says for how long a group's coordinator is remembered that was not asked. One that has handed the group on
     # says so in an answer by which librdkafka does not forget it, and asked again and again it would be asked for ever.
-    return AdminClient(config | {"metadata.max.age.ms": 500})
+    client = AdminClient(config | {"metadata.max.age.ms": 500})
+    ask_by(client)
+    return client
 
 
 def admin(bootstrap: str) -> AdminClient:

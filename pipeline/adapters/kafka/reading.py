@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.connection import connection
+from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
     COMMON,
@@ -127,7 +128,7 @@ class KafkaGroupConsumer:
                 "session.timeout.ms": int(SESSION_S * 1000),
                 "heartbeat.interval.ms": 2000,
             }
-        self._consumer = Consumer(config | overrides, logger=log)
+        self._consumer = Consumer(config | overrides, logger=kafka_log)
         self._raised: Exception | None = None  # by the listener
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
@@ -227,7 +228,7 @@ class KafkaLogReader:
 
     def __init__(self, bootstrap: str, name: str) -> None:
         config = {**connection(bootstrap), "group.id": name, "client.id": name, "error_cb": on_error}
-        self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=log)
+        self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=kafka_log)
         self._admin = admin(bootstrap)
         # Without knowing the topics beforehand, the first fetch starts half a second late.
         try:

@@ -1,0 +1,125 @@
+"""What the log says of brokers that do not answer: once that they are away, then for how long, and that they are back.
+
+librdkafka tells of each attempt to connect, of each client and of each of its connections: a hundred lines a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+ANSWER_S = 3.0
+REPEAT_S = 30.0  # what recurs is told again after so long
+KINDS_MAX = 1000
+CONNECTIONS = frozenset(
+    [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT]
+)
+CHANGING = re.compile(r"\(after .*?\)|\d+")  # in a message that is else the one before
+
+
+class Repeated:
+    """Says what is told again only after REPEAT_S. Safe from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._told: dict[str, float] = {}
+
+    def is_due(self, text: str) -> bool:
+        """Whether a message like this one is to be told now."""
+        kind, now_s = CHANGING.sub("", text), self._clock()
+        with self._lock:
+            if now_s - self._told.get(kind, -REPEAT_S) < REPEAT_S:
+                return False
+            if len(self._told) >= KINDS_MAX:
+                self._told.clear()
+            self._told[kind] = now_s
+            return True
+
+
+class Cluster:
+    """Whether the brokers answer. Looks only from a first trouble on, until they do, in a thread of its own."""
+
+    def __init__(self, repeated: Repeated, answers: Callable[[], bool], look_s: float = LOOK_S) -> None:
+        self._repeated, self._answers, self._look_s = repeated, answers, look_s
+        self._lock = threading.Lock()
+        self._looking = False
+        self._back_s = -REPEAT_S
+
+    def trouble(self, text: str) -> None:
+        """A client cannot reach a broker."""
+        with self._lock:
+            if self._looking or not self._repeated.is_due(text):
+                return
+            self._looking = True
+        threading.Thread(target=self._look, args=(text,), name="broker-away", daemon=True).start()
+
+    def _look(self, text: str) -> None:
+        try:
+            if self._answers():  # one broker of several, or one connection: the others do
+                if time.monotonic() - self._back_s >= REPEAT_S:  # not what a client tells late of when it was away
+                    log.warning("Kafka: %s", text)
+                return
+            began_s = told_s = time.monotonic()
+            log.warning("Kafka does not answer, waiting for it: %s", text)
+            while not self._answers():
+                now_s = time.monotonic()
+                if now_s - told_s >= REPEAT_S:
+                    told_s = now_s
+                    log.warning("Kafka has not answered for %.0f s", now_s - began_s)
+                time.sleep(self._look_s)
+            self._back_s = time.monotonic()
+            log.warning("Kafka answers again, after %.0f s", self._back_s - began_s)
+        finally:
+            with self._lock:
+                self._looking = False
+
+
+_asked: list[AdminClient] = []
+_repeated = Repeated()
+
+
+def ask_by(client: AdminClient) -> None:
+    """Has this client be asked whether the cluster answers."""
+    _asked.append(client)
+
+
+def _all_answer() -> bool:
+    try:
+        for client in _asked:
+            client.list_topics(timeout=ANSWER_S)
+    except KafkaException:
+        return False
+    return True
+
+
+_cluster = Cluster(_repeated, _all_answer)
+
+
+def on_error(error: KafkaError) -> None:
+    """Connection troubles, which librdkafka heals by itself; said, so that a wait is understood."""
+    if error.code() in CONNECTIONS and not error.fatal():
+        _cluster.trouble(error.str())
+    elif error.fatal() or _repeated.is_due(error.str()):
+        log.warning("Kafka: %s", error.str())
+
+
+class Calmed(logging.Filter):
+    """Lets pass what librdkafka itself logs, once each; but for connections, which `on_error` tells of."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is to be logged."""
+        text = record.getMessage()
+        return not text.startswith("FAIL [") and _repeated.is_due(text)
+
+
+kafka_log = logging.getLogger("pipeline.kafka")  # for the clients' own lines
+kafka_log.addFilter(Calmed())
