@@ -177,3 +177,28 @@ def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+SUPERVISOR = """
+import sys
+from types import SimpleNamespace
+from pipeline.runtime import processes
+processes.BACKOFF_S = (300.0,)
+processes.sys = SimpleNamespace(executable={program!r}, argv=[])
+sys.exit(processes.run_processes(2))
+"""
+
+
+def test_a_supervisor_that_waits_to_start_a_worker_again_ends_at_once(tmp_path: Path) -> None:
+    program = tmp_path / "worker"
+    program.write_text(f"#!/bin/sh\necho x >> {tmp_path}/starts\nexit 1\n")
+    program.chmod(0o755)
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR.format(program=str(program))])
+    try:
+        started = tmp_path / "starts"
+        until("both have died once", lambda: started.exists() and started.read_text() == "x\nx\n")
+        supervisor.terminate()
+        assert supervisor.wait(30) == 0
+    finally:
+        supervisor.kill()
+        supervisor.wait()
