@@ -135,7 +135,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     versions.check()
     kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
     share = settings.cache_bytes // len(wirings)
-    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot) for wiring in wirings]
+    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot, files) for wiring in wirings]
     bound = choose_port(settings, [stores for _, stores in slots])
     port = bound.port
 

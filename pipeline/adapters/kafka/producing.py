@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
 from pipeline.adapters.connection import connection
+from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, note, on_error, plainly
 from pipeline.adapters.kafka.nudge import Nudge
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
@@ -73,7 +74,7 @@ class KafkaProducer:
             "error_cb": on_error,
         }
         self._bootstrap, self.name = bootstrap, transactional_id
-        self._producer = ConfluentProducer(config | overrides, logger=log)
+        self._producer = ConfluentProducer(config | overrides, logger=kafka_log)
         self._nudge = Nudge(self._producer)
         self._last: dict[TP, int] = {}
         self._topics: dict[str, tuple[int, float]] = {}  # partitions of each, and when that was asked
