@@ -165,7 +165,6 @@ class RocksStores:
 
     def __init__(self, directory: Path, lock: IO[str], files: int = FILES_MAX) -> None:
         self.directory, self._lock = directory, lock
-        self._reserved: IO[str] | None = None
         self._tables, self._histories = (Shelf(directory / place, files) for place in ("tables", "history"))
 
     def open(self, name: str) -> RocksStore:
@@ -180,20 +179,6 @@ class RocksStores:
         except (OSError, ValueError):
             return 0
 
-    def reserve_port(self, port: int) -> bool:
-        """Whether no other process that starts now in this state directory means to take the port, too.
-
-        Those that share the services of one before find the same port in their slots.
-        """
-        reserved = (self.directory.parent.parent / f"port-{port}").open("w")
-        try:
-            fcntl.flock(reserved, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            reserved.close()
-            return False
-        self._reserved = reserved
-        return True
-
     def remember_port(self, port: int) -> None:
         """Keeps the port for the next worker in this slot."""
         (self.directory / "port").write_text(str(port))
@@ -201,8 +186,6 @@ class RocksStores:
     def close(self) -> None:
         """Releases the slot; stores must be closed before."""
         self._lock.close()
-        if self._reserved is not None:
-            self._reserved.close()
 
 
 def claim_slot(state_dir: Path, service: str, slot: int | None, files: int = FILES_MAX) -> tuple[int, RocksStores]:

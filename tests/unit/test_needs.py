@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.rocks import FILES_MAX, FILES_MIN
-from pipeline.adapters.tables import claim_slot
 from pipeline.errors import OutOfDescriptors
 from pipeline.runtime.needs import files_for_each_database, needed, options_of, parts_of, share_out
 from pipeline.runtime.reopening import FRUITLESS_MAX, Reopening
@@ -73,17 +70,6 @@ def test_several_processes_are_told_which_services_are_theirs(
     assert f"they run in {len(parts)} processes" in caplog.text
     assert "may have 256 open" in caplog.text
     assert options_of(["a", "b"], 8080) == ["--service", "a", "--service", "b", "--port", "8080"]
-
-
-def test_who_shares_services_of_one_process_does_not_take_its_port_twice(tmp_path: Path) -> None:
-    one, other = (claim_slot(tmp_path, name, None)[1] for name in ("users", "orders"))
-    assert one.reserve_port(8123)
-    assert not other.reserve_port(8123)
-    one.close()
-    assert other.reserve_port(8123)
-    other.close()
-    with (tmp_path / "port-8123").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_lane_that_has_run_out_of_files_is_opened_again_some_times() -> None:
