@@ -180,7 +180,7 @@ def _modules(name: str) -> tuple[list[ModuleType], Path]:
             return [_import_file(file) for file in files], path.resolve().parent
         beside = path.resolve().parent
         return [_import_file(path)], beside if (beside / "schemas").is_dir() else beside.parent
-    if str(Path.cwd()) not in sys.path:
+    if name.partition(".")[0] != __package__ and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that one's own topology is found
     try:
         module = importlib.import_module(name)
@@ -188,7 +188,8 @@ def _modules(name: str) -> tuple[list[ModuleType], Path]:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
             raise  # found, but something that it imports is missing: the traceback says where
         raise TopologyError(
-            f"no topology {name!r} can be imported from here; give a package, a module or a path"
+            f"no topology {name!r} can be imported from here; give a package, a module or a path "
+            "(the shop of the demo is pipeline.demo.topologies)"
         ) from None
     file = Path(module.__file__ or "").resolve()
     if not hasattr(module, "__path__"):

@@ -9,7 +9,7 @@ from math import floor
 from typing import NamedTuple
 
 from pipeline.demo.invoices import Document, Invoices
-from topologies import inventory, orders, payments, users
+from pipeline.demo.shop import inventory, orders, payments, users
 
 
 class Asked(NamedTuple):
