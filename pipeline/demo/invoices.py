@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,7 +79,10 @@ class _Bad(Exception):
 
 
 def read_invoices(path: Path) -> Invoices:
-    """Reads the file. InputFileError where it is missing or is no such file at all; a bad line is only listed."""
+    """Reads the file. InputFileError where it is missing, is no such file at all or has not one line to use.
+
+    Else a bad line is only listed.
+    """
     invoices = Invoices()
     try:
         with _open(path) as file:
@@ -88,10 +92,19 @@ def read_invoices(path: Path) -> Invoices:
                     _take(invoices, row)
                 except _Bad as bad:
                     invoices.bad.append(BadLine(line, str(bad)))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputFileError(f"cannot read {path}: {reason}; give an invoice file with --input") from None
+    if not invoices.products:  # each line that was used is about one
+        raise InputFileError(f"{path} has no line to use: {_why_none(invoices)}; give an invoice file with --input")
     return invoices
+
+
+def _why_none(invoices: Invoices) -> str:
+    if not invoices.bad:
+        return "nothing follows its header"
+    first = invoices.bad[0]
+    return f"line {first.line}: {first.reason}" + (f", and {more:,} more" if (more := len(invoices.bad) - 1) else "")
 
 
 def _open(path: Path) -> TextIO:
@@ -106,7 +119,10 @@ def _open(path: Path) -> TextIO:
 def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, list[str] | str]]:
     """Each row with the number of its first line; in place of a row, what is wrong with it."""
     reader = csv.reader(file)
-    header = next(reader, [])
+    try:
+        header = next(reader, [])
+    except csv.Error:  # as of a field without end
+        header = []
     if [name.strip() for name in header] != COLUMNS:
         raise InputFileError(
             f"{path} does not begin with the columns {', '.join(COLUMNS)}; give an invoice file with --input"
@@ -134,7 +150,7 @@ def _take(invoices: Invoices, row: list[str] | str) -> None:
     is_return = invoice.startswith("C")
     number = invoice[1:] if is_return else invoice
     if not (number.isascii() and number.isdigit()):
-        raise _Bad(f"invoice number {invoice!r} is neither digits nor C and digits")
+        raise _Bad(f"invoice number {invoice[:20]!r} is neither digits nor C and digits")
     at = _time(date)
     if not country:
         raise _Bad("no country")
@@ -171,12 +187,12 @@ def _time(text: str) -> str:
     try:
         return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").isoformat()
     except ValueError:
-        raise _Bad(f"date {text!r} is not YYYY-MM-DD HH:MM:SS") from None
+        raise _Bad(f"date {text[:20]!r} is not YYYY-MM-DD HH:MM:SS") from None
 
 
 def _quantity(text: str) -> int:
     if not WHOLE.fullmatch(text):
-        raise _Bad(f"quantity {text!r} is not a whole number")
+        raise _Bad(f"quantity {text[:20]!r} is not a whole number")
     quantity = int(text) if len(text) < 20 else AMOUNT_MAX + 1
     if abs(quantity) > AMOUNT_MAX:
         raise _Bad(f"quantity {text[:20]} is out of range")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.client import Accepted, Client
+from pipeline.demo.report import plain
 from pipeline.query.client import QueryClient
 from pipeline.query.questions import Options
 
@@ -16,7 +17,9 @@ WAIT_S = 30.0
 
 def show_levels(console: Console, client: Client, query: QueryClient) -> None:
     """Reads a customer at each level; for `at_least` a command is sent that changes nothing."""
-    user = next(query.scan("users", limit=1))
+    user = next(query.scan("users", limit=1), None)
+    if user is None:  # nobody has bought anything
+        return
     key = user["key"]
     same = client.commands.from_json("users", "ChangeCountry", {"country": user["row"]["country"]})
     sent = client.send("users", key, same, wait=WAIT_S)
@@ -28,7 +31,7 @@ def show_levels(console: Console, client: Client, query: QueryClient) -> None:
         ("fresh", "customers", {"consistency": "fresh", "wait": WAIT_S}),
         ("linearizable", "users", {"consistency": "linearizable", "wait": WAIT_S}),
     ]
-    shown = Table(title=f"reads of {key}", title_justify="left")
+    shown = Table(title=plain(f"reads of {key}", "table.title"), title_justify="left")
     for name in ("consistency", "table", "position of the answer"):
         shown.add_column(name, overflow="fold")
     shown.add_column("ms", justify="right")

@@ -1,12 +1,17 @@
-"""What `pipeline demo` prints at the end: tables a person likes to read."""
+"""What `pipeline demo` prints: lines, and at the end tables a person likes to read.
+
+What stands in an invoice file, or in the name of one, is text: no markup, no emoji, nothing that steers a terminal.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.demo.checkouts import Shown
 from pipeline.query.client import QueryClient
@@ -20,6 +25,22 @@ def pounds(thousandths: int) -> str:
     return f"£{thousandths / 1000:,.2f}"
 
 
+def plain(text: str, style: str = "") -> Text:
+    """Text as it stands, for a console of any settings; what cannot be printed is shown as a mark."""
+    shown = (c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return Text("".join(shown), style)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Prints a line, however long, as it stands."""
+    console.print(plain(text, style), soft_wrap=True)
+
+
+def shown_path(path: Path) -> str:
+    """From the current folder, if it lies there."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def show(console: Console, result: dict[str, Any]) -> None:
     """All of it."""
     _countries(console, result)
@@ -29,7 +50,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=plain(title, "bold"), title_justify="left")
     for n, column in enumerate(columns):
         table.add_column(column, justify="left" if n == 0 else "right")
     return table
@@ -42,7 +63,9 @@ def _countries(console: Console, result: dict[str, Any]) -> None:
     for country in sorted(revenue, key=lambda c: -revenue[c])[:ROWS]:
         back = refunds.get(country, 0)
         days = len(result["revenue"][country])
-        table.add_row(country, pounds(revenue[country]), pounds(back), pounds(revenue[country] - back), str(days))
+        table.add_row(
+            plain(country), pounds(revenue[country]), pounds(back), pounds(revenue[country] - back), str(days)
+        )
     table.add_section()
     total, back = sum(revenue.values()), sum(refunds.values())
     table.add_row(f"all {len(revenue)}", pounds(total), pounds(back), pounds(total - back), "", style="bold")
@@ -53,7 +76,7 @@ def _products(console: Console, result: dict[str, Any]) -> None:
     table = _table("Units sold by product", "stock code", "units sold", "left in stock")
     units = result["units_sold"]
     for code in sorted(units, key=lambda c: (-units[c], c))[:ROWS]:
-        table.add_row(code, f"{units[code]:,}", f"{result['stock'][code]:,}")
+        table.add_row(plain(code), f"{units[code]:,}", f"{result['stock'][code]:,}")
     console.print(table)
 
 
@@ -64,7 +87,8 @@ def _customers(console: Console, result: dict[str, Any]) -> None:
     for customer in sorted(named, key=lambda c: -customers[c]["spent"])[:ROWS]:
         row = customers[customer]
         country = result["customer_countries"].get(customer, "")
-        table.add_row(customer, country, str(row["orders"]), pounds(row["spent"]), pounds(row["refunded"]))
+        sums = pounds(row["spent"]), pounds(row["refunded"])
+        table.add_row(plain(customer), plain(country), str(row["orders"]), *sums)
     console.print(table)
 
 
@@ -76,7 +100,7 @@ def _bad_lines(console: Console, result: dict[str, Any]) -> None:
     reasons = Counter(row["reason"] for row in bad)
     first = {row["reason"]: row["line"] for row in reversed(bad)}
     for reason, count in reasons.most_common(ROWS):
-        table.add_row(reason, f"{count:,}", str(first[reason]))
+        table.add_row(plain(reason), f"{count:,}", str(first[reason]))
     if len(reasons) > ROWS:
         rest = len(bad) - sum(count for _, count in reasons.most_common(ROWS))
         table.add_row(f"{len(reasons) - ROWS} more reasons", f"{rest:,}", "")
@@ -98,7 +122,7 @@ def show_checkout(console: Console, client: QueryClient, saga: str, shown: Shown
     table = _table(f"{saga} {number}: {order['status']}{why}", "event", "ms")
     events = list(client.history(saga, number))
     for event in events[:STEPS]:
-        table.add_row(_event(event["event"]), f"{event['time_ms'] - events[0]['time_ms']:,}")
+        table.add_row(plain(_event(event["event"])), f"{event['time_ms'] - events[0]['time_ms']:,}")
     if len(events) > STEPS:
         table.add_row(f"{len(events) - STEPS} more: pipeline history {saga} {number}", "")
     console.print(table)

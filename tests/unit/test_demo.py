@@ -6,18 +6,23 @@ import io
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from rich.text import Text
 
+from pipeline import Token
 from pipeline.cli import main
+from pipeline.client import Accepted
 from pipeline.client.from_json import to_json
 from pipeline.demo import checkouts, figures
 from pipeline.demo.commands import AMPLE, Way, received, stocking, trading
 from pipeline.demo.invoices import Adjustment, Invoices
-from pipeline.demo.report import checkouts_line, show_checkout
+from pipeline.demo.levels import show_levels
+from pipeline.demo.report import checkouts_line, say, show, show_checkout
 from pipeline.demo.run import Demo
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
@@ -178,6 +183,63 @@ def test_the_end_of_the_demo(shop_topology: Topology, invoices: Invoices) -> Non
     )
 
 
+NASTY = "[bold]St. [/Helena] :smile:\x1b[31m\x07\n[link=x]"
+SHOWN = "[bold]St. [/Helena] :smile:\ufffd[31m\ufffd [link=x]"  # on one line, and nothing that steers a terminal
+
+
+class Nasty:
+    """Stands where a client of the workers does; all text in its answers is such as no file should hold."""
+
+    def scan(self, *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
+        yield {"key": NASTY, "row": {"country": NASTY}}
+
+    def get(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return {"position": "users.command/2@8"}
+
+    def history(self, *_: Any) -> Iterator[dict[str, Any]]:
+        yield {"event": {"type": "BeginCheckout", "customer": NASTY, "amount": 1, "units": []}, "time_ms": 0}
+
+    @property
+    def commands(self) -> Nasty:
+        return self
+
+    def from_json(self, *_: Any) -> None: ...
+
+    def send(self, *_: Any, **__: Any) -> Accepted:
+        return Accepted(1, (), Token("users.command/2@7"))
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_text_of_a_file_is_printed_as_it_stands(is_terminal: bool) -> None:
+    console = Console(file=io.StringIO(), width=400, force_terminal=is_terminal)
+    row = {"orders": 1, "spent": 1, "refunded": 1}
+    shown = checkouts.Shown({NASTY: {"status": "refused", "reason": NASTY, "lines": []}}, {}, {}, figures.Counter())
+    result = {
+        "revenue": {NASTY: {"2009-12-01": 1}},
+        "refunds": {},
+        "units_sold": {NASTY: 1},
+        "stock": {NASTY: 0},
+        "customers": {NASTY: row},
+        "customer_countries": {NASTY: NASTY},
+        "bad_rows": [{"line": 2, "reason": NASTY}],
+    }
+    nasty: Any = Nasty()
+    show(console, result)
+    show_levels(console, nasty, nasty)
+    show_checkout(console, nasty, "checkout_saga", shown)
+    say(console, NASTY, "red")
+    text = Text.from_ansi(console.file.getvalue()).plain  # type: ignore[attr-defined]
+    assert " ".join(text.split()).count(SHOWN) == 10  # titles are broken into lines
+    assert NASTY not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_file_without_customers_has_no_reads_to_show(invoices: Invoices) -> None:
+    console = Console(file=io.StringIO())
+    nobody: Any = SimpleNamespace(scan=lambda *_, **__: iter(()))
+    show_levels(console, nobody, nobody)
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -188,6 +250,9 @@ def test_the_end_of_the_demo(shop_topology: Topology, invoices: Invoices) -> Non
         (["--credit-limit", "9999999999999999"], "is not a number from 0 to 1,000,000,000,000"),
         (["--credit-limit", "2.0005"], "at most three decimals"),
         (["--checkout", "3pc"], "'3pc' is not one of 'saga', '2pc'"),
+        (["--json", "nowhere/out.json"], "there is no directory nowhere"),
+        (["--json", "tests"], "tests is a directory"),
+        (["--json", "tests/out.json", "--home", "tests"], "lies in the demo's own folder"),
     ],
 )
 def test_options_that_cannot_be(arguments: list[str], says: str) -> None:

@@ -167,15 +167,41 @@ def test_gzip_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     assert len(read_invoices(path).documents) == 1
 
 
-CUT = gzip.compress(HEAD.encode(), mtime=0)[:20]  # the same bytes in each process
+ZIPPED = gzip.compress(f"{HEAD}\n{GOOD}\n".encode(), mtime=0)  # the same bytes in each process
+NO_FILES = {
+    "empty": b"",
+    "other columns": b"a,b,c\n1,2,3\n",
+    "no gzip behind its first bytes": b"\x1f\x8bnot really",
+    "gzip, cut": ZIPPED[:20],
+    "gzip, broken inside": ZIPPED[:14] + b"\xff\xff" + ZIPPED[16:],
+    "bytes": b"\0\xff\xfe",
+    "UTF-16": f"{HEAD}\n{GOOD}\n".encode("utf-16"),
+    "a first line without end": b"x" * 200_000,
+    "no line behind the header": f"{HEAD}\n".encode(),
+}
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b,c\n1,2,3\n", b"\x1f\x8bnot really", CUT, b"\0\xff\xfe"])
+@pytest.mark.parametrize("content", NO_FILES.values(), ids=NO_FILES)
 def test_what_is_no_invoice_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(content)
-    with pytest.raises(InputFileError, match="--input"):
+    with pytest.raises(InputFileError, match="--input") as refused:
         read_invoices(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_without_a_good_line_is_refused_with_the_first_reason(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputFileError, match="has no line to use: line 2: quantity 'many' is not a whole number, and 1"
+    ):
+        read(tmp_path, line(quantity="many"), line(price="[x]"))
+    with pytest.raises(InputFileError, match="has no line to use: line 2: invoice number 'AAAAAAAAAAAAAAAAAAAA' is"):
+        read(tmp_path, line(invoice="A" * 1000))
+
+
+def test_a_file_of_lost_stock_alone_will_do(tmp_path: Path) -> None:
+    invoices = read(tmp_path, line(quantity="-1", price="0"))
+    assert [asked.aggregate for asked in [*stocking(invoices), *trading(invoices)]] == ["inventory"] * 3
 
 
 @pytest.mark.parametrize("name", ["", "missing.csv"])
