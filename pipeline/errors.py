@@ -194,3 +194,7 @@ class NotYet(PipelineError):
 
 class InputFileError(PipelineError):
     """The file given to the demo is missing or is not of the format it reads."""
+
+
+class DemoFolderError(PipelineError):
+    """The folder given to the demo holds what is not its own, is in use, or cannot be written."""

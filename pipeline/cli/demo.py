@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import shlex
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +15,13 @@ from typing import Any
 import click
 from rich.console import Console
 
+from pipeline.adapters.connection import VARIABLE
 from pipeline.cli.options import HOME
+from pipeline.process import orderly_end
 
 CREDIT_MAX = Fraction(10**12)  # pounds
+# What the environment tells of a project's own cluster and workers: a demo on a Kafka of its own has no use for it.
+OF_ONES_OWN = (VARIABLE, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE")
 
 
 class Amount(click.ParamType):
@@ -69,7 +76,7 @@ class Amount(click.ParamType):
     type=click.Path(path_type=Path),
     default=HOME / "demo",
     show_default=True,
-    help="Directory for the demo's broker and tables; emptied at the start.",
+    help="Directory for the demo's broker and tables: a new or empty one, or an earlier demo's, which is emptied.",
 )
 def command(
     source: Path | None,
@@ -91,28 +98,45 @@ def command(
     them with sums made straight from the file. Exit code 1 when any figure differs.
     """
     from pipeline.demo.commands import Way
-    from pipeline.demo.report import checkouts_line, show
+    from pipeline.demo.folder import hold, is_marked
+    from pipeline.demo.report import checkouts_line, say, show, shown_path
     from pipeline.demo.run import SHIPPED, Demo
+    from pipeline.demo.shop import topology_option
     from pipeline.demo.worker import stop
 
     home = home.resolve()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a pound sign where a terminal has none
     console = Console()
     if stop_kept:
-        console.print("stopped" if stop(home) else "nothing was running")
+        stopped = False
+        if is_marked(home):
+            with hold(home, to_empty=False):
+                stopped = stop(home)
+        console.print("stopped" if stopped else "nothing was running")
         return
-    if json_file is not None and not json_file.parent.is_dir():
-        raise click.UsageError(f"--json: there is no directory {json_file.parent}")
+    if json_file is not None:
+        if not json_file.parent.is_dir():
+            raise click.UsageError(f"--json: there is no directory {json_file.parent}")
+        if json_file.is_dir():
+            raise click.UsageError(f"--json: {json_file} is a directory; name a file")
+        if json_file.resolve().is_relative_to(home):
+            raise click.UsageError(f"--json: {json_file} lies in the demo's own folder; name a file elsewhere")
     if credit_limit is not None and (credit_limit * 1000).denominator != 1:
         raise click.UsageError("--credit-limit: at most three decimals; accounts are kept in thousandths of a pound")
+    if bootstrap is None:
+        for name in OF_ONES_OWN:
+            os.environ.pop(name, None)
     way = Way(checkout, stock_ratio, None if credit_limit is None else int(credit_limit * 1000))
     demo = Demo(home, console, bootstrap or "", processes, keep, fresh, way, feed_first)
-    result = demo.run(source or SHIPPED)
+    with orderly_end():
+        result = demo.run(source or SHIPPED)
     show(console, result)
     differences = result.pop("differences")
     settled = checkouts_line(result, checkout)
     del result["customer_countries"], result["compensated"]
     if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        _write(json_file, result)
     console.print(
         f"{result['commands']:,} commands and {result['events']:,} events in {result['seconds']:.1f} s: "
         f"[bold]{result['commands_per_second']:,.0f} commands/s[/], "
@@ -121,20 +145,23 @@ def command(
     console.print(settled, soft_wrap=True)
     if differences:
         for line in differences[:20]:
-            console.print(f"[red]{line}[/]", highlight=False)
+            say(console, line, "red")
         console.print(f"[bold red]{len(differences)} figures differ from the file[/]")
         sys.exit(1)
     less = ", less what was refused" if way.scarce else ""
     console.print(f"[bold green]verified: every figure equals the recomputation from the file{less}[/]", soft_wrap=True)
     if keep:
-        shown = home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home
-        where = f"--bootstrap {bootstrap}" if bootstrap else f"--home {shown}"
-        console.print(
-            f"next: pipeline query inventory 85048 {where}\n"
-            f"      pipeline query revenue --prefix France {where}\n"
-            f"end:  pipeline demo --stop --home {shown}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        shown = shlex.quote(shown_path(home))
+        where = (f"--bootstrap {bootstrap}" if bootstrap else f"--home {shown}") + topology_option()
+        say(console, f"next: pipeline query inventory 85048 {where}")
+        say(console, f"      pipeline query revenue --prefix France {where}")
+        say(console, f"end:  pipeline demo --stop --home {shown}")
     else:
-        console.print("next: pipeline demo --keep    (leaves it all running, for pipeline query)", highlight=False)
+        say(console, "next: pipeline demo --keep    (leaves it all running, for pipeline query)")
+
+
+def _write(file: Path, result: dict[str, Any]) -> None:
+    try:
+        file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {file}: {error.strerror}; name another file with --json") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from pipeline.broker import local
 from pipeline.client import Client
 from pipeline.demo import checkouts, figures
 from pipeline.demo.commands import AMPLE, Way, stocking, trading
+from pipeline.demo.folder import Folder, hold
 from pipeline.demo.invoices import Invoices, read_invoices
 from pipeline.demo.levels import show_levels
 from pipeline.demo.progress import Watcher, count_records
-from pipeline.demo.report import show_checkout
-from pipeline.demo.worker import LOOK_S, SHOP, Worker, Workers, stop
-from pipeline.errors import PipelineError, TopicError
+from pipeline.demo.report import say, show_checkout, shown_path
+from pipeline.demo.shop import NAME
+from pipeline.demo.worker import LOOK_S, Worker, Workers, stop
+from pipeline.errors import DemoFolderError, PipelineError, TopicError
 from pipeline.model import TopicKind
+from pipeline.process import Children
 from pipeline.query.client import QueryClient
 from pipeline.runtime.ports import TP
 from pipeline.runtime.wiring import Wiring
@@ -42,6 +46,7 @@ FAR_RECORDS = 2_000
 READY_S = 60.0
 STALLED_S = 120.0  # without any progress for so long, the demo gives up
 REPLICA_S = 10.0  # a replica is eventual; how long it is given
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 @dataclass(slots=True)
@@ -56,21 +61,62 @@ class Demo:
     fresh: bool = False
     way: Way = AMPLE
     feed_first: bool = False  # all commands are there before the worker starts: its rate alone is measured
-    topology: Topology = field(default_factory=lambda: load(SHOP))
-    workers: Workers | None = None  # None: a worker of the demo's own
+    topology: Topology = field(default_factory=lambda: load(NAME))
+    workers: Workers | None = None  # None: `run` makes a worker of the demo's own
 
     def run(self, source: Path) -> dict[str, Any]:
-        """Everything, and the result as `--json` writes it."""
+        """Everything, and the result as `--json` writes it. Raises PipelineError; logs stay then, and it says where."""
         invoices = read_invoices(source)
-        self.console.print(
-            f"{source.name}: {invoices.rows:,} lines, {len(invoices.documents):,} invoices, {len(invoices.bad):,} bad"
+        say(
+            self.console,
+            f"{source.name}: {invoices.rows:,} lines, {len(invoices.documents):,} invoices, {len(invoices.bad):,} bad",
         )
-        return self.trade(invoices)
+        with hold(self.home) as folder:
+            kept = local.find(self.home / "broker")
+            if kept is not None and kept.bootstrap == self.bootstrap:
+                raise DemoFolderError(
+                    f"{self.bootstrap} is the Kafka of the demo that was kept in {self.home}, and would end with it; "
+                    "name another folder with --home"
+                )
+            stop(self.home)  # what an earlier run has left
+            folder.empty()
+            try:
+                result = self._trade_in(folder, invoices)
+            except BaseException as error:
+                self._leave_logs(folder)
+                if isinstance(error, OSError) and error.errno in NO_ROOM:
+                    raise DemoFolderError(
+                        f"cannot write {error.filename or self.home}: {error.strerror}; make room, or name another "
+                        "folder with --home"
+                    ) from error
+                raise
+            if not self.keep:
+                if result["differences"]:
+                    self._leave_logs(folder)
+                else:
+                    folder.leave()
+            return result
+
+    def _leave_logs(self, folder: Folder) -> None:
+        if logs := folder.leave_logs():
+            with suppress(OSError, SystemExit):  # nobody may be reading any more
+                say(self.console, f"kept: {' and '.join(map(shown_path, logs))}")
+
+    def _trade_in(self, folder: Folder, invoices: Invoices) -> dict[str, Any]:
+        """With all that it starts; which ends with this process, unless it is kept."""
+        with Children(holding=(folder.lock,)) as children, ExitStack() as cleanup:
+            broker = None if self.bootstrap else self._start_broker(children, cleanup)
+            worker = self.workers = Worker(self.home, self.bootstrap, self.processes, self.console, children)
+            result = self.trade(invoices)
+            if self.keep:
+                worker.release()
+                if broker is not None:
+                    children.release(broker.pid)
+            return result
 
     def trade(self, invoices: Invoices) -> dict[str, Any]:
-        """The same of invoices that have been read."""
+        """The same of invoices that have been read, on a broker and with workers that are given."""
         with ExitStack() as cleanup:
-            self._start_broker(cleanup)
             client = admin(self.bootstrap)
             wirings = [Wiring(service, codecs(self.topology.schemas)) for service in self.topology.chosen(())]
             self._make_topics(client, wirings)
@@ -109,18 +155,20 @@ class Demo:
 
     # --- broker, topics, worker ---------------------------------------------------------------------------------------
 
-    def _start_broker(self, cleanup: ExitStack) -> None:
-        if self.bootstrap:
-            return
-        stop(self.home)  # what an earlier run with --keep has left
-        shutil.rmtree(self.home, ignore_errors=True)
+    def _start_broker(self, children: Children, cleanup: ExitStack) -> local.Running:
+        directory = self.home / "broker"
+
+        def end(kind: type[BaseException] | None, *_: object) -> None:
+            if kind is not None or not self.keep:
+                local.down(directory)
+
+        cleanup.push(end)
         with self.console.status("starting a local Kafka …"):
-            running = local.up(self.home / "broker", fresh=True, say=self.console.print)
+            running = local.up(directory, fresh=True, say=lambda text: say(self.console, text))
+        children.watch(running.pid)
         self.bootstrap = running.bootstrap
         self.console.print(f"Kafka {local.KAFKA_VERSION} on {self.bootstrap}")
-        if not self.keep:
-            cleanup.callback(shutil.rmtree, self.home, ignore_errors=True)
-            cleanup.callback(local.down, self.home / "broker")
+        return running
 
     def _make_topics(self, client: AdminClient, wirings: list[Wiring]) -> None:
         own = [topic for wiring in wirings for topic, _ in wiring.own_topics()]
@@ -148,7 +196,8 @@ class Demo:
 
     @contextmanager
     def _worker(self) -> Iterator[Workers]:
-        worker = self.workers or Worker(self.home, self.bootstrap, self.processes, self.console)
+        worker = self.workers
+        assert worker is not None
         worker.start()
         try:
             yield worker

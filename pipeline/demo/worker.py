@@ -7,19 +7,25 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
+import pipeline
 from pipeline.broker import local
+from pipeline.demo.shop import SHOP
 from pipeline.errors import PipelineError
+from pipeline.process import Children
 from pipeline.runtime.processes import NEEDS_CURE
 
-SHOP = "topologies"
 STOP_S = 20.0
 LOOK_S = 0.1
+NOTE = "worker.json"  # which process it is
+ROOT = Path(pipeline.__file__).resolve().parents[1]
 
 
 class Workers(Protocol):
@@ -35,21 +41,23 @@ class Workers(Protocol):
 class Worker:
     """The demo's worker process; started again when it dies, as a supervisor would."""
 
-    def __init__(self, home: Path, bootstrap: str, processes: int, console: Console) -> None:
+    def __init__(self, home: Path, bootstrap: str, processes: int, console: Console, children: Children) -> None:
         self.log = home / "worker.log"
-        self._home, self._console = home, console
+        self._home, self._console, self._children = home, console, children
         self._command = [sys.executable, "-m", "pipeline", "worker", SHOP, "--bootstrap", bootstrap]
         self._command += ["--home", str(home), "--processes", str(processes)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it; its log is appended to."""
-        self._home.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as out:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
-        (self._home / "worker.json").write_text(json.dumps({"pid": self._process.pid}))
+            self._process = self._children.start(self._command, stdout=out, stderr=out, env=environment())
+        (self._home / NOTE).write_text(json.dumps({"pid": self._process.pid}))
+
+    def release(self) -> None:
+        """Has it outlive this process."""
+        assert self._process is not None
+        self._children.release(self._process.pid)
 
     def revive(self) -> None:
         """Starts it again if it has died. PipelineError where starting again would not help."""
@@ -58,10 +66,10 @@ class Worker:
         if code is None:
             return
         if code == NEEDS_CURE:
-            tail = self.log.read_text().strip().splitlines()[-1:]
+            tail = self.log.read_text(errors="replace").strip().splitlines()[-1:]
             raise PipelineError(f"the worker ended with code {code}: {' '.join(tail)} (log: {self.log})")
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        self._console.print(f"[yellow]the worker was ended {how}; starting it again[/]")
+        self._console.print(f"the worker was ended {how}; starting it again", style="yellow")
         self.start()
 
     def stop(self) -> None:
@@ -75,17 +83,49 @@ class Worker:
                 self._process.wait()
 
 
+def environment() -> dict[str, str]:
+    """The environment in which `-m pipeline` is the very package that runs here, whatever lies in the current folder.
+
+    Such as a module pipeline.py: `-m` looks there first, but for PYTHONSAFEPATH.
+    """
+    found = {**os.environ, "PYTHONSAFEPATH": "1"}
+    if str(ROOT) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return found
+
+
 def stop(home: Path) -> bool:
     """Ends what `pipeline demo --keep` has left running; False where nothing was."""
-    stopped = False
-    try:
-        pid = int(json.loads((home / "worker.json").read_text())["pid"])
-        if f"--home\0{home}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGTERM)
-            stopped = True
+    worker = _noted(home)
+    if worker is not None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.kill(worker, number)
             deadline = time.monotonic() + STOP_S
-            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            while _is_ours(worker, home) and time.monotonic() < deadline:
                 time.sleep(LOOK_S)
-    except (OSError, ValueError, KeyError):
-        pass
-    return local.down(home / "broker") or stopped
+            if not _is_ours(worker, home):
+                break
+    return local.down(home / "broker") or worker is not None
+
+
+def _noted(home: Path) -> int | None:
+    """The worker that is noted in the folder, if it runs."""
+    try:
+        pid = int(json.loads((home / NOTE).read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if _is_ours(pid, home) else None
+
+
+def _is_ours(pid: int, home: Path) -> bool:
+    """Whether that process is a worker of this folder, and not a later one that got its number."""
+    if Path("/proc/self").exists():
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
+        except OSError:
+            return False
+    else:
+        asked = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+        words = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return " worker " in words and f"--home {home} " in words

@@ -73,10 +73,11 @@ def test_one_clear_line(arguments: list[str], says: str) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_an_unreachable_broker_is_told_by_the_demo(tmp_path: Path) -> None:
     source = tmp_path / "x.csv"
-    source.write_text(",".join(COLUMNS) + "\n")
+    source.write_text(",".join(COLUMNS) + "\n1,TEA,TEA,1,2009-12-01 07:45:00,1.5,17850,France\n")
     result = call("demo", "--input", str(source), "--bootstrap", NOBODY, "--home", str(tmp_path / "demo"))
     assert result.exit_code == 2
     assert f"no Kafka broker answers at {NOBODY}" in result.stderr
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""The folder of a demo, `--home`: marked as one, held by one demo at a time, and rid of nothing but what demos make."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import DemoFolderError
+
+MARK = ".pipeline-demo"  # says that a demo has made the folder, and is what the demo that uses it holds locked
+LOGS = (Path("worker.log"), Path("broker/broker.log"))
+MADE = re.compile(r"broker|state|worker\.log|worker\.json|secret(\.\d+)?")  # by a demo, its broker and its worker
+ENDING_S = 60.0  # what a killed demo has started may take so long to end
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A demo's folder while the demo holds it. `lock`: the descriptor of its mark."""
+
+    path: Path
+    lock: int
+    is_new: bool  # the folder itself was made by a demo
+
+    def empty(self) -> None:
+        """Deletes what demos have made in it. Raises DemoFolderError where something of that stays."""
+        with _told(self.path):
+            for place in self._made():
+                _delete(place)
+
+    def _made(self) -> list[Path]:
+        return [place for place in self.path.iterdir() if MADE.fullmatch(place.name)]
+
+    def leave(self) -> None:
+        """Deletes what demos have made, the mark and, if one has made it, the folder itself."""
+        self.empty()
+        with suppress(OSError):
+            if [place.name for place in self.path.iterdir()] == [MARK]:
+                (self.path / MARK).unlink()
+                if self.is_new:
+                    self.path.rmdir()
+
+    def leave_logs(self) -> list[Path]:
+        """As `leave`, but for logs that say something. Returns these."""
+        logs = [self.path / log for log in LOGS if _size(self.path / log)]
+        if not logs:
+            self.leave()
+            return []
+        for place in self._made():
+            for inner in place.iterdir() if place.is_dir() else [place]:
+                if inner not in logs:
+                    with suppress(OSError):
+                        _delete(inner)
+        return logs
+
+
+@contextmanager
+def hold(path: Path, *, to_empty: bool = True) -> Iterator[Folder]:
+    """Makes the folder a demo's, and holds it against other demos. Raises DemoFolderError where another one holds it.
+
+    `to_empty`: also where it has anything in it that no demo has made.
+    """
+    if to_empty:
+        _refuse_others(path)
+    with _told(path):
+        is_new = not path.exists()
+        lock = _lock(path)
+    try:
+        if to_empty:
+            _refuse_others(path)
+        with _told(path):
+            noted = _noted(path)
+            is_new = bool(noted.get("is_new", is_new))
+            (path / MARK).write_text(json.dumps({"made by": "pipeline demo", "pid": os.getpid(), "is_new": is_new}))
+        yield Folder(path, lock, is_new)
+    finally:
+        os.close(lock)
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a demo has made it."""
+    return (path / MARK).is_file()
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises DemoFolderError where anything in the folder was not made by a demo."""
+    with _told(path):
+        found = {each.name for each in path.iterdir()} if path.exists() else set()
+    if not found or found == {MARK}:
+        return
+    foreign = sorted(name for name in found - {MARK} if MARK not in found or not MADE.fullmatch(name))
+    if foreign:
+        more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
+        raise DemoFolderError(
+            f"{path} holds what no demo has made, {foreign[0]!r}{more}, and a demo empties its folder; nothing was "
+            "deleted; move that away, or name a new or empty folder with --home"
+        )
+
+
+def _lock(path: Path) -> int:
+    """Locks the mark and returns its descriptor. DemoFolderError where a demo that runs holds it."""
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path / MARK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except FileNotFoundError:  # the demo before has just deleted the folder that it had made
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.fstat(lock).st_ino == (path / MARK).stat().st_ino:
+                    return lock
+            # Else the demo before has just deleted its mark, and this is the deleted one.
+        except BlockingIOError:
+            pid = _noted(path).get("pid", 0)
+            # A demo that was killed: what it has started holds the lock, until all that has been ended.
+            if time.monotonic() > deadline or (pid and _runs(pid)):
+                os.close(lock)
+                raise DemoFolderError(
+                    f"another demo, process {pid or 'unknown'}, uses {path}; wait for its end, end it with Ctrl-C, or "
+                    "name another folder with --home"
+                ) from None
+            time.sleep(LOOK_S)
+        os.close(lock)
+
+
+def _noted(path: Path) -> dict[str, int]:
+    """What stands on the mark; nothing where a demo was killed before it had written it."""
+    try:
+        noted = json.loads((path / MARK).read_text())
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses, as DemoFolderError."""
+    try:
+        yield
+    except OSError as error:
+        raise DemoFolderError(
+            f"cannot use {path} as the demo's folder: {error.strerror or error}; name another with --home"
+        ) from None
+
+
+def _delete(place: Path) -> None:
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.exists():
+        shutil.rmtree(place)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,128 @@
+"""What is installed: one package, with the shop in it; and which topology is meant where several are called alike."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.demo.shop import NAME, SHOP
+from pipeline.demo.worker import environment
+from pipeline.topology import load
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("LICENSE", "README.md", "pyproject.toml", "setup.py", "pipeline", "schemas", "topologies")
+MINE = "from pipeline import Service\nservice = Service('mine')\n"
+WHICH = """
+import pipeline, pipeline.demo.shop as shop
+from pipeline.topology import load
+print(pipeline.__file__, shop.NAME, *load(shop.NAME).services)
+print(load("topologies").services.keys())
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as pip does it, from a copy: what earlier builds have left beside the sources does not count."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.so")
+            shutil.copytree(ROOT / name, folder / "source" / name, ignore=ignored)
+        else:
+            (folder / "source").mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / "source" / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(folder), str(folder / "source")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if "setuptools" in done.stderr and "No matching distribution" in done.stderr:
+        pytest.skip("setuptools, which builds the wheel, cannot be fetched here")
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """The wheel's files in a folder, to be put on PYTHONPATH."""
+    folder = wheel.parent / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_the_wheel_is_one_package_with_the_shop_in_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata,) = (archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
+        (license_text,) = (archive.read(name) for name in names if name.endswith(".dist-info/licenses/LICENSE"))
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"pipeline"}
+    for source, place in (("topologies", "pipeline/demo/topologies"), ("schemas", "pipeline/demo/schemas")):
+        expected = {path.name for path in (ROOT / source).iterdir() if path.suffix in (".py", ".avsc", ".json")}
+        assert {name.removeprefix(f"{place}/") for name in names if name.startswith(f"{place}/")} == expected
+    for inner in ("pipeline", "topologies"):  # no module was forgotten
+        place = "pipeline/demo/topologies" if inner == "topologies" else "pipeline"
+        for path in (ROOT / inner).rglob("*.py"):
+            assert f"{place}/{path.relative_to(ROOT / inner).as_posix()}" in names
+    assert {"pipeline/py.typed", "pipeline/schemas/manifest.json"} <= set(names)
+    if shutil.which("cc") or shutil.which("gcc"):
+        assert [name for name in names if re.fullmatch(r"pipeline/adapters/avro/_native\..*\.so", name)]
+    assert "License-Expression: Apache-2.0" in metadata
+    assert b"Apache License" in license_text
+
+
+def which(cwd: Path, **env: str) -> list[str]:
+    command = [sys.executable, "-P", "-c", WHICH]
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def project(folder: Path) -> Path:
+    """A folder with a topology of one's own, and modules called as the engine's package and one of its libraries."""
+    (folder / "topologies").mkdir(parents=True)
+    (folder / "topologies" / "__init__.py").touch()
+    (folder / "topologies" / "mine.py").write_text(MINE)
+    for name in ("pipeline.py", "orders.py", "queue.py", "click.py"):
+        (folder / name).write_text("raise SystemExit('not this one')\n")
+    return folder
+
+
+def test_ones_own_topology_is_found_first_and_the_shop_stays_the_shop(installed: Path, tmp_path: Path) -> None:
+    cwd = project(tmp_path)
+    (cwd / "click.py").unlink()  # a project's own modules come before libraries, once its topology is loaded
+    (cwd / "queue.py").unlink()
+    for env, package in (({"PYTHONPATH": str(installed)}, installed), ({}, ROOT)):
+        shop, mine = which(cwd, **env)
+        assert shop.split()[:2] == [str(package / "pipeline" / "__init__.py"), SHOP]
+        assert {"inventory", "orders", "checkout_2pc"} <= set(shop.split()[2:])
+        assert mine == "dict_keys(['mine'])"
+
+
+def test_a_worker_of_the_demo_is_this_package_whatever_lies_in_the_current_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "schemas", "check", SHOP]
+    done = subprocess.run(command, cwd=project(tmp_path), env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "inventory: classes and schemas agree" in done.stdout
+
+
+def test_in_the_repository_the_shop_has_two_names() -> None:
+    assert NAME == "topologies"  # the tests' own: what they send are the demo's very classes
+    anywhere = load(SHOP)
+    assert anywhere.services.keys() == load("topologies").services.keys()
+    assert anywhere.schemas == ROOT / "schemas"
+
+
+def test_the_demo_runs_from_the_wheel_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    lines = "1,TEA,TEA,2,2009-12-01 07:45:00,1.5,17850,France\n"
+    source = tmp_path / "small.csv"
+    source.write_text("Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country\n" + lines)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [sys.executable, "-P", "-m", "pipeline", "demo", "--input", str(source)]
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(command, cwd=empty, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verified: every figure equals the recomputation from the file" in done.stdout
