@@ -21,12 +21,26 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml requirements.lock pipeline/adapters/avro/_native.c
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+# In parts, each told as it begins: pip says nothing for minutes while it unpacks what it has fetched. The lock names all
+# packages and what they need, so the parts do not depend on each other. On a terminal pip shows its own progress, too.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+PART := 8
+
+.venv/installed: pyproject.toml setup.py requirements.lock pipeline/adapters/avro/_native.c
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
+	@echo "1 of 3: the virtual environment .venv; some 10 seconds"
+	@$(PYTHON) -m venv .venv
+	@all=$$(grep -c == requirements.lock); \
+	echo "2 of 3: $$all packages, about 230 MB; 1 to 5 minutes, as the network and the machine are"; \
+	for from in $$(seq 1 $(PART) $$all); do \
+	  to=$$((from + $(PART) - 1)); test $$to -le $$all || to=$$all; \
+	  echo "        $$from to $$to: $$(sed -n "$$from,$${to}s/==.*//p" requirements.lock | tr '\n' ' ')"; \
+	  sed -n "$$from,$${to}p" requirements.lock | $(PIP) $$(test -t 1 || echo --quiet) --no-deps --requirement /dev/stdin || exit 1; \
+	done
+	@echo "3 of 3: this project, with its extension in C; some 20 seconds"
+	@$(PIP) --quiet --no-deps --editable .
+	@touch $@
+	@echo "installed; with . .venv/bin/activate the command pipeline is there"
 
 demo: install
 	$(BIN)/pipeline demo
