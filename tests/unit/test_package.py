@@ -73,6 +73,15 @@ def test_the_wheel_is_one_package_with_the_shop_in_it(wheel: Path) -> None:
     assert b"Apache License" in license_text
 
 
+def test_installing_says_what_it_does_and_how_long_that_takes() -> None:
+    command = ["make", "--dry-run", "--always-make", "install"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    steps = ("1 of 3: ", "-m venv", "2 of 3: ", "--requirement", "3 of 3: ", "--editable")
+    places = [said.index(step) for step in steps]
+    assert places == sorted(places)
+    assert len(re.findall(r"[123] of 3: .*[0-9] (?:seconds|minutes)", said)) == 3
+
+
 def which(cwd: Path, **env: str) -> list[str]:
     command = [sys.executable, "-P", "-c", WHICH]
     done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
