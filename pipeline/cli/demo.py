@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,8 +18,10 @@ from rich.console import Console
 
 from pipeline.adapters.connection import VARIABLE
 from pipeline.cli.options import HOME
+from pipeline.errors import DemoFolderError
 from pipeline.process import orderly_end
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 CREDIT_MAX = Fraction(10**12)  # pounds
 # What the environment tells of a project's own cluster and workers: a demo on a Kafka of its own has no use for it.
 OF_ONES_OWN = (VARIABLE, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE")
@@ -129,8 +132,14 @@ def command(
             os.environ.pop(name, None)
     way = Way(checkout, stock_ratio, None if credit_limit is None else int(credit_limit * 1000))
     demo = Demo(home, console, bootstrap or "", processes, keep, fresh, way, feed_first)
-    with orderly_end():
-        result = demo.run(source or SHIPPED)
+    try:
+        with orderly_end():
+            result = demo.run(source or SHIPPED)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        what = f" {error.filename}" if error.filename else ""
+        raise DemoFolderError(f"cannot write{what}: {error.strerror}; make room, or name another --home") from error
     show(console, result)
     differences = result.pop("differences")
     settled = checkouts_line(result, checkout)

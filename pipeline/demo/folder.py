@@ -17,7 +17,7 @@ from pipeline.errors import DemoFolderError
 
 MARK = ".pipeline-demo"  # says that a demo has made the folder, and is what the demo that uses it holds locked
 LOGS = (Path("worker.log"), Path("broker/broker.log"))
-MADE = re.compile(r"broker|state|worker\.log|worker\.json|secret(\.\d+)?")  # by a demo, its broker and its worker
+MADE = re.compile(r"broker|state|worker\.log|worker\.json|(secret|home)(\.\d+)*")  # by a demo, its broker and worker
 ENDING_S = 60.0  # what a killed demo has started may take so long to end
 LOOK_S = 0.1
 

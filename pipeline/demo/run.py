@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from pipeline.demo.progress import Watcher, count_records
 from pipeline.demo.report import say, show_checkout, shown_path
 from pipeline.demo.shop import NAME
 from pipeline.demo.worker import LOOK_S, Worker, Workers, stop
-from pipeline.errors import DemoFolderError, PipelineError, TopicError
+from pipeline.errors import DemoFolderError, PipelineError, TableUnavailable, TopicError
 from pipeline.model import TopicKind
 from pipeline.process import Children
 from pipeline.query.client import QueryClient
@@ -44,9 +43,9 @@ FEW_PARTITIONS = 1  # where its broker may have few files open: it keeps one ope
 FAR_LOOK_S = 0.5  # while much is left: asking costs the broker time that the worker needs
 FAR_RECORDS = 2_000
 READY_S = 60.0
+ASKED_S = 5.0  # a table that cannot be read yet, before a look at the worker
 STALLED_S = 120.0  # without any progress for so long, the demo gives up
 REPLICA_S = 10.0  # a replica is eventual; how long it is given
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 @dataclass(slots=True)
@@ -82,13 +81,8 @@ class Demo:
             folder.empty()
             try:
                 result = self._trade_in(folder, invoices)
-            except BaseException as error:
+            except BaseException:
                 self._leave_logs(folder)
-                if isinstance(error, OSError) and error.errno in NO_ROOM:
-                    raise DemoFolderError(
-                        f"cannot write {error.filename or self.home}: {error.strerror}; make room, or name another "
-                        "folder with --home"
-                    ) from error
                 raise
             if not self.keep:
                 if result["differences"]:
@@ -132,7 +126,7 @@ class Demo:
             else:
                 worker = cleanup.enter_context(self._worker())
                 with self.console.status("waiting for the worker …"):
-                    self._wait_until_ready(query, worker)
+                    self._wait_until_ready(worker)
                 started = time.monotonic()
                 self._send(invoices)
             ended, at_rest = self._settle(worker, watcher, query)
@@ -207,12 +201,19 @@ class Demo:
         if not self.keep:
             worker.stop()
 
-    def _wait_until_ready(self, query: QueryClient, worker: Workers) -> None:
+    def _wait_until_ready(self, worker: Workers) -> None:
         """Until every table can be read, which is when its partitions are assigned and restored."""
-        worker.revive()
-        for service in self.topology.services.values():
-            for table in service.tables():
-                next(query.scan(table, limit=1), None)
+        with QueryClient(self.bootstrap, self.topology, ASKED_S) as query:
+            for table in (table for service in self.topology.services.values() for table in service.tables()):
+                deadline = time.monotonic() + READY_S
+                while True:
+                    worker.revive()  # it may have ended, and say why
+                    try:
+                        next(query.scan(table, limit=1), None)
+                        break
+                    except TableUnavailable as error:
+                        if time.monotonic() > deadline:
+                            raise PipelineError(f"{error}; the worker's log says why: {worker.log}") from None
 
     def _wait_for_a_commit(self, worker: Workers, watcher: Watcher) -> None:
         deadline = time.monotonic() + READY_S

@@ -1,11 +1,17 @@
-"""`pipeline demo` as a person runs it, and the December slice with its worker killed half way."""
+"""`pipeline demo` as a person runs it, however it ends, and the December slice with its worker killed half way."""
 
 import gzip
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +25,11 @@ from pipeline.runtime.ports import TP
 from tests.support import Shop, until
 
 LINES = """\
-1,tea,TEA,2,2009-12-01 07:45:00,1.5,17850,France
+1,tea,[bold]TEA[/x],2,2009-12-01 07:45:00,1.5,17850,France
 1,POT,POT,1,2009-12-01 07:45:00,10,17850,France
 1,TEA,TEA,3,2009-12-01 07:45:00,1.5,17850,France
-2,TEA,TEA,1,2009-12-02 09:00:00,1.25,,Spain
-A1,TEA,TEA,1,2009-12-02 09:00:00,1.25,,Spain
+2,TEA,TEA,1,2009-12-02 09:00:00,1.25,,[/Spain]
+[A1],TEA,TEA,1,2009-12-02 09:00:00,1.25,,Spain
 C3,TEA,TEA,-1,2009-12-03 09:00:00,1.5,17850,United Kingdom
 4,POT,broken,-3,2009-12-04 09:00:00,0,,United Kingdom
 5,POT,POT,0,2009-12-04 09:00:00,2,,United Kingdom
@@ -35,16 +41,16 @@ EXPECTED = {
     "returns": 1,
     "adjustments": 1,
     "bad_rows": [
-        {"line": 6, "reason": "invoice number 'A1' is neither digits nor C and digits"},
+        {"line": 6, "reason": "invoice number '[A1]' is neither digits nor C and digits"},
         {"line": 9, "reason": "quantity is 0"},
     ],
-    "revenue": {"France": {"2009-12-01": 17500}, "Spain": {"2009-12-02": 1250}},
+    "revenue": {"France": {"2009-12-01": 17500}, "[/Spain]": {"2009-12-02": 1250}},
     "refunds": {"United Kingdom": {"2009-12-03": 1500}},
     "units_sold": {"TEA": 6, "POT": 1},
     "stock": {"TEA": 1, "POT": 0},
     "customers": {
         "17850": {"orders": 1, "spent": 17500, "refunded": 1500},
-        "guest-Spain": {"orders": 1, "spent": 1250, "refunded": 0},
+        "guest-[/Spain]": {"orders": 1, "spent": 1250, "refunded": 0},
     },
     # 2 products registered and stocked, 2 customers, 1 move, 2 orders, 1 return, 1 adjustment: 11. The checkouts hold
     # and settle each of 2 orders, 2 charges and 3 lots of stock (order 1 has two products): 14. 1 lot is put back, and
@@ -56,12 +62,38 @@ EXPECTED = {
 }
 
 
-def demo(*arguments: str, limit: str = "") -> subprocess.CompletedProcess[str]:
+PIPELINE = [
+    sys.executable,
+    "-P",
+    "-m",
+    "pipeline",
+]  # as the command `pipeline`: nothing of the folder that one works in
+
+
+def command(*arguments: str, limit: str = "") -> list[str]:
     """`limit`: of open files, as ulimit takes it."""
-    command = [sys.executable, "-m", "pipeline", "demo", *arguments]
-    if limit:
-        command = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", *command]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    words = [*PIPELINE, *arguments]
+    return ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", *words] if limit else words
+
+
+def demo(*arguments: str, limit: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    words = command("demo", *arguments, limit=limit)
+    return subprocess.run(words, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=900)
+
+
+def started(home: Path) -> dict[int, str]:
+    """Numbers and commands of the processes that a demo in this folder has started and that have not ended."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if str(home) in words and (" kafka.Kafka " in words or " worker " in words):
+                found[int(place.name)] = words
+    return found
+
+
+def works(home: Path) -> bool:
+    return any(" worker " in words for words in started(home).values())
 
 
 @pytest.fixture
@@ -71,25 +103,110 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_demo_from_nothing_to_verified_figures_with_few_open_files(tmp_path: Path, source: Path) -> None:
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with somebody's own topology, and modules called as the engine's package and others that it uses."""
+    folder = tmp_path / "project"
+    (folder / "topologies").mkdir(parents=True)
+    (folder / "topologies" / "mine.py").write_text("from pipeline import Service\nservice = Service('mine')\n")
+    for file in ("topologies/__init__.py", "pipeline.py", "json.py", "orders.py"):
+        (folder / file).touch()
+    return folder
+
+
+def test_the_demo_from_nothing_to_verified_figures_with_few_open_files(
+    project: Path, tmp_path: Path, source: Path
+) -> None:
     home, result = tmp_path / "home", tmp_path / "result.json"
-    arguments = ("--input", str(source), "--json", str(result), "--home", str(home), "--keep")
-    done = demo(*arguments, limit="-n 256")  # which a Mac allows
-    try:
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "verified: every figure equals the recomputation from the file\n" in done.stdout
-        assert "2 checkouts settled by saga: 2 confirmed, 0 refused, 0 compensated; " in done.stdout
-        written = json.loads(result.read_text())
-        seconds, rate = written.pop("seconds"), written.pop("commands_per_second")
-        assert written == EXPECTED
-        assert rate == pytest.approx(EXPECTED["commands"] / seconds, rel=0.01)
-        asked = [sys.executable, "-m", "pipeline", "query", "inventory", "TEA", "--home", str(home), "--json"]
-        answer = subprocess.run(asked, capture_output=True, text=True, check=True)
-        assert json.loads(answer.stdout)["row"]["on_hand"] == 1
-    finally:
-        stopped = demo("--stop", "--home", str(home))
+    arguments = ("--input", str(source), "--home", str(home), "--keep")
+    with (tmp_path / "out").open("w+") as out:
+        words = command("demo", *arguments, "--json", str(result), limit="-n 256")  # which a Mac allows
+        first = subprocess.Popen(words, cwd=project, stdout=out, stderr=out)
+        try:
+            until("the first demo works", lambda: works(home) or first.poll() is not None)
+            second, stop = demo(*arguments), demo("--stop", "--home", str(home))
+            assert first.wait(300) == 0, (tmp_path / "out").read_text()
+            for refused in (second, stop):
+                assert refused.returncode == 2
+                assert f"error: another demo, process {first.pid}, uses {home}" in refused.stderr
+            shown = (tmp_path / "out").read_text()
+            assert "verified: every figure equals the recomputation from the file\n" in shown
+            assert "2 checkouts settled by saga: 2 confirmed, 0 refused, 0 compensated; " in shown
+            written = json.loads(result.read_text())
+            seconds, rate = written.pop("seconds"), written.pop("commands_per_second")
+            assert written == EXPECTED
+            assert rate == pytest.approx(EXPECTED["commands"] / seconds, rel=0.01)
+            # The rest of the page: how to read what was kept, told for a folder in which `topologies` is another one.
+            asked = next(line for line in shown.splitlines() if line.startswith("next: ")).split()[2:]
+            asked[asked.index("85048")] = "TEA"
+            answer = subprocess.run(command(*asked, "--json"), cwd=project, capture_output=True, text=True, check=True)
+            assert json.loads(answer.stdout)["row"]["on_hand"] == 1
+            (home / "thesis.txt").write_text("years of work")
+            third = demo(*arguments)
+            assert third.returncode == 2
+            assert "holds what no demo has made, 'thesis.txt'" in third.stderr  # and not what the kept one has made
+            assert local.find(home / "broker") is not None
+        finally:
+            first.kill()
+            stopped = demo("--stop", "--home", str(home))
     assert stopped.stdout.strip() == "stopped"
-    assert local.find(home / "broker") is None
+    assert not started(home)
+    assert (home / "thesis.txt").exists()
+
+
+def ended(home: Path, source: Path, how: Callable[[subprocess.Popen[Any]], object], when: Callable[[Path], Any]) -> Any:
+    """Starts a demo on a terminal, ends it once it is so far, and waits until nothing of it runs. Its exit code."""
+    terminal, its = pty.openpty()
+    words = command("demo", "--input", str(source), "--home", str(home), "--keep")
+    process = subprocess.Popen(words, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    try:
+        until("the demo is so far", lambda: when(home) or process.poll() is not None)
+        assert process.poll() is None, os.read(terminal, 100_000).decode()
+        how(process)
+        code = process.wait(120)
+        until("nothing is left of it", lambda: not started(home))
+        return code
+    finally:
+        os.close(terminal)
+        process.kill()
+
+
+def test_whatever_ends_the_demo_no_process_stays_and_the_next_start_works(tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "home"
+    for number, code, when in (
+        (signal.SIGINT, 130, started),  # its broker starts
+        (signal.SIGTERM, 143, works),
+        (signal.SIGHUP, 129, works),
+        (signal.SIGKILL, -9, works),
+    ):
+        assert ended(home, source, lambda process, number=number: process.send_signal(number), when) == code
+    # Nobody reads any more what it prints.
+    words = command("demo", "--input", str(source), "--home", str(home), "--keep")
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("invoices.csv: ")
+        process.stdout.close()
+        assert process.wait(300) == 1
+    kept = demo("--stop", "--home", str(home))
+    assert kept.stdout.strip() == "nothing was running"
+    assert not started(home)
+
+
+def test_a_log_that_an_error_names_is_there_afterwards(kafka: str, tmp_path: Path, source: Path) -> None:
+    home = tmp_path / "demo"
+    arguments = ("--input", str(source), "--bootstrap", kafka, "--fresh", "--home", str(home))
+    done = demo(*arguments, PIPELINE_SECRET_FILE="nowhere")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert f"(log: {home / 'worker.log'})" in line
+    assert "cannot read the secret nowhere" in (home / "worker.log").read_text()
+    assert f"kept: {home / 'worker.log'}" in done.stdout
+    again = demo(*arguments)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert not home.exists()
 
 
 def test_the_whole_demo_as_it_is_shipped_within_the_usual_limit_of_open_files(tmp_path: Path) -> None:
