@@ -139,7 +139,7 @@ def _noted(path: Path) -> dict[str, int]:
         noted = json.loads((path / MARK).read_text())
     except (OSError, ValueError):
         return {}
-    return noted if isinstance(noted, dict) else {}
+    return {name: value for name, value in noted.items() if isinstance(value, int)} if isinstance(noted, dict) else {}
 
 
 def _runs(pid: int) -> bool:

@@ -82,6 +82,8 @@ class Demo:
             try:
                 result = self._trade_in(folder, invoices)
             except BaseException:
+                with suppress(PipelineError):
+                    stop(self.home)  # if a signal has come once all was to be kept
                 self._leave_logs(folder)
                 raise
             if not self.keep:
@@ -101,6 +103,7 @@ class Demo:
         with Children(holding=(folder.lock,)) as children, ExitStack() as cleanup:
             broker = None if self.bootstrap else self._start_broker(children, cleanup)
             worker = self.workers = Worker(self.home, self.bootstrap, self.processes, self.console, children)
+            cleanup.push(lambda kind, *_: worker.stop() if kind is not None else None)
             result = self.trade(invoices)
             if self.keep:
                 worker.release()
