@@ -161,8 +161,7 @@ class Demo:
 
         cleanup.push(end)
         with self.console.status("starting a local Kafka …"):
-            running = local.up(directory, fresh=True, say=lambda text: say(self.console, text))
-        children.watch(running.pid)
+            running = local.up(directory, fresh=True, say=lambda text: say(self.console, text), guard=children)
         self.bootstrap = running.bootstrap
         self.console.print(f"Kafka {local.KAFKA_VERSION} on {self.bootstrap}")
         return running
