@@ -28,7 +28,7 @@ from pipeline.runtime.parking import Drained
 from pipeline.runtime.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, SharedStores, Stores
 from pipeline.runtime.raising import AT_LEAST, SHARE, Raising
 from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.takeover import take_over
+from pipeline.runtime.takeover import Takeover
 from pipeline.runtime.task import Task
 from pipeline.runtime.tasks import Tasks
 from pipeline.runtime.wiring import Wiring
@@ -123,6 +123,7 @@ class Lane:
         self._pace = Pace(shown.records_per_poll_max, shown.records_per_commit_max)
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
+        self._takeover = Takeover(consumer, producer, clock)
         self._taken: list[TP] = []  # assigned, and not known yet whose they were
         self._others: set[TP] = set()  # those of the assigned that others have owned before
         self._committed_s = clock.monotonic_s()
@@ -500,7 +501,8 @@ class Lane:
         """Ends what those have left open who had the partitions before, and are gone."""
         taken, self._taken = [tp for tp in self._taken if tp in self._tasks], []
         if taken:
-            self._others |= take_over(self._consumer, self._producer, taken)
+            self._others |= self._takeover.take(taken)
+        self._takeover.step()
 
     def _claim(self, started: Sequence[Task]) -> None:
         """Notes this lane as the owner of what was another's or nobody's, before it writes anything for it.
@@ -538,6 +540,7 @@ class Lane:
         finally:
             self._tasks.remove(partitions, owned=False)
             self._forget(partitions)
+            self._takeover.lost()
         self._rewind()
         log.warning("%s: lost %s", self.wiring.service.name, _names(partitions))
 

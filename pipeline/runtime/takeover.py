@@ -11,23 +11,48 @@ from collections.abc import Sequence
 
 from pipeline.errors import LaneFatal, TransactionAborted
 from pipeline.runtime.identity import names
-from pipeline.runtime.ports import TP, GroupConsumer, Producer
+from pipeline.runtime.ports import TP, Clock, GroupConsumer, Producer
 
 log = logging.getLogger(__name__)
 
+COMES_BACK_S = 6.0  # a broker that has stood still expels all members at once, and those that live come back by then
 
-def take_over(consumer: GroupConsumer, producer: Producer, partitions: Sequence[TP]) -> set[TP]:
-    """Fences the last owners of partitions, where they are gone. Returns the partitions that somebody else has owned.
 
-    Raises BrokerUnreachable.
+class Takeover:
+    """Fences those who have owned what a lane takes over, and are gone.
+
+    At once if the lane has been a member for a while and saw them go. A lane that has just become a member cannot tell
+    who died from who is on the way back, and waits.
     """
-    owners = consumer.owners(partitions)
-    others = set(owners.values()) - {producer.name}
-    if others:
-        for gone in sorted(others - names(consumer.members())):
+
+    def __init__(self, consumer: GroupConsumer, producer: Producer, clock: Clock) -> None:
+        self._consumer, self._producer, self._clock = consumer, producer, clock
+        self._certain_s: float | None = (
+            None  # from then on, who is no member is gone; None: as long as this lane is none
+        )
+        self._owners: set[str] = set()  # not looked for yet
+
+    def take(self, partitions: Sequence[TP]) -> set[TP]:
+        """Notes who has owned these. Returns the partitions that somebody else has. Raises BrokerUnreachable."""
+        if self._certain_s is None:
+            self._certain_s = self._clock.monotonic_s() + COMES_BACK_S
+        owners = self._consumer.owners(partitions)
+        self._owners |= set(owners.values()) - {self._producer.name}
+        return {tp for tp, owner in owners.items() if owner != self._producer.name}
+
+    def lost(self) -> None:
+        """The lane is no member any more."""
+        self._certain_s = None
+        self._owners.clear()
+
+    def step(self) -> None:
+        """Fences who is gone, if it is time to. Raises BrokerUnreachable."""
+        if not self._owners or self._certain_s is None or self._clock.monotonic_s() < self._certain_s:
+            return
+        gone, self._owners = self._owners - names(self._consumer.members()), set()
+        for name in sorted(gone):
             try:
-                producer.fence(gone)
-                log.info("%s has left the group; its open transaction, if there was one, is ended", gone)
+                self._producer.fence(name)
+                log.info("%s has left the group; its open transaction, if there was one, is ended", name)
             except (LaneFatal, TransactionAborted) as error:  # then it ends at its time-out
-                log.warning("what %s has left open cannot be ended now: %s", gone, error)
-    return {tp for tp, owner in owners.items() if owner != producer.name}
+                log.warning("what %s has left open cannot be ended now: %s", name, error)

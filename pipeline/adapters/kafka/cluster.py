@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -173,7 +172,8 @@ def static_members(client: AdminClient, group: str) -> set[str]:
     """The static names of a group's members; empty where there is no such group."""
 
     def ask() -> set[str]:
-        described = client.describe_consumer_groups([group], request_timeout=ANSWER_S)[group]
+        # One long try: librdkafka may end the process where an answer comes as a question times out (its #4605).
+        described = client.describe_consumer_groups([group], request_timeout=GROUP_S)[group]
         try:
             members = described.result().members
         except KafkaException as error:
@@ -183,14 +183,3 @@ def static_members(client: AdminClient, group: str) -> set[str]:
         return {member.group_instance_id for member in members if member.group_instance_id}
 
     return asked_again("the broker does not say who is in the group: %s", ask, GROUP_S)
-
-
-def stored_notes(client: AdminClient, group: str, partitions: Sequence[TP]) -> dict[TP, str | None]:
-    """What was committed last beside the offset of each; what an open transaction would commit does not count."""
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*tp) for tp in partitions])
-
-    def ask() -> dict[TP, str | None]:
-        answer = client.list_consumer_group_offsets([asked], request_timeout=ANSWER_S)[group].result()
-        return {TP(p.topic, p.partition): p.metadata for p in answer.topic_partitions if p.offset >= 0}
-
-    return asked_again("the broker does not say who has committed last: %s", ask, GROUP_S)

@@ -15,9 +15,11 @@ from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
     COMMON,
+    GROUP_S,
     SESSION_S,
     admin,
     admin_client,
+    asked_again,
     end_offsets,
     log_facts,
     on_error,
@@ -25,7 +27,6 @@ from pipeline.adapters.kafka.cluster import (
     read_note,
     read_owner,
     static_members,
-    stored_notes,
 )
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position, Record
@@ -128,6 +129,12 @@ class KafkaGroupConsumer:
                 "session.timeout.ms": int(SESSION_S * 1000),
                 "heartbeat.interval.ms": 2000,
             }
+        self._asking = READING | {
+            **connection(bootstrap),
+            "group.id": group,
+            "isolation.level": "read_uncommitted",
+            "error_cb": on_error,
+        }
         self._consumer = Consumer(config | overrides, logger=kafka_log)
         self._raised: Exception | None = None  # by the listener
 
@@ -210,8 +217,14 @@ class KafkaGroupConsumer:
         return static_members(self._admin, self._group)
 
     def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
-        notes = stored_notes(self._admin, self._group, partitions)
-        return {tp: owner for tp, text in notes.items() if (owner := read_owner(text))}
+        # A member of no group. As it reads uncommitted records, it is told offsets also while a commit is under way.
+        with contextlib.closing(Consumer(self._asking, logger=kafka_log)) as asking:
+            answer = asked_again(
+                "the broker does not say who has committed last: %s",
+                lambda: asking.committed([TopicPartition(*tp) for tp in partitions], timeout=ANSWER_S),
+                GROUP_S,
+            )
+        return {TP(p.topic, p.partition): owner for p in answer if p.offset >= 0 and (owner := read_owner(p.metadata))}
 
     def close(self) -> None:
         with contextlib.suppress(KafkaException), plainly():
