@@ -6,7 +6,8 @@
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make pairs     PAIRS=10000 writes, each read in another service while workers are restarted; none may be stale
 # make checkouts the shop's invoices by both checkouts, each service killed in turn; FILE=<invoices>, else December
-# make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby
+# make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby;
+#                on a broker with short times, then on one with Kafka's own
 # make backlog   how much memory a worker takes on ten million commands
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
 # make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
@@ -74,6 +75,7 @@ checkouts: install
 
 restarts: install
 	$(BIN)/python -m tests.faults.restarts
+	$(BIN)/python -m tests.faults.restarts --broker-defaults
 
 backlog: install
 	$(BIN)/python -m tests.faults.backlog

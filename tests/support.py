@@ -43,10 +43,13 @@ def until(what: str, check: Callable[[], Any], patience_s: float = PATIENCE_S) -
 
 
 @contextmanager
-def shop_of_its_own(prefix: str, say: Callable[[str], None]) -> Iterator[Shop]:
-    """A shop on a broker that is started for it, in a directory that is thrown away unless something has failed."""
+def shop_of_its_own(prefix: str, say: Callable[[str], None], times: str = local.SHORT_TIMES) -> Iterator[Shop]:
+    """A shop on a broker that is started for it, in a directory that is thrown away unless something has failed.
+
+    `times`: see `local.up`.
+    """
     home = Path(tempfile.mkdtemp(prefix=prefix))
-    broker = local.up(home / "broker", say=say)
+    broker = local.up(home / "broker", say=say, times=times)
     shop = Shop(broker.bootstrap, home, load("topologies"))
     try:
         yield shop

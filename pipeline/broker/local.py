@@ -43,15 +43,18 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
-group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=8
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=8
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+"""
+# How long a first member waits for others, and how often timed-out transactions are looked for; Kafka: 3 and 10 s.
+SHORT_TIMES = """\
+group.initial.rebalance.delay.ms=0
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 """
 FEW_FILES = 512  # open files; the shop with four partitions a topic has a broker take some 450
 FEWER = """\
@@ -88,12 +91,19 @@ def _last_run(directory: Path) -> Running | None:
 
 
 def up(
-    directory: Path, *, port: int = 0, fresh: bool = False, say: Say = print, guard: Children | None = None
+    directory: Path,
+    *,
+    port: int = 0,
+    fresh: bool = False,
+    say: Say = print,
+    guard: Children | None = None,
+    times: str = SHORT_TIMES,
 ) -> Running:
     """Starts the broker of `directory`, or finds it running. Raises LocalBrokerError.
 
     `port`: 0 takes the port of the last run, or a free one. `fresh`: throws the data of earlier runs away. `guard`: has
-    a broker that is started here end with this process; until it listens, it does so anyway.
+    a broker that is started here end with this process; until it listens, it does so anyway. `times`: more lines of its
+    configuration; none leave it with Kafka's default times.
     """
     directory = directory.resolve()
     with _turn(directory, say) as lock:
@@ -103,7 +113,7 @@ def up(
                 return running
             _stop(running, directory)
         with Children(GRACE_S, holding=[lock]) as children:
-            running = _start_anew(directory, port, fresh, say, children)
+            running = _start_anew(directory, port, fresh, say, times, children)
             if guard is not None:
                 guard.watch(running.pid)
             children.release(running.pid)
@@ -121,7 +131,7 @@ def _turn(directory: Path, say: Say) -> Iterator[int]:
         raise LocalBrokerError(f"{busy}, and has been for {TURN_S:.0f} s; try again once it is done") from None
 
 
-def _start_anew(directory: Path, port: int, fresh: bool, say: Say, children: Children) -> Running:
+def _start_anew(directory: Path, port: int, fresh: bool, say: Say, times: str, children: Children) -> Running:
     data = directory / "data"
     if fresh:
         _throw_away(data)
@@ -130,7 +140,7 @@ def _start_anew(directory: Path, port: int, fresh: bool, say: Say, children: Chi
     config = directory / "server.properties"
     (directory / "broker.log").unlink(missing_ok=True)
     _format(data, java, ports, children)
-    config.write_text(_properties(ports, data))
+    config.write_text(_properties(ports, data) + times)
     process = start(java, config, children)
     running = Running(process.pid, f"127.0.0.1:{ports[0]}")
     part = directory / "broker.json.part"
