@@ -2,7 +2,8 @@
 
 Each round is one kind of fault on fresh topics under a steady load; then all settles and every event and row is judged.
 The same seed gives the same schedules. Ends with a table, and with 1 if anything was lost, duplicated, wrong or stale,
-or if a round could not be carried through.
+if slowness has ended a worker, fenced a producer or left less than its share done, or if a round could not be carried
+through.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tests.faults.report import Report
 from tests.faults.round import Round, running
 from tests.faults.state import Skipped
 from tests.postgres import INSTALL, Postgres, binaries, server
+
+SHOWN = 10  # of what slowness has broken, in one round
 
 
 class Servers:
@@ -127,10 +130,13 @@ def one_round(
         f"{name}, seed {seed}: {result.injected} faults, {result.sent} commands, {result.seconds:.0f} s",
         highlight=False,
     )
-    if result.damage or report.failed(name):
+    if result.bad or report.failed(name):
         console.print("\n".join([str(result.damage), *result.notes, f"kept: {home}"]), highlight=False, markup=False)
     for death in result.deaths:
         console.print(f"  a worker ended: {death}", highlight=False, markup=False)
+    if (slow := result.slowness) is not None:
+        for said in (*slow.paces, *slow.broken[:SHOWN]):
+            console.print(f"  {said}", highlight=False, markup=False)
 
 
 if __name__ == "__main__":

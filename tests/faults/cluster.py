@@ -69,6 +69,11 @@ class Node:
     def start(self) -> None:
         self.process = local.start(self._java, self.config, self._children)
 
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
     def kill(self) -> None:
         """SIGKILL."""
         assert self.process is not None

@@ -99,6 +99,10 @@ class Process:
         assert code == 0, f"worker {self.number} ended with code {code}: {self.last()}"
         return time.monotonic() - started
 
+    def processor_s(self) -> float:
+        """What it has used so far of processors."""
+        return processor_s(self.popen.pid)
+
     def tell_where(self) -> None:
         """Its log gets the stacks of its threads."""
         if self.alive:
@@ -109,6 +113,12 @@ class Process:
         text = self.log.read_text().strip()
         at = text.rfind("\nerror: ")
         return " ".join((text[at:] if at >= 0 else text.rpartition("\n")[2]).split()) or "(nothing)"
+
+
+def processor_s(pid: int) -> float:
+    """What a process has used so far of processors."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Fleet:
@@ -150,6 +160,11 @@ class Fleet:
         """The worker is not to be replaced when it dies."""
         self.workers.remove(worker)
         self.released.append(worker)
+
+    def lines(self) -> list[str]:
+        """All that its workers have logged, those that have ended, too."""
+        logs = sorted(self.home.glob("worker-*.log"))
+        return [f"{log.stem}: {line}" for log in logs for line in log.read_text(errors="replace").splitlines()]
 
     def until(self, what: str, check: Callable[[], Any], patience_s: float = 90.0) -> Any:
         """Waits with the supervisor at work."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.faults import answers, databases, network, processes, state
+from tests.faults import answers, databases, network, processes, slow, state
 from tests.faults.round import Round
 
 
@@ -35,4 +35,9 @@ KINDS = {
     "SQL server killed": Kind(databases.gone, 4, postgres=True),
     "connection cut, held, answer lost": Kind(network.cuts, 6, proxied=True),
     "broker killed, paused": Kind(network.brokers, 9, brokers=3),
+    "slow: CPU hogs": Kind(slow.hogs, 1),
+    "slow: a tenth of a core": Kind(slow.tenth, 1),
+    "slow: broker stopped": Kind(slow.stopped_brokers, len(slow.STOPPED_S)),
+    "slow: disk kept busy": Kind(slow.busy_disk, 1),
+    "slow: decide": Kind(slow.slow_decides, len(slow.DECIDES)),
 }

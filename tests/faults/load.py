@@ -114,7 +114,7 @@ class Shoppers:
         """A command, and whether it has an event."""
         dice = self._rng.random()
         if dice < 0.15:
-            return self._moves_away(), True
+            return self.moves_away(), True
         if dice < 0.2:
             return self._changes_email(), True
         if dice < 0.4:
@@ -134,7 +134,8 @@ class Shoppers:
         codes = self._rng.sample(PRODUCTS, self._rng.randint(1, 3))
         return tuple(orders.Line(code, self._rng.randint(1, 9), self._rng.randint(100, 9999)) for code in codes)
 
-    def _moves_away(self) -> Asked:
+    def moves_away(self) -> Asked:
+        """A command for users, which has an event."""
         countries = self.sent.figures["customer_countries"]
         name = self._rng.choice(USERS)
         countries[name] = self._rng.choice([c for c in COUNTRIES if c != countries[name]])
@@ -188,6 +189,8 @@ class Load:
         self._last: deque[tuple[str, Asked]] = deque(maxlen=200)
         self._pending: list[tuple[Pending, bool]] = []
         self._ending, self._ended = threading.Event(), False
+        self._burst = 0, 0  # commands of all kinds, and for users alone, to be sent at once
+        self._burst_stored = threading.Event()
         self._failed: BaseException | None = None
         for asked in self._shoppers.opening():
             self._send(asked, has_event=True)
@@ -219,11 +222,24 @@ class Load:
     def _run(self) -> None:
         try:
             while not self._ending.wait(BATCH_S):
-                for _ in range(self._per_batch):
+                more, more_users = self._burst
+                for _ in range(self._per_batch + more):
                     asked, has_event = self._shoppers.next()
                     self._send(asked, has_event=has_event)
+                for _ in range(more_users):
+                    self._send(self._shoppers.moves_away(), has_event=True)
+                if more or more_users:
+                    self._client.flush()
+                    self._burst = 0, 0
+                    self._burst_stored.set()
         except BaseException as error:
             self._failed = error
+
+    def burst(self, commands: int = 0, of_users: int = 0, patience_s: float = 60.0) -> None:
+        """Sends so many more at once, of all kinds or for users alone; returns when they are stored."""
+        self._burst_stored.clear()
+        self._burst = commands, of_users
+        assert self._burst_stored.wait(patience_s), f"the load stands still: {self._failed!r}"
 
     def end(self) -> Sent:
         """Stops; returns what was sent, all of it stored."""

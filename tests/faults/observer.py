@@ -57,6 +57,10 @@ class Observer:
             slowest = max(slowest, first - since)
         return slowest
 
+    def shown(self, since: float, until: float) -> int:
+        """How many records became visible in that time."""
+        return sum(since <= at < until for seen in self._seen.values() for at, _ in seen)
+
     def waiting_for(self, since: float) -> list[str]:
         """The partitions that have shown nothing since."""
         return [f"{topic}-{n}" for (topic, n), seen in self._seen.items() if not any(made > since for _, made in seen)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.faults.round import Result
+from tests.faults.slowness import LEAST, Pace
 
 COLUMNS = (
     "rounds",
@@ -26,6 +28,7 @@ COLUMNS = (
     "max s",
     "worker deaths",
 )
+SLOW_COLUMNS = ("worker deaths", "fenced", "timed out", "reopened", "of share")  # of what is slow
 
 
 class Report:
@@ -53,7 +56,7 @@ class Report:
     @property
     def bad(self) -> bool:
         """Whether anything is not as it must be."""
-        damaged = any(result.damage for results in self._results.values() for result in results)
+        damaged = any(result.bad for results in self._results.values() for result in results)
         return damaged or any(self._failures.values()) or not self._results
 
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -62,14 +65,8 @@ class Report:
         return {kind: _row(results) for kind, results in [*self._results.items(), ("all", everything)]}
 
     def show(self, console: Console) -> None:
-        table = Table(title=f"Faults, seed {self.seed}")
-        table.add_column("fault")
-        for column in COLUMNS:
-            table.add_column(column, justify="right")
-        for kind, row in self.figures().items():
-            if kind == "all":
-                table.add_section()
-            table.add_row(kind, *[_shown(row[column]) for column in COLUMNS])
+        figures = self.figures()
+        table = _table(f"Faults, seed {self.seed}", COLUMNS, figures)
         for kind, why in self._skipped.items():
             table.add_row(kind, f"SKIPPED: {why}")
         console.print(table)
@@ -77,11 +74,20 @@ class Report:
             "Time to recover: from a fault, or from its end where it lasts (cut, held, disk full, two brokers away), "
             "until every partition of every service shows work done after it."
         )
-        rebalances = self.figures()["all"]["rebalances"]
-        console.print(f"Changes of membership besides kills: {rebalances}")
+        if slow := {kind: row for kind, row in figures.items() if kind != "all" and row["fenced"] is not None}:
+            console.print(_table("Slow, not broken", SLOW_COLUMNS, slow))
+            console.print(
+                "How often workers have told of fenced producers and of messages that timed out, how often lanes were "
+                "opened again, and the least that was made of the share that was left. There must be no worker death, "
+                f"nobody fenced, and at least {LEAST} of the share."
+            )
+        console.print(f"Changes of membership besides kills: {figures['all']['rebalances']}")
         for kind, failures in self._failures.items():
             for failure in failures:
                 console.print(f"[red]not carried through: {kind}, {failure}[/]")
+
+    def _slow(self) -> list[Result]:
+        return [r for results in self._results.values() for r in results if r.slowness is not None]
 
     def json(self) -> str:
         """All of it, for a program."""
@@ -92,13 +98,28 @@ class Report:
                 "skipped": self._skipped,
                 "not_carried_through": {kind: each for kind, each in self._failures.items() if each},
                 "deaths": [death for results in self._results.values() for r in results for death in r.deaths],
+                "slow": [_pace(r, pace) for r in self._slow() if r.slowness for pace in r.slowness.paces],
+                "broken_by_slowness": {f"{r.kind} {r.seed}": r.slowness.broken for r in self._slow() if r.slowness},
                 "schedules": {f"{r.kind} {r.seed}": r.notes for results in self._results.values() for r in results},
             },
             indent=2,
         )
 
 
+def _table(title: str, columns: Sequence[str], rows: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title=title)
+    table.add_column("fault")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for kind, row in rows.items():
+        if kind == "all":
+            table.add_section()
+        table.add_row(kind, *[_shown(row[column]) for column in columns])
+    return table
+
+
 def _row(results: list[Result]) -> dict[str, Any]:
+    slow = [result.slowness for result in results if result.slowness is not None]
     times = sorted(seconds for result in results for seconds in result.recovered_s)
     return {
         "rounds": len(results),
@@ -114,7 +135,17 @@ def _row(results: list[Result]) -> dict[str, Any]:
         "p50 s": round(statistics.median(times), 1) if times else None,
         "max s": round(times[-1], 1) if times else None,
         "worker deaths": sum(len(result.deaths) for result in results),
+        "fenced": sum(len(each.fenced) for each in slow) if slow else None,
+        "timed out": sum(each.timed_out for each in slow) if slow else None,
+        "reopened": sum(each.reopened for each in slow) if slow else None,
+        "of share": min((round(pace.of_share, 2) for each in slow for pace in each.paces), default=None),
     }
+
+
+def _pace(result: Result, pace: Pace) -> dict[str, Any]:
+    rates = {"a_second": round(pace.slow, 1), "without": round(pace.free, 1)}
+    shares = {"share_left": round(pace.share, 3), "of_share": round(pace.of_share, 2)}
+    return {"kind": result.kind, "seed": result.seed, "what": pace.what, **rates, **shares}
 
 
 def _shown(value: Any) -> str:

@@ -17,11 +17,16 @@ from tests.faults.fleet import Fleet
 from tests.faults.load import Load, Sent
 from tests.faults.observer import Observer
 from tests.faults.oracle import PARTITIONS, Damage, check
+from tests.faults.slowness import Slowness
 from tests.postgres import Postgres
 from tests.support import Shop
 
 PER_SECOND = 60
 PATIENCE_S = 90.0
+
+
+LAG = 12_000  # records of all services; while a round presses, so many wait: lanes take as much at once as they may
+BURST = 2_000
 
 
 @dataclass(slots=True)
@@ -39,7 +44,13 @@ class Result:
     recovered_s: list[float] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)  # of workers, that no fault ordered
     notes: list[str] = field(default_factory=list)
+    slowness: Slowness | None = None  # None where something is broken
     seconds: float = 0.0
+
+    @property
+    def bad(self) -> bool:
+        """Whether anything is not as it must be."""
+        return bool(self.damage) or (self.slowness is not None and bool(self.slowness.broken))
 
 
 class Round:
@@ -130,6 +141,21 @@ class Round:
             self.fleet.keep()
             time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
 
+    def burst(self, commands: int = 0, of_users: int = 0) -> None:
+        """So many more commands at once, of all kinds or for users alone; stored when this returns."""
+        assert self._load is not None
+        self._load.burst(commands, of_users)
+
+    def press(self, seconds: float) -> float:
+        """Keeps more waiting for the workers than they get done in that time; returns how long it took."""
+        started = time.monotonic()
+        with self.shop.watcher() as watcher:
+            while time.monotonic() < started + seconds:
+                self.fleet.keep()
+                if sum(lag.ends - lag.committed for lag in watcher.look()[0].values()) < LAG:
+                    self.burst(BURST)
+        return time.monotonic() - started
+
     def settle(self) -> None:
         """Ends the load and waits until all of it has gone all the way through."""
         assert self._load is not None
@@ -147,6 +173,8 @@ class Round:
         if self._load is not None:
             self._load.abandon()
         self.result.deaths = self.fleet.deaths
+        if (slow := self.result.slowness) is not None:
+            slow.read(self.fleet.lines(), self.result.deaths)
         self.fleet.close()
         self.observer.close()
         self.cleanup.close()
@@ -165,5 +193,5 @@ def running(
     finally:
         made.close()
         made.result.seconds = time.monotonic() - started
-    if not made.result.damage:
+    if not made.result.bad:
         shutil.rmtree(home)

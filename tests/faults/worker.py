@@ -17,6 +17,7 @@ from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaPro
 from pipeline.adapters.sql import SqlStores
 from pipeline.adapters.tables import RocksStores
 from pipeline.cli import run
+from pipeline.model import Rejected
 from pipeline.runtime import checkpoint, worker
 from pipeline.runtime.ports import GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.testing.faults import (
@@ -30,6 +31,7 @@ from pipeline.testing.faults import (
     wrap_shared,
     wrap_stores,
 )
+from topologies import users
 
 
 def noting(path: str) -> Action:
@@ -65,6 +67,19 @@ def faulty(faults: Faults) -> worker.Adapters:
     return worker.Adapters(consumer, producer, reader, stores, shared)
 
 
+def slow_decide(seconds: float) -> None:
+    """From now on `decide` of users takes so much of a processor before it decides."""
+    decide = users.users.decide
+
+    def slowly(command: users.Command, user: users.User) -> list[users.Event] | Rejected:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+        return decide(command, user)  # type: ignore[return-value]
+
+    object.__setattr__(users.users, "decide", slowly)  # services have it already
+
+
 def main() -> None:
     faulthandler.register(signal.SIGUSR1)  # a worker that hangs is asked where
     plan, fired = sys.argv[1:3]
@@ -72,6 +87,8 @@ def main() -> None:
     if flush_s := os.environ.get("TEST_FLUSH_S"):  # so that the disk is written to more often than a test lasts
         assert hasattr(checkpoint, "FLUSH_S")
         checkpoint.FLUSH_S = float(flush_s)
+    if decide_ms := os.environ.get("TEST_DECIDE_MS"):
+        slow_decide(float(decide_ms) / 1000)
     if plan:
         adapters = faulty(Faults(Plan.parse(plan), noting(fired)))
         worker.run_worker = functools.partial(
