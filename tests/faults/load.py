@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -267,6 +269,15 @@ class Load:
                 sent.misled.append(f"{pending.id}: {outcome}")
         self._client.close()
         return sent
+
+    @contextmanager
+    def unwitnessed(self) -> Iterator[None]:
+        """Nobody reads meanwhile, in this process."""
+        self._witness.rest()
+        try:
+            yield
+        finally:
+            self._witness.wake()
 
     def abandon(self) -> None:
         """Stops, whatever becomes of what was sent."""

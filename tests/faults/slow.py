@@ -68,15 +68,16 @@ def stopped_brokers(round_: Round, times: int) -> None:
     (node,) = round_.cluster.nodes
     for n in range(times):
         stopped_s = STOPPED_S[n % len(STOPPED_S)]
-        round_.press(1.0)
-        since = time.time()
-        node.pause()
-        try:
-            round_.pass_time(stopped_s)
-        finally:
-            node.resume()
-        back = time.time()
-        round_.press(AFTER_S)
+        with round_.unwitnessed():
+            round_.press(1.0)
+            since = time.time()
+            node.pause()
+            try:
+                round_.pass_time(stopped_s)
+            finally:
+                node.resume()
+            back = time.time()
+            round_.press(AFTER_S)
         until = time.time()
         rate = round_.observer.shown(since, until) / (until - since)
         _note(
@@ -107,9 +108,7 @@ def slow_decides(round_: Round, times: int) -> None:
         least_s = commands * ms / 1000
         slow, at = _backlog(round_, commands, ms, PATIENCE * least_s)
         share = (1 / free) / (1 / free + ms / 1000)
-        round_.fleet.stop()
-        round_.fleet.environment = {}
-        round_.fleet.start()
+        _another(round_, 0)
         _note(round_, Pace(f"decide of {ms} ms, {commands} commands", free, slow, share), at)
 
 
@@ -118,13 +117,12 @@ def _backlog(round_: Round, commands: int, ms: int, patience_s: float = 90.0) ->
 
     From when it holds its partitions to when they are done, or patience is at its end. And when it began.
     """
-    round_.fleet.stop()
-    round_.fleet.environment = {"TEST_DECIDE_MS": str(ms)} if ms else {}
     with round_.shop.watcher("users") as watcher:
+        _gone(round_)
         done_before = watcher.look()[0]["users"].committed
         round_.burst(of_users=commands)
         wanted = watcher.look()[0]["users"].ends - done_before
-        round_.fleet.start()
+        _another(round_, ms)
         round_.fleet.until("it holds its partitions", lambda: _holds(round_.fleet.workers[0]))
         at, began = time.time(), time.monotonic()
         done = 0
@@ -132,6 +130,20 @@ def _backlog(round_: Round, commands: int, ms: int, patience_s: float = 90.0) ->
             round_.pass_time(0.05)
             done = watcher.look()[0]["users"].committed - done_before
         return max(0, done) * commands / wanted / (time.monotonic() - began), at
+
+
+def _gone(round_: Round) -> None:
+    """The worker is ended at once, whatever it is in."""
+    for worker in list(round_.fleet.workers):
+        round_.fleet.release(worker)
+        worker.kill()
+
+
+def _another(round_: Round, ms: int) -> None:
+    """A worker with a `decide` of so long takes the place of the one there is."""
+    _gone(round_)
+    round_.fleet.environment = {"TEST_DECIDE_MS": str(ms)} if ms else {}
+    round_.fleet.start()
 
 
 def _holds(worker: Process) -> bool:

@@ -12,6 +12,7 @@ from pipeline import AsyncQueryClient
 from pipeline.client import AsyncClient
 from pipeline.errors import NotYet, TableUnavailable, UnknownKey
 from pipeline.topology import Topology
+from tests.support import until
 from topologies import orders, users
 
 WITNESSES = ("w0", "w1")  # customers that nobody else sends anything for; registered by the load
@@ -44,7 +45,8 @@ class Witness:
     def __init__(self, bootstrap: str, topology: Topology) -> None:
         self._bootstrap, self._topology = bootstrap, topology
         self._witnessed = Witnessed()
-        self._ending = threading.Event()
+        self._ending, self._resting = threading.Event(), threading.Event()
+        self._at_work = 0  # witnesses between the beginning and the end of their steps
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
         self._thread.start()
@@ -61,6 +63,14 @@ class Witness:
         """Stops, whatever becomes of what was sent."""
         self._ending.set()
         self._thread.join(patience_s)
+
+    def rest(self) -> None:
+        """Has them begin nothing more until `wake`; returns when they have come to the end of their steps."""
+        self._resting.set()
+        until("the witnesses rest", lambda: not self._at_work, END_S)
+
+    def wake(self) -> None:
+        self._resting.clear()
 
     def _run(self) -> None:
         try:
@@ -87,13 +97,19 @@ class Witness:
     ) -> None:
         number = 0
         while not self._ending.is_set():
+            if self._resting.is_set():
+                await asyncio.sleep(PAUSE_S)
+                continue
             number += 1
+            self._at_work += 1
             try:
                 await steps(customer, number, client, query)
             except (NotYet, TableUnavailable):
                 self._witnessed.unanswered += 1
             except UnknownKey:
                 self._witnessed.stale.append(f"{customer}: no row, and {number} was sent and stored before")
+            finally:
+                self._at_work -= 1
             await asyncio.sleep(PAUSE_S)
 
     async def _returns(self, customer: str, number: int, client: AsyncClient, query: AsyncQueryClient) -> None:
