@@ -96,7 +96,7 @@ def busy_disk(round_: Round, times: int) -> None:
 
 
 def slow_decides(round_: Round, times: int) -> None:
-    """`decide` of users takes 3 ms, then 50 ms, of a processor, and a worker finds a backlog when it starts.
+    """`decide` of users takes 3 ms, then 50 ms, without a rest, and a worker finds a backlog when it starts.
 
     What is left: as each command takes that much more than it took without.
     """

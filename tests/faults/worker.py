@@ -68,12 +68,12 @@ def faulty(faults: Faults) -> worker.Adapters:
 
 
 def slow_decide(seconds: float) -> None:
-    """From now on `decide` of users takes so much of a processor before it decides."""
+    """From now on `decide` of users keeps a processor busy for so long before it decides."""
     decide = users.users.decide
 
     def slowly(command: users.Command, user: users.User) -> list[users.Event] | Rejected:
-        end = time.thread_time() + seconds
-        while time.thread_time() < end:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
             pass
         return decide(command, user)  # type: ignore[return-value]
 
