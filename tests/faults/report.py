@@ -28,7 +28,7 @@ COLUMNS = (
     "max s",
     "worker deaths",
 )
-SLOW_COLUMNS = ("worker deaths", "fenced", "timed out", "reopened", "of share")  # of what is slow
+SLOW_COLUMNS = ("worker deaths", "fenced", "taken over", "timed out", "reopened", "of share")  # of what is slow
 
 
 class Report:
@@ -77,8 +77,9 @@ class Report:
         if slow := {kind: row for kind, row in figures.items() if kind != "all" and row["fenced"] is not None}:
             console.print(_table("Slow, not broken", SLOW_COLUMNS, slow))
             console.print(
-                "How often workers have told of fenced producers and of messages that timed out, how often lanes were "
-                "opened again, and the least that was made of the share that was left. There must be no worker death, "
+                "How often workers have told of producers that were fenced though nobody had taken over from them, of "
+                "those that somebody had, and of messages that timed out; how often lanes were opened again; and the least "
+                "that was made of the share that was left. There must be no worker death, "
                 f"nobody fenced, and at least {LEAST} of the share."
             )
         console.print(f"Changes of membership besides kills: {figures['all']['rebalances']}")
@@ -136,6 +137,7 @@ def _row(results: list[Result]) -> dict[str, Any]:
         "max s": round(times[-1], 1) if times else None,
         "worker deaths": sum(len(result.deaths) for result in results),
         "fenced": sum(len(each.fenced) for each in slow) if slow else None,
+        "taken over": sum(each.taken_over for each in slow) if slow else None,
         "timed out": sum(each.timed_out for each in slow) if slow else None,
         "reopened": sum(each.reopened for each in slow) if slow else None,
         "of share": min((round(pace.of_share, 2) for each in slow for pace in each.paces), default=None),

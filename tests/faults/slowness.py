@@ -10,6 +10,8 @@ LEAST = 0.5  # of the share that is left to the workers: what they have to make 
 FENCED = re.compile(
     r"fenced by|fences the|PRODUCER_FENCED|INVALID_PRODUCER_EPOCH|invalid producer epoch", re.IGNORECASE
 )
+PRODUCER = re.compile(r"\[(\S+)#producer-")
+TAKEN_OVER = re.compile(r"(\S+) has left the group; its open transaction")
 TIMED_OUT = re.compile(r"message\(s\) timed out|Message timed out")
 REOPENED = re.compile(r"going on from the last commit")
 
@@ -40,16 +42,19 @@ class Slowness:
     """What has come of it in one round."""
 
     paces: list[Pace] = field(default_factory=list)
-    fenced: list[str] = field(default_factory=list)  # lines of workers' logs
+    fenced: list[str] = field(default_factory=list)  # lines of workers' logs, of producers that nobody has taken over
+    taken_over: int = 0  # times that a worker was, as the group had left it out
     timed_out: int = 0  # lines that tell of messages that did
     reopened: int = 0  # lanes that were opened again
     deaths: list[str] = field(default_factory=list)
 
     def read(self, lines: Iterable[str], deaths: Sequence[str]) -> None:
         """Takes in what the workers have logged, and which have ended."""
-        self.deaths = list(deaths)
+        self.deaths, lines = list(deaths), list(lines)
+        taken = [found[1] for line in lines if (found := TAKEN_OVER.search(line))]
+        self.taken_over = len(taken)
         for line in lines:
-            if FENCED.search(line):
+            if FENCED.search(line) and (named := PRODUCER.search(line)) and named[1] not in taken:
                 self.fenced.append(line)
             self.timed_out += bool(TIMED_OUT.search(line))
             self.reopened += bool(REOPENED.search(line))
