@@ -78,8 +78,8 @@ class Report:
             console.print(_table("Slow, not broken", SLOW_COLUMNS, slow))
             console.print(
                 "How often workers have told of producers that were fenced though nobody had taken over from them, of "
-                "those that somebody had, and of messages that timed out; how often lanes were opened again; and the least "
-                "that was made of the share that was left. There must be no worker death, "
+                "those that somebody had, and of messages that timed out; how often lanes were opened again; and the "
+                "least that was made of the share that was left. There must be no worker death, "
                 f"nobody fenced, and at least {LEAST} of the share."
             )
         console.print(f"Changes of membership besides kills: {figures['all']['rebalances']}")
