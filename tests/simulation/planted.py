@@ -126,9 +126,9 @@ def changelog_position_noted_too_far(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def position_moved_before_the_fold(patch: pytest.MonkeyPatch) -> None:
-    def fold(self: Task, records: Sequence[Any]) -> None:
+    def fold(self: Task, records: Sequence[Any], until_s: float) -> int:
         self.position = records[-1].offset() + 1
-        original(self, records)
+        return original(self, records, until_s)
 
     def start_over(self: Lane, aborted: TransactionAborted) -> None:
         positions = {task.tp: task.position for task in self._tasks.running()}
