@@ -66,29 +66,29 @@ faults: install
 
 PAIRS ?= 10000
 pairs: install
-	$(BIN)/python -m tests.faults.pairs --pairs $(PAIRS) --seed $(SEED) --json pairs.json
+	$(BIN)/python -m tests.faults.runs.pairs --pairs $(PAIRS) --seed $(SEED) --json pairs.json
 
 FILE :=
 checkouts: install
-	$(BIN)/python -m tests.faults.checkouts --checkout saga $(if $(FILE),--file $(FILE))
-	$(BIN)/python -m tests.faults.checkouts --checkout 2pc $(if $(FILE),--file $(FILE))
+	$(BIN)/python -m tests.faults.runs.checkouts --checkout saga $(if $(FILE),--file $(FILE))
+	$(BIN)/python -m tests.faults.runs.checkouts --checkout 2pc $(if $(FILE),--file $(FILE))
 
 restarts: install
-	$(BIN)/python -m tests.faults.restarts
-	$(BIN)/python -m tests.faults.restarts --broker-defaults
+	$(BIN)/python -m tests.faults.runs.restarts
+	$(BIN)/python -m tests.faults.runs.restarts --broker-defaults
 
 backlog: install
-	$(BIN)/python -m tests.faults.backlog
+	$(BIN)/python -m tests.faults.runs.backlog
 
 bench: ROUNDS := 3
 bench: install
-	$(BIN)/python -m benchmarks.side_by_side --peers $(PEERS) --rounds $(ROUNDS)
+	$(BIN)/python -m benchmarks.peers.side_by_side --peers $(PEERS) --rounds $(ROUNDS)
 
 bench-candidate: install
-	@$(BIN)/python -m benchmarks.side_by_side --print-candidate
+	@$(BIN)/python -m benchmarks.peers.side_by_side --print-candidate
 
 bench-smoke: install
-	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.steps.compare
 
 check: install
 	$(BIN)/ruff format --check .
@@ -96,7 +96,7 @@ check: install
 	$(BIN)/mypy
 
 fuzz: install
-	$(BIN)/python -m tests.fuzz_codec
+	$(BIN)/python -m tests.tools.fuzz_codec
 
 # Pins every package for development, for all supported versions of Python.
 lock: install

@@ -22,15 +22,15 @@ from typing import Any
 import aiohttp
 import click
 
-from benchmarks.place import ShopWorker, local_broker
+from benchmarks.environment import ShopWorker, local_broker
 from benchmarks.rebuilding import rebuild, returns
 from benchmarks.report import machine, show
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.topics import create_topics
+from pipeline.adapters.kafka.topics import create_topics
 from pipeline.client import AsyncClient, Client
-from pipeline.query.client import AsyncQueryClient
-from pipeline.runtime.wiring import Wiring
+from pipeline.client.queries import AsyncQueryClient
+from pipeline.engine.plan import Wiring
 from pipeline.topology import Topology, load
 from topologies.users import ChangeName, RegisterUser
 

@@ -18,13 +18,13 @@ from typing import Any
 import click
 import httpx
 
-from benchmarks.place import local_broker
+from benchmarks.environment import local_broker
 from benchmarks.report import machine, show
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.topics import create_topics
+from pipeline.adapters.kafka.topics import create_topics
 from pipeline.client import AsyncClient, Client
-from pipeline.runtime.wiring import Wiring
+from pipeline.engine.plan import Wiring
 from pipeline.topology import Topology, load
 from topologies.users import ChangeName, RegisterUser
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import click
 
-from benchmarks.baseline import baseline_us
-from benchmarks.commands import commands
-from benchmarks.place import Place, local_broker
+from benchmarks.environment import Place, local_broker
+from benchmarks.peers.commands import commands
 from benchmarks.report import machine, show
-from pipeline.runtime.worker import calm_the_collector
+from benchmarks.steps.baseline import baseline_us
+from pipeline.worker.main import calm_the_collector
 
 IDLE_S = 3.0  # without a command for so long, a lane that has had some is done
 WARM = 0.1  # of the commands, before measuring begins

@@ -36,7 +36,7 @@ from pipeline.model import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.query.client import AsyncQueryClient, QueryClient
+    from pipeline.client.queries import AsyncQueryClient, QueryClient
 
 __all__ = [
     "Aggregate",
@@ -77,7 +77,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """The clients come when they are asked for: who only declares services needs no Kafka library."""
     if name in ("AsyncQueryClient", "QueryClient"):
-        from pipeline.query import client
+        from pipeline.client import queries
 
-        return getattr(client, name)
+        return getattr(queries, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.model.token import Token
+    from pipeline.model.records.token import Token
 
 
 class PipelineError(Exception):

@@ -17,9 +17,9 @@ from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
 from pipeline.model import Aggregate, Invariant, Saga, Service
-from pipeline.model.borders import check_borders
-from pipeline.model.families import Families, apart, families
-from pipeline.model.versions import pinned
+from pipeline.model.ownership import check_borders
+from pipeline.model.projection.versions import pinned
+from pipeline.model.projection_versions import Families, apart, families
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Topology:
     `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names.
     `invariants`: what must be true of their tables together. Raises TopologyError where these need one nobody keeps.
 
-    A later version of a projection is among the services as one of its own; see model.families.
+    A later version of a projection is among the services as one of its own; see model.projection_versions.
     """
 
     name: str

@@ -12,9 +12,9 @@ from pipeline.adapters.kafka import admin_client
 from pipeline.broker import local
 from pipeline.demo.invoices import COLUMNS, Invoices, read_invoices
 from pipeline.topology import Topology, load
-from tests.postgres import INSTALL, Postgres, binaries, server
-from tests.simulation.seeds import FRESH
-from tests.support import Shop
+from tests.helpers.postgres import INSTALL, Postgres, binaries, server
+from tests.helpers.support import Shop
+from tests.simulation.worlds.seeds import FRESH
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pipeline.adapters import descriptors
-from pipeline.adapters.connection import VARIABLE
+from pipeline.adapters.kafka.connection import VARIABLE
 from pipeline.errors import LaneFatal, PipelineError
 from pipeline.process import Ended
 from pipeline.process.signals import ENDING
@@ -34,7 +34,16 @@ COMMANDS = {
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
-MODULES = {"2pc": "two_phase"}  # where it is not called like the command
+MODULES = {  # where it is called otherwise than the command, or lies in a folder
+    "2pc": "operate.two_phase",
+    "deadlines": "operate.deadlines",
+    "history": "data.history",
+    "parked": "operate.parked",
+    "projection": "operate.projection",
+    "query": "data.query",
+    "saga": "operate.saga",
+    "send": "data.send",
+}
 
 
 class LazyGroup(click.Group):

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipeline.adapters.connection import VARIABLE
+from pipeline.adapters.kafka.connection import VARIABLE
 from pipeline.cli.options import HOME
 from pipeline.errors import DemoFolderError
 from pipeline.process import orderly_end

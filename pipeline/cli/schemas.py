@@ -8,7 +8,7 @@ import click
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
-from pipeline.runtime.wiring import Wiring
+from pipeline.engine.plan import Wiring
 from pipeline.topology import load
 
 

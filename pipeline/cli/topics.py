@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters.acls import apply_acls
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.topics import check_topics, create_topics
+from pipeline.adapters.kafka.acl_rules import Who, rules
+from pipeline.adapters.kafka.acls import apply_acls
+from pipeline.adapters.kafka.topics import check_topics, create_topics
 from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, schemas_option
+from pipeline.engine.plan import Wiring
 from pipeline.errors import TopologyError
-from pipeline.runtime.access import Who, rules
-from pipeline.runtime.wiring import Wiring
 from pipeline.topology import load
 
 

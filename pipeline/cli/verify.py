@@ -40,7 +40,7 @@ def command(
     run. Exit code 1 when anything is wrong.
     """
     from pipeline.topology import load
-    from pipeline.verify.judge import verify
+    from pipeline.verify.run import verify
     from pipeline.verify.show import show
 
     columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())

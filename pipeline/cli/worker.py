@@ -97,23 +97,23 @@ def command(
     """
     log_to_stderr(log_level)
     if processes > 1:
-        from pipeline.runtime.processes import run_processes
+        from pipeline.worker.processes import run_processes
 
         if slot is not None or port:
             raise click.UsageError("--slot and --port name one process; leave them out with --processes")
         sys.exit(run_processes(processes))
 
-    from pipeline.runtime.databases import parse_databases
-    from pipeline.runtime.needs import options_of, parts_of
-    from pipeline.runtime.settings import WorkerSettings
-    from pipeline.runtime.worker import run_worker
     from pipeline.topology import load
+    from pipeline.worker.databases import parse_databases
+    from pipeline.worker.main import run_worker
+    from pipeline.worker.open_files import options_of, parts_of
+    from pipeline.worker.settings import WorkerSettings
 
     loaded = load(topology, schemas)
     address = bootstrap_of(bootstrap, home)
     parts = parts_of(loaded, services, address)
     if len(parts) > 1:
-        from pipeline.runtime.processes import run_processes
+        from pipeline.worker.processes import run_processes
 
         sys.exit(run_processes(len(parts), [options_of(part, port if n == 0 else 0) for n, part in enumerate(parts)]))
     settings = WorkerSettings(

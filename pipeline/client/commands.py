@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.codec import codecs
-from pipeline.client.from_json import from_json, to_json
-from pipeline.client.outcome import Accepted, Decode, Outcome
+from pipeline.client.wire.from_json import from_json, to_json
+from pipeline.client.wire.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX

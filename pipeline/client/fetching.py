@@ -9,13 +9,13 @@ from urllib.parse import quote
 import httpx
 
 from pipeline.adapters.kafka import admin
+from pipeline.adapters.kafka.owners import Router
 from pipeline.client.commands import Commands
-from pipeline.client.outcome import Outcome
+from pipeline.client.drive import take
+from pipeline.client.owner_request import Asking, problem_of
+from pipeline.client.wire.outcome import Outcome
 from pipeline.errors import InvalidCommand, TableUnavailable
 from pipeline.model import Parked
-from pipeline.query.asking import Asking, problem_of
-from pipeline.query.routing import Router
-from pipeline.query.taking import take
 from pipeline.topology import Topology
 
 

@@ -17,13 +17,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
 from pipeline.adapters.kafka.away import kafka_log
-from pipeline.adapters.topics import reply_topic
+from pipeline.adapters.kafka.topics import reply_topic
 from pipeline.client.commands import Ready
-from pipeline.client.outcome import position_token
+from pipeline.client.wire.outcome import position_token
+from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, InvalidCommand, Overloaded, UndecodableRecord
 from pipeline.model import Parked, ReplyMessage, Token
-from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP
+from pipeline.model.records.partitioning import partition_of
 
 log = logging.getLogger(__name__)
 

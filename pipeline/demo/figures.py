@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from pipeline.client.queries import QueryClient
 from pipeline.demo.commands import received
 from pipeline.demo.invoices import Adjustment, Invoices
-from pipeline.query.client import QueryClient
 
 Figures = dict[str, Any]
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.client import Accepted, Client
+from pipeline.client.queries import QueryClient
+from pipeline.client.requests import Options
 from pipeline.demo.report import plain
-from pipeline.query.client import QueryClient
-from pipeline.query.questions import Options
 
 WAIT_S = 30.0
 

@@ -9,9 +9,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import ANSWER_S, READING, connection, end_offsets
-from pipeline.adapters.topics import partition_counts
-from pipeline.runtime.ports import TP
-from pipeline.runtime.wiring import Wiring
+from pipeline.adapters.kafka.topics import partition_counts
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP
 
 
 @dataclass(slots=True)

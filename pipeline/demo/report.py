@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.client.queries import QueryClient
 from pipeline.demo.checkouts import Shown
-from pipeline.query.client import QueryClient
 
 ROWS = 8
 STEPS = 16  # of one checkout

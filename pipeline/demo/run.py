@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin, end_offsets
-from pipeline.adapters.topics import create_topics, delete_services, partition_counts
+from pipeline.adapters.kafka.topics import create_topics, delete_services, partition_counts
 from pipeline.broker import local
 from pipeline.client import Client
+from pipeline.client.queries import QueryClient
 from pipeline.demo import checkouts, figures
 from pipeline.demo.commands import AMPLE, Way, stocking, trading
 from pipeline.demo.folder import Folder, hold
@@ -29,12 +30,11 @@ from pipeline.demo.progress import Watcher, count_records
 from pipeline.demo.report import say, show_checkout, shown_path
 from pipeline.demo.shop import NAME
 from pipeline.demo.worker import LOOK_S, Worker, Workers, stop
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP
 from pipeline.errors import DemoFolderError, PipelineError, TableUnavailable, TopicError
 from pipeline.model import TopicKind
 from pipeline.process import Children
-from pipeline.query.client import QueryClient
-from pipeline.runtime.ports import TP
-from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology, load
 
 SHIPPED = Path(__file__).parent / "data" / "online_retail_2009-12.csv.gz"

@@ -20,7 +20,7 @@ from pipeline.broker import local
 from pipeline.demo.shop import SHOP
 from pipeline.errors import PipelineError
 from pipeline.process import Children
-from pipeline.runtime.processes import NEEDS_CURE
+from pipeline.worker.processes import NEEDS_CURE
 
 STOP_S = 20.0
 LOOK_S = 0.1

@@ -6,12 +6,12 @@ from pipeline.flow.command_to_event import command_to_event
 from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, last_issue_ms, too_late
 from pipeline.flow.copies import Copies, Find, empty
 from pipeline.flow.event_to_command import event_to_command
+from pipeline.flow.event_to_row import event_to_messages, is_late, message_to_row
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.events_to_state import events_to_state, version_at
 from pipeline.flow.lineage import Hop, Lineage
 from pipeline.flow.row_to_index import row_to_index
 from pipeline.flow.state_difference import ABSENT, Difference, state_difference
-from pipeline.flow.state_to_projection import event_to_messages, is_late, message_to_row
 from pipeline.flow.token_to_token import Folder, Sight, token_to_token
 
 __all__ = [

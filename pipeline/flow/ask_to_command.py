@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.model.aggregate import Rejected
-from pipeline.model.messages import Acceptance, CommandMessage, ReplyMessage
-from pipeline.model.saga import Ask, Replied
-from pipeline.model.topics import TopicKind
+from pipeline.model.records.messages import Acceptance, CommandMessage, ReplyMessage
+from pipeline.model.records.topics import TopicKind
+from pipeline.model.saga.saga import Ask, Replied
 
 
 def ask_to_command(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.model.deadline import TIME_MS_MAX, Cancel, Deadline, Effect
-from pipeline.model.messages import CommandMessage
-from pipeline.model.topics import TopicKind
+from pipeline.model.records.messages import CommandMessage
+from pipeline.model.records.topics import TopicKind
 
 PREFIX = "deadline:"  # and a deadline's name: what it is called in the table, and the beginning of its command's id
 SCHEDULED = "command:"  # and a command's id: what a scheduled command is called in the table

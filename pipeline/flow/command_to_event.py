@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.flow.copies import Copies
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.deadline import Effect
-from pipeline.model.messages import CommandMessage, EventMessage, StateMessage
+from pipeline.model.records.messages import CommandMessage, EventMessage, StateMessage
 
 new = tuple.__new__  # what a named tuple's own constructor does, in half the time: one is made for each event
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from zlib import crc32
 
 from pipeline.model.aggregate import Idempotency, Rejected
-from pipeline.model.messages import CommandMessage, ReplyMessage
-from pipeline.model.token import Token
-from pipeline.model.topics import TopicKind
+from pipeline.model.records.messages import CommandMessage, ReplyMessage
+from pipeline.model.records.token import Token
+from pipeline.model.records.topics import TopicKind
 
 AHEAD_S_MAX = 60.0  # by how much a sender's clock may go before the broker's
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipeline.model.aggregate import Aggregate, Rejected
-from pipeline.model.projection import Copy
-from pipeline.model.token import Token
+from pipeline.model.projection.projection import Copy
+from pipeline.model.records.token import Token
 
 Find = Callable[[str], tuple[int, int, Any]]  # key -> its partition, the offset up to which that is applied, the row
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.model.messages import CommandMessage, EventMessage
 from pipeline.model.reaction import Reaction, Send
+from pipeline.model.records.messages import CommandMessage, EventMessage
 
 
 def event_to_command(reaction: Reaction, key: str, event: EventMessage) -> list[tuple[Send, CommandMessage]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.model.aggregate import Aggregate
-from pipeline.model.messages import EventMessage, StateMessage
+from pipeline.model.records.messages import EventMessage, StateMessage
 
 new = tuple.__new__  # what a named tuple's own constructor does, in half the time: one is made for each event
 

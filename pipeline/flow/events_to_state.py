@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.errors import HistoryIncomplete
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.model.aggregate import Aggregate
-from pipeline.model.messages import EventMessage, StateMessage
+from pipeline.model.records.messages import EventMessage, StateMessage
 
 
 def events_to_state(

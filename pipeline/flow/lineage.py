@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline.errors import UnknownTable
+from pipeline.model.records.topics import TopicKind
 from pipeline.model.service import Service
-from pipeline.model.topics import TopicKind
 
 Partitions = frozenset[int] | None  # None: all
 

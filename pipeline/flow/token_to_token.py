@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from pipeline.errors import ForeignToken
 from pipeline.flow.lineage import Hop, Lineage, Partitions
-from pipeline.model.token import furthest
+from pipeline.model.records.token import furthest
 
 Place = tuple[str, int]  # topic and partition
 Positions = Mapping[Place, int]

@@ -1,11 +1,13 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
-from pipeline.model.control import BARRIER, is_barrier
 from pipeline.model.deadline import Cancel, Deadline, Effect
 from pipeline.model.invariant import Invariant
-from pipeline.model.linear_saga import linear_saga
-from pipeline.model.messages import (
+from pipeline.model.projection.projection import Copy, Database, Projection, Replica
+from pipeline.model.projection.windows import Tumbling, moment_ms, moment_text, top
+from pipeline.model.reaction import Reaction, Send
+from pipeline.model.records.control import BARRIER, is_barrier
+from pipeline.model.records.messages import (
     NEVER,
     Acceptance,
     CommandMessage,
@@ -15,18 +17,16 @@ from pipeline.model.messages import (
     ReplyMessage,
     StateMessage,
 )
-from pipeline.model.participant import Claim, Ended, Hold, Ledger, Participant
-from pipeline.model.projection import Copy, Database, Projection, Replica
-from pipeline.model.reaction import Reaction, Send
-from pipeline.model.saga import Ask, Intervention, Replied, Saga, Started, Summary, TimeUp
+from pipeline.model.records.token import Token, furthest
+from pipeline.model.records.topics import TopicKind
+from pipeline.model.saga.coordinator import Tell, Transaction, Work, two_phase_saga
+from pipeline.model.saga.linear import linear_saga
+from pipeline.model.saga.participant import Claim, Ended, Hold, Ledger, Participant
+from pipeline.model.saga.saga import Ask, Intervention, Replied, Saga, Started, Summary, TimeUp
+from pipeline.model.saga.steps import Did, Progress, Retry, Step, To
 from pipeline.model.service import Service
 from pipeline.model.source import Source
-from pipeline.model.steps import Did, Progress, Retry, Step, To
-from pipeline.model.token import Token, furthest
-from pipeline.model.topics import TopicKind
-from pipeline.model.two_phase_saga import Tell, Transaction, Work, two_phase_saga
 from pipeline.model.unique import Unique
-from pipeline.model.windows import Tumbling, moment_ms, moment_text, top
 
 __all__ = [
     "BARRIER",

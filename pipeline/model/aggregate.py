@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Concatenate, Generic, TypeVar
 
 from pipeline.errors import TopologyError
-from pipeline.model.projection import Replica
+from pipeline.model.projection.projection import Replica
+from pipeline.model.records.topics import TopicKind
 from pipeline.model.source import Source
-from pipeline.model.topics import TopicKind
 from pipeline.model.unique import Unique
 
 C = TypeVar("C")

@@ -10,13 +10,13 @@ from typing import Any
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
-from pipeline.model.projection import Projection, Replica
+from pipeline.model.projection.projection import Projection, Replica
+from pipeline.model.projection.versions import with_table
 from pipeline.model.reaction import Reaction
+from pipeline.model.records.topics import TopicKind
 from pipeline.model.reservation import decide_reservation, reservations
-from pipeline.model.saga import Saga
+from pipeline.model.saga.saga import Saga
 from pipeline.model.source import Source, check_followed
-from pipeline.model.topics import TopicKind
-from pipeline.model.versions import with_table
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.errors import TopologyError
-from pipeline.model.topics import TopicKind
+from pipeline.model.records.topics import TopicKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,17 @@ from pipeline.adapters.kafka import (
     connection,
     end_offsets,
 )
-from pipeline.adapters.tables import claim_slot
-from pipeline.adapters.topics import partition_counts
+from pipeline.adapters.kafka.topics import partition_counts
+from pipeline.adapters.rocksdb.stores import claim_slot
+from pipeline.engine.loop.identity import Identity, slot_name
+from pipeline.engine.loop.lane import Lane
+from pipeline.engine.loop.restart_policy import Reopening
+from pipeline.engine.ports import TP
+from pipeline.engine.stats import LaneStats
 from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal
 from pipeline.rebuild.subject import Subject
-from pipeline.runtime.identity import Identity, slot_name
-from pipeline.runtime.lane import Lane
-from pipeline.runtime.ports import TP
-from pipeline.runtime.reopening import Reopening
-from pipeline.runtime.secret import home_word
-from pipeline.runtime.settings import MachineClock
-from pipeline.runtime.stats import LaneStats
+from pipeline.worker.secrets import home_word
+from pipeline.worker.settings import MachineClock
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from typing import Any
 from fastavro import parse_schema, schemaless_reader
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
-from pipeline.model.versions import table_of
-from pipeline.runtime.ports import TP
-from pipeline.runtime.wiring import Wiring
-from pipeline.verify.kafka import KafkaHistory
+from pipeline.model.projection.versions import table_of
+from pipeline.verify.sources.kafka import KafkaHistory
 
 LOOKS = 5  # rows that somebody changes meanwhile may differ for a moment
 PAUSE_S = 1.0

@@ -9,11 +9,11 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import ANSWER_S
-from pipeline.adapters.topics import check_topics, create_topics
+from pipeline.adapters.kafka.topics import check_topics, create_topics
+from pipeline.engine.plan import Wiring
 from pipeline.errors import TopicError, TopologyError, UnknownTable
 from pipeline.model import Projection, Service, TopicKind
-from pipeline.model.versions import declared_name
-from pipeline.runtime.wiring import Wiring
+from pipeline.model.projection.versions import declared_name
 from pipeline.topology import Topology
 
 

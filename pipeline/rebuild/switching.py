@@ -11,14 +11,14 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.topics import partition_counts
+from pipeline.adapters.kafka.owners import Router
+from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.errors import TableUnavailable, TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
-from pipeline.model.versions import declared_name, table_of
-from pipeline.query.routing import Router
-from pipeline.query.versions import say
+from pipeline.model.projection.versions import declared_name, table_of
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.subject import Subject
+from pipeline.server.pages.projections import say
 from pipeline.topology import Topology
 
 T = TypeVar("T")

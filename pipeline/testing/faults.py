@@ -1,6 +1,6 @@
 """Planned faults at the ports of a lane, for tests of the engine and of topologies that run on it.
 
-Each call that a lane makes through `pipeline.runtime.ports` is a named point, before and after:
+Each call that a lane makes through `pipeline.engine.ports` is a named point, before and after:
 `producer.commit:after` is when the transaction is committed and the local tables are not written yet. A plan says what
 happens at the n-th call there, by chance or for certain. It is a value: the same plan fires at the same calls in every
 process and in any run, so whoever schedules the calls, the machine or a simulator, can ask it.
@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar, cast
 
-from pipeline.errors import LaneFatal, OutcomeUnknown, TransactionAborted
-from pipeline.runtime.ports import (
+from pipeline.engine.ports import (
     TP,
     GroupConsumer,
     Listener,
@@ -31,7 +30,8 @@ from pipeline.runtime.ports import (
     Store,
     Stores,
 )
-from pipeline.runtime.table import TableSpec
+from pipeline.engine.state.table import TableSpec
+from pipeline.errors import LaneFatal, OutcomeUnknown, TransactionAborted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

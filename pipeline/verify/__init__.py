@@ -4,8 +4,8 @@ It shares the topology's own functions and the pure steps of `flow` with the eng
 records are read by plain consumers, decoded by fastavro and replayed here, tables are read over HTTP.
 """
 
-from pipeline.verify.history import Entry, History
-from pipeline.verify.judge import judge, verify
 from pipeline.verify.report import Finding, Report
+from pipeline.verify.run import judge, verify
+from pipeline.verify.sources.history import Entry, History
 
 __all__ = ["Entry", "Finding", "History", "Report", "judge", "verify"]

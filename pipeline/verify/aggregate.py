@@ -9,27 +9,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import command_to_event, event_to_state
 from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, TopicKind, is_barrier
-from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP
-from pipeline.verify.agenda import Agenda
-from pipeline.verify.answers import AnswerCheck, Decided
-from pipeline.verify.asks import AskCheck
-from pipeline.verify.copies import Recorded, Untold
-from pipeline.verify.deadlines import DeadlineCheck
-from pipeline.verify.decode import Decoder, command_decoder
-from pipeline.verify.events import Logged, differences, versions
-from pipeline.verify.history import Entry, History
-from pipeline.verify.memory import Given, Memory
-from pipeline.verify.notices import DISCARDED, REDRIVEN, Act, acts_on
-from pipeline.verify.queues import Held, Queues
-from pipeline.verify.reads import ReadCheck
+from pipeline.model.records.partitioning import partition_of
+from pipeline.verify.checks.asks import AskCheck
+from pipeline.verify.checks.deadlines import DeadlineCheck
+from pipeline.verify.checks.events import Logged, differences, versions
+from pipeline.verify.checks.parked_checks import Before, compare_queue, rows_of, still_held
+from pipeline.verify.checks.reads import ReadCheck
+from pipeline.verify.checks.replies import AnswerCheck, Decided
+from pipeline.verify.checks.tables import compare_changelog, compare_table, last_values, unreadable
+from pipeline.verify.replay.copies import Recorded, Untold
+from pipeline.verify.replay.expected_deadlines import Agenda
+from pipeline.verify.replay.expected_replies import Given, Memory
+from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act, acts_on
+from pipeline.verify.replay.parked_replay import Held, Queues
+from pipeline.verify.replay.reserving import Answer, Reserving
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.reserving import Answer, Reserving
-from pipeline.verify.tables import compare_changelog, compare_table, last_values, unreadable
-from pipeline.verify.waiting import Before, compare_queue, rows_of, still_held
+from pipeline.verify.sources.decode import Decoder, command_decoder
+from pipeline.verify.sources.history import Entry, History
 
 UNTOLD = "decided with a copy, untold"  # among what is counted
 

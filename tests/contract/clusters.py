@@ -11,7 +11,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, admin
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLogReader, MemoryProducer
-from pipeline.runtime.ports import TP, GroupConsumer, LogReader, Positions, Producer
+from pipeline.engine.ports import TP, GroupConsumer, LogReader, Positions, Producer
 
 
 def name(what: str) -> str:

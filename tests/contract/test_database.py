@@ -17,11 +17,11 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.memory import MemoryDatabase
 from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url
+from pipeline.engine.ports import TP, SharedStores
+from pipeline.engine.state.table import TableSpec
 from pipeline.errors import DatabaseUnreachable, DatabaseUnusable, StoreDamaged, Superseded
-from pipeline.runtime.ports import TP, SharedStores
-from pipeline.runtime.table import TableSpec
 from tests.contract.test_store import OF_U, ONE, SCHEMAS, TABLES, TWO, url_of
-from tests.postgres import Postgres
+from tests.helpers.postgres import Postgres
 
 SOURCE = TP("topic", 0)
 KEY = b"t\0a"

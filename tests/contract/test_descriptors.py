@@ -17,11 +17,11 @@ import pytest
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.registry import Registry
-from pipeline.adapters.rocks import FILES_MIN
+from pipeline.adapters.rocksdb.database import FILES_MIN
+from pipeline.adapters.rocksdb.stores import RocksStore, RocksStores, claim_slot
 from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url
-from pipeline.adapters.tables import RocksStore, RocksStores, claim_slot
+from pipeline.engine.ports import TP
 from pipeline.errors import OutOfDescriptors, TableUnavailable
-from pipeline.runtime.ports import TP
 from tests.contract.test_store import ONE, SCHEMAS, TABLES, TWO
 
 FILES = 12  # table files, more than RocksDB keeps open where it may have FILES_MIN

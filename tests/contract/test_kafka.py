@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from pipeline.engine.ports import TP, LogReader, Polled, Position, Producer
 from pipeline.errors import LaneFatal, TransactionAborted
-from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP, LogReader, Polled, Position, Producer
+from pipeline.model.records.partitioning import partition_of
 from tests.contract.clusters import Cluster, MemoryCluster, RealCluster, name
 
 

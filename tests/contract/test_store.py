@@ -11,12 +11,12 @@ import pytest
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.memory import MemoryDatabase, MemoryStores
+from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url
-from pipeline.adapters.tables import claim_slot
+from pipeline.engine.ports import TP, Store
+from pipeline.engine.state.table import TableSpec
 from pipeline.errors import StateDirectoryError, StoreDamaged, TableUnavailable
-from pipeline.runtime.ports import TP, Store
-from pipeline.runtime.table import TableSpec
-from tests.postgres import Postgres
+from tests.helpers.postgres import Postgres
 
 Open = Callable[[], Store]
 SCHEMAS = Path(__file__).parent / "schemas"

@@ -22,12 +22,12 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from tests.faults.cluster import Cluster
-from tests.faults.kinds import KINDS
+from tests.faults.harness.cluster import Cluster
+from tests.faults.kinds.catalogue import KINDS
+from tests.faults.kinds.state import Skipped
 from tests.faults.report import Report
 from tests.faults.round import Round, running
-from tests.faults.state import Skipped
-from tests.postgres import INSTALL, Postgres, binaries, server
+from tests.helpers.postgres import INSTALL, Postgres, binaries, server
 
 SHOWN = 10  # of what slowness has broken, in one round
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.cluster import Cluster
+from tests.faults.harness.cluster import Cluster
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import READING
-from pipeline.adapters.topics import partition_counts
+from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.demo import figures
 from pipeline.model import EventMessage, StateMessage
-from pipeline.model.participant import name_of
 from pipeline.model.reservation import Released, Reserved
+from pipeline.model.saga.participant import name_of
 from pipeline.verify import verify
-from tests.faults import sql_rows
-from tests.faults.load import Sent
-from tests.support import Shop, until
+from tests.faults.harness import sql_rows
+from tests.faults.harness.load import Sent
+from tests.helpers.support import Shop, until
 
 SHOWN = 20
 PARTITIONS = 4

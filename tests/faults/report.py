@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.faults.harness.slowness import LEAST, Pace
 from tests.faults.round import Result
-from tests.faults.slowness import LEAST, Pace
 
 COLUMNS = (
     "rounds",

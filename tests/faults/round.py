@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.topology import load
-from tests.faults.cluster import Cluster
-from tests.faults.fleet import Fleet
-from tests.faults.load import Load, Sent
-from tests.faults.observer import Observer
+from tests.faults.harness.cluster import Cluster
+from tests.faults.harness.fleet import Fleet
+from tests.faults.harness.load import Load, Sent
+from tests.faults.harness.observer import Observer
+from tests.faults.harness.slowness import Slowness
 from tests.faults.oracle import PARTITIONS, Damage, check
-from tests.faults.slowness import Slowness
-from tests.postgres import Postgres
-from tests.support import Shop
+from tests.helpers.postgres import Postgres
+from tests.helpers.support import Shop
 
 PER_SECOND = 60
 PATIENCE_S = 90.0

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import databases, processes
-from tests.faults.cluster import Cluster
+from tests.faults.harness.cluster import Cluster
 from tests.faults.judging import SEED, judge
+from tests.faults.kinds import databases, processes
 from tests.faults.round import running
-from tests.postgres import Postgres
+from tests.helpers.postgres import Postgres
 
 pytestmark = pytest.mark.long
 

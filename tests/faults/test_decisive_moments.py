@@ -20,9 +20,9 @@ from pipeline.errors import UnknownKey
 from pipeline.model import EventMessage, Rejected
 from pipeline.topology import Topology
 from pipeline.verify import verify
-from tests.apart import Apart
-from tests.hasty import CHECKOUTS, HASTY, SHOP
-from tests.support import until
+from tests.helpers.apart import Apart
+from tests.helpers.hasty import CHECKOUTS, HASTY, SHOP
+from tests.helpers.support import until
 from topologies import inventory, orders, payments
 from topologies.inventory import ReceiveStock, RegisterProduct, TakeStock
 from topologies.orders import Line, PlaceOrder
@@ -118,7 +118,9 @@ def topology() -> Topology:
 
 @pytest.fixture
 def moment(kafka: str, tmp_path: Path, topology: Topology) -> Iterator[Moment]:
-    made = Moment(kafka, tmp_path, topology, "tests.hasty:HASTY" if topology is HASTY else "tests.hasty:SHOP")
+    made = Moment(
+        kafka, tmp_path, topology, "tests.helpers.hasty:HASTY" if topology is HASTY else "tests.helpers.hasty:SHOP"
+    )
     yield made
     made.close()
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline.demo.commands import Way
 from pipeline.demo.invoices import read_invoices
 from pipeline.demo.run import SHIPPED
-from tests.faults.checkouts import carry_through, first
+from tests.faults.runs.checkouts import carry_through, first
 from topologies.orders import CHECKOUTS
 
 pytestmark = pytest.mark.long

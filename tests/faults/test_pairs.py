@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.faults.pairs import SERVICES, pairs_of
-from tests.faults.unrest import STRIKES, Unrest
-from tests.support import Shop
+from tests.faults.harness.unrest import STRIKES, Unrest
+from tests.faults.runs.pairs import SERVICES, pairs_of
+from tests.helpers.support import Shop
 
 pytestmark = pytest.mark.long
 

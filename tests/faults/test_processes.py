@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import answers, processes
-from tests.faults.cluster import Cluster
+from tests.faults.harness.cluster import Cluster
 from tests.faults.judging import SEED, judge
+from tests.faults.kinds import broker_replies as answers
+from tests.faults.kinds import processes
 from tests.faults.round import running
 
 pytestmark = pytest.mark.long

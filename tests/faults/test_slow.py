@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import slow
-from tests.faults.cluster import Cluster
+from tests.faults.harness.cluster import Cluster
 from tests.faults.judging import SEED, judge
+from tests.faults.kinds import slow
 from tests.faults.round import Round, running
 
 pytestmark = pytest.mark.long

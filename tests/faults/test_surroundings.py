@@ -8,13 +8,13 @@ import pytest
 from confluent_kafka import Producer
 
 from pipeline.client import Client
-from tests.faults import network, state
-from tests.faults.cluster import Cluster
+from tests.faults.harness.cluster import Cluster
 from tests.faults.judging import SEED, judge
+from tests.faults.kinds import network, state
+from tests.faults.kinds.state import Skipped
 from tests.faults.oracle import read
 from tests.faults.round import Round, running
-from tests.faults.state import Skipped
-from tests.support import until
+from tests.helpers.support import until
 from topologies import orders
 
 pytestmark = pytest.mark.long

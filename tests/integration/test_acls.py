@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from pipeline.broker import local
-from tests.support import until
+from tests.helpers.support import until
 
 USERS = ("admin", "users", "orders", "web")
 SECURED = """

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from benchmarks.accounts import NEW, Command, Event, State, decide, evolve
-from benchmarks.commands import commands
-from benchmarks.place import SCHEMAS, Place
+from benchmarks.environment import SCHEMAS, Place
+from benchmarks.peers.accounts import NEW, Command, Event, State, decide, evolve
+from benchmarks.peers.commands import commands
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.kafka import READING
-from tests.support import until
+from tests.helpers.support import until
 
 COUNT, KEYS = 4_000, 150
 
@@ -42,7 +42,7 @@ class Candidate:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.candidate"], env=self.environment)
+        self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.peers.candidate"], env=self.environment)
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)

@@ -21,8 +21,8 @@ from pipeline.demo import figures
 from pipeline.demo.commands import stocking, trading
 from pipeline.demo.invoices import COLUMNS, read_invoices
 from pipeline.demo.run import SHIPPED
-from pipeline.runtime.ports import TP
-from tests.support import Shop, until
+from pipeline.engine.ports import TP
+from tests.helpers.support import Shop, until
 
 LINES = """\
 1,tea,[bold]TEA[/x],2,2009-12-01 07:45:00,1.5,17850,France

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Shop, Worker, until
+from tests.helpers.support import Shop, Worker, until
 
 PIPELINE = [sys.executable, "-m", "pipeline"]
 

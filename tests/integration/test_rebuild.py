@@ -13,17 +13,17 @@ import pytest
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
-from pipeline.adapters.topics import delete_services, partition_counts
+from pipeline.adapters.kafka.topics import delete_services, partition_counts
 from pipeline.client import Client
+from pipeline.client.queries import QueryClient
 from pipeline.demo.commands import stocking, trading
 from pipeline.demo.invoices import Invoices
-from pipeline.query.client import QueryClient
+from pipeline.engine.plan import Wiring
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.subject import subject
-from pipeline.runtime.wiring import Wiring
 from pipeline.topology import Topology, load
 from pipeline.verify import verify
-from tests.support import Shop, Worker, until
+from tests.helpers.support import Shop, Worker, until
 from topologies import inventory as i
 from topologies import orders as o
 from topologies import reports

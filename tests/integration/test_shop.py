@@ -12,7 +12,7 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 
-from pipeline.adapters.tables import claim_slot
+from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.demo import figures
 from pipeline.demo.commands import Asked, stocking, trading
 from pipeline.demo.invoices import Invoices
@@ -20,7 +20,7 @@ from pipeline.demo.run import PARTITIONS
 from pipeline.errors import TableUnavailable, UnknownKey
 from pipeline.model import TopicKind
 from pipeline.topology import Topology
-from tests.support import Shop, until
+from tests.helpers.support import Shop, until
 from topologies import inventory as inv
 from topologies import orders as o
 from topologies import users as u

@@ -16,15 +16,15 @@ from confluent_kafka import Producer, TopicPartition
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import end_offsets
-from pipeline.adapters.tables import claim_slot
+from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.demo.commands import Asked, stocking, trading
 from pipeline.demo.invoices import COLUMNS, read_invoices
 from pipeline.demo.progress import Watcher
 from pipeline.demo.run import PARTITIONS, SHIPPED
+from pipeline.engine.ports import TP
 from pipeline.model import CommandMessage, EventMessage, StateMessage
-from pipeline.runtime.ports import TP
 from pipeline.verify import Finding, Report, verify
-from tests.support import Shop, until
+from tests.helpers.support import Shop, until
 from topologies import inventory as inv
 from topologies import orders as o
 from topologies import reports as r

@@ -9,8 +9,8 @@ from collections import Counter
 
 from pipeline.testing import Simulation
 from pipeline.testing.simulation.points import POINTS
-from tests.simulation.seeds import FRESH
-from tests.simulation.tills import TOPOLOGY, Code, commands
+from tests.simulation.worlds.seeds import FRESH
+from tests.simulation.worlds.tills import TOPOLOGY, Code, commands
 
 
 def main() -> int:

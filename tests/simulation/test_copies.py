@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.memory import MemoryStores
+from pipeline.engine import plan
+from pipeline.engine.copies.replica import ReplicaCopy
+from pipeline.engine.ports import TP
 from pipeline.flow import Copies
-from pipeline.runtime import wiring
-from pipeline.runtime.ports import TP
-from pipeline.runtime.replica import ReplicaCopy
 from pipeline.testing import Simulation, TestDriver
 from pipeline.testing.simulation.simulation import known_oracle
-from tests.simulation.rates import JAMMED, TOPOLOGY, Code, DropRate, Sell, SetRate, Sold, sales, schedule
 from tests.simulation.test_second_opinion import JudgedTwice
+from tests.simulation.worlds.rates import JAMMED, TOPOLOGY, Code, DropRate, Sell, SetRate, Sold, sales, schedule
 
 
 def opinions(seed: int) -> tuple[list[str], list[str]]:
@@ -65,7 +65,7 @@ def records_the_position_of_the_decision_before(patch: pytest.MonkeyPatch) -> No
             self.before, self.position = self.position, self.before
             return decision
 
-    patch.setattr(wiring, "Copies", Late)  # the engine's; the judges have their own
+    patch.setattr(plan, "Copies", Late)  # the engine's; the judges have their own
 
 
 def records_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def records_nothing(patch: pytest.MonkeyPatch) -> None:
             self.position = None
             return decision
 
-    patch.setattr(wiring, "Copies", Silent)
+    patch.setattr(plan, "Copies", Silent)
 
 
 def reads_rows_that_have_been_replaced(patch: pytest.MonkeyPatch) -> None:

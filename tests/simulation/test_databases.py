@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.testing import Simulation, TestDriver
 from pipeline.testing.simulation import Fault, Schedule, Sent
-from tests.simulation.seeds import FRESH, PER_TEST
-from tests.simulation.tills import IN_DATABASES, TOPOLOGY, Close, Code, Take, commands
+from tests.simulation.worlds.seeds import FRESH, PER_TEST
+from tests.simulation.worlds.tills import IN_DATABASES, TOPOLOGY, Close, Code, Take, commands
 
 FIXED = range(0, 500, PER_TEST)
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import FoldError, UnknownTable
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
-from tests.simulation import tills as t
+from tests.simulation.worlds import tills as t
 
 
 def test_all_that_follows_from_a_command_has_happened() -> None:

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.ports import TP
 from pipeline.errors import TopologyError
 from pipeline.model import Invariant, StateMessage, Summary, TopicKind
-from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP
+from pipeline.model.records.partitioning import partition_of
 from pipeline.testing import TestDriver
-from pipeline.testing.simulation.final import broken
+from pipeline.testing.simulation.judge.final import broken
 from pipeline.topology import load
 from pipeline.verify import Report, judge
-from pipeline.verify.final import FinalCheck
-from tests.market import ALL_OR_NOTHING, MARKET, SALE, Buy, Confirm, Hold, Move, Release, Restock
-from tests.simulation.test_sagas import answers_to_sagas_are_not_sent
+from pipeline.verify.checks.final import FinalCheck
+from tests.helpers.market import ALL_OR_NOTHING, MARKET, SALE, Buy, Confirm, Hold, Move, Release, Restock
+from tests.simulation.sagas.test_sagas import answers_to_sagas_are_not_sent
 from tests.simulation.test_second_opinion import SimulatedHistory
 
 
@@ -144,9 +144,11 @@ def test_of_some_services_alone_nothing_is_final(driver: TestDriver) -> None:
 
 def test_invariants_are_loaded_with_the_services(tmp_path: Path) -> None:
     for name in MARKET.services:
-        (tmp_path / f"{name}.py").write_text(f'from tests.market import MARKET\nservice = MARKET.services["{name}"]\n')
+        (tmp_path / f"{name}.py").write_text(
+            f'from tests.helpers.market import MARKET\nservice = MARKET.services["{name}"]\n'
+        )
     beside = tmp_path / "invariants.py"
-    beside.write_text("from tests.market import ALL_OR_NOTHING\ninvariants = [ALL_OR_NOTHING]\n")
+    beside.write_text("from tests.helpers.market import ALL_OR_NOTHING\ninvariants = [ALL_OR_NOTHING]\n")
     assert load(str(tmp_path)).invariants == (ALL_OR_NOTHING,)
     beside.write_text("invariants = ALL_OR_NOTHING = 1\n")
     with pytest.raises(TopologyError, match="no list of"):

@@ -9,8 +9,8 @@ import pytest
 from pipeline.adapters.memory import MemoryGroupConsumer
 from pipeline.testing import Simulation
 from pipeline.testing.simulation import Fault, Schedule, Sent
-from tests.simulation.seeds import FRESH, PER_TEST
-from tests.simulation.tills import TOPOLOGY, Code, Scribble, Take, commands
+from tests.simulation.worlds.seeds import FRESH, PER_TEST
+from tests.simulation.worlds.tills import TOPOLOGY, Code, Scribble, Take, commands
 
 FIXED = range(0, 1_500, PER_TEST)
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def test_nothing_is_wrong(first: int) -> None:
 
 
 PRINT = """
-from tests.simulation.tills import TOPOLOGY, Code, commands
+from tests.simulation.worlds.tills import TOPOLOGY, Code, commands
 from pipeline.testing import Simulation
 for seed in range(40):
     history = Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend).run(telling=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.testing import Simulation
-from tests.simulation.planted import PLANTED, SEEDS, SEEDS_MAX, seed_that_finds
-from tests.simulation.tills import TOPOLOGY, Code, commands
+from tests.simulation.worlds.planted import PLANTED, SEEDS, SEEDS_MAX, seed_that_finds
+from tests.simulation.worlds.tills import TOPOLOGY, Code, commands
 
 
 def fails(seed: int) -> bool:
@@ -44,7 +44,7 @@ def test_a_finding_is_made_short_and_told(monkeypatch: pytest.MonkeyPatch) -> No
 def replayed(text: str) -> dict[str, object]:
     """The printed test, ready to be called."""
     from pipeline.testing.simulation import Fault, Schedule, Sent
-    from tests.simulation import tills
+    from tests.simulation.worlds import tills
 
     namespace = vars(tills) | {"Fault": Fault, "Schedule": Schedule, "Sent": Sent, "Simulation": Simulation}
     exec(text.partition("as a test:")[2], namespace)

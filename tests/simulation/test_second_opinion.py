@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from pipeline.engine.ports import TP
 from pipeline.model import BARRIER, TopicKind
-from pipeline.query.local import row_json
-from pipeline.runtime.ports import TP
+from pipeline.server.reads.local_tables import row_json
 from pipeline.testing.simulation import from_seed
 from pipeline.testing.simulation.simulation import known_oracle
 from pipeline.testing.simulation.world import World
 from pipeline.verify import Entry, judge
-from pipeline.verify.history import Kept, Stored, read_whole
-from tests.simulation.planted import PLANTED, seed_that_finds
-from tests.simulation.tills import TOPOLOGY, Code, commands
+from pipeline.verify.sources.history import Kept, Stored, read_whole
+from tests.simulation.worlds.planted import PLANTED, seed_that_finds
+from tests.simulation.worlds.tills import TOPOLOGY, Code, commands
 
 
 class SimulatedHistory:

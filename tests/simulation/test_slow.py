@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.memory import MemoryProducer
-from pipeline.runtime.lane import Lane
-from pipeline.runtime.task import Task
+from pipeline.engine.loop.lane import Lane
+from pipeline.engine.loop.task import Task
 from pipeline.testing import Simulation
 from pipeline.testing.simulation import Fault, Schedule, Sent
-from tests.simulation.tills import TOPOLOGY, Code, Take
+from tests.simulation.worlds.tills import TOPOLOGY, Code, Take
 
 WAITING = tuple(Sent(1_600, "tills", "till-0", Take(1)) for _ in range(30))
 LATER = Sent(90_000, "tills", "till-0", Take(1))  # so that the trouble lasts until a transaction would be timed out

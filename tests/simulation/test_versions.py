@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from pipeline.adapters.memory import MemoryGroupConsumer
-from pipeline.runtime.ports import TP
+from pipeline.engine.ports import TP
 from pipeline.testing import Simulation, TestDriver
 from pipeline.testing.simulation.worker import Worker
 from pipeline.testing.simulation.world import World
 from pipeline.topology import Topology
-from tests.simulation import tills as t
-from tests.simulation.seeds import FRESH, PER_TEST
+from tests.simulation.worlds import tills as t
+from tests.simulation.worlds.seeds import FRESH, PER_TEST
 
 BEGINS_S = 1.0  # a world's clock
 

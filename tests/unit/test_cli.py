@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli import COMMANDS, main
 from pipeline.demo.invoices import COLUMNS
-from pipeline.runtime.processes import without
+from pipeline.worker.processes import without
 
 NOBODY = "127.0.0.1:1"  # nothing listens there
 

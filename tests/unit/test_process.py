@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.process import Children, Ended, orderly_end
-from tests.support import until
+from tests.helpers.support import until
 
 SLEEP = "import time; time.sleep(300)"
 STUBBORN = (
@@ -182,7 +182,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
 SUPERVISOR = """
 import sys
 from types import SimpleNamespace
-from pipeline.runtime import processes
+from pipeline.worker import processes
 processes.BACKOFF_S = (300.0,)
 processes.sys = SimpleNamespace(executable={program!r}, argv=[])
 sys.exit(processes.run_processes(2))

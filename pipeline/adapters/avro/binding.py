@@ -7,9 +7,9 @@ import types
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pipeline.adapters.avro.registry import Schema
+from pipeline.engine.state.table import Strict
 from pipeline.errors import SchemaError
 from pipeline.model import EventMessage
-from pipeline.runtime.table import Strict
 
 PRIMITIVES = {
     "string": str,

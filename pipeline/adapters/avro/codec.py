@@ -21,8 +21,8 @@ from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
 from pipeline.adapters.avro.explain import misfit
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, UndecodableRecord
-from pipeline.runtime.table import Strict
 
 # What compiled code may raise on bytes or values that do not fit; anything else is a bug and stays one.
 MISFITS = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.error, OverflowError)

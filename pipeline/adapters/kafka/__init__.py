@@ -1,6 +1,5 @@
 """Kafka by confluent-kafka: what a lane reads and writes by, and questions to the cluster."""
 
-from pipeline.adapters.connection import connection
 from pipeline.adapters.kafka.asking import KafkaBroker
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
@@ -13,6 +12,7 @@ from pipeline.adapters.kafka.cluster import (
     first_offsets,
     on_error,
 )
+from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.adapters.kafka.reading import READING, KafkaGroupConsumer, KafkaLogReader
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.adapters.connection import connection
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error, plainly
+from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.reading import READING
+from pipeline.engine.ports import TP
 from pipeline.model import BARRIER
-from pipeline.runtime.ports import TP
 
 log = logging.getLogger(__name__)
 STORED_S = 5.0  # within which the broker has to store a barrier

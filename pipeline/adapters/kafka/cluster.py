@@ -24,11 +24,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if n
     ResourceType,
 )
 
-from pipeline.adapters.connection import connection
 from pipeline.adapters.kafka.away import ask_by
 from pipeline.adapters.kafka.away import on_error as on_error
+from pipeline.adapters.kafka.connection import connection
+from pipeline.engine.ports import TP, LogFacts
 from pipeline.errors import BrokerUnreachable
-from pipeline.runtime.ports import TP, LogFacts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -11,12 +11,12 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
-from pipeline.adapters.connection import connection
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, note, on_error, plainly
+from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.nudge import Nudge
+from pipeline.engine.ports import TP, Positions
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
-from pipeline.runtime.ports import TP, Positions
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pipeline.adapters.connection import connection
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
@@ -28,8 +27,9 @@ from pipeline.adapters.kafka.cluster import (
     read_owner,
     static_members,
 )
+from pipeline.adapters.kafka.connection import connection
+from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position, Record
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
-from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position, Record
 
 log = logging.getLogger(__name__)
 

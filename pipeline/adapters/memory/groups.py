@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.adapters.memory.log import Transaction
-from pipeline.runtime.ports import TP, Position, Positions
+from pipeline.engine.ports import TP, Position, Positions
 
 if TYPE_CHECKING:
     from pipeline.adapters.memory.kafka import MemoryKafka

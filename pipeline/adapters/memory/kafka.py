@@ -9,8 +9,8 @@ from pipeline.adapters.memory.clock import MemoryClock
 from pipeline.adapters.memory.groups import Group
 from pipeline.adapters.memory.log import Headers, PartitionLog
 from pipeline.adapters.memory.transactions import Transactions
+from pipeline.engine.ports import TP, LogFacts
 from pipeline.errors import TopicError
-from pipeline.runtime.ports import TP, LogFacts
 
 DELETE_RETENTION_MS = 24 * 3_600_000
 RECORD_BYTES_MAX = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.runtime.ports import TP, Position
+from pipeline.engine.ports import TP, Position
 
 Headers = Sequence[tuple[str, str | bytes | None]]
 

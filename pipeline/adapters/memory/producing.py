@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from pipeline.adapters.memory.groups import Membership
 from pipeline.adapters.memory.kafka import MemoryKafka
 from pipeline.adapters.memory.log import Headers, PartitionLog
+from pipeline.engine.ports import TP, Positions
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TransactionAborted
-from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP, Positions
+from pipeline.model.records.partitioning import partition_of
 
 BATCH = 4  # queued records that are sent on before anybody asks for it, so that open transactions show in the logs
 ASK_AGAIN_S = 0.05
 
 if TYPE_CHECKING:
-    from pipeline.runtime.ports import Producer
+    from pipeline.engine.ports import Producer
 
 
 class MemoryProducer:

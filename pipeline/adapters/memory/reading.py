@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory.groups import Membership, Standing
 from pipeline.adapters.memory.kafka import MemoryKafka
+from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position
 from pipeline.errors import LaneFatal
-from pipeline.runtime.ports import TP, Listener, LogFacts, Polled, Position
 
 if TYPE_CHECKING:
-    from pipeline.runtime.ports import GroupConsumer, LogReader, Position
+    from pipeline.engine.ports import GroupConsumer, LogReader, Position
 
 PAUSED = -1
 

@@ -18,8 +18,8 @@ from pipeline.errors import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.runtime.ports import TP, SharedStore, SharedStores, Store, Stores
-    from pipeline.runtime.table import TableSpec
+    from pipeline.engine.ports import TP, SharedStore, SharedStores, Store, Stores
+    from pipeline.engine.state.table import TableSpec
 
 Write = tuple[list[tuple[bytes, bytes | None]], dict[str, int]]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory.log import Headers, PartitionLog, Transaction
+from pipeline.engine.ports import TP, Positions
 from pipeline.errors import LaneFatal, TransactionAborted
-from pipeline.runtime.ports import TP, Positions
 
 if TYPE_CHECKING:
     from pipeline.adapters.memory.groups import Membership

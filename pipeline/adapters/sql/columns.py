@@ -21,9 +21,9 @@ from sqlalchemy.dialects import postgresql
 from pipeline.adapters.avro.binding import named_types, resolve
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.adapters.sql.nested import from_json, to_json, without_logical_types
+from pipeline.engine.state.table import TableSpec
 from pipeline.errors import SchemaError
 from pipeline.model import TopicKind
-from pipeline.runtime.table import TableSpec
 
 KEY, PARTITION = "row_key", "row_partition"
 KEY_BYTES_MAX = 2_000  # PostgreSQL's indexes take 2,700

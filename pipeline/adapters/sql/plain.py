@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from pipeline.adapters.sql.database import PLAIN
-from pipeline.runtime.ports import TP
+from pipeline.engine.ports import TP
 
 HEAD_BYTES = 1_000  # PostgreSQL's indexes take 2,700
 

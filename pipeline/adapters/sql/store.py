@@ -18,12 +18,12 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.sql.columns import KEY, PARTITION, Shape
 from pipeline.adapters.sql.database import PLAIN, POSITIONS, SqlDatabase
 from pipeline.adapters.sql.plain import PlainRows
+from pipeline.engine.ports import TP
+from pipeline.engine.state.table import TableSpec
 from pipeline.errors import DatabaseUnusable, Superseded, TableUnavailable
-from pipeline.runtime.ports import TP
-from pipeline.runtime.table import TableSpec
 
 if TYPE_CHECKING:
-    from pipeline.runtime.ports import SharedStore, SharedStores
+    from pipeline.engine.ports import SharedStore, SharedStores
 
 KEYS_PER_QUERY = 1_000
 Rows = dict[str, tuple[list[str], list[dict[str, Any]]]]  # by table: keys to delete, columns to put

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from pipeline.engine.state.table import Codecs
 from pipeline.errors import UnknownTable
 from pipeline.model import TopicKind
-from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.table import Codecs
+from pipeline.model.records.partitioning import partition_of
+from pipeline.testing.simulation.judge.oracle import Oracle
 from pipeline.testing.simulation.operators import all_done, held, operate
-from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import Operation, Schedule
 from pipeline.testing.simulation.world import SETTLE_S, World
 from pipeline.topology import Topology

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.engine.ports import TP
+from pipeline.engine.state.parked_table import parts
 from pipeline.errors import TableUnavailable
-from pipeline.runtime.ports import TP
-from pipeline.runtime.queue import parts
 from pipeline.testing.simulation.schedule import Operation
 
 if TYPE_CHECKING:

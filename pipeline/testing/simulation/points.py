@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from pipeline.runtime.ports import GroupConsumer, Listener, LogReader, Producer, SharedStore, Store, Stores
+from pipeline.engine.ports import GroupConsumer, Listener, LogReader, Producer, SharedStore, Store, Stores
 from pipeline.testing import faults
 
 At = Callable[[str], None]

@@ -6,8 +6,8 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.runtime.table import Codecs
-from pipeline.testing.simulation.oracle import Oracle, oracle_of
+from pipeline.engine.state.table import Codecs
+from pipeline.testing.simulation.judge.oracle import Oracle, oracle_of
 from pipeline.testing.simulation.schedule import Commands, Schedule, from_seed
 from pipeline.testing.simulation.shrink import regression_test, shrink
 from pipeline.testing.simulation.world import Mend, World

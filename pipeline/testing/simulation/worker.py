@@ -1,4 +1,4 @@
-"""A worker process in the simulated world: opens lanes as `pipeline.runtime.worker.LaneHost` does, in a greenlet."""
+"""A worker process in the simulated world: opens lanes as `pipeline.worker.main.LaneHost` does, in a greenlet."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pipeline.adapters.memory import (
     MemoryStore,
     MemoryStores,
 )
+from pipeline.engine.copies.histories import Histories
+from pipeline.engine.copies.history_follower import POSITION
+from pipeline.engine.loop.identity import Identity, make_sure_of
+from pipeline.engine.loop.lane import Lane, LaneSettings
+from pipeline.engine.loop.restart_policy import Reopening
+from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP, Positions, SharedStore, Store
+from pipeline.engine.state.table import TableSpec
+from pipeline.engine.stats import LaneStats
 from pipeline.errors import BrokerUnreachable, LaneFatal, NameTaken, NotParked, TableUnavailable
-from pipeline.runtime.histories import Histories
-from pipeline.runtime.history import POSITION
-from pipeline.runtime.identity import Identity, make_sure_of
-from pipeline.runtime.lane import Lane, LaneSettings
-from pipeline.runtime.notices import Audit
-from pipeline.runtime.ports import TP, Positions, SharedStore, Store
-from pipeline.runtime.reopening import Reopening
-from pipeline.runtime.stats import LaneStats
-from pipeline.runtime.table import TableSpec
-from pipeline.runtime.wiring import Wiring
-from pipeline.testing.simulation.past import SNAPSHOT_EVERY
+from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
 from pipeline.testing.simulation.points import (
     At,
     pointed_consumer,

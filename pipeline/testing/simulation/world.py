@@ -12,17 +12,17 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
+from pipeline.engine.parking.error_rate import AT_LEAST, SHARE
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
-from pipeline.query.murmur2 import partition_of
-from pipeline.runtime.ports import TP
-from pipeline.runtime.raising import AT_LEAST, SHARE
-from pipeline.runtime.wiring import Wiring
-from pipeline.testing.simulation.deadlines import overdue
+from pipeline.model.records.partitioning import partition_of
+from pipeline.testing.simulation.faults import strike
+from pipeline.testing.simulation.judge.deadlines import overdue
+from pipeline.testing.simulation.judge.oracle import Oracle
+from pipeline.testing.simulation.log_capture import engine_log
 from pipeline.testing.simulation.operators import clear, operate
-from pipeline.testing.simulation.oracle import Oracle
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
-from pipeline.testing.simulation.strike import strike
-from pipeline.testing.simulation.telling import engine_log
 from pipeline.testing.simulation.worker import Killed, Worker
 
 STEP_S = 0.001  # what a call takes

@@ -1,0 +1,1 @@
+"""The shop's two checkouts, compared on the same orders."""

@@ -1,0 +1,1 @@
+"""The side-by-side runs: one workload on this engine and on others."""

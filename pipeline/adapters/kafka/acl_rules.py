@@ -1,0 +1,98 @@
+"""Who may do what on a cluster, so that the borders between services hold there, too. Values; see acls.
+
+What is not allowed here, a broker refuses that allows nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.engine.plan import Wiring
+from pipeline.flow import Lineage
+from pipeline.model import TopicKind
+from pipeline.topology import Topology
+
+READ, WRITE, DESCRIBE, CONFIGS, CREATE = "READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "CREATE"
+HTTP = "http"  # the requester that the HTTP sides of the workers are
+VERSIONS_GROUP = "pipeline-versions"  # of the consumers that follow which version readers get
+
+
+class Rule(NamedTuple):
+    """A principal may do that. `prefixed`: with all whose name begins so."""
+
+    principal: str
+    resource: str  # "topic", "group" or "transactional_id"
+    name: str
+    operations: tuple[str, ...]
+    prefixed: bool = False
+
+
+class Who(NamedTuple):
+    """Principals, by what they are for. A service without one is `User:<service>`."""
+
+    services: Mapping[str, str]
+    requesters: Mapping[str, str]  # those who send commands from outside, by the name of their reply topic
+
+    def runs(self, wiring: Wiring) -> str:
+        """The principal of a service's workers; a later version of a projection runs in those of its service."""
+        name = wiring.service.part_of or wiring.service.name
+        return self.services.get(name, f"User:{name}")
+
+
+def rules(topology: Topology, wirings: Sequence[Wiring], who: Who) -> list[Rule]:
+    """What the services of `wirings`, all of the topology's, and the requesters may do."""
+    found: dict[tuple[str, str, str, bool], set[str]] = {}
+    for rule in (*_of_services(topology, wirings, who), *_of_requesters(topology, wirings, who)):
+        found.setdefault((rule.principal, rule.resource, rule.name, rule.prefixed), set()).update(rule.operations)
+    return [
+        Rule(principal, resource, name, tuple(sorted(operations)), prefixed)
+        for (principal, resource, name, prefixed), operations in sorted(found.items())
+    ]
+
+
+def _of_services(topology: Topology, wirings: Sequence[Wiring], who: Who) -> Iterator[Rule]:
+    lineage = Lineage(topology.services.values())
+    commands = {a.name: _called(topology, a.name) for s in topology.services.values() for a in s.owned}
+    owners = {a.name: who.runs(wiring) for wiring in wirings for a in wiring.service.owned}
+    for wiring in wirings:
+        me, service = who.runs(wiring), wiring.service
+        for topic, _ in wiring.own_topics():
+            yield Rule(me, "topic", topic, (READ, WRITE, DESCRIBE, CONFIGS))
+        for topic in {*wiring.followed_topics()} - {*wiring.asked_topics()}:
+            yield Rule(me, "topic", topic, (READ, DESCRIBE, CONFIGS))
+        for aggregate in service.owned:
+            for asked in aggregate.asks:
+                yield Rule(me, "topic", commands[asked], (WRITE, DESCRIBE))
+                yield Rule(owners[asked], "topic", commands[aggregate.name], (WRITE, DESCRIBE))  # the answer
+        tables = [*service.tables(), *(replica.name for replica in service.replicas)]
+        for topic in {topic for table in tables for topic in lineage.upstream(lineage.home(table), None)}:
+            yield Rule(me, "topic", topology.names.get(topic, topic), (DESCRIBE,))  # how far others are
+        yield Rule(me, "group", wiring.group, (READ, DESCRIBE))
+        yield Rule(me, "group", f"{wiring.group}-", (READ, DESCRIBE), prefixed=True)
+        yield Rule(me, "group", VERSIONS_GROUP, (READ, DESCRIBE))
+        yield from (Rule(me, "group", other.group, (DESCRIBE,)) for other in wirings)  # who serves what
+        yield Rule(me, "transactional_id", f"{wiring.group}-", (WRITE, DESCRIBE), prefixed=True)
+        yield from _takes_replies(me, HTTP)
+        for requester in who.requesters:
+            yield Rule(me, "topic", TopicKind.REPLY.topic(requester), (WRITE, DESCRIBE))
+
+
+def _of_requesters(topology: Topology, wirings: Iterable[Wiring], who: Who) -> Iterator[Rule]:
+    for requester, principal in who.requesters.items():
+        yield from _takes_replies(principal, requester)
+        for wiring in wirings:
+            yield Rule(principal, "group", wiring.group, (DESCRIBE,))
+            for aggregate in wiring.service.addressed:
+                yield Rule(principal, "topic", _called(topology, aggregate.name), (WRITE, DESCRIBE))
+
+
+def _takes_replies(principal: str, requester: str) -> Iterator[Rule]:
+    topic = TopicKind.REPLY.topic(requester)
+    yield Rule(principal, "topic", topic, (CREATE, READ, WRITE, DESCRIBE))
+    yield Rule(principal, "group", topic, (READ, DESCRIBE))
+
+
+def _called(topology: Topology, aggregate: str) -> str:
+    topic = TopicKind.COMMAND.topic(aggregate)
+    return topology.names.get(topic, topic)

@@ -1,0 +1,131 @@
+"""Topics: created explicitly, checked before a worker starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
+
+from pipeline.adapters.kafka import ANSWER_S, admin
+from pipeline.engine.plan import Wiring
+from pipeline.errors import TopicError
+from pipeline.model import TopicKind
+from pipeline.model.service import NAME
+
+APPEAR_S = 30.0
+REPLY_PARTITIONS = 8
+DAY_MS = 24 * 60 * 60 * 1000
+CONFIG: dict[TopicKind, dict[str, str]] = {
+    # LogAppendTime: when a command was stored is for the broker to say, not for its sender.
+    TopicKind.COMMAND: {"retention.ms": str(7 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
+    TopicKind.EVENT: {"retention.ms": "-1", "retention.bytes": "-1"},
+    TopicKind.STATE: {"cleanup.policy": "compact"},
+    TopicKind.ROW: {"cleanup.policy": "compact"},
+    TopicKind.QUEUE: {"cleanup.policy": "compact"},
+    # Longer than any window of idempotency; in files of a day, so that what is too old goes.
+    TopicKind.ANSWERS: {
+        "retention.ms": str(7 * DAY_MS),
+        "retention.bytes": "-1",
+        "segment.ms": str(DAY_MS),
+        "message.timestamp.type": "LogAppendTime",
+    },
+    TopicKind.DEADLINES: {"cleanup.policy": "compact"},
+    TopicKind.REPLY: {"retention.ms": str(3_600_000), "segment.ms": str(3_600_000)},
+    TopicKind.BY_KEY: {"retention.ms": str(7 * DAY_MS)},
+    TopicKind.PARKED: {"retention.ms": str(90 * DAY_MS)},
+    TopicKind.VERSIONS: {"cleanup.policy": "compact"},
+}
+
+
+def partition_counts(client: AdminClient) -> dict[str, int]:
+    """Number of partitions of each topic there is; a topic counts once each partition has a leader."""
+    topics = client.list_topics(timeout=ANSWER_S).topics
+    return {
+        name: len(topic.partitions)
+        for name, topic in topics.items()
+        if topic.error is None and all(partition.leader >= 0 for partition in topic.partitions.values())
+    }
+
+
+def broker_count(client: AdminClient) -> int:
+    """How many brokers there are."""
+    return len(client.list_topics(timeout=ANSWER_S).brokers)
+
+
+def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: int, replication: int) -> list[str]:
+    """Creates what is missing of the services' own topics; returns their names. Raises TopicError."""
+    there = partition_counts(client)
+    wanted = {topic: kind for wiring in wirings for topic, kind in wiring.own_topics() if topic not in there}
+    _create(client, [NewTopic(topic, partitions, replication, config=CONFIG[kind]) for topic, kind in wanted.items()])
+    return sorted(wanted)
+
+
+def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
+    """Returns once all are there: the partitions of all topics, as the broker has them that knows of these.
+
+    Another broker may not know of them yet, so that is not to be asked again. Raises TopicError.
+    """
+    for topic, future in client.create_topics(new).items() if new else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TopicError(f"cannot create topic {topic}: {error.args[0].str()}") from None
+    wanted = {topic.topic for topic in new}
+    deadline = time.monotonic() + APPEAR_S
+    while missing := wanted - (there := partition_counts(client)).keys():
+        if time.monotonic() > deadline:
+            raise TopicError(f"topic {min(missing)} was created but does not appear; look at the broker's log")
+        time.sleep(0.05)
+    return there
+
+
+def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
+    """The topic of a requester's replies, created where it is missing, and its number of partitions."""
+    topic = TopicKind.REPLY.topic(requester)
+    if not NAME.fullmatch(requester):
+        raise TopicError(f"{requester!r} cannot name a requester; use lower-case letters, digits and underscores")
+    client = admin(bootstrap)
+    there = partition_counts(client)
+    if topic not in there:
+        there = _create(client, [NewTopic(topic, REPLY_PARTITIONS, -1, config=CONFIG[TopicKind.REPLY])])
+    return topic, there[topic]
+
+
+def delete_services(client: AdminClient, wirings: Iterable[Wiring]) -> None:
+    """Deletes the services' own topics with all they hold; returns when they are gone.
+
+    With a topic the broker also forgets the offsets that groups have committed for it.
+    """
+    own = {topic for wiring in wirings for topic, _ in wiring.own_topics()}
+    there = sorted(own & partition_counts(client).keys())
+    for topic, future in client.delete_topics(there).items() if there else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicError(f"cannot delete topic {topic}: {error.args[0].str()}") from None
+    while own & partition_counts(client).keys():
+        time.sleep(0.1)
+
+
+def check_topics(client: AdminClient, wiring: Wiring, topology: str) -> None:
+    """Raises TopicError where a topic of the service is missing, or has too few or too many partitions."""
+    counts = partition_counts(client)
+    service = wiring.service.name
+    needed = [topic for topic, _ in wiring.own_topics()] + wiring.followed_topics()
+    if missing := sorted({topic for topic in needed if topic not in counts}):
+        raise TopicError(
+            f"service {service!r} needs the topic {', '.join(missing)}, which the broker does not have; "
+            f"create it with: pipeline topics create {topology}"
+        )
+    for source, others in wiring.co_partitioned().items():
+        for other in others:
+            if counts[other] != counts[source]:
+                raise TopicError(
+                    f"service {service!r} folds {source} into {other} partition by partition, but they have "
+                    f"{counts[source]} and {counts[other]} partitions; give both the same number "
+                    "(partitions can be added with kafka-topics --alter, while the topics are still empty)"
+                )

@@ -1,0 +1,1 @@
+"""Tables in RocksDB: one database for all that a service keeps on a machine."""

@@ -1,0 +1,1 @@
+"""Commands for the data of a running topology: send, query, history."""

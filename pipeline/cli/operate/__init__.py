@@ -1,0 +1,1 @@
+"""Commands for operators: parked records, sagas, deadlines, versions of projections."""

@@ -1,0 +1,254 @@
+"""`pipeline parked`: the records that could not be folded, and what is to be done about them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.client.wire.as_of import iso
+from pipeline.errors import NotParked, PipelineError, TableUnavailable
+
+PATIENCE_S, RETRY_S = 30.0, 0.3
+AT_ONCE = 100  # records that one request takes
+
+
+class Workers:
+    """Asks any worker; each passes on what is another's."""
+
+    def __init__(self, bootstrap: str, topology: str) -> None:
+        from pipeline.adapters.kafka import admin
+        from pipeline.adapters.kafka.owners import Router
+        from pipeline.topology import load
+
+        self._router = Router(admin(bootstrap), load(topology))
+        self._http = httpx.Client(timeout=60.0)
+
+    def ask(self, method: str, path: str, *, again: bool = True, **request: Any) -> dict[str, Any]:
+        """The answer; `again`: asks until there is one, or until patience ends. Raises NotParked, PipelineError."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._once(method, path, **request)
+            except TableUnavailable:
+                if not again or time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
+
+    def _once(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        services = self._router.topology.services
+        addresses = [address for service in services for address in self._router.workers(service)]
+        if not addresses:
+            raise TableUnavailable("no worker runs; start one with: pipeline worker")
+        try:
+            answer = self._http.request(method, addresses[0] + path, **request)
+        except httpx.HTTPError as error:
+            self._router.forget_all()
+            raise TableUnavailable(f"the worker at {addresses[0]} does not answer ({error!r}); ask again") from None
+        body: dict[str, Any] = answer.json()
+        if answer.status_code == 200:
+            return body
+        kind = {404: NotParked, 503: TableUnavailable}.get(answer.status_code, PipelineError)
+        raise kind(body.get("detail", f"the worker at {addresses[0]} answered {answer.status_code}"))
+
+    def keys(self, service: str | None, topic: str | None, key: str | None) -> Iterator[dict[str, Any]]:
+        """The keys that have parked records, of those that are meant; a key as text, or in base64."""
+        query: dict[str, Any] = {"limit": 1000} | ({"service": service} if service else {})
+        while True:
+            page = self.ask("GET", "/v1/parked", params=query)
+            for each in page["parked"]:
+                if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
+                    yield each
+            if page["unavailable"]:
+                click.echo(f"nobody can be asked about {', '.join(page['unavailable'])}", err=True)
+            if page["next"] is None:
+                return
+            query["after"] = page["next"]
+
+
+Meant = tuple[str | None, str | None, str | None]  # service, topic, key
+
+
+def _chosen(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that all four share."""
+
+    @click.option("--service", help="Only what this service could not fold.")
+    @click.option("--topic", help="Only records of this topic.")
+    @click.option("--key", help="Only this key; in base64 where it is no text.")
+    @json_option
+    @topology_option
+    @bootstrap_option
+    @home_option
+    @wraps(function)
+    def wrapped(
+        service: str | None,
+        topic: str | None,
+        key: str | None,
+        topology: str,
+        bootstrap: str | None,
+        home: Path,
+        **others: Any,
+    ) -> None:
+        workers = Workers(bootstrap_of(bootstrap, home), topology)
+        function(workers, (service, topic, key), **others)
+
+    return wrapped
+
+
+def _audited(function: Callable[..., None]) -> Callable[..., None]:
+    """The options of what changes something; `body` is what a worker is told of them."""
+
+    @click.option("--by", default=getpass.getuser, show_default="the user", help="Who does it; kept as a notice.")
+    @click.option("--why", required=True, help="Why; kept as a notice.")
+    @wraps(function)
+    def wrapped(*arguments: Any, by: str, why: str, **others: Any) -> None:
+        function(*arguments, body={"by": by, "why": why, "limit": AT_ONCE}, **others)
+
+    return wrapped
+
+
+@click.group()
+def command() -> None:
+    """Records that could not be folded wait in a queue of their key, and all later ones of the key behind them.
+
+    \b
+    pipeline parked list
+    pipeline parked show --key 85048
+    pipeline parked redrive --key 85048 --why 'decide is mended'
+    pipeline parked discard --key 85048 --why 'no Avro at all'
+    """
+
+
+def _where(each: dict[str, Any]) -> str:
+    return f"/v1/parked/{each['service']}/{each['topic']}/{each['partition']}"
+
+
+def _name(each: dict[str, Any]) -> str:
+    return str(each["key"] if each["key"] is not None else each["key_base64"])
+
+
+@command.command("list")
+@_chosen
+def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
+    """Show the keys that have parked records: how many wait, the cause of the first, since when."""
+    found = workers.keys(*meant)
+    if as_json:
+        for each in found:
+            click.echo(json.dumps(each, ensure_ascii=False))
+        return
+    shown = Table("service", "topic", "key", "waiting", "since", "cause")
+    for each in found:
+        place = f"{each['topic']}-{each['partition']}"
+        cause = each["cause"] or each["reason"]
+        cells = each["service"], place, _name(each), str(each["waiting"]), iso(each["since_ms"]), cause
+        shown.add_row(*map(Text, cells))
+    Console().print(shown if shown.row_count else "nothing is parked")
+
+
+@command.command()
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Records of each key.")
+@_chosen
+def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
+    """Show the parked records of the keys that are meant, in order, with cause and traceback."""
+    for each in workers.keys(*meant):
+        query = {"key_base64": each["key_base64"], "limit": limit}
+        page = workers.ask("GET", _where(each), params=query)
+        if as_json:
+            click.echo(json.dumps(page, ensure_ascii=False))
+            continue
+        console = Console()
+        heading = f"{each['service']} {each['topic']}-{each['partition']} {_name(each)}: {each['waiting']} wait"
+        console.print(Text(heading, style="bold"))
+        for record in page["records"]:
+            value = "its value stands only where it comes from" if record["without_value"] else record["record"]
+            told = json.dumps(value or record["value_base64"], ensure_ascii=False)
+            console.print(Text(f"offset {record['offset']}: {record['cause'] or record['reason']}\n  {told}"))
+            if record["traceback"]:
+                console.print(Text(record["traceback"], style="dim"))
+
+
+@command.command()
+@click.option("--all", "every", is_flag=True, help="All keys of all services.")
+@_chosen
+@_audited
+def redrive(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any], as_json: bool) -> None:
+    """Fold the parked records of the keys that are meant, each key's in order, until one raises again.
+
+    Exit code 1: some keys still wait.
+    """
+    if not every and not any(meant):
+        raise click.UsageError("say which: --key, --topic or --service; or --all")
+    _each_key(workers, list(workers.keys(*meant)), "redrive", lambda each: body, as_json=as_json)
+
+
+@command.command()
+@click.option("--all", "every", is_flag=True, help="All records of the keys that are meant, and not only the first.")
+@_chosen
+@_audited
+def discard(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any], as_json: bool) -> None:
+    """Throw away the first parked record of each key that is meant. Who waits for its reply is told.
+
+    Exit code 1: some were not the first any more.
+    """
+    if not any(meant):
+        raise click.UsageError("say which: --key, --topic or --service")
+
+    def asked(each: dict[str, Any]) -> dict[str, Any]:
+        return body | ({"all": True} if every else {"offset": each["offset"]})
+
+    _each_key(workers, list(workers.keys(*meant)), "discard", asked, as_json=as_json, once=not every)
+
+
+def _each_key(
+    workers: Workers,
+    keys: list[dict[str, Any]],
+    action: str,
+    body: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    as_json: bool,
+    once: bool = False,
+) -> None:
+    """Goes on with each key until nothing is left of it, or it stops."""
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    stopped = []
+    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as progress:
+        task = progress.add_task(action, total=sum(each["waiting"] for each in keys))
+        for each in keys:
+            done, told = 0, {"left": each["waiting"], "cause": None}
+            while told["left"] and told["cause"] is None:
+                asked = {"key_base64": each["key_base64"], **body(each)}
+                try:
+                    told = workers.ask("POST", f"{_where(each)}/{action}", json=asked)
+                except NotParked as gone:  # an answer was lost, or another operator was there
+                    told = {"done": 0, "left": 0, "cause": None if action == "redrive" else str(gone)}
+                done += told["done"]
+                progress.advance(task, told["done"])
+                if once:
+                    break
+            outcome = {"done": done, "left": told["left"], "cause": told["cause"]}
+            if as_json:
+                click.echo(json.dumps({**each, **outcome}, ensure_ascii=False))
+            else:
+                text = f"{_name(each)}: {done} {action}n" if action == "redrive" else f"{_name(each)}: {done} discarded"
+                left = f", {told['left']} left" if told["left"] else ""
+                click.echo(f"{text}{left}" + (f": {told['cause']}" if told["cause"] else ""))
+            if told["cause"] is not None or (told["left"] and not once):
+                stopped.append(each)
+    if not keys and not as_json:
+        click.echo("nothing is parked there")
+    if stopped:
+        sys.exit(1)

@@ -1,0 +1,223 @@
+"""`pipeline projection`: the next version of a projection beside the one that is read."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, schemas_option, topology_option
+
+if TYPE_CHECKING:
+    from pipeline.rebuild.comparing import Differences
+    from pipeline.rebuild.subject import Subject
+
+version_option = click.option(
+    "--version", type=click.IntRange(1), help="Which version.  [default: the newest declared]"
+)
+by_option = click.option("--by", default=getpass.getuser, help="Who does it; stands in the record.  [default: you]")
+
+
+@click.group()
+def command() -> None:
+    """Versions of projections; docs/rebuild.md goes through it."""
+
+
+@command.command()
+@click.argument("name")
+@version_option
+@click.option("--switch", "switches", is_flag=True, help="Then have readers get it, unless records are parked.")
+@click.option(
+    "--node", default=platform.node(), envvar="PIPELINE_NODE", help="Name of this machine.  [default: the host name]"
+)
+@by_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+@topology_option
+@schemas_option
+@bootstrap_option
+@home_option
+def rebuild(
+    name: str,
+    version: int | None,
+    switches: bool,
+    node: str,
+    by: str,
+    as_json: bool,
+    topology: str,
+    schemas: Path | None,
+    bootstrap: str | None,
+    home: Path,
+) -> None:
+    """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
+
+    Workers go on meanwhile. Where some serve that version already, they build it, and this waits. Killed and begun
+    again, it goes on where it was. Ends once the version is level with its sources.
+    """
+    from pipeline.adapters.avro.registry import Registry
+    from pipeline.adapters.kafka import admin
+    from pipeline.adapters.kafka.owners import Router
+    from pipeline.rebuild.building import Progress as Reached
+    from pipeline.rebuild.building import build, watch
+    from pipeline.rebuild.comparing import compare, waiting
+    from pipeline.rebuild.subject import prepare, subject
+    from pipeline.rebuild.switching import switch
+    from pipeline.server.pages.projections import Versions
+    from pipeline.topology import load
+
+    address = bootstrap_of(bootstrap, home)
+    loaded, client = load(topology, schemas), admin(address)
+    built = subject(loaded, name, version)
+    prepare(client, built, topology)
+    versions, reached = Versions(address, loaded), Reached(address, client, built)
+    try:
+        reached.look()
+        with _bar(f"{name}, version {built.version}", quiet=as_json) as step:
+            step(reached.done, reached.total)
+            router = Router(client, loaded)
+            watch(reached, lambda: router.workers(built.service.name), step)
+            build(address, built, home / "state", node, reached, step)
+        parked = waiting(address, built.wiring)
+        current, found = versions.current(name), None
+        if current != built.version:
+            found = compare(address, Registry(loaded.schemas), name, current, built.version)
+        if switches and current != built.version and not parked:
+            switch(address, loaded, built, by)
+            current = built.version
+    finally:
+        reached.close()
+        versions.close()
+    if as_json:
+        told: dict[str, Any] = {"projection": name, "version": built.version, "readers_get": current}
+        told |= {"records": reached.done, "begun_at": reached.begun, "parked_records": parked}
+        click.echo(json.dumps(told | {"differences": found and found.as_json()}, ensure_ascii=False, default=str))
+    else:
+        _show(built, current, parked, found)
+    sys.exit(1 if parked else 0)
+
+
+@command.command()
+@click.argument("name")
+@version_option
+@by_option
+@topology_option
+@schemas_option
+@bootstrap_option
+@home_option
+def switch(
+    name: str,
+    version: int | None,
+    by: str,
+    topology: str,
+    schemas: Path | None,
+    bootstrap: str | None,
+    home: Path,
+) -> None:
+    """Have readers of NAME get its newest version, or the one that --version names: an older one, too.
+
+    Waits until all workers can give it, and returns once all of them do.
+    """
+    from pipeline.rebuild.subject import subject
+    from pipeline.rebuild.switching import switch as to
+    from pipeline.topology import load
+
+    loaded = load(topology, schemas)
+    chosen = subject(loaded, name, version)
+    workers = to(bootstrap_of(bootstrap, home), loaded, chosen, by)
+    click.echo(f"readers of {name} get version {chosen.version}, from all {workers} workers")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+@topology_option
+@schemas_option
+@bootstrap_option
+@home_option
+def list_(as_json: bool, topology: str, schemas: Path | None, bootstrap: str | None, home: Path) -> None:
+    """List the projections of which several versions are declared, and which of them readers get."""
+    from pipeline.server.pages.projections import Versions
+    from pipeline.server.pages.projections import as_json as plain
+    from pipeline.topology import load
+
+    versions = Versions(bootstrap_of(bootstrap, home), load(topology, schemas))
+    state = versions.state()
+    versions.close()
+    if as_json:
+        click.echo(json.dumps(plain(state)))
+        return
+    shown = Table()
+    for column in ("projection", "readers get", "declared as"):
+        shown.add_column(column)
+    for name, each in state.items():
+        shown.add_row(name, f"version {each.version}", ", ".join(each.tables.values()))
+    Console().print(shown if state else "of each projection only the first version is declared")
+
+
+@command.command("drop-old")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@topology_option
+@schemas_option
+@bootstrap_option
+@home_option
+def drop_old(name: str, yes: bool, topology: str, schemas: Path | None, bootstrap: str | None, home: Path) -> None:
+    """Delete the topics of the versions of NAME before the one that readers get.
+
+    Refused while the topology or a worker still declares one of them.
+    """
+    from pipeline.adapters.kafka import admin
+    from pipeline.rebuild.switching import drop, droppable
+    from pipeline.server.pages.projections import Versions
+    from pipeline.topology import load
+
+    address = bootstrap_of(bootstrap, home)
+    loaded, client = load(topology, schemas), admin(address)
+    versions = Versions(address, loaded)
+    current = versions.current(name)
+    versions.close()
+    topics = droppable(client, loaded, name, current)
+    for topic in topics:
+        click.echo(topic)
+    if not topics:
+        click.echo(f"nothing is left of the versions of {name} before {current}")
+    elif yes or click.confirm(f"Delete these {len(topics)} topics, for good?"):
+        drop(client, topics)
+        click.echo("deleted")
+
+
+@contextmanager
+def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, and what moves it."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        bar = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+def _show(built: Subject, current: int, parked: int, found: Differences | None) -> None:
+    console = Console(highlight=False)
+    if parked:
+        console.print(f"{parked} records wait, as its functions raise: pipeline parked list", style="bold red")
+    if found is not None:
+        console.print(
+            f"{found.same} rows are the same, {found.changed} say something else, {found.added} are new, "
+            f"{found.missing} are gone"
+        )
+        for example in found.examples:
+            console.print(f"  {example['key']}: {example['old']} -> {example['new']}", soft_wrap=True)
+    if current == built.version:
+        console.print(f"readers of {built.name} get version {current}")
+    else:
+        console.print(
+            f"version {built.version} is level with its sources; readers get version {current}. Start the workers with "
+            f"this code, then: pipeline projection switch {built.name}"
+        )

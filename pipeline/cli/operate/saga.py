@@ -1,0 +1,157 @@
+"""`pipeline saga`: where sagas stand, and a person's hand."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.model.saga.saga import IN_FLIGHT, STATUSES
+
+Decorated = Callable[..., Any]
+
+
+def common(function: Decorated) -> Decorated:
+    """Options that all of them have."""
+    return json_option(topology_option(bootstrap_option(home_option(function))))
+
+
+def by_hand(function: Decorated) -> Decorated:
+    """Options of what a person does."""
+    why = click.option("--why", required=True, help="Stands in the saga's event log.")
+    by = click.option("--by", default=getpass.getuser, help="Who does it.  [default: you]")
+    timeout = click.option("--timeout", type=click.FloatRange(0), default=10.0, show_default=True, help="In seconds.")
+    return why(by(timeout(function)))
+
+
+@click.group()
+def command() -> None:
+    """Work that spans services, each instance known by its key."""
+
+
+@command.command("list")
+@click.argument("saga", required=False)
+@click.option("--state", type=click.Choice(STATUSES), multiple=True, help="[default: all that are not settled]")
+@common
+def list_(saga: str | None, state: tuple[str, ...], **options: Any) -> None:
+    """List the instances of SAGA, or of all, that are in that state."""
+    show_list(saga, state, two_phase=None, **options)
+
+
+def show_list(
+    saga: str | None,
+    state: tuple[str, ...],
+    *,
+    two_phase: bool | None,
+    topology: str,
+    as_json: bool,
+    bootstrap: str | None,
+    home: Path,
+) -> None:
+    """`two_phase`: only those that are, or None for all."""
+    from pipeline.client.queries import QueryClient
+    from pipeline.topology import load
+
+    loaded = load(topology)
+    sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
+    names = [each.name for each in sagas if two_phase is None or ("commit" in each.actions) == two_phase]
+    with QueryClient(bootstrap_of(bootstrap, home), loaded) as client:
+        found = [each for name in sorted(names) for each in client.sagas(name, state or IN_FLIGHT)]
+    if as_json:
+        for each in found:
+            click.echo(json.dumps(each, ensure_ascii=False))
+        return
+    if not found:
+        click.echo("none")
+        return
+    columns = ("saga", "key", "status", "step", "attempt", "waits for", "reason", "since")
+    shown = Table(*columns)
+    for each in found:
+        told = {**each, "attempt": str(each["attempt"]), "waits_for": ", ".join(each["waits_for"])}
+        shown.add_row(*[told[column.replace(" ", "_")] for column in columns])
+    Console().print(shown)
+
+
+@command.command()
+@click.argument("saga")
+@click.argument("key")
+@common
+def show(saga: str, key: str, *, topology: str, as_json: bool, bootstrap: str | None, home: Path) -> None:
+    """Show where the instance KEY of SAGA stands, what it waits for, and what has happened to it."""
+    from pipeline.client.queries import QueryClient
+    from pipeline.topology import load
+
+    with QueryClient(bootstrap_of(bootstrap, home), load(topology)) as client:
+        found, events = client.saga(saga, key), list(client.history(saga, key))
+    if as_json:
+        click.echo(json.dumps({**found, "events": events}, ensure_ascii=False))
+        return
+    del found["state"]  # its events tell it
+    for name, value in found.items():
+        click.echo(f"{name:>10}  {', '.join(value) if isinstance(value, list | tuple) else value}")
+    for event in events:
+        click.echo(f"{event['version']:>10}  {json.dumps(event['event'], ensure_ascii=False)}")
+
+
+@command.command()
+@click.argument("saga")
+@click.option("--topology", default="topologies", show_default=True, help="Where it is declared.")
+def diagram(saga: str, topology: str) -> None:
+    """Print the steps of SAGA as a Mermaid diagram."""
+    from pipeline.topology import load
+
+    click.echo(load(topology).saga(saga).diagram, nl=False)
+
+
+def intervene(
+    action: str,
+    saga: str,
+    key: str,
+    *,
+    by: str,
+    why: str,
+    timeout: float,
+    topology: str,
+    as_json: bool,
+    bootstrap: str | None,
+    home: Path,
+) -> None:
+    """Asks it of the saga, waits for the answer and says it; exit code 1 where it is refused."""
+    from pipeline.client import Client
+    from pipeline.client.commands import outcome_json
+    from pipeline.model import Intervention, Rejected
+    from pipeline.topology import load
+
+    loaded = load(topology)
+    with Client(bootstrap_of(bootstrap, home), loaded) as client:
+        outcome = client.send(loaded.saga(saga).name, key, Intervention(action, by, why), wait=timeout)
+    if as_json:
+        click.echo(json.dumps(outcome_json(outcome), ensure_ascii=False))
+    elif isinstance(outcome, Rejected):
+        click.echo(f"refused: {outcome.reason}" + "".join(f"\n  {n}: {v}" for n, v in outcome.details.items()))
+    else:
+        click.echo(f"{action}: done, event {outcome.version} of {saga} {key}" if outcome.events else "nothing to do")
+    sys.exit(isinstance(outcome, Rejected))
+
+
+def _action(name: str, what: str) -> None:
+    @command.command(name, help=what)
+    @click.argument("saga")
+    @click.argument("key")
+    @by_hand
+    @common
+    def act(saga: str, key: str, **options: Any) -> None:
+        intervene(name, saga, key, **options)
+
+
+_action("retry", "Have the step of the instance KEY of SAGA tried again now.")
+_action("skip", "Let the instance KEY of SAGA go on as if its step had succeeded.")
+_action("abort", "Have all undone that the instance KEY of SAGA has done.")

@@ -1,0 +1,1 @@
+"""A client's own copy of rows, kept while the row topic has no newer one."""

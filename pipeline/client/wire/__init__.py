@@ -1,0 +1,1 @@
+"""What goes over HTTP as both sides write it: parameters, commands and outcomes as JSON."""

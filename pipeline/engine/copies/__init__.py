@@ -1,0 +1,1 @@
+"""What is copied from logs: recovery of tables, standbys, replicas, histories."""

@@ -1,0 +1,104 @@
+"""The histories of a lane: one for each command partition that it folds, over a log reader of their own.
+
+They come last: opened when no task waits for its tables any more, and not read while one does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from pipeline.engine.copies.history_follower import HistoryCopy
+from pipeline.engine.copies.log_followers import Following
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP, Clock, LogReader, Stores
+from pipeline.engine.stats import LaneStats
+from pipeline.errors import BrokerUnreachable
+
+log = logging.getLogger(__name__)
+
+OPENED_AT_ONCE = 4  # a database takes 7 ms to open, for which nothing is folded
+SNAPSHOT_EVERY = 100  # events of a key: so many at most are folded for a state of then
+PAUSE_S = 1.0  # after a question that the broker has not answered
+
+
+Views = dict[tuple[str, int], HistoryCopy]  # by aggregate and partition
+
+
+class Histories:
+    """All histories that one lane keeps. `reader` is theirs alone, and closed with them."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        reader: LogReader,
+        stores: Stores,
+        clock: Clock,
+        stats: LaneStats,
+        snapshot_every: int = SNAPSHOT_EVERY,
+    ) -> None:
+        self.views: Views = {}  # read by other threads
+        self._wiring, self._reader, self._stores = wiring, reader, stores
+        self._clock, self._stats, self._every = clock, stats, snapshot_every
+        self._following = Following(reader)
+        self._to_open: list[TP] = []
+        self._again_s = 0.0  # not before that
+
+    def add(self, sources: Iterable[TP]) -> None:
+        """Partitions that are folded from now on; `step` opens their histories."""
+        self._to_open += [tp for tp in sources if tp.topic in self._wiring.histories]
+
+    def remove(self, sources: Iterable[TP]) -> None:
+        """Closes those of partitions that are given up."""
+        for tp in sources:
+            if tp in self._to_open:
+                self._to_open.remove(tp)
+            spec = self._wiring.histories.get(tp.topic)
+            copy = self.views.pop((spec.aggregate.name, tp.partition), None) if spec else None
+            if copy is not None:
+                self._following.forget(copy)
+                copy.store.close()
+
+    def step(self) -> bool:
+        """Opens what is to be opened and takes in what has arrived, without waiting; False when that was nothing."""
+        opened = bool(self._to_open) and self._clock.monotonic_s() >= self._again_s and self._open()
+        if not self.views:
+            return False
+        followed = self._following.step() or opened
+        if followed or self._stats.histories_building:
+            self._stats.histories_building = sum(copy.building for copy in self.views.values())
+        return followed
+
+    def flush(self) -> None:
+        """Bounds what a crash leaves to read again."""
+        for copy in self.views.values():
+            copy.flush()
+
+    def close(self) -> None:
+        """Closes what is left, and the reader."""
+        self._to_open.clear()
+        for copy in self.views.values():
+            copy.store.close()
+        self.views.clear()
+        self._reader.close()
+
+    def _open(self) -> bool:
+        """Opens some; False where the broker has to be asked again."""
+        sources, histories = self._to_open[:OPENED_AT_ONCE], self._wiring.histories
+        logs = {tp: TP(histories[tp.topic].topic, tp.partition) for tp in sources}
+        try:
+            facts = self._reader.facts(sorted({event_log.topic for event_log in logs.values()}))
+            ends = self._reader.ends(list(logs.values()))
+        except BrokerUnreachable as error:  # what is folded goes on
+            log.warning("%s: its history waits: %s", self._wiring.service.name, error)
+            self._again_s = self._clock.monotonic_s() + PAUSE_S
+            return False
+        for tp, event_log in logs.items():
+            spec = histories[tp.topic]
+            store = self._stores.open(f"history.{spec.aggregate.name}-{tp.partition}")
+            copy = HistoryCopy(spec, tp.partition, store, self._stats, self._every)
+            self.views[spec.aggregate.name, tp.partition] = copy
+            self._to_open.remove(tp)
+            self._following.follow(copy, {event_log: copy.begin(facts[event_log.topic], ends[event_log])})
+        self._stats.histories_building = sum(copy.building for copy in self.views.values())
+        return True

@@ -1,0 +1,143 @@
+"""The history of one partition: its event log by key and version, for those who ask what has happened.
+
+A local copy that trails the log. It is no part of the checkpoint: what is folded does not wait for it, and a crash
+costs the reading of what was not flushed yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from pipeline.engine.ports import TP, LogFacts, Record, Store
+from pipeline.engine.state.history_reader import EVENT, STATE, HistorySpec, Past, at_version, version_of
+from pipeline.engine.stats import LaneStats, Wipe
+from pipeline.errors import HistoryIncomplete, LaneFatal, StateDirectoryError, TableUnavailable, UndecodableRecord
+from pipeline.flow import events_to_state
+from pipeline.model import EventMessage
+
+log = logging.getLogger(__name__)
+
+POSITION = "events"  # up to which offset the log is contained
+IDENTITY = "history of"  # the position that holds the identity of the topic
+FLUSH_ROWS = 200_000
+
+
+class HistoryCopy:
+    """Keeps the history of one partition up with its event log."""
+
+    def __init__(self, spec: HistorySpec, partition: int, store: Store, stats: LaneStats, snapshot_every: int) -> None:
+        self.log, self.store = TP(spec.topic, partition), store
+        self.past = Past(spec, store)
+        self._spec, self._stats, self._every = spec, stats, snapshot_every
+        self._identity, self._unflushed = 0, 0
+        self.target: int | None = None  # the log's end when it was begun; what lies below must be in before it answers
+        self.ended = False  # whether it has got to the end that the log had when it was read last
+        if store.damage is not None:
+            log.warning("the history of %s-%d could not be used: %s", *self.log, store.damage)
+            stats.wipe(Wipe.DAMAGED)
+
+    @property
+    def building(self) -> bool:
+        """Whether it lacks events from before it was opened."""
+        return self.target is None or self.position < self.target
+
+    @property
+    def position(self) -> int:
+        """The offset up to which the log is contained."""
+        return self.store.position(POSITION) or 0
+
+    def begin(self, facts: LogFacts, end: int) -> int | None:
+        """Where to read on. `facts`: what the event topic is; `end`: where the partition ends now."""
+        self._identity = facts.identity
+        if self.store.position(IDENTITY) not in (None, facts.identity):
+            self._wipe(Wipe.OTHER_TOPIC)
+        elif self.position > end:
+            self._wipe(Wipe.AHEAD)
+        self.store.write([], {IDENTITY: facts.identity})
+        self.target = end
+        return self.store.position(POSITION)
+
+    def flush(self) -> None:
+        """Bounds what a crash leaves to read again."""
+        self._unflushed = 0
+        self.store.flush()
+
+    # --- Copy ---------------------------------------------------------------------------------------------------------
+
+    def apply(self, tp: TP, records: Sequence[Record]) -> None:
+        rows: list[tuple[bytes, bytes | None]] = []
+        due: set[bytes] = set()  # keys that have come to a version whose state is kept
+        decode, every = self._spec.events.decode, self._every
+        for record in records:
+            key, value = record.key(), record.value()
+            try:
+                version = decode(value if key is not None else None)[0]
+            except UndecodableRecord as error:
+                self._stats.skipped_by_history += 1
+                log.error("the history skips %s-%d offset %d: %s", *self.log, record.offset(), error)
+                continue
+            rows.append((at_version(EVENT, key, version), value))
+            if version % every == 0:
+                due.add(key)
+        if self.store.position(POSITION) is None:
+            self._check_beginning(rows)
+        if due:
+            rows += self._states(due, records)
+        self.ended = False
+        self._stats.history_events += len(records)
+        self.store.write(rows, {POSITION: records[-1].offset() + 1})
+        self._unflushed += len(rows)
+        if self._unflushed >= FLUSH_ROWS:
+            self.flush()
+
+    def reached(self, tp: TP, end: int) -> None:
+        # Records that came in the same poll may lie behind the end that was told before them.
+        position = self.position
+        self.ended = end >= position
+        if end > position:
+            self.store.write([], {POSITION: end})
+
+    def begin_again(self) -> Iterable[TP]:
+        self.target, self.ended = max(self.target or 0, self.position), False
+        self._wipe(Wipe.OUT_OF_RANGE)
+        self.store.write([], {IDENTITY: self._identity})
+        return [self.log]
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    def _states(self, keys: set[bytes], records: Sequence[Record]) -> Iterator[tuple[bytes, bytes]]:
+        """The states to keep of some keys, to which `records` have come."""
+        arrived: dict[bytes, list[EventMessage]] = {key: [] for key in keys}
+        for record in records:
+            if (events := arrived.get(record.key())) is not None:
+                with suppress(UndecodableRecord):  # skipped
+                    events.append(self._spec.events.decode(record.value()))
+        for key, events in arrived.items():
+            try:
+                yield from self._states_of(key, events)
+            except HistoryIncomplete:
+                pass  # those who ask are told
+            except (LaneFatal, StateDirectoryError, TableUnavailable):  # the store's, which is not to be used any more
+                raise
+            except Exception as error:  # evolve's own; the events are kept all the same, and whoever asks is told
+                log.error("%s %r, one of its states cannot be kept: %r", self._spec.aggregate.name, key, error)
+
+    def _states_of(self, key: bytes, events: Sequence[EventMessage]) -> Iterator[tuple[bytes, bytes]]:
+        state = self.past.state(key, events[0].version - 1)
+        for event in events:
+            state = events_to_state(self._spec.aggregate, state, [event])
+            if event.version % self._every == 0:
+                yield at_version(STATE, key, event.version), self._spec.states.encode(state)
+
+    def _check_beginning(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Says so where the first event of the log is nobody's first."""
+        if rows and (version := version_of(rows[0][0])) > 1:
+            log.warning("%s-%d has lost its beginning: its first event is version %d", *self.log, version)
+
+    def _wipe(self, why: Wipe) -> None:
+        log.warning("the history of %s-%d is wiped and begins again: %s", *self.log, why.value)
+        self._stats.wipe(why)
+        self._unflushed = 0
+        self.store.wipe()

@@ -1,0 +1,1 @@
+"""The loop: a lane polls, its tasks fold, a checkpoint commits; partitions come and go."""

@@ -1,0 +1,401 @@
+"""The tasks of a lane, from assignment over restore to running and back, and the copies it keeps of what others hold.
+
+What the lane folds is in `Task`, how tables get up to date in `TableCopy`; here is which of them there are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+from pipeline.engine.copies.histories import Histories
+from pipeline.engine.copies.log_followers import Following
+from pipeline.engine.copies.recovery import TableCopy
+from pipeline.engine.copies.replica import ReplicaCopy
+from pipeline.engine.copies.replica_gate import Awaiting
+from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
+from pipeline.engine.loop.task import Task
+from pipeline.engine.parking.error_rate import Raising
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP, Clock, LogReader, Position, Producer, SharedStores, Store, Stores
+from pipeline.engine.state.positions import LEVEL_MS, changelog_position, source_position
+from pipeline.engine.state.table import RowCodec, SharedTable
+from pipeline.engine.stats import LaneStats
+from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
+
+log = logging.getLogger(__name__)
+
+STANDBY_LOOK_S = 1.0  # how often the age of standbys is measured
+Committed = Callable[[Sequence[TP]], Mapping[TP, Position | None] | None]
+
+
+class ReadView(NamedTuple):
+    """Where to read a table of one partition. Holds committed rows only.
+
+    `folded`: name of the position that says how far its source is folded in; of no standby's store. `rows`: of that
+    which says how far its row topic is contained; empty for a replica.
+    `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
+    `shared`: a read may have to wait, for a database. `age_s`: of a replica; for how long it may lack something.
+    """
+
+    store: Store
+    prefix: bytes
+    codec: RowCodec
+    folded: str
+    restoring: bool = False
+    copy: TableCopy | None = None
+    shared: bool = False
+    rows: str = ""
+    age_s: Callable[[], float | None] | None = None
+
+
+class Tasks:
+    """All that one lane holds."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        reader: LogReader,
+        stores: Stores,
+        shared: SharedStores | None,
+        producer: Producer,
+        clock: Clock,
+        stats: LaneStats,
+        histories: Histories | None,
+        raising: Raising,
+        *,
+        standby: bool,
+        cache_bytes: int,
+        copy_wait_s: float,
+        replica_ages: bool = False,
+    ) -> None:
+        self._replica_ages, self._copy_wait_s = replica_ages, copy_wait_s
+        self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
+        self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
+        self._shared = shared
+        self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
+        self._following, self._histories, self._raising = Following(reader), histories, raising
+        self._replicas: list[ReplicaCopy] = []
+        self._awaiting = Awaiting(wiring.service.name, [], {}, 0.0)
+        self._tasks: dict[TP, Task] = {}
+        self._arrived: list[TP] = []  # assigned, committed offset not known yet
+        self._restores: dict[TP, tuple[TableCopy, Position | None]] = {}  # and what was committed
+        self._standbys: dict[TP, TableCopy] = {}
+        self._unattended: list[TP] = []  # partitions of others that have no standby here yet
+        self._looked_s, self._flushed_s = 0.0, clock.monotonic_s()
+
+    def open(self) -> None:
+        """Begins to follow what replicas and standbys need."""
+        for replica, events, rows in self._wiring.replicas:
+            store = self._stores.open(f"replica.{replica.name}")
+            copy = ReplicaCopy(replica, events, rows, store, self._stats)
+            self._replicas.append(copy)
+            age_s = partial(self._age_of, copy) if self._replica_ages else None
+            starts = copy.starts(self._reader.facts([replica.source.topic])[replica.source.topic])
+            self._following.follow(copy, starts)
+            for tp in starts:
+                self.views[replica.name, tp.partition] = ReadView(
+                    store, copy.prefix(tp.partition), rows, copy.position(tp), age_s=age_s
+                )
+        read = {name for inlet in self._wiring.inlets.values() for name in inlet.reads}
+        if copies := [copy for copy in self._replicas if copy.replica.name in read]:
+            ends = self._reader.ends([tp for copy in copies for tp in copy.sources()])
+            until_s = self._clock.monotonic_s() + self._copy_wait_s
+            self._awaiting = Awaiting(self._wiring.service.name, copies, ends, until_s)
+        if self._standby:
+            topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.keeps_locally]
+            facts = self._reader.facts(topics)
+            self._unattended = [TP(topic, n) for topic in topics for n in range(facts[topic].partitions)]
+
+    # --- what the lane asks -------------------------------------------------------------------------------------------
+
+    def __getitem__(self, tp: TP) -> Task:
+        return self._tasks[tp]
+
+    def __contains__(self, tp: TP) -> bool:
+        return tp in self._tasks
+
+    def runs(self, tp: TP) -> bool:
+        """Whether the lane folds that partition now."""
+        task = self._tasks.get(tp)
+        return task is not None and task.running
+
+    def running(self) -> list[Task]:
+        """The tasks that fold."""
+        return [task for task in self._tasks.values() if task.running]
+
+    def uncommitted(self) -> list[Task]:
+        """The tasks that a checkpoint would move on."""
+        return [task for task in self._tasks.values() if task.uncommitted]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some tasks are not running yet."""
+        return bool(self._arrived or self._restores)
+
+    def drop(self) -> None:
+        """Forgets what was folded since the last commit."""
+        for task in self._tasks.values():
+            task.drop()
+
+    # --- from assignment to running -----------------------------------------------------------------------------------
+
+    def add(self, partitions: Sequence[TP]) -> None:
+        """Opens the tasks of newly assigned partitions; `step` starts them once their tables are up to date."""
+        for tp in partitions:
+            inlet = self._wiring.inlets[tp.topic]
+            if tp in self._unattended:
+                self._unattended.remove(tp)
+            warm = self._standbys.pop(tp, None)
+            copy = warm or TableCopy(tp, inlet, self._open_store(tp), self._clock, self._stats)
+            finders = {each.replica.name: each.find for each in self._replicas}
+            shared = self._producer, self._stats, self._wiring.parked, self._clock, self._raising, finders
+            task = Task(tp, inlet, copy.store, *shared)
+            task.flushed_s = self._clock.monotonic_s()
+            self._tasks[tp] = task
+            self._restores[tp] = copy, None
+            self._show(tp, copy, restoring=True)
+        self._arrived += partitions
+        self._count()
+
+    def step(self, committed: Committed) -> tuple[bool, list[Task]]:
+        """One round of following and restoring, without waiting.
+
+        Returns whether anything was followed, and the tasks that may fold from now on.
+        """
+        followed = self._following.step()
+        self._follow_others()
+        self._flush_the_quiet()
+        self._look_after_copies()
+        self._aim_arrived(committed)
+        complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
+        now_s, inlets = self._clock.monotonic_s(), self._wiring.inlets
+        complete = [tp for tp in complete if not self._awaiting.waits(inlets[tp.topic].reads, now_s)]
+        complete.sort(key=self._cannot_tell)
+        started = [self._start(tp, committed) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
+        if started:
+            self._count()
+        if self._histories is not None:
+            self._histories.add(task.tp for task in started)
+            followed |= not self.waiting and self._histories.step()
+        return followed, started
+
+    def _aim_arrived(self, committed: Committed) -> None:
+        """Finds out where newly assigned tasks stand, and what their tables lack."""
+        if not self._arrived:
+            return
+        offsets = committed(self._arrived)
+        if offsets is None:
+            return  # a commit is under way somewhere; the next turn asks again
+        arrived, self._arrived = self._arrived, []
+        cold = [tp for tp in arrived if not self._following.follows(self._restores[tp][0])]
+        changelogs = [changelog for tp in arrived for changelog in self._changelogs(tp)]
+        ends = self._reader.ends(changelogs)  # after the committed offsets: what they cover lies below these ends
+        facts = self._reader.facts(sorted({changelog.topic for tp in cold for changelog in self._changelogs(tp)}))
+        for tp in arrived:
+            copy, _ = self._restores[tp]
+            starts = copy.begin(_at_least(ends, offsets[tp], tp.partition), facts) if tp in cold else {}
+            copy.aim(offsets[tp], ends)
+            self._restores[tp] = copy, offsets[tp]
+            self._following.follow(copy, {tp: start for tp, start in starts.items() if tp in copy.open})
+
+    def _is_complete(self, tp: TP, copy: TableCopy) -> bool:
+        if tp in self._arrived:
+            return False
+        copy.check()
+        self._following.unfollow(copy.complete())
+        return not copy.open
+
+    def _is_doubtful(self, tp: TP, *, waits: int) -> bool:
+        """Whether the tables of others may still show that the group's offsets were forgotten, and not never there.
+
+        A partition that cannot tell by itself, and has no offset, starts last.
+        """
+        _, committed = self._restores[tp]
+        return committed is None and self._cannot_tell(tp) and len(self._restores) > waits
+
+    def _cannot_tell(self, tp: TP) -> bool:
+        """Whether it may be that a partition has no row though it was folded: it has no table but that of its queue."""
+        return len(self._wiring.inlets[tp.topic].tables) == 1
+
+    def _start(self, tp: TP, ask: Committed) -> Task:
+        copy, committed = self._restores.pop(tp)
+        task = self._tasks[tp]
+        try:
+            task.changelogs = copy.finish(committed)
+        except RecordsLost:
+            if (now := ask([tp])) is None or now[tp] is not None:
+                raise LaneFatal("another worker has had its partitions while this one stood still") from None
+            raise
+        task.position = task.committed = None if committed is None else committed.offset
+        task.unflushed = copy.unflushed
+        held = len(task.queue.held)
+        if held:
+            log.info("%s-%d: %d keys have parked records", *tp, held)
+        task.running = True
+        self._show(tp, copy, restoring=False)
+        return task
+
+    def remove(self, partitions: Sequence[TP], *, owned: bool) -> None:
+        """Closes the tasks. `owned`: until now nobody else can have written to their changelogs."""
+        for tp in partitions:
+            task = self._tasks.pop(tp, None)
+            if task is None:
+                continue
+            if tp in self._arrived:
+                self._arrived.remove(tp)
+            if restoring := self._restores.pop(tp, None):
+                self._following.forget(restoring[0])
+            elif owned:
+                task.store.write([], {LEVEL_MS: self._clock.time_ms()})
+            task.running = False
+            self._hide(tp)
+            task.store.close()
+        if self._histories is not None:
+            self._histories.remove(partitions)
+        if self._standby:
+            self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].keeps_locally]
+        self._count()
+
+    def close(self, *, owned: bool) -> None:
+        """Closes everything."""
+        self._standby, self._unattended = False, []
+        self.remove(list(self._tasks), owned=owned)
+        for tp, copy in self._standbys.items():
+            self._hide(tp)
+            copy.store.close()
+        self._standbys.clear()
+        self.views.clear()
+        for replica in self._replicas:
+            replica.store.close()
+        if self._histories is not None:
+            self._histories.close()
+
+    def committed(self, tp: TP) -> int | None:
+        """The next offset of a partition that runs, by its last commit; else None. Safe from any thread."""
+        task = self._tasks.get(tp)
+        return task.committed if task is not None and task.running else None
+
+    def positions(self) -> dict[str, dict[str, Any]]:
+        """What the stores of running tasks say of themselves, by source partition. Safe from any thread."""
+        found = {}
+        for tp, task in list(self._tasks.items()):
+            if task.running:
+                with suppress(TableUnavailable):  # given up at this very moment
+                    changelogs = {
+                        t.changelog: task.store.position(changelog_position(t.changelog)) for t in task.tables
+                    }
+                    source = task.store.position(source_position(tp.topic))
+                    found[f"{tp.topic}-{tp.partition}"] = {"source": source, "changelogs": changelogs}
+        return found
+
+    # --- standbys -----------------------------------------------------------------------------------------------------
+
+    def _follow_others(self) -> None:
+        """Becomes the standby of partitions that others have."""
+        if not self._unattended:
+            return
+        sources, self._unattended = self._unattended, []
+        changelogs = [changelog for tp in sources for changelog in self._changelogs(tp)]
+        ends = self._reader.ends(changelogs)
+        facts = self._reader.facts(sorted({changelog.topic for changelog in changelogs}))
+        for tp in sources:
+            copy = self._standbys[tp] = TableCopy(
+                tp, self._wiring.inlets[tp.topic], self._open_store(tp), self._clock, self._stats
+            )
+            self._following.follow(copy, copy.begin(ends, facts))
+            self._show(tp, copy, restoring=False)
+        self._count()
+
+    def _look_after_copies(self) -> None:
+        """Measures from time to time how old standbys and replicas are, which their answers say."""
+        now, replicas = self._clock.monotonic_s(), self._replicas if self._replica_ages else []
+        if not (self._standbys or replicas) or now - self._looked_s < STANDBY_LOOK_S:
+            return
+        self._looked_s, now_ms = now, self._clock.time_ms()
+        followed = [changelog for tp in self._standbys for changelog in self._changelogs(tp)]
+        try:
+            ends = self._reader.ends([*followed, *(tp for replica in replicas for tp in replica.sources())])
+        except BrokerUnreachable as error:  # they grow older, no more
+            log.warning("%s: copies: %s", self._wiring.service.name, error)
+            return
+        for copy in self._standbys.values():
+            copy.look(ends, now, now_ms)
+        for replica in replicas:
+            replica.look(ends, now)
+
+    def _age_of(self, replica: ReplicaCopy) -> float | None:
+        return replica.age_s(self._clock.monotonic_s())
+
+    def _flush_the_quiet(self) -> None:
+        """Bounds what a crash leaves to roll forward where no checkpoint comes by."""
+        now = self._clock.monotonic_s()
+        if now - self._flushed_s < FLUSH_S:
+            return
+        self._flushed_s = now
+        for task in self.running():
+            flush_when_due(task, 0, self._clock)
+        for copy in self._standbys.values():
+            copy.flush()
+        for replica in self._replicas:
+            replica.store.flush()
+        if self._histories is not None:
+            self._histories.flush()
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    def _open_store(self, tp: TP) -> Store:
+        inlet = self._wiring.inlets[tp.topic]
+        if inlet.keeps_locally:
+            return self._stores.open(f"{tp.topic}-{tp.partition}")
+        shared = [spec for spec in inlet.tables if spec.make is SharedTable]
+        if self._shared is None:
+            raise DatabaseUnusable(f"{shared[0].name!r} is kept in {inlet.database.value}, and no database is given")
+        return self._shared.open(tp, shared)
+
+    def _changelogs(self, tp: TP) -> Iterator[TP]:
+        for spec in self._wiring.inlets[tp.topic].tables:
+            yield TP(spec.changelog, tp.partition)
+
+    def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
+        inlet = self._wiring.inlets[tp.topic]
+        standby = copy if tp in self._standbys else None
+        folded = source_position(tp.topic)
+        for spec in inlet.tables:
+            self.views[spec.name, tp.partition] = ReadView(
+                copy.store,
+                spec.prefix,
+                spec.codec,
+                folded,
+                restoring,
+                standby,
+                not inlet.keeps_locally,
+                changelog_position(spec.changelog),
+            )
+
+    def _hide(self, tp: TP) -> None:
+        for spec in self._wiring.inlets[tp.topic].tables:
+            self.views.pop((spec.name, tp.partition), None)
+
+    def _count(self) -> None:
+        tables = [table for task in self._tasks.values() for table in task.tables if table.cached]
+        for table in tables:
+            table.cache.limit(self._cache_bytes // len(tables))
+        self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)
+        self._stats.standbys = len(self._standbys)
+        self.count_queues()
+
+    def count_queues(self) -> None:
+        """Counts what waits."""
+        counts = [task.queue.waiting for task in self._tasks.values()]
+        self._stats.held_keys, self._stats.queued = sum(keys for keys, _ in counts), sum(n for _, n in counts)
+
+
+def _at_least(ends: Mapping[TP, int], committed: Position | None, partition: int) -> dict[TP, int]:
+    """Ends of changelogs, those that a commit has named included."""
+    noted = {} if committed is None else committed.changelogs
+    named = {TP(topic, partition): offset for topic, (offset, _) in noted.items()}
+    return {tp: max(end, named.get(tp, 0)) for tp, end in ends.items()}

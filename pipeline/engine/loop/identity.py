@@ -1,0 +1,78 @@
+"""Who a lane is in its group: the name that fences, and what tells two holders of one name apart.
+
+A lane's name, made of service, node and slot, is the id of its transactions: whoever opens a producer of that name
+fences the one before. That is right where a worker comes back, and wrong where two machines were given one name. So the
+name of a member in the group also says which home it lives in, and who finds a namesake from another home waits whether
+it is the remains of a dead one, and else gives up before anybody is fenced.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from pipeline.engine.ports import Clock, GroupConsumer
+from pipeline.errors import NameTaken
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+
+
+class Identity(NamedTuple):
+    """A member's static name in its group. `name`: also the id of its transactions. `home`: a random word of its own.
+
+    `port`: kept by the coordinator for a static member that comes back, and with it the address to route queries to.
+    """
+
+    name: str
+    port: int
+    home: str
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.port}-{self.home}"
+
+    @classmethod
+    def parse(cls, member: str) -> Identity | None:
+        """That of a member; None where it is not one of a lane."""
+        name, dash, rest = member.rpartition("-")
+        name, other, port = name.rpartition("-")
+        return cls(name, int(port), rest) if name and dash and other and port.isdigit() else None
+
+
+def slot_name(group: str, node: str, slot: int) -> str:
+    """The name of whoever holds that slot of a service on that node."""
+    return "-".join(part for part in (group, node, str(slot)) if part)
+
+
+def names(members: Iterable[str]) -> set[str]:
+    """The names of the lanes among the members of a group."""
+    return {identity.name for member in members if (identity := Identity.parse(member))}
+
+
+def namesake(members: Iterable[str], mine: Identity) -> Identity | None:
+    """A member of the same name that lives elsewhere; None where there is none."""
+    others = (Identity.parse(member) for member in members)
+    return next((other for other in others if other and other.name == mine.name and other.home != mine.home), None)
+
+
+def make_sure_of(
+    identity: Identity, consumer: GroupConsumer, clock: Clock, wait: Callable[[float], object], session_s: float
+) -> None:
+    """Returns once nobody else has that name in the group. A dead member stays there for its session, `session_s`.
+
+    To be called before a producer of that name is opened. Raises NameTaken.
+    """
+    deadline_s = clock.monotonic_s() + session_s
+    told = False
+    while other := namesake(consumer.members(), identity):
+        if clock.monotonic_s() > deadline_s:
+            raise NameTaken(
+                f"another worker is in the group as {identity.name!r} (its member {other}): give each machine a --node "
+                "of its own, or the workers of one machine the same --home"
+            )
+        if not told:
+            log.warning("%s is in the group already, from another home; waiting whether it goes", identity.name)
+            told = True
+        wait(LOOK_S)

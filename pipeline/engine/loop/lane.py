@@ -1,0 +1,560 @@
+"""The lane: how a service runs. A synchronous loop over injected adapters; it never sleeps, spawns or reads a clock.
+
+One turn is `poll`, `fold` for each batch it returned, `settle`. In a worker one thread makes the turns, with a Faust
+agent between poll and fold; a test or a simulator just calls `turn`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.engine.copies.histories import Histories, Views
+from pipeline.engine.loop.assignment import Tasks
+from pipeline.engine.loop.checkpoint import checkpoint
+from pipeline.engine.loop.pace import Pace
+from pipeline.engine.loop.takeover import Takeover
+from pipeline.engine.loop.task import Task
+from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, Raising
+from pipeline.engine.parking.parking import Drained
+from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.plan import Wiring
+from pipeline.engine.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, SharedStores, Stores
+from pipeline.engine.stats import LaneStats
+from pipeline.errors import (
+    LaneFatal,
+    RecordRefused,
+    RecordsLost,
+    RowRefused,
+    TableUnavailable,
+    TransactionAborted,
+)
+from pipeline.model import NEVER
+
+log = logging.getLogger(__name__)
+
+ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
+PARK_TRIES = 4  # of a record that the broker refuses
+TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """How much a lane takes at once, and how long it waits."""
+
+    records_per_poll_max: int = 4_000
+    commit_interval_s: float = 0.1
+    records_per_commit_max: int = 50_000
+    fired_per_turn_max: int = 1_000  # deadlines; fewer than are read in a turn, so that a burst ends
+    backlog_records: int = 500  # a poll that brings fewer has caught up, and what it brought is committed at once
+    idle_wait_s: float = 0.05
+    pause_s: float = 0.008  # between a commit and what is folded next, where no backlog waits
+    restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
+    commit_patience_s: float = 30.0  # for the broker to take and commit what a turn has made
+    revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
+    standby: bool = False  # whether to follow the tables of partitions that others hold
+    replica_ages: bool = False  # whether to measure how old replicas are
+    copy_wait_s: float = 30.0  # for copies that decisions read, to get to where their logs ended when the lane began
+    cache_bytes: int = 128 << 20  # of decoded rows, of all tables
+    raising_share: float = SHARE  # of a minute's records: where more raise, and
+    raising_at_least: int = AT_LEAST  # so many, the lane stops
+
+
+class Batch(NamedTuple):
+    """Records of one partition, in order."""
+
+    tp: TP
+    records: list[Record]
+
+
+class Lane:
+    """One service in one process: its consumer, its producer, the tables of the partitions it holds.
+
+    `histories`: None keeps none. `shared`: for tables in a database.
+    Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned,
+    and may be opened anew.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        consumer: GroupConsumer,
+        producer: Producer,
+        reader: LogReader,
+        stores: Stores,
+        clock: Clock,
+        settings: LaneSettings | None = None,
+        stats: LaneStats | None = None,
+        histories: Histories | None = None,
+        shared: SharedStores | None = None,
+    ) -> None:
+        self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), stats or LaneStats()
+        self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
+        shown = self.settings
+        self._raising = Raising(wiring.service.name, clock, self.stats, shown.raising_share, shown.raising_at_least)
+        self._tasks = Tasks(
+            wiring,
+            reader,
+            stores,
+            shared,
+            producer,
+            clock,
+            self.stats,
+            histories,
+            self._raising,
+            standby=self.settings.standby,
+            cache_bytes=self.settings.cache_bytes,
+            replica_ages=self.settings.replica_ages,
+            copy_wait_s=self.settings.copy_wait_s,
+        )
+        self.views = self._tasks.views  # read by other threads
+        self.histories: Views = {} if histories is None else histories.views  # these, too
+        self.positions, self.committed = self._tasks.positions, self._tasks.committed
+        self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
+        self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
+        self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own
+        self._waiting: dict[TP, float] = {}  # partitions that stand before a record to be tried again, and until when
+        self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
+        self._in_transaction = False
+        self._aborted = 0  # transactions in a row
+        self._folded = 0  # records since the last commit
+        self._pace = Pace(shown.records_per_poll_max, shown.records_per_commit_max)
+        self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
+        self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
+        self._takeover = Takeover(consumer, producer, clock)
+        self._taken: list[TP] = []  # assigned, and not known yet whose they were
+        self._others: set[TP] = set()  # those of the assigned that others have owned before
+        self._committed_s = clock.monotonic_s()
+        self._backlog = False  # whether more waits to be read, to go by what the last poll brought
+
+    # --- the turn -----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Joins the group and begins to follow what replicas and standbys need."""
+        self._tasks.open()
+        if self.wiring.inlets:
+            self._consumer.subscribe(sorted(self.wiring.inlets), self)
+
+    def turn(self) -> None:
+        """One round of everything."""
+        for batch in self.poll():
+            self.fold(batch)
+        self.settle()
+
+    def poll(self) -> list[Batch]:
+        """Reads what is there, at most for the idle time; also goes on with restores, standbys and replicas."""
+        self._take_over()
+        followed, started = self._tasks.step(self._consumer.committed)
+        self._claim(started)
+        for task in started:
+            self._consumer.start(task.tp, task.committed)
+        self._try_again()
+        self._raising.look()
+        wait_s = self._wait_s(followed)
+        self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
+        self._rewound = False
+        take = self._pace.take
+        polled = self._consumer.poll(take, wait_s, self._gather_s())
+        if self._rewound:
+            # A rebalance within the poll has aborted and rewound; what was read before it is to be read again.
+            self._rewind()
+            polled = Polled()
+        for tp in polled.out_of_range:
+            polled.batches.pop(tp, None)
+            self._refind(tp)
+        brought = sum(map(len, polled.batches.values()))
+        self._backlog = brought >= min(self.settings.backlog_records, take)
+        self._ends = polled.ends
+        self._watch_open_transactions(polled)
+        return [Batch(tp, records) for tp, records in polled.batches.items() if self._folds(tp)]
+
+    def _folds(self, tp: TP) -> bool:
+        return tp not in self._waiting and self._tasks.runs(tp)
+
+    def _wait_s(self, followed: bool) -> float:
+        """How long to wait for records: not at all while there is other work to do, nor beyond the next deadline."""
+        if followed or self._tasks.uncommitted():
+            return 0
+        wait_s = self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        if self._waiting:
+            wait_s = min(wait_s, max(0.0, min(self._waiting.values()) - self._clock.monotonic_s()))
+        next_due_ms = min((task.next_due_ms for task in self._tasks.running()), default=NEVER)
+        if next_due_ms == NEVER or self._fires_nothing():
+            return wait_s
+        return min(wait_s, max(0.0, (next_due_ms - self._clock.time_ms()) / 1000))
+
+    def _gather_s(self) -> float:
+        """For how long to wait for more than the first record.
+
+        The broker takes some milliseconds to end a transaction behind its answer, and holds up what begins before that
+        for 20 ms and more; better take in what arrives meanwhile.
+        """
+        if self._backlog or self._tasks.uncommitted():
+            return 0
+        return max(0.0, self._committed_s + self.settings.pause_s - self._clock.monotonic_s())
+
+    def fold(self, batch: Batch) -> None:
+        """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""
+        if self._rewound or not self._folds(batch.tp):
+            return
+        began_s = self._clock.monotonic_s()
+        until_s = began_s + self._pace.budget_s - self._turn_s
+        try:
+            if self._suspect:
+                folded = self._fold_one_by_one(batch, until_s)
+            else:
+                self._begin()
+                folded = self._tasks[batch.tp].fold(batch.records, until_s)
+        except TransactionAborted as aborted:
+            folded = len(batch.records)
+            if isinstance(aborted, RecordRefused):
+                self._suspect[batch.tp] = batch.records[-1].offset() + 1
+            self._start_over(aborted)
+        self._turn_s += self._clock.monotonic_s() - began_s
+        self._look_after(batch, folded)
+
+    def _look_after(self, batch: Batch, folded: int) -> None:
+        """What a batch leaves behind. FoldError where the topology's code raises too often."""
+        self._folded += folded
+        self._turn_records += folded
+        self._raising.check()
+        task = self._tasks[batch.tp]
+        if task.stalled:
+            task.stalled = False
+            self._hold(task, TRY_AGAIN_S * 2 ** (task.tried[1] - 1))
+        elif folded < len(batch.records) and not self._rewound:  # its time was over: the rest is read again
+            self._backlog = True
+            self._ends.pop(task.tp, None)
+            self._consumer.start(task.tp, task.position)
+
+    def _hold(self, task: Task, seconds: float) -> None:
+        """Lets a partition stand for a while; the lane goes on, and answers the group."""
+        self._consumer.pause(task.tp)
+        self._waiting[task.tp] = max(self._waiting.get(task.tp, 0.0), self._clock.monotonic_s() + seconds)
+
+    def _try_again(self) -> None:
+        """Reads on where the wait after a transient error is over; meanwhile other partitions have gone on."""
+        now = self._clock.monotonic_s()
+        for tp in [tp for tp, until_s in self._waiting.items() if until_s <= now]:
+            del self._waiting[tp]
+            if self._tasks.runs(tp):
+                self._consumer.start(tp, self._tasks[tp].position)
+
+    def settle(self) -> None:
+        """Makes a checkpoint when it is due: at the interval, or at once where no backlog waits.
+
+        What arrives during a commit is the next one's: the more there is to do, the more goes into each.
+        """
+        for tp, end in self._ends.items():
+            if self._folds(tp):  # steps over transaction markers, which no record stands for
+                task = self._tasks[tp]
+                task.position = max(end, task.position or 0)
+        self._ends = {}
+        if self._suspect:
+            self._clear_suspects()
+        if self._turn_records:
+            self._pace.folded(self._turn_records, self._turn_s)
+        self._turn_records, self._turn_s = 0, 0.0
+        if not self._fires_nothing():
+            self._fire()
+        if not self._tasks.uncommitted():
+            return
+        due = self._clock.monotonic_s() - self._committed_s >= self.settings.commit_interval_s
+        if due or not self._backlog or self._folded >= self._pace.commit_after:
+            self._checkpoint()
+
+    def _fires_nothing(self) -> bool:
+        """Whether what is due has to wait: for records that come singly, or for the end of a pause."""
+        return bool(self._suspect) or self._clock.monotonic_s() < self._resume_s
+
+    def _fire(self) -> None:
+        """Sends the commands that have fallen due, a bounded part of them: what has come in is to be folded, too."""
+        now_ms = self._clock.time_ms()
+        due = [task for task in self._tasks.running() if task.next_due_ms <= now_ms]
+        try:
+            for task in due:
+                if fired := task.take_due(now_ms, max(1, self.settings.fired_per_turn_max // len(due))):
+                    self._begin()
+                    task.fire(fired, now_ms)
+                    self._folded += len(fired)
+        except TransactionAborted as aborted:
+            self._start_over(aborted)
+
+    def close(self) -> None:
+        """Commits, leaves and closes; the process may end."""
+        if self._tasks.uncommitted():
+            self._checkpoint(self.settings.revoke_patience_s)
+        self._release(owned=True)
+
+    def abandon(self, error: BaseException) -> None:
+        """Closes without committing, after `error`: the next lane goes on from the last commit."""
+        if self._in_transaction and not isinstance(error, LaneFatal):
+            # Frees at once those who read what this lane writes; the next producer of this name would do it, too.
+            try:
+                self._producer.abort()
+            except LaneFatal as fatal:
+                log.warning("%s: %s", self.wiring.service.name, fatal)
+        self._in_transaction = False
+        self._release(owned=False)
+
+    def _release(self, *, owned: bool) -> None:
+        self._tasks.close(owned=owned)
+        self._consumer.close()
+        self._reader.close()
+        self._producer.close()
+
+    # --- the transaction ----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if not self._in_transaction:
+            self._producer.begin()
+            self._in_transaction = True
+
+    def _checkpoint(self, patience_s: float | None = None) -> None:
+        """Commits what is folded. Aborted instead, it is folded again."""
+        started = self._clock.monotonic_s()
+        try:
+            self._commit(patience_s or self.settings.commit_patience_s)
+        except TransactionAborted as aborted:
+            self._start_over(aborted)
+        self._folded = 0
+        self._committed_s = self._clock.monotonic_s()
+        self.stats.checkpoint_s += self._committed_s - started
+
+    def _commit(self, patience_s: float) -> None:
+        started_s = self._clock.monotonic_s()
+        self._begin()
+        checkpoint(self._tasks.uncommitted(), self._producer, self._consumer.group(), self._clock, patience_s)
+        self._in_transaction = False
+        self._aborted = 0
+        self._pace.committed(self._clock.monotonic_s() - started_s)
+        self.stats.checkpoints += 1
+        self._tasks.count_queues()
+
+    def _start_over(self, aborted: TransactionAborted) -> None:
+        self._aborted += 1
+        if self._aborted > ABORTED_MAX:
+            raise LaneFatal(f"{self._aborted} transactions in a row could not be committed: {aborted}") from aborted
+        log.warning("%s: %s; folding again from the last commit", self.wiring.service.name, aborted)
+        pause_s = 0.0
+        if isinstance(aborted, RecordRefused):
+            # Folded again together, they would be refused for ever. Which of them it is shows when they come singly.
+            self._suspect |= {task.tp: task.position or 0 for task in self._tasks.uncommitted()}
+        else:
+            pause_s = self._pace.aborted(self._aborted)
+        self._abort()
+        self._rewind(pause_s)
+
+    def _abort(self) -> None:
+        """Drops the open transaction and all that was folded into it."""
+        self.stats.aborts += 1
+        if self._in_transaction:
+            self._producer.abort()
+            self._in_transaction = False
+        self._tasks.drop()
+
+    def _rewind(self, pause_s: float = 0.0) -> None:
+        """Reads on where the last commit left off, after a pause."""
+        self._rewound, self._ends = True, {}
+        self._resume_s = self._clock.monotonic_s() + pause_s
+        for task in self._tasks.running():
+            if pause_s:
+                self._hold(task, pause_s)
+            elif task.tp not in self._waiting:
+                self._consumer.start(task.tp, task.committed)
+
+    # --- records that the broker refuses ------------------------------------------------------------------------------
+
+    def _fold_one_by_one(self, batch: Batch, until_s: float) -> int:
+        """Each record in a transaction of its own; the one whose outcome is refused is parked. Returns how many."""
+        if self._tasks.uncommitted():
+            self._checkpoint()
+        task = self._tasks[batch.tp]
+        for number, record in enumerate(batch.records):
+            if self._rewound or task.stalled or (number and self._clock.monotonic_s() > until_s):
+                return number
+            try:
+                self._fold_alone(task, record)
+            except TransactionAborted as aborted:
+                self._start_over(aborted)
+        return len(batch.records)
+
+    def _fold_alone(self, task: Task, record: Record) -> None:
+        try:
+            self._begin()
+            task.fold([record])
+            self._commit(self.settings.commit_patience_s)
+        except RecordRefused as refused:
+            if isinstance(refused, RowRefused):
+                self._raising.add(task.tp, record.offset(), refused)
+            self._park_alone(task, record, refused)
+
+    def _park_alone(self, task: Task, record: Record, refused: RecordRefused) -> None:
+        # Bare where there is no room for the cause beside the record. Again after any abort: librdkafka counts a
+        # refused record in, and finds out that the broker does not when the next one comes to the same partition.
+        bare, aborted = False, TransactionAborted("")
+        for _ in range(PARK_TRIES):
+            self._abort()
+            try:
+                self._begin()
+                task.skip(record, refused, bare=bare)
+                self._commit(self.settings.commit_patience_s)
+                return
+            except TransactionAborted as again:
+                bare, aborted = bare or isinstance(again, RecordRefused), again
+        raise aborted
+
+    # --- parked records that are taken up again -----------------------------------------------------------------------
+
+    def redrive(self, tp: TP, key: bytes, limit: int, audit: Audit) -> Drained:
+        """Folds what waits under a key, in order, `limit` at most, and commits it; stops where it raises again.
+
+        To be called between turns, in the lane's thread. Raises NotParked; TableUnavailable where it has to be asked
+        again: then nothing has happened.
+        """
+        task = self._level(tp)
+        for count in (limit, 1):
+            try:
+                return self._committed_alone(lambda count=count: task.redrive(key, count, audit))  # type: ignore[misc]
+            except RecordRefused as refused:  # together, or by itself
+                self._abort()
+                last = refused
+        return self._insist(lambda: task.refuse(key, last, audit))
+
+    def discard(self, tp: TP, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
+        """Throws away what waits under a key: the first, which must be that of `offset`; None: `limit` of them.
+
+        As `redrive` otherwise.
+        """
+        task = self._level(tp)
+        return self._committed_alone(lambda: task.discard(key, offset, limit, audit))
+
+    def _level(self, tp: TP) -> Task:
+        """The task of that partition, all that is folded being committed."""
+        if not self._tasks.runs(tp):
+            raise TableUnavailable(f"{tp.topic}-{tp.partition} is not folded here just now; ask again")
+        if self._tasks.uncommitted():
+            self._checkpoint()
+        return self._tasks[tp]
+
+    def _committed_alone(self, act: Callable[[], Drained]) -> Drained:
+        try:
+            self._begin()
+            drained = act()
+            self._commit(self.settings.commit_patience_s)
+            return drained
+        except RecordRefused:
+            raise
+        except TransactionAborted as aborted:
+            self._start_over(aborted)
+            raise TableUnavailable(f"the transaction was aborted: {aborted}; ask again") from aborted
+
+    def _insist(self, act: Callable[[], Drained]) -> Drained:
+        """The same once the broker has refused something, which librdkafka may hear of only in the next transaction."""
+        for _ in range(2):
+            try:
+                return self._committed_alone(act)
+            except (RecordRefused, TableUnavailable):
+                if self._in_transaction:
+                    self._abort()
+        return self._committed_alone(act)
+
+    def _clear_suspects(self) -> None:
+        """Forgets those that have come through."""
+        self._suspect = {
+            tp: end
+            for tp, end in self._suspect.items()
+            if self._tasks.runs(tp) and (self._tasks[tp].position or 0) < end
+        }
+
+    # --- what the log says --------------------------------------------------------------------------------------------
+
+    def _refind(self, tp: TP) -> None:
+        """The log does not hold the offset asked for. RecordsLost, if that is so."""
+        if not self._tasks.runs(tp):
+            return
+        position = self._tasks[tp].position
+        low, high = self._consumer.bounds(tp)
+        if position is not None and not low <= position <= high:
+            raise RecordsLost(
+                f"{tp.topic}-{tp.partition} holds offsets {low} to {high}, but {self.wiring.service.name!r} has to "
+                f"fold {position} next: retention has deleted what was not folded yet, or the topic is another one. "
+                "Set the offset that you mean with kafka-consumer-groups --reset-offsets"
+            )
+        self._consumer.start(tp, position)
+
+    def _watch_open_transactions(self, polled: Polled) -> None:
+        """Measures for how long a transaction that somebody left open has kept records from this lane."""
+        now = self._clock.monotonic_s()
+        for tp in (*polled.batches, *polled.ends):
+            if tp in polled.held_back:
+                self._held_back.setdefault(tp, now)
+            else:
+                self._held_back.pop(tp, None)
+        self.stats.held_back_s = now - min(self._held_back.values(), default=now)
+
+    # --- partitions that are taken over -------------------------------------------------------------------------------
+
+    def _take_over(self) -> None:
+        """Ends what those have left open who had the partitions before, and are gone."""
+        taken, self._taken = [tp for tp in self._taken if tp in self._tasks], []
+        if taken:
+            self._others |= self._takeover.take(taken)
+        self._takeover.step()
+
+    def _claim(self, started: Sequence[Task]) -> None:
+        """Notes this lane as the owner of what was another's or nobody's, before it writes anything for it.
+
+        So whoever takes over from this lane knows whose transaction may be open, if this one was never committed.
+        """
+        for task in started:
+            task.claims = task.tp in self._others
+            if task.committed is None:
+                task.position = self._consumer.bounds(task.tp)[0]
+        self._others -= {task.tp for task in started}
+        if started and self._tasks.uncommitted():
+            self._checkpoint()
+
+    # --- assignments, called from within the consumer's poll ----------------------------------------------------------
+
+    def assigned(self, partitions: Sequence[TP]) -> None:
+        """Opens the tasks, paused. They start once their tables are up to date, in later turns."""
+        self._tasks.add(partitions)
+        self._taken += partitions
+        log.info("%s: assigned %s", self.wiring.service.name, _names(partitions))
+
+    def revoked(self, partitions: Sequence[TP]) -> None:
+        """Commits what is folded while membership still allows it, then gives the partitions up."""
+        if self._tasks.uncommitted():
+            self._checkpoint(self.settings.revoke_patience_s)
+        self._tasks.remove(partitions, owned=True)
+        self._forget(partitions)
+        log.info("%s: revoked %s", self.wiring.service.name, _names(partitions))
+
+    def lost(self, partitions: Sequence[TP]) -> None:
+        """Membership is gone and others may own the partitions already: nothing of the open transaction may commit."""
+        try:
+            self._abort()
+        finally:
+            self._tasks.remove(partitions, owned=False)
+            self._forget(partitions)
+            self._takeover.lost()
+        self._rewind()
+        log.warning("%s: lost %s", self.wiring.service.name, _names(partitions))
+
+    def _forget(self, partitions: Sequence[TP]) -> None:
+        for tp in partitions:
+            self._held_back.pop(tp, None)
+            self._suspect.pop(tp, None)
+            self._waiting.pop(tp, None)
+            self._others.discard(tp)
+
+
+def _names(partitions: Sequence[TP]) -> str:
+    """`orders.event 0 1 3, users.event 2`."""
+    numbers: dict[str, list[str]] = {}
+    for tp in sorted(partitions):
+        numbers.setdefault(tp.topic, []).append(str(tp.partition))
+    return ", ".join(f"{topic} {' '.join(each)}" for topic, each in numbers.items()) or "nothing"

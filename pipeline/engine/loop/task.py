@@ -1,0 +1,188 @@
+"""The task: one source partition, the tables it feeds and the nodes that fold its records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+
+from pipeline.engine.parking.error_rate import Raising
+from pipeline.engine.parking.parking import ENGINE, Drained, Moment, Parking
+from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.plan import Inlet
+from pipeline.engine.ports import TP, Clock, Producer, Record, Store
+from pipeline.engine.state.deadlines import Deadlines, Fired
+from pipeline.engine.state.parked_table import Queue
+from pipeline.engine.state.replies import Answers
+from pipeline.engine.state.table import SharedTable
+from pipeline.engine.stats import LaneStats
+from pipeline.engine.steps.unique_values import Unreserved
+from pipeline.errors import TransactionAborted, UndecodableRecord
+from pipeline.flow import Find
+from pipeline.model import NEVER
+
+TRIES_MAX = 5  # of a record that raises a transient error
+
+
+class Task:
+    """Folds one partition. `position` is the next offset to fold, `committed` the last one that was committed.
+
+    Both are None until the task has started, and where the group has no offset yet.
+    """
+
+    def __init__(
+        self,
+        tp: TP,
+        inlet: Inlet,
+        store: Store,
+        producer: Producer,
+        stats: LaneStats,
+        parked: str,
+        clock: Clock,
+        raising: Raising,
+        finders: Mapping[str, Find],
+    ) -> None:
+        self.tp, self.inlet, self.store = tp, inlet, store
+        self._producer, self._stats, self._raising, self._clock = producer, stats, raising, clock
+        tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats, finders)
+        self.tables = list(tables.values())
+        self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
+        queue = tables[inlet.queue]
+        assert isinstance(queue, Queue)
+        self.queue = queue
+        self.parking = Parking(tp, inlet, self._nodes, queue, producer, stats, parked, clock, raising)
+        self._answers = next((table for table in self.tables if isinstance(table, Answers)), None)
+        self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
+        self.position: int | None = None
+        self.committed: int | None = None
+        self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
+        self.running = False
+        self.fired = False  # whether something was sent that no record stands for
+        self.claims = False  # whether the next commit is to note this lane as the owner, even if nothing else is new
+        self.tried = -1, 0  # the record that has raised a transient error, and how often
+        self.stalled = False  # whether the fold has stopped before that record, which is to be tried again
+        self.unflushed = 0  # rows written to the store since its last flush
+        self.flushed_s = 0.0
+
+    def fold(self, records: Sequence[Record], until_s: float = inf) -> int:
+        """Runs every node on every record, in order. One that raises is put aside, and with it its key.
+
+        Returns how many are folded: all; those until the clock shows `until_s`, but one at least; or those before a
+        record that raises a transient error, and then is `stalled`. TransactionAborted where some nodes have folded
+        that record already, as only an abort takes that back.
+        """
+        for table in self._shared:
+            table.expect(key for record in records if (key := record.key()))
+        parking, nodes, decoded, held = self.parking, self._nodes, self.parking.decoded, self.queue.held
+        now_s, last = self._clock.monotonic_s, len(records) - 1
+        for number, record in enumerate(records):
+            if number and now_s() > until_s:
+                last = number - 1
+                break
+            key = record.key()
+            if held and (key or b"") in held:
+                parking.queue_up(key or b"", record)
+                continue
+            try:
+                message = decoded(key, record)
+            except UndecodableRecord as error:
+                if not parking.steps_over(key, record):
+                    parking.put_aside(record, error)
+                continue
+            if message is None:
+                continue  # a kind of event that this service does not follow
+            try:
+                for node in nodes:
+                    node.fold(key, record, message)
+            except ENGINE:
+                raise
+            except Exception as error:
+                done = tuple(before.name for before in nodes[: nodes.index(node)])
+                if self._is_to_be_tried_again(record, error):
+                    self.position, self.stalled = record.offset(), True
+                    self._stats.records += number
+                    if done:
+                        raise TransactionAborted(f"a transient error: {error!r}") from error
+                    return number
+                if not isinstance(error, Unreserved):
+                    self._raising.add(self.tp, record.offset(), error)
+                parking.put_aside(record, error, message, done)
+        self.position = records[last].offset() + 1
+        self._stats.records += last + 1
+        return last + 1
+
+    def _is_to_be_tried_again(self, record: Record, error: Exception) -> bool:
+        if not isinstance(error, self.inlet.transient):
+            return False
+        offset, times = self.tried
+        self.tried = record.offset(), times + 1 if offset == record.offset() else 1
+        if self.tried[1] >= TRIES_MAX:
+            return False
+        self._stats.tried_again += 1
+        return True
+
+    # --- records that wait; see Parking -------------------------------------------------------------------------------
+
+    def skip(self, record: Record, error: Exception, *, bare: bool) -> None:
+        """Puts a record aside of which came more than the broker takes; `bare`: without its value."""
+        self.parking.skip(record, error, bare=bare)
+        self.position = record.offset() + 1
+
+    def redrive(self, key: bytes, limit: int, audit: Audit) -> Drained:
+        """Folds the records of a key's queue in order, `limit` at most, until one raises again. Raises NotParked."""
+        return self.parking.redrive(key, limit, audit, self._now())
+
+    def refuse(self, key: bytes, error: Exception, audit: Audit) -> Drained:
+        """The broker has refused what came of the first record of a key."""
+        return self.parking.refuse(key, error, audit, self._now())
+
+    def discard(self, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
+        """Throws away the first record of a key, that of `offset`; None: `limit` of them. Raises NotParked."""
+        return self.parking.discard(key, offset, limit, audit, self._now())
+
+    def _now(self) -> Moment:
+        assert self.position is not None, "what waits has been folded past"
+        return Moment(self.position - 1, 0 if self._answers is None else self._answers.latest_ms)
+
+    # --- the transaction ----------------------------------------------------------------------------------------------
+
+    @property
+    def next_due_ms(self) -> int:
+        """Before this time nothing is to be fired; may be too soon."""
+        if not self.running or self.position is None:
+            return NEVER
+        return min((table.next_ms for table in self._deadlines), default=NEVER)
+
+    @property
+    def pending(self) -> int:
+        """How many deadlines and scheduled commands are to come."""
+        return sum(table.pending for table in self._deadlines)
+
+    def take_due(self, now_ms: int, most: int) -> list[Fired]:
+        """What is due, at most so much of each table; `fire` has to follow in the same transaction."""
+        return [fired for table in self._deadlines for fired in table.take(now_ms, most)]
+
+    def fire(self, fired: Sequence[Fired], now_ms: int) -> None:
+        """Sends it to its own partition."""
+        self.fired = True
+        for key, command, due_ms in fired:
+            self._producer.produce(self.tp.topic, key, command, self.tp.partition)
+            self._stats.deadlines_late_s += (now_ms - due_ms) / 1000
+        self._stats.deadlines_fired += len(fired)
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether a checkpoint would move this task on."""
+        moved = self.position != self.committed or self.fired or self.parking.touched or self.claims
+        return self.running and moved
+
+    def settle(self, changelogs: dict[str, tuple[int, int]]) -> None:
+        """What was folded is committed, with these positions of its changelogs."""
+        self.committed, self.changelogs = self.position, changelogs
+        self.fired = self.parking.touched = self.claims = False
+
+    def drop(self) -> None:
+        """Forgets what was folded since the last commit."""
+        self.position = self.committed
+        self.fired = self.parking.touched = False
+        for table in self.tables:
+            table.drop()

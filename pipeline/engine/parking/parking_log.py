@@ -1,0 +1,75 @@
+"""Notices on a service's parked topic: what has become of a record that could not be folded, and who has done what."""
+
+from __future__ import annotations
+
+import traceback
+from typing import NamedTuple
+
+from pipeline.engine.ports import Producer
+from pipeline.engine.state.parked_table import Queued
+from pipeline.engine.stats import LaneStats
+from pipeline.engine.steps.step import Placed
+
+CAUSE_BYTES_MAX = 2000  # of the explanation of a parked record
+TRACEBACK_CHARACTERS_MAX = 4000  # its end
+
+
+class Audit(NamedTuple):
+    """Who has a parked record redriven or discarded, and why."""
+
+    by: str
+    why: str
+
+
+class Notices:
+    """Writes them to `topic`. `queue`: name of the queue in which the records wait."""
+
+    def __init__(self, producer: Producer, stats: LaneStats, topic: str, queue: str) -> None:
+        self._producer, self._stats, self._topic, self._queue = producer, stats, topic, queue
+
+    def parked(
+        self, key: bytes | None, entry: Queued, audit: Audit | None = None, placed: Placed | None = None
+    ) -> None:
+        """A record waits: a copy with its cause. `audit`: who has had it folded, in vain."""
+        self._stats.parked += 1
+        headers: list[tuple[str, str | bytes | None]] = [(name, data) for name, data in entry.headers]
+        waits = {"queue": f"{self._queue}/{entry.partition}/{entry.offset}"}
+        about = self._about("parked", entry, audit, placed)
+        about |= {"cause": entry.cause, "traceback": entry.traceback, **waits}
+        self._send(key, entry, entry.value, headers, about)
+
+    def over(self, action: str, key: bytes, entry: Queued, audit: Audit, placed: Placed) -> None:
+        """A record was `redriven` or `discarded`."""
+        self._send(key, entry, None, [], self._about(action, entry, audit, placed))
+
+    def _about(self, action: str, entry: Queued, audit: Audit | None, placed: Placed | None) -> dict[str, object]:
+        about: dict[str, object] = {
+            "action": action,
+            "source-topic": entry.topic,
+            "source-partition": entry.partition,
+            "source-offset": entry.offset,
+            "done": ",".join(entry.done),
+        }
+        if audit is not None and placed is not None:
+            about |= {"at": placed.offset, "at-ms": placed.time_ms, **audit._asdict()}
+        return about
+
+    def _send(
+        self,
+        key: bytes | None,
+        entry: Queued,
+        value: bytes | None,
+        headers: list[tuple[str, str | bytes | None]],
+        about: dict[str, object],
+    ) -> None:
+        headers += [(f"parked-{name}", str(text).encode()) for name, text in about.items()]
+        if entry.bare:
+            headers.append(("parked-without-value", b"too large"))
+        self._producer.park(self._topic, key, value, headers)
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """An exception's class and text, and the end of its traceback."""
+    cause = f"{type(error).__name__}: {error}".encode(errors="replace")[:CAUSE_BYTES_MAX].decode(errors="ignore")
+    trace = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
+    return cause, trace[-TRACEBACK_CHARACTERS_MAX:]

@@ -1,0 +1,197 @@
+"""The queues of a source partition: records that are put aside, by key and in order, each behind those before it.
+
+A key that has a queue is held: whatever comes for it goes to the queue's end, until the queue is empty. The queues are
+a table of the task like any other, so they are committed with what is folded and restored with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pipeline.engine.ports import Record, Store
+from pipeline.engine.state.table import Pairs, Table, TableSpec
+
+LOOK_AHEAD = 200  # entries that are read at once
+ERROR, BEHIND, RESERVING = "error", "behind", "reserving"
+
+
+class Header(NamedTuple):
+    """A record's header."""
+
+    name: str
+    value: bytes | None
+
+
+class Queued(NamedTuple):
+    """A record in the queue of its key; see schemas/queue.avsc."""
+
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    time_kind: int
+    time_ms: int
+    value: bytes | None
+    bare: bool
+    headers: tuple[Header, ...]
+    cause: str
+    traceback: str
+    queued_ms: int
+    done: tuple[str, ...]
+    new: bool
+    reserved: tuple[str, ...] = ()
+    id: str = ""
+
+
+class Waiting:
+    """A queued record as the nodes see it: a `Record`."""
+
+    def __init__(self, key: bytes, entry: Queued) -> None:
+        self._key, self.entry = key, entry
+
+    def key(self) -> bytes:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self.entry.value
+
+    def offset(self) -> int:
+        return self.entry.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.entry.time_kind, self.entry.time_ms
+
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        return [(name, value) for name, value in self.entry.headers]
+
+
+def key_prefix(key: bytes) -> bytes:
+    """What the rows of that key's queue begin with, the table's own prefix left out."""
+    return len(key).to_bytes(4, "big") + key
+
+
+def row_key(key: bytes, offset: int) -> bytes:
+    """Where a queued record stands: behind those of its key that came before it."""
+    return key_prefix(key) + offset.to_bytes(8, "big")
+
+
+def parts(row: bytes) -> tuple[bytes, int]:
+    """Key and offset of a row; the reverse of `row_key`."""
+    return row[4:-8], int.from_bytes(row[-8:], "big")
+
+
+def scanned(store: Store, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    """All pairs whose key begins with `prefix`, from `prefix + start` on; a part is read at a time."""
+    begin = prefix + start
+    while rows := store.scan(prefix, begin, LOOK_AHEAD):
+        yield from rows
+        begin = rows[-1][0] + b"\0"
+
+
+class Queue(Table):
+    """The queues of one partition. `held`: how many records wait, by key; keyless ones under the empty key."""
+
+    cached = False
+
+    def __init__(self, spec: TableSpec, store: Store) -> None:
+        super().__init__(spec, store)
+        self._held: dict[bytes, int] | None = None
+        self._ids: dict[bytes, Counter[str]] = {}  # of the commands that wait, by key
+        self._records = 0  # how many wait in all
+        self._entries: dict[bytes, dict[int, Queued | None]] = {}  # changed since then; None: gone
+        self._gone_to: dict[bytes, int] = {}  # the offset behind the last one that was taken out since then
+
+    @property
+    def held(self) -> dict[bytes, int]:
+        """To be looked at, not to be changed. Read from the store when it is first asked for: then it is complete."""
+        if self._held is None:
+            self._held, self._ids, self._records = {}, {}, 0
+            cut = len(self.prefix)
+            for row, data in scanned(self.store, self.prefix):
+                self._count(parts(row[cut:])[0], self.codec.decode(data).id, 1)
+        return self._held
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many keys are held, and how many records wait; nothing where it has not been read yet."""
+        return len(self._held or ()), self._records
+
+    def has(self, key: bytes, command_id: str) -> bool:
+        """Whether a command of that id waits under the key."""
+        return key in self.held and self._ids[key][command_id] > 0
+
+    def add(self, key: bytes, entry: Queued) -> None:
+        """Puts a record at the end of its key's queue, which it may open."""
+        self._count(key, entry.id, 1)
+        self._entries.setdefault(key, {})[entry.offset] = entry
+
+    def change(self, key: bytes, entry: Queued) -> None:
+        """The entry of that offset is now this."""
+        self._entries.setdefault(key, {})[entry.offset] = entry
+
+    def take(self, key: bytes, offset: int) -> None:
+        """Takes the first one out. The key is free again when it was the last."""
+        changed = self._entries.setdefault(key, {})
+        entry = changed.get(offset) or self.codec.decode(self.store.get(self.prefix + row_key(key, offset)))
+        self._count(key, entry.id, -1)
+        changed[offset] = None
+        self._gone_to[key] = offset + 1
+
+    def first(self, key: bytes) -> Queued | None:
+        """The record that the others of the key wait for."""
+        changed = self._entries.get(key, {})
+        start = self._gone_to.get(key, 0).to_bytes(8, "big")
+        for row, data in scanned(self.store, self.prefix + key_prefix(key), start):
+            _, offset = parts(row[len(self.prefix) :])
+            if offset not in changed:
+                entry: Queued = self.codec.decode(data)
+                return entry
+            if (entry_now := changed[offset]) is not None:
+                return entry_now
+        return next((changed[offset] for offset in sorted(changed) if changed[offset] is not None), None)
+
+    def _count(self, key: bytes, command_id: str, more: int) -> None:
+        held = self.held
+        count = held.get(key, 0)
+        self._records += more
+        if count + more:
+            held[key] = count + more
+            self._ids.setdefault(key, Counter())[command_id] += more
+        else:
+            del held[key], self._ids[key]
+
+    # --- Table --------------------------------------------------------------------------------------------------------
+
+    def changes(self) -> list[tuple[bytes, bytes | None]]:
+        encode = self.codec.encode
+        return [
+            (row_key(key, offset), None if entry is None else encode(entry))
+            for key, entries in self._entries.items()
+            for offset, entry in entries.items()
+        ]
+
+    def kept(self, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
+        return [(self.prefix + key, value) for key, value in pairs], {}
+
+    def settle(self) -> None:
+        self._clear()
+
+    def drop(self) -> None:
+        if self._entries:
+            self._held, self._ids, self._records = None, {}, 0  # to be read again, when the store has been restored
+        self._clear()
+
+    def _clear(self) -> None:
+        self._entries.clear()
+        self._gone_to.clear()
+
+
+def queued(record: Record, topic: str, partition: int, *, bare: bool, **more: Any) -> Queued:
+    """The entry of a record. `more`: the fields that it does not have by itself."""
+    kind, time_ms = record.timestamp()
+    headers = () if bare else tuple(Header(name, value) for name, value in record.headers() or ())
+    value = None if bare else record.value()
+    place: dict[str, Any] = {"topic": topic, "partition": partition, "offset": record.offset()}
+    return Queued(**place, time_kind=kind, time_ms=time_ms, value=value, bare=bare, headers=headers, **more)

@@ -1,0 +1,1 @@
+"""What is done with one record: decide, react, route, project, ask, reserve, schedule."""

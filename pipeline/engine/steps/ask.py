@@ -1,0 +1,46 @@
+"""What a node does about asking: sends an aggregate's Asks to others, and reads their answers from its own inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipeline.engine.state.table import Codecs, RowCodec
+from pipeline.engine.steps.scheduler import Place
+from pipeline.errors import TopologyError
+from pipeline.flow import ask_to_command, command_position
+from pipeline.model import Aggregate, Ask, CommandMessage, Effect, TopicKind
+
+Records = list[tuple[str, bytes, bytes]]  # topic, key, value
+
+
+def asked_codecs(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> dict[str, RowCodec]:
+    """What writes the commands that an aggregate asks of others, by their names."""
+    topics = {name: TopicKind.COMMAND.topic(name) for name in aggregate.asks}
+    return {name: codecs(topics[name], CommandMessage, aggregate.asks[name], strict="fields") for name in topics}
+
+
+class Asking:
+    """The Asks of one partition of an aggregate. `targets`: topic and codec of each aggregate that it asks."""
+
+    def __init__(self, aggregate: str, inbox: str, partition: int, targets: Mapping[str, tuple[str, RowCodec]]) -> None:
+        self._name, self._targets = aggregate, targets
+        self._to = f"{inbox}/{partition}/"
+
+    def records(self, effects: Iterable[Effect], key: bytes, command: CommandMessage, at: Place) -> Records:
+        """The commands to be sent. Raises TopologyError where one goes to nobody known."""
+        found: Records = []
+        own = key.decode()
+        cause = command_position(self._name, at.partition, at.offset)
+        for ask in effects:
+            if isinstance(ask, Ask):
+                if ask.to not in self._targets:
+                    raise TopologyError(
+                        f"{self._name!r} asks {ask.to!r}, which its declaration does not say; "
+                        f"it says {', '.join(sorted(self._targets)) or 'nothing'} (asks=…)"
+                    )
+                topic, codec = self._targets[ask.to]
+                correlation_id, reply_to = command.correlation_id, self._to + own
+                message = ask_to_command(self._name, own, ask, correlation_id, cause, at.time_ms, reply_to)
+                found.append((topic, ask.key.encode(), codec.encode(message)))
+        return found

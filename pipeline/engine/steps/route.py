@@ -1,0 +1,27 @@
+"""event -> messages by row key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.engine.ports import Record
+from pipeline.engine.steps.step import Encode, Node, Outlet, Placed
+from pipeline.flow import event_to_messages, is_late
+from pipeline.model import EventMessage, Projection
+
+
+class RouteNode(Node):
+    """event -> messages by row key, over the projection's repartition topic."""
+
+    def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, out: Outlet) -> None:
+        self.name = f"route:{projection.name}"
+        self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
+        self.stats = out.stats
+
+    def fold(self, key: bytes, record: Record, message: EventMessage, placed: Placed | None = None) -> None:
+        if self.projection.windows is not None and is_late(self.projection, message):
+            self.stats.leave_out(self.projection.name)
+            return
+        parts = event_to_messages(self.projection, key.decode(), message)
+        for row_key, data in [(row_key.encode(), self.encode(part)) for row_key, part in parts]:
+            self.emit(self.topic, row_key, data, -1)

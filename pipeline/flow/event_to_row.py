@@ -1,0 +1,37 @@
+"""state -> projection: bring what happened to the rows it concerns, and fold it into each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.model.projection.projection import Projection, Replica
+from pipeline.model.projection.windows import Tumbling, moment_text
+from pipeline.model.records.messages import EventMessage
+
+
+def event_to_messages(projection: Projection[Any, Any], key: str, event: EventMessage) -> Iterable[tuple[str, Any]]:
+    """Pairs (row key, message) that `event` of the aggregate `key` brings to a re-keyed projection."""
+    assert projection.route is not None
+    windows = projection.windows
+    if windows is None:
+        return projection.route(key, event.body)
+    if is_late(projection, event):
+        return []
+    start = moment_text(windows.start(_happened_ms(windows, event)))
+    return [(f"{row_key}/{start}", part) for row_key, part in projection.route(key, event.body)]
+
+
+def is_late(projection: Projection[Any, Any], event: EventMessage) -> bool:
+    """Whether the event was stored too late for its window, so that it is left out."""
+    windows = projection.windows
+    return windows is not None and windows.is_late(_happened_ms(windows, event), event.time_ms)
+
+
+def _happened_ms(windows: Tumbling, event: EventMessage) -> int:
+    return event.time_ms if windows.at is None else windows.at(event.body)
+
+
+def message_to_row(projection: Projection[Any, Any] | Replica[Any, Any], row: Any | None, message: Any) -> Any | None:
+    """The row after `message`; `row` is None where there is none yet, and None comes back where it is to be deleted."""
+    return projection.evolve(projection.initial if row is None else row, message)

@@ -1,0 +1,1 @@
+"""Projections and replicas as declared, their versions, and windows by event time; pure."""

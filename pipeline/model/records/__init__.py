@@ -1,0 +1,1 @@
+"""What stands in topics: their kinds, messages, barriers, partitions and positions; pure."""

@@ -1,0 +1,1 @@
+"""Work that spans services: sagas, linear ones from steps, and two-phase commit; pure."""

@@ -1,1 +1,0 @@
-"""What runs a topology: the lane (batch loop), its tasks, the checkpoint, restore, and the worker that hosts lanes."""

@@ -1,0 +1,1 @@
+"""Questions that another worker has to answer: forwarded to the owner of the partition."""

@@ -1,0 +1,127 @@
+"""`POST /v1/read`: rows of several aggregates, of any services, as they were at one moment.
+
+All are read linearizably, again and again, until two passes find the same versions and nothing held. Versions only
+grow, so between the two passes all of these rows were there at once. And when the first participant of a two-phase
+commit makes its part so, each other one holds its own until it does: where nothing is held, all is there, or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import reduce
+from typing import Any, NamedTuple
+
+import faust
+from aiohttp import web
+
+from pipeline.client.wire.from_json import parsed
+from pipeline.client.wire.read_options import Level, Reading, reading
+from pipeline.errors import BadRequest, Contended, NotYet
+from pipeline.model import Token
+from pipeline.server.owner.forward import POSITION
+from pipeline.server.pages.tables import KEYS_MAX, QueryApi
+from pipeline.server.problems import add_pages, answer, problem
+
+PAUSE_S = 0.02  # between passes where something is held
+PATH = "/v1/read"
+
+Json = dict[str, Any]
+Key = tuple[str, str]  # table and key
+
+
+class Pass(NamedTuple):
+    """The rows of all keys, one after another; None where there is none."""
+
+    rows: Mapping[Key, Json | None]
+    token: Token
+
+
+class TogetherApi:
+    """The page, on the tables of `api`."""
+
+    def __init__(self, api: QueryApi) -> None:
+        self._api = api
+
+    def mount(self, app: faust.App) -> None:
+        """Adds it to a Faust app's web server."""
+        add_pages(app, post={PATH: self.read})
+
+    async def read(self, request: web.Request) -> web.Response:
+        """The rows in the order of the keys; null where there is none."""
+        if unfit := request.query.keys() - {"wait"}:
+            raise BadRequest(f"{sorted(unfit)[0]!r:.100} does not go with {PATH}, which has `wait` alone")
+        if request.content_type != "application/json":
+            return problem(415, "send the keys as application/json", "UnsupportedMediaType")
+        asked = replace(reading(request.query), level=Level.LINEARIZABLE)
+        keys = _keys(await request.read())
+        for table in {table for table, _ in keys}:
+            self._api.check(table, asked)
+
+        async def read(left_s: float) -> Pass:
+            return await self._pass(request, keys, replace(asked, wait_s=left_s))
+
+        now = await agreed(read, asked.wait_s)
+        rows = [None if (row := now.rows[key]) is None else {"table": key[0], **row} for key in keys]
+        return answer(200, {"rows": rows}, {POSITION: str(now.token)} if now.token else {})
+
+    async def _pass(self, request: web.Request, keys: list[Key], asked: Reading) -> Pass:
+        """Every key once, linearizably."""
+        places: dict[tuple[str, int], list[str]] = {}
+        for table, key in dict.fromkeys(keys):
+            places.setdefault((table, await self._api.partition(table, key)), []).append(key)
+        parts = await asyncio.gather(
+            *[self._api.several(request, table, n, few, asked) for (table, n), few in places.items()]
+        )
+        rows: dict[Key, Json | None] = dict.fromkeys(keys)
+        for (table, _), part in zip(places, parts, strict=True):
+            rows |= {(table, row["key"]): row for row in part.rows}
+        return Pass(rows, reduce(Token.__or__, (part.token for part in parts), Token()))
+
+
+async def agreed(read: Callable[[float], Awaitable[Pass]], wait_s: float) -> Pass:
+    """A pass that found the versions of the one before, and nothing held. `read(left_s)`: one pass, in so many seconds.
+
+    Raises Contended where there was none in `wait_s`, and NotYet where they were not even read twice by then.
+    """
+    clock = asyncio.get_running_loop().time
+    until_s = clock() + wait_s
+    before: Pass | None = None
+    now = await read(wait_s)
+    while True:
+        held = [f"{table}/{key}" for (table, key), row in now.rows.items() if row and row.get("pending")]
+        if before is not None and not held and _versions(now) == _versions(before):
+            return now
+        if held:
+            await asyncio.sleep(PAUSE_S)
+        try:
+            if clock() >= until_s:
+                raise NotYet(f"the keys could not be read twice within {wait_s:g} s")
+            following = await read(until_s - clock())
+        except NotYet:
+            if before is None and not held:
+                raise
+            why = f"something is held in {', '.join(held[:5])}" if held else "they change all the time"
+            raise Contended(f"no moment within {wait_s:g} s at which the keys can be read as one: {why}") from None
+        before, now = now, following
+
+
+def _versions(found: Pass) -> list[int]:
+    return [0 if row is None else row["version"] for row in found.rows.values()]
+
+
+def _keys(body: bytes) -> list[Key]:
+    told = parsed(body)
+    keys = told.get("keys") if isinstance(told, dict) else None
+    if not isinstance(keys, list) or not 0 < len(keys) <= KEYS_MAX or not all(map(_is_key, keys)):
+        raise BadRequest(f'the body must be {{"keys": [{{"table": …, "key": …}}, …]}}, with 1 to {KEYS_MAX} keys')
+    return [(each["table"], each["key"]) for each in keys]
+
+
+def _is_key(told: Any) -> bool:
+    return (
+        isinstance(told, dict)
+        and told.keys() == {"table", "key"}
+        and all(isinstance(each, str) and each for each in told.values())
+    )

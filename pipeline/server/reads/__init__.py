@@ -1,0 +1,1 @@
+"""How far a read has to wait, and the local tables that answer it."""

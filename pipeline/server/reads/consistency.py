@@ -1,0 +1,116 @@
+"""Waits until tables are where readers need them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from pipeline.client.wire.read_options import Level, Reading
+from pipeline.engine.ports import TP
+from pipeline.errors import ForeignToken, NoSuchConsistency
+from pipeline.flow import Lineage, token_to_token
+from pipeline.model import Token, furthest
+from pipeline.server.reads.batching import Waiting
+from pipeline.server.reads.cluster_offsets import ClusterSight, Look, not_yet
+from pipeline.server.reads.local_tables import LocalTables
+
+RESOLVED_MAX = 10_000  # tokens whose meaning further down is kept
+
+
+class Consistency:
+    """Waits until tables of this worker are where readers need them."""
+
+    def __init__(self, lineage: Lineage, tables: LocalTables, sight: ClusterSight) -> None:
+        self._lineage, self._tables, self._sight = lineage, tables, sight
+        self._waiting = Waiting[tuple[str, int]](lambda at: tables.position(*at))
+        self._rows = Waiting[tuple[str, int]](lambda at: tables.rows(*at))
+        self._resolved: OrderedDict[tuple[str, str, int], int | None] = OrderedDict()
+
+    def moved(self) -> None:
+        """Tables may have gone on; see LaneHost."""
+        self._sight.moved()
+        self._waiting.moved()
+        self._rows.moved()
+
+    def check(self, table: str, asked: Reading) -> None:
+        """Raises NoSuchConsistency where the table cannot give what is asked for, UnknownTable."""
+        self._lineage.home(table)
+        derived = table in self._lineage.sources
+        if asked.level is Level.LINEARIZABLE and derived:
+            raise NoSuchConsistency(
+                f"{table!r} is no aggregate, so it cannot be read linearizably; fresh is what it has"
+            )
+        if asked.level is Level.FRESH and not derived:
+            raise NoSuchConsistency(f"{table!r} is an aggregate, which is made from nothing; ask for linearizable")
+
+    def token(self, table: str, partition: int, position: int | None) -> Token:
+        """The token of a table that has to fold that offset of a partition next; None: it is not told."""
+        return Token.of({(self._lineage.home(table), partition): position - 1}) if position else Token()
+
+    def rows_token(self, table: str, partition: int, rows: int) -> Token:
+        """The token of a row that is that of the table's row topic up to `rows`, without it."""
+        return Token.of({(self._lineage.rows[table], partition): rows - 1}) if rows else Token()
+
+    async def reach(self, table: str, partition: int, asked: Reading) -> None:
+        """Returns once what this worker holds of a partition is what is asked for.
+
+        Raises NotYet where that takes too long, ForeignToken, and TableUnavailable where the partition is not, or no
+        longer, held here.
+        """
+        until_s = asyncio.get_running_loop().time() + asked.wait_s
+        service, home = self._lineage.homes[table]
+        rows = self._lineage.rows.get(table, ""), partition
+        row_due = asked.at_least.positions.get(rows)  # what a watch, or the header of an answer, has told
+        due = await self._due(table, home, partition, asked, until_s)
+        if due is not None and not await self._waiting.past((table, partition), due, until_s):
+            raise not_yet([(service, home, partition, due, self._tables.position(table, partition))])
+        if row_due is not None and not await self._rows.past((table, partition), row_due, until_s):
+            raise not_yet([(service, *rows, row_due, self._tables.rows(table, partition))])
+
+    async def change(self, table: str, partition: int, position: int, until_s: float) -> bool:
+        """Whether this worker has folded more of a partition than it had at `position`, once it has, or time is up."""
+        return await self._waiting.past((table, partition), position, until_s)
+
+    async def _due(self, table: str, home: str, partition: int, asked: Reading, until_s: float) -> int | None:
+        """The offset of the table's source that it has to be past."""
+        due: list[int | None] = []
+        if asked.level is Level.LINEARIZABLE:
+            due.append(await self._sight.barrier(TP(home, partition), until_s))
+        elif asked.level is Level.FRESH:
+            due.append(await self._fresh(table, home, partition, until_s))
+        positions = asked.at_least.positions
+        known = positions.pop((self._lineage.rows.get(table, ""), partition), None) is not None
+        if positions:
+            try:
+                due.append(await self._resolve(Token.of(positions), home, partition, until_s))
+            except ForeignToken:
+                if not known:
+                    raise
+        return max((each for each in due if each is not None), default=None)
+
+    async def _resolve(self, token: Token, home: str, partition: int, until_s: float) -> int | None:
+        name = str(token), home, partition
+        if name not in self._resolved:  # once resolved, it stays so
+            look = Look(self._sight, until_s)
+            due = await token_to_token(self._lineage, token.positions, home, frozenset({partition}), look)
+            self._resolved[name] = due.get(partition)
+            if len(self._resolved) > RESOLVED_MAX:
+                self._resolved.popitem(last=False)
+        return self._resolved[name]
+
+    async def _fresh(self, table: str, home: str, partition: int, until_s: float) -> int | None:
+        """The same for all that stands in the table's sources now.
+
+        Their ends are enough, and no barrier is needed: what has happened is committed, so it lies below them.
+        """
+        look = Look(self._sight, until_s)
+        upstream = self._lineage.upstream(home, frozenset({partition}))
+        places = [
+            (topic, n)
+            for topic in self._lineage.sources[table]
+            for n in (upstream[topic] or range(await self._sight.partitions(topic)))
+        ]
+        ends = await look.ends(places)
+        token = furthest({place: end - 1 for place, end in ends.items() if end > 0})
+        due = await token_to_token(self._lineage, token, home, frozenset({partition}), look)
+        return due.get(partition)

@@ -1,0 +1,196 @@
+"""Reads the tables that this process holds. Only committed rows are in them, so a read needs no lock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from pipeline.engine.loop.assignment import ReadView
+from pipeline.engine.state.indexes import entries_prefix
+from pipeline.errors import TableUnavailable
+from pipeline.model import StateMessage
+
+
+def row_json(value: Any) -> dict[str, Any]:
+    """A table's value for JSON: the author's row, and version and time where it is an aggregate's state."""
+    if isinstance(value, StateMessage):
+        return {**row_json(value.body), "version": value.version, "time_ms": value.time_ms}
+    return {"row": value._asdict() if hasattr(value, "_asdict") else dataclasses.asdict(value)}
+
+
+Show = Callable[[Any], dict[str, Any]]  # what makes JSON of a table's values
+
+
+class Found(NamedTuple):
+    """What is under a key. `tag`: changes with the row. `position`: the next offset to be folded; None: unknown.
+
+    `rows`: the row is that of the table's row topic up to this offset, without it; 0 where that is not known.
+    """
+
+    row: dict[str, Any] | None
+    tag: str
+    position: int | None
+    rows: int
+
+
+def tag(value: Any, data: bytes | None) -> str:
+    """What stands for a row: the version of an aggregate, as commands expect it, else a digest."""
+    if data is None:
+        return ""
+    return str(value.version) if isinstance(value, StateMessage) else blake2b(data, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which rows: keys that begin with `prefix`, come after `after`, are not before `start` and before `to`.
+
+    Empty texts bound nothing. With `index`, only rows that it gives `value`.
+    """
+
+    prefix: str = ""
+    after: str = ""
+    start: str = ""
+    to: str = ""
+    limit: int = 100
+    index: str = ""
+    value: str = ""
+
+    def first(self) -> bytes:
+        """The least key that there may be."""
+        return max(self.prefix.encode(), self.start.encode(), self.after.encode() + b"\0" if self.after else b"")
+
+    def reaches(self, key: str) -> bool:
+        """Whether a key is not behind its end."""
+        return not self.to or key.encode() < self.to.encode()
+
+    def query(self) -> dict[str, str]:
+        """The same as parameters of a query."""
+        texts = {"prefix": self.prefix, "after": self.after, "from": self.start, "to": self.to}
+        index = {"index": self.index, "value": self.value} if self.index else {}
+        return {"limit": str(self.limit), **{name: text for name, text in texts.items() if text}, **index}
+
+
+def _marks(view: ReadView) -> tuple[int, int]:
+    """The next offsets of the table's source and of its row topic."""
+    return view.store.position(view.folded) or 0, (view.store.position(view.rows) or 0) if view.rows else 0
+
+
+class LocalTables:
+    """The tables of the lanes in this process."""
+
+    def __init__(self, views: Callable[[], Mapping[tuple[str, int], ReadView]]) -> None:
+        self._views = views
+
+    def holds(self, table: str, partition: int) -> bool:
+        """Whether this worker is the one to ask for that partition."""
+        view = self._views().get((table, partition))
+        return view is not None and view.copy is None
+
+    def age_s(self, table: str, partition: int) -> float | None:
+        """How old what can be read here of that partition may be: 0 for its owner; None where that is not known."""
+        view = self._views().get((table, partition))
+        if view is None or view.restoring:
+            return None
+        if view.age_s is not None:
+            return view.age_s()
+        return 0.0 if view.copy is None else view.copy.age_s()
+
+    def is_replica(self, table: str, partition: int) -> bool:
+        """Whether that is a copy that all workers of the service have, and which nobody owns."""
+        view = self._views().get((table, partition))
+        return view is not None and view.age_s is not None
+
+    def waits(self, table: str, partition: int) -> bool:
+        """Whether a read may have to wait for a database."""
+        view = self._views().get((table, partition))
+        return view is not None and view.shared
+
+    def _view(self, table: str, partition: int) -> ReadView:
+        view = self._views().get((table, partition))
+        if view is None:
+            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
+        if view.restoring:
+            raise TableUnavailable(f"partition {partition} of {table!r} is being restored; ask again")
+        return view
+
+    def pairs(self, table: str, partition: int, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, Any]]:
+        """Up to `limit` keys and decoded values from the key `start` on, of those that begin with `prefix`."""
+        view = self._view(table, partition)
+        cut, decode = len(view.prefix), view.codec.decode
+        rows = view.store.scan(view.prefix + prefix, view.prefix + start, limit)
+        return [(key[cut:], decode(value)) for key, value in rows]
+
+    def value(self, table: str, partition: int, key: bytes) -> Any:
+        """The value under a key in bytes, decoded; None where there is none."""
+        view = self._view(table, partition)
+        data = view.store.get(view.prefix + key)
+        return None if data is None else view.codec.decode(data)
+
+    def position(self, table: str, partition: int) -> int:
+        """The next offset of the table's source that is to be folded into it here. Raises TableUnavailable."""
+        view = self._view(table, partition)
+        if view.copy is not None:
+            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
+        return view.store.position(view.folded) or 0
+
+    def rows(self, table: str, partition: int) -> int:
+        """The next offset of the table's row topic that is to be contained here. Raises TableUnavailable."""
+        return _marks(self._view(table, partition))[1]
+
+    def read(self, table: str, partition: int, key: str, show: Show = row_json) -> Found:
+        """The row, and where the table was."""
+        view = self._view(table, partition)
+        at = view.prefix + key.encode()
+        before = _marks(view)
+        while True:  # until no checkpoint has come between
+            data = view.store.get(at)
+            if (after := _marks(view)) == before:
+                break
+            before = after
+        folded, rows = before
+        value = None if data is None else view.codec.decode(data)
+        row = None if value is None else {"key": key, **show(value)}
+        return Found(row, tag(value, data), None if view.copy is not None else folded, rows)
+
+    def get(self, table: str, partition: int, key: str, show: Show = row_json) -> dict[str, Any] | None:
+        """The row as JSON, or None where there is none."""
+        value = self.value(table, partition, key.encode())
+        return None if value is None else {"key": key, **show(value)}
+
+    def scan(
+        self,
+        table: str,
+        partition: int,
+        wanted: Range,
+        index_of: Callable[[Any], str | None] | None = None,
+        show: Show = row_json,
+    ) -> list[dict[str, Any]]:
+        """Rows of one partition, in key order. `index_of`: the function of the index that is asked for."""
+        view = self._view(table, partition)
+        if index_of is not None:
+            return self._by_index(view, table, wanted, index_of)
+        pairs = view.store.scan(view.prefix + wanted.prefix.encode(), view.prefix + wanted.first(), wanted.limit)
+        rows = ((key[len(view.prefix) :].decode(), data) for key, data in pairs)
+        return [{"key": key, **show(view.codec.decode(data))} for key, data in rows if wanted.reaches(key)]
+
+    def _by_index(
+        self, view: ReadView, table: str, wanted: Range, index_of: Callable[[Any], str | None]
+    ) -> list[dict[str, Any]]:
+        base = entries_prefix(table, wanted.index, wanted.value)
+        found: list[dict[str, Any]] = []
+        while len(found) < wanted.limit:
+            limit = wanted.limit - len(found)
+            entries = view.store.scan(base + wanted.prefix.encode(), base + wanted.first(), limit)
+            for key in (entry[len(base) :].decode() for entry, _ in entries):
+                wanted = replace(wanted, after=key)
+                data = view.store.get(view.prefix + key.encode())
+                value = None if data is None else view.codec.decode(data)
+                # The row may have changed since its entry was read.
+                if value is not None and wanted.reaches(key) and index_of(value) == wanted.value:
+                    found.append({"key": key, **row_json(value)})
+            if len(entries) < limit:
+                break
+        return found

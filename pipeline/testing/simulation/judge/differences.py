@@ -1,0 +1,46 @@
+"""What is there, what should be, and how the difference is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.memory import MemoryRecord
+from pipeline.engine.ports import TP
+from pipeline.engine.state.table import RowCodec
+from pipeline.model import is_barrier
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+Rows = Mapping[bytes, bytes]
+
+
+def committed(world: World, tp: TP) -> list[MemoryRecord]:
+    """All that was ever committed to a partition, in order, cleaned away or not, but for barriers."""
+    log = world.kafka.topics[tp.topic].logs[tp.partition]
+    return [r for r in log.archive if r.decided and not is_barrier(r.value(), r.headers())]
+
+
+def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
+    """Findings about rows by key."""
+    if due != there:
+        for key in sorted({*due, *there}):
+            want, have = due.get(key), there.get(key)
+            if want != have:
+                what = "lacks" if have is None else "still holds" if want is None else "is wrong about"
+                yield f"{where} {what} {key!r}"
+
+
+def counted(
+    what: str,
+    due: Counter[tuple[str, bytes, bytes]],
+    there: Counter[tuple[str, bytes, bytes]],
+    codec: Mapping[str, RowCodec],
+) -> Iterator[str]:
+    """Findings about records that must be there a certain number of times."""
+    for topic, key, value in sorted({*due, *there}):
+        want, have = due[topic, key, value], there[topic, key, value]
+        if want != have:
+            yield f"{what}: {codec[topic].decode(value)} to {key.decode()!r} is there {have} times instead of {want}"

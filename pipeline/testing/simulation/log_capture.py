@@ -1,0 +1,39 @@
+"""The engine's own log as part of the story, and otherwise silent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+ENGINE_LOG = logging.getLogger("pipeline.engine")
+
+
+class _Telling(logging.Handler):
+    """What the engine logs becomes part of the story."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._world.tell(self._world.running, record.getMessage())
+
+
+@contextmanager
+def engine_log(world: World) -> Iterator[None]:
+    """For the time of a history, what the engine logs goes to that world."""
+    level, propagate, handler = ENGINE_LOG.level, ENGINE_LOG.propagate, _Telling(world)
+    ENGINE_LOG.setLevel(logging.INFO if world.telling else logging.CRITICAL + 1)
+    ENGINE_LOG.addHandler(handler)
+    ENGINE_LOG.propagate = False
+    try:
+        yield
+    finally:
+        ENGINE_LOG.setLevel(level)
+        ENGINE_LOG.removeHandler(handler)
+        ENGINE_LOG.propagate = propagate

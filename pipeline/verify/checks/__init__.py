@@ -1,0 +1,1 @@
+"""Comparisons of what must be with what is, one module for each kind of output."""

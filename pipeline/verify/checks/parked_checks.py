@@ -1,0 +1,139 @@
+"""What has been folded late, and what waits still, of a history that may go on while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pipeline.engine.ports import TP
+from pipeline.errors import UndecodableRecord
+from pipeline.model import TopicKind
+from pipeline.verify.replay.notices import PARKED, Act, acts_in
+from pipeline.verify.replay.parked_replay import Queues, folded_by
+from pipeline.verify.report import Finding, Report
+from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.history import Entry, History
+
+Rows = dict[tuple[bytes, int], Entry]  # by key and offset of the record that waits
+Before = dict[TP, list[Act]]  # what had been done before anything else was read; that must show
+
+
+class Late(NamedTuple):
+    """A record as a node has folded it. `settled`: early enough that what came of it must be there."""
+
+    entry: Entry
+    key: str
+    message: Any
+    settled: bool
+
+
+def queue_topic(service: str, topic: str) -> str:
+    """The changelog of the records of `topic` that wait."""
+    return TopicKind.QUEUE.topic(f"{service}.{topic}")
+
+
+def still_held(history: History, service: str, tp: TP, report: Report) -> Queues:
+    """The queues of a partition, to be replayed. What was done about records that retention has taken is left out.
+
+    Where it has taken records or notices, what waits in the changelog, or was taken up again, is taken for parked when
+    it came, and the queues themselves are not judged.
+    """
+    notices = history.kept(TopicKind.PARKED.topic(service))
+    acts, low = acts_in(notices).get(tp, []), history.low(tp)
+    kept = [act for act in acts if act.offset >= low]
+    if len(kept) == len(acts) and not notices.cut:
+        return Queues(kept)
+    report.notes.append(f"what was parked of {tp.topic}-{tp.partition} is not judged: records or notices are gone")
+    told = {act.offset for act in kept if act.at is None}
+    places = {place for place in rows_of(history, service, tp) if place[1] >= low}
+    places |= {(act.key, act.offset) for act in kept if act.at is not None}
+    kept += [Act(PARKED, key, tp, n, None, 0, (), "", "", "", bare=False) for key, n in places if n not in told]
+    return Queues(kept, complete=False)
+
+
+def _entries(history: History, service: str, tp: TP) -> Iterator[Entry]:
+    end = history.committed(service, tp) or 0
+    return (entry for entry in history.records(tp) if entry.offset < end)
+
+
+def _follows(decoder: Decoder) -> Callable[[Entry], bool | None]:
+    def follows(entry: Entry) -> bool | None:
+        try:
+            return decoder.read(entry) is not None
+        except UndecodableRecord:
+            return None
+
+    return follows
+
+
+def _place(entry: Entry) -> tuple[bytes, int]:
+    return entry.key or b"", entry.offset
+
+
+def folded(
+    history: History, service: str, tp: TP, node: str, decoder: Decoder, before: Before, report: Report
+) -> Iterator[Late]:
+    """What a node that takes no commands has folded, in its order, up to what the service has committed now."""
+    bound, early = history.bound(service, tp) or 0, set(before.get(tp, []))
+    entries = _entries(history, service, tp)
+    queues = still_held(history, service, tp, report)
+    for entry, act in folded_by(node, queues, entries, _place, _follows(decoder)):
+        read = decoder.read(entry)
+        if read is not None:
+            yield Late(entry, *read, entry.offset < bound if act is None else act in early)
+
+
+def replayed(history: History, service: str, tp: TP, decoder: Decoder, report: Report) -> Queues:
+    """The queues of a topic that brings no commands, as they are by what the service has committed now."""
+    entries = _entries(history, service, tp)
+    queues = still_held(history, service, tp, report)
+    for _ in folded_by("", queues, entries, _place, _follows(decoder)):
+        pass
+    return queues
+
+
+def rows_of(history: History, service: str, tp: TP) -> Rows:
+    """What the changelog of a queue holds, by key and offset of the records that wait."""
+    found: Rows = {}
+    for entry in history.records(TP(queue_topic(service, tp.topic), tp.partition)):
+        row = entry.key or bytes(12)
+        place = row[4:-8], int.from_bytes(row[-8:], "big")
+        found.pop(place, None)
+        if entry.value is not None:
+            found[place] = entry
+    return found
+
+
+def compare_queue(
+    service: str,
+    tp: TP,
+    queues: Queues,
+    rows: Rows,
+    before: Before,
+    history: History,
+    report: Report,
+) -> None:
+    """Findings `missing_`, `extra_queued` and `unordered_queue`; the queues have been replayed, and hold what waits.
+
+    `rows` were read after `before` and the bound, and before the notices.
+    """
+    bound, low = history.bound(service, tp) or 0, history.low(tp)
+    rows = {place: entry for place, entry in rows.items() if place[1] >= low}
+    report.checked["queued"] += len(rows)
+    if not queues.complete:
+        return
+    for wrong in queues.wrong:
+        report.add(Finding("unordered_queue", service, *tp, None, None, "each record in its turn, once", wrong))
+    early = {(act.key, act.offset) for act in before.get(tp, []) if act.action != "parked"}
+    due = {(key, held.offset) for key, waiting in queues.held.items() for held in waiting}
+    for key, offset in sorted(due - rows.keys()):
+        if offset < bound:
+            where = (service, *tp, key.decode(errors="replace"), offset)
+            report.add(
+                Finding("missing_queued", *where, "it waits in its queue, or a notice says what became of it", "gone")
+            )
+    for key, offset in sorted(rows.keys() - due):
+        if (key, offset) in early or not queues.has_taken(key, offset):
+            entry = rows[key, offset]
+            where = (service, queue_topic(service, tp.topic), tp.partition, key.decode(errors="replace"), entry.offset)
+            report.add(Finding("extra_queued", *where, "nothing waits there", f"offset {offset}"))

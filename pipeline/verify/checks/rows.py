@@ -1,0 +1,121 @@
+"""Projections and replicas: folds each partition of what feeds a table, and holds its rows against that.
+
+In memory: the rows of one partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.ports import TP
+from pipeline.errors import UndecodableRecord
+from pipeline.flow import message_to_row
+from pipeline.model import EventMessage, Projection, Replica, Service, TopicKind
+from pipeline.model.records.partitioning import partition_of
+from pipeline.verify.checks.parked_checks import Before, Late, folded
+from pipeline.verify.checks.tables import Allowed, compare_changelog, compare_table, last_values
+from pipeline.verify.replay.notices import acts_on
+from pipeline.verify.report import Finding, Report, short
+from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.history import Entry, History
+
+
+class Fold:
+    """Folds one source topic into rows."""
+
+    def __init__(
+        self, service: str, table: Projection[Any, Any] | Replica[Any, Any], decoder: Decoder, *, own: bool
+    ) -> None:
+        """`own`: the topic is the table's repartition topic, whose records nobody else may have put anywhere."""
+        self.service, self._table, self._decoder, self._own = service, table, decoder, own
+
+    def by_group(self, history: History, tp: TP, before: Before, report: Report) -> Allowed:
+        """Each key's row at the bound, and after each record that the service has folded since."""
+        node = f"project:{self._table.name}"
+        return self._rows(history, tp, folded(history, self.service, tp, node, self._decoder, before, report), report)
+
+    def by_follower(self, history: History, tp: TP, bound: int, report: Report) -> Allowed:
+        """Each key's row at `bound`, and after each record since."""
+
+        def records() -> Iterator[Late]:
+            for entry in history.records(tp):
+                try:
+                    read = self._decoder.read(entry)
+                except UndecodableRecord:
+                    continue  # it is skipped
+                if read is not None:
+                    yield Late(entry, *read, entry.offset < bound)
+
+        return self._rows(history, tp, records(), report)
+
+    def _rows(self, history: History, tp: TP, records: Iterator[Late], report: Report) -> Allowed:
+        allowed: dict[str, list[Any]] = {}
+        for entry, key, message, settled in records:
+            if self._own and key not in allowed:
+                self._check_place(history, tp, key, entry, report)
+            values = allowed.setdefault(key, [None])
+            try:
+                row = message_to_row(self._table, values[-1], message.body if self._decoder.envelope else message)
+            except Exception as error:  # the engine would have stopped before this record
+                report.add(Finding("raised", self.service, *tp, key, entry.offset, "a row", short(repr(error))))
+                continue
+            if settled:
+                values[-1] = row
+            else:
+                values.append(row)
+        return allowed
+
+    def _check_place(self, history: History, tp: TP, key: str, entry: Entry, report: Report) -> None:
+        partition = partition_of(key.encode(), history.partitions(tp.topic))
+        if partition != tp.partition:
+            where = f"partition {partition}"
+            report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
+
+
+class ProjectionCheck:
+    """Judges the rows of one projection, a partition at a time."""
+
+    def __init__(self, service: Service, projection: Projection[Any, Any], registry: Registry) -> None:
+        self.service, self.projection = service.name, projection
+        self.home, self.rows = service.tables()[projection.name], TopicKind.ROW.topic(projection.name)
+        routed = projection.route is not None
+        if routed:
+            decoder = Decoder(registry, self.home, projection.by_key)
+        else:
+            decoder = Decoder(registry, self.home, EventMessage, projection.sources[0].event)
+        self._fold = Fold(service.name, projection, decoder, own=routed)
+        self._row = Decoder(registry, self.rows, type(projection.initial))
+
+    def __call__(self, history: History, partition: int, report: Report) -> None:
+        """Rows are read before the messages that made them."""
+        home, changelog = TP(self.home, partition), TP(self.rows, partition)
+        before = acts_on(history, self.service)
+        rows = history.rows(self.projection.name, partition)
+        last = last_values(history, changelog, self._row, self.service, report)
+        allowed = self._fold.by_group(history, home, before, report)
+        if low := history.low(home):
+            report.notes.append(f"{self.rows}-{partition} is not judged: {home.topic}-{partition} begins at {low}")
+            return
+        report.checked["rows"] += sum(value is not None for _, value in last.values())
+        compare_changelog("row", self.service, changelog, allowed, last, report)
+        compare_table(self.service, self.projection.name, partition, allowed, rows, report)
+
+
+class ReplicaCheck:
+    """Judges the copy of another's data that one worker holds, a partition of the source at a time."""
+
+    def __init__(self, service: Service, replica: Replica[Any, Any], registry: Registry) -> None:
+        self.service, self.replica, self.source = service.name, replica, replica.source.topic
+        decoder = Decoder(registry, self.source, EventMessage, replica.source.event)
+        self._fold = Fold(service.name, replica, decoder, own=False)
+
+    def __call__(self, history: History, partition: int, report: Report) -> None:
+        """A replica commits nothing: it must come to hold what was there when it was looked at first."""
+        source = TP(self.source, partition)
+        bound = history.end(source)
+        rows = history.rows(self.replica.name, partition)
+        if rows is not None:
+            allowed = self._fold.by_follower(history, source, bound, report)
+            compare_table(self.service, self.replica.name, partition, allowed, rows, report)

@@ -1,0 +1,1 @@
+"""What must have followed from a command partition: replies, deadlines, parked records."""

@@ -1,0 +1,1 @@
+"""Where the checker reads: Kafka, and records decoded by the schemas."""

@@ -1,0 +1,137 @@
+"""The Faust app of a worker: its lanes as services, an agent a source topic, and the HTTP pages.
+
+Faust gives what a process needs around the lanes: supervised services, agents over bounded channels, the web server,
+signals. It opens no Kafka client of its own here: records come and go by confluent-kafka, in transactions. Each source
+topic has an agent, which takes batches of one partition and hands each to the lane's thread.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, cast
+
+import faust
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+
+from pipeline.adapters.avro.codec import implementation
+from pipeline.adapters.kafka import KafkaBroker, admin
+from pipeline.adapters.kafka.acl_rules import HTTP
+from pipeline.adapters.kafka.owners import Router
+from pipeline.client import AsyncClient
+from pipeline.engine.ports import TP
+from pipeline.engine.state.table import Codecs
+from pipeline.flow import Lineage
+from pipeline.server.owner.forward import Forwarding
+from pipeline.server.pages.commands import CommandApi
+from pipeline.server.pages.deadlines import DeadlineApi
+from pipeline.server.pages.history import HistoryApi
+from pipeline.server.pages.parked import ParkedApi
+from pipeline.server.pages.projections import Versions
+from pipeline.server.pages.sagas import SagaApi
+from pipeline.server.pages.snapshot_read import TogetherApi
+from pipeline.server.pages.tables import QueryApi
+from pipeline.server.pages.watch import WatchApi
+from pipeline.server.problems import Ending, add_pages, as_problems
+from pipeline.server.reads.cluster_offsets import ClusterSight
+from pipeline.server.reads.consistency import Consistency
+from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.watch.subscriptions import WatchHub
+from pipeline.topology import Topology
+from pipeline.worker.host import LaneHost
+from pipeline.worker.metrics import LaneCollector
+from pipeline.worker.settings import Adapters, WorkerSettings
+
+
+class Closing(Protocol):
+    """What is to be closed in the event loop."""
+
+    async def close(self) -> None: ...
+
+
+class WithoutKafka(faust.App.BootStrategy):  # type: ignore[valid-type, misc]
+    """Starts everything of a Faust app but its own Kafka consumer and producer."""
+
+    enable_kafka = False
+
+
+def build_app(
+    hosts: Sequence[LaneHost],
+    topology: Topology,
+    settings: WorkerSettings,
+    port: int,
+    adapters: Adapters,
+    make: Codecs,
+    versions: Versions,
+) -> faust.App:
+    """The Faust app around the lanes: an agent a source topic, the lane services, the pages."""
+    app = faust.App(
+        f"pipeline-{topology.name}",
+        broker=f"kafka://{settings.bootstrap}",
+        datadir=str(settings.state_dir / "faust"),
+        web_host=settings.host,
+        web_bind=settings.host,
+        web_port=port,
+    )
+    app.boot_strategy = WithoutKafka(app)
+    app.flow_control.resume()  # nobody else does where Faust's consumer is not started
+    for host in hosts:
+        for topic in host.wiring.inlets:
+            channel = host.channels[topic] = app.channel(maxsize=1)
+            app.agent(channel, name=f"{host.wiring.service.name}:{topic}")(host.agent())
+    metrics = CollectorRegistry()
+    metrics.register(LaneCollector({h.wiring.service.name: h.stats for h in hosts}))
+    ProcessCollector(registry=metrics)
+    middlewares = cast(Any, app.web).web_app.middlewares  # aiohttp's, which Faust's own type does not show
+    ending = Ending()
+    middlewares += [as_problems, ending.middleware(), versions.middleware()]
+    add_pages(app, get={"/v1/projections": versions.page})
+    tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
+    router = Router(admin(settings.bootstrap), topology)
+    forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
+    by_service = {host.wiring.service.name: host for host in hosts}
+
+    def committed(service: str, tp: TP) -> int | None:
+        return by_service[service].lane.committed(tp) if service in by_service else None
+
+    broker = KafkaBroker(settings.bootstrap, router.count)
+    sight = ClusterSight(broker, committed, topology.names)
+    consistency = Consistency(lineage, tables, sight)
+    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
+    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
+    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)  # before rows, whose keys may be anything
+    query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
+    query.mount(app)
+    TogetherApi(query).mount(app)
+    HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
+    held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
+    DeadlineApi(held, tables, forwarding).mount(app)
+    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, forwarding)
+    commands.mount(app)
+    SagaApi(tables, forwarding, commands).mount(app)
+    ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
+    for host in hosts:
+        host.moved = consistency.moved
+        app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
+    app.on_before_shutdown.connect(_closing(ending, hub, commands, forwarding, sight), weak=False)
+    return app
+
+
+def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:
+    async def close(*_: Any, **__: Any) -> None:
+        for part in parts:
+            await part.close()
+
+    return close
+
+
+def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
+    """What /v1/status answers, by service."""
+    answer = {}
+    for host in hosts:
+        stats = host.stats
+        counts: dict[str, Any] = {name: getattr(stats, name) for name in stats.__slots__}
+        counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
+        counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
+        answer[host.wiring.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
+    return answer

@@ -1,0 +1,211 @@
+"""The host of a lane inside the worker: its thread, its turns, and another lane in place of one that has failed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import faust
+
+from pipeline.engine.loop.lane import Batch, Lane
+from pipeline.engine.loop.restart_policy import Reopening
+from pipeline.engine.plan import Wiring
+from pipeline.engine.stats import LaneStats, LargestLately
+from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, Overloaded, TableUnavailable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+OpenLane = Callable[[LaneStats], Lane]
+STOP_S = 8.0
+LOOK_S, LATE_WINDOW_S = 0.05, 60.0  # how often, and over what time, the event loop is looked at
+STEP_MAX_S = 150.0  # more than all patience of one step; less than the five minutes that the group has
+
+
+ASKED_MAX = 16  # requests of operators that wait for a lane
+
+
+class Stuck(LaneFatal):
+    """The lane's thread does not come back."""
+
+
+class LaneHost(faust.Service):
+    """Drives one service's lane: turns in a thread of its own, batches by way of the Faust agents.
+
+    A lane that cannot go on is abandoned, and another one opened in its place: that is how broker troubles and fencing
+    end. `failed` hears of errors that opening again does not heal; `moved`, in the event loop, when there may be other
+    things to be read.
+    """
+
+    abstract = False
+
+    def __init__(self, wiring: Wiring, open_lane: OpenLane, failed: Callable[[BaseException], None]) -> None:
+        super().__init__()
+        self.wiring, self.stats = wiring, LaneStats()
+        self._open_lane, self._failed = open_lane, failed
+        self.lane = open_lane(self.stats)
+        self.channels: dict[str, Any] = {}
+        self.moved: Callable[[], None] = lambda: None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
+        self._reopening = Reopening()
+        self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
+
+    async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
+        """Runs `call` in the lane's thread, after all that was handed to it before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    async def _bounded(self, call: Callable[..., T], *args: Any) -> T:
+        """The same for one step of a turn, which must not take for ever."""
+        try:
+            return await asyncio.wait_for(self.in_thread(call, *args), STEP_MAX_S)
+        except TimeoutError:
+            raise Stuck(f"a step of the lane takes more than {STEP_MAX_S:.0f} s; start the worker again") from None
+
+    async def lanes(self) -> None:
+        """One lane after the other, until the service stops or an error ends the worker."""
+        while not self.should_stop:
+            commits, began = self.stats.checkpoints, time.monotonic()
+            try:
+                await self.turns()
+            except asyncio.CancelledError:
+                raise
+            except Stuck as error:  # its thread cannot be had any more: only the end of the process helps
+                self._failed(error)
+                return
+            except BaseException as error:
+                await self._abandon(error)
+                self._reopening.lived(time.monotonic() - began, committed=self.stats.checkpoints > commits)
+                if not await self._another_lane(error):
+                    return
+        try:
+            await self.in_thread(self.lane.close)
+        except (LaneFatal, BrokerUnreachable) as error:
+            log.warning("%s: stopped without a last commit (%s); nothing is lost", self.wiring.service.name, error)
+
+    async def _abandon(self, error: BaseException) -> None:
+        self._refuse_all()
+        try:
+            await self.in_thread(self.lane.abandon, error)
+        except Exception:  # what it leaves behind, the next lane or the next process has to cope with anyway
+            log.exception("%s: its lane does not close well", self.wiring.service.name)
+        self.moved()
+
+    async def turns(self) -> None:
+        """The turns of one lane."""
+        await self.in_thread(self.lane.open)
+        while not self.should_stop:
+            batches = await self._bounded(self.lane.poll)
+            self.moved()  # replicas have followed, tasks have started or gone
+            if batches:
+                await asyncio.gather(*[self._hand_out(batch) for batch in batches])
+            await self._bounded(self.lane.settle)
+            self.moved()  # a checkpoint may have been made
+            await self._serve()
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    async def ask(self, call: Callable[[Lane], T]) -> T:
+        """Has `call` done with the lane, in its thread and between its turns. Raises Overloaded where many wait.
+
+        TableUnavailable where the lane comes to its end meanwhile: then it is not known whether it was done.
+        """
+        if len(self._asked) >= ASKED_MAX:
+            raise Overloaded(f"{ASKED_MAX} requests wait for {self.wiring.service.name!r} already; ask again")
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append((call, done))
+        answer: T = await done
+        return answer
+
+    async def _serve(self) -> None:
+        """Does what was asked for. What ends the lane is raised, here and to who has asked."""
+        while self._asked:
+            call, done = self._asked.popleft()
+            if done.cancelled():
+                continue
+            try:
+                answer = await self._bounded(call, self.lane)
+            except (NotParked, TableUnavailable) as error:
+                _set(done, error)
+            except BaseException as error:
+                _set(done, TableUnavailable(f"whether it was done is not known: {error}; look, and ask again"))
+                raise
+            else:
+                if not done.done():
+                    done.set_result(answer)
+
+    def _refuse_all(self) -> None:
+        while self._asked:
+            _set(self._asked.popleft()[1], TableUnavailable("the service is being opened again; ask again"))
+
+    async def _another_lane(self, error: BaseException) -> bool:
+        """Opens a lane in place of the one that `error` has ended; False where that would not help."""
+        while True:
+            pause_s = self._reopening.pause_s(error)
+            if pause_s is None:
+                self._failed(error)
+                return False
+            log.error("%s: %s; going on from the last commit in %.1f s", self.wiring.service.name, error, pause_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause_s)
+            if self.should_stop:
+                return False
+            try:
+                self.lane = await self.in_thread(self._open_lane, self.stats)
+            except Exception as another:
+                error = another
+            else:
+                self.stats.reopened += 1
+                return True
+
+    async def on_started(self) -> None:
+        self._turning = self.add_future(self.lanes())
+        self.add_future(self.watch_the_loop())
+
+    async def watch_the_loop(self) -> None:
+        """Measures how late the event loop comes: what holds the interpreter, or the loop itself, holds up HTTP too."""
+        late = LargestLately(LATE_WINDOW_S)
+        while not self.should_stop:
+            before_s = time.monotonic()
+            await asyncio.sleep(LOOK_S)
+            now_s = time.monotonic()
+            self.stats.loop_late_s = late.add(now_s, now_s - before_s - LOOK_S)
+
+    async def on_stop(self) -> None:
+        """Finishes the turn that runs, commits, and gives the partitions back; all that within a bounded time."""
+        self._refuse_all()
+        _, unfinished = await asyncio.wait([self._turning], timeout=STOP_S)
+        if unfinished:
+            log.warning("%s: stopped in the middle of a turn, as the broker does not answer", self.wiring.service.name)
+        self._thread.shutdown(wait=False)
+
+    async def _hand_out(self, batch: Batch) -> None:
+        """Gives a batch to its topic's agent and waits until it is folded: no more is read before that."""
+        folded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self.channels[batch.tp.topic].put((self.lane, batch, folded))
+        await folded
+
+    def agent(self) -> Callable[[AsyncIterable[Any]], Awaitable[None]]:
+        """What the agent of each source topic does."""
+
+        async def fold(batches: AsyncIterable[tuple[Lane, Batch, asyncio.Future[None]]]) -> None:
+            async for lane, batch, folded in batches:
+                try:
+                    await self._bounded(lane.fold, batch)
+                except BaseException as error:
+                    folded.set_exception(error)
+                    if isinstance(error, asyncio.CancelledError):
+                        raise
+                else:
+                    folded.set_result(None)
+
+        return fold
+
+
+def _set(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():  # who has asked may have gone
+        done.set_exception(error)

@@ -1,0 +1,101 @@
+"""The port that a worker serves HTTP on: chosen and held before anything else, served once all is ready."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import faust
+from aiohttp.web import SockSite
+
+from pipeline.adapters.rocksdb.stores import RocksStores
+from pipeline.errors import LaneFatal, PipelineError
+from pipeline.worker.settings import WorkerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A port that is held for this process, and not listened on yet: who connects is refused, and asks elsewhere."""
+
+    port: int
+    held: socket.socket
+    claim: socket.socket | None
+
+    def close(self) -> None:
+        """Gives it back."""
+        self.held.close()
+        if self.claim is not None:
+            self.claim.close()
+
+
+def bind(host: str, port: int) -> Bound:
+    """Holds a port; OSError where another has it."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the last worker may linger
+        bound.bind(address)
+        return Bound(bound.getsockname()[1], bound, _claim(bound))
+    except BaseException:
+        bound.close()
+        raise
+
+
+def _claim(bound: socket.socket) -> socket.socket | None:
+    """Linux has several processes bind the same port until one listens; among workers, this name keeps others out."""
+    if sys.platform != "linux":
+        return None
+    host, port = bound.getsockname()[:2]
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0kafka-pipeline-worker-{host}-{port}")
+    except OSError:
+        claim.close()
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from None
+    return claim
+
+
+def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> Bound:
+    """The port asked for; else the one that these slots' last worker had; else any free one. Held from here on.
+
+    A worker that keeps its port keeps its identity in the groups, see `lane_opener`. PipelineError where the port asked
+    for is taken.
+    """
+    if not settings.port:
+        for port in [stores.last_port for stores in slots if stores.last_port]:
+            try:
+                return bind(settings.host, port)
+            except OSError:  # another has taken it meanwhile
+                continue
+    try:
+        return bind(settings.host, settings.port)
+    except OSError as error:
+        raise _taken(settings, settings.port, error) from None
+
+
+def _taken(settings: WorkerSettings, port: int, error: OSError) -> PipelineError:
+    what = f"cannot listen on {settings.host}:{port}: {error.strerror or error}"
+    if settings.port:
+        return PipelineError(f"{what}; choose another --port, or 0 for any free one")
+    if port:
+        return LaneFatal(f"{what}; start the worker again, it takes another port")
+    return PipelineError(f"{what}; choose another --host")
+
+
+def serve_on(app: faust.App, bound: Bound, settings: WorkerSettings, failed: Callable[[BaseException], None]) -> None:
+    """Has the app serve HTTP on that port. `failed` hears of it where another has begun to listen there after all."""
+    web = cast(Any, app.web)  # how it makes its sites, Faust's own type does not show
+
+    class Site(SockSite):
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except OSError as error:
+                failed(_taken(settings, bound.port, error))
+
+    web._transport_handlers["tcp"] = lambda: Site(web._runner, bound.held)

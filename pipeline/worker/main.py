@@ -1,0 +1,171 @@
+"""The worker process: its lanes, their identity in the groups, and its life from start to signal."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from pipeline.adapters import descriptors
+from pipeline.adapters.avro.codec import implementation
+from pipeline.adapters.kafka import SESSION_S, admin
+from pipeline.adapters.kafka.owners import client_id
+from pipeline.adapters.kafka.topics import broker_count, check_topics
+from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
+from pipeline.engine.copies.histories import Histories
+from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name
+from pipeline.engine.loop.lane import Lane, LaneSettings
+from pipeline.engine.plan import Wiring
+from pipeline.engine.stats import LaneStats
+from pipeline.model import Service
+from pipeline.server.pages.projections import Versions
+from pipeline.topology import Topology
+from pipeline.worker.app import build_app
+from pipeline.worker.databases import databases
+from pipeline.worker.faust_worker import FaustWorker
+from pipeline.worker.host import LaneHost, OpenLane
+from pipeline.worker.listening import choose_port, serve_on
+from pipeline.worker.open_files import files_for_each_database
+from pipeline.worker.secrets import home_word, service_secret
+from pipeline.worker.settings import Adapters, MachineClock, WorkerSettings
+
+if TYPE_CHECKING:
+    from pipeline.adapters.sql import SqlStores
+
+log = logging.getLogger(__name__)
+
+KAFKA = Adapters()
+# For how long a member that died may be in its group, by protocol: its session, which the broker sets for the second,
+# and some time for the broker to look.
+LEFT_S = {"classic": SESSION_S + 3.0, "consumer": 50.0}
+
+
+def lane_opener(
+    wiring: Wiring,
+    identity: Identity,
+    stores: RocksStores,
+    settings: WorkerSettings,
+    adapters: Adapters,
+    cache_bytes: int,
+    shared: SqlStores | None,
+) -> OpenLane:
+    """What opens a service's lane with its clients, again and again. The lane raises NameTaken; see `make_sure_of`."""
+    group, bootstrap, slot = wiring.group, settings.bootstrap, identity.name
+    session_s = LEFT_S[settings.group_protocol]
+    url = f"http://{settings.host}:{identity.port}"
+
+    def open_lane(stats: LaneStats) -> Lane:
+        admin(bootstrap)  # raises what is waited for, where no broker answers
+        if shared is not None:
+            shared.check()  # the same
+        address, clock = client_id(wiring.service.name, url), MachineClock()
+        with ExitStack() as unfinished:  # clients that are closed again where the next one cannot be opened
+            consumer = adapters.consumer(bootstrap, group, str(identity), address, settings.group_protocol)
+            unfinished.callback(consumer.close)
+            make_sure_of(identity, consumer, clock, time.sleep, session_s)
+            producer = adapters.producer(bootstrap, slot)
+            unfinished.callback(producer.close)
+            reader = adapters.reader(bootstrap, f"{slot}-reader")
+            unfinished.callback(reader.close)
+            past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
+            unfinished.pop_all()
+        lane_settings = LaneSettings(
+            replica_ages=True,
+            standby=settings.standby,
+            commit_interval_s=settings.commit_interval_s,
+            cache_bytes=cache_bytes,
+        )
+        tables = adapters.stores(stores)
+        histories = None if past is None else Histories(wiring, past, tables, clock, stats)
+        kept = shared and adapters.shared(shared)
+        return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories, kept)
+
+    return open_lane
+
+
+def tell_of_the_codec() -> None:
+    """Says once where records take the slow way."""
+    if implementation() != "native":
+        log.warning(
+            "records are read and written by generated Python, several times slower: the extension "
+            "pipeline.adapters.avro._native is not built; install again where there is a C compiler"
+        )
+
+
+def calm_the_collector() -> None:
+    """Folding makes and drops small values without cycles; looking for cycles among them took an eighth of the time."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | None:
+    """The secret of their unique values; None where they have none."""
+    if not any(aggregate.unique for service in services for aggregate in service.aggregates):
+        return None
+    if settings.secret_file is None:
+        return service_secret(settings.state_dir.parent / "secret", make=True)
+    return service_secret(settings.secret_file, make=False)
+
+
+def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters = KAFKA) -> None:
+    """Runs until SIGTERM, SIGINT or SIGHUP. Raises what ended it, where that was not a signal."""
+    failures: list[BaseException] = []
+    stopping: list[asyncio.Future[None]] = []
+
+    def fail(error: BaseException) -> None:
+        log.error("the worker stops: %s", error)
+        failures.append(error)
+        stopping.append(asyncio.ensure_future(worker.stop()))
+
+    make = adapters.codecs(topology.schemas)
+    services = topology.chosen(settings.services)
+    secret, home = secret_of(services, settings), home_word(settings.state_dir.parent / "home")
+    wirings = [Wiring(service, make, topology.names, secret) for service in services]
+    descriptors.raise_limit()
+    client = admin(settings.bootstrap)
+    files = files_for_each_database(services, len(topology.services), broker_count(client))
+    for wiring in wirings:
+        check_topics(client, wiring, topology.name)
+    versions = Versions(settings.bootstrap, topology)
+    versions.check()
+    kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
+    share = settings.cache_bytes // len(wirings)
+    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot, files) for wiring in wirings]
+    bound = choose_port(settings, [stores for _, stores in slots])
+    port = bound.port
+
+    def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
+        stores.remember_port(port)
+        identity = Identity(slot_name(wiring.group, settings.node, slot), port, home)
+        shared = kept.get(wiring.service.name)
+        opener = lane_opener(wiring, identity, stores, settings, adapters, share, shared)
+        return LaneHost(wiring, opener, fail)
+
+    # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
+    with ThreadPoolExecutor(len(wirings)) as opening:
+        hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
+    app = build_app(hosts, topology, settings, port, adapters, make, versions)
+    serve_on(app, bound, settings, fail)
+    worker = FaustWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
+    names = ", ".join(wiring.service.name for wiring in wirings)
+    log.info("serving %s at http://%s:%d", names, settings.host, port)
+    tell_of_the_codec()
+    calm_the_collector()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        if failures:
+            raise failures[0] from None
+        if ended.code:
+            raise
+    finally:
+        versions.close()
+        for _, stores in slots:
+            stores.close()
+        for shared in kept.values():
+            shared.close()

@@ -1,0 +1,63 @@
+"""What a worker runs, where, and what it reaches the outside world by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer
+from pipeline.engine.ports import GroupConsumer, LogReader, Producer, SharedStores, Stores
+from pipeline.engine.state.table import Codecs
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What one worker process runs, and where. `port` 0 takes a free one; `slot` None takes the first free one.
+
+    `cache_bytes`: decoded rows kept in memory, of all services together. `secret_file`: of unique values; None: one
+    beside the state directory, which may be deleted where the secret may not, made where there is none.
+    """
+
+    bootstrap: str
+    state_dir: Path
+    services: tuple[str, ...] = ()
+    node: str = ""
+    slot: int | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    standby: bool = False
+    group_protocol: str = "classic"
+    commit_interval_s: float = 0.1
+    cache_bytes: int = 128 << 20
+    secret_file: Path | None = None
+    databases: Mapping[str, str] = field(default_factory=dict)  # service -> URL
+    log_level: str = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What a worker's lanes reach the outside world by.
+
+    Fault injection wraps the clients. `codecs` makes what reads and writes the records of a schema directory; another
+    one puts the engine on topics whose records others have agreed on.
+    """
+
+    consumer: Callable[[str, str, str, str, str], GroupConsumer] = KafkaGroupConsumer
+    producer: Callable[[str, str], Producer] = KafkaProducer
+    reader: Callable[[str, str], LogReader] = KafkaLogReader
+    stores: Callable[[Stores], Stores] = lambda stores: stores
+    shared: Callable[[SharedStores], SharedStores] = lambda shared: shared
+    codecs: Callable[[Path], Codecs] = codecs
+
+
+class MachineClock:
+    """The machine's own clock."""
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    def time_ms(self) -> int:
+        return time.time_ns() // 1_000_000

@@ -1,0 +1,23 @@
+"""docker-compose.yml starts one node of the Kafka version that the local broker runs, in KRaft mode."""
+
+from pathlib import Path
+
+import yaml
+
+from pipeline.broker.local import KAFKA_VERSION
+
+COMPOSE = Path(__file__).parents[3] / "docker-compose.yml"
+
+
+def test_it_describes_a_single_usable_node() -> None:
+    kafka = yaml.safe_load(COMPOSE.read_text())["services"]["kafka"]
+    environment = kafka["environment"]
+    assert kafka["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert environment["KAFKA_PROCESS_ROLES"] == "broker,controller"
+    host, _, port = environment["KAFKA_ADVERTISED_LISTENERS"].removeprefix("PLAINTEXT://").partition(":")
+    assert host == "localhost"
+    assert kafka["ports"] == [f"127.0.0.1:{port}:{port}"]
+    voters = environment["KAFKA_CONTROLLER_QUORUM_VOTERS"]
+    assert voters == f"{environment['KAFKA_NODE_ID']}@localhost:9093"
+    factors = [value for name, value in environment.items() if name.endswith(("REPLICATION_FACTOR", "MIN_ISR"))]
+    assert set(factors) == {1}

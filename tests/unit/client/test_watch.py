@@ -1,0 +1,169 @@
+"""Feeds of row topics, the streams of a worker's watchers, and a client that follows one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryLogReader
+from pipeline.client.owner_request import Answer
+from pipeline.client.watch import Following
+from pipeline.client.wire.watch_end import SLOW
+from pipeline.engine.ports import TP
+from pipeline.errors import TableUnavailable, UndecodableRecord
+from pipeline.server.watch.row_tail import Event, Feeds, Watch
+from pipeline.server.watch.subscriptions import BUFFER_BYTES, Stream
+from tests.simulation.worlds import tills as t
+
+ROWS = TP("stock.row", 0)
+
+
+def watch(start: int, end: int, *, key: bytes = b"tea", absent: bool = False) -> Watch:
+    return Watch(ROWS, key, start, end, lambda offset, value: f"{offset}={value!r}", absent=absent)
+
+
+class Log:
+    """A row topic of one partition, and feeds of it."""
+
+    def __init__(self) -> None:
+        self.kafka = MemoryKafka(MemoryClock())
+        self.kafka.create_topic(ROWS.topic, 1, compacted=True)
+        self.feeds = Feeds(MemoryLogReader(self.kafka), MemoryLogReader(self.kafka))
+
+    def put(self, key: bytes, value: bytes | None) -> int:
+        return self.kafka.append(ROWS, key, value)
+
+    def steps(self, count: int = 4) -> list[Watch]:
+        return [watch for _ in range(count) for watch in self.feeds.step(0.0)[1]]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def offsets(of: Watch) -> list[int]:
+    return [event.offset for event in of.drain()]
+
+
+def test_who_is_behind_catches_up_and_holds_up_nobody(log: Log) -> None:
+    for n in range(10):
+        log.put(b"tea" if n % 2 else b"salt", b"%d" % n)
+    live = watch(10, 10)
+    log.feeds.add(live)
+    log.steps()
+    far, further = watch(4, 10), watch(0, 10)
+    log.feeds.add(far)
+    log.put(b"tea", b"10")
+    log.feeds.step(0.0)
+    assert (offsets(live), offsets(far)) == ([10], [5, 7, 9, 10])
+    log.feeds.add(further)
+    log.put(b"tea", b"11")
+    log.steps()
+    assert (offsets(live), offsets(far), offsets(further)) == ([11], [11], [1, 3, 5, 7, 9, 10, 11])
+    for each in (live, far, further):
+        log.feeds.remove(each)
+    assert log.feeds.idle
+
+
+def test_a_deletion_that_the_log_has_forgotten_is_told(log: Log) -> None:
+    for n in range(4):
+        log.put(b"tea", b"%d" % n)
+    log.put(b"salt", b"x")
+    forgotten, there, told = watch(2, 5, absent=True), watch(2, 5), watch(5, 5, absent=True)
+    for each in (forgotten, there, told):
+        log.feeds.add(each)
+    log.steps()
+    assert [(e.offset, e.deleted) for e in forgotten.drain()] == [(2, False), (3, False), (4, True)]
+    assert offsets(there) == [2, 3]
+    assert offsets(told) == []
+    deleted = watch(4, 7, absent=True)
+    log.put(b"tea", None)
+    log.put(b"salt", b"y")
+    log.feeds.add(deleted)
+    log.steps()
+    assert [(e.offset, e.deleted) for e in deleted.drain()] == [(5, True)], "told once, as the log tells it"
+
+
+def test_who_asks_for_what_the_log_does_not_hold_is_told(log: Log) -> None:
+    log.put(b"tea", b"0")
+    lost = watch(7, 7)
+    log.feeds.add(lost)
+    assert log.steps() == [lost]
+    assert log.feeds.idle
+
+
+def test_a_slow_reader_gets_what_fits_and_is_ended() -> None:
+    async def scenario() -> None:
+        stream = Stream(watch(0, 0))
+        text = "x" * (BUFFER_BYTES // 2)
+        assert await stream.news(0.01) == ""
+        stream.take_in([Event(n, text, False) for n in range(3)], 3)
+        assert (stream.ended, stream.passed) == (SLOW, 0), "what it was not told, it has not passed"
+        stream.take_in([Event(3, text, False)], 4)
+        assert await stream.news(1.0) == text * 2
+        large = Stream(watch(0, 0))
+        large.take_in([Event(0, text * 4, False)], 1)
+        assert (large.ended, await large.news(1.0)) == (None, text * 4)
+        large.take_in([Event(1, text, False)], 2)
+        assert (large.ended, large.passed) == (None, 2)
+
+    asyncio.run(scenario())
+
+
+def test_a_row_that_cannot_be_read_ends_its_own_watches_alone(log: Log) -> None:
+    def unreadable(offset: int, value: bytes | None) -> str:
+        raise UndecodableRecord("of a schema that this worker does not know")
+
+    other, one = watch(0, 0), Watch(ROWS, b"salt", 0, 0, unreadable, absent=True)
+    log.feeds.add(other)
+    log.feeds.add(one)
+    log.put(b"salt", b"?")
+    log.put(b"tea", b"0")
+    assert log.steps() == [one]
+    assert offsets(other) == [1]
+
+
+# --- a client ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_goes_on_where_it_was() -> None:
+    asked: list[str] = []
+
+    def holder(table: str, partition: int) -> str:
+        raise TableUnavailable("it moves")
+
+    router: Any = SimpleNamespace(
+        topology=t.TOPOLOGY,
+        partition=lambda table, key: 0,
+        holder=holder,
+        workers=lambda service: [f"http://{service}"],
+        forget=asked.append,
+    )
+    steps = Following(router, "tills", "a/b", None, None, 5.0)
+    assert steps.workers() == ["http://tills"]
+    request = steps.request("http://tills")
+    assert (request["url"], request["params"]) == ("http://tills/v1/tables/tills/a%2Fb/watch", {"wait": "5"})
+    body = json.dumps({"key": "a/b", "row": {"total": 1}, "position": "tills.state/0@4"})
+    lines = ["retry: 1000", "", "id: tills.state/0@4", f"data: {body}", "", ": alive", ""]
+    events = [found for line in lines if (found := steps.line(line)) is not None]
+    assert [found["position"] for found in events] == ["tills.state/0@4"]
+    assert steps.since == "tills.state/0@4"
+    assert steps.line("id: tills.state/0@9") is steps.line(": alive") is steps.line("") is None
+    steps.line("data: half of an eve")
+    assert steps.pause() > 0
+    assert steps.request("http://tills")["params"]["since"] == "tills.state/0@9"
+    for reason, since in (("slow", "tills.state/0@9"), ("lost", None)):
+        assert [steps.line(line) for line in ("event: end", f'data: {{"reason": "{reason}"}}', "")] == [None] * 3
+        assert steps.since == since
+    steps.refused(Answer(503, {"error": "TableUnavailable", "detail": "it moves"}, {}))
+    with pytest.raises(Exception, match="no table"):
+        steps.refused(Answer(404, {"error": "UnknownTable", "detail": "no table"}, {}))
+    steps._patience_s = -1.0
+    with pytest.raises(TableUnavailable, match="no worker"):
+        steps.pause()
+    assert asked == ["tills", "tills"]

@@ -1,0 +1,23 @@
+"""The partitioner, held to the values in Apache Kafka's own tests of Utils.murmur2."""
+
+import pytest
+
+from pipeline.model.records.partitioning import murmur2, partition_of
+
+KNOWN = {
+    b"21": -973932308,
+    b"foobar": -790332482,
+    b"a-little-bit-long-string": -985981536,
+    b"a-little-bit-longer-string": -1486304829,
+    b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    b"abc": 479470107,
+}
+
+
+@pytest.mark.parametrize(("key", "signed"), KNOWN.items())
+def test_it_is_kafkas(key: bytes, signed: int) -> None:
+    assert murmur2(key) == signed & 0xFFFFFFFF
+
+
+def test_a_partition_is_never_negative() -> None:
+    assert partition_of(b"21", 7) == (-973932308 & 0x7FFFFFFF) % 7
