@@ -22,7 +22,7 @@ from pipeline.adapters.kafka.topics import create_topics, delete_services
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.broker import local
 from pipeline.engine.loop.lane import Lane
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.model import EventMessage
 from pipeline.topology import Topology
 from pipeline.worker.settings import MachineClock
@@ -93,10 +93,10 @@ class Place:
         names = named(self.group)
         self.command, self.event, self.changelog = (names[f"accounts.{k}"] for k in ("command", "event", "state"))
         self.topology = Topology("accounts", {"accounts": service}, SCHEMAS, names)
-        self.wiring = Wiring(service, bare_codecs(SCHEMAS), names)
+        self.plan = ServicePlan(service, bare_codecs(SCHEMAS), names)
         self.events = BareCodec(Registry(SCHEMAS), "accounts.event", EventMessage, Event, strict=True)
         if not group:
-            create_topics(admin(bootstrap), [self.wiring], partitions, 1)
+            create_topics(admin(bootstrap), [self.plan], partitions, 1)
 
     def feed(self, stream: Iterable[Command]) -> None:
         """Sends commands; returns when all are stored."""
@@ -119,8 +119,8 @@ class Place:
         consumer = KafkaGroupConsumer(self.bootstrap, self.group, name, name)
         producer = KafkaProducer(self.bootstrap, name)
         reader = KafkaLogReader(self.bootstrap, f"{name}-reader")
-        return Lane(self.wiring, consumer, producer, reader, stores, MachineClock())
+        return Lane(self.plan, consumer, producer, reader, stores, MachineClock())
 
     def clear(self) -> None:
         """Deletes the topics with all they hold."""
-        delete_services(admin(self.bootstrap), [self.wiring])
+        delete_services(admin(self.bootstrap), [self.plan])

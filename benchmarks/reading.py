@@ -30,7 +30,7 @@ from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.topics import create_topics
 from pipeline.client import AsyncClient, Client
 from pipeline.client.queries import AsyncQueryClient
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.topology import Topology, load
 from topologies.users import ChangeName, RegisterUser
 
@@ -85,8 +85,8 @@ def main(rate: int, seconds: float, readers: int, records: int, bootstrap: str |
     """What reads take at each consistency level, with a near cache and without."""
     topology, rows = load("topologies"), Rows(readers, seconds)
     with local_broker(bootstrap) as address, tempfile.TemporaryDirectory() as home, ExitStack() as running:
-        wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(())]
-        create_topics(admin(address), wirings, 4, 1)
+        plans = [ServicePlan(service, codecs(topology.schemas)) for service in topology.chosen(())]
+        create_topics(admin(address), plans, 4, 1)
         owner = worker(running, address, Path(home, "owner"), "users", "reports")
         other = worker(running, address, Path(home, "other"), "inventory", "orders")
         fill(address, topology)

@@ -24,7 +24,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.topics import create_topics
 from pipeline.client import AsyncClient, Client
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.topology import Topology, load
 from topologies.users import ChangeName, RegisterUser
 
@@ -42,8 +42,8 @@ def main(commands: int, rate: int, seconds: int, bootstrap: str | None, file: Pa
     """What waiting for replies takes, and what remembering them does."""
     topology = load("topologies")
     with local_broker(bootstrap) as address, tempfile.TemporaryDirectory() as home:
-        wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(("users",))]
-        create_topics(admin(address), wirings, 4, 1)
+        plans = [ServicePlan(service, codecs(topology.schemas)) for service in topology.chosen(("users",))]
+        create_topics(admin(address), plans, 4, 1)
         arguments = ["--service", "users", "--bootstrap", address, "--home", home, "--port", "0"]
         log = Path(home, "worker.log")
         with log.open("w") as out:

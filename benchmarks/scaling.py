@@ -23,7 +23,7 @@ from benchmarks.environment import Place, local_broker
 from benchmarks.peers.commands import commands
 from benchmarks.report import machine, show
 from benchmarks.steps.baseline import baseline_us
-from pipeline.worker.main import calm_the_collector
+from pipeline.worker.main import tune_gc
 
 IDLE_S = 3.0  # without a command for so long, a lane that has had some is done
 WARM = 0.1  # of the commands, before measuring begins
@@ -67,7 +67,7 @@ def peak_mb() -> float:
 
 def fold(bootstrap: str, group: str, slot: int, expected: int, state: Path) -> dict[str, Any]:
     """Runs a lane until nothing comes any more; what it took from the first tenth of its share on."""
-    calm_the_collector()
+    tune_gc()
     lane = Place(bootstrap, group=group).lane(state, slot)
     lane.open()
     samples: list[tuple[float, float, int]] = []

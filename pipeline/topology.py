@@ -17,9 +17,9 @@ from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
 from pipeline.model import Aggregate, Invariant, Saga, Service
-from pipeline.model.ownership import check_borders
-from pipeline.model.projection.versions import pinned
-from pipeline.model.projection_versions import Families, apart, families
+from pipeline.model.ownership import check_ownership
+from pipeline.model.projection.versions import versioned_name
+from pipeline.model.projection_versions import ProjectionVersions, split_versions, versions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class Topology:
     schemas: Path
     names: Mapping[str, str] = field(default_factory=dict)
     invariants: tuple[Invariant, ...] = ()
-    families: Families = field(init=False, repr=False)  # projections that have later versions than the first
+    versions: ProjectionVersions = field(init=False, repr=False)  # projections that have later versions than the first
     _tables: Mapping[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "services", apart(self.services))
-        check_borders(self.services.values())
-        object.__setattr__(self, "families", families(self.services.values()))
-        called = {name: versions[min(versions)] for name, versions in self.families.items()}
-        called |= {pinned(name, 1): versions[1] for name, versions in self.families.items() if 1 in versions}
+        object.__setattr__(self, "services", split_versions(self.services))
+        check_ownership(self.services.values())
+        object.__setattr__(self, "versions", versions_of(self.services.values()))
+        called = {name: versions[min(versions)] for name, versions in self.versions.items()}
+        called |= {versioned_name(name, 1): versions[1] for name, versions in self.versions.items() if 1 in versions}
         object.__setattr__(self, "_tables", called)
         kept = {table for service in self.services.values() for table in service.tables()}
         for invariant in self.invariants:
@@ -75,9 +75,9 @@ class Topology:
         """Whether `name` means one table for ever, and that by its own name."""
         return name not in self._tables
 
-    def pinned(self, table: str) -> str:
+    def versioned_name(self, table: str) -> str:
         """What to ask for to read that table, whichever version readers get."""
-        return pinned(table, 1) if 1 in self.families.get(table, ()) else table
+        return versioned_name(table, 1) if 1 in self.versions.get(table, ()) else table
 
     def only(self, *names: str) -> Topology:
         """These services alone, and the invariants that need no tables but theirs. Raises TopologyError."""

@@ -33,7 +33,7 @@ from pipeline.demo.commands import Asked, Way
 from pipeline.demo.invoices import Invoices, read_invoices
 from pipeline.demo.progress import Watcher
 from pipeline.demo.run import SHIPPED
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.topology import Topology, load
 
 WAYS = ("saga", "2pc")
@@ -188,15 +188,15 @@ def running(bootstrap: str | None, invoices: Invoices) -> Iterator[Ground]:
     """The shop on fresh topics, with its workers."""
     topology = load("topologies")
     with local_broker(bootstrap) as address, tempfile.TemporaryDirectory() as home, ExitStack() as cleanup:
-        create_topics(admin(address), [Wiring(s, codecs(topology.schemas)) for s in topology.chosen(())], 4, 1)
-        wirings = [Wiring(s, codecs(topology.schemas)) for s in topology.chosen((*SERVICES, "payments"))]
+        create_topics(admin(address), [ServicePlan(s, codecs(topology.schemas)) for s in topology.chosen(())], 4, 1)
+        plans = [ServicePlan(s, codecs(topology.schemas)) for s in topology.chosen((*SERVICES, "payments"))]
         others = ShopWorker(address, Path(home, "others"), *SERVICES)
         cleanup.callback(others.end)
         payments = ShopWorker(address, Path(home, "payments"), "payments")
         cleanup.callback(payments.end)
         others.url()
         payments.url()
-        watcher = Watcher(address, admin(address), wirings)
+        watcher = Watcher(address, admin(address), plans)
         cleanup.callback(watcher.close)
         client = cleanup.enter_context(Client(address, topology, "benchmark"))
         yield Ground(address, topology, client, watcher, payments, invoices)

@@ -18,7 +18,7 @@ from benchmarks.peers.contract import bare_codecs
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.topics import create_topics, partition_counts
 from pipeline.cli.options import log_to_stderr
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import SchemaError
 from pipeline.model import Service
 from pipeline.topology import Topology
@@ -36,7 +36,7 @@ def topology(environment: Mapping[str, str], accounts: Service = service) -> Top
         "accounts.command": environment["COMMAND_TOPIC"],
         "accounts.event": environment["EVENT_TOPIC"],
         "accounts.state": environment["CHANGELOG_TOPIC"],
-        "accounts.answers": f"{group}-answers",
+        "accounts.replies": f"{group}-answers",
         "accounts.accounts.command.queue": f"{group}-queue",
         "accounts.parked": f"{group}-parked",
     }
@@ -61,7 +61,7 @@ def main() -> None:
     client = admin(bootstrap)
     # The contract's topics are there; what is left is the engine's own.
     partitions = partition_counts(client)[os.environ["COMMAND_TOPIC"]]
-    create_topics(client, [Wiring(chosen, bare_codecs(SCHEMAS), accounts.names)], partitions, 1)
+    create_topics(client, [ServicePlan(chosen, bare_codecs(SCHEMAS), accounts.names)], partitions, 1)
     settings = WorkerSettings(
         bootstrap=bootstrap,
         state_dir=Path(os.environ["STATE_DIR"]),

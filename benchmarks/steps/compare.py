@@ -15,7 +15,7 @@ import click
 from benchmarks.environment import local_broker
 from benchmarks.report import machine, show
 from benchmarks.steps.step_costs import Step, measure
-from pipeline.worker.main import calm_the_collector
+from pipeline.worker.main import tune_gc
 
 RECORD = Path(__file__).with_name("steps.json")
 WORTH_A_LOOK = 1.5  # times what is on record
@@ -40,7 +40,7 @@ def compared(steps: list[Step], record: dict[str, float]) -> list[dict[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def main(bootstrap: str | None, count: int, record: bool, as_json: bool) -> None:
     """Measure what each step of the engine costs, in microseconds of processor time a command."""
-    calm_the_collector()
+    tune_gc()
     about = machine()
     with local_broker(bootstrap) as address:
         steps = measure(address, count)

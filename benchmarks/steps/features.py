@@ -25,11 +25,11 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.engine.loop.checkpoint import checkpoint
 from pipeline.engine.loop.task import Task
-from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, Raising
+from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, ErrorRate
 from pipeline.engine.ports import TP
 from pipeline.engine.stats import LaneStats
 from pipeline.topology import load
-from pipeline.worker.main import calm_the_collector
+from pipeline.worker.main import tune_gc
 from pipeline.worker.settings import MachineClock
 from topologies.users import ChangeName, RegisterUser, users
 
@@ -80,15 +80,16 @@ def renaming(aggregate: Aggregate[Any, Any, Any], reply_to: str | None) -> Kind:
 def cost_us(kind: Kind, count: int) -> float:
     """Microseconds a record."""
     make, producer, clock = codecs(load("topologies").schemas), Nowhere(), MachineClock()
-    inlet = kind.inlet(make)
+    source_topic = kind.source_topic(make)
     now_ms = clock.time_ms()
     records = [
-        MemoryRecord(key, value, n, now_ms, (), None) for n, (key, value) in enumerate(kind.records(make, inlet, count))
+        MemoryRecord(key, value, n, now_ms, (), None)
+        for n, (key, value) in enumerate(kind.records(make, source_topic, count))
     ]
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, kind.store(Path(home), inlet) as store:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, kind.store(Path(home), source_topic) as store:
         stats = LaneStats()
-        raising = Raising("features", clock, stats, SHARE, AT_LEAST)
-        task = Task(TP(kind.topic, 0), inlet, store, producer, stats, "parked", clock, raising, kind.finders)  # type: ignore[arg-type]
+        error_rate = ErrorRate("features", clock, stats, SHARE, AT_LEAST)
+        task = Task(TP(kind.topic, 0), source_topic, store, producer, stats, "parked", clock, error_rate, kind.finders)  # type: ignore[arg-type]
         task.running, task.position = True, 0
         task.take_due(0, 1)  # as a lane does in its first turn
         for table in task.tables:
@@ -122,7 +123,7 @@ def costs_compared(title: str, costs: dict[str, float]) -> list[dict[str, Any]]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 def main(count: int, rounds: int, as_json: bool) -> None:
     """Measure what each feature adds to a command, and what records of other kinds cost."""
-    calm_the_collector()
+    tune_gc()
     about, costs = machine(), {name: dict[str, float]() for name in ("with", "kind")}
     for _ in range(rounds):
         for title, of_them in (("with", variants()), ("kind", kinds())):

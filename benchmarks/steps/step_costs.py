@@ -85,9 +85,9 @@ def measure(bootstrap: str, count: int) -> list[Step]:
 
 def fold_steps(place: Place, state: Path, watch: Stopwatch, clean: ExitStack) -> None:
     """From a record to its event and its state, and from there to broker and table."""
-    inlet = place.wiring.inlets[place.command]
-    spec = next(spec for spec in inlet.tables if spec.name == "accounts")
-    decode, encode = inlet.codec.decode, place.events.encode
+    source_topic = place.plan.source_topics[place.command]
+    spec = next(spec for spec in source_topic.tables if spec.name == "accounts")
+    decode, encode = source_topic.codec.decode, place.events.encode
     _, stores = claim_slot(state, "accounts", 0)
     store = stores.open("steps")
     clean.callback(store.close)
@@ -108,7 +108,7 @@ def fold_steps(place: Place, state: Path, watch: Stopwatch, clean: ExitStack) ->
         for key, row in part:
             table.put(key, row)
         changed = table.changes()
-        table.settle()
+        table.mark_committed()
         return changed
 
     states = [[(key, row) for key, (_, row) in zip(k, m, strict=True)] for k, m in zip(keys, made, strict=True)]

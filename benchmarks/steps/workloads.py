@@ -16,7 +16,7 @@ from pipeline import Database, Service
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url
-from pipeline.engine.plan import Inlet, Wiring
+from pipeline.engine.plan import ServicePlan, SourceTopic
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import Codecs, SharedTable
 from pipeline.flow import Find
@@ -56,21 +56,21 @@ class Kind:
     messages: Callable[[int], Iterator[tuple[str, Any]]]
     finders: Mapping[str, Find] = field(default_factory=dict)
 
-    def inlet(self, codecs: Codecs) -> Inlet:
+    def source_topic(self, codecs: Codecs) -> SourceTopic:
         """As a lane has it."""
-        return Wiring(self.service, codecs, secret=SECRET).inlets[self.topic]
+        return ServicePlan(self.service, codecs, secret=SECRET).source_topics[self.topic]
 
-    def records(self, codecs: Codecs, inlet: Inlet, count: int) -> Iterator[tuple[bytes, bytes]]:
+    def records(self, codecs: Codecs, source_topic: SourceTopic, count: int) -> Iterator[tuple[bytes, bytes]]:
         """Key and value as they stand on the topic; an answer as whoever was asked writes it."""
         replies = codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
         for key, message in self.messages(count):
-            codec = replies if isinstance(message, ReplyMessage) else inlet.codec
+            codec = replies if isinstance(message, ReplyMessage) else source_topic.codec
             yield key.encode(), codec.encode(message)
 
     @contextmanager
-    def store(self, home: Path, inlet: Inlet) -> Iterator[Any]:
+    def store(self, home: Path, source_topic: SourceTopic) -> Iterator[Any]:
         """Where its tables are, new and empty."""
-        if inlet.keeps_locally:
+        if source_topic.keeps_locally:
             _, stores = claim_slot(home, self.service.name, 0)
             local = stores.open(self.topic)
             try:
@@ -84,7 +84,7 @@ class Kind:
             Registry(load("topologies").schemas),
         )
         try:
-            yield shared.open(TP(self.topic, 0), [spec for spec in inlet.tables if spec.make is SharedTable])
+            yield shared.open(TP(self.topic, 0), [spec for spec in source_topic.tables if spec.make is SharedTable])
         finally:
             shared.close()
 

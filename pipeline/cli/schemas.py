@@ -8,7 +8,7 @@ import click
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.topology import load
 
 
@@ -24,7 +24,7 @@ def check(topology: str, schemas: Path | None) -> None:
     """Hold the message classes of TOPOLOGY against the schemas, and the schemas against the manifest."""
     loaded = load(topology, schemas)
     for service in loaded.chosen(()):
-        Wiring(service, codecs(loaded.schemas))
+        ServicePlan(service, codecs(loaded.schemas))
         click.echo(f"{service.name}: classes and schemas agree")
 
 

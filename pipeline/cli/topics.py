@@ -10,11 +10,11 @@ import click
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.kafka.acl_rules import Who, rules
+from pipeline.adapters.kafka.acl_rules import Principals, rules
 from pipeline.adapters.kafka.acls import apply_acls
 from pipeline.adapters.kafka.topics import check_topics, create_topics
 from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, schemas_option
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopologyError
 from pipeline.topology import load
 
@@ -50,8 +50,8 @@ def create(
     The number of partitions is for good: keys are spread by it.
     """
     loaded = load(topology, schemas)
-    wirings = [Wiring(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
-    created = create_topics(admin(bootstrap_of(bootstrap, home)), wirings, partitions, replication)
+    plans = [ServicePlan(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
+    created = create_topics(admin(bootstrap_of(bootstrap, home)), plans, partitions, replication)
     for topic in created:
         click.echo(f"created {topic}")
     if not created:
@@ -69,7 +69,7 @@ def check(topology: str, services: tuple[str, ...], bootstrap: str | None, home:
     loaded = load(topology, schemas)
     client = admin(bootstrap_of(bootstrap, home))
     for service in loaded.chosen(services):
-        check_topics(client, Wiring(service, codecs(loaded.schemas)), topology)
+        check_topics(client, ServicePlan(service, codecs(loaded.schemas)), topology)
         click.echo(f"{service.name}: topics are as they should be")
 
 
@@ -113,11 +113,11 @@ def acls(
     """
     loaded = load(topology, schemas)
     chosen = {service.name for service in loaded.chosen(services)}
-    wirings = [Wiring(service, codecs(loaded.schemas), loaded.names) for service in loaded.chosen(())]
-    who = Who(_named(principals, loaded.services), _named(requesters))
-    wanted = rules(loaded, wirings, who)
+    plans = [ServicePlan(service, codecs(loaded.schemas), loaded.names) for service in loaded.chosen(())]
+    who = Principals(_named(principals, loaded.services), _named(requesters))
+    wanted = rules(loaded, plans, who)
     if services:
-        asked = {who.runs(wiring) for wiring in wirings if wiring.service.name in chosen}
+        asked = {who.runs(plan) for plan in plans if plan.service.name in chosen}
         wanted = [rule for rule in wanted if rule.principal in asked]
     if apply:
         count = apply_acls(admin(bootstrap_of(bootstrap, home)), wanted)

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack, overload
 from pipeline.adapters.kafka import admin
 from pipeline.client.commands import Commands, Ready
 from pipeline.client.fetching import Fetching
-from pipeline.client.sending import QUEUE_S, NotAnswered, Question, Sending
+from pipeline.client.sending import QUEUE_S, AwaitedReply, NotAnswered, Sending
 from pipeline.client.wire.outcome import Outcome, outcome_of
 from pipeline.errors import NoReply
 from pipeline.model import Parked, Token
@@ -42,7 +42,7 @@ class Options(TypedDict, total=False):
 class Pending:
     """A command on its way, whose reply is waited for. `id`: the command's; `issued_ms`: when it was sent first."""
 
-    def __init__(self, ready: Ready, question: Question, sending: Sending, commands: Commands) -> None:
+    def __init__(self, ready: Ready, question: AwaitedReply, sending: Sending, commands: Commands) -> None:
         self.id, self.issued_ms, self._due_ms = ready.id, ready.issued_ms, ready.due_ms
         self._question, self._sending, self._commands = question, sending, commands
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 from yarl import URL
 
-from pipeline.client.owner_request import Answer, Call, Pause, Question
+from pipeline.client.owner_request import Answer, Blocking, HttpCall, Sleep
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 T = TypeVar("T")
-Step = Pause | Call | Question
+Step = Sleep | Blocking | HttpCall
 
 
-def take(http: httpx.Client, steps: Generator[Step, Any, T]) -> T:
+def drive(http: httpx.Client, steps: Generator[Step, Any, T]) -> T:
     """What the steps come to."""
     told: Any = None
     raised: Exception | None = None
@@ -35,7 +35,7 @@ def take(http: httpx.Client, steps: Generator[Step, Any, T]) -> T:
         return value
 
 
-async def take_async(http: ClientSession, steps: Generator[Step, Any, T]) -> T:
+async def drive_async(http: ClientSession, steps: Generator[Step, Any, T]) -> T:
     """The same in an event loop."""
     told: Any = None
     raised: Exception | None = None
@@ -52,9 +52,9 @@ async def take_async(http: ClientSession, steps: Generator[Step, Any, T]) -> T:
 
 
 def _taken(http: httpx.Client, step: Step) -> Any:
-    if isinstance(step, Pause):
+    if isinstance(step, Sleep):
         return time.sleep(step.seconds)
-    if isinstance(step, Call):
+    if isinstance(step, Blocking):
         return step.function()
     try:
         return _answer(http.request(**_request(step)))
@@ -65,9 +65,9 @@ def _taken(http: httpx.Client, step: Step) -> Any:
 async def _taken_async(http: ClientSession, step: Step) -> Any:
     from aiohttp import ClientError, ClientTimeout  # slow to load, and threads do without
 
-    if isinstance(step, Pause):
+    if isinstance(step, Sleep):
         return await asyncio.sleep(step.seconds)
-    if isinstance(step, Call):
+    if isinstance(step, Blocking):
         return await asyncio.to_thread(step.function)
     url = URL(step.holder + step.path, encoded=True)  # the key is quoted already
     try:
@@ -83,7 +83,7 @@ async def _taken_async(http: ClientSession, step: Step) -> Any:
         return None
 
 
-def _request(question: Question) -> dict[str, Any]:
+def _request(question: HttpCall) -> dict[str, Any]:
     asked: dict[str, Any] = {"params": question.query} if question.query else {}
     asked |= {"timeout": question.timeout_s, "url": question.holder + question.path}
     return {**asked, "method": "GET"} if question.body is None else {**asked, "method": "POST", "json": question.body}

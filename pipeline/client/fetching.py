@@ -11,8 +11,8 @@ import httpx
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.commands import Commands
-from pipeline.client.drive import take
-from pipeline.client.owner_request import Asking, problem_of
+from pipeline.client.drive import drive
+from pipeline.client.owner_request import OwnerRequest, problem_of
 from pipeline.client.wire.outcome import Outcome
 from pipeline.errors import InvalidCommand, TableUnavailable
 from pipeline.model import Parked
@@ -38,7 +38,7 @@ class Fetching:
         self._commands.kind(aggregate)
         partition = self._router.partition(aggregate, key)
         path = f"/v1/commands/{aggregate}/{quote(key, safe='')}/{quote(command_id, safe='')}"
-        answer = take(self._http, Asking(self._router, time.monotonic, 0).steps(aggregate, partition, path, {}))
+        answer = drive(self._http, OwnerRequest(self._router, time.monotonic, 0).steps(aggregate, partition, path, {}))
         if answer.status == 200:
             return self._commands.outcome_from_json(aggregate, answer.body)
         if answer.status == 202:

@@ -13,19 +13,19 @@ RETRY_S = 0.1
 TIMEOUT_S = 15.0
 
 
-class Pause(NamedTuple):
+class Sleep(NamedTuple):
     """Let so much time pass."""
 
     seconds: float
 
 
-class Call(NamedTuple):
+class Blocking(NamedTuple):
     """Call this, which asks the broker and blocks; what it returns is the answer, what it raises is to be thrown."""
 
     function: Callable[[], Any]
 
 
-class Question(NamedTuple):
+class HttpCall(NamedTuple):
     """Ask this of the worker at `holder`; an answer is its `Answer`, none is None. `body`: JSON to be posted."""
 
     holder: str
@@ -43,10 +43,10 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
-Steps = Generator[Pause | Call | Question, Any, Answer]
+Steps = Generator[Sleep | Blocking | HttpCall, Any, Answer]
 
 
-class Asking(NamedTuple):
+class OwnerRequest(NamedTuple):
     """How to ask for a table's partition. `clock`: seconds, for the patience with partitions that move."""
 
     router: Router
@@ -67,7 +67,7 @@ class Asking(NamedTuple):
 
         Answers with 200, 304 or a problem that asking again does not change; raises TableUnavailable.
         """
-        question = Question("", path, query, TIMEOUT_S + wait_s, body)
+        question = HttpCall("", path, query, TIMEOUT_S + wait_s, body)
         deadline = self.clock() + self.patience_s
         while True:
             try:
@@ -75,16 +75,16 @@ class Asking(NamedTuple):
             except TableUnavailable:
                 if self.clock() > deadline:
                     raise
-            yield Pause(RETRY_S)
+            yield Sleep(RETRY_S)
 
-    def _once(self, table: str, partition: int, question: Question) -> Steps:
+    def _once(self, table: str, partition: int, question: HttpCall) -> Steps:
         try:
-            holder: str = yield Call(lambda: self.router.holder(table, partition))
+            holder: str = yield Blocking(lambda: self.router.holder(table, partition))
             return (yield from self._of(holder, table, question))
         except TableUnavailable as error:
             if question.query.get("consistency") != "eventual":
                 raise
-            members: list[str] = yield Call(lambda: self.router.members(table))
+            members: list[str] = yield Blocking(lambda: self.router.members(table))
             for member in members:
                 try:
                     return (yield from self._of(member, table, question))
@@ -92,7 +92,7 @@ class Asking(NamedTuple):
                     continue
             raise error
 
-    def _of(self, holder: str, table: str, question: Question) -> Steps:
+    def _of(self, holder: str, table: str, question: HttpCall) -> Steps:
         answer: Answer | None = yield question._replace(holder=holder)
         if answer is None:
             self.router.forget(table)

@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
-from pipeline.client.drive import take, take_async
+from pipeline.client.drive import drive, drive_async
 from pipeline.client.near_cache.cache import Figures
-from pipeline.client.near_cache.thread import Near
+from pipeline.client.near_cache.thread import NearCacheThread
 from pipeline.client.owner_request import TIMEOUT_S
-from pipeline.client.requests import PAGE_ROWS, Json, Options, Questions, Told, wanted_rows
-from pipeline.client.watch import Following, follow, follow_async
+from pipeline.client.requests import PAGE_ROWS, Json, JsonSteps, Options, Requests, wanted_rows
+from pipeline.client.watch import WatchRequest, watch_events, watch_events_async
 from pipeline.model.saga.saga import IN_FLIGHT
 from pipeline.topology import Topology
 
@@ -42,9 +42,9 @@ class _Client:
         registry: CollectorRegistry | None = None,
     ) -> None:
         self._router, self._patience_s = Router(admin(bootstrap), topology), patience_s
-        self._near = Near(bootstrap, topology, cache_bytes, registry) if cache_bytes else None
+        self._near = NearCacheThread(bootstrap, topology, cache_bytes, registry) if cache_bytes else None
         cache = None if self._near is None else self._near.cache
-        self._questions = Questions(self._router, patience_s, eventual=eventual, near=cache)
+        self._questions = Requests(self._router, patience_s, eventual=eventual, near=cache)
         self._connect()
 
     def _connect(self) -> None:
@@ -137,7 +137,7 @@ class QueryClient(_Client):
         begin with all that the row topic still holds. Goes on by itself where a worker goes; raises TableUnavailable
         once there is none for `patience_s`, UnknownTable, BadRequest for a replica, and what a read raises.
         """
-        return follow(Following(self._router, table, key, since, wait, self._patience_s))
+        return watch_events(WatchRequest(self._router, table, key, since, wait, self._patience_s))
 
     def history(self, aggregate: str, key: str, after: int = 0, limit: int | None = None) -> Iterator[Json]:
         """What has happened to one aggregate, in order, from the version that comes after `after`, page by page.
@@ -198,8 +198,8 @@ class QueryClient(_Client):
                 found |= self._http.get(f"{worker}/v1/status").json().get(service, {}).get("positions", {})
         return found
 
-    def _take(self, steps: Told) -> Json:
-        return take(self._http, steps)
+    def _take(self, steps: JsonSteps) -> Json:
+        return drive(self._http, steps)
 
 
 class AsyncQueryClient(_Client):
@@ -261,11 +261,11 @@ class AsyncQueryClient(_Client):
         self, table: str, key: str, since: str | None = None, *, wait: float | None = None
     ) -> AsyncIterator[Json]:
         """As QueryClient.watch."""
-        return follow_async(Following(self._router, table, key, since, wait, self._patience_s))
+        return watch_events_async(WatchRequest(self._router, table, key, since, wait, self._patience_s))
 
-    async def _take(self, steps: Told) -> Json:
+    async def _take(self, steps: JsonSteps) -> Json:
         if self._http is None:  # it needs a running event loop
             from aiohttp import ClientSession  # slow to load; a read costs a fraction of what it does by httpx
 
             self._http = ClientSession()
-        return await take_async(self._http, steps)
+        return await drive_async(self._http, steps)

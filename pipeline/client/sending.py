@@ -37,7 +37,7 @@ class NotAnswered(Exception):
 
 
 @dataclass(slots=True)
-class Question:
+class AwaitedReply:
     """A command whose reply is waited for, by one waiter. `reply_to`: the reply's address, which no other has.
 
     `stored`: where the command stands, once the broker has said so; None: not known. `parked`: why it is put aside,
@@ -61,7 +61,7 @@ class Sending:
         self._bootstrap, self._name, self._decode = bootstrap, name, decode
         self._instance = uuid.uuid4().hex
         self._failures, self._failed = 0, ""  # deliveries since the last flush, and why the last of them
-        self._open: dict[bytes, Question] = {}  # by the key of the reply
+        self._open: dict[bytes, AwaitedReply] = {}  # by the key of the reply
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -148,7 +148,7 @@ class Sending:
         if self._closing.is_set():
             raise InvalidCommand("the client is closed")
 
-    def question(self) -> Question:
+    def question(self) -> AwaitedReply:
         """A question whose reply is read; to be asked with a command that names its `reply_to`. Raises as `listen`."""
         self.listen()
         with self._lock:
@@ -156,11 +156,11 @@ class Sending:
             if len(self._open) >= WAITING_MAX:
                 raise Overloaded(f"{WAITING_MAX} commands wait for their replies already; wait for some of them")
             key = f"{self._instance}.{next(self._numbers)}"
-            question = Question(f"{self._mine.topic}/{self._mine.partition}/{key}")
+            question = AwaitedReply(f"{self._mine.topic}/{self._mine.partition}/{key}")
             self._open[key.encode()] = question
         return question
 
-    def ask(self, question: Question, ready: Ready, patience_s: float = QUEUE_S) -> None:
+    def ask(self, question: AwaitedReply, ready: Ready, patience_s: float = QUEUE_S) -> None:
         """Queues the command of a question. Raises as `queue` does."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -190,12 +190,12 @@ class Sending:
         self.queue(ready, delivered, patience_s)
         return stored
 
-    def forget(self, question: Question) -> None:
+    def forget(self, question: AwaitedReply) -> None:
         """Nobody waits for that reply any more."""
         with self._lock:
             self._open.pop(question.reply_to.rpartition("/")[2].encode(), None)
 
-    def _fail(self, question: Question, why: str) -> None:
+    def _fail(self, question: AwaitedReply, why: str) -> None:
         with suppress(InvalidStateError):  # answered, or given up, at this very moment
             question.reply.set_exception(NotAnswered(why))
 

@@ -20,7 +20,7 @@ from pipeline.errors import TableUnavailable
 from pipeline.model import Token
 
 
-class Following:
+class WatchRequest:
     """Where a reader is: `since` is the token of the last event, None before the first.
 
     Whatever ends a connection, the next one goes on from there, at another worker where there is one.
@@ -91,7 +91,7 @@ class Following:
         return time.monotonic() - self._heard_s > self._patience_s
 
 
-def follow(steps: Following) -> Iterator[Json]:
+def watch_events(steps: WatchRequest) -> Iterator[Json]:
     """The events, in a thread."""
     with httpx.Client() as http:
         while True:
@@ -109,7 +109,7 @@ def follow(steps: Following) -> Iterator[Json]:
             time.sleep(steps.pause())
 
 
-async def follow_async(steps: Following) -> AsyncIterator[Json]:
+async def watch_events_async(steps: WatchRequest) -> AsyncIterator[Json]:
     """The same in an event loop."""
     async with httpx.AsyncClient() as http:
         while True:

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import ANSWER_S, READING, connection, end_offsets
 from pipeline.adapters.kafka.topics import partition_counts
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 
 
@@ -43,18 +43,17 @@ class Settling:
 class Watcher:
     """Sees when everything that was sent has gone all the way through."""
 
-    def __init__(self, bootstrap: str, client: AdminClient, wirings: list[Wiring]) -> None:
+    def __init__(self, bootstrap: str, client: AdminClient, plans: list[ServicePlan]) -> None:
         counts = partition_counts(client)
         # Consumers that never join, only ask: the admin client's own call for this crashes librdkafka 2.16 (a null
         # group, where the coordinator answers with an error).
         self._groups = {
-            wiring.service.name: Consumer({**connection(bootstrap), "group.id": wiring.service.name})
-            for wiring in wirings
+            plan.service.name: Consumer({**connection(bootstrap), "group.id": plan.service.name}) for plan in plans
         }
         self._client = client
         self._sources = {
-            wiring.service.name: [TP(topic, n) for topic in wiring.inlets for n in range(counts[topic])]
-            for wiring in wirings
+            plan.service.name: [TP(topic, n) for topic in plan.source_topics for n in range(counts[topic])]
+            for plan in plans
         }
         self._all = sorted({tp for sources in self._sources.values() for tp in sources})
         self._settling = Settling()

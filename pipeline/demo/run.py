@@ -30,7 +30,7 @@ from pipeline.demo.progress import Watcher, count_records
 from pipeline.demo.report import say, show_checkout, shown_path
 from pipeline.demo.shop import NAME
 from pipeline.demo.worker import LOOK_S, Worker, Workers, stop
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import DemoFolderError, PipelineError, TableUnavailable, TopicError
 from pipeline.model import TopicKind
@@ -115,9 +115,9 @@ class Demo:
         """The same of invoices that have been read, on a broker and with workers that are given."""
         with ExitStack() as cleanup:
             client = admin(self.bootstrap)
-            wirings = [Wiring(service, codecs(self.topology.schemas)) for service in self.topology.chosen(())]
-            self._make_topics(client, wirings)
-            watcher = Watcher(self.bootstrap, client, wirings)
+            plans = [ServicePlan(service, codecs(self.topology.schemas)) for service in self.topology.chosen(())]
+            self._make_topics(client, plans)
+            watcher = Watcher(self.bootstrap, client, plans)
             cleanup.callback(watcher.close)
             query = cleanup.enter_context(QueryClient(self.bootstrap, self.topology, READY_S))
             if self.feed_first:
@@ -166,19 +166,19 @@ class Demo:
         self.console.print(f"Kafka {local.KAFKA_VERSION} on {self.bootstrap}")
         return running
 
-    def _make_topics(self, client: AdminClient, wirings: list[Wiring]) -> None:
-        own = [topic for wiring in wirings for topic, _ in wiring.own_topics()]
+    def _make_topics(self, client: AdminClient, plans: list[ServicePlan]) -> None:
+        own = [topic for plan in plans for topic, _ in plan.own_topics()]
         counts = partition_counts(client)
         ends = end_offsets(client, [TP(topic, n) for topic in own for n in range(counts.get(topic, 0))])
         if self.fresh:
-            delete_services(client, wirings)
+            delete_services(client, plans)
             shutil.rmtree(self.home / "state", ignore_errors=True)
         elif any(ends.values()):
             raise TopicError(
                 f"the shop's topics on {self.bootstrap} hold records already, so no figure would come out right; "
                 "use another Kafka, or throw all they hold away with --fresh"
             )
-        create_topics(client, wirings, self._partitions(), 1)
+        create_topics(client, plans, self._partitions(), 1)
 
     def _partitions(self) -> int:
         if not local.few_files():

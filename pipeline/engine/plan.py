@@ -1,4 +1,4 @@
-"""From a service's declaration to what its lane needs: which topics, read by which codec, folded by which nodes."""
+"""From a service's declaration to what its lane needs: which topics, read by which codec, folded by which steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, get_args
 from pipeline.engine.ports import Producer, Store
 from pipeline.engine.state.deadlines import Deadlines, deadline_rows
 from pipeline.engine.state.history_reader import HistorySpec
-from pipeline.engine.state.parked_table import Queue, Queued
-from pipeline.engine.state.replies import Answers, answer_rows, trim_copy
+from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable
+from pipeline.engine.state.replies import ReplyTable, reply_rows, trim_copy
 from pipeline.engine.state.table import Codecs, RowCodec, SharedTable, Table, TableSpec
 from pipeline.engine.stats import LaneStats
-from pipeline.engine.steps.ask import Asking, asked_codecs
-from pipeline.engine.steps.decide import AggregateNode, CommandCodecs
+from pipeline.engine.steps.ask import AskSender, asked_codecs
+from pipeline.engine.steps.decide import CommandCodecs, DecideStep
 from pipeline.engine.steps.inbox import command_codec
-from pipeline.engine.steps.project import ProjectionNode
-from pipeline.engine.steps.react import ReactionNode
-from pipeline.engine.steps.route import RouteNode
-from pipeline.engine.steps.scheduler import Timers
-from pipeline.engine.steps.step import Node, Outlet
-from pipeline.engine.steps.unique_values import Claims, Reservations
+from pipeline.engine.steps.project import ProjectStep
+from pipeline.engine.steps.react import ReactStep
+from pipeline.engine.steps.route import RouteStep
+from pipeline.engine.steps.scheduler import Scheduler
+from pipeline.engine.steps.step import Output, Step
+from pipeline.engine.steps.unique_values import Reservations, UniqueValues
 from pipeline.errors import TopologyError
 from pipeline.flow import Copies, Find
 from pipeline.model import (
@@ -47,17 +47,17 @@ from pipeline.model.projection.versions import declared_name
 
 @dataclass(slots=True)
 class Context:
-    """What nodes of one task share when they are made."""
+    """What the steps of one task share when they are made."""
 
     partition: int
     tables: dict[str, Table]
-    out: Outlet
+    out: Output
     finders: Mapping[str, Find]  # of the service's replicas, by name
 
 
 @dataclass(slots=True)
-class Inlet:
-    """One source topic of the service: how to read it, the tables it feeds, and the nodes that fold its records."""
+class SourceTopic:
+    """One source topic of the service: how to read it, the tables it feeds, and the steps that fold its records."""
 
     topic: str
     codec: RowCodec
@@ -65,9 +65,9 @@ class Inlet:
     queue: str  # the table of the records that wait
     transient: tuple[type[Exception], ...] = ()
     reply: RowCodec | None = None  # of answers that come in between, where a value is reserved
-    within: Collection[str] = ()  # see Outlet
+    reply_topics: Collection[str] = ()  # see Output
     tables: list[TableSpec] = field(default_factory=list)  # that of the queue first
-    makers: list[Callable[[Context], Node]] = field(default_factory=list)
+    step_factories: list[Callable[[Context], Step]] = field(default_factory=list)
     database: Database = Database.ROCKSDB  # that of the tables
     reads: Collection[str] = ()  # replicas that its commands are decided with
 
@@ -76,16 +76,16 @@ class Inlet:
         """Whether it feeds tables that each worker has of its own."""
         return self.database is Database.ROCKSDB
 
-    def nodes(
+    def steps(
         self, partition: int, store: Store, producer: Producer, stats: LaneStats, finders: Mapping[str, Find]
-    ) -> tuple[dict[str, Table], list[Node]]:
+    ) -> tuple[dict[str, Table], list[Step]]:
         """The tables and nodes of the task that folds `partition`."""
         tables = {spec.name: spec.make(spec, store) for spec in self.tables}
-        context = Context(partition, tables, Outlet(producer, stats, self.within), finders)
-        return tables, [make(context) for make in self.makers]
+        context = Context(partition, tables, Output(producer, stats, self.reply_topics), finders)
+        return tables, [make(context) for make in self.step_factories]
 
 
-class Wiring:
+class ServicePlan:
     """A service, wired. Reads nothing and starts nothing; SchemaError where classes and schemas do not fit.
 
     `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster. `secret`:
@@ -97,7 +97,7 @@ class Wiring:
     ) -> None:
         self.service, self._codecs, self._names, self._secret = service, codecs, names or {}, secret
         self.group = self._called(service.name)
-        self.inlets: dict[str, Inlet] = {}
+        self.source_topics: dict[str, SourceTopic] = {}
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
         self.histories: dict[str, HistorySpec] = {}  # by command topic
         self.commands: dict[str, RowCodec] = {}  # by aggregate
@@ -109,13 +109,13 @@ class Wiring:
         self._reserving = {unique.name: unique for aggregate in service.aggregates for unique in aggregate.unique}
         self._reservations: dict[str, Reservations] = {}
         self._claiming: set[str] = set()  # command topics of aggregates with unique values
-        self._queue_codec = codecs(TopicKind.QUEUE.value, Queued)
+        self._queue_codec = codecs(TopicKind.QUEUE.value, ParkedRecord)
         for aggregate in service.owned:
-            self._wire_aggregate(aggregate)
+            self._plan_aggregate(aggregate)
         for reaction in service.reactions:
-            self._wire_reaction(reaction)
+            self._plan_reaction(reaction)
         for projection in service.projections:
-            self._wire_projection(projection)
+            self._plan_projection(projection)
         for replica in service.replicas:
             source = replica.source
             events = codecs(source.topic, EventMessage, source.event, strict=False)
@@ -131,7 +131,7 @@ class Wiring:
             for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE):
                 yield self._called(kind.topic(aggregate.name)), kind
             if aggregate.idempotency is not None:
-                yield self._called(TopicKind.ANSWERS.topic(aggregate.name)), TopicKind.ANSWERS
+                yield self._called(TopicKind.REPLIES.topic(aggregate.name)), TopicKind.REPLIES
             if aggregate.deadlines:
                 yield self._called(TopicKind.DEADLINES.topic(aggregate.name)), TopicKind.DEADLINES
         for projection in self.service.projections:
@@ -158,98 +158,105 @@ class Wiring:
 
     def databases(self) -> set[Database]:
         """What keeps the service's tables, beside local ones."""
-        return {inlet.database for inlet in self.inlets.values()} - {Database.ROCKSDB}
+        return {source_topic.database for source_topic in self.source_topics.values()} - {Database.ROCKSDB}
 
-    # --- wiring -------------------------------------------------------------------------------------------------------
+    # --- topics, tables and steps -------------------------------------------------------------------------------------
 
     def _called(self, name: str) -> str:
         return self._names.get(name, name)
 
-    def _inlet(self, declared: str, root: object, body: object, *, strict: bool) -> Inlet:
-        if self._called(declared) not in self.inlets:
-            self._add_inlet(declared, self._codecs(declared, root, body, strict=strict), envelope=body is not None)
-        return self.inlets[self._called(declared)]
+    def _source_topic(self, declared: str, root: object, body: object, *, strict: bool) -> SourceTopic:
+        if self._called(declared) not in self.source_topics:
+            self._add_source_topic(
+                declared, self._codecs(declared, root, body, strict=strict), envelope=body is not None
+            )
+        return self.source_topics[self._called(declared)]
 
-    def _add_inlet(self, declared: str, codec: RowCodec, *, envelope: bool) -> Inlet:
+    def _add_source_topic(self, declared: str, codec: RowCodec, *, envelope: bool) -> SourceTopic:
         topic = self._called(declared)
         name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
-        queue = TableSpec(name, self._called(name), self._queue_codec, Queue)
+        queue = TableSpec(name, self._called(name), self._queue_codec, ParkedTable)
         self._queues.append(queue.changelog)
         self._pairs[topic] = [queue.changelog]
-        inlet = self.inlets[topic] = Inlet(topic, codec, envelope, name, self.service.transient, tables=[queue])
-        return inlet
+        source_topic = self.source_topics[topic] = SourceTopic(
+            topic, codec, envelope, name, self.service.transient, tables=[queue]
+        )
+        return source_topic
 
-    def _follow(self, source: Source) -> Inlet:
-        return self._inlet(source.topic, EventMessage, source.event, strict=False)
+    def _follow(self, source: Source) -> SourceTopic:
+        return self._source_topic(source.topic, EventMessage, source.event, strict=False)
 
-    def _wire_aggregate(self, aggregate: Aggregate[Any, Any, Any]) -> None:
+    def _plan_aggregate(self, aggregate: Aggregate[Any, Any, Any]) -> None:
         commands, events, states = (
             k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
         )
-        inlet = self._add_inlet(commands, command_codec(self._codecs, aggregate), envelope=True)
+        source_topic = self._add_source_topic(commands, command_codec(self._codecs, aggregate), envelope=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event, strict="read" if aggregate.reads else True)
-        inlet.reads = [replica.name for replica in aggregate.replicas]
-        inlet.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
-        outlet = self._called(events)
+        source_topic.reads = [replica.name for replica in aggregate.replicas]
+        source_topic.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
+        output = self._called(events)
         if aggregate.history:
-            self.histories[inlet.topic] = HistorySpec(aggregate, outlet, event_codec, state_codec)
-        self._pairs[inlet.topic] += [outlet, self._called(states)]
+            self.histories[source_topic.topic] = HistorySpec(aggregate, output, event_codec, state_codec)
+        self._pairs[source_topic.topic] += [output, self._called(states)]
         reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
-        answers_name = TopicKind.ANSWERS.topic(aggregate.name)
+        replies_name = TopicKind.REPLIES.topic(aggregate.name)
         if aggregate.idempotency is not None:
-            make, trim = partial(Answers, aggregate.idempotency), partial(trim_copy, aggregate.idempotency)
-            changelog = self._called(answers_name)
-            inlet.tables.append(TableSpec(answers_name, changelog, reply_codec, make, answer_rows, trim))
-            self._pairs[inlet.topic].append(changelog)
+            make, trim = partial(ReplyTable, aggregate.idempotency), partial(trim_copy, aggregate.idempotency)
+            changelog = self._called(replies_name)
+            source_topic.tables.append(TableSpec(replies_name, changelog, reply_codec, make, reply_rows, trim))
+            self._pairs[source_topic.topic].append(changelog)
         deadlines_name = TopicKind.DEADLINES.topic(aggregate.name)
         if aggregate.deadlines:
             changelog, codec = self._called(deadlines_name), self._codecs(TopicKind.DEADLINES.value, DeadlineMessage)
-            inlet.tables.append(TableSpec(deadlines_name, changelog, codec, Deadlines, deadline_rows))
-            self._pairs[inlet.topic].append(changelog)
-        self.commands[aggregate.name], encode = inlet.codec, inlet.codec.encode
+            source_topic.tables.append(TableSpec(deadlines_name, changelog, codec, Deadlines, deadline_rows))
+            self._pairs[source_topic.topic].append(changelog)
+        self.commands[aggregate.name], encode = source_topic.codec, source_topic.codec.encode
         if (unique := self._reserving.get(aggregate.name)) is not None:
-            self._reservations[aggregate.name] = Reservations(unique, inlet.topic, encode)
-            inlet.within = self._claiming
+            self._reservations[aggregate.name] = Reservations(unique, source_topic.topic, encode)
+            source_topic.reply_topics = self._claiming
         else:
             for cls in get_args(aggregate.command) or (aggregate.command,):
-                self._commands[cls] = (inlet.topic, encode)
+                self._commands[cls] = (source_topic.topic, encode)
         if aggregate.unique:
-            self._claiming.add(inlet.topic)
-            inlet.reply = reply_codec
+            self._claiming.add(source_topic.topic)
+            source_topic.reply = reply_codec
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
         others = asked_codecs(self._codecs, aggregate)
         asked = {name: (self._called(TopicKind.COMMAND.topic(name)), codec) for name, codec in others.items()}
         self._asked |= {topic for topic, _ in asked.values()}
 
-        def node(c: Context) -> Node:
-            answers = c.tables.get(answers_name)
-            assert answers is None or isinstance(answers, Answers)
+        def node(c: Context) -> Step:
+            reply_table = c.tables.get(replies_name)
+            assert reply_table is None or isinstance(reply_table, ReplyTable)
             deadlines = c.tables.get(deadlines_name)
             assert deadlines is None or isinstance(deadlines, Deadlines)
-            timers, table = Timers(aggregate.name, deadlines, inlet.codec, c.out.stats), c.tables[aggregate.name]
-            asking, claims = (
-                Asking(aggregate.name, inlet.topic, c.partition, asked),
-                self._claims(aggregate, inlet.topic, c),
+            scheduler, table = (
+                Scheduler(aggregate.name, deadlines, source_topic.codec, c.out.stats),
+                c.tables[aggregate.name],
+            )
+            ask_sender, unique_values = (
+                AskSender(aggregate.name, source_topic.topic, c.partition, asked),
+                self._unique_values(aggregate, source_topic.topic, c),
             )
             finders = [(replica.source.topic, c.finders[replica.name]) for replica in aggregate.replicas]
-            return AggregateNode(
+            return DecideStep(
                 aggregate,
                 codecs,
-                outlet,
+                output,
                 c.partition,
                 table,
-                answers,
-                timers,
-                asking,
+                reply_table,
+                scheduler,
+                ask_sender,
                 c.out,
-                claims,
+                unique_values,
                 Copies(finders) if finders else None,
             )
 
-        inlet.makers.append(node)
+        source_topic.step_factories.append(node)
 
-    def _claims(self, aggregate: Aggregate[Any, Any, Any], topic: str, c: Context) -> Claims | None:
+    def _unique_values(self, aggregate: Aggregate[Any, Any, Any], topic: str, c: Context) -> UniqueValues | None:
         if not aggregate.unique:
             return None
         if self._secret is None:
@@ -258,25 +265,29 @@ class Wiring:
                 "own; give it with --secret-file, the same for all of its workers"
             )
         declared = [self._reservations[unique.name] for unique in aggregate.unique]
-        return Claims(declared, aggregate.initial, self._secret, topic, c.partition, c.out.emit)
+        return UniqueValues(declared, aggregate.initial, self._secret, topic, c.partition, c.out.emit)
 
-    def _wire_reaction(self, reaction: Reaction) -> None:
-        inlet = self._follow(reaction.source)
-        inlet.makers.append(lambda c: ReactionNode(reaction, self._commands, c.out))
+    def _plan_reaction(self, reaction: Reaction) -> None:
+        source_topic = self._follow(reaction.source)
+        source_topic.step_factories.append(lambda c: ReactStep(reaction, self._commands, c.out))
 
-    def _wire_projection(self, projection: Projection[Any, Any]) -> None:
+    def _plan_projection(self, projection: Projection[Any, Any]) -> None:
         rows = TopicKind.ROW.topic(projection.name)
         row_codec = self._codecs(rows, type(projection.initial))
         if projection.route is None:
-            inlet = self._follow(projection.sources[0])
+            source_topic = self._follow(projection.sources[0])
         else:
-            inlet = self._inlet(TopicKind.BY_KEY.topic(projection.name), projection.by_key, None, strict=True)
-            encode = inlet.codec.encode
+            source_topic = self._source_topic(
+                TopicKind.BY_KEY.topic(projection.name), projection.by_key, None, strict=True
+            )
+            encode = source_topic.codec.encode
             for source in projection.sources:
-                self._follow(source).makers.append(lambda c: RouteNode(projection, inlet.topic, encode, c.out))
-        inlet.database = projection.database
+                self._follow(source).step_factories.append(
+                    lambda c: RouteStep(projection, source_topic.topic, encode, c.out)
+                )
+        source_topic.database = projection.database
         make = Table if projection.database is Database.ROCKSDB else SharedTable
         spec = TableSpec(projection.name, self._called(rows), row_codec, make, indexes=projection.indexes)
-        inlet.tables.append(spec)
-        self._pairs[inlet.topic].append(self._called(rows))
-        inlet.makers.append(lambda c: ProjectionNode(projection, c.tables[projection.name]))
+        source_topic.tables.append(spec)
+        self._pairs[source_topic.topic].append(self._called(rows))
+        source_topic.step_factories.append(lambda c: ProjectStep(projection, c.tables[projection.name]))

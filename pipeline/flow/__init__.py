@@ -3,7 +3,15 @@
 from pipeline.flow.ask_to_command import ask_to_command, asked_by, reply_to_command
 from pipeline.flow.command_to_deadline import command_position, effects_to_deadlines, is_later, once_due, was_due
 from pipeline.flow.command_to_event import command_to_event
-from pipeline.flow.command_to_reply import asked, asked_before, fingerprint, is_old, keep_ms, last_issue_ms, too_late
+from pipeline.flow.command_to_reply import (
+    asked_before,
+    fingerprint,
+    is_old,
+    keep_ms,
+    last_issue_ms,
+    too_late,
+    without_metadata,
+)
 from pipeline.flow.copies import Copies, Find, empty
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_row import event_to_messages, is_late, message_to_row
@@ -12,7 +20,7 @@ from pipeline.flow.events_to_state import events_to_state, version_at
 from pipeline.flow.lineage import Hop, Lineage
 from pipeline.flow.row_to_index import row_to_index
 from pipeline.flow.state_difference import ABSENT, Difference, state_difference
-from pipeline.flow.token_to_token import Folder, Sight, token_to_token
+from pipeline.flow.token_to_token import Folder, OffsetSource, token_to_token
 
 __all__ = [
     "ABSENT",
@@ -22,9 +30,8 @@ __all__ = [
     "Folder",
     "Hop",
     "Lineage",
-    "Sight",
+    "OffsetSource",
     "ask_to_command",
-    "asked",
     "asked_before",
     "asked_by",
     "command_position",
@@ -50,4 +57,5 @@ __all__ = [
     "too_late",
     "version_at",
     "was_due",
+    "without_metadata",
 ]

@@ -20,7 +20,7 @@ def keep_ms(idempotency: Idempotency) -> int:
     return int(1000 * (idempotency.window_s + AHEAD_S_MAX))
 
 
-def asked(command: CommandMessage) -> CommandMessage:
+def without_metadata(command: CommandMessage) -> CommandMessage:
     """What a command asks for, without what differs when it is sent again."""
     return CommandMessage("", "", None, 0, command.body, command.expected_version)
 

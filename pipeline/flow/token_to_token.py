@@ -25,7 +25,7 @@ class Folder(NamedTuple):
     partition: int
 
 
-class Sight(Protocol):
+class OffsetSource(Protocol):
     """What can be seen of services and logs. Topics have their declared names."""
 
     async def partitions(self, topic: str) -> int: ...
@@ -37,7 +37,7 @@ class Sight(Protocol):
 
 
 async def token_to_token(
-    lineage: Lineage, token: Positions, home: str, partitions: frozenset[int], sight: Sight
+    lineage: Lineage, token: Positions, home: str, partitions: frozenset[int], offset_source: OffsetSource
 ) -> dict[int, int]:
     """Offsets that those `partitions` of the topic `home` have to be folded past, to contain what came of `token`.
 
@@ -46,7 +46,7 @@ async def token_to_token(
     ForeignToken where none of them can, or where one is of a topic or partition that the topology does not have.
     """
     upstream = lineage.upstream(home, partitions)
-    await _check(lineage, token, upstream.keys(), home, sight)
+    await _check(lineage, token, upstream.keys(), home, offset_source)
     due: dict[int, int] = {}
     here = dict(token)
     for _ in upstream:  # no path is longer
@@ -61,18 +61,20 @@ async def token_to_token(
         ]
         if not hops:
             break
-        await sight.passed(furthest(*[{Folder(hop.service, hop.source, n): offset} for hop, n, offset in hops]))
-        targets = {place for hop, n, _ in hops for place in await _targets(hop, n, upstream[hop.target], sight)}
-        ends = await sight.ends(sorted(targets))
+        await offset_source.passed(furthest(*[{Folder(hop.service, hop.source, n): offset} for hop, n, offset in hops]))
+        targets = {place for hop, n, _ in hops for place in await _targets(hop, n, upstream[hop.target], offset_source)}
+        ends = await offset_source.ends(sorted(targets))
         here = {place: end - 1 for place, end in ends.items() if end > 0}
     return due
 
 
-async def _check(lineage: Lineage, token: Positions, upstream: Collection[str], home: str, sight: Sight) -> None:
+async def _check(
+    lineage: Lineage, token: Positions, upstream: Collection[str], home: str, offset_source: OffsetSource
+) -> None:
     for topic, n in token:
         if topic not in lineage.topics:
             raise ForeignToken(f"the token is from elsewhere: nobody here knows the topic {topic}")
-        if n >= await sight.partitions(topic):
+        if n >= await offset_source.partitions(topic):
             raise ForeignToken(f"the token is from elsewhere: {topic} has no partition {n}")
     if token and not any(topic in upstream for topic, _ in token):
         topics = ", ".join(sorted({topic for topic, _ in token}))
@@ -83,7 +85,7 @@ def _matters(partitions: Partitions, n: int) -> bool:
     return partitions is None or n in partitions
 
 
-async def _targets(hop: Hop, n: int, wanted: Partitions, sight: Sight) -> list[Place]:
+async def _targets(hop: Hop, n: int, wanted: Partitions, offset_source: OffsetSource) -> list[Place]:
     """The partitions that the hop can write to from partition `n`, as far as they matter."""
-    written = range(await sight.partitions(hop.target)) if hop.spreads else (n,)
+    written = range(await offset_source.partitions(hop.target)) if hop.spreads else (n,)
     return [(hop.target, m) for m in written if _matters(wanted, m)]

@@ -10,7 +10,7 @@ from pipeline.model.reservation import decide_reservation
 from pipeline.model.service import Service
 
 
-def check_borders(services: Iterable[Service]) -> None:
+def check_ownership(services: Iterable[Service]) -> None:
     """Raises TopologyError where two services own the same data, or one follows what another keeps for itself."""
     services = list(services)
     owners: dict[str, str] = {}

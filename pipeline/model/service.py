@@ -148,7 +148,7 @@ class Service:
         for replica in self.replicas:
             yield replica.source
 
-    def inlets(self) -> list[str]:
+    def source_topics(self) -> list[str]:
         """The topics that it folds as a group, in the order of their declaration."""
         found = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in self.owned]
         found += [reaction.source.topic for reaction in self.reactions]

@@ -23,7 +23,7 @@ from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.engine.loop.identity import Identity, slot_name
 from pipeline.engine.loop.lane import Lane
-from pipeline.engine.loop.restart_policy import Reopening
+from pipeline.engine.loop.restart_policy import RestartPolicy
 from pipeline.engine.ports import TP
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal
@@ -46,7 +46,7 @@ class Progress:
         self._client = client
         self._hops = [[TP(topic, n) for topic in hop for n in range(counts[topic])] for hop in subject.hops()]
         # One that never joins, only asks; see demo.progress.
-        self._group = Consumer({**connection(bootstrap), "group.id": subject.wiring.group})
+        self._group = Consumer({**connection(bootstrap), "group.id": subject.plan.group})
         self._hop, self._goal = 0, dict[TP, int]()
         self._began_s = 0.0
         self.begun: int | None = None  # what was folded at the first look
@@ -103,15 +103,15 @@ def watch(progress: Progress, served: Callable[[], object], step: Step) -> None:
 def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> None:
     """Folds it in this process, as a worker does, as one member of its group. Raises what ends a worker."""
     slot, stores = claim_slot(state_dir, subject.service.name, None)
-    name = slot_name(subject.wiring.group, node, slot)
+    name = slot_name(subject.plan.group, node, slot)
     identity = Identity(name, 0, home_word(state_dir.parent / "home"))
-    stats, reopening, clock = LaneStats(), Reopening(), MachineClock()
+    stats, reopening, clock = LaneStats(), RestartPolicy(), MachineClock()
 
     def open_lane() -> Lane:
-        consumer = KafkaGroupConsumer(bootstrap, subject.wiring.group, str(identity), subject.service.name)
+        consumer = KafkaGroupConsumer(bootstrap, subject.plan.group, str(identity), subject.service.name)
         producer = KafkaProducer(bootstrap, name)
         reader = KafkaLogReader(bootstrap, f"{name}-reader")
-        return Lane(subject.wiring, consumer, producer, reader, stores, clock, stats=stats)
+        return Lane(subject.plan, consumer, producer, reader, stores, clock, stats=stats)
 
     try:
         while not progress.level:

@@ -11,7 +11,7 @@ from typing import Any
 from fastavro import parse_schema, schemaless_reader
 
 from pipeline.adapters.avro.registry import Registry
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
@@ -91,10 +91,10 @@ def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -
     return found
 
 
-def waiting(bootstrap: str, wiring: Wiring) -> int:
+def waiting(bootstrap: str, plan: ServicePlan) -> int:
     """How many records of a service are parked, or wait behind one that is."""
     with KafkaHistory(bootstrap, {}, None, None, 0) as history:
-        queues = [inlet.tables[0].changelog for inlet in wiring.inlets.values()]
+        queues = [source_topic.tables[0].changelog for source_topic in plan.source_topics.values()]
         return sum(len(_last(history, _all(queue, history.partitions(queue)))) for queue in queues)
 
 

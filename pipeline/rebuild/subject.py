@@ -1,4 +1,4 @@
-"""One version of a projection, as what is built: its service, its wiring, its topics."""
+"""One version of a projection, as what is built: its service, its plan, its topics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import ANSWER_S
 from pipeline.adapters.kafka.topics import check_topics, create_topics
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError, TopologyError, UnknownTable
 from pipeline.model import Projection, Service, TopicKind
 from pipeline.model.projection.versions import declared_name
@@ -26,7 +26,7 @@ class Subject:
     table: str
     service: Service
     projection: Projection[Any, Any]
-    wiring: Wiring
+    plan: ServicePlan
 
     def hops(self) -> list[list[str]]:
         """The topics that it is folded from, hop by hop, by their declared names."""
@@ -38,7 +38,7 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
     """That version of the projection `name`, the newest where none is named. Raises TopologyError, UnknownTable."""
     if topology.names:
         raise TopologyError(f"{topology.name} calls topics otherwise than declared; versions need the declared names")
-    declared = topology.families.get(name)
+    declared = topology.versions.get(name)
     if declared is None:
         names = {declared_name(p) for service in topology.services.values() for p in service.projections}
         if name not in names:
@@ -52,9 +52,9 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
     if chosen not in declared:
         raise TopologyError(f"version {chosen} of {name!r} is not declared; there is {', '.join(map(str, declared))}")
     table = declared[chosen]
-    service = topology.service_of(topology.pinned(table))
+    service = topology.service_of(topology.versioned_name(table))
     projection = next(p for p in service.projections if p.name == table)
-    return Subject(name, chosen, table, service, projection, Wiring(service, codecs(topology.schemas)))
+    return Subject(name, chosen, table, service, projection, ServicePlan(service, codecs(topology.schemas)))
 
 
 def prepare(client: AdminClient, subject: Subject, topology: str) -> list[str]:
@@ -67,6 +67,6 @@ def prepare(client: AdminClient, subject: Subject, topology: str) -> list[str]:
     if found is None or not found.partitions:
         raise TopicError(f"the topic {source} does not exist; create it with: pipeline topics create {topology}")
     copies = len(found.partitions[0].replicas)
-    created = create_topics(client, [subject.wiring], len(found.partitions), copies)
-    check_topics(client, subject.wiring, topology)
+    created = create_topics(client, [subject.plan], len(found.partitions), copies)
+    check_topics(client, subject.plan, topology)
     return created

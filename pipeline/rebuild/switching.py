@@ -63,7 +63,7 @@ def check_ready(router: Router, subject: Subject, progress: Progress) -> None:
 
     TableUnavailable unless all its partitions are held, and it is level with its sources.
     """
-    table = router.topology.pinned(subject.table)
+    table = router.topology.versioned_name(subject.table)
     for worker, said in known(router).items():
         if str(subject.version) not in said.get(subject.name, {}).get("tables", {}):
             raise TopologyError(
@@ -112,7 +112,7 @@ def droppable(client: AdminClient, topology: Topology, name: str, current: int, 
     owner = next((s.part_of or s.name for s in services for p in s.projections if declared_name(p) == name), None)
     if owner is None:
         raise UnknownTable(f"no projection {name!r} in {topology.name}")
-    folded = [(f"the topology {topology.name}", topology.families.get(name, {1: name}))]
+    folded = [(f"the topology {topology.name}", topology.versions.get(name, {1: name}))]
     router = Router(client, topology)
     for worker, said in patiently(router, patience_s, lambda: known(router)).items():
         tables = said[name]["tables"] if name in said else {"1": name}

@@ -10,7 +10,7 @@ from pipeline.errors import BadRequest
 TEXT_MAX = 200  # characters of who has something done, and of why
 
 
-def said(body: Mapping[str, Any], name: str) -> str:
+def audit_text(body: Mapping[str, Any], name: str) -> str:
     """The text of that name, `by` or `why`. Raises BadRequest."""
     text = body.get(name)
     if not isinstance(text, str) or not 0 < len(text) <= TEXT_MAX:
@@ -22,7 +22,7 @@ def said(body: Mapping[str, Any], name: str) -> str:
     return text
 
 
-def number(text: str, least: int, most: int, otherwise: str = "") -> int:
+def int_param(text: str, least: int, most: int, otherwise: str = "") -> int:
     """A number from `least` to `most`. Raises BadRequest, which says `otherwise` where that is given."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 20 and least <= int(text) <= most):

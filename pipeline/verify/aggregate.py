@@ -19,13 +19,13 @@ from pipeline.verify.checks.deadlines import DeadlineCheck
 from pipeline.verify.checks.events import Logged, differences, versions
 from pipeline.verify.checks.parked_checks import Before, compare_queue, rows_of, still_held
 from pipeline.verify.checks.reads import ReadCheck
-from pipeline.verify.checks.replies import AnswerCheck, Decided
+from pipeline.verify.checks.replies import Decided, ReplyCheck
 from pipeline.verify.checks.tables import compare_changelog, compare_table, last_values, unreadable
 from pipeline.verify.replay.copies import Recorded, Untold
-from pipeline.verify.replay.expected_deadlines import Agenda
-from pipeline.verify.replay.expected_replies import Given, Memory
+from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
+from pipeline.verify.replay.expected_replies import ExpectedReplies, Given
 from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act, acts_on
-from pipeline.verify.replay.parked_replay import Held, Queues
+from pipeline.verify.replay.parked_replay import Held, ParkedReplay
 from pipeline.verify.replay.reserving import Answer, Reserving
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, command_decoder
@@ -56,7 +56,7 @@ class AggregateCheck:
         self._command = command_decoder(registry, aggregate)
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
-        self._answers = AnswerCheck(service, aggregate, registry, self._event)
+        self._answers = ReplyCheck(service, aggregate, registry, self._event)
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
         self.asks = AskCheck(service, aggregate, registry)
         self._reserving = Reserving(aggregate, self._answers.decode)
@@ -74,7 +74,7 @@ class AggregateCheck:
         answers = self._answers.read(history, partition, report)
         self._recorded = self._reads.recorded(history, TP(self.events, partition), logs, answers, report)
         deadlines = self._deadlines.read(history, partition, report)
-        agenda = Agenda(self.aggregate, partition)
+        agenda = ExpectedDeadlines(self.aggregate, partition)
         memory = self._answers.memory(history, tp, answers, agenda)
         bound = history.bound(self.service, tp) or 0
         queues = still_held(history, self.service, tp, report)
@@ -123,8 +123,8 @@ class AggregateCheck:
         history: History,
         tp: TP,
         logs: dict[str, list[Logged]],
-        memory: Memory,
-        queues: Queues,
+        memory: ExpectedReplies,
+        queues: ParkedReplay,
         before: Before,
         report: Report,
     ) -> dict[str, Life]:
@@ -189,20 +189,20 @@ class AggregateCheck:
     def _answered(
         self,
         lives: dict[str, Life],
-        queues: Queues,
+        queues: ParkedReplay,
         place: bytes,
         entry: Entry,
         answer: Answer,
         settled: bool,
         tp: TP,
-        memory: Memory,
+        memory: ExpectedReplies,
         report: Report,
     ) -> None:
         """A value is reserved, or is not to be had: the first that waits is decided, and those behind it."""
         first = next(iter(queues.held.get(place, ())), None)
         if first is None or first.offset != answer.offset:
             found = "nothing waits for it"
-            report.add(Finding("extra_answer", self.service, *tp, None, entry.offset, f"offset {answer.offset}", found))
+            report.add(Finding("extra_reply", self.service, *tp, None, entry.offset, f"offset {answer.offset}", found))
             return
         if answer.rejected is None:
             self._reserving.grant(place, answer.unique)
@@ -228,7 +228,7 @@ class AggregateCheck:
             queues.take(place)
             self._reserving.settled(place)
 
-    def _is_new(self, queues: Queues, place: bytes, command: CommandMessage) -> bool:
+    def _is_new(self, queues: ParkedReplay, place: bytes, command: CommandMessage) -> bool:
         """Whether a command that has to wait repeats none that waits before it."""
         before = (self._read(held.record) for held in queues.held.get(place, ()))
         return all(read is None or read[1].id != command.id for read in before)
@@ -248,11 +248,11 @@ class AggregateCheck:
     def _take_up(
         self,
         lives: dict[str, Life],
-        queues: Queues,
+        queues: ParkedReplay,
         before: int | None,
         early: set[Act],
         tp: TP,
-        memory: Memory,
+        memory: ExpectedReplies,
         report: Report,
     ) -> None:
         """Decides what was redriven before the record of that offset was folded."""
@@ -298,7 +298,7 @@ class AggregateCheck:
         settled: bool,
         placed: tuple[int, int] | None,
         tp: TP,
-        memory: Memory,
+        memory: ExpectedReplies,
         report: Report,
     ) -> None:
         copies = None

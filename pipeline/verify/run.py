@@ -14,7 +14,7 @@ from pipeline.topology import Topology
 from pipeline.verify.aggregate import AggregateCheck
 from pipeline.verify.checks.final import FinalCheck
 from pipeline.verify.checks.outputs import reaction_check, route_check
-from pipeline.verify.checks.parked import ServiceCheck, answered, inlets
+from pipeline.verify.checks.parked import ServiceCheck, answered, source_topics
 from pipeline.verify.checks.rows import ProjectionCheck, ReplicaCheck
 from pipeline.verify.checks.unique import UniqueCheck
 from pipeline.verify.report import Report
@@ -38,7 +38,7 @@ def checks(service: Service, registry: Registry) -> Iterator[Task]:
     """All that is to be checked of a service."""
     yield Task(
         f"{service.name}: offsets, parked",
-        ServiceCheck(service.name, inlets(service, registry), answered(service, registry)),
+        ServiceCheck(service.name, source_topics(service, registry), answered(service, registry)),
     )
     for aggregate in service.owned:
         aggregate_check = AggregateCheck(service.name, aggregate, registry)
@@ -115,12 +115,12 @@ def verify(
     if topology.names:
         raise TopologyError(f"{topology.name} calls topics otherwise than declared, which verify does not understand")
     registry = Registry(topology.schemas)
-    sources = {service.name: sorted(inlets(service, registry)) for service in topology.chosen(services)}
+    sources = {service.name: sorted(source_topics(service, registry)) for service in topology.chosen(services)}
     with ExitStack() as open_clients:
         positions = None
         if tables and rows is None:
             client = open_clients.enter_context(QueryClient(bootstrap, topology, patience_s))
-            rows = lambda table, partition: client.scan(topology.pinned(table), partition=partition)  # noqa: E731
+            rows = lambda table, partition: client.scan(topology.versioned_name(table), partition=partition)  # noqa: E731
             positions = client.positions
         history = open_clients.enter_context(
             KafkaHistory(bootstrap, sources, rows if tables else None, positions, patience_s)

@@ -29,14 +29,14 @@ from pipeline.server.pages.history import HistoryApi
 from pipeline.server.pages.parked import ParkedApi
 from pipeline.server.pages.projections import Versions
 from pipeline.server.pages.sagas import SagaApi
-from pipeline.server.pages.snapshot_read import TogetherApi
+from pipeline.server.pages.snapshot_read import SnapshotReadApi
 from pipeline.server.pages.tables import QueryApi
 from pipeline.server.pages.watch import WatchApi
 from pipeline.server.problems import Ending, add_pages, as_problems
-from pipeline.server.reads.cluster_offsets import ClusterSight
+from pipeline.server.reads.cluster_offsets import ClusterOffsets
 from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.local_tables import LocalTables
-from pipeline.server.watch.subscriptions import WatchHub
+from pipeline.server.watch.subscriptions import Subscriptions
 from pipeline.topology import Topology
 from pipeline.worker.host import LaneHost
 from pipeline.worker.metrics import LaneCollector
@@ -76,11 +76,11 @@ def build_app(
     app.boot_strategy = WithoutKafka(app)
     app.flow_control.resume()  # nobody else does where Faust's consumer is not started
     for host in hosts:
-        for topic in host.wiring.inlets:
+        for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)
-            app.agent(channel, name=f"{host.wiring.service.name}:{topic}")(host.agent())
+            app.agent(channel, name=f"{host.plan.service.name}:{topic}")(host.agent())
     metrics = CollectorRegistry()
-    metrics.register(LaneCollector({h.wiring.service.name: h.stats for h in hosts}))
+    metrics.register(LaneCollector({h.plan.service.name: h.stats for h in hosts}))
     ProcessCollector(registry=metrics)
     middlewares = cast(Any, app.web).web_app.middlewares  # aiohttp's, which Faust's own type does not show
     ending = Ending()
@@ -89,31 +89,31 @@ def build_app(
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     router = Router(admin(settings.bootstrap), topology)
     forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
-    by_service = {host.wiring.service.name: host for host in hosts}
+    by_service = {host.plan.service.name: host for host in hosts}
 
     def committed(service: str, tp: TP) -> int | None:
         return by_service[service].lane.committed(tp) if service in by_service else None
 
     broker = KafkaBroker(settings.bootstrap, router.count)
-    sight = ClusterSight(broker, committed, topology.names)
-    consistency = Consistency(lineage, tables, sight)
-    hub = WatchHub(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
+    offset_source = ClusterOffsets(broker, committed, topology.names)
+    consistency = Consistency(lineage, tables, offset_source)
+    hub = Subscriptions(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
     Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
     WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)  # before rows, whose keys may be anything
     query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
     query.mount(app)
-    TogetherApi(query).mount(app)
+    SnapshotReadApi(query).mount(app)
     HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
-    held = {name: codec for host in hosts for name, codec in host.wiring.commands.items()}
+    held = {name: codec for host in hosts for name, codec in host.plan.commands.items()}
     DeadlineApi(held, tables, forwarding).mount(app)
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, forwarding)
     commands.mount(app)
     SagaApi(tables, forwarding, commands).mount(app)
-    ParkedApi({host.wiring.service.name: host for host in hosts}, tables, forwarding).mount(app)
+    ParkedApi({host.plan.service.name: host for host in hosts}, tables, forwarding).mount(app)
     for host in hosts:
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
-    app.on_before_shutdown.connect(_closing(ending, hub, commands, forwarding, sight), weak=False)
+    app.on_before_shutdown.connect(_closing(ending, hub, commands, forwarding, offset_source), weak=False)
     return app
 
 
@@ -133,5 +133,5 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
         counts: dict[str, Any] = {name: getattr(stats, name) for name in stats.__slots__}
         counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
         counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
-        answer[host.wiring.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
+        answer[host.plan.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
     return answer

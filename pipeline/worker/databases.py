@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.adapters.avro.registry import Registry
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import DatabaseUnusable
 from pipeline.model import Database
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def databases(
-    wirings: Sequence[Wiring], told: Mapping[str, str], state_dir: Path, schemas: Path
+    plans: Sequence[ServicePlan], told: Mapping[str, str], state_dir: Path, schemas: Path
 ) -> dict[str, SqlStores]:
     """The tables of each service that keeps some in a database. `told`: service -> URL. Raises DatabaseUnusable."""
     found = {}
-    for wiring in wirings:
-        service, declared = wiring.service.name, wiring.databases()
+    for plan in plans:
+        service, declared = plan.service.name, plan.databases()
         if declared:
             from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url  # slow, and few need it
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import faust
 
 from pipeline.engine.loop.lane import Batch, Lane
-from pipeline.engine.loop.restart_policy import Reopening
-from pipeline.engine.plan import Wiring
+from pipeline.engine.loop.restart_policy import RestartPolicy
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats, LargestLately
 from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, Overloaded, TableUnavailable
 
@@ -44,15 +44,15 @@ class LaneHost(faust.Service):
 
     abstract = False
 
-    def __init__(self, wiring: Wiring, open_lane: OpenLane, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, plan: ServicePlan, open_lane: OpenLane, failed: Callable[[BaseException], None]) -> None:
         super().__init__()
-        self.wiring, self.stats = wiring, LaneStats()
+        self.plan, self.stats = plan, LaneStats()
         self._open_lane, self._failed = open_lane, failed
         self.lane = open_lane(self.stats)
         self.channels: dict[str, Any] = {}
         self.moved: Callable[[], None] = lambda: None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{wiring.service.name}")
-        self._reopening = Reopening()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{plan.service.name}")
+        self._reopening = RestartPolicy()
         self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
@@ -85,14 +85,14 @@ class LaneHost(faust.Service):
         try:
             await self.in_thread(self.lane.close)
         except (LaneFatal, BrokerUnreachable) as error:
-            log.warning("%s: stopped without a last commit (%s); nothing is lost", self.wiring.service.name, error)
+            log.warning("%s: stopped without a last commit (%s); nothing is lost", self.plan.service.name, error)
 
     async def _abandon(self, error: BaseException) -> None:
         self._refuse_all()
         try:
             await self.in_thread(self.lane.abandon, error)
         except Exception:  # what it leaves behind, the next lane or the next process has to cope with anyway
-            log.exception("%s: its lane does not close well", self.wiring.service.name)
+            log.exception("%s: its lane does not close well", self.plan.service.name)
         self.moved()
 
     async def turns(self) -> None:
@@ -103,7 +103,7 @@ class LaneHost(faust.Service):
             self.moved()  # replicas have followed, tasks have started or gone
             if batches:
                 await asyncio.gather(*[self._hand_out(batch) for batch in batches])
-            await self._bounded(self.lane.settle)
+            await self._bounded(self.lane.commit_if_due)
             self.moved()  # a checkpoint may have been made
             await self._serve()
 
@@ -115,7 +115,7 @@ class LaneHost(faust.Service):
         TableUnavailable where the lane comes to its end meanwhile: then it is not known whether it was done.
         """
         if len(self._asked) >= ASKED_MAX:
-            raise Overloaded(f"{ASKED_MAX} requests wait for {self.wiring.service.name!r} already; ask again")
+            raise Overloaded(f"{ASKED_MAX} requests wait for {self.plan.service.name!r} already; ask again")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked.append((call, done))
         answer: T = await done
@@ -149,7 +149,7 @@ class LaneHost(faust.Service):
             if pause_s is None:
                 self._failed(error)
                 return False
-            log.error("%s: %s; going on from the last commit in %.1f s", self.wiring.service.name, error, pause_s)
+            log.error("%s: %s; going on from the last commit in %.1f s", self.plan.service.name, error, pause_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), pause_s)
             if self.should_stop:
@@ -180,7 +180,7 @@ class LaneHost(faust.Service):
         self._refuse_all()
         _, unfinished = await asyncio.wait([self._turning], timeout=STOP_S)
         if unfinished:
-            log.warning("%s: stopped in the middle of a turn, as the broker does not answer", self.wiring.service.name)
+            log.warning("%s: stopped in the middle of a turn, as the broker does not answer", self.plan.service.name)
         self._thread.shutdown(wait=False)
 
     async def _hand_out(self, batch: Batch) -> None:

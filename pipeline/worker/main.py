@@ -20,7 +20,7 @@ from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.engine.copies.histories import Histories
 from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name
 from pipeline.engine.loop.lane import Lane, LaneSettings
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
 from pipeline.model import Service
 from pipeline.server.pages.projections import Versions
@@ -46,7 +46,7 @@ LEFT_S = {"classic": SESSION_S + 3.0, "consumer": 50.0}
 
 
 def lane_opener(
-    wiring: Wiring,
+    plan: ServicePlan,
     identity: Identity,
     stores: RocksStores,
     settings: WorkerSettings,
@@ -55,7 +55,7 @@ def lane_opener(
     shared: SqlStores | None,
 ) -> OpenLane:
     """What opens a service's lane with its clients, again and again. The lane raises NameTaken; see `make_sure_of`."""
-    group, bootstrap, slot = wiring.group, settings.bootstrap, identity.name
+    group, bootstrap, slot = plan.group, settings.bootstrap, identity.name
     session_s = LEFT_S[settings.group_protocol]
     url = f"http://{settings.host}:{identity.port}"
 
@@ -63,7 +63,7 @@ def lane_opener(
         admin(bootstrap)  # raises what is waited for, where no broker answers
         if shared is not None:
             shared.check()  # the same
-        address, clock = client_id(wiring.service.name, url), MachineClock()
+        address, clock = client_id(plan.service.name, url), MachineClock()
         with ExitStack() as unfinished:  # clients that are closed again where the next one cannot be opened
             consumer = adapters.consumer(bootstrap, group, str(identity), address, settings.group_protocol)
             unfinished.callback(consumer.close)
@@ -72,7 +72,7 @@ def lane_opener(
             unfinished.callback(producer.close)
             reader = adapters.reader(bootstrap, f"{slot}-reader")
             unfinished.callback(reader.close)
-            past = adapters.reader(bootstrap, f"{slot}-history") if wiring.histories else None
+            past = adapters.reader(bootstrap, f"{slot}-history") if plan.histories else None
             unfinished.pop_all()
         lane_settings = LaneSettings(
             replica_ages=True,
@@ -81,14 +81,14 @@ def lane_opener(
             cache_bytes=cache_bytes,
         )
         tables = adapters.stores(stores)
-        histories = None if past is None else Histories(wiring, past, tables, clock, stats)
+        histories = None if past is None else Histories(plan, past, tables, clock, stats)
         kept = shared and adapters.shared(shared)
-        return Lane(wiring, consumer, producer, reader, tables, clock, lane_settings, stats, histories, kept)
+        return Lane(plan, consumer, producer, reader, tables, clock, lane_settings, stats, histories, kept)
 
     return open_lane
 
 
-def tell_of_the_codec() -> None:
+def warn_if_slow_codec() -> None:
     """Says once where records take the slow way."""
     if implementation() != "native":
         log.warning(
@@ -97,7 +97,7 @@ def tell_of_the_codec() -> None:
         )
 
 
-def calm_the_collector() -> None:
+def tune_gc() -> None:
     """Folding makes and drops small values without cycles; looking for cycles among them took an eighth of the time."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
@@ -125,37 +125,37 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     make = adapters.codecs(topology.schemas)
     services = topology.chosen(settings.services)
     secret, home = secret_of(services, settings), home_word(settings.state_dir.parent / "home")
-    wirings = [Wiring(service, make, topology.names, secret) for service in services]
+    plans = [ServicePlan(service, make, topology.names, secret) for service in services]
     descriptors.raise_limit()
     client = admin(settings.bootstrap)
     files = files_for_each_database(services, len(topology.services), broker_count(client))
-    for wiring in wirings:
-        check_topics(client, wiring, topology.name)
+    for plan in plans:
+        check_topics(client, plan, topology.name)
     versions = Versions(settings.bootstrap, topology)
     versions.check()
-    kept = databases(wirings, settings.databases, settings.state_dir, topology.schemas)
-    share = settings.cache_bytes // len(wirings)
-    slots = [claim_slot(settings.state_dir, wiring.service.name, settings.slot, files) for wiring in wirings]
+    kept = databases(plans, settings.databases, settings.state_dir, topology.schemas)
+    share = settings.cache_bytes // len(plans)
+    slots = [claim_slot(settings.state_dir, plan.service.name, settings.slot, files) for plan in plans]
     bound = choose_port(settings, [stores for _, stores in slots])
     port = bound.port
 
-    def host(wiring: Wiring, slot: int, stores: RocksStores) -> LaneHost:
+    def host(plan: ServicePlan, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
-        identity = Identity(slot_name(wiring.group, settings.node, slot), port, home)
-        shared = kept.get(wiring.service.name)
-        opener = lane_opener(wiring, identity, stores, settings, adapters, share, shared)
-        return LaneHost(wiring, opener, fail)
+        identity = Identity(slot_name(plan.group, settings.node, slot), port, home)
+        shared = kept.get(plan.service.name)
+        opener = lane_opener(plan, identity, stores, settings, adapters, share, shared)
+        return LaneHost(plan, opener, fail)
 
     # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
-    with ThreadPoolExecutor(len(wirings)) as opening:
-        hosts = list(opening.map(host, wirings, *zip(*slots, strict=True)))
+    with ThreadPoolExecutor(len(plans)) as opening:
+        hosts = list(opening.map(host, plans, *zip(*slots, strict=True)))
     app = build_app(hosts, topology, settings, port, adapters, make, versions)
     serve_on(app, bound, settings, fail)
     worker = FaustWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
-    names = ", ".join(wiring.service.name for wiring in wirings)
+    names = ", ".join(plan.service.name for plan in plans)
     log.info("serving %s at http://%s:%d", names, settings.host, port)
-    tell_of_the_codec()
-    calm_the_collector()
+    warn_if_slow_codec()
+    tune_gc()
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:

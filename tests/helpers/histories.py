@@ -59,7 +59,7 @@ def codecs_of(topology: Topology) -> dict[str, Codec]:
             found[command] = make(command, CommandMessage, a.command)
             found[event] = make(event, EventMessage, a.event)
             found[state] = make(state, StateMessage, type(a.initial))
-            found[TopicKind.ANSWERS.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected | Parked)
+            found[TopicKind.REPLIES.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected | Parked)
         for p in service.projections:
             rows, by_key = TopicKind.ROW.topic(p.name), TopicKind.BY_KEY.topic(p.name)
             found[rows] = make(rows, type(p.initial))
@@ -161,12 +161,12 @@ class MemoryHistory:
                     self._replicate(service, replica, n)
 
     def _turn(self, service: Service) -> bool:
-        inlets = {TopicKind.COMMAND.topic(a.name) for a in service.aggregates}
-        inlets |= {TopicKind.BY_KEY.topic(p.name) for p in service.projections}
+        source_topics = {TopicKind.COMMAND.topic(a.name) for a in service.aggregates}
+        source_topics |= {TopicKind.BY_KEY.topic(p.name) for p in service.projections}
         followed = {r.source.topic for r in service.reactions}
         followed |= {source.topic for p in service.projections for source in p.sources}
         moved = False
-        for tp in (TP(topic, n) for topic in sorted(inlets | followed) for n in range(PARTITIONS)):
+        for tp in (TP(topic, n) for topic in sorted(source_topics | followed) for n in range(PARTITIONS)):
             at = self.offsets.get((service.name, tp), 0)
             batch = [entry for entry in self.logs[tp] if entry.offset >= at][:BATCH]
             if batch or at < self.ends[tp]:
@@ -271,7 +271,7 @@ class MemoryHistory:
             body = decision if isinstance(decision, Rejected) else Acceptance(version, len(data), tuple(data))
             place = partition, entry.offset, message.issued_ms, entry.time_ms
             reply = ReplyMessage(message.id, a.name, *place, 0, body, read=read)
-            topic = TopicKind.ANSWERS.topic(a.name)
+            topic = TopicKind.REPLIES.topic(a.name)
             key = len(entry.key or b"").to_bytes(4, "big") + (entry.key or b"") + message.id.encode()
             self.append(TP(topic, partition), key, self.codec[topic].encode(reply))
 

@@ -27,7 +27,7 @@ from pipeline.demo import figures
 from pipeline.demo.commands import Asked
 from pipeline.demo.invoices import Invoices
 from pipeline.demo.progress import Watcher
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.topology import Topology, load
 
 PATIENCE_S = 90.0
@@ -102,9 +102,9 @@ class Shop:
     def __init__(self, bootstrap: str, home: Path, topology: Topology, partitions: int = 4, copies: int = 1) -> None:
         self.bootstrap, self.home, self.topology = bootstrap, home, topology
         self.admin = admin(bootstrap)
-        self.wirings = [Wiring(service, codecs(topology.schemas)) for service in topology.chosen(())]
-        delete_services(self.admin, self.wirings)
-        create_topics(self.admin, self.wirings, partitions, copies)
+        self.plans = [ServicePlan(service, codecs(topology.schemas)) for service in topology.chosen(())]
+        delete_services(self.admin, self.plans)
+        create_topics(self.admin, self.plans, partitions, copies)
         self._partitions = partitions
         self._workers: list[Worker] = []
 
@@ -130,8 +130,8 @@ class Shop:
     @contextmanager
     def watcher(self, *services: str) -> Iterator[Watcher]:
         """Sees how far these services are, or all of them."""
-        wirings = [w for w in self.wirings if not services or w.service.name in services]
-        watcher = Watcher(self.bootstrap, self.admin, wirings)
+        plans = [w for w in self.plans if not services or w.service.name in services]
+        watcher = Watcher(self.bootstrap, self.admin, plans)
         try:
             yield watcher
         finally:
@@ -162,7 +162,7 @@ class Shop:
 
     def partitions(self, service: str) -> int:
         """How many source partitions a service has."""
-        return sum(len(wiring.inlets) for wiring in self.wirings if wiring.service.name == service) * self._partitions
+        return sum(len(plan.source_topics) for plan in self.plans if plan.service.name == service) * self._partitions
 
     def close(self) -> None:
         """Ends all workers, killing those that linger."""

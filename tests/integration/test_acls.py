@@ -161,7 +161,7 @@ def writing(secured: Secured, user: str, topic: str, transactional_id: str = "")
     ("user", "topic"),
     [
         ("orders", "users.command"),
-        ("orders", "users.answers"),
+        ("orders", "users.replies"),
         ("orders", "users.users.command.queue"),
         ("orders", "user_emails.event"),
         ("users", "orders.event"),
@@ -178,7 +178,7 @@ def test_another_principal_does_not_read_what_is_private_or_not_followed(
 
 def test_a_service_reads_what_it_follows_and_its_own(secured: Secured) -> None:
     assert reading(secured, "orders", "users.event") is None
-    assert reading(secured, "users", "users.answers") is None
+    assert reading(secured, "users", "users.replies") is None
 
 
 def test_nobody_writes_what_is_anothers(secured: Secured) -> None:

@@ -18,7 +18,7 @@ from pipeline.client import Client
 from pipeline.client.queries import QueryClient
 from pipeline.demo.commands import stocking, trading
 from pipeline.demo.invoices import Invoices
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.subject import subject
 from pipeline.topology import Topology, load
@@ -84,7 +84,7 @@ class Code:
 def code(shop: Shop) -> Code:
     made = Code(shop)
     topology = made.load()
-    delete_services(shop.admin, [Wiring(topology.services[OWN], codecs(topology.schemas))])
+    delete_services(shop.admin, [ServicePlan(topology.services[OWN], codecs(topology.schemas))])
     return made
 
 

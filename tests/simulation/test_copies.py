@@ -118,7 +118,7 @@ def test_what_was_read_is_recorded_in_events() -> None:
         ((key, sold),) = driver.records("sales.event")
         assert (key, sold.body) == ("shop", Sold(6))
         assert sold.read == "rates.event/0@1", "the record at 0, and the marker of its transaction"
-        answers = [reply for _, reply in driver.records("sales.answers")]
+        answers = [reply for _, reply in driver.records("sales.replies")]
         shown = [(getattr(reply.body, "reason", "accepted"), reply.read) for reply in answers]
         assert [reason for reason, _ in shown] == ["no_rate", "accepted", "no_rate", "accepted"]
         assert shown[0][1] is None, "there was nothing to be read"
@@ -147,7 +147,7 @@ def test_at_the_start_decisions_wait_for_the_copy_but_not_for_ever(slow_s: float
     with TestDriver(TOPOLOGY, partitions=1) as driver:
         driver.send("rates", "franc", SetRate(3))
         world = driver._world
-        (worker,) = [each for each in world.workers if each.wiring.service.name == "sales"]
+        (worker,) = [each for each in world.workers if each.plan.service.name == "sales"]
         worker.stopping = True
         world.make_ready(worker)
         driver.advance(0.5)
@@ -155,8 +155,8 @@ def test_at_the_start_decisions_wait_for_the_copy_but_not_for_ever(slow_s: float
         world.kafka.slow_down([TP("rates.event", 0)], slow_s)
         driver.send_unseen("sales", "shop", Sell(2, ("franc",)))
         driver.advance(9.0)
-        assert not driver.records("sales.answers")
+        assert not driver.records("sales.replies")
         driver.advance(40.0)
-        ((_, reply),) = driver.records("sales.answers")
+        ((_, reply),) = driver.records("sales.replies")
         assert getattr(reply.body, "reason", "accepted") == decided
         driver.advance(30.0)

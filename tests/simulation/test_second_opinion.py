@@ -29,7 +29,7 @@ class SimulatedHistory:
         self._rows: dict[tuple[str, int], dict[str, Any]] = {}
         for worker in world.workers:
             for (table, partition), view in (worker.lane.views if worker.lane else {}).items():
-                engines = TopicKind.ANSWERS, TopicKind.DEADLINES, TopicKind.QUEUE
+                engines = TopicKind.REPLIES, TopicKind.DEADLINES, TopicKind.QUEUE
                 if view.copy is None and TopicKind.of(table) not in engines:
                     pairs = view.store.scan(view.prefix, view.prefix, 10**9)
                     self._rows[table, partition] = {
@@ -67,7 +67,7 @@ class SimulatedHistory:
     def stored(self, service: str) -> dict[TP, Stored]:
         found = {}
         for worker in self._world.workers:
-            if worker.lane and worker.wiring.service.name == service:
+            if worker.lane and worker.plan.service.name == service:
                 for name, each in worker.lane.positions().items():
                     topic, _, number = name.rpartition("-")
                     found[TP(topic, int(number))] = Stored(each["source"], each["changelogs"])

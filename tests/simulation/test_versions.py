@@ -34,7 +34,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
     def later(worker: Worker) -> None:
         clock, schedule = worker.world.kafka.clock, worker.world.schedule
         begin_s = BEGINS_S + sum(sent.at_ms for sent in schedule.commands) / len(schedule.commands) / 1000
-        if worker.wiring.service.part_of and clock.now_s < begin_s:
+        if worker.plan.service.part_of and clock.now_s < begin_s:
             clock.later(begin_s - clock.now_s, lambda: start(worker))
         else:
             start(worker)

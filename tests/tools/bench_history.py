@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.engine.copies.histories import SNAPSHOT_EVERY
-from pipeline.engine.copies.history_follower import HistoryCopy
+from pipeline.engine.copies.history_follower import HistoryFollower
 from pipeline.engine.ports import TP, LogFacts
 from pipeline.engine.state.history_reader import HistorySpec
 from pipeline.engine.stats import LaneStats
@@ -37,7 +37,7 @@ def main(count: int) -> None:
         records.append(Row(n, key, events.encode(event)))
     with tempfile.TemporaryDirectory() as home:
         _, stores = claim_slot(Path(home), "inventory", 0)
-        copy = HistoryCopy(spec, 0, stores.open("history"), LaneStats(), SNAPSHOT_EVERY)
+        copy = HistoryFollower(spec, 0, stores.open("history"), LaneStats(), SNAPSHOT_EVERY)
         copy.begin(LogFacts(1, 1, 1), count)
         began_s = time.thread_time()
         for at in range(0, count, BATCH):

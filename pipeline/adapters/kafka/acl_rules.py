@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.flow import Lineage
 from pipeline.model import TopicKind
 from pipeline.topology import Topology
@@ -28,22 +28,22 @@ class Rule(NamedTuple):
     prefixed: bool = False
 
 
-class Who(NamedTuple):
+class Principals(NamedTuple):
     """Principals, by what they are for. A service without one is `User:<service>`."""
 
     services: Mapping[str, str]
     requesters: Mapping[str, str]  # those who send commands from outside, by the name of their reply topic
 
-    def runs(self, wiring: Wiring) -> str:
+    def runs(self, plan: ServicePlan) -> str:
         """The principal of a service's workers; a later version of a projection runs in those of its service."""
-        name = wiring.service.part_of or wiring.service.name
+        name = plan.service.part_of or plan.service.name
         return self.services.get(name, f"User:{name}")
 
 
-def rules(topology: Topology, wirings: Sequence[Wiring], who: Who) -> list[Rule]:
-    """What the services of `wirings`, all of the topology's, and the requesters may do."""
+def rules(topology: Topology, plans: Sequence[ServicePlan], who: Principals) -> list[Rule]:
+    """What the services of `plans`, all of the topology's, and the requesters may do."""
     found: dict[tuple[str, str, str, bool], set[str]] = {}
-    for rule in (*_of_services(topology, wirings, who), *_of_requesters(topology, wirings, who)):
+    for rule in (*_of_services(topology, plans, who), *_of_requesters(topology, plans, who)):
         found.setdefault((rule.principal, rule.resource, rule.name, rule.prefixed), set()).update(rule.operations)
     return [
         Rule(principal, resource, name, tuple(sorted(operations)), prefixed)
@@ -51,15 +51,15 @@ def rules(topology: Topology, wirings: Sequence[Wiring], who: Who) -> list[Rule]
     ]
 
 
-def _of_services(topology: Topology, wirings: Sequence[Wiring], who: Who) -> Iterator[Rule]:
+def _of_services(topology: Topology, plans: Sequence[ServicePlan], who: Principals) -> Iterator[Rule]:
     lineage = Lineage(topology.services.values())
     commands = {a.name: _called(topology, a.name) for s in topology.services.values() for a in s.owned}
-    owners = {a.name: who.runs(wiring) for wiring in wirings for a in wiring.service.owned}
-    for wiring in wirings:
-        me, service = who.runs(wiring), wiring.service
-        for topic, _ in wiring.own_topics():
+    owners = {a.name: who.runs(plan) for plan in plans for a in plan.service.owned}
+    for plan in plans:
+        me, service = who.runs(plan), plan.service
+        for topic, _ in plan.own_topics():
             yield Rule(me, "topic", topic, (READ, WRITE, DESCRIBE, CONFIGS))
-        for topic in {*wiring.followed_topics()} - {*wiring.asked_topics()}:
+        for topic in {*plan.followed_topics()} - {*plan.asked_topics()}:
             yield Rule(me, "topic", topic, (READ, DESCRIBE, CONFIGS))
         for aggregate in service.owned:
             for asked in aggregate.asks:
@@ -68,22 +68,22 @@ def _of_services(topology: Topology, wirings: Sequence[Wiring], who: Who) -> Ite
         tables = [*service.tables(), *(replica.name for replica in service.replicas)]
         for topic in {topic for table in tables for topic in lineage.upstream(lineage.home(table), None)}:
             yield Rule(me, "topic", topology.names.get(topic, topic), (DESCRIBE,))  # how far others are
-        yield Rule(me, "group", wiring.group, (READ, DESCRIBE))
-        yield Rule(me, "group", f"{wiring.group}-", (READ, DESCRIBE), prefixed=True)
+        yield Rule(me, "group", plan.group, (READ, DESCRIBE))
+        yield Rule(me, "group", f"{plan.group}-", (READ, DESCRIBE), prefixed=True)
         yield Rule(me, "group", VERSIONS_GROUP, (READ, DESCRIBE))
-        yield from (Rule(me, "group", other.group, (DESCRIBE,)) for other in wirings)  # who serves what
-        yield Rule(me, "transactional_id", f"{wiring.group}-", (WRITE, DESCRIBE), prefixed=True)
+        yield from (Rule(me, "group", other.group, (DESCRIBE,)) for other in plans)  # who serves what
+        yield Rule(me, "transactional_id", f"{plan.group}-", (WRITE, DESCRIBE), prefixed=True)
         yield from _takes_replies(me, HTTP)
         for requester in who.requesters:
             yield Rule(me, "topic", TopicKind.REPLY.topic(requester), (WRITE, DESCRIBE))
 
 
-def _of_requesters(topology: Topology, wirings: Iterable[Wiring], who: Who) -> Iterator[Rule]:
+def _of_requesters(topology: Topology, plans: Iterable[ServicePlan], who: Principals) -> Iterator[Rule]:
     for requester, principal in who.requesters.items():
         yield from _takes_replies(principal, requester)
-        for wiring in wirings:
-            yield Rule(principal, "group", wiring.group, (DESCRIBE,))
-            for aggregate in wiring.service.addressed:
+        for plan in plans:
+            yield Rule(principal, "group", plan.group, (DESCRIBE,))
+            for aggregate in plan.service.addressed:
                 yield Rule(principal, "topic", _called(topology, aggregate.name), (WRITE, DESCRIBE))
 
 

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
 
 from pipeline.adapters.kafka import ANSWER_S, admin
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError
 from pipeline.model import TopicKind
 from pipeline.model.service import NAME
@@ -25,7 +25,7 @@ CONFIG: dict[TopicKind, dict[str, str]] = {
     TopicKind.ROW: {"cleanup.policy": "compact"},
     TopicKind.QUEUE: {"cleanup.policy": "compact"},
     # Longer than any window of idempotency; in files of a day, so that what is too old goes.
-    TopicKind.ANSWERS: {
+    TopicKind.REPLIES: {
         "retention.ms": str(7 * DAY_MS),
         "retention.bytes": "-1",
         "segment.ms": str(DAY_MS),
@@ -54,10 +54,10 @@ def broker_count(client: AdminClient) -> int:
     return len(client.list_topics(timeout=ANSWER_S).brokers)
 
 
-def create_topics(client: AdminClient, wirings: Iterable[Wiring], partitions: int, replication: int) -> list[str]:
+def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions: int, replication: int) -> list[str]:
     """Creates what is missing of the services' own topics; returns their names. Raises TopicError."""
     there = partition_counts(client)
-    wanted = {topic: kind for wiring in wirings for topic, kind in wiring.own_topics() if topic not in there}
+    wanted = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic not in there}
     _create(client, [NewTopic(topic, partitions, replication, config=CONFIG[kind]) for topic, kind in wanted.items()])
     return sorted(wanted)
 
@@ -94,12 +94,12 @@ def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
     return topic, there[topic]
 
 
-def delete_services(client: AdminClient, wirings: Iterable[Wiring]) -> None:
+def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
     """Deletes the services' own topics with all they hold; returns when they are gone.
 
     With a topic the broker also forgets the offsets that groups have committed for it.
     """
-    own = {topic for wiring in wirings for topic, _ in wiring.own_topics()}
+    own = {topic for plan in plans for topic, _ in plan.own_topics()}
     there = sorted(own & partition_counts(client).keys())
     for topic, future in client.delete_topics(there).items() if there else ():
         try:
@@ -111,17 +111,17 @@ def delete_services(client: AdminClient, wirings: Iterable[Wiring]) -> None:
         time.sleep(0.1)
 
 
-def check_topics(client: AdminClient, wiring: Wiring, topology: str) -> None:
+def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
     """Raises TopicError where a topic of the service is missing, or has too few or too many partitions."""
     counts = partition_counts(client)
-    service = wiring.service.name
-    needed = [topic for topic, _ in wiring.own_topics()] + wiring.followed_topics()
+    service = plan.service.name
+    needed = [topic for topic, _ in plan.own_topics()] + plan.followed_topics()
     if missing := sorted({topic for topic in needed if topic not in counts}):
         raise TopicError(
             f"service {service!r} needs the topic {', '.join(missing)}, which the broker does not have; "
             f"create it with: pipeline topics create {topology}"
         )
-    for source, others in wiring.co_partitioned().items():
+    for source, others in plan.co_partitioned().items():
         for other in others:
             if counts[other] != counts[source]:
                 raise TopicError(

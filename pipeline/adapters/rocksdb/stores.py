@@ -33,9 +33,9 @@ KEY = itemgetter(0)
 class RocksStore:
     """A `Store` in a shared database. Reads are safe from any thread; after `close` they raise TableUnavailable."""
 
-    def __init__(self, name: str, database: RocksDatabase, shelf: Shelf, damage: str | None) -> None:
+    def __init__(self, name: str, database: RocksDatabase, cached_partition: Shelf, damage: str | None) -> None:
         self.name, self.damage = name, damage
-        self._database, self._shelf, self._prefix = database, shelf, database.number_of(name)
+        self._database, self._shelf, self._prefix = database, cached_partition, database.number_of(name)
         self._db = database.db
         self._written_at = -1  # how often the database had been flushed when this store was written to last
         self.closed = False

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
-from pipeline.client.wire.as_of import iso, moment
+from pipeline.client.wire.as_of import iso, parse_as_of
 from pipeline.flow import ABSENT, state_difference
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def command(
     if (as_of is not None or diff is not None) and (after or limit is not None):
         raise click.UsageError("--after and --limit are for events; leave them out with --as-of and --diff")
     for text in [as_of] if as_of is not None else diff or ():
-        moment(text)
+        parse_as_of(text)
     with QueryClient(bootstrap_of(bootstrap, home), load(topology)) as client:
         if as_of is not None:
             _show_state(client.state_as_of(aggregate, key, as_of), as_json=as_json)

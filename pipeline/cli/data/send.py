@@ -101,10 +101,10 @@ def command(
 
 def _due_ms(at: str | None, after: str | None) -> int | None:
     """When the command is due, milliseconds since the epoch."""
-    from pipeline.client.wire.as_of import time_of
+    from pipeline.client.wire.as_of import parse_time
 
     if at is not None:
-        return time_of(at)
+        return parse_time(at)
     if after is None:
         return None
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", after.strip())
@@ -134,7 +134,7 @@ def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
 
 def _checked(client: Client, line: Any) -> dict[str, Any]:
     """A command as keyword arguments of Client.send, known to fit."""
-    from pipeline.client.wire.as_of import time_of
+    from pipeline.client.wire.as_of import parse_time
 
     wanted, possible = {"aggregate", "key", "type"}, {"fields", "id", "expect", "issued_ms", "at"}
     if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | possible:
@@ -142,7 +142,7 @@ def _checked(client: Client, line: Any) -> dict[str, Any]:
             "a command needs aggregate, key and type, and may have fields, id, expect, issued_ms and at"
         )
     at = line.get("at")
-    at = time_of(at) if isinstance(at, str) else at
+    at = parse_time(at) if isinstance(at, str) else at
     made = client.commands.from_json(line["aggregate"], line["type"], line.get("fields", {}))
     to, expected = {"aggregate": line["aggregate"], "key": line["key"], "command": made}, line.get("expect")
     ready = client.commands.write(

@@ -86,7 +86,7 @@ def rebuild(
             router = Router(client, loaded)
             watch(reached, lambda: router.workers(built.service.name), step)
             build(address, built, home / "state", node, reached, step)
-        parked = waiting(address, built.wiring)
+        parked = waiting(address, built.plan)
         current, found = versions.current(name), None
         if current != built.version:
             found = compare(address, Registry(loaded.schemas), name, current, built.version)

@@ -13,9 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pipeline.client.near_cache.cached_partition import Row, Shelf, Ticket
+from pipeline.client.near_cache.cached_partition import CachedPartition, PendingRead, Row
 from pipeline.client.owner_request import Answer
-from pipeline.client.wire.read_options import Level, Reading
+from pipeline.client.wire.read_options import Level, ReadOptions
 from pipeline.engine.ports import TP, LogReader
 from pipeline.errors import UnknownKey
 from pipeline.flow import Lineage
@@ -66,16 +66,16 @@ class NearCache:
     ) -> None:
         self._limit, self._lineage, self._names, self._clock, self._wake = limit, lineage, names, clock, wake
         self._lock = threading.Lock()
-        self._shelves: dict[TP, Shelf] = {}
+        self._cached: dict[TP, CachedPartition] = {}
         self._used: OrderedDict[tuple[TP, str], int] = OrderedDict()  # least recently used first; size
         self._bytes = 0
         self._hits = self._misses = self._behind = self._invalidated = self._evicted = 0
-        self._following: dict[TP, Shelf] = {}  # of the reader: for which shelf
+        self._following: dict[TP, CachedPartition] = {}  # of the reader: for which partition
         self._looked_s = 0.0
 
     # --- readers ------------------------------------------------------------------------------------------------------
 
-    def find(self, table: str, partition: int, key: str, asked: Reading) -> dict[str, Any] | None:
+    def find(self, table: str, partition: int, key: str, asked: ReadOptions) -> dict[str, Any] | None:
         """The row as a worker would answer, with its `position`; None where a worker has to be asked.
 
         Raises UnknownKey where it is known that there is none.
@@ -84,50 +84,52 @@ class NearCache:
             return None
         with self._lock:
             tp = self._tp(table, partition)
-            shelf = self._shelves.get(tp)
-            row = shelf.rows.get(key) if shelf else None
-            if shelf is None or row is None:
+            cached_partition = self._cached.get(tp)
+            row = cached_partition.rows.get(key) if cached_partition else None
+            if cached_partition is None or row is None:
                 self._misses += 1
                 return None
-            upto = max(shelf.followed, row.at)
-            age_s = self._clock() - max(shelf.level_s, row.level_s)
+            upto = max(cached_partition.followed, row.at)
+            age_s = self._clock() - max(cached_partition.level_s, row.level_s)
             if not (
                 age_s <= min(asked.max_age_s, AGE_S_MAX)
                 if asked.eventual
-                else self._contains(shelf, partition, asked.at_least, upto)
+                else self._contains(cached_partition, partition, asked.at_least, upto)
             ):
                 self._behind += 1
                 return None
             self._hits += 1
             self._used.move_to_end((tp, key))
             home = self._lineage.home(table), partition
-            offset = shelf.contained(home, upto)
+            offset = cached_partition.covered(home, upto)
         if not row.there:
             raise UnknownKey(row.text)
         position = Token() if offset is None else Token.of({home: offset})
         found = {**json.loads(row.text), "position": position}
         return {**found, "age_s": age_s} if asked.eventual else found
 
-    def ask(self, table: str, partition: int, key: str) -> Ticket:
+    def ask(self, table: str, partition: int, key: str) -> PendingRead:
         """A worker is about to be asked; `keep` or `forget` has to follow."""
         with self._lock:
-            shelf = self._shelves.get(self._tp(table, partition))
-            ticket = Ticket(shelf, self._clock())
-            if shelf is not None:
-                ticket.since = shelf.brought
-                shelf.asking[key].append(ticket)
-            return ticket
+            cached_partition = self._cached.get(self._tp(table, partition))
+            pending_read = PendingRead(cached_partition, self._clock())
+            if cached_partition is not None:
+                pending_read.since = cached_partition.brought
+                cached_partition.asking[key].append(pending_read)
+            return pending_read
 
-    def forget(self, ticket: Ticket, key: str) -> None:
+    def forget(self, pending_read: PendingRead, key: str) -> None:
         """The question has come to its end."""
         with self._lock:
-            if ticket.shelf is not None:
-                tickets = ticket.shelf.asking[key]
-                tickets[:] = [other for other in tickets if other is not ticket]
-                if not tickets:
-                    del ticket.shelf.asking[key]
+            if pending_read.cached_partition is not None:
+                pending = pending_read.cached_partition.asking[key]
+                pending[:] = [other for other in pending if other is not pending_read]
+                if not pending:
+                    del pending_read.cached_partition.asking[key]
 
-    def keep(self, ticket: Ticket, table: str, partition: int, key: str, asked: Reading, answer: Answer) -> None:
+    def keep(
+        self, pending_read: PendingRead, table: str, partition: int, key: str, asked: ReadOptions, answer: Answer
+    ) -> None:
         """Keeps an answer that is still good. It says how far the row topic is in it, and so what a token needs."""
         told = answer.body if isinstance(answer.body, dict) else {}
         absent = answer.status == 404 and told.get("error") == UnknownKey.__name__
@@ -136,26 +138,30 @@ class NearCache:
         if not at or not (answer.status == 200 or absent):
             return
         text = told.get("detail", "") if absent else json.dumps({k: v for k, v in told.items() if k != "age_s"})
-        level_s = ticket.asked_s - (told.get("age_s", AGE_S_MAX) if asked.eventual else 0.0)
+        level_s = pending_read.asked_s - (told.get("age_s", AGE_S_MAX) if asked.eventual else 0.0)
         row = Row(text, not absent, at, level_s, ENTRY_BYTES + len(key) + len(text))
         with self._lock:
             tp = self._tp(table, partition)
-            shelf = self._shelves.get(tp)
-            if shelf is None and ticket.shelf is None:
-                shelf = self._shelves[tp] = Shelf(table, at, at, level_s)
-                ticket.since = at
+            cached_partition = self._cached.get(tp)
+            if cached_partition is None and pending_read.cached_partition is None:
+                cached_partition = self._cached[tp] = CachedPartition(table, at, at, level_s)
+                pending_read.since = at
                 self._wake()
-            elif shelf is None or (ticket.shelf is None and at < shelf.brought) or ticket.shelf not in (None, shelf):
+            elif (
+                cached_partition is None
+                or (pending_read.cached_partition is None and at < cached_partition.brought)
+                or pending_read.cached_partition not in (None, cached_partition)
+            ):
                 return  # what has come by meanwhile has not been compared with it
             for place, offset in {
                 **asked.at_least.positions,
                 **Token(answer.headers.get(POSITION, "")).positions,
             }.items():
-                shelf.mark(place, offset, at)
-            if at < ticket.since or ticket.seen >= at or row.size > self._limit:
+                cached_partition.add_token(place, offset, at)
+            if at < pending_read.since or pending_read.seen >= at or row.size > self._limit:
                 return  # there is a newer one, or no room
             self._drop(tp, key)
-            shelf.rows[key] = row
+            cached_partition.rows[key] = row
             self._used[tp, key] = row.size
             self._bytes += row.size
             while self._bytes > self._limit:
@@ -165,7 +171,9 @@ class NearCache:
     def figures(self) -> Figures:
         """What it has done so far."""
         with self._lock:
-            age_s = max((self._clock() - shelf.level_s for shelf in self._shelves.values()), default=None)
+            age_s = max(
+                (self._clock() - cached_partition.level_s for cached_partition in self._cached.values()), default=None
+            )
             counts = self._hits, self._misses, self._behind, self._invalidated, self._evicted
             return Figures(*counts, len(self._used), self._bytes, age_s)
 
@@ -174,7 +182,7 @@ class NearCache:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to be followed."""
-        return not self._shelves and not self._following
+        return not self._cached and not self._following
 
     def step(self, reader: LogReader, timeout_s: float) -> None:
         """Takes in what has come on the row topics."""
@@ -182,14 +190,14 @@ class NearCache:
         polled = reader.poll(RECORDS, timeout_s)
         with self._lock:
             for tp, records in polled.batches.items():
-                if shelf := self._followed(tp):
+                if cached_partition := self._followed(tp):
                     for record in records:
-                        self._pass(tp, shelf, record.key().decode(), record.offset())
-                    shelf.brought = max(shelf.brought, records[-1].offset() + 1)
-                    shelf.followed = max(shelf.followed, shelf.brought)
+                        self._pass(tp, cached_partition, record.key().decode(), record.offset())
+                    cached_partition.brought = max(cached_partition.brought, records[-1].offset() + 1)
+                    cached_partition.followed = max(cached_partition.followed, cached_partition.brought)
             for tp, end in polled.ends.items():
-                if shelf := self._followed(tp):
-                    shelf.followed = max(shelf.followed, end)
+                if cached_partition := self._followed(tp):
+                    cached_partition.followed = max(cached_partition.followed, end)
             for tp in polled.out_of_range:  # the topic is another one than it was
                 if self._followed(tp):
                     self._clear(tp)
@@ -199,62 +207,67 @@ class NearCache:
     def clear(self) -> None:
         """Drops everything: the reader is gone, and another one will begin anew."""
         with self._lock:
-            for tp in list(self._shelves):
+            for tp in list(self._cached):
                 self._clear(tp)
             self._following.clear()
 
     def _attend(self, reader: LogReader) -> None:
         with self._lock:
-            wanted = dict(self._shelves)
-        # A shelf that was dropped and made again begins where it says, not where the reader has got for the old one.
-        if gone := [tp for tp, shelf in self._following.items() if wanted.get(tp) is not shelf]:
+            wanted = dict(self._cached)
+        # A partition that was dropped and made again begins where it says, not where the reader is for the old one.
+        if gone := [tp for tp, cached_partition in self._following.items() if wanted.get(tp) is not cached_partition]:
             reader.unfollow(gone)
             for tp in gone:
                 del self._following[tp]
-        if new := {tp: shelf for tp, shelf in wanted.items() if tp not in self._following}:
-            reader.follow({tp: shelf.followed for tp, shelf in new.items()})
+        if new := {tp: cached_partition for tp, cached_partition in wanted.items() if tp not in self._following}:
+            reader.follow({tp: cached_partition.followed for tp, cached_partition in new.items()})
             self._following |= new
 
-    def _followed(self, tp: TP) -> Shelf | None:
-        """The shelf that what the reader brings is for."""
-        shelf = self._shelves.get(tp)
-        return shelf if shelf is not None and self._following.get(tp) is shelf else None
+    def _followed(self, tp: TP) -> CachedPartition | None:
+        """The partition that what the reader brings is for."""
+        cached_partition = self._cached.get(tp)
+        return (
+            cached_partition if cached_partition is not None and self._following.get(tp) is cached_partition else None
+        )
 
-    def _pass(self, tp: TP, shelf: Shelf, key: str, offset: int) -> None:
-        row = shelf.rows.get(key)
+    def _pass(self, tp: TP, cached_partition: CachedPartition, key: str, offset: int) -> None:
+        row = cached_partition.rows.get(key)
         if row is not None and offset >= row.at:
             self._drop(tp, key)
             self._invalidated += 1
-        for ticket in shelf.asking.get(key, ()):
-            ticket.seen = offset
+        for pending_read in cached_partition.asking.get(key, ()):
+            pending_read.seen = offset
 
     def _look(self, reader: LogReader) -> None:
         """Measures how old the copies may be; drops what is too old, and follows no more where nothing is kept."""
         now_s = self._looked_s = self._clock()
         ends = reader.ends(sorted(self._following))
         with self._lock:
-            for tp, shelf in list(self._shelves.items()):
-                if shelf.goal is None and tp in ends:
-                    shelf.goal = ends[tp], now_s
-                if shelf.goal is not None and shelf.followed >= shelf.goal[0]:
-                    shelf.level_s = max(shelf.level_s, shelf.goal[1])
-                    shelf.goal = (ends[tp], now_s) if tp in ends else None
-                if not (shelf.rows or shelf.asking) or now_s - shelf.level_s > AGE_S_MAX:
+            for tp, cached_partition in list(self._cached.items()):
+                if cached_partition.goal is None and tp in ends:
+                    cached_partition.goal = ends[tp], now_s
+                if cached_partition.goal is not None and cached_partition.followed >= cached_partition.goal[0]:
+                    cached_partition.level_s = max(cached_partition.level_s, cached_partition.goal[1])
+                    cached_partition.goal = (ends[tp], now_s) if tp in ends else None
+                if (
+                    not (cached_partition.rows or cached_partition.asking)
+                    or now_s - cached_partition.level_s > AGE_S_MAX
+                ):
                     self._clear(tp)
 
     # --- small things; the lock is held -------------------------------------------------------------------------------
 
-    def _may_answer(self, table: str, asked: Reading) -> bool:
+    def _may_answer(self, table: str, asked: ReadOptions) -> bool:
         return table in self._lineage.rows and (asked.eventual or (asked.level is Level.OWNER and bool(asked.at_least)))
 
-    def _contains(self, shelf: Shelf, partition: int, token: Token, upto: int) -> bool:
+    def _contains(self, cached_partition: CachedPartition, partition: int, token: Token, upto: int) -> bool:
         """Whether all that came of a token is in the row topic below `upto`."""
-        home, rows = self._lineage.home(shelf.table), self._lineage.rows[shelf.table]
+        home, rows = self._lineage.home(cached_partition.table), self._lineage.rows[cached_partition.table]
         for (topic, n), offset in token.positions.items():
             if topic == rows and n == partition:
                 needs: int | None = offset + 1
             else:
-                needs = shelf.needs((topic, n), offset)
+                needs = cached_partition.end_for((topic, n), offset)
             if (needs is None or needs > upto) and not (topic == home and n != partition):
                 return False
         return True
@@ -262,12 +275,12 @@ class NearCache:
     def _drop(self, tp: TP, key: str) -> None:
         if (size := self._used.pop((tp, key), None)) is not None:
             self._bytes -= size
-            del self._shelves[tp].rows[key]
+            del self._cached[tp].rows[key]
 
     def _clear(self, tp: TP) -> None:
-        for key in list(self._shelves[tp].rows):
+        for key in list(self._cached[tp].rows):
             self._drop(tp, key)
-        del self._shelves[tp]
+        del self._cached[tp]
 
     def _tp(self, table: str, partition: int) -> TP:
         topic = self._lineage.rows.get(table, "")

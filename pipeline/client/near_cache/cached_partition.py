@@ -21,21 +21,21 @@ class Row:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class PendingRead:
     """A question that is under way.
 
     `since`: the offset behind the last record of the row topic that was read by then; `seen`: the last record since
     then that was of this key.
     """
 
-    shelf: Shelf | None
+    cached_partition: CachedPartition | None
     asked_s: float
     since: int = 0
     seen: int = -1
 
 
 @dataclass(slots=True, eq=False)
-class Shelf:
+class CachedPartition:
     """The rows of one partition of a table. `followed`: the next offset of the row topic to be read.
 
     `brought`: the offset behind its last record that was read. Behind that may be markers of transactions, which an
@@ -47,11 +47,11 @@ class Shelf:
     brought: int
     level_s: float  # when nothing was lacking
     rows: dict[str, Row] = field(default_factory=dict)
-    asking: dict[str, list[Ticket]] = field(default_factory=lambda: defaultdict(list))
+    asking: dict[str, list[PendingRead]] = field(default_factory=lambda: defaultdict(list))
     marks: dict[Place, list[tuple[int, int]]] = field(default_factory=dict)  # offsets there and of the row topic
     goal: tuple[int, float] | None = None  # an end to get to, and when it was asked for
 
-    def mark(self, place: Place, offset: int, rows: int) -> None:
+    def add_token(self, place: Place, offset: int, rows: int) -> None:
         """What came of `offset` is in the row topic below `rows`."""
         if place not in self.marks and len(self.marks) >= PLACES:
             self.marks.clear()
@@ -68,12 +68,12 @@ class Shelf:
             marks.insert(at, (offset, rows))
         del marks[:-MARKS]
 
-    def needs(self, place: Place, offset: int) -> int | None:
+    def end_for(self, place: Place, offset: int) -> int | None:
         """How far the row topic has to be contained for what came of `offset`; None where that is not known."""
         marks = self.marks.get(place, [])
         at = bisect_left(marks, (offset, 0))
         return marks[at][1] if at < len(marks) else None
 
-    def contained(self, place: Place, rows: int) -> int | None:
+    def covered(self, place: Place, rows: int) -> int | None:
         """The highest offset of a place of which all is in the row topic below `rows`."""
         return max((offset for offset, at in self.marks.get(place, []) if at <= rows), default=None)

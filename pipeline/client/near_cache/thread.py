@@ -22,7 +22,7 @@ POLL_S = 0.05
 PAUSE_S = 1.0  # before another try where following has failed
 
 
-class Near:
+class NearCacheThread:
     """A cache of at most `limit` bytes. The thread begins with the first row that is kept."""
 
     def __init__(self, bootstrap: str, topology: Topology, limit: int, registry: CollectorRegistry | None) -> None:

@@ -10,7 +10,7 @@ FIRST_TIME_MS = 10**11  # 3 March 1973: from here on a number is a time, below i
 DIGITS_MAX = 18
 
 
-def moment(text: str) -> tuple[int | None, int | None]:
+def parse_as_of(text: str) -> tuple[int | None, int | None]:
     """`as_of` as (version, None) or (None, milliseconds since the epoch). Raises InvalidMoment.
 
     Only digits: a version below 100,000,000,000, else milliseconds since the epoch. Anything else is an ISO 8601 date
@@ -35,9 +35,9 @@ def moment(text: str) -> tuple[int | None, int | None]:
     return None, (since.days * 86_400_000) + since.seconds * 1000 + since.microseconds // 1000
 
 
-def time_of(text: str) -> int:
+def parse_time(text: str) -> int:
     """A time as people write it, in milliseconds since the epoch; see `moment`. Raises InvalidMoment."""
-    _, time_ms = moment(text)
+    _, time_ms = parse_as_of(text)
     if time_ms is None:
         raise InvalidMoment(
             f"{text!r:.100} is no time; give milliseconds since the epoch, or ISO 8601 such as 2009-12-01T10:00:00Z"

@@ -37,7 +37,7 @@ KINDS = {pending.value: pending for pending in Pending}
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """How a table is to be read. `at_least`: what the answer has to contain; `wait_s`: how long that may take.
 
     `max_age_s`: how old an eventual answer may be. `pending`: of an aggregate that takes part in transactions.
@@ -63,7 +63,7 @@ class Reading:
         return asked | ({"wait": f"{self.wait_s:.3f}"} if self.wait_s != WAIT_S else {})
 
 
-def reading(query: Mapping[str, str]) -> Reading:
+def parse_read_options(query: Mapping[str, str]) -> ReadOptions:
     """What the parameters of a query say. Raises BadRequest, InvalidToken."""
     name = query.get("consistency", Level.OWNER.value)
     if name not in LEVELS:
@@ -83,7 +83,7 @@ def reading(query: Mapping[str, str]) -> Reading:
     pending = KINDS[kind]
     if pending is Pending.WAIT and level is Level.EVENTUAL:
         raise BadRequest("pending=wait is answered by the owner of the partition; leave consistency=eventual out")
-    return Reading(level, token, wait_s, max_age_s, pending)
+    return ReadOptions(level, token, wait_s, max_age_s, pending)
 
 
 def _seconds(query: Mapping[str, str], name: str) -> float:

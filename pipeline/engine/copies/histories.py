@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from pipeline.engine.copies.history_follower import HistoryCopy
-from pipeline.engine.copies.log_followers import Following
-from pipeline.engine.plan import Wiring
+from pipeline.engine.copies.history_follower import HistoryFollower
+from pipeline.engine.copies.log_followers import LogFollowers
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Clock, LogReader, Stores
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import BrokerUnreachable
@@ -22,7 +22,7 @@ SNAPSHOT_EVERY = 100  # events of a key: so many at most are folded for a state 
 PAUSE_S = 1.0  # after a question that the broker has not answered
 
 
-Views = dict[tuple[str, int], HistoryCopy]  # by aggregate and partition
+Views = dict[tuple[str, int], HistoryFollower]  # by aggregate and partition
 
 
 class Histories:
@@ -30,7 +30,7 @@ class Histories:
 
     def __init__(
         self,
-        wiring: Wiring,
+        plan: ServicePlan,
         reader: LogReader,
         stores: Stores,
         clock: Clock,
@@ -38,22 +38,22 @@ class Histories:
         snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
         self.views: Views = {}  # read by other threads
-        self._wiring, self._reader, self._stores = wiring, reader, stores
+        self._plan, self._reader, self._stores = plan, reader, stores
         self._clock, self._stats, self._every = clock, stats, snapshot_every
-        self._following = Following(reader)
+        self._following = LogFollowers(reader)
         self._to_open: list[TP] = []
         self._again_s = 0.0  # not before that
 
     def add(self, sources: Iterable[TP]) -> None:
         """Partitions that are folded from now on; `step` opens their histories."""
-        self._to_open += [tp for tp in sources if tp.topic in self._wiring.histories]
+        self._to_open += [tp for tp in sources if tp.topic in self._plan.histories]
 
     def remove(self, sources: Iterable[TP]) -> None:
         """Closes those of partitions that are given up."""
         for tp in sources:
             if tp in self._to_open:
                 self._to_open.remove(tp)
-            spec = self._wiring.histories.get(tp.topic)
+            spec = self._plan.histories.get(tp.topic)
             copy = self.views.pop((spec.aggregate.name, tp.partition), None) if spec else None
             if copy is not None:
                 self._following.forget(copy)
@@ -84,19 +84,19 @@ class Histories:
 
     def _open(self) -> bool:
         """Opens some; False where the broker has to be asked again."""
-        sources, histories = self._to_open[:OPENED_AT_ONCE], self._wiring.histories
+        sources, histories = self._to_open[:OPENED_AT_ONCE], self._plan.histories
         logs = {tp: TP(histories[tp.topic].topic, tp.partition) for tp in sources}
         try:
             facts = self._reader.facts(sorted({event_log.topic for event_log in logs.values()}))
             ends = self._reader.ends(list(logs.values()))
         except BrokerUnreachable as error:  # what is folded goes on
-            log.warning("%s: its history waits: %s", self._wiring.service.name, error)
+            log.warning("%s: its history waits: %s", self._plan.service.name, error)
             self._again_s = self._clock.monotonic_s() + PAUSE_S
             return False
         for tp, event_log in logs.items():
             spec = histories[tp.topic]
             store = self._stores.open(f"history.{spec.aggregate.name}-{tp.partition}")
-            copy = HistoryCopy(spec, tp.partition, store, self._stats, self._every)
+            copy = HistoryFollower(spec, tp.partition, store, self._stats, self._every)
             self.views[spec.aggregate.name, tp.partition] = copy
             self._to_open.remove(tp)
             self._following.follow(copy, {event_log: copy.begin(facts[event_log.topic], ends[event_log])})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from pipeline.engine.ports import TP, LogFacts, Record, Store
-from pipeline.engine.state.history_reader import EVENT, STATE, HistorySpec, Past, at_version, version_of
+from pipeline.engine.state.history_reader import EVENT, STATE, HistoryReader, HistorySpec, at_version, version_of
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.errors import HistoryIncomplete, LaneFatal, StateDirectoryError, TableUnavailable, UndecodableRecord
 from pipeline.flow import events_to_state
@@ -24,12 +24,12 @@ IDENTITY = "history of"  # the position that holds the identity of the topic
 FLUSH_ROWS = 200_000
 
 
-class HistoryCopy:
+class HistoryFollower:
     """Keeps the history of one partition up with its event log."""
 
     def __init__(self, spec: HistorySpec, partition: int, store: Store, stats: LaneStats, snapshot_every: int) -> None:
         self.log, self.store = TP(spec.topic, partition), store
-        self.past = Past(spec, store)
+        self.past = HistoryReader(spec, store)
         self._spec, self._stats, self._every = spec, stats, snapshot_every
         self._identity, self._unflushed = 0, 0
         self.target: int | None = None  # the log's end when it was begun; what lies below must be in before it answers

@@ -14,7 +14,7 @@ from pipeline.engine.ports import TP, LogReader, Record
 ROWS_PER_WRITE = 2_000
 
 
-class Copy(Protocol):
+class Follower(Protocol):
     """A local copy of one or several partitions."""
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None: ...
@@ -25,14 +25,14 @@ class Copy(Protocol):
         """Some log no longer holds what the copy needs next: forget everything; returns what to read from its start."""
 
 
-class Following:
+class LogFollowers:
     """All followed partitions of one lane, over one log reader."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
-        self._copies: dict[TP, Copy] = {}
+        self._copies: dict[TP, Follower] = {}
 
-    def follow(self, copy: Copy, starts: Mapping[TP, int | None]) -> None:
+    def follow(self, copy: Follower, starts: Mapping[TP, int | None]) -> None:
         """Reads each partition from its offset (None: the log's beginning) into `copy`."""
         if starts:
             self._copies |= dict.fromkeys(starts, copy)
@@ -44,11 +44,11 @@ class Following:
         if gone:
             self._reader.unfollow(gone)
 
-    def follows(self, copy: Copy) -> bool:
+    def follows(self, copy: Follower) -> bool:
         """Whether anything is followed for that copy."""
         return any(other is copy for other in self._copies.values())
 
-    def forget(self, copy: Copy) -> None:
+    def forget(self, copy: Follower) -> None:
         """Stops following all that is followed for that copy."""
         self.unfollow([tp for tp, other in self._copies.items() if other is copy])
 

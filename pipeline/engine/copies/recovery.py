@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.engine.plan import Inlet
+from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Clock, LogFacts, Position, Record, Store
 from pipeline.engine.state.indexes import declared, index_mark
-from pipeline.engine.state.positions import LEVEL_MS, changelog_identity, changelog_position, source_position
+from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_identity, changelog_position, source_position
 from pipeline.engine.state.table import Pairs
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.errors import LaneFatal, RecordsLost
@@ -22,20 +22,20 @@ log = logging.getLogger(__name__)
 STALLED_S = 120.0
 
 
-class TableCopy:
+class TableRecovery:
     """Keeps the store of one source partition up with the changelogs of its tables."""
 
-    def __init__(self, source: TP, inlet: Inlet, store: Store, clock: Clock, stats: LaneStats) -> None:
+    def __init__(self, source: TP, source_topic: SourceTopic, store: Store, clock: Clock, stats: LaneStats) -> None:
         self.source, self.store = source, store
         self._clock, self._stats = clock, stats
-        self._tables = {TP(spec.changelog, source.partition): spec for spec in inlet.tables}
+        self._tables = {TP(spec.changelog, source.partition): spec for spec in source_topic.tables}
         self._targets: dict[TP, int] | None = None
         self._facts: Mapping[str, LogFacts] = {}
-        self.open: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
+        self.unfinished: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
         self.unflushed = 0
         self._aimed_ms, self._aimed_s, self._moved_s = 0, 0.0, 0.0
         self.rolled = 0  # records taken in since the copy was aimed
-        self.level_s: float | None = None  # when the copy was last known to lack nothing
+        self.caught_up_s: float | None = None  # when the copy was last known to lack nothing
         self._look: tuple[Mapping[TP, int], float, int] | None = None  # ends to get to, and when they were asked for
         if store.damage is not None:
             log.warning("the local tables of %s-%d could not be used: %s", *source, store.damage)
@@ -51,7 +51,7 @@ class TableCopy:
         self._sign()
         return {tp: self._stored(tp) for tp in self._tables}
 
-    def aim(self, committed: Position | None, ends: Mapping[TP, int]) -> None:
+    def set_target(self, committed: Position | None, ends: Mapping[TP, int]) -> None:
         """From now on the copy is complete once it holds what was committed.
 
         The commit itself says how far that is. Only where it does not, `ends` do, asked after it was read: a broker
@@ -68,12 +68,14 @@ class TableCopy:
                     "--reset-offsets"
                 )
         self._aimed_ms, self._aimed_s, self.rolled = self._clock.time_ms(), self._clock.monotonic_s(), 0
-        self.open = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
+        self.unfinished = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
 
     def check(self) -> None:
         """LaneFatal where the log does not bring what was committed."""
-        if self.open and self._clock.monotonic_s() - self._moved_s > STALLED_S:
-            places = ", ".join(f"{tp.topic}-{tp.partition} from {self._stored(tp) or 0}" for tp in sorted(self.open))
+        if self.unfinished and self._clock.monotonic_s() - self._moved_s > STALLED_S:
+            places = ", ".join(
+                f"{tp.topic}-{tp.partition} from {self._stored(tp) or 0}" for tp in sorted(self.unfinished)
+            )
             raise LaneFatal(
                 f"no stable record comes for {STALLED_S:.0f} s from {places}, though more was committed: a transaction "
                 "is open there, or the broker has lost records"
@@ -81,7 +83,7 @@ class TableCopy:
 
     def complete(self) -> set[TP]:
         """The changelogs that need not be read on."""
-        return self._tables.keys() - self.open
+        return self._tables.keys() - self.unfinished
 
     def finish(self, committed: Position | None) -> dict[str, tuple[int, int]]:
         """All is in: the tables are what was committed at the group's source offset, which is noted.
@@ -92,7 +94,7 @@ class TableCopy:
             taken_s = self._clock.monotonic_s() - self._aimed_s
             log.info("%s-%d: %d records rolled forward in %.2f s", *self.source, self.rolled, taken_s)
         if committed is not None:
-            self.store.write([], {source_position(self.source.topic): committed.offset, LEVEL_MS: self._aimed_ms})
+            self.store.write([], {source_position(self.source.topic): committed.offset, CAUGHT_UP_MS: self._aimed_ms})
         elif any(self.store.scan(spec.prefix, spec.prefix, 1) for spec in self._tables.values()):
             # Rows and offsets are committed together, so the offset was there once.
             raise RecordsLost(
@@ -103,7 +105,7 @@ class TableCopy:
         targets = self._targets or {}
         return {tp.topic: (targets[tp], self._facts[tp.topic].identity) for tp in self._tables}
 
-    def look(self, ends: Mapping[TP, int], asked_s: float, asked_ms: int) -> None:
+    def sample_lag(self, ends: Mapping[TP, int], asked_s: float, asked_ms: int) -> None:
         """Notes when the copy lacked nothing: at the last look whose ends it has got to.
 
         `ends` were asked for at `asked_s`, on the machine's clock, and `asked_ms`, since the epoch. Under a steady load
@@ -111,10 +113,10 @@ class TableCopy:
         """
         if self._look is None:
             self._look = ends, asked_s, asked_ms
-        goal, level_s, level_ms = self._look
+        goal, caught_up_s, caught_up_ms = self._look
         if all((self._stored(tp) or 0) >= goal[tp] for tp in self._tables):
-            self.level_s = level_s
-            self.store.write([], {LEVEL_MS: level_ms})
+            self.caught_up_s = caught_up_s
+            self.store.write([], {CAUGHT_UP_MS: caught_up_ms})
             self._look = ends, asked_s, asked_ms
 
     def flush(self) -> None:
@@ -123,7 +125,7 @@ class TableCopy:
 
     def age_s(self) -> float | None:
         """For how long the copy may lack something; None where it has never been level. Safe from any thread."""
-        return None if self.level_s is None else self._clock.monotonic_s() - self.level_s
+        return None if self.caught_up_s is None else self._clock.monotonic_s() - self.caught_up_s
 
     # --- Copy ---------------------------------------------------------------------------------------------------------
 
@@ -145,14 +147,14 @@ class TableCopy:
     def begin_again(self) -> Iterable[TP]:
         self._wipe(Wipe.OUT_OF_RANGE)
         self._sign()
-        self.open = {tp for tp in self._tables if self._targets is None or self._targets[tp] > 0}
-        return self.open
+        self.unfinished = {tp for tp in self._tables if self._targets is None or self._targets[tp] > 0}
+        return self.unfinished
 
     # --- the store ----------------------------------------------------------------------------------------------------
 
     def _useless(self, ends: Mapping[TP, int]) -> Wipe | None:
         """Why what is on disk cannot be rolled forward, if it cannot."""
-        level_ms = self.store.position(LEVEL_MS)
+        caught_up_ms = self.store.position(CAUGHT_UP_MS)
         for tp in self._tables:
             stored, facts = self._stored(tp), self._facts[tp.topic]
             if stored is None:
@@ -165,7 +167,7 @@ class TableCopy:
                 return Wipe.AHEAD
             # A deletion stays that long after what it deletes was cleaned away. Half of it, as clocks differ. One
             # offset short is no deletion: it is the marker of the last transaction.
-            age_ms = self._clock.time_ms() - (level_ms or 0)
+            age_ms = self._clock.time_ms() - (caught_up_ms or 0)
             if stored + 1 < ends[tp] and age_ms > facts.delete_retention_ms / 2:
                 return Wipe.TOO_OLD
         return None
@@ -174,8 +176,8 @@ class TableCopy:
         """Notes which topics this is a copy of, and for a new one when it was begun."""
         marks = {changelog_identity(tp.topic): self._facts[tp.topic].identity for tp in self._tables}
         marks |= {index_mark(spec.name): declared(spec) for spec in self._tables.values() if spec.indexes}
-        if self.store.position(LEVEL_MS) is None:
-            marks[LEVEL_MS] = self._clock.time_ms()
+        if self.store.position(CAUGHT_UP_MS) is None:
+            marks[CAUGHT_UP_MS] = self._clock.time_ms()
         self.store.write([], marks)
 
     def _write(self, rows: Pairs, tp: TP, position: int) -> None:
@@ -183,12 +185,12 @@ class TableCopy:
         self.store.write(rows, {changelog_position(tp.topic): position})
         self.unflushed += len(rows)
         if self._targets is not None and position >= self._targets[tp]:
-            self.open.discard(tp)
+            self.unfinished.discard(tp)
 
     def _wipe(self, why: Wipe) -> None:
         log.warning("the local tables of %s-%d are wiped and restored: %s", *self.source, why.value)
         self._stats.wipe(why)
-        self.level_s = self._look = None
+        self.caught_up_s = self._look = None
         self.store.wipe()
 
     def _stored(self, changelog: TP) -> int | None:

@@ -29,7 +29,7 @@ class ReplicaCopy:
         self._events, self._rows, self._stats = events, rows, stats
         self._partitions = self._identity = 0
         self._goal: tuple[Mapping[TP, int], float] | None = None  # ends to get to, and when they were asked for
-        self._level_s: float | None = None
+        self._caught_up_s: float | None = None
         if store.damage is not None:
             log.warning("the rows of replica %s could not be used: %s", replica.name, store.damage)
             stats.wipe(Wipe.DAMAGED)
@@ -94,17 +94,17 @@ class ReplicaCopy:
         """Whether it contains all that lies before these ends of its source's partitions."""
         return all((self.store.position(self.position(tp)) or 0) >= ends[tp] for tp in self.sources())
 
-    def look(self, ends: Mapping[TP, int], asked_s: float) -> None:
-        """Notes when it lacked nothing: at the last look whose ends it has got to. As TableCopy.look."""
+    def sample_lag(self, ends: Mapping[TP, int], asked_s: float) -> None:
+        """Notes when it lacked nothing: at the last look whose ends it has got to. As TableRecovery.sample_lag."""
         if self._goal is None:
             self._goal = ends, asked_s
-        goal, level_s = self._goal
+        goal, caught_up_s = self._goal
         if self.has_reached(goal):
-            self._level_s, self._goal = level_s, (ends, asked_s)
+            self._caught_up_s, self._goal = caught_up_s, (ends, asked_s)
 
     def age_s(self, now_s: float) -> float | None:
         """For how long it may lack something; None where it has never been level. Safe from any thread."""
-        return None if self._level_s is None else now_s - self._level_s
+        return None if self._caught_up_s is None else now_s - self._caught_up_s
 
     def reached(self, tp: TP, end: int) -> None:
         # Records that came in the same poll may lie behind the end that was told before them.
@@ -118,6 +118,6 @@ class ReplicaCopy:
 
     def _wipe(self, why: Wipe) -> None:
         log.warning("replica %s is wiped and begins again: %s", self.replica.name, why.value)
-        self._level_s = self._goal = None
+        self._caught_up_s = self._goal = None
         self._stats.wipe(why)
         self.store.wipe()

@@ -11,7 +11,7 @@ from pipeline.engine.ports import TP
 log = logging.getLogger(__name__)
 
 
-class Awaiting:
+class ReplicaGate:
     """`replicas` that are to get to `ends` of their logs, until `until_s` of the lane's clock."""
 
     def __init__(self, service: str, replicas: Sequence[ReplicaCopy], ends: Mapping[TP, int], until_s: float) -> None:

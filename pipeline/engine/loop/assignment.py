@@ -1,6 +1,6 @@
 """The tasks of a lane, from assignment over restore to running and back, and the copies it keeps of what others hold.
 
-What the lane folds is in `Task`, how tables get up to date in `TableCopy`; here is which of them there are.
+What the lane folds is in `Task`, how tables get up to date in `TableRecovery`; here is which of them there are.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pipeline.engine.copies.histories import Histories
-from pipeline.engine.copies.log_followers import Following
-from pipeline.engine.copies.recovery import TableCopy
+from pipeline.engine.copies.log_followers import LogFollowers
+from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.copies.replica import ReplicaCopy
-from pipeline.engine.copies.replica_gate import Awaiting
+from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
 from pipeline.engine.loop.task import Task
-from pipeline.engine.parking.error_rate import Raising
-from pipeline.engine.plan import Wiring
+from pipeline.engine.parking.error_rate import ErrorRate
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Clock, LogReader, Position, Producer, SharedStores, Store, Stores
-from pipeline.engine.state.positions import LEVEL_MS, changelog_position, source_position
+from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
 from pipeline.engine.state.table import RowCodec, SharedTable
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
@@ -46,18 +46,18 @@ class ReadView(NamedTuple):
     codec: RowCodec
     folded: str
     restoring: bool = False
-    copy: TableCopy | None = None
+    copy: TableRecovery | None = None
     shared: bool = False
     rows: str = ""
     age_s: Callable[[], float | None] | None = None
 
 
-class Tasks:
+class Assignment:
     """All that one lane holds."""
 
     def __init__(
         self,
-        wiring: Wiring,
+        plan: ServicePlan,
         reader: LogReader,
         stores: Stores,
         shared: SharedStores | None,
@@ -65,7 +65,7 @@ class Tasks:
         clock: Clock,
         stats: LaneStats,
         histories: Histories | None,
-        raising: Raising,
+        error_rate: ErrorRate,
         *,
         standby: bool,
         cache_bytes: int,
@@ -74,22 +74,22 @@ class Tasks:
     ) -> None:
         self._replica_ages, self._copy_wait_s = replica_ages, copy_wait_s
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
-        self._wiring, self._reader, self._stores, self._producer = wiring, reader, stores, producer
+        self._plan, self._reader, self._stores, self._producer = plan, reader, stores, producer
         self._shared = shared
         self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
-        self._following, self._histories, self._raising = Following(reader), histories, raising
+        self._following, self._histories, self._error_rate = LogFollowers(reader), histories, error_rate
         self._replicas: list[ReplicaCopy] = []
-        self._awaiting = Awaiting(wiring.service.name, [], {}, 0.0)
+        self._awaiting = ReplicaGate(plan.service.name, [], {}, 0.0)
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
-        self._restores: dict[TP, tuple[TableCopy, Position | None]] = {}  # and what was committed
-        self._standbys: dict[TP, TableCopy] = {}
+        self._restores: dict[TP, tuple[TableRecovery, Position | None]] = {}  # and what was committed
+        self._standbys: dict[TP, TableRecovery] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
         self._looked_s, self._flushed_s = 0.0, clock.monotonic_s()
 
     def open(self) -> None:
         """Begins to follow what replicas and standbys need."""
-        for replica, events, rows in self._wiring.replicas:
+        for replica, events, rows in self._plan.replicas:
             store = self._stores.open(f"replica.{replica.name}")
             copy = ReplicaCopy(replica, events, rows, store, self._stats)
             self._replicas.append(copy)
@@ -100,13 +100,15 @@ class Tasks:
                 self.views[replica.name, tp.partition] = ReadView(
                     store, copy.prefix(tp.partition), rows, copy.position(tp), age_s=age_s
                 )
-        read = {name for inlet in self._wiring.inlets.values() for name in inlet.reads}
+        read = {name for source_topic in self._plan.source_topics.values() for name in source_topic.reads}
         if copies := [copy for copy in self._replicas if copy.replica.name in read]:
             ends = self._reader.ends([tp for copy in copies for tp in copy.sources()])
             until_s = self._clock.monotonic_s() + self._copy_wait_s
-            self._awaiting = Awaiting(self._wiring.service.name, copies, ends, until_s)
+            self._awaiting = ReplicaGate(self._plan.service.name, copies, ends, until_s)
         if self._standby:
-            topics = [inlet.topic for inlet in self._wiring.inlets.values() if inlet.keeps_locally]
+            topics = [
+                source_topic.topic for source_topic in self._plan.source_topics.values() if source_topic.keeps_locally
+            ]
             facts = self._reader.facts(topics)
             self._unattended = [TP(topic, n) for topic in topics for n in range(facts[topic].partitions)]
 
@@ -139,21 +141,21 @@ class Tasks:
     def drop(self) -> None:
         """Forgets what was folded since the last commit."""
         for task in self._tasks.values():
-            task.drop()
+            task.roll_back()
 
     # --- from assignment to running -----------------------------------------------------------------------------------
 
     def add(self, partitions: Sequence[TP]) -> None:
         """Opens the tasks of newly assigned partitions; `step` starts them once their tables are up to date."""
         for tp in partitions:
-            inlet = self._wiring.inlets[tp.topic]
+            source_topic = self._plan.source_topics[tp.topic]
             if tp in self._unattended:
                 self._unattended.remove(tp)
             warm = self._standbys.pop(tp, None)
-            copy = warm or TableCopy(tp, inlet, self._open_store(tp), self._clock, self._stats)
+            copy = warm or TableRecovery(tp, source_topic, self._open_store(tp), self._clock, self._stats)
             finders = {each.replica.name: each.find for each in self._replicas}
-            shared = self._producer, self._stats, self._wiring.parked, self._clock, self._raising, finders
-            task = Task(tp, inlet, copy.store, *shared)
+            shared = self._producer, self._stats, self._plan.parked, self._clock, self._error_rate, finders
+            task = Task(tp, source_topic, copy.store, *shared)
             task.flushed_s = self._clock.monotonic_s()
             self._tasks[tp] = task
             self._restores[tp] = copy, None
@@ -172,8 +174,8 @@ class Tasks:
         self._look_after_copies()
         self._aim_arrived(committed)
         complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
-        now_s, inlets = self._clock.monotonic_s(), self._wiring.inlets
-        complete = [tp for tp in complete if not self._awaiting.waits(inlets[tp.topic].reads, now_s)]
+        now_s, source_topics = self._clock.monotonic_s(), self._plan.source_topics
+        complete = [tp for tp in complete if not self._awaiting.waits(source_topics[tp.topic].reads, now_s)]
         complete.sort(key=self._cannot_tell)
         started = [self._start(tp, committed) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
         if started:
@@ -198,16 +200,16 @@ class Tasks:
         for tp in arrived:
             copy, _ = self._restores[tp]
             starts = copy.begin(_at_least(ends, offsets[tp], tp.partition), facts) if tp in cold else {}
-            copy.aim(offsets[tp], ends)
+            copy.set_target(offsets[tp], ends)
             self._restores[tp] = copy, offsets[tp]
-            self._following.follow(copy, {tp: start for tp, start in starts.items() if tp in copy.open})
+            self._following.follow(copy, {tp: start for tp, start in starts.items() if tp in copy.unfinished})
 
-    def _is_complete(self, tp: TP, copy: TableCopy) -> bool:
+    def _is_complete(self, tp: TP, copy: TableRecovery) -> bool:
         if tp in self._arrived:
             return False
         copy.check()
         self._following.unfollow(copy.complete())
-        return not copy.open
+        return not copy.unfinished
 
     def _is_doubtful(self, tp: TP, *, waits: int) -> bool:
         """Whether the tables of others may still show that the group's offsets were forgotten, and not never there.
@@ -219,7 +221,7 @@ class Tasks:
 
     def _cannot_tell(self, tp: TP) -> bool:
         """Whether it may be that a partition has no row though it was folded: it has no table but that of its queue."""
-        return len(self._wiring.inlets[tp.topic].tables) == 1
+        return len(self._plan.source_topics[tp.topic].tables) == 1
 
     def _start(self, tp: TP, ask: Committed) -> Task:
         copy, committed = self._restores.pop(tp)
@@ -250,14 +252,14 @@ class Tasks:
             if restoring := self._restores.pop(tp, None):
                 self._following.forget(restoring[0])
             elif owned:
-                task.store.write([], {LEVEL_MS: self._clock.time_ms()})
+                task.store.write([], {CAUGHT_UP_MS: self._clock.time_ms()})
             task.running = False
             self._hide(tp)
             task.store.close()
         if self._histories is not None:
             self._histories.remove(partitions)
         if self._standby:
-            self._unattended += [tp for tp in partitions if self._wiring.inlets[tp.topic].keeps_locally]
+            self._unattended += [tp for tp in partitions if self._plan.source_topics[tp.topic].keeps_locally]
         self._count()
 
     def close(self, *, owned: bool) -> None:
@@ -303,8 +305,8 @@ class Tasks:
         ends = self._reader.ends(changelogs)
         facts = self._reader.facts(sorted({changelog.topic for changelog in changelogs}))
         for tp in sources:
-            copy = self._standbys[tp] = TableCopy(
-                tp, self._wiring.inlets[tp.topic], self._open_store(tp), self._clock, self._stats
+            copy = self._standbys[tp] = TableRecovery(
+                tp, self._plan.source_topics[tp.topic], self._open_store(tp), self._clock, self._stats
             )
             self._following.follow(copy, copy.begin(ends, facts))
             self._show(tp, copy, restoring=False)
@@ -320,12 +322,12 @@ class Tasks:
         try:
             ends = self._reader.ends([*followed, *(tp for replica in replicas for tp in replica.sources())])
         except BrokerUnreachable as error:  # they grow older, no more
-            log.warning("%s: copies: %s", self._wiring.service.name, error)
+            log.warning("%s: copies: %s", self._plan.service.name, error)
             return
         for copy in self._standbys.values():
-            copy.look(ends, now, now_ms)
+            copy.sample_lag(ends, now, now_ms)
         for replica in replicas:
-            replica.look(ends, now)
+            replica.sample_lag(ends, now)
 
     def _age_of(self, replica: ReplicaCopy) -> float | None:
         return replica.age_s(self._clock.monotonic_s())
@@ -348,23 +350,25 @@ class Tasks:
     # --- small things -------------------------------------------------------------------------------------------------
 
     def _open_store(self, tp: TP) -> Store:
-        inlet = self._wiring.inlets[tp.topic]
-        if inlet.keeps_locally:
+        source_topic = self._plan.source_topics[tp.topic]
+        if source_topic.keeps_locally:
             return self._stores.open(f"{tp.topic}-{tp.partition}")
-        shared = [spec for spec in inlet.tables if spec.make is SharedTable]
+        shared = [spec for spec in source_topic.tables if spec.make is SharedTable]
         if self._shared is None:
-            raise DatabaseUnusable(f"{shared[0].name!r} is kept in {inlet.database.value}, and no database is given")
+            raise DatabaseUnusable(
+                f"{shared[0].name!r} is kept in {source_topic.database.value}, and no database is given"
+            )
         return self._shared.open(tp, shared)
 
     def _changelogs(self, tp: TP) -> Iterator[TP]:
-        for spec in self._wiring.inlets[tp.topic].tables:
+        for spec in self._plan.source_topics[tp.topic].tables:
             yield TP(spec.changelog, tp.partition)
 
-    def _show(self, tp: TP, copy: TableCopy, *, restoring: bool) -> None:
-        inlet = self._wiring.inlets[tp.topic]
+    def _show(self, tp: TP, copy: TableRecovery, *, restoring: bool) -> None:
+        source_topic = self._plan.source_topics[tp.topic]
         standby = copy if tp in self._standbys else None
         folded = source_position(tp.topic)
-        for spec in inlet.tables:
+        for spec in source_topic.tables:
             self.views[spec.name, tp.partition] = ReadView(
                 copy.store,
                 spec.prefix,
@@ -372,12 +376,12 @@ class Tasks:
                 folded,
                 restoring,
                 standby,
-                not inlet.keeps_locally,
+                not source_topic.keeps_locally,
                 changelog_position(spec.changelog),
             )
 
     def _hide(self, tp: TP) -> None:
-        for spec in self._wiring.inlets[tp.topic].tables:
+        for spec in self._plan.source_topics[tp.topic].tables:
             self.views.pop((spec.name, tp.partition), None)
 
     def _count(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.engine.loop.task import Task
 from pipeline.engine.ports import TP, Clock, Position, Producer
-from pipeline.engine.state.positions import LEVEL_MS, changelog_position, source_position
+from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
 from pipeline.engine.state.table import Pairs, Table
 from pipeline.errors import EncodeError, RowRefused
 
@@ -40,7 +40,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     for task in tasks:
         if task.position is not None:
             rows: list[tuple[bytes, bytes | None]] = []
-            marks = {source_position(task.tp.topic): task.position, LEVEL_MS: now_ms}
+            marks = {source_position(task.tp.topic): task.position, CAUGHT_UP_MS: now_ms}
             for owner, table, pairs in changes:
                 if owner is task:
                     kept, own_marks = table.kept(pairs)
@@ -59,8 +59,8 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     # 6. The new positions are what readers may see.
     for task in tasks:
         for table in task.tables:
-            table.settle()
-        task.settle(reached[task.tp])
+            table.mark_committed()
+        task.mark_committed(reached[task.tp])
 
 
 def changes_of(table: Table) -> Pairs:

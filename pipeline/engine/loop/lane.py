@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.engine.copies.histories import Histories, Views
-from pipeline.engine.loop.assignment import Tasks
+from pipeline.engine.loop.assignment import Assignment
 from pipeline.engine.loop.checkpoint import checkpoint
 from pipeline.engine.loop.pace import Pace
 from pipeline.engine.loop.takeover import Takeover
 from pipeline.engine.loop.task import Task
-from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, Raising
+from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, ErrorRate
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import Audit
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, SharedStores, Stores
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import (
@@ -79,7 +79,7 @@ class Lane:
 
     def __init__(
         self,
-        wiring: Wiring,
+        plan: ServicePlan,
         consumer: GroupConsumer,
         producer: Producer,
         reader: LogReader,
@@ -90,12 +90,12 @@ class Lane:
         histories: Histories | None = None,
         shared: SharedStores | None = None,
     ) -> None:
-        self.wiring, self.settings, self.stats = wiring, settings or LaneSettings(), stats or LaneStats()
+        self.plan, self.settings, self.stats = plan, settings or LaneSettings(), stats or LaneStats()
         self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
         shown = self.settings
-        self._raising = Raising(wiring.service.name, clock, self.stats, shown.raising_share, shown.raising_at_least)
-        self._tasks = Tasks(
-            wiring,
+        self._error_rate = ErrorRate(plan.service.name, clock, self.stats, shown.raising_share, shown.raising_at_least)
+        self._tasks = Assignment(
+            plan,
             reader,
             stores,
             shared,
@@ -103,7 +103,7 @@ class Lane:
             clock,
             self.stats,
             histories,
-            self._raising,
+            self._error_rate,
             standby=self.settings.standby,
             cache_bytes=self.settings.cache_bytes,
             replica_ages=self.settings.replica_ages,
@@ -134,14 +134,14 @@ class Lane:
     def open(self) -> None:
         """Joins the group and begins to follow what replicas and standbys need."""
         self._tasks.open()
-        if self.wiring.inlets:
-            self._consumer.subscribe(sorted(self.wiring.inlets), self)
+        if self.plan.source_topics:
+            self._consumer.subscribe(sorted(self.plan.source_topics), self)
 
     def turn(self) -> None:
         """One round of everything."""
         for batch in self.poll():
             self.fold(batch)
-        self.settle()
+        self.commit_if_due()
 
     def poll(self) -> list[Batch]:
         """Reads what is there, at most for the idle time; also goes on with restores, standbys and replicas."""
@@ -151,7 +151,7 @@ class Lane:
         for task in started:
             self._consumer.start(task.tp, task.committed)
         self._try_again()
-        self._raising.look()
+        self._error_rate.sample()
         wait_s = self._wait_s(followed)
         self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
         self._rewound = False
@@ -219,7 +219,7 @@ class Lane:
         """What a batch leaves behind. FoldError where the topology's code raises too often."""
         self._folded += folded
         self._turn_records += folded
-        self._raising.check()
+        self._error_rate.stop_if_high()
         task = self._tasks[batch.tp]
         if task.stalled:
             task.stalled = False
@@ -242,7 +242,7 @@ class Lane:
             if self._tasks.runs(tp):
                 self._consumer.start(tp, self._tasks[tp].position)
 
-    def settle(self) -> None:
+    def commit_if_due(self) -> None:
         """Makes a checkpoint when it is due: at the interval, or at once where no backlog waits.
 
         What arrives during a commit is the next one's: the more there is to do, the more goes into each.
@@ -295,7 +295,7 @@ class Lane:
             try:
                 self._producer.abort()
             except LaneFatal as fatal:
-                log.warning("%s: %s", self.wiring.service.name, fatal)
+                log.warning("%s: %s", self.plan.service.name, fatal)
         self._in_transaction = False
         self._release(owned=False)
 
@@ -337,7 +337,7 @@ class Lane:
         self._aborted += 1
         if self._aborted > ABORTED_MAX:
             raise LaneFatal(f"{self._aborted} transactions in a row could not be committed: {aborted}") from aborted
-        log.warning("%s: %s; folding again from the last commit", self.wiring.service.name, aborted)
+        log.warning("%s: %s; folding again from the last commit", self.plan.service.name, aborted)
         pause_s = 0.0
         if isinstance(aborted, RecordRefused):
             # Folded again together, they would be refused for ever. Which of them it is shows when they come singly.
@@ -388,7 +388,7 @@ class Lane:
             self._commit(self.settings.commit_patience_s)
         except RecordRefused as refused:
             if isinstance(refused, RowRefused):
-                self._raising.add(task.tp, record.offset(), refused)
+                self._error_rate.record(task.tp, record.offset(), refused)
             self._park_alone(task, record, refused)
 
     def _park_alone(self, task: Task, record: Record, refused: RecordRefused) -> None:
@@ -479,7 +479,7 @@ class Lane:
         low, high = self._consumer.bounds(tp)
         if position is not None and not low <= position <= high:
             raise RecordsLost(
-                f"{tp.topic}-{tp.partition} holds offsets {low} to {high}, but {self.wiring.service.name!r} has to "
+                f"{tp.topic}-{tp.partition} holds offsets {low} to {high}, but {self.plan.service.name!r} has to "
                 f"fold {position} next: retention has deleted what was not folded yet, or the topic is another one. "
                 "Set the offset that you mean with kafka-consumer-groups --reset-offsets"
             )
@@ -523,7 +523,7 @@ class Lane:
         """Opens the tasks, paused. They start once their tables are up to date, in later turns."""
         self._tasks.add(partitions)
         self._taken += partitions
-        log.info("%s: assigned %s", self.wiring.service.name, _names(partitions))
+        log.info("%s: assigned %s", self.plan.service.name, _names(partitions))
 
     def revoked(self, partitions: Sequence[TP]) -> None:
         """Commits what is folded while membership still allows it, then gives the partitions up."""
@@ -531,7 +531,7 @@ class Lane:
             self._checkpoint(self.settings.revoke_patience_s)
         self._tasks.remove(partitions, owned=True)
         self._forget(partitions)
-        log.info("%s: revoked %s", self.wiring.service.name, _names(partitions))
+        log.info("%s: revoked %s", self.plan.service.name, _names(partitions))
 
     def lost(self, partitions: Sequence[TP]) -> None:
         """Membership is gone and others may own the partitions already: nothing of the open transaction may commit."""
@@ -542,7 +542,7 @@ class Lane:
             self._forget(partitions)
             self._takeover.lost()
         self._rewind()
-        log.warning("%s: lost %s", self.wiring.service.name, _names(partitions))
+        log.warning("%s: lost %s", self.plan.service.name, _names(partitions))
 
     def _forget(self, partitions: Sequence[TP]) -> None:
         for tp in partitions:

@@ -10,7 +10,7 @@ CALM_S = 60.0  # a lane that has lived so long was opened rightly
 FRUITLESS_MAX = 10  # lanes in a row that fail early and without a single commit, before the worker gives up
 
 
-class Reopening:
+class RestartPolicy:
     """What has become of one service's lanes so far."""
 
     def __init__(self) -> None:

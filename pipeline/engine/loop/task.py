@@ -1,21 +1,21 @@
-"""The task: one source partition, the tables it feeds and the nodes that fold its records."""
+"""The task: one source partition, the tables it feeds and the steps that fold its records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import inf
 
-from pipeline.engine.parking.error_rate import Raising
-from pipeline.engine.parking.parking import ENGINE, Drained, Moment, Parking
+from pipeline.engine.parking.error_rate import ErrorRate
+from pipeline.engine.parking.parking import ENGINE, Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit
-from pipeline.engine.plan import Inlet
+from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Clock, Producer, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
-from pipeline.engine.state.parked_table import Queue
-from pipeline.engine.state.replies import Answers
+from pipeline.engine.state.parked_table import ParkedTable
+from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.stats import LaneStats
-from pipeline.engine.steps.unique_values import Unreserved
+from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import TransactionAborted, UndecodableRecord
 from pipeline.flow import Find
 from pipeline.model import NEVER
@@ -32,25 +32,25 @@ class Task:
     def __init__(
         self,
         tp: TP,
-        inlet: Inlet,
+        source_topic: SourceTopic,
         store: Store,
         producer: Producer,
         stats: LaneStats,
         parked: str,
         clock: Clock,
-        raising: Raising,
+        error_rate: ErrorRate,
         finders: Mapping[str, Find],
     ) -> None:
-        self.tp, self.inlet, self.store = tp, inlet, store
-        self._producer, self._stats, self._raising, self._clock = producer, stats, raising, clock
-        tables, self._nodes = inlet.nodes(tp.partition, store, producer, stats, finders)
+        self.tp, self.source_topic, self.store = tp, source_topic, store
+        self._producer, self._stats, self._error_rate, self._clock = producer, stats, error_rate, clock
+        tables, self._nodes = source_topic.steps(tp.partition, store, producer, stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
-        queue = tables[inlet.queue]
-        assert isinstance(queue, Queue)
+        queue = tables[source_topic.queue]
+        assert isinstance(queue, ParkedTable)
         self.queue = queue
-        self.parking = Parking(tp, inlet, self._nodes, queue, producer, stats, parked, clock, raising)
-        self._answers = next((table for table in self.tables if isinstance(table, Answers)), None)
+        self.parking = Parking(tp, source_topic, self._nodes, queue, producer, stats, parked, clock, error_rate)
+        self._reply_table = next((table for table in self.tables if isinstance(table, ReplyTable)), None)
         self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
         self.position: int | None = None
         self.committed: int | None = None
@@ -72,7 +72,7 @@ class Task:
         """
         for table in self._shared:
             table.expect(key for record in records if (key := record.key()))
-        parking, nodes, decoded, held = self.parking, self._nodes, self.parking.decoded, self.queue.held
+        parking, nodes, decoded, held = self.parking, self._nodes, self.parking.decode, self.queue.held
         now_s, last = self._clock.monotonic_s, len(records) - 1
         for number, record in enumerate(records):
             if number and now_s() > until_s:
@@ -85,7 +85,7 @@ class Task:
             try:
                 message = decoded(key, record)
             except UndecodableRecord as error:
-                if not parking.steps_over(key, record):
+                if not parking.take_control_record(key, record):
                     parking.put_aside(record, error)
                 continue
             if message is None:
@@ -103,15 +103,15 @@ class Task:
                     if done:
                         raise TransactionAborted(f"a transient error: {error!r}") from error
                     return number
-                if not isinstance(error, Unreserved):
-                    self._raising.add(self.tp, record.offset(), error)
+                if not isinstance(error, NeedsReservation):
+                    self._error_rate.record(self.tp, record.offset(), error)
                 parking.put_aside(record, error, message, done)
         self.position = records[last].offset() + 1
         self._stats.records += last + 1
         return last + 1
 
     def _is_to_be_tried_again(self, record: Record, error: Exception) -> bool:
-        if not isinstance(error, self.inlet.transient):
+        if not isinstance(error, self.source_topic.transient):
             return False
         offset, times = self.tried
         self.tried = record.offset(), times + 1 if offset == record.offset() else 1
@@ -139,9 +139,9 @@ class Task:
         """Throws away the first record of a key, that of `offset`; None: `limit` of them. Raises NotParked."""
         return self.parking.discard(key, offset, limit, audit, self._now())
 
-    def _now(self) -> Moment:
+    def _now(self) -> TakenUp:
         assert self.position is not None, "what waits has been folded past"
-        return Moment(self.position - 1, 0 if self._answers is None else self._answers.latest_ms)
+        return TakenUp(self.position - 1, 0 if self._reply_table is None else self._reply_table.latest_ms)
 
     # --- the transaction ----------------------------------------------------------------------------------------------
 
@@ -175,14 +175,14 @@ class Task:
         moved = self.position != self.committed or self.fired or self.parking.touched or self.claims
         return self.running and moved
 
-    def settle(self, changelogs: dict[str, tuple[int, int]]) -> None:
+    def mark_committed(self, changelogs: dict[str, tuple[int, int]]) -> None:
         """What was folded is committed, with these positions of its changelogs."""
         self.committed, self.changelogs = self.position, changelogs
         self.fired = self.parking.touched = self.claims = False
 
-    def drop(self) -> None:
+    def roll_back(self) -> None:
         """Forgets what was folded since the last commit."""
         self.position = self.committed
         self.fired = self.parking.touched = False
         for table in self.tables:
-            table.drop()
+            table.roll_back()

@@ -18,7 +18,7 @@ AT_LEAST = 10  # so that a bad record in a quiet minute stops nobody
 LOG_S = 1.0  # between warnings of parked records
 
 
-class Raising:
+class ErrorRate:
     """Counts what one lane folds and what raises. A record that is folded again after an abort counts once."""
 
     def __init__(self, service: str, clock: Clock, stats: LaneStats, share: float, at_least: int) -> None:
@@ -29,7 +29,7 @@ class Raising:
         self._error: BaseException | None = None
         self._told_s, self._untold = -LOG_S, 0
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Notes from time to time how many records have been folded."""
         now = self._clock.monotonic_s()
         if now - self._counts[-1][0] >= LOOK_S:
@@ -37,12 +37,12 @@ class Raising:
             while len(self._counts) > 1 and self._counts[1][0] <= now - WINDOW_S:
                 self._counts.popleft()
 
-    def add(self, tp: TP, offset: int, error: BaseException) -> None:
+    def record(self, tp: TP, offset: int, error: BaseException) -> None:
         """The topology's code has raised on that record."""
         self._raised.setdefault((tp, offset), self._clock.monotonic_s())
         self._error = error
 
-    def check(self) -> None:
+    def stop_if_high(self) -> None:
         """Raises FoldError where it is the code."""
         if not self._raised:
             return
@@ -59,7 +59,7 @@ class Raising:
                 "is to be redriven: pipeline parked redrive"
             ) from self._error
 
-    def tell(self, tp: TP, offset: int, key: bytes, cause: str) -> None:
+    def warn(self, tp: TP, offset: int, key: bytes, cause: str) -> None:
         """Warns of a parked record, unless one was warned of a moment ago."""
         now = self._clock.monotonic_s()
         if now - self._told_s < LOG_S:

@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipeline.engine.parking.error_rate import Raising
-from pipeline.engine.parking.parking_log import Audit, Notices, told
-from pipeline.engine.plan import Inlet
+from pipeline.engine.parking.error_rate import ErrorRate
+from pipeline.engine.parking.parking_log import Audit, Notices, describe_error
+from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Clock, Producer, Record
-from pipeline.engine.state.parked_table import BEHIND, ERROR, RESERVING, Queue, Queued, Waiting, queued
+from pipeline.engine.state.parked_table import (
+    BEHIND,
+    ERROR,
+    RESERVING,
+    ParkedRecord,
+    ParkedTable,
+    ReplayedRecord,
+    queued,
+)
 from pipeline.engine.stats import LaneStats
-from pipeline.engine.steps.step import Node, Placed
-from pipeline.engine.steps.unique_values import Unreserved, place_of, reserved_by
+from pipeline.engine.steps.step import DecidedAt, Step
+from pipeline.engine.steps.unique_values import NeedsReservation, place_of, reserved_by
 from pipeline.errors import (
     BrokerUnreachable,
     DatabaseUnusable,
@@ -50,7 +58,7 @@ class Drained(NamedTuple):
     cause: str | None = None
 
 
-class Moment(NamedTuple):
+class TakenUp(NamedTuple):
     """When a record that has waited is taken up: after that of `offset` was folded; no earlier than `time_ms`."""
 
     offset: int
@@ -70,36 +78,36 @@ class Parking:
     def __init__(
         self,
         tp: TP,
-        inlet: Inlet,
-        nodes: Sequence[Node],
-        queue: Queue,
+        source_topic: SourceTopic,
+        nodes: Sequence[Step],
+        queue: ParkedTable,
         producer: Producer,
         stats: LaneStats,
         parked: str,
         clock: Clock,
-        raising: Raising,
+        error_rate: ErrorRate,
     ) -> None:
-        self.tp, self.inlet, self.queue = tp, inlet, queue
+        self.tp, self.source_topic, self.queue = tp, source_topic, queue
         self.touched = False
         self._nodes, self._producer, self._stats = nodes, producer, stats
-        self._notices = Notices(producer, stats, parked, inlet.queue)
-        self._clock, self._raising = clock, raising
+        self._notices = Notices(producer, stats, parked, source_topic.queue)
+        self._clock, self._error_rate = clock, error_rate
 
-    def decoded(self, key: bytes | None, record: Record) -> Any:
+    def decode(self, key: bytes | None, record: Record) -> Any:
         """A record's value; None for a kind that this service does not follow.
 
         Raises UndecodableRecord, also where its key is none.
         """
-        message = self.inlet.codec.decode(record.value())
+        message = self.source_topic.codec.decode(record.value())
         check_key(key)
-        return None if message is None or (self.inlet.envelope and message.body is None) else message
+        return None if message is None or (self.source_topic.envelope and message.body is None) else message
 
-    def steps_over(self, key: bytes | None, record: Record) -> bool:
+    def take_control_record(self, key: bytes | None, record: Record) -> bool:
         """Whether a record that cannot be decoded is one of the engine's own, and has had its effect."""
         if is_barrier(record.value(), record.headers()):
             self._stats.barriers += 1
             return True
-        return self._takes_answer(key, record)
+        return self._take_reservation_reply(key, record)
 
     # --- put aside ----------------------------------------------------------------------------------------------------
 
@@ -107,13 +115,13 @@ class Parking:
         """Puts a record behind those of its key that wait; a command that needs no decision is answered at once."""
         new, command_id, cause = False, "", "it waits behind a parked record of its key"
         try:
-            message = self.decoded(key, record)
+            message = self.decode(key, record)
         except UndecodableRecord:
-            if self.steps_over(key, record):
+            if self.take_control_record(key, record):
                 return
             # That shows again when its turn comes.
         else:
-            if message is None or any(node.settles(key, record, message) for node in self._nodes):
+            if message is None or any(node.reply_if_known(key, record, message) for node in self._nodes):
                 return
             if not self._is_reserving(key):  # it will not be long
                 for node in self._nodes:
@@ -127,18 +135,18 @@ class Parking:
         self, record: Record, error: Exception, message: Any = None, done: tuple[str, ...] = (), *, bare: bool = False
     ) -> None:
         """Opens the queue of a record's key. `done`: names of the nodes that have folded it already."""
-        if isinstance(error, Unreserved):
+        if isinstance(error, NeedsReservation):
             self.hold(record, RESERVING, cause=str(error), done=done, new=True, id=id_of(message))
             self._reserve(error)
             return
-        cause, trace = told(error)
+        cause, trace = describe_error(error)
         new = message is not None
         entry = self.hold(record, ERROR, cause=cause, traceback=trace, done=done, new=new, id=id_of(message), bare=bare)
         if new:
             for node in self._nodes:
                 node.tell_parked(record, message, cause)
         self._notices.parked(record.key(), entry)
-        self._raising.tell(self.tp, record.offset(), record.key() or b"", cause)
+        self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause)
 
     def skip(self, record: Record, error: Exception, *, bare: bool) -> None:
         """Puts a record aside of which came more than the broker takes.
@@ -146,22 +154,22 @@ class Parking:
         `bare`: without value and headers, which still stand where the record came from.
         """
         key = record.key() or b""
-        if self._takes_answer(key, record, error):
+        if self._take_reservation_reply(key, record, error):
             return
         if key in self.queue.held:
             self.queue_up(key, record, bare=bare)
             return
         try:
-            message = self.decoded(key, record)
+            message = self.decode(key, record)
         except UndecodableRecord as undecodable:
             self.put_aside(record, undecodable, bare=bare)
         else:
             self.put_aside(record, error, message, bare=bare)
 
-    def hold(self, record: Record, reason: str, **more: Any) -> Queued:
+    def hold(self, record: Record, reason: str, **more: Any) -> ParkedRecord:
         """Puts a record at the end of its key's queue: from now on all that comes for the key waits behind it.
 
-        `more`: fields of `Queued`.
+        `more`: fields of `ParkedRecord`.
         """
         fields: dict[str, Any] = {
             "bare": False,
@@ -178,7 +186,7 @@ class Parking:
 
     # --- taken up again by hand ---------------------------------------------------------------------------------------
 
-    def redrive(self, key: bytes, limit: int, audit: Audit, now: Moment) -> Drained:
+    def redrive(self, key: bytes, limit: int, audit: Audit, now: TakenUp) -> Drained:
         """Folds the records of a key's queue in order, `limit` at most, until one raises again. Raises NotParked."""
         self._check_held(key)
         done = 0
@@ -188,21 +196,21 @@ class Parking:
             again, error = self._folded_again(key, entry, now)
             if error is not None:
                 self._stop_at(key, again, error, audit, now)
-                return Drained(done, self.queue.held[key], told(error)[0])
+                return Drained(done, self.queue.held[key], describe_error(error)[0])
             self.release(key, again)
             self._stats.redriven += 1
             self._notices.over("redriven", key, again, audit, _placed(again, now))
             done += 1
         return Drained(done, self.queue.held.get(key, 0))
 
-    def refuse(self, key: bytes, error: Exception, audit: Audit, now: Moment) -> Drained:
+    def refuse(self, key: bytes, error: Exception, audit: Audit, now: TakenUp) -> Drained:
         """The broker has refused what came of the first record of a key."""
         entry = self.queue.first(key)
         assert entry is not None
         self._stop_at(key, entry, error, audit, now)
-        return Drained(0, self.queue.held[key], told(error)[0])
+        return Drained(0, self.queue.held[key], describe_error(error)[0])
 
-    def discard(self, key: bytes, offset: int | None, limit: int, audit: Audit, now: Moment) -> Drained:
+    def discard(self, key: bytes, offset: int | None, limit: int, audit: Audit, now: TakenUp) -> Drained:
         """Throws the first record of a key away, which must be that of `offset`; None: `limit` of them, from the first.
 
         Raises NotParked.
@@ -221,7 +229,7 @@ class Parking:
             done += 1
         return Drained(done, self.queue.held.get(key, 0))
 
-    def release(self, key: bytes, entry: Queued) -> None:
+    def release(self, key: bytes, entry: ParkedRecord) -> None:
         """Takes the first record of a key out of its queue, as it has had its effect; or will have none."""
         self.queue.take(key, entry.offset)
         self.touched = True
@@ -239,18 +247,18 @@ class Parking:
         first = self.queue.first(key)
         return first is not None and first.reason == RESERVING
 
-    def _reserve(self, wanted: Unreserved) -> None:
+    def _reserve(self, wanted: NeedsReservation) -> None:
         self._producer.produce(wanted.topic, wanted.key, wanted.value, -1)
 
-    def _takes_answer(self, key: bytes | None, record: Record, refused: Exception | None = None) -> bool:
+    def _take_reservation_reply(self, key: bytes | None, record: Record, refused: Exception | None = None) -> bool:
         """Whether a record is no command but the answer to one that reserves a value; the record that waits goes on.
 
         `refused`: what the broker has said to what came of it.
         """
-        if self.inlet.reply is None or not key:
+        if self.source_topic.reply is None or not key:
             return False
         try:
-            reply: ReplyMessage = self.inlet.reply.decode(record.value())
+            reply: ReplyMessage = self.source_topic.reply.decode(record.value())
         except UndecodableRecord:
             return False
         entry = self.queue.first(key) if key in self.queue.held else None
@@ -260,7 +268,7 @@ class Parking:
         if claim is None:
             return True
         # What is decided now is decided here and then, however the records came, and whoever folds them.
-        now = Moment(record.offset(), record.timestamp()[1])
+        now = TakenUp(record.offset(), record.timestamp()[1])
         if isinstance(reply.body, Rejected):
             unique, _, _ = claim.partition("/")
             self._reject(key, entry, Rejected(reply.body.reason, {"unique": unique}), now)
@@ -273,7 +281,7 @@ class Parking:
             self._stop_at(key, first, refused, TURN, now)
         return True
 
-    def _go_on(self, key: bytes, now: Moment) -> None:
+    def _go_on(self, key: bytes, now: TakenUp) -> None:
         """Folds the records of a key, up to one that has to wait again."""
         while (entry := self.queue.first(key)) is not None:
             again, error = self._folded_again(key, entry, now)
@@ -284,9 +292,9 @@ class Parking:
 
     # --- both ---------------------------------------------------------------------------------------------------------
 
-    def _folded_again(self, key: bytes, entry: Queued, now: Moment) -> tuple[Queued, Exception | None]:
+    def _folded_again(self, key: bytes, entry: ParkedRecord, now: TakenUp) -> tuple[ParkedRecord, Exception | None]:
         """Runs the nodes that have not folded a queued record. The entry with those that have, and what was raised."""
-        record = Waiting(key, entry)
+        record = ReplayedRecord(key, entry)
         try:
             if entry.bare:
                 raise Refused(
@@ -294,7 +302,7 @@ class Parking:
                     f"{entry.topic}-{entry.partition} offset {entry.offset}: send what it asks for in smaller parts, "
                     "and discard it"
                 )
-            message = self.decoded(key, record)
+            message = self.decode(key, record)
             for node in self._nodes if message is not None else ():
                 if node.name not in entry.done:
                     node.fold(key, record, message, _placed(entry, now))
@@ -305,22 +313,22 @@ class Parking:
             return entry, error
         return entry, None
 
-    def _stop_at(self, key: bytes, entry: Queued, error: Exception, audit: Audit, now: Moment) -> None:
+    def _stop_at(self, key: bytes, entry: ParkedRecord, error: Exception, audit: Audit, now: TakenUp) -> None:
         """A record has raised again, or for the first time, now that its turn has come."""
         self.touched = True
-        if isinstance(error, Unreserved):
+        if isinstance(error, NeedsReservation):
             self.queue.change(key, entry._replace(reason=RESERVING, cause=str(error), traceback=""))
             self._reserve(error)
             return
-        cause, trace = told(error)
+        cause, trace = describe_error(error)
         entry = entry._replace(reason=ERROR, cause=cause, traceback=trace)
         self.queue.change(key, entry)
         self._notices.parked(key, entry, audit, _placed(entry, now))
 
-    def _reject(self, key: bytes, entry: Queued, rejected: Rejected, now: Moment) -> None:
-        record = Waiting(key, entry)
+    def _reject(self, key: bytes, entry: ParkedRecord, rejected: Rejected, now: TakenUp) -> None:
+        record = ReplayedRecord(key, entry)
         try:
-            message = self.decoded(key, record)
+            message = self.decode(key, record)
         except UndecodableRecord:
             return  # nobody waits for an answer
         for node in self._nodes:
@@ -343,5 +351,5 @@ def id_of(message: Any) -> str:
     return message.id if isinstance(message, CommandMessage) else ""
 
 
-def _placed(entry: Queued, now: Moment) -> Placed:
-    return Placed(now.offset, max(entry.time_ms, now.time_ms), entry.new, entry.reserved)
+def _placed(entry: ParkedRecord, now: TakenUp) -> DecidedAt:
+    return DecidedAt(now.offset, max(entry.time_ms, now.time_ms), entry.new, entry.reserved)

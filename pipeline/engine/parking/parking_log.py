@@ -6,9 +6,9 @@ import traceback
 from typing import NamedTuple
 
 from pipeline.engine.ports import Producer
-from pipeline.engine.state.parked_table import Queued
+from pipeline.engine.state.parked_table import ParkedRecord
 from pipeline.engine.stats import LaneStats
-from pipeline.engine.steps.step import Placed
+from pipeline.engine.steps.step import DecidedAt
 
 CAUSE_BYTES_MAX = 2000  # of the explanation of a parked record
 TRACEBACK_CHARACTERS_MAX = 4000  # its end
@@ -28,7 +28,7 @@ class Notices:
         self._producer, self._stats, self._topic, self._queue = producer, stats, topic, queue
 
     def parked(
-        self, key: bytes | None, entry: Queued, audit: Audit | None = None, placed: Placed | None = None
+        self, key: bytes | None, entry: ParkedRecord, audit: Audit | None = None, placed: DecidedAt | None = None
     ) -> None:
         """A record waits: a copy with its cause. `audit`: who has had it folded, in vain."""
         self._stats.parked += 1
@@ -38,11 +38,13 @@ class Notices:
         about |= {"cause": entry.cause, "traceback": entry.traceback, **waits}
         self._send(key, entry, entry.value, headers, about)
 
-    def over(self, action: str, key: bytes, entry: Queued, audit: Audit, placed: Placed) -> None:
+    def over(self, action: str, key: bytes, entry: ParkedRecord, audit: Audit, placed: DecidedAt) -> None:
         """A record was `redriven` or `discarded`."""
         self._send(key, entry, None, [], self._about(action, entry, audit, placed))
 
-    def _about(self, action: str, entry: Queued, audit: Audit | None, placed: Placed | None) -> dict[str, object]:
+    def _about(
+        self, action: str, entry: ParkedRecord, audit: Audit | None, placed: DecidedAt | None
+    ) -> dict[str, object]:
         about: dict[str, object] = {
             "action": action,
             "source-topic": entry.topic,
@@ -57,7 +59,7 @@ class Notices:
     def _send(
         self,
         key: bytes | None,
-        entry: Queued,
+        entry: ParkedRecord,
         value: bytes | None,
         headers: list[tuple[str, str | bytes | None]],
         about: dict[str, object],
@@ -68,7 +70,7 @@ class Notices:
         self._producer.park(self._topic, key, value, headers)
 
 
-def told(error: BaseException) -> tuple[str, str]:
+def describe_error(error: BaseException) -> tuple[str, str]:
     """An exception's class and text, and the end of its traceback."""
     cause = f"{type(error).__name__}: {error}".encode(errors="replace")[:CAUSE_BYTES_MAX].decode(errors="ignore")
     trace = "".join(traceback.format_exception(error)).encode(errors="replace").decode()

@@ -148,7 +148,7 @@ class Deadlines(Table):
         self._change = sum(-1 if value is None else 1 for key, value in rows if key.startswith(self._order))
         return rows, {}
 
-    def settle(self) -> None:
+    def mark_committed(self) -> None:
         self._changed.clear()
         if self._counted:
             self._count += self._change
@@ -156,7 +156,7 @@ class Deadlines(Table):
         self._at = self._from = min(self._at, _place(self._order, self._first_ms))
         self.next_ms, self._first_ms, self._change = min(self.next_ms, self._first_ms), NEVER, 0
 
-    def drop(self) -> None:
+    def roll_back(self) -> None:
         self._changed.clear()
         self._at, self.next_ms, self._first_ms, self._change = self._from, 0, NEVER, 0
         self.active = self._count > 0 or not self._counted

@@ -45,7 +45,7 @@ def version_of(row: bytes) -> int:
     return VERSION_MAX - int.from_bytes(row[-8:], "big")
 
 
-class Past:
+class HistoryReader:
     """Reads the history of one partition. Safe from any thread; may raise TableUnavailable and StoreDamaged."""
 
     def __init__(self, spec: HistorySpec, store: Store) -> None:

@@ -24,7 +24,7 @@ class Header(NamedTuple):
     value: bytes | None
 
 
-class Queued(NamedTuple):
+class ParkedRecord(NamedTuple):
     """A record in the queue of its key; see schemas/queue.avsc."""
 
     reason: str
@@ -45,10 +45,10 @@ class Queued(NamedTuple):
     id: str = ""
 
 
-class Waiting:
+class ReplayedRecord:
     """A queued record as the nodes see it: a `Record`."""
 
-    def __init__(self, key: bytes, entry: Queued) -> None:
+    def __init__(self, key: bytes, entry: ParkedRecord) -> None:
         self._key, self.entry = key, entry
 
     def key(self) -> bytes:
@@ -90,7 +90,7 @@ def scanned(store: Store, prefix: bytes, start: bytes = b"") -> Iterator[tuple[b
         begin = rows[-1][0] + b"\0"
 
 
-class Queue(Table):
+class ParkedTable(Table):
     """The queues of one partition. `held`: how many records wait, by key; keyless ones under the empty key."""
 
     cached = False
@@ -100,7 +100,7 @@ class Queue(Table):
         self._held: dict[bytes, int] | None = None
         self._ids: dict[bytes, Counter[str]] = {}  # of the commands that wait, by key
         self._records = 0  # how many wait in all
-        self._entries: dict[bytes, dict[int, Queued | None]] = {}  # changed since then; None: gone
+        self._entries: dict[bytes, dict[int, ParkedRecord | None]] = {}  # changed since then; None: gone
         self._gone_to: dict[bytes, int] = {}  # the offset behind the last one that was taken out since then
 
     @property
@@ -122,12 +122,12 @@ class Queue(Table):
         """Whether a command of that id waits under the key."""
         return key in self.held and self._ids[key][command_id] > 0
 
-    def add(self, key: bytes, entry: Queued) -> None:
+    def add(self, key: bytes, entry: ParkedRecord) -> None:
         """Puts a record at the end of its key's queue, which it may open."""
         self._count(key, entry.id, 1)
         self._entries.setdefault(key, {})[entry.offset] = entry
 
-    def change(self, key: bytes, entry: Queued) -> None:
+    def change(self, key: bytes, entry: ParkedRecord) -> None:
         """The entry of that offset is now this."""
         self._entries.setdefault(key, {})[entry.offset] = entry
 
@@ -139,14 +139,14 @@ class Queue(Table):
         changed[offset] = None
         self._gone_to[key] = offset + 1
 
-    def first(self, key: bytes) -> Queued | None:
+    def first(self, key: bytes) -> ParkedRecord | None:
         """The record that the others of the key wait for."""
         changed = self._entries.get(key, {})
         start = self._gone_to.get(key, 0).to_bytes(8, "big")
         for row, data in scanned(self.store, self.prefix + key_prefix(key), start):
             _, offset = parts(row[len(self.prefix) :])
             if offset not in changed:
-                entry: Queued = self.codec.decode(data)
+                entry: ParkedRecord = self.codec.decode(data)
                 return entry
             if (entry_now := changed[offset]) is not None:
                 return entry_now
@@ -175,10 +175,10 @@ class Queue(Table):
     def kept(self, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
         return [(self.prefix + key, value) for key, value in pairs], {}
 
-    def settle(self) -> None:
+    def mark_committed(self) -> None:
         self._clear()
 
-    def drop(self) -> None:
+    def roll_back(self) -> None:
         if self._entries:
             self._held, self._ids, self._records = None, {}, 0  # to be read again, when the store has been restored
         self._clear()
@@ -188,10 +188,10 @@ class Queue(Table):
         self._gone_to.clear()
 
 
-def queued(record: Record, topic: str, partition: int, *, bare: bool, **more: Any) -> Queued:
+def queued(record: Record, topic: str, partition: int, *, bare: bool, **more: Any) -> ParkedRecord:
     """The entry of a record. `more`: the fields that it does not have by itself."""
     kind, time_ms = record.timestamp()
     headers = () if bare else tuple(Header(name, value) for name, value in record.headers() or ())
     value = None if bare else record.value()
     place: dict[str, Any] = {"topic": topic, "partition": partition, "offset": record.offset()}
-    return Queued(**place, time_kind=kind, time_ms=time_ms, value=value, bare=bare, headers=headers, **more)
+    return ParkedRecord(**place, time_kind=kind, time_ms=time_ms, value=value, bare=bare, headers=headers, **more)

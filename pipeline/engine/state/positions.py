@@ -18,4 +18,4 @@ def changelog_identity(topic: str) -> str:
     return f"identity:{topic}"
 
 
-LEVEL_MS = "level"  # the position that holds when the store last lacked nothing, in milliseconds since the epoch
+CAUGHT_UP_MS = "level"  # the position that holds when the store last lacked nothing, in milliseconds since the epoch

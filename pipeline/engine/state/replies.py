@@ -19,7 +19,7 @@ from pipeline.model import Idempotency, ReplyMessage
 LOOK_AHEAD = 1_000  # places in the order that are read at once
 
 
-class Place(NamedTuple):
+class ReplyPlace(NamedTuple):
     """Where a reply stands in the order. `issued_ms`: when its command was issued, by its sender's clock."""
 
     offset: int
@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return self.offset + (self.own < 0)
 
 
-def answer_key(key: bytes, command_id: str) -> bytes:
+def reply_key(key: bytes, command_id: str) -> bytes:
     """Key of a reply: no other aggregate id and command id have the same."""
     return len(key).to_bytes(4, "big") + key + command_id.encode()
 
@@ -49,7 +49,7 @@ def order_prefix(name: str) -> bytes:
     return table_prefix(f"{name}.order")
 
 
-def place_row(prefix: bytes, place: Place) -> tuple[bytes, bytes]:
+def place_row(prefix: bytes, place: ReplyPlace) -> tuple[bytes, bytes]:
     """A place in the order, as it is kept."""
     times = place.time_ms.to_bytes(8, "big") + place.issued_ms.to_bytes(8, "big", signed=True)
     return prefix + place.row, times + place.key
@@ -60,12 +60,12 @@ def from_offset(offset: int) -> bytes:
     return offset.to_bytes(8, "big")
 
 
-def places(store: Store, prefix: bytes, start: bytes) -> list[Place]:
+def places(store: Store, prefix: bytes, start: bytes) -> list[ReplyPlace]:
     """The first places from `start` on, `LOOK_AHEAD` at most."""
     rows = store.scan(prefix, prefix + start, LOOK_AHEAD)
     cut, number = len(prefix), int.from_bytes
     return [
-        Place(
+        ReplyPlace(
             number(row[cut : cut + 8], "big"),
             number(v[:8], "big"),
             number(v[8:16], "big", signed=True),
@@ -76,12 +76,12 @@ def places(store: Store, prefix: bytes, start: bytes) -> list[Place]:
     ]
 
 
-def place_of(reply: ReplyMessage, key: bytes) -> Place:
+def place_of(reply: ReplyMessage, key: bytes) -> ReplyPlace:
     """From where on a reply is remembered."""
-    return Place(*reply.place, reply.issued_ms, key, -1 if reply.placed_offset < 0 else reply.offset)
+    return ReplyPlace(*reply.place, reply.issued_ms, key, -1 if reply.placed_offset < 0 else reply.offset)
 
 
-def answer_rows(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:
+def reply_rows(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:
     """What the local store keeps of records of the changelog: the replies, and their places."""
     prefix, order = spec.prefix, order_prefix(spec.name)
     rows: list[tuple[bytes, bytes | None]] = [(prefix + key, value) for key, value in pairs]
@@ -106,7 +106,7 @@ def latest_mark(name: str) -> str:
     return f"latest:{name}"
 
 
-def forget(spec: TableSpec, store: Store, gone: Sequence[Place], fresh: Mapping[bytes, bytes]) -> Pairs:
+def forget(spec: TableSpec, store: Store, gone: Sequence[ReplyPlace], fresh: Mapping[bytes, bytes]) -> Pairs:
     """What deletes these replies; one whose id has been answered anew since stays. `fresh`: not in the store yet."""
     order, rows = order_prefix(spec.name), list[tuple[bytes, bytes | None]]()
     for place in gone:
@@ -135,7 +135,7 @@ def trim_copy(idempotency: Idempotency, spec: TableSpec, store: Store, now: byte
     return True
 
 
-class Answers(Table):
+class ReplyTable(Table):
     """The replies of one partition.
 
     What is forgotten when follows from the commands' offsets and times alone, so that it is the same wherever they are
@@ -150,13 +150,13 @@ class Answers(Table):
         self._order = order_prefix(spec.name)
         self._replies: dict[bytes, bytes] = {}  # given since the last commit
         self._given: list[tuple[bytes, bytes | None]] = []  # the same in order, with those given anew since
-        self._places: list[Place] = []  # theirs
+        self._places: list[ReplyPlace] = []  # theirs
         self._next_place = 0  # the first of them that is not forgotten
-        self._ahead: deque[Place] = deque()  # the oldest committed ones that are not forgotten
+        self._ahead: deque[ReplyPlace] = deque()  # the oldest committed ones that are not forgotten
         self._read_from = b""  # behind the last of them
         self._committed_from = -1  # the offset behind the last forgotten one; -1 until it is read
         self._all_read = False  # whether the store holds no place behind them
-        self._gone: list[Place] = []  # forgotten since the last commit
+        self._gone: list[ReplyPlace] = []  # forgotten since the last commit
         self._forgotten_ms = self._committed_ms = 0
         self._latest_ms = self._committed_latest_ms = 0
 
@@ -177,11 +177,11 @@ class Answers(Table):
 
     @property
     def forgotten_ms(self) -> int:
-        """See `at`."""
+        """See `expire_up_to`."""
         self._load()
         return self._forgotten_ms
 
-    def at(self, offset: int, time_ms: int) -> int:
+    def expire_up_to(self, offset: int, time_ms: int) -> int:
         """Forgets what is too old for the command stored there and then.
 
         Returns the last moment at which one that has been forgotten was stored or issued, 0 where none was.
@@ -206,16 +206,16 @@ class Answers(Table):
         reply: ReplyMessage = self.codec.decode(data)
         return None if self._is_old(*reply.place, offset, time_ms) else (reply, data)
 
-    def remember(self, name: bytes, data: bytes, offset: int, time_ms: int, issued_ms: int, own: int = -1) -> None:
+    def add(self, name: bytes, data: bytes, offset: int, time_ms: int, issued_ms: int, own: int = -1) -> None:
         """Keeps a reply from that place on. `own`: the offset of a command that was parked, which comes later."""
         self._replies[name] = data
         self._given.append((name, data))
-        self._places.append(Place(offset, time_ms, issued_ms, name, own))
+        self._places.append(ReplyPlace(offset, time_ms, issued_ms, name, own))
 
     def _is_old(self, offset: int, time_ms: int, now_offset: int, now_ms: int) -> bool:
         return is_old(self.idempotency, offset, time_ms, now_offset, now_ms)
 
-    def _oldest(self) -> Place | None:
+    def _oldest(self) -> ReplyPlace | None:
         if not self._ahead and not self._all_read:
             ahead = places(self.store, self._order, self._read_from)
             self._ahead.extend(ahead)
@@ -243,7 +243,7 @@ class Answers(Table):
             marks |= {forgotten_mark(name): self._forgotten_ms, begin_mark(name): self._gone[-1].behind}
         return rows, marks
 
-    def settle(self) -> None:
+    def mark_committed(self) -> None:
         if self._gone:
             self._committed_from = self._gone[-1].behind
             self._committed_ms = self._forgotten_ms
@@ -254,7 +254,7 @@ class Answers(Table):
             self._read_again()
         self._clear()
 
-    def drop(self) -> None:
+    def roll_back(self) -> None:
         self._read_again()
         self._forgotten_ms, self._latest_ms = self._committed_ms, self._committed_latest_ms
         self._clear()

@@ -83,14 +83,14 @@ class Table:
         """What a checkpoint with these changes writes to the local store: rows, and positions of the table's own."""
         return self.spec.rows(self.spec, self.store, pairs), {}
 
-    def settle(self) -> None:
+    def mark_committed(self) -> None:
         """The changes are committed: they are what the cache holds from now on."""
         self._read.update(self._changed)
         self.cache.update(self._read)
         self._read.clear()
         self._changed.clear()
 
-    def drop(self) -> None:
+    def roll_back(self) -> None:
         """The changes were not committed: forget them. The cache holds committed rows only, so it stays."""
         self._changed.clear()
 

@@ -1,4 +1,4 @@
-"""What a node does about asking: sends an aggregate's Asks to others, and reads their answers from its own inbox."""
+"""Sends an aggregate's Asks to others; their replies come in by its inbox."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.engine.state.table import Codecs, RowCodec
-from pipeline.engine.steps.scheduler import Place
+from pipeline.engine.steps.scheduler import CommandPlace
 from pipeline.errors import TopologyError
 from pipeline.flow import ask_to_command, command_position
 from pipeline.model import Aggregate, Ask, CommandMessage, Effect, TopicKind
@@ -20,14 +20,14 @@ def asked_codecs(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> dict[st
     return {name: codecs(topics[name], CommandMessage, aggregate.asks[name], strict="fields") for name in topics}
 
 
-class Asking:
+class AskSender:
     """The Asks of one partition of an aggregate. `targets`: topic and codec of each aggregate that it asks."""
 
     def __init__(self, aggregate: str, inbox: str, partition: int, targets: Mapping[str, tuple[str, RowCodec]]) -> None:
         self._name, self._targets = aggregate, targets
         self._to = f"{inbox}/{partition}/"
 
-    def records(self, effects: Iterable[Effect], key: bytes, command: CommandMessage, at: Place) -> Records:
+    def records(self, effects: Iterable[Effect], key: bytes, command: CommandMessage, at: CommandPlace) -> Records:
         """The commands to be sent. Raises TopologyError where one goes to nobody known."""
         found: Records = []
         own = key.decode()

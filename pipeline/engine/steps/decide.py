@@ -1,24 +1,24 @@
-"""The node of an aggregate: decides commands, keeps the state, and answers. No I/O here."""
+"""The step of an aggregate: decides commands, keeps the state, and replies. No I/O here."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from pipeline.engine.ports import Record
-from pipeline.engine.state.replies import Answers, answer_key
+from pipeline.engine.state.replies import ReplyTable, reply_key
 from pipeline.engine.state.table import Table
-from pipeline.engine.steps.ask import Asking, Records
-from pipeline.engine.steps.scheduler import WITHOUT, Place, Rows, Timers
-from pipeline.engine.steps.step import Encode, Node, Outlet, Placed
-from pipeline.engine.steps.unique_values import Claims
+from pipeline.engine.steps.ask import AskSender, Records
+from pipeline.engine.steps.scheduler import WITHOUT, CommandPlace, Rows, Scheduler
+from pipeline.engine.steps.step import DecidedAt, Encode, Output, Step
+from pipeline.engine.steps.unique_values import UniqueValues
 from pipeline.flow import (
     Copies,
-    asked,
     asked_before,
     command_to_event,
     event_to_state,
     fingerprint,
     too_late,
+    without_metadata,
 )
 from pipeline.model import (
     Acceptance,
@@ -42,13 +42,13 @@ class CommandCodecs(NamedTuple):
     reply: Encode
 
 
-class AggregateNode(Node):
+class DecideStep(Step):
     """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
 
-    With `answers`, a command whose id has been answered gets the same reply, and nothing else happens. With `claims`,
-    one that takes a value that is not reserved for it raises Unreserved. With `timers`, one that is scheduled is
-    decided, and answered, when it comes again once it is due. With `copies`, `decide` is given them, and what it has
-    read of them is told in events and reply.
+    With `reply_table`, a command whose id has been answered gets the same reply, and nothing else happens. With
+    `claims`, one that takes a value that is not reserved for it raises NeedsReservation. With `timers`, one that is
+    scheduled is decided, and answered, when it comes again once it is due. With `copies`, `decide` is given them, and
+    what it has read of them is told in events and reply.
     """
 
     def __init__(
@@ -58,70 +58,72 @@ class AggregateNode(Node):
         topic: str,
         partition: int,
         table: Table,
-        answers: Answers | None,
-        timers: Timers,
-        asking: Asking,
-        out: Outlet,
-        claims: Claims | None = None,
+        reply_table: ReplyTable | None,
+        scheduler: Scheduler,
+        ask_sender: AskSender,
+        out: Output,
+        unique_values: UniqueValues | None = None,
         copies: Copies | None = None,
     ) -> None:
         self.name = f"decide:{aggregate.name}"
         self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.answers, self.claims, self.out = table, answers, claims, out
-        self.timers, self.asking, self._copies = timers, asking, copies
-        self._deadlines = timers.table or WITHOUT
+        self.table, self.reply_table, self.unique_values, self.out = table, reply_table, unique_values, out
+        self.scheduler, self.ask_sender, self._copies = scheduler, ask_sender, copies
+        self._deadlines = scheduler.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
-    def fold(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None = None) -> None:
+    def fold(self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt | None = None) -> None:
         self.out.stats.commands += 1
-        if (mark := self._undecided(key, record, message, placed)) is None:
+        if (mark := self._admit(key, record, message, placed)) is None:
             return
         timed = message.due_ms is not None or self._deadlines.active
-        if timed and self.timers.schedules(key, message, self._place(record)):
+        if timed and self.scheduler.put_off_if_early(key, message, self._place(record)):
             return
         decided = self._decide(key, record, message, placed)
         if timed:
-            self.timers.forget(key, message)
-        if self.answers is not None or message.reply_to is not None:
+            self.scheduler.forget(key, message)
+        if self.reply_table is not None or message.reply_to is not None:
             read = None if self._copies is None else self._copies.position
             self._answer(key, record, message, self._reply(record, message, mark, decided, placed, read), placed)
 
-    def settles(self, key: bytes, record: Record, message: CommandMessage) -> bool:
-        return self._undecided(key, record, message, None) is None
+    def reply_if_known(self, key: bytes, record: Record, message: CommandMessage) -> bool:
+        return self._admit(key, record, message, None) is None
 
     def tell_parked(self, record: Record, message: CommandMessage, cause: str) -> None:
         if message.reply_to is not None:
             self.out.reply(message, self._reply(record, message, 0, Parked(cause), None))
 
-    def reject(self, key: bytes, record: Record, message: CommandMessage, placed: Placed, rejected: Rejected) -> None:
-        if (mark := self._undecided(key, record, message, placed)) is None:
+    def reject(
+        self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt, rejected: Rejected
+    ) -> None:
+        if (mark := self._admit(key, record, message, placed)) is None:
             return
         self._release(key, record, message, placed)
         if message.due_ms is not None or self._deadlines.active:
-            self.timers.forget(key, message)
+            self.scheduler.forget(key, message)
         self.out.stats.reject(self.aggregate.name, rejected.reason)
         self._answer(key, record, message, self._reply(record, message, mark, rejected, placed), placed)
 
-    def _place(self, record: Record) -> Place:
-        return Place(self.partition, record.offset(), record.timestamp()[1])
+    def _place(self, record: Record) -> CommandPlace:
+        return CommandPlace(self.partition, record.offset(), record.timestamp()[1])
 
-    def _undecided(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> int | None:
+    def _admit(self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt | None) -> int | None:
         """The fingerprint of a command that is to be decided; None where its id is answered, or may have been: told.
 
         A parked one was looked up when it came. Since then only those before it in its queue can have been answered,
         and these are remembered from then on. Without a memory, the fingerprint is 0.
         """
-        time_ms, answers = record.timestamp()[1], self.answers
+        time_ms, reply_table = record.timestamp()[1], self.reply_table
         mark, forgotten_ms = 0, 0
         earlier = waiting = refused = None
-        if answers is not None:
-            mark = fingerprint(self.encode_command(asked(message)))
+        if reply_table is not None:
+            mark = fingerprint(self.encode_command(without_metadata(message)))
             if placed is None:
-                forgotten_ms = answers.at(record.offset(), time_ms)
-                earlier = answers.find(answer_key(key, message.id), record.offset(), time_ms)
+                forgotten_ms = reply_table.expire_up_to(record.offset(), time_ms)
+                earlier = reply_table.find(reply_key(key, message.id), record.offset(), time_ms)
             else:
-                forgotten_ms = answers.forgotten_ms
-                earlier = answers.find(answer_key(key, message.id), *placed[:2])
+                forgotten_ms = reply_table.forgotten_ms
+                earlier = reply_table.find(reply_key(key, message.id), *placed[:2])
         if earlier is not None:
             self.out.stats.repeated += 1
             if (refused := asked_before(earlier[0], mark)) is None:
@@ -130,10 +132,10 @@ class AggregateNode(Node):
                 return None
         else:
             if message.due_ms is not None or self._deadlines.active:
-                waiting = self.timers.waiting(key, message)
-                refused = self.timers.refuses(message, waiting, time_ms)
-            if answers is not None and refused is None and waiting is None and (placed is None or not placed.new):
-                refused = too_late(message, answers.idempotency, time_ms, forgotten_ms)
+                waiting = self.scheduler.waiting(key, message)
+                refused = self.scheduler.rejection(message, waiting, time_ms)
+            if reply_table is not None and refused is None and waiting is None and (placed is None or not placed.new):
+                refused = too_late(message, reply_table.idempotency, time_ms, forgotten_ms)
         if refused is None:
             return mark
         # Not remembered: of this id another reply is, or none can be given for certain.
@@ -142,18 +144,22 @@ class AggregateNode(Node):
             self.out.reply(message, self._reply(record, message, mark, refused, placed))
         return None
 
-    def _answer(self, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: Placed | None) -> None:
+    def _answer(
+        self, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: DecidedAt | None
+    ) -> None:
         """Remembers a reply, and sends it."""
-        if self.answers is not None:
-            name = answer_key(key, message.id)
+        if self.reply_table is not None:
+            name = reply_key(key, message.id)
             if placed is None:
-                self.answers.remember(name, reply, record.offset(), record.timestamp()[1], message.issued_ms)
+                self.reply_table.add(name, reply, record.offset(), record.timestamp()[1], message.issued_ms)
             else:
-                self.answers.remember(name, reply, *placed[:2], message.issued_ms, record.offset())
+                self.reply_table.add(name, reply, *placed[:2], message.issued_ms, record.offset())
         if message.reply_to is not None:
             self.out.reply(message, reply)
 
-    def _decide(self, key: bytes, record: Record, message: CommandMessage, placed: Placed | None) -> Decided | Rejected:
+    def _decide(
+        self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt | None
+    ) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
         before = state = self.table.get(key)
         decision = command_to_event(aggregate, state, message, record.timestamp()[1], self._copies)
@@ -170,28 +176,28 @@ class AggregateNode(Node):
         timed: Rows = ()
         asks: Records = []
         if effects:
-            timed = self.timers.rows(effects, key, message, self._place(record))
-            asks = self.asking.records(effects, key, message, self._place(record))
+            timed = self.scheduler.rows(effects, key, message, self._place(record))
+            asks = self.ask_sender.records(effects, key, message, self._place(record))
         reserved = () if placed is None else placed.reserved
-        if self.claims is not None and (reserved or self.claims.touched(before, state)):
-            self.claims.settle(key, record.offset(), message, before, state, reserved)
+        if self.unique_values is not None and (reserved or self.unique_values.touched(before, state)):
+            self.unique_values.check_and_release(key, record.offset(), message, before, state, reserved)
         if events:
             for data in events:
                 self.out.emit(self.topic, key, data, self.partition)
             stats.events += len(events)
             self.table.put(key, state)
         if timed:
-            self.timers.keep(timed)
+            self.scheduler.keep(timed)
         for topic, to, data in asks:
             self.out.emit(topic, to, data, -1)
         stats.asked += len(asks)
         return state, events
 
-    def _release(self, key: bytes, record: Record, message: CommandMessage, placed: Placed) -> None:
+    def _release(self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt) -> None:
         """Gives up what was reserved for a command that changes nothing."""
-        if self.claims is not None and placed.reserved:
+        if self.unique_values is not None and placed.reserved:
             state = self.table.get(key)
-            self.claims.settle(key, record.offset(), message, state, state, placed.reserved)
+            self.unique_values.check_and_release(key, record.offset(), message, state, state, placed.reserved)
 
     def _reply(
         self,
@@ -199,7 +205,7 @@ class AggregateNode(Node):
         message: CommandMessage,
         mark: int,
         decided: Decided | Rejected | Parked,
-        placed: Placed | None,
+        placed: DecidedAt | None,
         read: str | None = None,
     ) -> bytes:
         body: Acceptance | Rejected | Parked

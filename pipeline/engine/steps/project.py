@@ -6,12 +6,12 @@ from typing import Any
 
 from pipeline.engine.ports import Record
 from pipeline.engine.state.table import Table
-from pipeline.engine.steps.step import Node, Placed
+from pipeline.engine.steps.step import DecidedAt, Step
 from pipeline.flow import message_to_row, row_to_index
 from pipeline.model import Projection
 
 
-class ProjectionNode(Node):
+class ProjectStep(Step):
     """message -> row: into the projection's table; its changelog `<name>.row` carries the rows downstream."""
 
     def __init__(self, projection: Projection[Any, Any], table: Table) -> None:
@@ -20,7 +20,7 @@ class ProjectionNode(Node):
         self.indexes = projection.indexes
         self.direct = projection.route is None  # fed by events themselves, which come in an envelope
 
-    def fold(self, key: bytes, record: Record, message: Any, placed: Placed | None = None) -> None:
+    def fold(self, key: bytes, record: Record, message: Any, placed: DecidedAt | None = None) -> None:
         body = message.body if self.direct else message
         row = message_to_row(self.projection, self.table.get(key), body)
         if self.indexes and row is not None:

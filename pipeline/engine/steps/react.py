@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.engine.ports import Record
-from pipeline.engine.steps.step import Encode, Node, Outlet, Placed
+from pipeline.engine.steps.step import DecidedAt, Encode, Output, Step
 from pipeline.errors import TopologyError
 from pipeline.flow import event_to_command
 from pipeline.model import CommandMessage, EventMessage, Reaction, Send
 
 
-class ReactionNode(Node):
+class ReactStep(Step):
     """event -> commands to aggregates of the same service, each to its key's partition."""
 
-    def __init__(self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], out: Outlet) -> None:
+    def __init__(self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], out: Output) -> None:
         self.name = f"react:{reaction.name}"
         self.reaction, self.targets, self.emit = reaction, targets, out.emit
 
-    def fold(self, key: bytes, record: Record, message: EventMessage, placed: Placed | None = None) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage, placed: DecidedAt | None = None) -> None:
         commands = event_to_command(self.reaction, key.decode(), message)
         for topic, to, data in [self._addressed(send, command) for send, command in commands]:
             self.emit(topic, to, data, -1)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.engine.ports import Record
-from pipeline.engine.steps.step import Encode, Node, Outlet, Placed
+from pipeline.engine.steps.step import DecidedAt, Encode, Output, Step
 from pipeline.flow import event_to_messages, is_late
 from pipeline.model import EventMessage, Projection
 
 
-class RouteNode(Node):
+class RouteStep(Step):
     """event -> messages by row key, over the projection's repartition topic."""
 
-    def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, out: Outlet) -> None:
+    def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, out: Output) -> None:
         self.name = f"route:{projection.name}"
         self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
         self.stats = out.stats
 
-    def fold(self, key: bytes, record: Record, message: EventMessage, placed: Placed | None = None) -> None:
+    def fold(self, key: bytes, record: Record, message: EventMessage, placed: DecidedAt | None = None) -> None:
         if self.projection.windows is not None and is_late(self.projection, message):
             self.stats.leave_out(self.projection.name)
             return

@@ -9,14 +9,14 @@ from pipeline.engine.state.deadlines import Deadlines, deadline_key
 from pipeline.engine.state.table import RowCodec
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import TopologyError
-from pipeline.flow import asked, command_position, effects_to_deadlines, is_later, once_due
+from pipeline.flow import command_position, effects_to_deadlines, is_later, once_due, without_metadata
 from pipeline.flow.command_to_deadline import PREFIX, SCHEDULED
 from pipeline.model import CommandMessage, DeadlineMessage, Effect, Rejected
 
 Rows = Sequence[tuple[bytes, DeadlineMessage | None]]
 
 
-class Place(NamedTuple):
+class CommandPlace(NamedTuple):
     """Where a command stands, and since when."""
 
     partition: int
@@ -33,7 +33,7 @@ class Without:
 WITHOUT = Without()
 
 
-class Timers:
+class Scheduler:
     """The deadlines and scheduled commands of one partition of an aggregate. `table` None: it is declared without."""
 
     def __init__(self, aggregate: str, table: Deadlines | None, commands: RowCodec, stats: LaneStats) -> None:
@@ -42,7 +42,7 @@ class Timers:
 
     # --- deadlines ----------------------------------------------------------------------------------------------------
 
-    def rows(self, effects: Iterable[Effect], key: bytes, command: CommandMessage, at: Place) -> Rows:
+    def rows(self, effects: Iterable[Effect], key: bytes, command: CommandMessage, at: CommandPlace) -> Rows:
         """What these effects come to, for `keep`. Raises where they cannot be had; nothing has happened then."""
         if self.table is None:
             raise TopologyError(f"{self.aggregate!r} decides on deadlines, but is declared with deadlines=False")
@@ -75,15 +75,15 @@ class Timers:
         found: CommandMessage | None = None if row is None else self._decode(row.command)
         return found
 
-    def refuses(self, command: CommandMessage, waiting: CommandMessage | None, time_ms: int) -> Rejected | None:
+    def rejection(self, command: CommandMessage, waiting: CommandMessage | None, time_ms: int) -> Rejected | None:
         """Why it can neither wait nor take the place of the one that waits under its id."""
         if self.table is None:
             return Rejected("no_deadlines") if is_later(command, time_ms) else None
-        if waiting is None or self._encode(asked(waiting)) == self._encode(asked(command)):
+        if waiting is None or self._encode(without_metadata(waiting)) == self._encode(without_metadata(command)):
             return None
         return Rejected("id_reused", {"position": waiting.causation_id or ""})
 
-    def schedules(self, key: bytes, command: CommandMessage, at: Place) -> bool:
+    def put_off_if_early(self, key: bytes, command: CommandMessage, at: CommandPlace) -> bool:
         """Whether the command waits from now on, in the place of one that waited under its id; else decide it."""
         if self.table is None or not is_later(command, at.time_ms):
             return False

@@ -20,7 +20,7 @@ INBOX = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.COMMAND.value}")
 UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
 
 
-class Placed(NamedTuple):
+class DecidedAt(NamedTuple):
     """When a record that was parked is taken up again: the last offset folded, the latest time of a command by then.
 
     `new`: whether it is a command whose id was looked up when it came, and was not answered. `reserved`: the unique
@@ -33,7 +33,7 @@ class Placed(NamedTuple):
     reserved: tuple[str, ...] = ()
 
 
-class Node:
+class Step:
     """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded.
 
     Where the topology's code raises, nothing has happened yet: all of it runs before the node's first effect. `name`
@@ -42,27 +42,27 @@ class Node:
 
     name: str
 
-    def fold(self, key: bytes, record: Record, message: Any, placed: Placed | None = None) -> None:
+    def fold(self, key: bytes, record: Record, message: Any, placed: DecidedAt | None = None) -> None:
         """Runs the step. `placed`: of a record that was parked."""
         raise NotImplementedError
 
-    def settles(self, key: bytes, record: Record, message: Any) -> bool:
+    def reply_if_known(self, key: bytes, record: Record, message: Any) -> bool:
         """Answers what needs no step to be answered, whatever the record's key waits for; True where that was all."""
         return False
 
     def tell_parked(self, record: Record, message: Any, cause: str) -> None:
         """Tells who waits for an answer that it will take longer."""
 
-    def reject(self, key: bytes, record: Record, message: Any, placed: Placed, rejected: Rejected) -> None:
+    def reject(self, key: bytes, record: Record, message: Any, placed: DecidedAt, rejected: Rejected) -> None:
         """Answers a record on which the step will never be run."""
 
 
-class Outlet:
-    """Where the nodes of a task send what comes out, and count it. `within`: more topics that take replies."""
+class Output:
+    """Where the steps of a task send what comes out, and count it. `reply_topics`: more topics that take replies."""
 
-    def __init__(self, producer: Producer, stats: LaneStats, within: Collection[str] = ()) -> None:
+    def __init__(self, producer: Producer, stats: LaneStats, reply_topics: Collection[str] = ()) -> None:
         self.emit = producer.produce  # topic, key, value, partition (-1: the key decides)
-        self.stats, self._within = stats, within
+        self.stats, self._within = stats, reply_topics
         self._partitions = producer.partitions
         self._undeliverable: set[str] = set()
 

@@ -1,7 +1,7 @@
 """The unique values of an aggregate's states: reserved before they are taken, released when nobody has them any more.
 
-The node of the aggregate raises `Unreserved` before its first effect; the task puts the record aside, sends the command
-that reserves, and takes the record up again when that is answered, on the aggregate's own command topic.
+The step of the aggregate raises `NeedsReservation` before its first effect; the task puts the record aside, sends the
+command that reserves, and takes the record up again when that is answered, on the aggregate's own command topic.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Reservations(NamedTuple):
 Values = Mapping[str, tuple[Reservations, str]]  # by how they are told; with the key that they are reserved under
 
 
-class Unreserved(Exception):
+class NeedsReservation(Exception):
     """A command takes a value that is not reserved for it. `topic`, `key`, `value`: the command that reserves it."""
 
     def __init__(self, name: str, topic: str, key: bytes, value: bytes) -> None:
@@ -62,7 +62,7 @@ def reserved_by(place: str, command_id: str) -> str | None:
     return command_id.removeprefix(prefix) if command_id.startswith(prefix) else None
 
 
-class Claims:
+class UniqueValues:
     """Compares the values before and after a command. A value is told by `<name of the Unique>/<reservation key>`."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Claims:
         old, new = (self._initial if state is None else state.body for state in (before, after))
         return any(value(old) != value(new) for value in self._read)
 
-    def settle(
+    def check_and_release(
         self,
         key: bytes,
         offset: int,
@@ -89,7 +89,7 @@ class Claims:
         after: StateMessage | None,
         reserved: Sequence[str],
     ) -> None:
-        """Raises Unreserved where a value after the command is neither that from before nor `reserved`.
+        """Raises NeedsReservation where a value after the command is neither that from before nor `reserved`.
 
         Else gives up what the aggregate had, or had reserved, and has no more.
         """
@@ -104,7 +104,7 @@ class Claims:
                 command = change.causes(claim, Reserve(change.owner))
                 command = command._replace(reply_to=f"{self._topic}/{self._partition}/{change.owner}")
                 value = reservations.encode(command)
-                raise Unreserved(reservations.unique.name, reservations.topic, value_key.encode(), value)
+                raise NeedsReservation(reservations.unique.name, reservations.topic, value_key.encode(), value)
 
     def _release(self, change: Change) -> None:
         for claim in dict.fromkeys([*change.had, *change.reserved]):

@@ -11,10 +11,10 @@ from pipeline.model.projection.projection import Database, Projection
 
 def table_of(projection: str, version: int) -> str:
     """The table of a version, by which its topics and its service are named, too."""
-    return projection if version == 1 else pinned(projection, version)
+    return projection if version == 1 else versioned_name(projection, version)
 
 
-def pinned(projection: str, version: int) -> str:
+def versioned_name(projection: str, version: int) -> str:
     """What readers call a version that they mean and no other."""
     return f"{projection}_v{version}"
 

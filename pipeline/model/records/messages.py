@@ -58,7 +58,7 @@ class Parked:
 
 
 class ReplyMessage(NamedTuple):
-    """The answer to a command, on `<requester>.reply` and, to be given again, on `<aggregate>.answers`.
+    """The answer to a command, on `<requester>.reply` and, to be given again, on `<aggregate>.replies`.
 
     `(aggregate, partition, offset)` is where the command stands; with the offset of `place` instead it is the position
     token of all that the command has caused.

@@ -13,7 +13,7 @@ class TopicKind(Enum):
     STATE = "state"  # current state of each aggregate; compacted; changelog of its table and a public feed
     ROW = "row"  # current rows of a projection; compacted; changelog of its table and a public feed
     BY_KEY = "by_key"  # repartition topic of a projection that is keyed otherwise than its sources
-    ANSWERS = "answers"  # replies of an aggregate by command id, to be given again; changelog of its memory
+    REPLIES = "replies"  # replies of an aggregate by command id, to be given again; changelog of its memory
     DEADLINES = "deadlines"  # what an aggregate is to be sent later; compacted; changelog of that table
     REPLY = "reply"  # answers to the commands of one requester, a program outside or a worker's own HTTP side
     QUEUE = "queue"  # records of a source topic that wait in order, by key; compacted; changelog of their table

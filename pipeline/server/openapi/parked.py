@@ -98,7 +98,7 @@ def parked(topology: Topology) -> Json:
     number: Json = {"name": "partition", "in": "path", "required": True, "schema": COUNT}
     limit: Json = {"limit": {"type": "integer", "minimum": 1, "maximum": 1000}}
     for service in topology.services.values():
-        for topic in service.inlets():
+        for topic in service.source_topics():
             where, path = f"{service.name}_{topic}", f"/v1/parked/{service.name}/{topic}/{{partition}}"
             told = _object({**NAMED, "records": {"type": "array", "items": _object(RECORD)}})
             shown = _query("key", "whose records to show; `key_base64` where it is no text", type="string", minLength=1)

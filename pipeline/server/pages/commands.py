@@ -15,12 +15,12 @@ from aiohttp import web
 from pipeline.client import AsyncClient
 from pipeline.client.command_client import Options
 from pipeline.client.commands import outcome_json
-from pipeline.client.wire.as_of import time_of
+from pipeline.client.wire.as_of import parse_time
 from pipeline.client.wire.from_json import parsed
 from pipeline.client.wire.outcome import Outcome, outcome_of
 from pipeline.engine.state.deadlines import deadline_key
 from pipeline.engine.state.parked_table import key_prefix
-from pipeline.engine.state.replies import answer_key
+from pipeline.engine.state.replies import reply_key
 from pipeline.errors import BadRequest, InvalidCommand, NoReply, UndecodableRecord
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import Rejected, ReplyMessage, TopicKind
@@ -72,7 +72,7 @@ class CommandApi:
         aggregate, key = _in_path(request, "aggregate", "key")
         if request.content_type != "application/json":
             return problem(415, "send the command as application/json", "UnsupportedMediaType")
-        due_ms = time_of(request.query["at"]) if "at" in request.query else None
+        due_ms = parse_time(request.query["at"]) if "at" in request.query else None
         body = parsed(await request.read())
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
             raise InvalidCommand("the body must be an object with the command's fields and its name as `type`")
@@ -115,10 +115,10 @@ class CommandApi:
         if not self._tables.holds(aggregate, partition):
             path = request.rel_url.raw_path
             return await self._forwarding.pass_on(request, aggregate, partition, path, {})
-        topic = TopicKind.ANSWERS.topic(aggregate)
+        topic = TopicKind.REPLIES.topic(aggregate)
         if not self._tables.holds(topic, partition):
             return problem(404, f"{aggregate!r} does not remember its commands (idempotency=None)", "NotRemembered")
-        reply: ReplyMessage | None = self._tables.value(topic, partition, answer_key(key.encode(), command_id))
+        reply: ReplyMessage | None = self._tables.value(topic, partition, reply_key(key.encode(), command_id))
         if reply is None and (cause := self._parked(client, aggregate, partition, key, command_id)) is not None:
             return answer(202, {"outcome": "parked", "command_id": command_id, "cause": cause})
         if reply is None and (due_ms := self._due_ms(aggregate, partition, key, command_id)) is not None:

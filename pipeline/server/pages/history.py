@@ -10,10 +10,10 @@ from typing import Any
 import faust
 from aiohttp import web
 
-from pipeline.client.wire.as_of import moment
+from pipeline.client.wire.as_of import parse_as_of
 from pipeline.client.wire.from_json import to_json
-from pipeline.engine.copies.history_follower import HistoryCopy
-from pipeline.engine.state.history_reader import Past
+from pipeline.engine.copies.history_follower import HistoryFollower
+from pipeline.engine.state.history_reader import HistoryReader
 from pipeline.errors import BadRequest, FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
 from pipeline.model import StateMessage
 from pipeline.server.owner.forward import Forwarding
@@ -23,7 +23,7 @@ from pipeline.server.reads.local_tables import LocalTables, row_json
 EVENTS, EVENTS_MAX = 100, 1_000  # of one page
 VERSION_MAX = 2**63 - 1
 LEVEL_S, LOOK_S = 1.0, 0.005  # how long to wait for events that the table holds already, and how often to look
-Histories = Mapping[tuple[str, int], HistoryCopy]
+Histories = Mapping[tuple[str, int], HistoryFollower]
 
 
 class HistoryApi:
@@ -48,13 +48,13 @@ class HistoryApi:
 
     async def state(self, request: web.Request) -> web.Response:
         """The state as of a version or a time; of now where neither is given."""
-        version, time_ms = moment(request.query["as_of"]) if "as_of" in request.query else (None, None)
+        version, time_ms = parse_as_of(request.query["as_of"]) if "as_of" in request.query else (None, None)
         return await self._answered(request, lambda copy, key: _state(copy, key, version, time_ms))
 
     # --- local or elsewhere -------------------------------------------------------------------------------------------
 
     async def _answered(
-        self, request: web.Request, tell: Callable[[HistoryCopy, bytes], dict[str, Any]]
+        self, request: web.Request, tell: Callable[[HistoryFollower, bytes], dict[str, Any]]
     ) -> web.Response:
         name, key = request.match_info["aggregate"], key_in_path(request)
         self._forwarding.router.topology.with_history(name)
@@ -67,7 +67,7 @@ class HistoryApi:
         self._copy(name, partition)  # not wiped meanwhile
         return answer(200, {"aggregate": name, "key": key, **found, "current": current})
 
-    async def _level(self, name: str, partition: int, key: str) -> tuple[HistoryCopy, int]:
+    async def _level(self, name: str, partition: int, key: str) -> tuple[HistoryFollower, int]:
         """The history, once it holds what the table does, and the table's version of the key.
 
         So those who have seen the outcome of a command find its events. After a second it answers with what it has.
@@ -96,14 +96,14 @@ class HistoryApi:
             )
         return copy, current
 
-    def _copy(self, name: str, partition: int) -> HistoryCopy:
+    def _copy(self, name: str, partition: int) -> HistoryFollower:
         copy = self._histories().get((name, partition))
         if copy is None or copy.building:
             raise TableUnavailable(f"the history of partition {partition} of {name!r} is being built; ask again")
         return copy
 
 
-def page_of(past: Past, key: bytes, after: int, limit: int) -> dict[str, Any]:
+def page_of(past: HistoryReader, key: bytes, after: int, limit: int) -> dict[str, Any]:
     """The events of the `limit` versions that come after `after`, as JSON, and which versions there are.
 
     Where the log has lost its beginning, the first page begins with what is left.
@@ -125,7 +125,7 @@ def page_of(past: Past, key: bytes, after: int, limit: int) -> dict[str, Any]:
     return {"events": events, "next": after + limit if after + limit < last else None, "first": first, "last": last}
 
 
-def _state(copy: HistoryCopy, key: bytes, version: int | None, time_ms: int | None) -> dict[str, Any]:
+def _state(copy: HistoryFollower, key: bytes, version: int | None, time_ms: int | None) -> dict[str, Any]:
     past = copy.past
     last = past.last(key)
     if time_ms is not None:

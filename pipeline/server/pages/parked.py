@@ -17,12 +17,12 @@ from pipeline.client.wire.from_json import parsed, to_json
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import Audit
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
-from pipeline.engine.state.parked_table import LOOK_AHEAD, Queued, key_prefix, parts, row_key
+from pipeline.engine.state.parked_table import LOOK_AHEAD, ParkedRecord, key_prefix, parts, row_key
 from pipeline.errors import BadRequest, NotParked, TableUnavailable, TopologyError, UndecodableRecord
 from pipeline.model import TopicKind
-from pipeline.server.operator_input import number, said
+from pipeline.server.operator_input import audit_text, int_param
 from pipeline.server.owner.forward import Fetched, Forwarding
 from pipeline.server.problems import RETRY, add_pages, answer
 from pipeline.server.reads.local_tables import LocalTables
@@ -35,7 +35,7 @@ ACTIONS = ("redrive", "discard")
 class Host(Protocol):
     """What runs a service here."""
 
-    wiring: Wiring
+    plan: ServicePlan
 
     async def ask(self, call: Callable[[Lane], T]) -> T: ...
 
@@ -82,7 +82,7 @@ class ParkedApi:
         `unavailable` names the partitions that nobody can be asked about just now, where no `service` is named.
         """
         query = request.query
-        limit, after = number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX), _token(query.get("after", ""))
+        limit, after = int_param(query.get("limit", str(LIMIT)), 1, LIMIT_MAX), _token(query.get("after", ""))
         found: list[dict[str, Any]] = []
         unavailable: list[str] = []
         for place in await self._forwarding.blocking(lambda: list(self._places(query.get("service")))):
@@ -105,21 +105,21 @@ class ParkedApi:
     async def one(self, request: web.Request) -> web.Response:
         """The parked records of one key, in order; without a key, the keys of the partition."""
         place, query = await self._place(request), request.query
-        limit = number(query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
+        limit = int_param(query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
         if not self._tables.holds(place.queue, place.partition):
             return await self._pass_on(request, place, place.path, dict(query))
         if "key" not in query and "key_base64" not in query:
             start = _decoded(query["after"]) if "after" in query else None
             listed = await self._forwarding.blocking(lambda: self._keys(place, start, limit))
             return answer(200, {"parked": listed})
-        key, after = _key(query), number(query.get("after", "-1"), -1, 2**63 - 1)
+        key, after = _key(query), int_param(query.get("after", "-1"), -1, 2**63 - 1)
         start = row_key(key, after + 1)
         rows = await self._forwarding.blocking(
             lambda: self._tables.pairs(place.queue, place.partition, key_prefix(key), start, limit)
         )
         if not rows and after < 0:
             raise NotParked(f"nothing waits under the key {key!r} of {place.topic}-{place.partition}")
-        decode = self._hosts[place.service].wiring.inlets[self._called(place.topic)].codec.decode
+        decode = self._hosts[place.service].plan.source_topics[self._called(place.topic)].codec.decode
         return answer(200, {**_named(place, key), "records": [_shown(entry, decode) for _, entry in rows]})
 
     async def act(self, action: str, request: web.Request) -> web.Response:
@@ -128,8 +128,8 @@ class ParkedApi:
         body = parsed(await request.read())
         if not isinstance(body, dict):
             raise BadRequest("the body must be an object with `key`, `by` and `why`")
-        key, audit = _key(body), Audit(said(body, "by"), said(body, "why"))
-        limit = number(str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
+        key, audit = _key(body), Audit(audit_text(body, "by"), audit_text(body, "why"))
+        limit = int_param(str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
         call: Callable[[Lane], Drained]
         tp = TP(self._called(place.topic), place.partition)
         if action == "redrive":
@@ -137,7 +137,7 @@ class ParkedApi:
         elif body.get("all") is True:
             call = lambda lane: lane.discard(tp, key, None, limit, audit)  # noqa: E731
         else:
-            offset = number(str(body.get("offset", "")), 0, 2**63 - 1, "say which record: `offset`, or `all`: true")
+            offset = int_param(str(body.get("offset", "")), 0, 2**63 - 1, "say which record: `offset`, or `all`: true")
             call = lambda lane: lane.discard(tp, key, offset, 1, audit)  # noqa: E731
         if not self._tables.holds(place.queue, place.partition):
             return await self._pass_on(request, place, f"{place.path}/{action}", {}, body)
@@ -151,9 +151,9 @@ class ParkedApi:
     async def _place(self, request: web.Request) -> Place:
         info = request.match_info
         service = self._router.topology.services.get(info["service"])
-        if service is None or info["topic"] not in service.inlets():
+        if service is None or info["topic"] not in service.source_topics():
             raise NotParked(f"no service {info['service']!r} folds a topic {info['topic']!r}")
-        place = Place(service.name, info["topic"], number(info["partition"], 0, 2**31 - 1))
+        place = Place(service.name, info["topic"], int_param(info["partition"], 0, 2**31 - 1))
         count = await self._forwarding.blocking(lambda: self._router.count(self._called(place.topic)))
         if place.partition >= count:
             raise NotParked(f"{place.topic} has {count} partitions")
@@ -166,7 +166,7 @@ class ParkedApi:
         except TopologyError as error:
             raise NotParked(str(error)) from None
         for service in services:
-            for topic in sorted(service.inlets()):
+            for topic in sorted(service.source_topics()):
                 for n in range(self._router.count(self._called(topic))):
                     yield Place(service.name, topic, n)
 
@@ -221,12 +221,12 @@ def _named(place: Place, key: bytes) -> dict[str, Any]:
     return {**place._asdict(), "key": text, "key_base64": base64.b64encode(key).decode()}
 
 
-def _first(entry: Queued) -> dict[str, Any]:
+def _first(entry: ParkedRecord) -> dict[str, Any]:
     told = {"offset": entry.offset, "reason": entry.reason, "cause": entry.cause}
     return {**told, "since_ms": entry.queued_ms, "without_value": entry.bare}
 
 
-def _shown(entry: Queued, decode: Callable[[bytes | None], Any]) -> dict[str, Any]:
+def _shown(entry: ParkedRecord, decode: Callable[[bytes | None], Any]) -> dict[str, Any]:
     """A parked record, read where it can be."""
     record = None
     with suppress(UndecodableRecord):
@@ -268,4 +268,4 @@ def _token(text: str) -> tuple[Place, bytes] | None:
     if not text:
         return None
     service, topic, partition, key = f"{text}///".split("/", 3)
-    return Place(service, topic, number(partition, 0, 2**31 - 1)), _decoded(key.removesuffix("///"))
+    return Place(service, topic, int_param(partition, 0, 2**31 - 1)), _decoded(key.removesuffix("///"))

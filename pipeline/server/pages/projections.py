@@ -66,14 +66,14 @@ class Versions:
         """The version that readers get. Where nobody has switched: the first, or where that never was, the oldest."""
         if projection in self._said:
             return self._said[projection]
-        declared = self._topology.families.get(projection, {1: projection})
+        declared = self._topology.versions.get(projection, {1: projection})
         if 1 in declared or self._topology.names.get(row := TopicKind.ROW.topic(projection), row) in self._counts:
             return 1
         return min(declared)
 
     def table(self, name: str) -> str:
         """The table that readers get who ask for `name`."""
-        if name in self._topology.families:
+        if name in self._topology.versions:
             return table_of(name, self.current(name))
         return self._topology.table(name)
 
@@ -82,14 +82,14 @@ class Versions:
 
         TopicError where it could not be heard that they are switched.
         """
-        for name in self._topology.families:
+        for name in self._topology.versions:
             if name not in self._names.values():
                 raise TopicError(
                     f"the broker does not have {TopicKind.VERSIONS.topic(name)}; create it with: pipeline projection "
                     f"rebuild {name}, or pipeline topics create {self._topology.name}"
                 )
-        for projection in {*self._said, *self._topology.families}:
-            declared, current = self._topology.families.get(projection, {1: projection}), self.current(projection)
+        for projection in {*self._said, *self._topology.versions}:
+            declared, current = self._topology.versions.get(projection, {1: projection}), self.current(projection)
             if current not in declared:
                 raise TopologyError(
                     f"readers of {projection!r} get version {current}, and this code declares "
@@ -99,7 +99,7 @@ class Versions:
 
     def state(self) -> dict[str, Known]:
         """The projections of which there are several versions."""
-        return {name: Known(self.current(name), tables) for name, tables in self._topology.families.items()}
+        return {name: Known(self.current(name), tables) for name, tables in self._topology.versions.items()}
 
     async def page(self, request: web.Request) -> web.Response:
         """The state, over HTTP."""

@@ -17,7 +17,7 @@ from pipeline.client.wire.from_json import parsed
 from pipeline.errors import BadRequest, TableUnavailable, UnknownKey
 from pipeline.model import Intervention, Saga, StateMessage, Summary
 from pipeline.model.saga.saga import ACTIONS, IN_FLIGHT, STATUSES
-from pipeline.server.operator_input import number, said
+from pipeline.server.operator_input import audit_text, int_param
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages.commands import CommandApi
 from pipeline.server.problems import add_pages, answer, key_in_path, problem
@@ -79,9 +79,9 @@ class SagaApi:
         """
         topology, name = self._router.topology, request.match_info.get("saga")
         sagas = [topology.saga(name)] if name else [topology.sagas[each] for each in sorted(topology.sagas)]
-        states, limit = _states(request), number(request.query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
+        states, limit = _states(request), int_param(request.query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
         after_saga, _, after_key = request.query.get("after", "").partition("/")
-        only = number(request.query["partition"], 0, 2**31 - 1) if name and "partition" in request.query else None
+        only = int_param(request.query["partition"], 0, 2**31 - 1) if name and "partition" in request.query else None
         found: list[Json] = []
         unavailable: list[str] = []
         for saga in sagas:
@@ -115,7 +115,7 @@ class SagaApi:
         if value is None:
             raise UnknownKey(f"no saga {saga.name!r} {key!r} has begun")
         return answer(
-            200, {**told(saga, key, value).as_json(), "version": value.version, "state": row_json(value)["row"]}
+            200, {**instance_of(saga, key, value).as_json(), "version": value.version, "state": row_json(value)["row"]}
         )
 
     async def act(self, action: str, request: web.Request) -> web.Response:
@@ -126,7 +126,7 @@ class SagaApi:
         body = parsed(await request.read())
         if not isinstance(body, dict) or body.keys() - {"by", "why"}:
             raise BadRequest('the body must be {"by": "…", "why": "…"}')
-        asked = Intervention(action, said(body, "by"), said(body, "why"))
+        asked = Intervention(action, audit_text(body, "by"), audit_text(body, "why"))
         return await self._commands.perform(request, saga.name, key, asked)
 
     # --- here or elsewhere --------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class SagaApi:
         start = wanted.after.encode() + b"\0" if wanted.after else b""
         while rows := self._tables.pairs(saga.name, partition, b"", start, ROWS):
             for key, value in rows:
-                each = told(saga, key.decode(), value)
+                each = instance_of(saga, key.decode(), value)
                 if each.summary.status in wanted.states:
                     found.append(each.as_json())
                     if len(found) == wanted.limit:
@@ -158,7 +158,7 @@ class SagaApi:
         return found
 
 
-def told(saga: Saga[Any], key: str, value: StateMessage) -> Instance:
+def instance_of(saga: Saga[Any], key: str, value: StateMessage) -> Instance:
     """The instance that a row of the saga's table is."""
     return Instance(saga.name, key, saga.summary(value.body), value.time_ms)
 

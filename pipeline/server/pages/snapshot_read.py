@@ -17,7 +17,7 @@ import faust
 from aiohttp import web
 
 from pipeline.client.wire.from_json import parsed
-from pipeline.client.wire.read_options import Level, Reading, reading
+from pipeline.client.wire.read_options import Level, ReadOptions, parse_read_options
 from pipeline.errors import BadRequest, Contended, NotYet
 from pipeline.model import Token
 from pipeline.server.owner.forward import POSITION
@@ -38,7 +38,7 @@ class Pass(NamedTuple):
     token: Token
 
 
-class TogetherApi:
+class SnapshotReadApi:
     """The page, on the tables of `api`."""
 
     def __init__(self, api: QueryApi) -> None:
@@ -54,7 +54,7 @@ class TogetherApi:
             raise BadRequest(f"{sorted(unfit)[0]!r:.100} does not go with {PATH}, which has `wait` alone")
         if request.content_type != "application/json":
             return problem(415, "send the keys as application/json", "UnsupportedMediaType")
-        asked = replace(reading(request.query), level=Level.LINEARIZABLE)
+        asked = replace(parse_read_options(request.query), level=Level.LINEARIZABLE)
         keys = _keys(await request.read())
         for table in {table for table, _ in keys}:
             self._api.check(table, asked)
@@ -66,7 +66,7 @@ class TogetherApi:
         rows = [None if (row := now.rows[key]) is None else {"table": key[0], **row} for key in keys]
         return answer(200, {"rows": rows}, {POSITION: str(now.token)} if now.token else {})
 
-    async def _pass(self, request: web.Request, keys: list[Key], asked: Reading) -> Pass:
+    async def _pass(self, request: web.Request, keys: list[Key], asked: ReadOptions) -> Pass:
         """Every key once, linearizably."""
         places: dict[tuple[str, int], list[str]] = {}
         for table, key in dict.fromkeys(keys):

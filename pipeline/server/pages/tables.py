@@ -15,14 +15,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from pipeline.client.owner_request import Answer, problem_of
 from pipeline.client.wire.from_json import parsed
-from pipeline.client.wire.read_options import Pending, Reading, reading
+from pipeline.client.wire.read_options import Pending, ReadOptions, parse_read_options
 from pipeline.errors import BadRequest, NotYet, TableUnavailable, UnknownAggregate
 from pipeline.model import Token
 from pipeline.server.openapi.openapi import document
 from pipeline.server.owner.forward import POSITION, ROWS, VERSION, Fetched, Forwarding
 from pipeline.server.problems import add_pages, answer, problem
 from pipeline.server.reads.consistency import Consistency
-from pipeline.server.reads.held_work import PendingRows
+from pipeline.server.reads.held_work import HeldWork
 from pipeline.server.reads.local_tables import Found, LocalTables, Range
 
 LIMIT_MAX = 10_000
@@ -52,9 +52,9 @@ class QueryApi:
         self._tables, self._forwarding, self._consistency = tables, forwarding, consistency
         self._status, self._metrics = status, metrics
         self._router = forwarding.router
-        self._pending = PendingRows(forwarding.router.topology)
+        self._pending = HeldWork(forwarding.router.topology)
 
-    def check(self, table: str, asked: Reading) -> None:
+    def check(self, table: str, asked: ReadOptions) -> None:
         """Raises UnknownTable, and NoSuchConsistency where the table cannot be read so."""
         self._consistency.check(table, asked)
         self._pending.check(table, asked)
@@ -86,7 +86,7 @@ class QueryApi:
 
     async def row(self, request: web.Request) -> web.Response:
         """One row."""
-        table, key, asked = request.match_info["table"], request.match_info["key"], reading(request.query)
+        table, key, asked = request.match_info["table"], request.match_info["key"], parse_read_options(request.query)
         self.check(table, asked)
         partition = await self.partition(table, key)
         if not self._answers(table, partition, asked):
@@ -105,7 +105,7 @@ class QueryApi:
 
     async def rows(self, request: web.Request) -> web.Response:
         """Rows in key order: of all partitions, or of the one that `partition` names."""
-        table, query, asked = request.match_info["table"], request.query, reading(request.query)
+        table, query, asked = request.match_info["table"], request.query, parse_read_options(request.query)
         self.check(table, asked)
         _all_at_once(asked)
         wanted = self._range(table, query)
@@ -122,7 +122,7 @@ class QueryApi:
 
     async def rows_of(self, request: web.Request) -> web.Response:
         """The rows of several keys, in the order of the keys; null where there is none."""
-        table, asked = request.match_info["table"], reading(request.query)
+        table, asked = request.match_info["table"], parse_read_options(request.query)
         if request.match_info["key"] != GET:
             raise web.HTTPMethodNotAllowed("POST", ["GET"])
         self.check(table, asked)
@@ -160,7 +160,7 @@ class QueryApi:
         """The partition that has a key."""
         return await self._forwarding.partition(table, key)
 
-    async def _found(self, table: str, partition: int, key: str, asked: Reading) -> Found:
+    async def _found(self, table: str, partition: int, key: str, asked: ReadOptions) -> Found:
         """One row from here."""
         until_s = asyncio.get_running_loop().time() + asked.wait_s
         if not asked.eventual:
@@ -177,7 +177,7 @@ class QueryApi:
             if not await self._consistency.change(table, partition, found.position or 0, until_s):
                 raise NotYet(f"in {key!r} of {table!r} something is held for {held[0]!r} still")
 
-    async def _scan(self, request: web.Request, table: str, partition: int, wanted: Range, asked: Reading) -> Part:
+    async def _scan(self, request: web.Request, table: str, partition: int, wanted: Range, asked: ReadOptions) -> Part:
         """Rows of one partition in key order."""
         if self._answers(table, partition, asked):
             scan, index_of = self._tables.scan, self._router.topology.indexes(table).get(wanted.index)
@@ -187,7 +187,9 @@ class QueryApi:
         path = f"/v1/tables/{quote(table)}"
         return _part(await self._forwarding.fetch(request, table, partition, path, query, asked.wait_s))
 
-    async def several(self, request: web.Request, table: str, partition: int, keys: list[str], asked: Reading) -> Part:
+    async def several(
+        self, request: web.Request, table: str, partition: int, keys: list[str], asked: ReadOptions
+    ) -> Part:
         """The rows of some keys of one partition."""
         if self._answers(table, partition, asked):
             get, show = self._tables.get, self._pending.show(table, asked)
@@ -198,7 +200,7 @@ class QueryApi:
         return _part(await self._forwarding.fetch(request, table, partition, path, asked.query(), asked.wait_s, body))
 
     async def _here(
-        self, table: str, partition: int, asked: Reading, read: Callable[[], Sequence[dict[str, Any]]]
+        self, table: str, partition: int, asked: ReadOptions, read: Callable[[], Sequence[dict[str, Any]]]
     ) -> Part:
         """Rows of one partition from here, each at least as new as the token says."""
         if not asked.eventual:
@@ -211,7 +213,9 @@ class QueryApi:
         position, found = await self._forwarding.blocking(rows)
         return Part(found, self._consistency.token(table, partition, position), age_s)
 
-    def _page(self, request: web.Request, page: dict[str, Any], parts: Sequence[Part], asked: Reading) -> web.Response:
+    def _page(
+        self, request: web.Request, page: dict[str, Any], parts: Sequence[Part], asked: ReadOptions
+    ) -> web.Response:
         token = Token()
         for part in parts:
             token |= part.token
@@ -233,7 +237,7 @@ class QueryApi:
         prefix, after, start, to = [query.get(name, "") for name in ("prefix", "after", "from", "to")]
         return Range(prefix, after, start, to, limit, index or "", value or "")
 
-    def _answers(self, table: str, partition: int, asked: Reading) -> bool:
+    def _answers(self, table: str, partition: int, asked: ReadOptions) -> bool:
         """Whether the answer is to come from here: as the owner, or as a standby to those who take its age."""
         if asked.eventual:
             age_s = self._tables.age_s(table, partition)
@@ -254,7 +258,7 @@ def tagged(request: web.Request, body: Any, tag: str, headers: dict[str, str]) -
     return answer(200, body, headers)
 
 
-def _all_at_once(asked: Reading) -> None:
+def _all_at_once(asked: ReadOptions) -> None:
     if asked.pending is Pending.WAIT:
         raise BadRequest("pending=wait is for one row; of several, some may always be held")
 

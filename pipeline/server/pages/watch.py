@@ -16,7 +16,7 @@ import faust
 from aiohttp import web
 
 from pipeline.client.owner_request import Answer, problem_of
-from pipeline.client.wire.read_options import Reading, reading
+from pipeline.client.wire.read_options import ReadOptions, parse_read_options
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import Codecs, RowCodec
 from pipeline.errors import BadRequest, TableUnavailable
@@ -27,7 +27,7 @@ from pipeline.server.problems import add_pages, key_in_path
 from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.local_tables import LocalTables, row_json
 from pipeline.server.watch.row_tail import Tell, Watch
-from pipeline.server.watch.subscriptions import Stream, WatchHub
+from pipeline.server.watch.subscriptions import Subscription, Subscriptions
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class WatchApi:
 
     def __init__(
         self,
-        hub: WatchHub,
+        hub: Subscriptions,
         tables: LocalTables,
         forwarding: Forwarding,
         consistency: Consistency,
@@ -88,7 +88,7 @@ class WatchApi:
 
     # --- where it begins ----------------------------------------------------------------------------------------------
 
-    async def _open(self, request: web.Request) -> tuple[Stream, str, Place]:
+    async def _open(self, request: web.Request) -> tuple[Subscription, str, Place]:
         """The stream, the event that comes first, empty where nothing is to be told yet, and the partition's place.
 
         Raises what a read raises, and NotYet where the table is not where `since` was.
@@ -119,7 +119,7 @@ class WatchApi:
         return self._lineage.rows[table]
 
     async def _present(
-        self, request: web.Request, table: str, key: str, partition: int, asked: Reading
+        self, request: web.Request, table: str, key: str, partition: int, asked: ReadOptions
     ) -> tuple[dict[str, Any] | None, int]:
         """The row, and how far the row topic is in it: the next offset."""
         loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ class WatchApi:
             await asyncio.sleep(RETRY_S)
 
     async def _elsewhere(
-        self, request: web.Request, table: str, key: str, partition: int, asked: Reading
+        self, request: web.Request, table: str, key: str, partition: int, asked: ReadOptions
     ) -> tuple[dict[str, Any] | None, int]:
         path = f"/v1/tables/{quote(table)}/{quote(key, safe='')}"
         fetched = await self._forwarding.fetch(request, table, partition, path, asked.query(), asked.wait_s)
@@ -171,13 +171,13 @@ def row_codec(topology: Topology, make: Codecs, table: str, topic: str) -> RowCo
     return make(topic, next(type(each.initial) for each in service.projections if each.name == table))
 
 
-def _asked(request: web.Request) -> tuple[Token | None, Reading]:
+def _asked(request: web.Request) -> tuple[Token | None, ReadOptions]:
     """Where to begin, None: with the present row; and how that is to be read. Raises BadRequest, InvalidToken."""
     if unknown := request.query.keys() - OPTIONS:
         raise BadRequest(f"watch has no parameter {min(unknown)!r:.100}; it has {', '.join(sorted(OPTIONS))}")
     told = request.headers.get("Last-Event-ID") or request.query.get("since")
     query = {"wait": request.query["wait"]} if "wait" in request.query else {}
-    asked = reading(query | ({"at_least": told} if told else {}))
+    asked = parse_read_options(query | ({"at_least": told} if told else {}))
     return None if told is None else Token(told), asked
 
 

@@ -29,7 +29,7 @@ class Broker(Protocol):
     def close(self) -> None: ...
 
 
-class ClusterSight:
+class ClusterOffsets:
     """Asks the broker as little as possible: of each kind, one question at a time for all that wait for it.
 
     `local(service, tp)`: what a lane of this process has committed, None where it does not fold that partition.
@@ -40,7 +40,7 @@ class ClusterSight:
         self, broker: Broker, local: Callable[[str, TP], int | None], names: Mapping[str, str] | None = None
     ) -> None:
         self._broker, self._local, self._names = broker, local, names or {}
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sight")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cluster-offsets")
         self._reached: dict[Folder, int] = {}  # never falls: what was passed once stays passed
         self._counts: dict[str, int] = {}
         self._waiting = Waiting(self._folded_to)
@@ -152,20 +152,20 @@ class ClusterSight:
         return TableUnavailable(f"the broker has not stored a barrier on {tp.topic}-{tp.partition}; ask again")
 
 
-class Look:
-    """A `Sight` with patience until a moment of the event loop's clock."""
+class BoundedOffsets:
+    """An `OffsetSource` with patience until a moment of the event loop's clock."""
 
-    def __init__(self, sight: ClusterSight, until_s: float) -> None:
-        self._sight, self._until_s = sight, until_s
-        self.partitions = sight.partitions
+    def __init__(self, offset_source: ClusterOffsets, until_s: float) -> None:
+        self._offset_source, self._until_s = offset_source, until_s
+        self.partitions = offset_source.partitions
 
     async def passed(self, wanted: Mapping[Folder, int]) -> None:
-        """See ClusterSight."""
-        await self._sight.passed(wanted, self._until_s)
+        """See ClusterOffsets."""
+        await self._offset_source.passed(wanted, self._until_s)
 
     async def ends(self, partitions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
-        """See ClusterSight."""
-        ends = await asyncio.gather(*[self._sight.end(TP(*place), self._until_s) for place in partitions])
+        """See ClusterOffsets."""
+        ends = await asyncio.gather(*[self._offset_source.end(TP(*place), self._until_s) for place in partitions])
         return dict(zip(partitions, ends, strict=True))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from pipeline.client.wire.read_options import Level, Reading
+from pipeline.client.wire.read_options import Level, ReadOptions
 from pipeline.engine.ports import TP
 from pipeline.errors import ForeignToken, NoSuchConsistency
 from pipeline.flow import Lineage, token_to_token
 from pipeline.model import Token, furthest
 from pipeline.server.reads.batching import Waiting
-from pipeline.server.reads.cluster_offsets import ClusterSight, Look, not_yet
+from pipeline.server.reads.cluster_offsets import BoundedOffsets, ClusterOffsets, not_yet
 from pipeline.server.reads.local_tables import LocalTables
 
 RESOLVED_MAX = 10_000  # tokens whose meaning further down is kept
@@ -20,19 +20,19 @@ RESOLVED_MAX = 10_000  # tokens whose meaning further down is kept
 class Consistency:
     """Waits until tables of this worker are where readers need them."""
 
-    def __init__(self, lineage: Lineage, tables: LocalTables, sight: ClusterSight) -> None:
-        self._lineage, self._tables, self._sight = lineage, tables, sight
+    def __init__(self, lineage: Lineage, tables: LocalTables, offset_source: ClusterOffsets) -> None:
+        self._lineage, self._tables, self._offset_source = lineage, tables, offset_source
         self._waiting = Waiting[tuple[str, int]](lambda at: tables.position(*at))
         self._rows = Waiting[tuple[str, int]](lambda at: tables.rows(*at))
         self._resolved: OrderedDict[tuple[str, str, int], int | None] = OrderedDict()
 
     def moved(self) -> None:
         """Tables may have gone on; see LaneHost."""
-        self._sight.moved()
+        self._offset_source.moved()
         self._waiting.moved()
         self._rows.moved()
 
-    def check(self, table: str, asked: Reading) -> None:
+    def check(self, table: str, asked: ReadOptions) -> None:
         """Raises NoSuchConsistency where the table cannot give what is asked for, UnknownTable."""
         self._lineage.home(table)
         derived = table in self._lineage.sources
@@ -51,7 +51,7 @@ class Consistency:
         """The token of a row that is that of the table's row topic up to `rows`, without it."""
         return Token.of({(self._lineage.rows[table], partition): rows - 1}) if rows else Token()
 
-    async def reach(self, table: str, partition: int, asked: Reading) -> None:
+    async def reach(self, table: str, partition: int, asked: ReadOptions) -> None:
         """Returns once what this worker holds of a partition is what is asked for.
 
         Raises NotYet where that takes too long, ForeignToken, and TableUnavailable where the partition is not, or no
@@ -71,11 +71,11 @@ class Consistency:
         """Whether this worker has folded more of a partition than it had at `position`, once it has, or time is up."""
         return await self._waiting.past((table, partition), position, until_s)
 
-    async def _due(self, table: str, home: str, partition: int, asked: Reading, until_s: float) -> int | None:
+    async def _due(self, table: str, home: str, partition: int, asked: ReadOptions, until_s: float) -> int | None:
         """The offset of the table's source that it has to be past."""
         due: list[int | None] = []
         if asked.level is Level.LINEARIZABLE:
-            due.append(await self._sight.barrier(TP(home, partition), until_s))
+            due.append(await self._offset_source.barrier(TP(home, partition), until_s))
         elif asked.level is Level.FRESH:
             due.append(await self._fresh(table, home, partition, until_s))
         positions = asked.at_least.positions
@@ -91,7 +91,7 @@ class Consistency:
     async def _resolve(self, token: Token, home: str, partition: int, until_s: float) -> int | None:
         name = str(token), home, partition
         if name not in self._resolved:  # once resolved, it stays so
-            look = Look(self._sight, until_s)
+            look = BoundedOffsets(self._offset_source, until_s)
             due = await token_to_token(self._lineage, token.positions, home, frozenset({partition}), look)
             self._resolved[name] = due.get(partition)
             if len(self._resolved) > RESOLVED_MAX:
@@ -103,12 +103,12 @@ class Consistency:
 
         Their ends are enough, and no barrier is needed: what has happened is committed, so it lies below them.
         """
-        look = Look(self._sight, until_s)
+        look = BoundedOffsets(self._offset_source, until_s)
         upstream = self._lineage.upstream(home, frozenset({partition}))
         places = [
             (topic, n)
             for topic in self._lineage.sources[table]
-            for n in (upstream[topic] or range(await self._sight.partitions(topic)))
+            for n in (upstream[topic] or range(await self._offset_source.partitions(topic)))
         ]
         ends = await look.ends(places)
         token = furthest({place: end - 1 for place, end in ends.items() if end > 0})

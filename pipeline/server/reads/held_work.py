@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.client.wire.read_options import Pending, Reading
+from pipeline.client.wire.read_options import Pending, ReadOptions
 from pipeline.errors import NoSuchConsistency
 from pipeline.flow import empty
 from pipeline.model import Aggregate, Effect, Rejected, StateMessage
@@ -16,21 +16,21 @@ from pipeline.topology import Topology
 Json = dict[str, Any]
 
 
-class PendingRows:
+class HeldWork:
     """Knows the participants of a topology, and what of a row they hold."""
 
     def __init__(self, topology: Topology) -> None:
         owned = (aggregate for service in topology.services.values() for aggregate in service.owned)
         self._holders = {a.name: a for a in owned if any(participants(a))}
 
-    def check(self, table: str, asked: Reading) -> None:
+    def check(self, table: str, asked: ReadOptions) -> None:
         """Raises NoSuchConsistency where nothing of a table can be held."""
         if asked.pending is not Pending.SHOW and table not in self._holders:
             raise NoSuchConsistency(
                 f"nothing of {table!r} is ever pending: no Participant guards it; leave pending out"
             )
 
-    def show(self, table: str, asked: Reading) -> Callable[[Any], Json]:
+    def show(self, table: str, asked: ReadOptions) -> Callable[[Any], Json]:
         """What makes JSON of a table's values; `pending` are the transactions that something is held for."""
         aggregate = self._holders.get(table)
         if aggregate is None:

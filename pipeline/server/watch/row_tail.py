@@ -77,7 +77,7 @@ class _Place:
             yield from watches
 
 
-class Feed:
+class RowTail:
     """Follows partitions by one reader; who watches must not need what has gone by."""
 
     def __init__(self, reader: LogReader) -> None:
@@ -162,15 +162,15 @@ def _reach(place: _Place, position: int) -> set[Watch]:
     return watches
 
 
-class Feeds:
-    """One feed for those who are where the logs are, and one for those who have to catch up with them.
+class TailWithCatchUp:
+    """One tail for those who are where the logs are, and one for those who have to catch up with them.
 
     The second goes over a partition again for all who are behind; who needs what it has gone by waits for its next
     round. So nobody who begins far back holds up others.
     """
 
     def __init__(self, live: LogReader, behind: LogReader) -> None:
-        self._live, self._behind = Feed(live), Feed(behind)
+        self._live, self._behind = RowTail(live), RowTail(behind)
         self._pending: list[Watch] = []
 
     @property
@@ -190,7 +190,7 @@ class Feeds:
         self._tidy([watch.tp])
 
     def step(self, timeout_s: float) -> tuple[set[Watch], list[Watch]]:
-        """One round; waits for news up to `timeout_s`. See Feed.step."""
+        """One round; waits for news up to `timeout_s`. See RowTail.step."""
         self._pending = [watch for watch in self._pending if not self._placed(watch)]
         moved: set[Watch] = set()
         lost: list[Watch] = []

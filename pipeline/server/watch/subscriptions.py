@@ -13,7 +13,7 @@ from functools import partial
 from pipeline.client.wire.watch_end import BROKEN, CLOSING, LOST, SLOW
 from pipeline.engine.ports import LogReader
 from pipeline.errors import Overloaded
-from pipeline.server.watch.row_tail import Event, Feeds, Watch
+from pipeline.server.watch.row_tail import Event, TailWithCatchUp, Watch
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ POLL_S = 0.05
 PAUSE_S = 1.0  # before another try where following has failed
 
 
-class Stream:
+class Subscription:
     """What a reader is to be told, in the event loop. `passed`: all below has been handed over, or is about to be."""
 
     def __init__(self, watch: Watch) -> None:
@@ -65,12 +65,12 @@ class Stream:
         return texts
 
 
-class WatchHub:
+class Subscriptions:
     """All watchers of a worker share two readers, which are opened when the first comes."""
 
     def __init__(self, open_reader: Callable[[str], LogReader]) -> None:
         self._open_reader = open_reader
-        self._streams: dict[Watch, Stream] = {}  # of the event loop
+        self._streams: dict[Watch, Subscription] = {}  # of the event loop
         self._changes: deque[tuple[Watch, bool]] = deque()  # to be added, or removed
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -90,18 +90,18 @@ class WatchHub:
             why = "the worker stops" if self._closed else f"{WATCHERS_MAX} watch here already"
             raise Overloaded(f"{why}; ask another worker, or again later")
 
-    def open(self, watch: Watch) -> Stream:
+    def open(self, watch: Watch) -> Subscription:
         """A stream of what comes. Raises Overloaded."""
         self.check()
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
             self._thread.start()
-        stream = self._streams[watch] = Stream(watch)
+        stream = self._streams[watch] = Subscription(watch)
         self._change(watch, wanted=True)
         return stream
 
-    def leave(self, stream: Stream) -> None:
+    def leave(self, stream: Subscription) -> None:
         """Its reader has gone."""
         if self._streams.pop(stream.watch, None) is not None:
             self._change(stream.watch, wanted=False)
@@ -138,7 +138,7 @@ class WatchHub:
             try:
                 for name in ("watch", "watch-behind"):
                     readers.append(self._open_reader(name))
-                self._follow(Feeds(*readers), watches)
+                self._follow(TailWithCatchUp(*readers), watches)
             except Exception as error:  # such as a topic that is gone; whoever watches asks again
                 log.warning("watching: %s", error)
                 self._take_changes(watches)
@@ -149,15 +149,15 @@ class WatchHub:
                     reader.close()
             self._wake.wait(PAUSE_S)
 
-    def _follow(self, feeds: Feeds, watches: set[Watch]) -> None:
+    def _follow(self, tail: TailWithCatchUp, watches: set[Watch]) -> None:
         while not self._closed:
             for watch, wanted in self._take_changes(watches):
-                (feeds.add if wanted else feeds.remove)(watch)
-            if feeds.idle:
+                (tail.add if wanted else tail.remove)(watch)
+            if tail.idle:
                 self._wake.wait()
                 self._wake.clear()
                 continue
-            moved, lost = feeds.step(POLL_S)
+            moved, lost = tail.step(POLL_S)
             if told := [(watch, watch.drain(), watch.next) for watch in moved]:
                 self._tell(partial(self._take_in, told))
             if lost:

@@ -48,7 +48,7 @@ def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> Non
     elif kind == "fence":
         world.kafka.transactions.fence(worker.name)
     elif kind == "rebalance":
-        world.kafka.group(worker.wiring.service.name).rebalance()
+        world.kafka.group(worker.plan.service.name).rebalance()
     elif kind == "expel" and worker.consumer is not None:
         worker.consumer.expel()
     elif kind == "astray" and worker.consumer is not None and worker.reader is not None:
@@ -69,8 +69,8 @@ def _said(fault: Fault, point: str) -> str:
 
 def _slow(world: World, worker: Worker, fault: Fault) -> None:
     """One topic that the service has to do with, or all its changelogs, or the offsets of its group."""
-    own = dict(worker.wiring.own_topics())
-    topics = sorted({*own, *worker.wiring.inlets})
+    own = dict(worker.plan.own_topics())
+    topics = sorted({*own, *worker.plan.source_topics})
     chosen = int(fault.share * (len(topics) + 1))
     if fault.share == CHANGELOGS:
         slowed = [topic for topic in topics if topic in own and own[topic].compacted]
@@ -80,7 +80,7 @@ def _slow(world: World, worker: Worker, fault: Fault) -> None:
     if fault.kind == "slow":
         world.kafka.slow_down(tps, fault.size)
     else:
-        world.kafka.delay_markers(tps or [TP(worker.wiring.service.name, -1)], fault.size)
+        world.kafka.delay_markers(tps or [TP(worker.plan.service.name, -1)], fault.size)
     world.tell("", f"{fault.kind}: {', '.join(slowed) or 'offsets of the group'}")
 
 
@@ -96,12 +96,12 @@ def _in_the_cluster(world: World, fault: Fault) -> None:
     elif kind == "day":
         world.day_due = True
     elif kind == "truncate":
-        for wiring in world.oracle.wirings:
-            offsets = world.kafka.group(wiring.service.name).offsets
-            for topic, topic_kind in wiring.own_topics():
+        for plan in world.oracle.plans:
+            offsets = world.kafka.group(plan.service.name).offsets
+            for topic, topic_kind in plan.own_topics():
                 for log in world.kafka.topics[topic].logs:
                     if topic_kind.compacted:
                         log.compact(world.kafka.clock.time_ms(), 24 * 3_600_000)
                         log.truncate(log.records[0].offset() if log.records else log.stable_end)
-                    elif topic in wiring.inlets and topic_kind.value in ("command", "by_key"):
+                    elif topic in plan.source_topics and topic_kind.value in ("command", "by_key"):
                         log.truncate(offsets[log.tp].offset if log.tp in offsets else 0)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ENGINE_LOG = logging.getLogger("pipeline.engine")
 
 
-class _Telling(logging.Handler):
+class _LogCapture(logging.Handler):
     """What the engine logs becomes part of the story."""
 
     def __init__(self, world: World) -> None:
@@ -27,7 +27,7 @@ class _Telling(logging.Handler):
 @contextmanager
 def engine_log(world: World) -> Iterator[None]:
     """For the time of a history, what the engine logs goes to that world."""
-    level, propagate, handler = ENGINE_LOG.level, ENGINE_LOG.propagate, _Telling(world)
+    level, propagate, handler = ENGINE_LOG.level, ENGINE_LOG.propagate, _LogCapture(world)
     ENGINE_LOG.setLevel(logging.INFO if world.telling else logging.CRITICAL + 1)
     ENGINE_LOG.addHandler(handler)
     ENGINE_LOG.propagate = False

@@ -30,11 +30,12 @@ def held(world: World) -> list[Held]:
     found: dict[tuple[TP, bytes], Held] = {}
     for worker in world.workers:
         views = {} if worker.lane is None else worker.lane.views
-        for inlet in worker.wiring.inlets.values():
+        for source_topic in worker.plan.source_topics.values():
             for n in range(world.schedule.partitions):
-                view = views.get((inlet.queue, n))
+                view = views.get((source_topic.queue, n))
                 if view is not None and view.copy is None and not view.restoring:
-                    store, tp = worker.stores[f"{inlet.topic}-{n}"], TP(inlet.topic, n)  # past the lane's own points
+                    # past the lane's own points
+                    store, tp = worker.stores[f"{source_topic.topic}-{n}"], TP(source_topic.topic, n)
                     for row, _ in store.scan(view.prefix, view.prefix, 10**9):
                         key, offset = parts(row[len(view.prefix) :])
                         found.setdefault((tp, key), Held(worker, tp, key, offset))

@@ -22,9 +22,9 @@ from pipeline.engine.copies.histories import Histories
 from pipeline.engine.copies.history_follower import POSITION
 from pipeline.engine.loop.identity import Identity, make_sure_of
 from pipeline.engine.loop.lane import Lane, LaneSettings
-from pipeline.engine.loop.restart_policy import Reopening
+from pipeline.engine.loop.restart_policy import RestartPolicy
 from pipeline.engine.parking.parking_log import Audit
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Positions, SharedStore, Store
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
@@ -98,8 +98,8 @@ class _Sharing:
 class Worker:
     """One service in one process, again and again. `name` is its name in the group: service and slot."""
 
-    def __init__(self, world: World, wiring: Wiring, slot: int, home: str = "home") -> None:
-        self.world, self.wiring, self.name = world, wiring, f"{wiring.service.name}-{slot}"
+    def __init__(self, world: World, plan: ServicePlan, slot: int, home: str = "home") -> None:
+        self.world, self.plan, self.name = world, plan, f"{plan.service.name}-{slot}"
         self.identity = Identity(self.name, 0, home)
         self.clock = SimulatedClock(world)
         self.disk = MemoryStores()
@@ -150,7 +150,7 @@ class Worker:
 
     def _lanes(self) -> float:
         """One lane after the other; returns after how many seconds a supervisor starts the process again."""
-        reopening = Reopening()
+        reopening = RestartPolicy()
         while True:
             commits, lane, began_s = self.stats.checkpoints, None, self.clock.monotonic_s()
             try:
@@ -204,7 +204,7 @@ class Worker:
                 self.world.tell(self.name, f"{operation.action}: {error}")
 
     def _open_lane(self) -> Lane:
-        kafka, at, service = self.world.kafka, self.at, self.wiring.service.name
+        kafka, at, service = self.world.kafka, self.at, self.plan.service.name
         protocol = self.world.schedule.protocol
         consumer = MemoryGroupConsumer(kafka, service, str(self.identity), "", protocol, self.wait)
         make_sure_of(self.identity, consumer, self.clock, self.wait, SESSION_S + 3.0)
@@ -222,12 +222,12 @@ class Worker:
             raising_at_least=self.world.raising[1],
         )
         stores, histories = pointed_stores(_Opening(self), at), None
-        if self.wiring.histories:
+        if self.plan.histories:
             self.past = MemoryLogReader(kafka, self.name, self.wait)
             past = pointed_reader(self.past, at)
-            histories = Histories(self.wiring, past, stores, self.clock, self.stats, SNAPSHOT_EVERY)
+            histories = Histories(self.plan, past, stores, self.clock, self.stats, SNAPSHOT_EVERY)
         return Lane(
-            self.wiring,
+            self.plan,
             pointed_consumer(self.consumer, at),
             pointed_producer(producer, at),
             pointed_reader(reader, at),
@@ -245,7 +245,7 @@ class Worker:
 
     def open_shared(self, source: TP, tables: Sequence[TableSpec]) -> SharedStore:
         self.at("stores.open:before")
-        store = self.world.database(self.wiring).open(source, tables)
+        store = self.world.database(self.plan).open(source, tables)
         self.stores[f"{source.topic}-{source.partition}"] = store
         self.at("stores.open:after")
         return pointed_shared_store(store, self._touching(store))
@@ -294,7 +294,7 @@ class Worker:
     @property
     def is_member(self) -> bool:
         """Whether it has a lane, and its group counts on it."""
-        members = self.world.kafka.group(self.wiring.service.name).members.values()
+        members = self.world.kafka.group(self.plan.service.name).members.values()
         return self.lane is not None and any(member.instance == str(self.identity) for member in members)
 
     @property
@@ -302,7 +302,7 @@ class Worker:
         """Whether its lane folds all it was given, and its replicas and histories have got to the end."""
         if self.lane is None or self.state != "waiting" or self.stats.restoring or self.lane._tasks.waiting:
             return False
-        for replica, _, _ in self.wiring.replicas:
+        for replica, _, _ in self.plan.replicas:
             store = self.stores.get(f"replica.{replica.name}")
             for log in self.world.kafka.topics[replica.source.topic].logs:
                 tp: TP = log.tp
@@ -323,7 +323,7 @@ class Worker:
     def _is_remembered(self, source: TP) -> bool:
         """Whether the history of that command partition, if it is to have one, has got to the end."""
         assert self.lane is not None
-        spec = self.wiring.histories.get(source.topic)
+        spec = self.plan.histories.get(source.topic)
         if spec is None:
             return True
         name, n = spec.aggregate.name, source.partition

@@ -13,7 +13,7 @@ from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
 from pipeline.engine.parking.error_rate import AT_LEAST, SHARE
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
 from pipeline.model.records.partitioning import partition_of
@@ -77,28 +77,35 @@ class World:
         self.ahead_ms = 0  # by how much some machine's clock has gone ahead
         self._unsent = self._to_come = 0
         self.day_due = self._closed = False
-        for wiring in oracle.wirings:
-            for topic, kind in wiring.own_topics():
+        for plan in oracle.plans:
+            for topic, kind in plan.own_topics():
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
-        self.workers = [Worker(self, wiring, n) for wiring in oracle.wirings for n in range(schedule.workers)]
+        self.workers = [Worker(self, plan, n) for plan in oracle.plans for n in range(schedule.workers)]
         self.twins: list[Worker] = []  # workers under the name of one of these, in other homes
         self._steps_max = STEPS_MAX * max(4, len(self.workers))
         self._databases: dict[str, MemoryDatabase] = {}
         self._watchers = self._interests()
 
-    def database(self, wiring: Wiring) -> MemoryDatabase:
+    def database(self, plan: ServicePlan) -> MemoryDatabase:
         """That of a service, which all its workers share."""
-        return self._databases.setdefault(wiring.service.name, MemoryDatabase())
+        return self._databases.setdefault(plan.service.name, MemoryDatabase())
 
     def _interests(self) -> dict[str, list[Worker]]:
         """Who is to be woken by news of which topic, group or producer."""
         watchers: dict[str, list[Worker]] = {}
         for worker in self.workers:
-            wiring = worker.wiring
-            names = {*wiring.inlets, *(r.source.topic for r, _, _ in wiring.replicas), wiring.service.name, worker.name}
-            names |= {spec.topic for spec in wiring.histories.values()}
+            plan = worker.plan
+            names = {
+                *plan.source_topics,
+                *(r.source.topic for r, _, _ in plan.replicas),
+                plan.service.name,
+                worker.name,
+            }
+            names |= {spec.topic for spec in plan.histories.values()}
             if self.schedule.standby:
-                names |= {spec.changelog for inlet in wiring.inlets.values() for spec in inlet.tables}
+                names |= {
+                    spec.changelog for source_topic in plan.source_topics.values() for spec in source_topic.tables
+                }
             for name in names:
                 watchers.setdefault(name, []).append(worker)
         return watchers
@@ -202,7 +209,7 @@ class World:
 
     def double(self, worker: Worker) -> None:
         """Starts another worker under the same name, which knows nothing of that one's home."""
-        twin = Worker(self, worker.wiring, self.workers.index(worker) % self.schedule.workers, "elsewhere")
+        twin = Worker(self, worker.plan, self.workers.index(worker) % self.schedule.workers, "elsewhere")
         assert twin.name == worker.name
         if all(other.name != twin.name for other in self.twins):
             self.twins.append(twin)
@@ -226,7 +233,7 @@ class World:
         before_s = self.kafka.clock.now_s - LEFT_OPEN_S
         for name, began_s in self.kafka.transactions.open_since().items():
             owners = [worker for worker in self.workers if worker.name == name]
-            heirs = [w for owner in owners for w in self.workers if w.wiring is owner.wiring and w.is_level]
+            heirs = [w for owner in owners for w in self.workers if w.plan is owner.plan and w.is_level]
             if began_s < before_s and owners and heirs and all(w.state == "down" for w in owners):
                 self.wrong(f"a transaction of {name} is open since {began_s:.1f} s, though {heirs[0].name} goes on")
 
@@ -344,15 +351,15 @@ class World:
 
     def _behind(self) -> list[str]:
         found = []
-        for wiring in self.oracle.wirings:
-            offsets = self.kafka.group(wiring.service.name).offsets
-            for topic in wiring.inlets:
+        for plan in self.oracle.plans:
+            offsets = self.kafka.group(plan.service.name).offsets
+            for topic in plan.source_topics:
                 for log in self.kafka.topics[topic].logs:
                     position = offsets.get(log.tp)
                     offset = 0 if position is None else position.offset
                     if offset < log.end:
                         found.append(
-                            f"{wiring.service.name} has folded {topic}-{log.tp.partition} to {offset} of {log.end}"
+                            f"{plan.service.name} has folded {topic}-{log.tp.partition} to {offset} of {log.end}"
                         )
         return found
 
@@ -362,10 +369,10 @@ class World:
         if not reasons:
             reasons = [f"{w.name} is {w.state}, not level" for w in self.workers if not w.is_level]
         if not reasons:
-            for wiring in self.oracle.wirings:
-                assigned = sum(w.stats.assigned for w in self.workers if w.wiring is wiring)
-                if assigned != self.schedule.partitions * len(wiring.inlets):
-                    reasons.append(f"{assigned} partitions of {wiring.service.name} are held")
+            for plan in self.oracle.plans:
+                assigned = sum(w.stats.assigned for w in self.workers if w.plan is plan)
+                if assigned != self.schedule.partitions * len(plan.source_topics):
+                    reasons.append(f"{assigned} partitions of {plan.service.name} are held")
         if not reasons and self.kafka.transactions.undecided():
             reasons = ["a transaction is open"]
         if not reasons:

@@ -11,7 +11,7 @@ from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.flow.command_to_reply import AHEAD_S_MAX
 from pipeline.model import NEVER, Aggregate, CommandMessage, DeadlineMessage, TopicKind
 from pipeline.verify.checks.tables import unreadable
-from pipeline.verify.replay.expected_deadlines import Agenda, Came, Identity, Name, Setting, identity
+from pipeline.verify.replay.expected_deadlines import Came, ExpectedDeadlines, Identity, Name, Setting, identity
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder
 from pipeline.verify.sources.history import Entry, History
@@ -52,7 +52,9 @@ class DeadlineCheck:
         report.checked["deadlines to come"] += len(found)
         return found
 
-    def compare(self, history: History, tp: TP, agenda: Agenda, rows: dict[Name, Row], report: Report) -> None:
+    def compare(
+        self, history: History, tp: TP, agenda: ExpectedDeadlines, rows: dict[Name, Row], report: Report
+    ) -> None:
         """Findings about what is to come and what has come. `agenda` has taken the commands of `tp` that are committed.
 
         `extra_`, `wrong_` and `missing_deadline`; `extra_`, `wrong_`, `duplicate_` and `early_fired`.
@@ -79,7 +81,7 @@ class DeadlineCheck:
             expected = f"{setting.name[1]} due at {setting.due_ms}, or its command"
             report.add(Finding("missing_deadline", self.service, *here, setting.name[0], None, expected, "neither"))
 
-    def _judge_came(self, tp: TP, agenda: Agenda, low: int, report: Report) -> dict[Identity, Came]:
+    def _judge_came(self, tp: TP, agenda: ExpectedDeadlines, low: int, report: Report) -> dict[Identity, Came]:
         """The commands that were due, each once, as it was set, and not before its time."""
         seen: dict[Identity, Came] = {}
         report.checked["deadlines fired"] += len(agenda.came)
@@ -102,7 +104,7 @@ class DeadlineCheck:
         return seen
 
     def _row_is_wrong(
-        self, setting: Setting | None, row: Row, agenda: Agenda, came: dict[Identity, Came], must: int
+        self, setting: Setting | None, row: Row, agenda: ExpectedDeadlines, came: dict[Identity, Came], must: int
     ) -> str | None:
         """What there should be instead; None where it is right. What has happened since `must` may not be in yet."""
         if setting is None:

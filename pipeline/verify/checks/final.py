@@ -114,7 +114,7 @@ class FinalCheck:
         return [
             (service.name, TP(topic, n))
             for service in self._topology.services.values()
-            for topic in service.inlets()
+            for topic in service.source_topics()
             for n in range(history.partitions(topic))
         ]
 

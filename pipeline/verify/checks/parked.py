@@ -31,7 +31,7 @@ WITHOUT = "parked-without-value"  # the header of a notice that had no room for 
 Aside = dict[TP, dict[int, list[tuple[TP, Entry]]]]  # source partition -> source offset -> where its notices stand
 
 
-def inlets(service: Service, registry: Registry) -> dict[str, Decoder]:
+def source_topics(service: Service, registry: Registry) -> dict[str, Decoder]:
     """The topics that the service folds as a group, and what it expects there."""
     found: dict[str, Decoder] = {}
     for aggregate in service.owned:
@@ -70,10 +70,10 @@ def key_of(entry: Entry) -> str | None:
 
 @dataclass(slots=True)
 class ServiceCheck:
-    """Judges one service's offsets and its parked topic, over all its inlets."""
+    """Judges one service's offsets and its parked topic, over all its source topics."""
 
     service: str
-    inlets: dict[str, Decoder]
+    source_topics: dict[str, Decoder]
     answered: dict[str, Reserving] = field(default_factory=dict)  # command topics that bring answers, too
     parked: str = field(init=False)
 
@@ -84,12 +84,12 @@ class ServiceCheck:
         """Notices are read before the records that they are about."""
         stored = history.stored(self.service)
         before = acts_on(history, self.service)
-        sources = [TP(topic, n) for topic in self.inlets for n in range(history.partitions(topic))]
+        sources = [TP(topic, n) for topic in self.source_topics for n in range(history.partitions(topic))]
         queued = {tp: rows_of(history, self.service, tp) for tp in sources}
         aside, since = self._aside(history, report)
         acts = acts_on(history, self.service)
         report.lag[self.service] = 0
-        for topic, decoder in self.inlets.items():
+        for topic, decoder in self.source_topics.items():
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
                 self._judge_offset(history, tp, report)
                 if stored is not None and tp in stored:

@@ -9,7 +9,7 @@ from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
 from pipeline.verify.replay.notices import PARKED, Act, acts_in
-from pipeline.verify.replay.parked_replay import Queues, folded_by
+from pipeline.verify.replay.parked_replay import ParkedReplay, folded_by
 from pipeline.verify.report import Finding, Report
 from pipeline.verify.sources.decode import Decoder
 from pipeline.verify.sources.history import Entry, History
@@ -32,7 +32,7 @@ def queue_topic(service: str, topic: str) -> str:
     return TopicKind.QUEUE.topic(f"{service}.{topic}")
 
 
-def still_held(history: History, service: str, tp: TP, report: Report) -> Queues:
+def still_held(history: History, service: str, tp: TP, report: Report) -> ParkedReplay:
     """The queues of a partition, to be replayed. What was done about records that retention has taken is left out.
 
     Where it has taken records or notices, what waits in the changelog, or was taken up again, is taken for parked when
@@ -42,13 +42,13 @@ def still_held(history: History, service: str, tp: TP, report: Report) -> Queues
     acts, low = acts_in(notices).get(tp, []), history.low(tp)
     kept = [act for act in acts if act.offset >= low]
     if len(kept) == len(acts) and not notices.cut:
-        return Queues(kept)
+        return ParkedReplay(kept)
     report.notes.append(f"what was parked of {tp.topic}-{tp.partition} is not judged: records or notices are gone")
     told = {act.offset for act in kept if act.at is None}
     places = {place for place in rows_of(history, service, tp) if place[1] >= low}
     places |= {(act.key, act.offset) for act in kept if act.at is not None}
     kept += [Act(PARKED, key, tp, n, None, 0, (), "", "", "", bare=False) for key, n in places if n not in told]
-    return Queues(kept, complete=False)
+    return ParkedReplay(kept, complete=False)
 
 
 def _entries(history: History, service: str, tp: TP) -> Iterator[Entry]:
@@ -83,7 +83,7 @@ def folded(
             yield Late(entry, *read, entry.offset < bound if act is None else act in early)
 
 
-def replayed(history: History, service: str, tp: TP, decoder: Decoder, report: Report) -> Queues:
+def replayed(history: History, service: str, tp: TP, decoder: Decoder, report: Report) -> ParkedReplay:
     """The queues of a topic that brings no commands, as they are by what the service has committed now."""
     entries = _entries(history, service, tp)
     queues = still_held(history, service, tp, report)
@@ -107,7 +107,7 @@ def rows_of(history: History, service: str, tp: TP) -> Rows:
 def compare_queue(
     service: str,
     tp: TP,
-    queues: Queues,
+    queues: ParkedReplay,
     rows: Rows,
     before: Before,
     history: History,

@@ -45,7 +45,7 @@ class ReadCheck:
         if not self._aggregate.replicas:
             return None
         found = Recorded(self._copies(history))
-        answers = TP(TopicKind.ANSWERS.topic(self._aggregate.name), events.partition)
+        answers = TP(TopicKind.REPLIES.topic(self._aggregate.name), events.partition)
         for reply in replies:
             with self._judging(answers, reply.key, reply.entry.offset, report):
                 found.take_reply(reply.message)

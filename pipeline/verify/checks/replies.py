@@ -1,4 +1,4 @@
-"""Holds what an aggregate remembers of its commands, the replies on `<aggregate>.answers`, against their log."""
+"""Holds what an aggregate remembers of its commands, the replies on `<aggregate>.replies`, against their log."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.verify.checks.tables import unreadable
-from pipeline.verify.replay.expected_deadlines import Agenda
-from pipeline.verify.replay.expected_replies import Given, Memory
+from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
+from pipeline.verify.replay.expected_replies import ExpectedReplies, Given
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder
 from pipeline.verify.sources.history import Entry, History
@@ -46,12 +46,12 @@ class Reply(NamedTuple):
     message: ReplyMessage
 
 
-class AnswerCheck:
+class ReplyCheck:
     """Judges the replies of one aggregate, a partition at a time."""
 
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], registry: Registry, events: Decoder) -> None:
         self.service, self.idempotency, self._events = service, aggregate.idempotency, events
-        self.topic = TopicKind.ANSWERS.topic(aggregate.name)
+        self.topic = TopicKind.REPLIES.topic(aggregate.name)
         self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
         self.decode = self._reply.value
 
@@ -68,12 +68,14 @@ class AnswerCheck:
                 found.append(Reply(entry, key[4 : 4 + length].decode(), message))
             except UndecodableRecord as error:
                 report.add(unreadable(self.service, TP(self.topic, partition), entry, error))
-        report.checked["answers"] += len(found)
+        report.checked["replies"] += len(found)
         return found
 
-    def memory(self, history: History, commands: TP, replies: list[Reply], agenda: Agenda) -> Memory:
+    def memory(
+        self, history: History, commands: TP, replies: list[Reply], agenda: ExpectedDeadlines
+    ) -> ExpectedReplies:
         """An empty memory; where retention has cut the command log, one of the commands that were cut away."""
-        memory, low = Memory(self.idempotency, agenda), history.low(commands)
+        memory, low = ExpectedReplies(self.idempotency, agenda), history.low(commands)
         for reply in replies:
             message = reply.message
             if message.offset < low:
@@ -87,12 +89,12 @@ class AnswerCheck:
         self,
         history: History,
         partition: int,
-        memory: Memory,
+        memory: ExpectedReplies,
         replies: list[Reply],
         settled: Callable[[Given], bool],
         report: Report,
     ) -> None:
-        """Findings `missing_`, `wrong_`, `duplicate_`, `extra_answer`. Commands that are `settled` must have theirs."""
+        """Findings `missing_`, `wrong_`, `duplicate_`, `extra_reply`. Commands that are `settled` must have theirs."""
         if memory.idempotency is None:
             return
         tp = TP(self.topic, partition)
@@ -103,17 +105,17 @@ class AnswerCheck:
             given = due.get(message.offset)
             found = short(message.body)
             if given is None:
-                report.add(Finding("extra_answer", self.service, *tp, key, entry.offset, "nothing", found))
+                report.add(Finding("extra_reply", self.service, *tp, key, entry.offset, "nothing", found))
             elif message.offset in seen:
-                report.add(Finding("duplicate_answer", self.service, *tp, key, entry.offset, "one answer", found))
+                report.add(Finding("duplicate_reply", self.service, *tp, key, entry.offset, "one answer", found))
             elif not self._is_right(given, key, message):
                 expected = short(given.outcome)
-                report.add(Finding("wrong_answer", self.service, *tp, key, entry.offset, expected, found))
+                report.add(Finding("wrong_reply", self.service, *tp, key, entry.offset, expected, found))
             seen.add(message.offset)
         for offset, given in due.items():
             if settled(given) and offset not in seen and given.time_ms > since_ms and given.outcome is not None:
                 expected = f"{given.command.id}: {short(given.outcome)}"
-                report.add(Finding("missing_answer", self.service, *tp, given.key, None, expected, "nothing"))
+                report.add(Finding("missing_reply", self.service, *tp, given.key, None, expected, "nothing"))
 
     def _is_right(self, given: Given, key: str, message: ReplyMessage) -> bool:
         command = given.command

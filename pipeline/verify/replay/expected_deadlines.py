@@ -31,7 +31,7 @@ class Came(NamedTuple):
     time_ms: int
 
 
-class Agenda:
+class ExpectedDeadlines:
     """Takes commands in the order of their log. Holds all that was ever set, each known by the position that set it."""
 
     def __init__(self, aggregate: Aggregate[Any, Any, Any], partition: int) -> None:

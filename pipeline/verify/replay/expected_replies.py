@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pipeline.flow import is_later, is_old, last_issue_ms, too_late
 from pipeline.model import CommandMessage, Idempotency, Rejected
-from pipeline.verify.replay.expected_deadlines import Agenda
+from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
 
 
 class Given(NamedTuple):
@@ -26,13 +26,13 @@ class Given(NamedTuple):
         return self.placed or (self.offset, self.time_ms)
 
 
-class Memory:
+class ExpectedReplies:
     """Takes commands in the order of their log. Holds all that were decided; `idempotency` None: knows none again.
 
     `agenda`: which commands wait; it takes the same commands.
     """
 
-    def __init__(self, idempotency: Idempotency | None, agenda: Agenda) -> None:
+    def __init__(self, idempotency: Idempotency | None, agenda: ExpectedDeadlines) -> None:
         self.idempotency, self.agenda = idempotency, agenda
         self.decided: list[Given] = []
         self.last: dict[tuple[Any, str], Given] = {}  # by key and id

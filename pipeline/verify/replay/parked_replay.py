@@ -27,7 +27,7 @@ class Folded(NamedTuple):
     act: Act | None
 
 
-class Queues:
+class ParkedReplay:
     """Takes the records of a partition in the order of their log. `wrong` says what cannot have been so."""
 
     def __init__(self, acts: Iterable[Act], *, complete: bool = True) -> None:
@@ -95,7 +95,7 @@ class Queues:
 
 def folded_by(
     node: str,
-    queues: Queues,
+    queues: ParkedReplay,
     records: Iterable[Any],
     place: Callable[[Any], tuple[bytes, int]],
     follows: Callable[[Any], bool | None],

@@ -59,7 +59,7 @@ class Killed(Apart):
         self._turns = (first + sorted(SHOP.services.keys() - idle - set(first))) * turns
         self._every_s, self._due = every_s, 0.0
         self._rng = random.Random(SEED)
-        self.watcher = Watcher(bootstrap, self.shop.admin, self.shop.wirings)
+        self.watcher = Watcher(bootstrap, self.shop.admin, self.shop.plans)
         self._began = time.monotonic()
         self.kills: list[dict[str, Any]] = []
         self.deaths: list[str] = []  # those that nobody ordered

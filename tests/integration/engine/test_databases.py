@@ -26,7 +26,7 @@ from pipeline.demo import figures
 from pipeline.demo.commands import stocking, trading
 from pipeline.demo.invoices import Invoices
 from pipeline.engine.loop.lane import Lane
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, SharedStore
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import Superseded
@@ -88,7 +88,7 @@ class Reports:
     def __init__(self, shop: Shop, url: str, cleanup: ExitStack) -> None:
         self.shop, self.url, self._cleanup = shop, url, cleanup
         self.make = codecs(shop.topology.schemas)
-        self.wiring = Wiring(shop.topology.services["reports"], self.make)
+        self.plan = ServicePlan(shop.topology.services["reports"], self.make)
         self._orders = self.make("orders.event", EventMessage, o.Event)
         self._producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random"})
         self.sold = 0
@@ -112,7 +112,7 @@ class Reports:
         """All of one identity in the group: the one that joins last takes the place of the others."""
         bootstrap = self.shop.bootstrap
         lane = Lane(
-            self.wiring,
+            self.plan,
             KafkaGroupConsumer(bootstrap, "reports", "reports-0", name),
             KafkaProducer(bootstrap, name),
             KafkaLogReader(bootstrap, name),

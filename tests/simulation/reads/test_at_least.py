@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
-from pipeline.flow import Folder, Sight, token_to_token
+from pipeline.flow import Folder, OffsetSource, token_to_token
 from pipeline.model.records.partitioning import partition_of
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.testing.simulation.worker import Worker
@@ -66,7 +66,7 @@ class Readers:
     """Send commands to tills, and read the books at least at their positions, of any worker that claims them."""
 
     world: World
-    sight: Sight
+    offset_source: OffsetSource
     rng: random.Random
     read: list[tuple[str, str, int]] = field(default_factory=list)  # command, book and its version
 
@@ -76,7 +76,7 @@ class Readers:
         token = {tuple(tp): self.world.kafka.log(tp).end - 1}
         book = self.rng.choice(BOOKS)
         partition = partition_of(book.encode(), self.world.schedule.partitions)
-        steps = token_to_token(LINEAGE, token, "books.command", frozenset({partition}), self.sight)  # type: ignore[arg-type]
+        steps = token_to_token(LINEAGE, token, "books.command", frozenset({partition}), self.offset_source)  # type: ignore[arg-type]
         self._resolve(name, book, partition, steps)
 
     def _resolve(self, name: str, book: str, partition: int, steps: Coroutine[Any, Any, dict[int, int]]) -> None:
@@ -116,7 +116,7 @@ class Readers:
         ]
 
 
-def outcome(seed: int, sight_of: Callable[[World], Sight]) -> tuple[int, int]:
+def outcome(seed: int, sight_of: Callable[[World], OffsetSource]) -> tuple[int, int]:
     """How many answers there were, and how many of them stale."""
     world, rng = world_of("at least", seed)
     readers = Readers(world, sight_of(world), rng)

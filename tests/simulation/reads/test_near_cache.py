@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.adapters.memory import MemoryLogReader
 from pipeline.client.near_cache.cache import NearCache
-from pipeline.client.near_cache.cached_partition import Ticket
+from pipeline.client.near_cache.cached_partition import PendingRead
 from pipeline.client.owner_request import Answer
-from pipeline.client.wire.read_options import Reading
+from pipeline.client.wire.read_options import ReadOptions
 from pipeline.errors import UnknownKey
 from pipeline.flow import token_to_token
 from pipeline.model import Token
@@ -38,7 +38,7 @@ class Readers:
     world: World
     rng: random.Random
     cache: NearCache
-    sight: WorldSight
+    offset_source: WorldSight
     read: list[tuple[str, str, int]] = field(default_factory=list)  # command, book and its version
     tokens: list[tuple[str, str, Token]] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Readers:
 
     def get(self, name: str, book: str, token: Token) -> None:
         partition = partition_of(book.encode(), self.world.schedule.partitions)
-        asked = Reading(at_least=token)
+        asked = ReadOptions(at_least=token)
         try:
             row = self.cache.find("books", partition, book, asked)
         except UnknownKey:
@@ -60,22 +60,26 @@ class Readers:
         if row is not None:
             self.read.append((name, book, row["version"]))
             return
-        ticket = self.cache.ask("books", partition, book)
-        steps = token_to_token(LINEAGE, token.positions, "books.command", frozenset({partition}), self.sight)
-        self._resolve(name, book, asked, partition, ticket, steps)
+        pending_read = self.cache.ask("books", partition, book)
+        steps = token_to_token(LINEAGE, token.positions, "books.command", frozenset({partition}), self.offset_source)
+        self._resolve(name, book, asked, partition, pending_read, steps)
 
-    def _resolve(self, name: str, book: str, asked: Reading, partition: int, ticket: Ticket, steps: Any) -> None:
+    def _resolve(
+        self, name: str, book: str, asked: ReadOptions, partition: int, pending_read: PendingRead, steps: Any
+    ) -> None:
         try:
             steps.send(None)
         except StopIteration as done:
-            self._look(name, book, asked, partition, ticket, done.value.get(partition, -1))
+            self._look(name, book, asked, partition, pending_read, done.value.get(partition, -1))
             return
-        self._later(lambda: self._resolve(name, book, asked, partition, ticket, steps))
+        self._later(lambda: self._resolve(name, book, asked, partition, pending_read, steps))
 
-    def _look(self, name: str, book: str, asked: Reading, partition: int, ticket: Ticket, due: int) -> None:
+    def _look(
+        self, name: str, book: str, asked: ReadOptions, partition: int, pending_read: PendingRead, due: int
+    ) -> None:
         answer = found(self.world, self.rng, "books", book, due)
         if answer is None:
-            self._later(lambda: self._look(name, book, asked, partition, ticket, due))
+            self._later(lambda: self._look(name, book, asked, partition, pending_read, due))
             return
         there = answer.row is not None
         headers = {"x-pipeline-row-position": f"books.state/{partition}@{answer.rows - 1}"} if answer.rows else {}
@@ -83,8 +87,8 @@ class Readers:
             headers["x-pipeline-position"] = f"books.command/{partition}@{answer.position - 1}"
         body = json.loads(json.dumps(answer.row if there else {"error": "UnknownKey", "detail": "none"}))
         status = 200 if there else 404
-        self.cache.keep(ticket, "books", partition, book, asked, Answer(status, body, headers))
-        self.cache.forget(ticket, book)
+        self.cache.keep(pending_read, "books", partition, book, asked, Answer(status, body, headers))
+        self.cache.forget(pending_read, book)
         self.read.append((name, book, body["version"] if there else 0))
 
     def _later(self, call: Callable[[], None]) -> None:

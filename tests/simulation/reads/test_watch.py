@@ -11,7 +11,7 @@ from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
 from pipeline.model.records.partitioning import partition_of
 from pipeline.server.reads.local_tables import Found, LocalTables, row_json
-from pipeline.server.watch.row_tail import Event, Feeds, Watch
+from pipeline.server.watch.row_tail import Event, TailWithCatchUp, Watch
 from pipeline.testing.simulation.world import World
 from tests.simulation.worlds.reading import LINEAGE, LOOK_S, world_of
 from tests.simulation.worlds.tills import Close, Take
@@ -54,7 +54,7 @@ class Watchers:
     world: World
     rng: random.Random
     begin_at: Callable[[Found], int]
-    feeds: Feeds
+    tail: TailWithCatchUp
     watched: list[Watched] = field(default_factory=list)
     lost: list[Watch] = field(default_factory=list)
 
@@ -70,14 +70,14 @@ class Watchers:
         tell = lambda offset, value: f"{offset}"  # noqa: E731
         watch = Watch(tp, key.encode(), start, end, tell, absent=present.row is None)
         self.watched.append(Watched(table, present, watch, start, resumed))
-        self.feeds.add(watch)
+        self.tail.add(watch)
         if self.rng.random() < 0.3:  # one that goes again, whose partition others may still watch
             other = Watch(tp, key.encode(), end, end, tell, absent=False)
-            self.feeds.add(other)
-            self.world.kafka.clock.later(self.rng.uniform(0, 2), lambda: self.feeds.remove(other))
+            self.tail.add(other)
+            self.world.kafka.clock.later(self.rng.uniform(0, 2), lambda: self.tail.remove(other))
 
     def step(self) -> bool:
-        moved, lost = self.feeds.step(0.0)
+        moved, lost = self.tail.step(0.0)
         self.lost += lost
         for each in self.watched:
             each.told += each.watch.drain()
@@ -136,8 +136,8 @@ def run(world: World, rng: random.Random, step: Callable[[], bool], more: Callab
 def watched(seed: int, begin_at: Callable[[Found], int]) -> tuple[int, list[str]]:
     """How much was told, and what was wrong with it."""
     world, rng = world_of("watch", seed)
-    feeds = Feeds(MemoryLogReader(world.kafka), MemoryLogReader(world.kafka))
-    watchers = Watchers(world, rng, begin_at, feeds)
+    tail = TailWithCatchUp(MemoryLogReader(world.kafka), MemoryLogReader(world.kafka))
+    watchers = Watchers(world, rng, begin_at, tail)
 
     def more(n: int) -> None:
         world.send("tills", rng.choice(("till-1", "till-2")), rng.choice((Take(rng.randrange(1, 9)), Close())), f"c{n}")

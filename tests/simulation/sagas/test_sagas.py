@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.engine.ports import TP
-from pipeline.engine.steps.ask import Asking
-from pipeline.engine.steps.decide import AggregateNode
-from pipeline.engine.steps.step import Outlet
+from pipeline.engine.steps.ask import AskSender
+from pipeline.engine.steps.decide import DecideStep
+from pipeline.engine.steps.step import Output
 from pipeline.model import CommandMessage
 from pipeline.model.records.partitioning import partition_of
 from pipeline.testing import TestDriver, by_hand
@@ -79,7 +79,7 @@ def test_verify_finds_nothing_either() -> None:
 
 
 def asks_are_sent_outside_of_the_transaction(patch: pytest.MonkeyPatch) -> None:
-    def init(self: Outlet, producer: Any, *more: Any) -> None:
+    def init(self: Output, producer: Any, *more: Any) -> None:
         original(self, producer, *more)
         emit, kafka = self.emit, producer._inner._kafka
 
@@ -91,32 +91,32 @@ def asks_are_sent_outside_of_the_transaction(patch: pytest.MonkeyPatch) -> None:
 
         self.emit = at_once  # type: ignore[method-assign]
 
-    original = Outlet.__init__
-    patch.setattr(Outlet, "__init__", init)
+    original = Output.__init__
+    patch.setattr(Output, "__init__", init)
 
 
 def the_last_ask_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    original = Asking.records
-    patch.setattr(Asking, "records", lambda *arguments: original(*arguments)[:-1])
+    original = AskSender.records
+    patch.setattr(AskSender, "records", lambda *arguments: original(*arguments)[:-1])
 
 
 def answers_to_sagas_are_not_sent(patch: pytest.MonkeyPatch) -> None:
-    def reply(self: Outlet, command: CommandMessage, data: bytes) -> None:
+    def reply(self: Output, command: CommandMessage, data: bytes) -> None:
         if command.causation_id is None:
             original(self, command, data)
 
-    original = Outlet.reply
-    patch.setattr(Outlet, "reply", reply)
+    original = Output.reply
+    patch.setattr(Output, "reply", reply)
 
 
 def a_participant_that_is_asked_twice_acts_twice(patch: pytest.MonkeyPatch) -> None:
-    def fold(self: AggregateNode, key: bytes, record: Any, message: CommandMessage) -> None:
+    def fold(self: DecideStep, key: bytes, record: Any, message: CommandMessage) -> None:
         original(self, key, record, message)
         if message.causation_id and message.id.endswith("reserve.0/1") and self.aggregate.name == "goods":
             original(self, key, record, message._replace(id=message.id + "x"))
 
-    original = AggregateNode.fold
-    patch.setattr(AggregateNode, "fold", fold)
+    original = DecideStep.fold
+    patch.setattr(DecideStep, "fold", fold)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.engine.parking.parking import Parking
 from pipeline.engine.ports import TP
-from pipeline.engine.steps.unique_values import Claims
+from pipeline.engine.steps.unique_values import UniqueValues
 from pipeline.model import StateMessage
 from pipeline.model.reservation import Reservation
 from pipeline.testing import Simulation
@@ -47,12 +47,12 @@ def findings(seeds: int) -> list[str]:
 
 
 def test_the_judges_see_a_value_that_two_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Claims, "_check", lambda *_: None)
+    monkeypatch.setattr(UniqueValues, "_check", lambda *_: None)
     assert findings(20)
 
 
 def test_the_judges_see_a_value_that_stays_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Claims, "_release", lambda *_: None)
+    monkeypatch.setattr(UniqueValues, "_release", lambda *_: None)
     assert findings(20)
 
 

@@ -10,8 +10,8 @@ import pytest
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryProducer
 from pipeline.adapters.memory.groups import Group
 from pipeline.engine.copies.histories import Histories
-from pipeline.engine.copies.history_follower import HistoryCopy
-from pipeline.engine.copies.recovery import TableCopy
+from pipeline.engine.copies.history_follower import HistoryFollower
+from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.loop import checkpoint as checkpoints
 from pipeline.engine.loop import lane as lanes
 from pipeline.engine.loop.lane import Lane
@@ -19,11 +19,11 @@ from pipeline.engine.loop.task import Task
 from pipeline.engine.parking.parking import Parking
 from pipeline.engine.ports import TP, Polled
 from pipeline.engine.state.deadlines import Deadlines, Fired
-from pipeline.engine.state.history_reader import Past
-from pipeline.engine.state.parked_table import Queue
-from pipeline.engine.state.replies import Answers
+from pipeline.engine.state.history_reader import HistoryReader
+from pipeline.engine.state.parked_table import ParkedTable
+from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import Table, rows_by_key
-from pipeline.engine.steps.scheduler import Timers
+from pipeline.engine.steps.scheduler import Scheduler
 from pipeline.errors import OutcomeUnknown, TransactionAborted
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -61,16 +61,16 @@ def offsets_not_in_the_transaction(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def changes_kept_after_an_abort(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Table, "drop", lambda self: None)
+    patch.setattr(Table, "roll_back", lambda self: None)
 
 
 @planted
 def position_kept_after_an_abort(patch: pytest.MonkeyPatch) -> None:
     def drop(self: Task) -> None:
         for table in self.tables:
-            table.drop()
+            table.roll_back()
 
-    patch.setattr(Task, "drop", drop)
+    patch.setattr(Task, "roll_back", drop)
 
 
 @planted
@@ -80,12 +80,12 @@ def no_fence_on_a_stale_generation(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def restore_stops_at_the_last_stable_offset(patch: pytest.MonkeyPatch) -> None:
-    def reached(self: TableCopy, tp: TP, end: int) -> None:
+    def reached(self: TableRecovery, tp: TP, end: int) -> None:
         original(self, tp, end)
-        self.open.discard(tp)
+        self.unfinished.discard(tp)
 
-    original = TableCopy.reached
-    patch.setattr(TableCopy, "reached", reached)
+    original = TableRecovery.reached
+    patch.setattr(TableRecovery, "reached", reached)
 
 
 @planted
@@ -102,7 +102,7 @@ def rewound_after_a_commit_whose_outcome_is_unknown(patch: pytest.MonkeyPatch) -
 
 @planted
 def a_stale_table_is_rolled_forward(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TableCopy, "_useless", lambda self, ends: None)
+    patch.setattr(TableRecovery, "_useless", lambda self, ends: None)
 
 
 @planted
@@ -144,24 +144,24 @@ def position_moved_before_the_fold(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def standby_taken_over_without_catching_up(patch: pytest.MonkeyPatch) -> None:
-    def aim(self: TableCopy, ends: Any) -> None:
+    def aim(self: TableRecovery, ends: Any) -> None:
         warm = self._targets is None and self.rolled > 0
         original(self, ends)
         if warm:
-            self.open.clear()
+            self.unfinished.clear()
 
-    original = TableCopy.aim
-    patch.setattr(TableCopy, "aim", aim)
+    original = TableRecovery.set_target
+    patch.setattr(TableRecovery, "set_target", aim)
 
 
 @planted
 def restore_from_a_position_that_was_not_restored_to(patch: pytest.MonkeyPatch) -> None:
-    def begin(self: TableCopy, ends: Any, facts: Any) -> Any:
+    def begin(self: TableRecovery, ends: Any, facts: Any) -> Any:
         starts = original(self, ends, facts)
         return {tp: None if start is None else ends[tp] for tp, start in starts.items()}
 
-    original = TableCopy.begin
-    patch.setattr(TableCopy, "begin", begin)
+    original = TableRecovery.begin
+    patch.setattr(TableRecovery, "begin", begin)
 
 
 @planted
@@ -195,71 +195,71 @@ def markers_taken_for_records_that_were_folded(patch: pytest.MonkeyPatch) -> Non
 
 @planted
 def a_repeated_command_is_decided_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Answers, "find", lambda self, name, offset, time_ms: None)
+    patch.setattr(ReplyTable, "find", lambda self, name, offset, time_ms: None)
 
 
 @planted
 def replies_are_remembered_that_were_not_committed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Answers, "drop", lambda self: None)
+    patch.setattr(ReplyTable, "roll_back", lambda self: None)
 
 
 @planted
 def replies_are_not_restored(patch: pytest.MonkeyPatch) -> None:
-    def write(self: TableCopy, rows: Any, tp: TP, position: int) -> None:
-        kept = [] if tp.topic.endswith(".answers") and self._targets else rows
+    def write(self: TableRecovery, rows: Any, tp: TP, position: int) -> None:
+        kept = [] if tp.topic.endswith(".replies") and self._targets else rows
         original(self, kept, tp, position)
 
-    original = TableCopy._write
-    patch.setattr(TableCopy, "_write", write)
+    original = TableRecovery._write
+    patch.setattr(TableRecovery, "_write", write)
 
 
 @planted
 def a_reply_is_forgotten_without_a_trace(patch: pytest.MonkeyPatch) -> None:
-    def at(self: Answers, offset: int, time_ms: int) -> int:
+    def at(self: ReplyTable, offset: int, time_ms: int) -> int:
         original(self, offset, time_ms)
         return 0
 
-    original = Answers.at
-    patch.setattr(Answers, "at", at)
+    original = ReplyTable.expire_up_to
+    patch.setattr(ReplyTable, "expire_up_to", at)
 
 
 @planted
 def a_reply_is_forgotten_too_early(patch: pytest.MonkeyPatch) -> None:
-    original = Answers._is_old
-    patch.setattr(Answers, "_is_old", lambda self, o, t, no, nt: original(self, o - 2, t, no, nt))
+    original = ReplyTable._is_old
+    patch.setattr(ReplyTable, "_is_old", lambda self, o, t, no, nt: original(self, o - 2, t, no, nt))
 
 
 @planted
 def an_order_that_an_abort_does_not_rewind(patch: pytest.MonkeyPatch) -> None:
-    def drop(self: Answers) -> None:
+    def drop(self: ReplyTable) -> None:
         places = self._committed_from, self._committed_ms
         self._committed_from, self._committed_ms = self._read_from, self._forgotten_ms
         original(self)
         self._committed_from, self._committed_ms = places
 
-    original = Answers.drop
-    patch.setattr(Answers, "drop", drop)
+    original = ReplyTable.roll_back
+    patch.setattr(ReplyTable, "roll_back", drop)
 
 
 @planted
 def history_position_written_before_its_events(patch: pytest.MonkeyPatch) -> None:
-    def apply(self: HistoryCopy, tp: TP, records: Sequence[Any]) -> None:
+    def apply(self: HistoryFollower, tp: TP, records: Sequence[Any]) -> None:
         self.reached(tp, records[-1].offset() + 1)
         original(self, tp, records)
 
-    original = HistoryCopy.apply
-    patch.setattr(HistoryCopy, "apply", apply)
+    original = HistoryFollower.apply
+    patch.setattr(HistoryFollower, "apply", apply)
 
 
 @planted
 def history_position_noted_too_far(patch: pytest.MonkeyPatch) -> None:
-    original = HistoryCopy.reached
-    patch.setattr(HistoryCopy, "reached", lambda self, tp, end: original(self, tp, end + 2))
+    original = HistoryFollower.reached
+    patch.setattr(HistoryFollower, "reached", lambda self, tp, end: original(self, tp, end + 2))
 
 
 @planted
 def history_state_folded_from_what_has_just_come(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Past, "state", lambda self, key, version: None)
+    patch.setattr(HistoryReader, "state", lambda self, key, version: None)
 
 
 @planted
@@ -290,13 +290,13 @@ def deadlines_are_gone_though_the_transaction_is_aborted(patch: pytest.MonkeyPat
         original(self)
         self._at = place  # goes on behind those it has taken
 
-    original = Deadlines.drop
-    patch.setattr(Deadlines, "drop", drop)
+    original = Deadlines.roll_back
+    patch.setattr(Deadlines, "roll_back", drop)
 
 
 @planted
 def deadlines_are_kept_that_were_not_committed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Deadlines, "drop", lambda self: None)
+    patch.setattr(Deadlines, "roll_back", lambda self: None)
 
 
 @planted
@@ -311,25 +311,25 @@ def deadlines_are_fired_outside_of_the_transaction(patch: pytest.MonkeyPatch) ->
 
 @planted
 def deadlines_are_not_restored(patch: pytest.MonkeyPatch) -> None:
-    def write(self: TableCopy, rows: Any, tp: TP, position: int) -> None:
+    def write(self: TableRecovery, rows: Any, tp: TP, position: int) -> None:
         kept = [] if tp.topic.endswith(".deadlines") and self._targets else rows
         original(self, kept, tp, position)
 
-    original = TableCopy._write
-    patch.setattr(TableCopy, "_write", write)
+    original = TableRecovery._write
+    patch.setattr(TableRecovery, "_write", write)
 
 
 @planted
 def deadlines_are_restored_without_their_order(patch: pytest.MonkeyPatch) -> None:
-    def apply(self: TableCopy, tp: TP, records: Sequence[Any]) -> None:
+    def apply(self: TableRecovery, tp: TP, records: Sequence[Any]) -> None:
         tables = self._tables
         if tp.topic.endswith(".deadlines"):
             self._tables = {each: spec._replace(rows=rows_by_key) for each, spec in tables.items()}
         original(self, tp, records)
         self._tables = tables
 
-    original = TableCopy.apply
-    patch.setattr(TableCopy, "apply", apply)
+    original = TableRecovery.apply
+    patch.setattr(TableRecovery, "apply", apply)
 
 
 @planted
@@ -357,29 +357,29 @@ def the_next_deadline_is_looked_for_behind_the_last(patch: pytest.MonkeyPatch) -
         original(self)
         self._at = self._from = place
 
-    original = Deadlines.settle
-    patch.setattr(Deadlines, "settle", settle)
+    original = Deadlines.mark_committed
+    patch.setattr(Deadlines, "mark_committed", settle)
 
 
 @planted
 def a_scheduled_command_is_decided_and_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Timers, "forget", lambda self, key, command: None)
+    patch.setattr(Scheduler, "forget", lambda self, key, command: None)
 
 
 @planted
 def a_key_is_released_while_records_wait(patch: pytest.MonkeyPatch) -> None:
-    def take(self: Queue, key: bytes, offset: int) -> None:
+    def take(self: ParkedTable, key: bytes, offset: int) -> None:
         original(self, key, offset)
         self.held.pop(key, None)
 
-    original = Queue.take
-    patch.setattr(Queue, "take", take)
+    original = ParkedTable.take
+    patch.setattr(ParkedTable, "take", take)
 
 
 @planted
 def a_record_overtakes_those_that_wait(patch: pytest.MonkeyPatch) -> None:
     def queue_up(self: Parking, key: bytes, record: Any, *, bare: bool = False) -> None:
-        message = self.decoded(key, record) if record.offset() % 3 == 0 else None
+        message = self.decode(key, record) if record.offset() % 3 == 0 else None
         if message is None:
             original(self, key, record, bare=bare)
         else:
@@ -392,28 +392,28 @@ def a_record_overtakes_those_that_wait(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def queues_are_not_restored(patch: pytest.MonkeyPatch) -> None:
-    def write(self: TableCopy, rows: Any, tp: TP, position: int) -> None:
+    def write(self: TableRecovery, rows: Any, tp: TP, position: int) -> None:
         original(self, [] if tp.topic.endswith(".queue") and self._targets else rows, tp, position)
 
-    original = TableCopy._write
-    patch.setattr(TableCopy, "_write", write)
+    original = TableRecovery._write
+    patch.setattr(TableRecovery, "_write", write)
 
 
 @planted
 def a_redrive_acts_twice(patch: pytest.MonkeyPatch) -> None:
     """Some records stay in their queue though they have been folded."""
 
-    def take(self: Queue, key: bytes, offset: int) -> None:
+    def take(self: ParkedTable, key: bytes, offset: int) -> None:
         if self.held[key] == 1 or offset % 3:
             original(self, key, offset)
 
-    original = Queue.take
-    patch.setattr(Queue, "take", take)
+    original = ParkedTable.take
+    patch.setattr(ParkedTable, "take", take)
 
 
 @planted
 def an_abort_does_not_give_back_what_was_taken(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Queue, "drop", lambda self: self._clear())
+    patch.setattr(ParkedTable, "roll_back", lambda self: self._clear())
 
 
 @planted

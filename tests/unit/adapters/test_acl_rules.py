@@ -15,17 +15,17 @@ from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-d
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import connection
-from pipeline.adapters.kafka.acl_rules import Rule, Who, rules
+from pipeline.adapters.kafka.acl_rules import Principals, Rule, rules
 from pipeline.adapters.kafka.acls import apply_acls, bindings
 from pipeline.cli import main
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import ClientConfigError, TopicError
 from pipeline.topology import Topology
 
 
-def allowed(topology: Topology, who: Who | None = None) -> list[Rule]:
-    wirings = [Wiring(service, codecs(topology.schemas), topology.names) for service in topology.chosen(())]
-    return rules(topology, wirings, who or Who({}, {}))
+def allowed(topology: Topology, who: Principals | None = None) -> list[Rule]:
+    plans = [ServicePlan(service, codecs(topology.schemas), topology.names) for service in topology.chosen(())]
+    return rules(topology, plans, who or Principals({}, {}))
 
 
 def who_may(found: list[Rule], operation: str, topic: str) -> set[str]:
@@ -38,7 +38,7 @@ def who_may(found: list[Rule], operation: str, topic: str) -> set[str]:
 
 def test_nobody_else_reads_what_is_private_or_writes_what_is_not_asked(shop_topology: Topology) -> None:
     found = allowed(shop_topology)
-    for private in ("users.command", "users.answers", "users.deadlines", "users.users.command.queue", "users.parked"):
+    for private in ("users.command", "users.replies", "users.deadlines", "users.users.command.queue", "users.parked"):
         assert who_may(found, "READ", private) == {"users"}, private
     assert who_may(found, "READ", "user_emails.event") == {"users"}
     assert who_may(found, "READ", "users.event") == {"users", "orders", "reports"}
@@ -61,7 +61,7 @@ def test_groups_and_transactions_are_a_services_own(shop_topology: Topology) -> 
 
 
 def test_requesters_send_to_whom_commands_may_be_sent_from_outside(shop_topology: Topology) -> None:
-    found = allowed(shop_topology, Who({"orders": "User:CN=o"}, {"cli": "User:anna"}))
+    found = allowed(shop_topology, Principals({"orders": "User:CN=o"}, {"cli": "User:anna"}))
     assert {
         r.name for r in found if r.principal == "User:anna" and r.resource == "topic" and "WRITE" in r.operations
     } == {
@@ -70,7 +70,7 @@ def test_requesters_send_to_whom_commands_may_be_sent_from_outside(shop_topology
     }
     assert who_may(found, "READ", "cli.reply") == {"anna"}
     assert {"CN=o", "users"} <= who_may(found, "WRITE", "cli.reply")
-    assert who_may(found, "READ", "orders.answers") == {"CN=o"}
+    assert who_may(found, "READ", "orders.replies") == {"CN=o"}
 
 
 def test_names_are_those_of_the_cluster(shop_topology: Topology) -> None:

@@ -28,7 +28,7 @@ from pipeline.adapters.avro.construction import construction
 from pipeline.adapters.avro.registry import Registry
 from pipeline.errors import EncodeError, UndecodableRecord
 from pipeline.model import CommandMessage, EventMessage
-from pipeline.worker.main import tell_of_the_codec
+from pipeline.worker.main import warn_if_slow_codec
 from tests.unit.adapters.test_codec import HEAD, IMPLEMENTATIONS, MISFITS, SCHEMAS, TAKE, Compiled, compiled
 from topologies import inventory, orders, reports
 
@@ -721,9 +721,9 @@ print(implementation())
 def test_the_slow_way_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         if is_native():
-            tell_of_the_codec()
+            warn_if_slow_codec()
             assert not caplog.messages
         monkeypatch.setattr(native_compiler, "_native", None)
-        tell_of_the_codec()
+        warn_if_slow_codec()
     assert implementation() == "python"
     assert "_native is not built" in caplog.text

@@ -76,7 +76,7 @@ def test_another_system_error_is_fatal_for_the_lane_alone_too() -> None:
 
 
 def test_a_note_tells_owner_and_changelogs_and_takes_others_notes_for_what_they_are() -> None:
-    text = note("orders-my.host-0", {"orders.state": (77, 31), "orders.answers": (0, 1)})
+    text = note("orders-my.host-0", {"orders.state": (77, 31), "orders.replies": (0, 1)})
     assert read_owner(text) == "orders-my.host-0"
-    assert read_note(text) == {"orders.state": (77, 31), "orders.answers": (0, 1)}
+    assert read_note(text) == {"orders.state": (77, 31), "orders.replies": (0, 1)}
     assert (read_owner(None), read_owner(""), read_owner("set by hand")) == ("", "", "")

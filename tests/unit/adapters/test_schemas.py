@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.avro.codec import Codec, codecs
 from pipeline.adapters.avro.registry import Registry
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import EncodeError, SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage, TopicKind, reservation
 from pipeline.topology import Topology
@@ -49,7 +49,7 @@ OWN = {
     "customer_countries.replica": (orders.CustomerCountry, None),
 }
 
-ENGINES = (TopicKind.PARKED, TopicKind.ANSWERS, TopicKind.DEADLINES, TopicKind.QUEUE)  # no author writes their schemas
+ENGINES = (TopicKind.PARKED, TopicKind.REPLIES, TopicKind.DEADLINES, TopicKind.QUEUE)  # no author writes their schemas
 
 
 def test_every_schema_is_registered_as_it_stands() -> None:
@@ -66,8 +66,8 @@ def test_every_schema_has_its_classes() -> None:
 def test_the_wired_services_use_every_schema(shop_topology: Topology) -> None:
     used = set()
     for service in shop_topology.services.values():
-        wiring = Wiring(service, codecs(SCHEMAS))
-        used |= {topic for topic, kind in wiring.own_topics() if kind not in ENGINES}
+        plan = ServicePlan(service, codecs(SCHEMAS))
+        used |= {topic for topic, kind in plan.own_topics() if kind not in ENGINES}
         used |= {f"{replica.name}.replica" for replica in service.replicas}
     assert used == set(OWN)
 

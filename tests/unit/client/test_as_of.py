@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.client.wire.as_of import iso, moment
+from pipeline.client.wire.as_of import iso, parse_as_of
 from pipeline.errors import InvalidMoment
 
 DAY_MS = 1_259_625_600_000  # 2009-12-01 in UTC
@@ -26,15 +26,15 @@ DAY_MS = 1_259_625_600_000  # 2009-12-01 in UTC
     ],
 )
 def test_a_moment_is_a_version_or_a_time(text: str, version: int | None, time_ms: int | None) -> None:
-    assert moment(text) == (version, time_ms)
+    assert parse_as_of(text) == (version, time_ms)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "yesterday", "2009-13-01", "1" * 19, "²", "0001-01-01T00:00:00Z;"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidMoment, match="neither a version"):
-        moment(text)
+        parse_as_of(text)
 
 
 def test_a_time_is_written_in_utc_to_the_millisecond() -> None:
     assert iso(DAY_MS + 1) == "2009-12-01T00:00:00.001Z"
-    assert moment(iso(DAY_MS + 7)) == (None, DAY_MS + 7)
+    assert parse_as_of(iso(DAY_MS + 7)) == (None, DAY_MS + 7)

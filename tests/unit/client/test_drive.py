@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from pipeline.client.drive import take, take_async
-from pipeline.client.owner_request import Answer, Question
+from pipeline.client.drive import drive, drive_async
+from pipeline.client.owner_request import Answer, HttpCall
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -28,7 +28,7 @@ async def slow(_: web.Request) -> web.Response:
     return web.Response()
 
 
-def one(question: Question) -> Generator[Any, Any, Answer | None]:
+def one(question: HttpCall) -> Generator[Any, Any, Answer | None]:
     return (yield question)
 
 
@@ -41,9 +41,9 @@ def test_both_ask_the_same_and_are_answered_the_same(key: str) -> None:
             holder, path = f"http://{server.host}:{server.port}", f"/t/{quote(key, safe='')}"
             with httpx.Client() as threads:
                 for body in (None, {"keys": [key]}):
-                    question = Question(holder, path, {"at_least": "x.command/0@1,y/1@2", "wait": "1 +"}, 5.0, body)
-                    theirs = await asyncio.to_thread(lambda q=question: take(threads, one(q)))
-                    ours = await take_async(session, one(question))
+                    question = HttpCall(holder, path, {"at_least": "x.command/0@1,y/1@2", "wait": "1 +"}, 5.0, body)
+                    theirs = await asyncio.to_thread(lambda q=question: drive(threads, one(q)))
+                    ours = await drive_async(session, one(question))
                     assert ours is not None
                     assert theirs is not None
                     assert ours.body["key"] == theirs.body["key"] == key
@@ -51,7 +51,7 @@ def test_both_ask_the_same_and_are_answered_the_same(key: str) -> None:
                     assert ours.status == theirs.status == 404
                     assert ours.headers["x-pipeline-position"] == theirs.headers["x-pipeline-position"] == "t/0@1"
                     assert ours.body["body"] == "" if body is None else json.loads(ours.body["body"]) == body
-            assert await take_async(session, one(Question(holder, "/slow", {}, 0.1))) is None
-            assert await take_async(session, one(Question("http://127.0.0.1:1", path, {}, 5.0))) is None
+            assert await drive_async(session, one(HttpCall(holder, "/slow", {}, 0.1))) is None
+            assert await drive_async(session, one(HttpCall("http://127.0.0.1:1", path, {}, 5.0))) is None
 
     asyncio.run(asked())

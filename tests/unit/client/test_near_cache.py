@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryLogReader
 from pipeline.adapters.memory.log import Transaction
 from pipeline.client.near_cache.cache import AGE_S_MAX, ENTRY_BYTES, NearCache
-from pipeline.client.near_cache.cached_partition import MARKS, Shelf
+from pipeline.client.near_cache.cached_partition import MARKS, CachedPartition
 from pipeline.client.near_cache.thread import _Collector
 from pipeline.client.owner_request import Answer
-from pipeline.client.wire.read_options import Level, Reading
+from pipeline.client.wire.read_options import Level, ReadOptions
 from pipeline.engine.ports import TP
 from pipeline.errors import UnknownKey
 from pipeline.flow import Lineage
@@ -22,11 +22,11 @@ from tests.simulation.worlds.tills import TOPOLOGY
 
 LINEAGE = Lineage(TOPOLOGY.services.values())
 STATE = TP("books.state", 0)
-OWNER, EVENTUAL = Reading(), Reading(Level.EVENTUAL)
+OWNER, EVENTUAL = ReadOptions(), ReadOptions(Level.EVENTUAL)
 
 
-def at_least(token: str) -> Reading:
-    return Reading(at_least=Token(token))
+def at_least(token: str) -> ReadOptions:
+    return ReadOptions(at_least=Token(token))
 
 
 class Desk:
@@ -58,12 +58,12 @@ class Desk:
         headers |= {"x-pipeline-position": f"books.command/0@{folded - 1}"} if folded else {}
         return Answer(200 if version else 404, body, headers)
 
-    def ask(self, answer: Answer, asked: Reading = OWNER, key: str = "a") -> None:
-        ticket = self.cache.ask("books", 0, key)
-        self.cache.keep(ticket, "books", 0, key, asked, answer)
-        self.cache.forget(ticket, key)
+    def ask(self, answer: Answer, asked: ReadOptions = OWNER, key: str = "a") -> None:
+        pending_read = self.cache.ask("books", 0, key)
+        self.cache.keep(pending_read, "books", 0, key, asked, answer)
+        self.cache.forget(pending_read, key)
 
-    def find(self, asked: Reading, key: str = "a", table: str = "books") -> dict[str, Any] | None:
+    def find(self, asked: ReadOptions, key: str = "a", table: str = "books") -> dict[str, Any] | None:
         return self.cache.find(table, 0, key, asked)
 
 
@@ -110,8 +110,8 @@ def test_only_what_may_be_older_is_answered(desk: Desk) -> None:
     desk.ask(desk.answer(10, folded=30))
     desk.follow()
     for level in (Level.OWNER, Level.LINEARIZABLE, Level.FRESH):
-        assert desk.find(Reading(level)) is None
-    assert desk.find(Reading(Level.LINEARIZABLE, Token("books.command/0@1"))) is None
+        assert desk.find(ReadOptions(level)) is None
+    assert desk.find(ReadOptions(Level.LINEARIZABLE, Token("books.command/0@1"))) is None
     found = desk.find(EVENTUAL)
     assert found is not None
     assert found["age_s"] == 0
@@ -120,7 +120,7 @@ def test_only_what_may_be_older_is_answered(desk: Desk) -> None:
     desk.write("b")
     desk.kafka.clock.advance(5.0)
     desk.follow()
-    assert desk.find(Reading(Level.EVENTUAL, max_age_s=4.0)) is None
+    assert desk.find(ReadOptions(Level.EVENTUAL, max_age_s=4.0)) is None
     older = desk.find(EVENTUAL)
     assert older is not None
     assert older["age_s"] == 5
@@ -149,19 +149,19 @@ def test_a_new_row_ends_the_copy_and_so_does_a_deletion(desk: Desk) -> None:
 def test_an_answer_that_has_been_overtaken_is_not_kept(desk: Desk) -> None:
     desk.ask(desk.answer(10), key="b")
     desk.follow()
-    ticket = desk.cache.ask("books", 0, "a")
+    pending_read = desk.cache.ask("books", 0, "a")
     desk.write("a")
     desk.follow()
-    desk.cache.keep(ticket, "books", 0, "a", Reading(), desk.answer(10))
-    desk.cache.forget(ticket, "a")
+    desk.cache.keep(pending_read, "books", 0, "a", ReadOptions(), desk.answer(10))
+    desk.cache.forget(pending_read, "a")
     assert desk.find(EVENTUAL) is None, "its row is the one before"
     desk.ask(desk.answer(10))
     assert desk.find(EVENTUAL) is None, "a zombie's answer, or a standby's"
-    ticket = desk.cache.ask("books", 0, "a")
+    pending_read = desk.cache.ask("books", 0, "a")
     desk.write("a")
     desk.follow()
-    desk.cache.keep(ticket, "books", 0, "a", Reading(), desk.answer(12))
-    desk.cache.forget(ticket, "a")
+    desk.cache.keep(pending_read, "books", 0, "a", ReadOptions(), desk.answer(12))
+    desk.cache.forget(pending_read, "a")
     assert desk.find(EVENTUAL), "it has the new row already"
     without = Answer(200, {"row": {}}, {})
     desk.ask(without, key="c")
@@ -173,9 +173,9 @@ def test_a_partition_that_is_dropped_and_comes_back_is_read_from_where_it_begins
     desk.follow()
     desk.write("a")
     desk.write("b")
-    ticket = desk.cache.ask("books", 0, "b")
+    pending_read = desk.cache.ask("books", 0, "b")
     desk.cache.clear()
-    desk.cache.keep(ticket, "books", 0, "b", Reading(), desk.answer(12))
+    desk.cache.keep(pending_read, "books", 0, "b", ReadOptions(), desk.answer(12))
     assert desk.find(EVENTUAL, "b") is None, "what has come by meanwhile is not known"
     desk.reader = MemoryLogReader(desk.kafka)
     desk.ask(desk.answer(10), key="a")  # from before what the old reader had got to
@@ -212,12 +212,12 @@ def test_it_takes_no_more_than_it_may() -> None:
 
 
 def test_marks_keep_the_least_that_is_needed() -> None:
-    shelf, place = Shelf("books", 0, 0, 0.0), ("tills.command", 0)
+    cached_partition, place = CachedPartition("books", 0, 0, 0.0), ("tills.command", 0)
     for offset, rows in ((5, 50), (9, 90), (7, 60), (6, 70), (9, 80), (4, 60), (9, 95)):
-        shelf.mark(place, offset, rows)
-    assert shelf.marks[place] == [(5, 50), (7, 60), (9, 80)]
-    assert [shelf.needs(place, offset) for offset in (1, 5, 6, 8, 9, 10)] == [50, 50, 60, 80, 80, None]
-    assert [shelf.contained(place, rows) for rows in (49, 50, 79, 80)] == [None, 5, 7, 9]
+        cached_partition.add_token(place, offset, rows)
+    assert cached_partition.marks[place] == [(5, 50), (7, 60), (9, 80)]
+    assert [cached_partition.end_for(place, offset) for offset in (1, 5, 6, 8, 9, 10)] == [50, 50, 60, 80, 80, None]
+    assert [cached_partition.covered(place, rows) for rows in (49, 50, 79, 80)] == [None, 5, 7, 9]
     for n in range(100):
-        shelf.mark(place, 100 + n, 100 + n)
-    assert len(shelf.marks[place]) == MARKS
+        cached_partition.add_token(place, 100 + n, 100 + n)
+    assert len(cached_partition.marks[place]) == MARKS

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.client.command_client import Pending
 from pipeline.client.commands import Commands, Ready
-from pipeline.client.sending import WAITING_MAX, Question, Sending
+from pipeline.client.sending import WAITING_MAX, AwaitedReply, Sending
 from pipeline.engine.ports import TP
 from pipeline.errors import InvalidCommand, NoReply, Overloaded
 from pipeline.model import Rejected, ReplyMessage
@@ -22,7 +22,7 @@ COMMANDS = Commands(load("topologies"))
 class Reply:
     """A record on the reply topic."""
 
-    def __init__(self, question: Question, body: Any) -> None:
+    def __init__(self, question: AwaitedReply, body: Any) -> None:
         self._key = question.reply_to.split("/", 2)[2].encode()
         self.body = body
 
@@ -42,7 +42,7 @@ def sending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
     made._producer.purge()
 
 
-def pending(sending: Sending, question: Question) -> Pending:
+def pending(sending: Sending, question: AwaitedReply) -> Pending:
     return Pending(Ready("same id", "users", "users.command", b"k", b"", 7), question, sending, COMMANDS)
 
 

@@ -1,4 +1,4 @@
-"""Feeds of row topics, the streams of a worker's watchers, and a client that follows one."""
+"""Tails of row topics, the subscriptions of a worker's watchers, and a client that follows one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryLogReader
 from pipeline.client.owner_request import Answer
-from pipeline.client.watch import Following
+from pipeline.client.watch import WatchRequest
 from pipeline.client.wire.watch_end import SLOW
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable, UndecodableRecord
-from pipeline.server.watch.row_tail import Event, Feeds, Watch
-from pipeline.server.watch.subscriptions import BUFFER_BYTES, Stream
+from pipeline.server.watch.row_tail import Event, TailWithCatchUp, Watch
+from pipeline.server.watch.subscriptions import BUFFER_BYTES, Subscription
 from tests.simulation.worlds import tills as t
 
 ROWS = TP("stock.row", 0)
@@ -32,13 +32,13 @@ class Log:
     def __init__(self) -> None:
         self.kafka = MemoryKafka(MemoryClock())
         self.kafka.create_topic(ROWS.topic, 1, compacted=True)
-        self.feeds = Feeds(MemoryLogReader(self.kafka), MemoryLogReader(self.kafka))
+        self.tail = TailWithCatchUp(MemoryLogReader(self.kafka), MemoryLogReader(self.kafka))
 
     def put(self, key: bytes, value: bytes | None) -> int:
         return self.kafka.append(ROWS, key, value)
 
     def steps(self, count: int = 4) -> list[Watch]:
-        return [watch for _ in range(count) for watch in self.feeds.step(0.0)[1]]
+        return [watch for _ in range(count) for watch in self.tail.step(0.0)[1]]
 
 
 @pytest.fixture
@@ -54,20 +54,20 @@ def test_who_is_behind_catches_up_and_holds_up_nobody(log: Log) -> None:
     for n in range(10):
         log.put(b"tea" if n % 2 else b"salt", b"%d" % n)
     live = watch(10, 10)
-    log.feeds.add(live)
+    log.tail.add(live)
     log.steps()
     far, further = watch(4, 10), watch(0, 10)
-    log.feeds.add(far)
+    log.tail.add(far)
     log.put(b"tea", b"10")
-    log.feeds.step(0.0)
+    log.tail.step(0.0)
     assert (offsets(live), offsets(far)) == ([10], [5, 7, 9, 10])
-    log.feeds.add(further)
+    log.tail.add(further)
     log.put(b"tea", b"11")
     log.steps()
     assert (offsets(live), offsets(far), offsets(further)) == ([11], [11], [1, 3, 5, 7, 9, 10, 11])
     for each in (live, far, further):
-        log.feeds.remove(each)
-    assert log.feeds.idle
+        log.tail.remove(each)
+    assert log.tail.idle
 
 
 def test_a_deletion_that_the_log_has_forgotten_is_told(log: Log) -> None:
@@ -76,7 +76,7 @@ def test_a_deletion_that_the_log_has_forgotten_is_told(log: Log) -> None:
     log.put(b"salt", b"x")
     forgotten, there, told = watch(2, 5, absent=True), watch(2, 5), watch(5, 5, absent=True)
     for each in (forgotten, there, told):
-        log.feeds.add(each)
+        log.tail.add(each)
     log.steps()
     assert [(e.offset, e.deleted) for e in forgotten.drain()] == [(2, False), (3, False), (4, True)]
     assert offsets(there) == [2, 3]
@@ -84,7 +84,7 @@ def test_a_deletion_that_the_log_has_forgotten_is_told(log: Log) -> None:
     deleted = watch(4, 7, absent=True)
     log.put(b"tea", None)
     log.put(b"salt", b"y")
-    log.feeds.add(deleted)
+    log.tail.add(deleted)
     log.steps()
     assert [(e.offset, e.deleted) for e in deleted.drain()] == [(5, True)], "told once, as the log tells it"
 
@@ -92,21 +92,21 @@ def test_a_deletion_that_the_log_has_forgotten_is_told(log: Log) -> None:
 def test_who_asks_for_what_the_log_does_not_hold_is_told(log: Log) -> None:
     log.put(b"tea", b"0")
     lost = watch(7, 7)
-    log.feeds.add(lost)
+    log.tail.add(lost)
     assert log.steps() == [lost]
-    assert log.feeds.idle
+    assert log.tail.idle
 
 
 def test_a_slow_reader_gets_what_fits_and_is_ended() -> None:
     async def scenario() -> None:
-        stream = Stream(watch(0, 0))
+        stream = Subscription(watch(0, 0))
         text = "x" * (BUFFER_BYTES // 2)
         assert await stream.news(0.01) == ""
         stream.take_in([Event(n, text, False) for n in range(3)], 3)
         assert (stream.ended, stream.passed) == (SLOW, 0), "what it was not told, it has not passed"
         stream.take_in([Event(3, text, False)], 4)
         assert await stream.news(1.0) == text * 2
-        large = Stream(watch(0, 0))
+        large = Subscription(watch(0, 0))
         large.take_in([Event(0, text * 4, False)], 1)
         assert (large.ended, await large.news(1.0)) == (None, text * 4)
         large.take_in([Event(1, text, False)], 2)
@@ -120,8 +120,8 @@ def test_a_row_that_cannot_be_read_ends_its_own_watches_alone(log: Log) -> None:
         raise UndecodableRecord("of a schema that this worker does not know")
 
     other, one = watch(0, 0), Watch(ROWS, b"salt", 0, 0, unreadable, absent=True)
-    log.feeds.add(other)
-    log.feeds.add(one)
+    log.tail.add(other)
+    log.tail.add(one)
     log.put(b"salt", b"?")
     log.put(b"tea", b"0")
     assert log.steps() == [one]
@@ -144,7 +144,7 @@ def test_a_client_goes_on_where_it_was() -> None:
         workers=lambda service: [f"http://{service}"],
         forget=asked.append,
     )
-    steps = Following(router, "tills", "a/b", None, None, 5.0)
+    steps = WatchRequest(router, "tills", "a/b", None, None, 5.0)
     assert steps.workers() == ["http://tills"]
     request = steps.request("http://tills")
     assert (request["url"], request["params"]) == ("http://tills/v1/tables/tills/a%2Fb/watch", {"wait": "5"})

@@ -38,7 +38,7 @@ def commit(table: Deadlines) -> list[tuple[bytes, bytes | None]]:
     changes = table.changes()
     rows, marks = table.kept(changes)
     table.store.write(rows, marks)
-    table.settle()
+    table.mark_committed()
     return changes
 
 
@@ -89,7 +89,7 @@ def test_an_aborted_transaction_has_fired_nothing(store: Store) -> None:
     commit(table)
     assert taken(table, 15) == ["deadline_a@10"]
     put(table, deadline_b=5)
-    table.drop()
+    table.roll_back()
     assert taken(table, 25) == ["deadline_a@10", "deadline_b@20"]
 
 
@@ -168,7 +168,7 @@ def test_it_is_a_dictionary_with_an_order(plan: list[tuple[str, str, int]]) -> N
             committed = {key: at for key, at in committed.items() if at is not None}
             changed.clear()
         elif what == "drop":
-            table.drop()
+            table.roll_back()
             changed.clear()
         else:
             store = table.store

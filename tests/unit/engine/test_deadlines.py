@@ -16,7 +16,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.cli.data.send import _due_ms
 from pipeline.cli.data.send import command as send_by_hand
 from pipeline.client.commands import Commands
-from pipeline.client.wire.as_of import time_of
+from pipeline.client.wire.as_of import parse_time
 from pipeline.errors import FoldError, InvalidCommand, InvalidMoment
 from pipeline.flow import effects_to_deadlines, is_later, once_due, too_late, was_due
 from pipeline.model import CommandMessage, Idempotency
@@ -150,7 +150,7 @@ def send_as(driver: TestDriver, name: str, command: Any, in_ms: int | None) -> N
 
 
 def replies(driver: TestDriver) -> list[Any]:
-    return [message.body for _, message in driver.records("tills.answers")]
+    return [message.body for _, message in driver.records("tills.replies")]
 
 
 def test_sent_again_before_it_is_due_it_takes_the_new_time(driver: TestDriver) -> None:
@@ -195,7 +195,7 @@ def test_those_that_are_late_come_at_the_start() -> None:
     with TestDriver(t.TOPOLOGY, partitions=1) as driver:
         driver.send("tills", "till-1", t.Take(8))
         send_as(driver, "c1", t.Take(3), 4_000)
-        (worker,) = (w for w in driver._world.workers if w.wiring.service.name == "tills")
+        (worker,) = (w for w in driver._world.workers if w.plan.service.name == "tills")
         worker.stopping, worker.again_s = True, 3_600.0
         driver.send_unseen("tills", "till-1", t.Take(4))  # news, so that it hears of it
         driver.advance(3_000)
@@ -211,7 +211,7 @@ def test_a_burst_of_late_ones_does_not_keep_records_waiting() -> None:
         for n in range(60):
             driver.send_unseen("tills", f"till-{n}", t.Take(3), at_ms=driver.now_ms + 1_000)
         driver.advance(0.9)
-        (worker,) = (w for w in driver._world.workers if w.wiring.service.name == "tills")
+        (worker,) = (w for w in driver._world.workers if w.plan.service.name == "tills")
         assert worker.stats.deadlines_pending == 60
         # In the middle of the burst, of which two come a turn.
         driver._world.kafka.clock.later(0.15, lambda: driver.send_unseen("tills", "new", t.Take(4)))
@@ -284,9 +284,9 @@ def test_who_takes_none_is_sent_none() -> None:
 
 
 def test_a_moment_that_is_no_time_is_refused() -> None:
-    assert time_of("2026-12-01T12:00") == time_of(str(NOON_MS)) == NOON_MS
+    assert parse_time("2026-12-01T12:00") == parse_time(str(NOON_MS)) == NOON_MS
     with pytest.raises(InvalidMoment, match="is no time"):
-        time_of("17")
+        parse_time("17")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7_200), ("7d", 604_800), ("1.5", 1.5)])

@@ -12,8 +12,8 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.engine.copies.histories import PAUSE_S, Histories
-from pipeline.engine.copies.history_follower import HistoryCopy
-from pipeline.engine.plan import Wiring
+from pipeline.engine.copies.history_follower import HistoryFollower
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, LogFacts, Polled
 from pipeline.engine.state.history_reader import HistorySpec
 from pipeline.engine.stats import LaneStats, Wipe
@@ -49,7 +49,7 @@ class Life:
 
     def __init__(self, spec: HistorySpec, stores: RocksStores, *, end: int = 0, facts: LogFacts = FACTS) -> None:
         self.spec, self.stats = spec, LaneStats()
-        self.copy = HistoryCopy(spec, 0, stores.open("history.inventory-0"), self.stats, EVERY)
+        self.copy = HistoryFollower(spec, 0, stores.open("history.inventory-0"), self.stats, EVERY)
         self.past = self.copy.past
         self.start = self.copy.begin(facts, end)
 
@@ -269,8 +269,8 @@ class Reader:
 def test_histories_come_and_go_with_their_partitions_and_wait_for_the_broker(shop_topology: Topology) -> None:
     service = shop_topology.services["inventory"]
     reader, clock, stores, stats = Reader(), SetClock(), MemoryStores(), LaneStats()
-    wiring = Wiring(service, codecs(shop_topology.schemas))
-    histories = Histories(wiring, reader, stores, clock, stats)
+    plan = ServicePlan(service, codecs(shop_topology.schemas))
+    histories = Histories(plan, reader, stores, clock, stats)
     commands = TopicKind.COMMAND.topic("inventory")
     histories.add([TP(commands, n) for n in range(6)] + [TP("orders.event", 0)])
     reader.away = True

@@ -12,11 +12,11 @@ from pipeline import Aggregate, Service
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
 from pipeline.engine.loop.task import TRIES_MAX
-from pipeline.engine.parking.error_rate import Raising
+from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.parking.parking_log import Audit
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Store
-from pipeline.engine.state.parked_table import RESERVING, Queue, Queued, row_key
+from pipeline.engine.state.parked_table import RESERVING, ParkedRecord, ParkedTable, row_key
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import FoldError, NotParked, TopologyError
@@ -29,8 +29,8 @@ from tests.simulation.test_second_opinion import SimulatedHistory
 from tests.simulation.worlds import tills as t
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
-QUEUE = codecs(SCHEMAS)("queue", Queued)
-SPEC = TableSpec("s.t.queue", "s.t.queue", QUEUE, Queue)
+QUEUE = codecs(SCHEMAS)("queue", ParkedRecord)
+SPEC = TableSpec("s.t.queue", "s.t.queue", QUEUE, ParkedTable)
 AUDIT = Audit("anna", "a test")
 
 
@@ -53,7 +53,7 @@ def acts(driver: TestDriver, topic: str = "tills.parked") -> list[tuple[str, int
 
 
 def lane(driver: TestDriver, service: str = "tills") -> Any:
-    return next(w.lane for w in driver._world.workers if w.wiring.service.name == service)
+    return next(w.lane for w in driver._world.workers if w.plan.service.name == service)
 
 
 # --- a key that waits -------------------------------------------------------------------------------------------------
@@ -180,13 +180,13 @@ class Clock:
         return int(self.now_s * 1000)
 
 
-def raising(folded: int, raised: int, clock: Clock) -> Raising:
+def raising(folded: int, raised: int, clock: Clock) -> ErrorRate:
     stats = LaneStats()
-    made = Raising("s", clock, stats, share=0.01, at_least=10)
+    made = ErrorRate("s", clock, stats, share=0.01, at_least=10)
     stats.records = folded
     for offset in range(raised):
-        made.add(TP("t", 0), offset, ValueError("no"))
-        made.add(TP("t", 0), offset, ValueError("folded again after an abort"))
+        made.record(TP("t", 0), offset, ValueError("no"))
+        made.record(TP("t", 0), offset, ValueError("folded again after an abort"))
     return made
 
 
@@ -197,18 +197,18 @@ def test_more_than_a_hundredth_of_at_least_ten_stops_the_lane(folded: int, raise
     made = raising(folded, raised, Clock())
     if stops:
         with pytest.raises(FoldError, match=f"{raised} of the {folded} records .* it is the code"):
-            made.check()
+            made.stop_if_high()
     else:
-        made.check()
+        made.stop_if_high()
 
 
 def test_what_has_raised_more_than_a_minute_ago_does_not_count() -> None:
     clock = Clock()
     made = raising(20, 9, clock)
     clock.now_s = 61.0
-    made.look()
-    made.add(TP("t", 0), 99, ValueError("no"))
-    made.check()
+    made.sample()
+    made.record(TP("t", 0), 99, ValueError("no"))
+    made.stop_if_high()
 
 
 def test_a_lane_whose_code_raises_on_everything_stops_and_commits_none_of_it() -> None:
@@ -228,14 +228,14 @@ def test_a_lane_whose_code_raises_on_everything_stops_and_commits_none_of_it() -
 # --- the queue --------------------------------------------------------------------------------------------------------
 
 
-def entry(offset: int, **more: Any) -> Queued:
-    return Queued("error", "t", 0, offset, 2, 5, b"v", False, (), "cause", "", 0, (), False)._replace(**more)
+def entry(offset: int, **more: Any) -> ParkedRecord:
+    return ParkedRecord("error", "t", 0, offset, 2, 5, b"v", False, (), "cause", "", 0, (), False)._replace(**more)
 
 
-def commit(queue: Queue) -> None:
+def commit(queue: ParkedTable) -> None:
     rows, marks = queue.kept(queue.changes())
     queue.store.write(rows, marks)
-    queue.settle()
+    queue.mark_committed()
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def store() -> Store:
 
 
 def test_what_was_not_committed_is_forgotten(store: Store) -> None:
-    queue = Queue(SPEC, store)
+    queue = ParkedTable(SPEC, store)
     queue.add(b"k", entry(1))
     commit(queue)
     queue.add(b"k", entry(2))
@@ -252,31 +252,31 @@ def test_what_was_not_committed_is_forgotten(store: Store) -> None:
     queue.take(b"k", 1)
     assert queue.first(b"k") == entry(2)
     assert queue.held == {b"k": 1, b"other": 1}
-    queue.drop()
+    queue.roll_back()
     assert (queue.held, queue.waiting) == ({b"k": 1}, (1, 1))
     assert queue.first(b"k") == entry(1)
     queue.take(b"k", 1)
     assert (queue.held, queue.first(b"k")) == ({}, None)
-    queue.drop()
+    queue.roll_back()
     assert queue.held == {b"k": 1}
 
 
 def test_one_that_is_dropped_while_its_store_is_restored_is_read_once_that_is_done(store: Store) -> None:
-    queue = Queue(SPEC, store)
-    queue.drop()
-    other = Queue(SPEC, store)
+    queue = ParkedTable(SPEC, store)
+    queue.roll_back()
+    other = ParkedTable(SPEC, store)
     other.add(b"k", entry(1))
     commit(other)
     assert queue.held == {b"k": 1}
 
 
 def test_a_queue_is_read_from_its_store(store: Store) -> None:
-    queue = Queue(SPEC, store)
+    queue = ParkedTable(SPEC, store)
     for offset in (7, 3, 300):
         queue.add(b"k", entry(offset))
     queue.add(b"", entry(5))
     commit(queue)
-    again = Queue(SPEC, store)
+    again = ParkedTable(SPEC, store)
     assert again.waiting == (0, 0), "not before somebody asks: until a task starts, its tables are restored"
     assert again.held == {b"k": 3, b"": 1}
     assert again.waiting == (2, 4)
@@ -311,8 +311,8 @@ def test_what_is_not_there_cannot_be_redriven_nor_another_than_the_first_discard
 
 
 def test_each_source_topic_of_a_service_has_a_queue() -> None:
-    wirings = [Wiring(service, codecs(t.SCHEMAS)) for service in t.TOPOLOGY.services.values()]
-    own = [each for wiring in wirings for each in wiring.own_topics()]
+    plans = [ServicePlan(service, codecs(t.SCHEMAS)) for service in t.TOPOLOGY.services.values()]
+    own = [each for plan in plans for each in plan.own_topics()]
     assert {topic for topic, kind in own if kind is TopicKind.QUEUE} == {
         "tills.tills.command.queue",
         "tills.tills.event.queue",

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
-from pipeline.engine.copies.recovery import TableCopy
-from pipeline.engine.plan import Inlet
+from pipeline.engine.copies.recovery import TableRecovery
+from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, LogFacts, Position
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats, Wipe
@@ -53,19 +53,19 @@ class World:
     def __init__(self, stores: RocksStores) -> None:
         self.stores, self.clock, self.stats = stores, SetClock(), LaneStats()
         tables = [TableSpec("stock", CHANGELOG.topic, None)]  # type: ignore[arg-type]
-        self.inlet = Inlet(SOURCE.topic, codec=None, envelope=True, queue="queue", tables=tables)  # type: ignore[arg-type]
+        self.source_topic = SourceTopic(SOURCE.topic, codec=None, envelope=True, queue="queue", tables=tables)  # type: ignore[arg-type]
         self.store: Any = None
 
     def begin(
         self, end: int, facts: LogFacts = FACTS, committed: Position | None = None
-    ) -> tuple[TableCopy, int | None]:
+    ) -> tuple[TableRecovery, int | None]:
         """A worker starts: the copy, and where it is to read its changelog."""
         if self.store is not None:
             self.store.close()
         self.store = self.stores.open("stock.command-0")
-        copy = TableCopy(SOURCE, self.inlet, self.store, self.clock, self.stats)
+        copy = TableRecovery(SOURCE, self.source_topic, self.store, self.clock, self.stats)
         starts = copy.begin({CHANGELOG: end}, {CHANGELOG.topic: facts})
-        copy.aim(committed, {CHANGELOG: end})
+        copy.set_target(committed, {CHANGELOG: end})
         return copy, starts[CHANGELOG]
 
     def rows(self) -> dict[bytes, bytes]:
@@ -85,9 +85,9 @@ def restored(world: World) -> None:
     copy, start = world.begin(end=3)
     assert start is None
     copy.apply(CHANGELOG, [Row(0, b"a", b"1"), Row(1, b"b", b"2")])
-    assert copy.open
+    assert copy.unfinished
     copy.reached(CHANGELOG, 3)  # a marker
-    assert not copy.open
+    assert not copy.unfinished
     assert copy.finish(Position(10, {})) == {CHANGELOG.topic: (3, 7)}
 
 
@@ -96,7 +96,7 @@ def test_it_goes_on_where_it_was(world: World) -> None:
     copy, start = world.begin(end=5)
     assert start == 3
     copy.apply(CHANGELOG, [Row(3, b"a", None), Row(4, b"c", b"3")])
-    assert not copy.open
+    assert not copy.unfinished
     assert world.rows() == {b"stock\0b": b"2", b"stock\0c": b"3"}
     assert world.stats.wiped == {}
 
@@ -105,16 +105,16 @@ def test_an_end_below_the_target_is_an_open_transaction_and_waited_for(world: Wo
     copy, _ = world.begin(end=4)
     copy.apply(CHANGELOG, [Row(0, b"a", b"1")])
     copy.reached(CHANGELOG, 2)
-    assert copy.open
+    assert copy.unfinished
 
 
 def test_what_was_committed_is_the_target_whatever_a_leader_of_yesterday_says(world: World) -> None:
     copy, _ = world.begin(end=0, committed=Position(10, {CHANGELOG.topic: (3, 7)}))
-    assert copy.open
+    assert copy.unfinished
     copy.reached(CHANGELOG, 0)
-    assert copy.open
+    assert copy.unfinished
     copy.apply(CHANGELOG, [Row(2, b"a", b"1")])
-    assert not copy.open
+    assert not copy.unfinished
 
 
 def test_a_changelog_of_another_identity_than_committed_cannot_restore(world: World) -> None:
@@ -143,7 +143,7 @@ def test_what_cannot_be_rolled_forward_is_wiped(world: World, end: int, facts: L
     world.clock.now_ms += hours * HOUR_MS
     copy, start = world.begin(end, facts)
     assert start is None
-    assert copy.open
+    assert copy.unfinished
     assert world.rows() == {}
     assert world.stats.wiped == {why: 1}
 
@@ -195,8 +195,8 @@ def test_rows_without_a_group_offset_stop_the_service(world: World) -> None:
 def test_a_standby_knows_its_age(world: World) -> None:
     restored(world)  # as far as 3
 
-    def look(copy: TableCopy, end: int) -> None:
-        copy.look({CHANGELOG: end}, world.clock.monotonic_s(), world.clock.time_ms())
+    def look(copy: TableRecovery, end: int) -> None:
+        copy.sample_lag({CHANGELOG: end}, world.clock.monotonic_s(), world.clock.time_ms())
 
     copy, _ = world.begin(end=3)
     assert copy.age_s() is None

@@ -57,15 +57,15 @@ def test_a_copy_of_another_topic_of_that_name_begins_anew(stores: RocksStores) -
 def test_its_age_is_since_when_it_may_lack_something(stores: RocksStores) -> None:
     replica = copy(stores, load("topologies"), LaneStats())
     replica.starts(FACTS)
-    replica.look({SOURCE: 5}, 100.0)
+    replica.sample_lag({SOURCE: 5}, 100.0)
     assert replica.age_s(101.0) is None, "it has not got there yet"
     replica.reached(SOURCE, 5)
-    replica.look({SOURCE: 8}, 102.0)
+    replica.sample_lag({SOURCE: 8}, 102.0)
     assert replica.age_s(102.5) == 2.5, "it had all that there was at the look before, and no more is known"
-    replica.look({SOURCE: 9}, 103.0)
+    replica.sample_lag({SOURCE: 9}, 103.0)
     assert replica.age_s(103.5) == 3.5, "behind, it grows older"
     replica.reached(SOURCE, 8)
-    replica.look({SOURCE: 12}, 104.0)
+    replica.sample_lag({SOURCE: 12}, 104.0)
     assert replica.age_s(104.5) == 2.5, "under a steady load it is as of the look that it has got to"
     replica.begin_again()
     assert replica.age_s(105.0) is None

@@ -10,13 +10,13 @@ import pytest
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
 from pipeline.engine.ports import Store
-from pipeline.engine.state.replies import LOOK_AHEAD, Answers, answer_key, answer_rows, order_prefix, trim_copy
+from pipeline.engine.state.replies import LOOK_AHEAD, ReplyTable, order_prefix, reply_key, reply_rows, trim_copy
 from pipeline.engine.state.table import Table, TableSpec
 from pipeline.engine.stats import LaneStats
-from pipeline.engine.steps.ask import Asking
-from pipeline.engine.steps.decide import REPLY_EVENTS_BYTES_MAX, AggregateNode, CommandCodecs
-from pipeline.engine.steps.scheduler import Timers
-from pipeline.engine.steps.step import Outlet
+from pipeline.engine.steps.ask import AskSender
+from pipeline.engine.steps.decide import REPLY_EVENTS_BYTES_MAX, CommandCodecs, DecideStep
+from pipeline.engine.steps.scheduler import Scheduler
+from pipeline.engine.steps.step import Output
 from pipeline.errors import TopologyError
 from pipeline.flow import asked_before, too_late
 from pipeline.flow.command_to_reply import AHEAD_S_MAX, keep_ms
@@ -39,8 +39,8 @@ REPLY = MAKE("reply", ReplyMessage, Acceptance | Rejected | Parked)
 COMMAND = MAKE("users.command", CommandMessage, u.Command)
 EVENT = MAKE("users.event", EventMessage, u.Event)
 STATE = MAKE("users.state", StateMessage, u.User)
-SPEC = TableSpec("users.answers", "users.answers", REPLY, Table, answer_rows)
-ORDER = order_prefix("users.answers")
+SPEC = TableSpec("users.replies", "users.replies", REPLY, Table, reply_rows)
+ORDER = order_prefix("users.replies")
 HOUR_MS = 3_600_000
 
 
@@ -113,45 +113,45 @@ def reply(offset: int, time_ms: int, name: str) -> bytes:
     return REPLY.encode(ReplyMessage(name, "users", 0, offset, time_ms - 1, time_ms, 1, Acceptance(1, 1, ())))
 
 
-def give(answers: Answers, *places: tuple[int, int]) -> None:
+def give(answers: ReplyTable, *places: tuple[int, int]) -> None:
     for offset, time_ms in places:
-        answers.at(offset, time_ms)
+        answers.expire_up_to(offset, time_ms)
         name = f"c{offset}"
-        answers.remember(answer_key(b"k", name), reply(offset, time_ms, name), offset, time_ms, issued_ms=time_ms - 1)
+        answers.add(reply_key(b"k", name), reply(offset, time_ms, name), offset, time_ms, issued_ms=time_ms - 1)
 
 
-def commit(answers: Answers) -> None:
+def commit(answers: ReplyTable) -> None:
     rows, marks = answers.kept(answers.changes())
     answers.store.write(rows, marks)
-    answers.settle()
+    answers.mark_committed()
 
 
-def give_late(answers: Answers, own: int, placed: tuple[int, int]) -> None:
+def give_late(answers: ReplyTable, own: int, placed: tuple[int, int]) -> None:
     """The reply to a command that was parked, and decided so late."""
     message = ReplyMessage(f"c{own}", "users", 0, own, 1, 2, 1, Acceptance(1, 1, ()), *placed)
-    answers.remember(answer_key(b"k", f"c{own}"), REPLY.encode(message), *placed, 1, own)
+    answers.add(reply_key(b"k", f"c{own}"), REPLY.encode(message), *placed, 1, own)
 
 
-def known(answers: Answers, number: int, offset: int, time_ms: int) -> bool:
-    answers.at(offset, time_ms)
-    return answers.find(answer_key(b"k", f"c{number}"), offset, time_ms) is not None
+def known(answers: ReplyTable, number: int, offset: int, time_ms: int) -> bool:
+    answers.expire_up_to(offset, time_ms)
+    return answers.find(reply_key(b"k", f"c{number}"), offset, time_ms) is not None
 
 
 def test_the_last_records_are_remembered_and_the_store_holds_no_more() -> None:
-    answers = Answers(Idempotency(records=3), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(records=3), SPEC, memory_store())
     for offset in range(10):
         give(answers, (offset, 100 + offset))
         if offset % 4 == 3:
             commit(answers)
     commit(answers)
     assert [n for n in range(10) if known(answers, n, 10, 200)] == [8, 9]
-    assert answers.at(10, 200) == 107  # what was forgotten last was stored then
+    assert answers.expire_up_to(10, 200) == 107  # what was forgotten last was stored then
     commit(answers)
-    assert len(answers.store.scan(b"users.answers", b"users.answers", 100)) == 4, "two replies, two places"
+    assert len(answers.store.scan(b"users.replies", b"users.replies", 100)) == 4, "two replies, two places"
 
 
 def test_what_is_too_old_is_forgotten() -> None:
-    answers = Answers(Idempotency(window_s=10), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(window_s=10), SPEC, memory_store())
     give(answers, (0, 1_000), (1, 2_000))
     commit(answers)
     after = 1_000 + keep_ms(answers.idempotency)
@@ -161,13 +161,13 @@ def test_what_is_too_old_is_forgotten() -> None:
 
 
 def test_an_abort_takes_back_what_was_given_and_what_was_forgotten() -> None:
-    answers = Answers(Idempotency(records=2), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(records=2), SPEC, memory_store())
     give(answers, (0, 10), (1, 11))
     commit(answers)
     give(answers, (2, 12), (3, 13), (4, 14))
-    assert answers.at(4, 14) == 12
-    answers.drop()
-    assert answers.at(1, 11) == 0
+    assert answers.expire_up_to(4, 14) == 12
+    answers.roll_back()
+    assert answers.expire_up_to(1, 11) == 0
     assert known(answers, 1, 1, 11)
     assert not known(answers, 3, 3, 13)
     give(answers, (2, 12))
@@ -177,35 +177,35 @@ def test_an_abort_takes_back_what_was_given_and_what_was_forgotten() -> None:
 
 def test_a_restart_goes_on_where_it_was() -> None:
     store = memory_store()
-    answers = Answers(Idempotency(records=3), SPEC, store)
+    answers = ReplyTable(Idempotency(records=3), SPEC, store)
     give(answers, *[(n, n) for n in range(5)])
     commit(answers)
-    again = Answers(Idempotency(records=3), SPEC, store)
-    assert again.at(4, 4) == answers.at(4, 4) == 1
+    again = ReplyTable(Idempotency(records=3), SPEC, store)
+    assert again.expire_up_to(4, 4) == answers.expire_up_to(4, 4) == 1
 
 
 def test_restored_from_the_changelog_it_forgets_the_same() -> None:
-    answers = Answers(Idempotency(records=3), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(records=3), SPEC, memory_store())
     changelog = []
     for n in range(8):
         give(answers, (n, 10 + n))
         changelog += answers.changes()
         commit(answers)
     store = memory_store()
-    store.write(answer_rows(SPEC, store, changelog), {})
-    restored = Answers(Idempotency(records=3), SPEC, store)
-    assert restored.at(8, 18) == answers.at(8, 18) == 15
+    store.write(reply_rows(SPEC, store, changelog), {})
+    restored = ReplyTable(Idempotency(records=3), SPEC, store)
+    assert restored.expire_up_to(8, 18) == answers.expire_up_to(8, 18) == 15
     assert [known(restored, n, 8, 18) for n in range(8)] == [known(answers, n, 8, 18) for n in range(8)]
 
 
 def test_an_id_given_anew_after_it_was_forgotten_stays() -> None:
-    answers = Answers(Idempotency(window_s=1), SPEC, memory_store())
-    name = answer_key(b"k", "c0")
+    answers = ReplyTable(Idempotency(window_s=1), SPEC, memory_store())
+    name = reply_key(b"k", "c0")
     give(answers, (0, 0))
     commit(answers)
     late_ms = keep_ms(answers.idempotency) + 1
-    answers.at(1, late_ms)
-    answers.remember(name, reply(1, late_ms, "c0"), 1, late_ms, late_ms)
+    answers.expire_up_to(1, late_ms)
+    answers.add(name, reply(1, late_ms, "c0"), 1, late_ms, late_ms)
     commit(answers)
     found = answers.find(name, 2, late_ms)
     assert found is not None
@@ -214,15 +214,15 @@ def test_an_id_given_anew_after_it_was_forgotten_stays() -> None:
 
 
 def test_an_id_forgotten_and_given_anew_in_one_transaction_has_both_replies_in_the_changelog() -> None:
-    answers = Answers(Idempotency(records=1), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(records=1), SPEC, memory_store())
     for offset in (0, 1):
-        answers.at(offset, offset)
-        name = answer_key(b"k", "same")
+        answers.expire_up_to(offset, offset)
+        name = reply_key(b"k", "same")
         assert answers.find(name, offset, offset) is None
-        answers.remember(name, reply(offset, offset, "same"), offset, offset, offset)
+        answers.add(name, reply(offset, offset, "same"), offset, offset, offset)
     assert [REPLY.decode(data).offset for _, data in answers.changes()] == [0, 1]
     commit(answers)
-    found = answers.find(answer_key(b"k", "same"), 1, 1)
+    found = answers.find(reply_key(b"k", "same"), 1, 1)
     assert found is not None
     assert found[0].offset == 1
 
@@ -236,32 +236,32 @@ def test_what_a_caused_command_says_of_its_issue_expires_nobody() -> None:
 
 
 def test_more_than_it_reads_at_once_is_forgotten_in_order() -> None:
-    answers = Answers(Idempotency(records=5), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(records=5), SPEC, memory_store())
     count = 2 * LOOK_AHEAD + 7
     store = answers.store
-    store.write(answer_rows(SPEC, store, [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}")) for n in range(count)]), {})
-    assert answers.at(count, count) == count - 5
+    store.write(reply_rows(SPEC, store, [(reply_key(b"k", f"c{n}"), reply(n, n, f"c{n}")) for n in range(count)]), {})
+    assert answers.expire_up_to(count, count) == count - 5
     commit(answers)
     assert len(store.scan(ORDER, ORDER, count)) == 4
 
 
 def test_no_two_ids_share_a_key() -> None:
-    assert answer_key(b"ab", "c") != answer_key(b"a", "bc")
+    assert reply_key(b"ab", "c") != reply_key(b"a", "bc")
 
 
 def test_a_copy_forgets_as_its_owner_did() -> None:
-    owner, copy = Answers(Idempotency(records=5), SPEC, memory_store()), memory_store()
+    owner, copy = ReplyTable(Idempotency(records=5), SPEC, memory_store()), memory_store()
     for n in range(3 * LOOK_AHEAD):
         give(owner, (n, n))
-        changes = [(answer_key(b"k", f"c{n}"), reply(n, n, f"c{n}"))]
-        copy.write(answer_rows(SPEC, copy, changes), {})
+        changes = [(reply_key(b"k", f"c{n}"), reply(n, n, f"c{n}"))]
+        copy.write(reply_rows(SPEC, copy, changes), {})
         if n % 700 == 0:
             commit(owner)
             while trim_copy(owner.idempotency, SPEC, copy, changes[0][1]):
                 pass
             assert len(copy.scan(ORDER, ORDER, 100)) <= 5
-    taken_over = Answers(Idempotency(records=5), SPEC, copy)
-    assert taken_over.at(3 * LOOK_AHEAD, 3 * LOOK_AHEAD) == owner.at(3 * LOOK_AHEAD, 3 * LOOK_AHEAD)
+    taken_over = ReplyTable(Idempotency(records=5), SPEC, copy)
+    assert taken_over.expire_up_to(3 * LOOK_AHEAD, 3 * LOOK_AHEAD) == owner.expire_up_to(3 * LOOK_AHEAD, 3 * LOOK_AHEAD)
 
 
 def test_a_sender_whose_clock_is_ahead_cannot_act_twice_either() -> None:
@@ -311,18 +311,18 @@ class Folded:
     def __init__(self, aggregate: Aggregate[Any, Any, Any] = u.users, idempotency: Idempotency | None = None) -> None:
         self.sink, self.stats = Sink(), LaneStats()
         self.table = Table(TableSpec("users", "users.state", STATE), memory_store())
-        self.answers = Answers(idempotency or Idempotency(), SPEC, memory_store())
+        self.answers = ReplyTable(idempotency or Idempotency(), SPEC, memory_store())
         coders = CommandCodecs(COMMAND.encode, EVENT.encode, REPLY.encode)
-        out = Outlet(self.sink, self.stats)  # type: ignore[arg-type]
-        self._node = AggregateNode(
+        out = Output(self.sink, self.stats)  # type: ignore[arg-type]
+        self._node = DecideStep(
             aggregate,
             coders,
             "users.event",
             2,
             self.table,
             self.answers,
-            Timers("users", None, COMMAND, self.stats),
-            Asking("users", "users.command", 2, {}),
+            Scheduler("users", None, COMMAND, self.stats),
+            AskSender("users", "users.command", 2, {}),
             out,
         )
         self._offset = 0
@@ -437,7 +437,7 @@ def test_a_reply_leaves_large_events_out_and_says_so() -> None:
 
 
 def test_a_parked_command_is_remembered_from_when_it_was_decided() -> None:
-    answers = Answers(Idempotency(window_s=3600, records=10), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(window_s=3600, records=10), SPEC, memory_store())
     give(answers, (5, 1_000), (20, 2_000))
     commit(answers)
     give_late(answers, 3, (20, 2_000))
@@ -454,26 +454,26 @@ def test_a_parked_command_is_remembered_from_when_it_was_decided() -> None:
 
 def test_a_restored_memory_has_the_same_places() -> None:
     idempotency = Idempotency(window_s=3600, records=10)
-    owner, copy = Answers(idempotency, SPEC, memory_store()), memory_store()
+    owner, copy = ReplyTable(idempotency, SPEC, memory_store()), memory_store()
     give(owner, (5, 1_000))
     give_late(owner, 3, (8, 2_000))
     pairs = owner.changes()
     commit(owner)
-    copy.write(answer_rows(SPEC, copy, pairs), {})
+    copy.write(reply_rows(SPEC, copy, pairs), {})
     assert not trim_copy(idempotency, SPEC, copy, pairs[-1][1] or b"")
     assert copy.scan(b"", b"", 100) == owner.store.scan(b"", b"", 100)
-    assert Answers(idempotency, SPEC, copy).latest_ms == 2_000
+    assert ReplyTable(idempotency, SPEC, copy).latest_ms == 2_000
 
 
 def test_what_was_read_ahead_does_not_hide_a_place_before_it() -> None:
-    answers = Answers(Idempotency(window_s=3600, records=10), SPEC, memory_store())
+    answers = ReplyTable(Idempotency(window_s=3600, records=10), SPEC, memory_store())
     give(answers, (1, 1_000))
     commit(answers)
     give_late(answers, 7, (9, 1_000))
     commit(answers)
-    answers.at(10, 1_500)  # reads ahead
+    answers.expire_up_to(10, 1_500)  # reads ahead
     give_late(answers, 2, (9, 1_000))
     commit(answers)
-    answers.at(40, 2_000)
+    answers.expire_up_to(40, 2_000)
     commit(answers)
     assert answers.store.scan(ORDER, ORDER, 100) == []

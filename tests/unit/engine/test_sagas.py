@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.cli import main
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.ask import asked_codecs
 from pipeline.engine.steps.inbox import command_codec
-from pipeline.engine.steps.step import Outlet
+from pipeline.engine.steps.step import Output
 from pipeline.errors import SchemaError, TopologyError, UndecodableRecord
 from pipeline.flow import ask_to_command, asked_by, reply_to_command
 from pipeline.model import (
@@ -103,7 +103,7 @@ class Sink:
 )
 def test_an_answer_goes_to_a_command_topic_only_to_who_has_asked(command: CommandMessage, there: bool) -> None:
     sink, stats = Sink(), LaneStats()
-    Outlet(sink, stats).reply(command, b"reply")  # type: ignore[arg-type]
+    Output(sink, stats).reply(command, b"reply")  # type: ignore[arg-type]
     assert sink.sent == ([("sale.command", b"o/1")] if there else [])
     assert stats.undeliverable_replies == (not there)
 
@@ -112,11 +112,11 @@ def test_an_answer_goes_to_a_command_topic_only_to_who_has_asked(command: Comman
 
 
 def test_a_saga_is_wired_like_an_aggregate_and_needs_the_topics_of_those_whom_it_asks() -> None:
-    wiring = Wiring(MARKET.services["deals"], MAKE)
-    own = {topic for topic, _ in wiring.own_topics()}
+    plan = ServicePlan(MARKET.services["deals"], MAKE)
+    own = {topic for topic, _ in plan.own_topics()}
     assert {"sale.command", "sale.event", "sale.state", "sale.deadlines"} <= own
-    assert "sale.answers" not in own
-    assert wiring.followed_topics() == ["goods.command"]
+    assert "sale.replies" not in own
+    assert plan.followed_topics() == ["goods.command"]
 
 
 def test_a_class_of_anothers_command_must_have_all_of_its_fields() -> None:

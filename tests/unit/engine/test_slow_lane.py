@@ -13,7 +13,7 @@ from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLog
 from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of
 from pipeline.engine.loop.lane import Lane, LaneSettings
 from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
-from pipeline.engine.plan import Wiring, command_codec
+from pipeline.engine.plan import ServicePlan, command_codec
 from pipeline.engine.ports import TP, Positions
 from pipeline.errors import NameTaken, TransactionAborted
 from pipeline.model.records.messages import CommandMessage
@@ -30,15 +30,15 @@ class Shop:
         self.kafka, self.decide_s = MemoryKafka(), 0.0
         aggregate = replace(t.tills, decide=self._decide)
         self.service = replace(t.TILLS, aggregates=[aggregate])
-        for topic, kind in self.wiring().own_topics():
+        for topic, kind in self.plan().own_topics():
             self.kafka.create_topic(topic, partitions, compacted=kind.compacted)
 
     def _decide(self, command: Any, till: t.Till) -> Any:
         self.kafka.clock.advance(self.decide_s)
         return t.decide_till(command, till)
 
-    def wiring(self) -> Wiring:
-        return Wiring(self.service, MAKE, t.TOPOLOGY.names)
+    def plan(self) -> ServicePlan:
+        return ServicePlan(self.service, MAKE, t.TOPOLOGY.names)
 
     def send(self, count: int) -> None:
         encode = command_codec(MAKE, t.tills).encode
@@ -49,7 +49,7 @@ class Shop:
     def lane(self, name: str = "tills-0", producer: MemoryProducer | None = None, **settings: Any) -> Lane:
         kafka = self.kafka
         lane = Lane(
-            self.wiring(),
+            self.plan(),
             MemoryGroupConsumer(kafka, "tills", str(Identity(name, 0, "home"))),
             producer or MemoryProducer(kafka, name),
             MemoryLogReader(kafka, name),

@@ -1,7 +1,7 @@
 """Topics and groups that are called otherwise than declared: the engine uses those names, schemas keep theirs."""
 
 from pipeline.adapters.avro.codec import codecs
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.topology import Topology
 
 NAMES = {
@@ -19,10 +19,10 @@ NAMES = {
 
 def test_a_service_reads_and_writes_by_the_names_of_the_cluster(shop_topology: Topology) -> None:
     make = codecs(shop_topology.schemas)
-    orders = Wiring(shop_topology.services["orders"], make, NAMES)
+    orders = ServicePlan(shop_topology.services["orders"], make, NAMES)
     assert orders.group == "shop-group"
     assert orders.parked == "shop.dead"
-    assert "shop.in" in orders.inlets
+    assert "shop.in" in orders.source_topics
     assert {"shop.in", "shop.out", "shop.table"} <= {topic for topic, _ in orders.own_topics()}
     assert {"shop.out", "shop.table"} <= set(orders.co_partitioned()["shop.in"])
     assert [replica.source.topic for replica, _, _ in orders.replicas] == ["crm.users"]
@@ -30,8 +30,8 @@ def test_a_service_reads_and_writes_by_the_names_of_the_cluster(shop_topology: T
 
 
 def test_a_follower_reads_by_them_too(shop_topology: Topology) -> None:
-    reports = Wiring(shop_topology.services["reports"], codecs(shop_topology.schemas), NAMES)
-    assert {"shop.out", "figures.keyed"} <= reports.inlets.keys()
+    reports = ServicePlan(shop_topology.services["reports"], codecs(shop_topology.schemas), NAMES)
+    assert {"shop.out", "figures.keyed"} <= reports.source_topics.keys()
     assert reports.co_partitioned()["figures.keyed"] == ["reports.revenue.by_key.queue", "figures.revenue"]
-    declared = Wiring(shop_topology.services["reports"], codecs(shop_topology.schemas))
-    assert {"orders.event", "revenue.by_key"} <= declared.inlets.keys()
+    declared = ServicePlan(shop_topology.services["reports"], codecs(shop_topology.schemas))
+    assert {"orders.event", "revenue.by_key"} <= declared.source_topics.keys()

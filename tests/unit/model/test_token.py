@@ -52,7 +52,7 @@ def test_a_barrier_is_told_from_a_deletion() -> None:
 
 
 class Logs:
-    """A `Sight` on a world that stands still: ends of logs, and what is waited for."""
+    """An `OffsetSource` on a world that stands still: ends of logs, and what is waited for."""
 
     def __init__(self, ends: Mapping[tuple[str, int], int], partitions: int = 4) -> None:
         self._ends, self._partitions = ends, partitions

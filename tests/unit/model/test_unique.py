@@ -9,7 +9,7 @@ import pytest
 from pipeline import Rejected, Service, Unique
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryKafka, MemoryProducer, MemoryStores
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import StateDirectoryError, TopologyError
 from pipeline.model.reservation import Release, Released, Reserve, Reserved, reservations
@@ -148,8 +148,8 @@ def test_a_secret_that_is_missing_or_short_is_told(tmp_path: Path) -> None:
 
 
 def test_without_a_secret_no_task_is_made(shop_topology: Topology) -> None:
-    wiring = Wiring(shop_topology.services["users"], codecs(shop_topology.schemas))
+    plan = ServicePlan(shop_topology.services["users"], codecs(shop_topology.schemas))
     with pytest.raises(TopologyError, match="--secret-file"):
-        wiring.inlets["users.command"].nodes(
+        plan.source_topics["users.command"].steps(
             0, MemoryStores().open("s"), MemoryProducer(MemoryKafka(), "t"), LaneStats(), {}
         )

@@ -17,8 +17,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from pipeline import Database, Projection, Service, Source
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
-from pipeline.client.requests import Questions
-from pipeline.engine.plan import Wiring
+from pipeline.client.requests import Requests
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
@@ -43,8 +43,8 @@ def test_a_later_version_is_a_service_of_its_own() -> None:
     assert [p.name for p in own.projections] == ["sums_v2"]
     assert own.transient == t.BOOKS.transient
     assert own.tables() == {"sums_v2": "sums_v2.by_key"}
-    assert BOTH.families == {"sums": {1: "sums", 2: "sums_v2"}}
-    topics = dict(Wiring(own, codecs(t.SCHEMAS)).own_topics())
+    assert BOTH.versions == {"sums": {1: "sums", 2: "sums_v2"}}
+    topics = dict(ServicePlan(own, codecs(t.SCHEMAS)).own_topics())
     assert topics["sums.versions"] is TopicKind.VERSIONS
     assert {"sums_v2.row", "sums_v2.by_key", "books_sums_v2.parked"} <= topics.keys()
     assert [service.name for service in BOTH.chosen(("books",))] == ["books", "books_sums_v2"]
@@ -62,7 +62,7 @@ def test_a_service_of_which_nothing_else_is_left_is_its_versions() -> None:
 
 def test_readers_may_name_a_version_or_none() -> None:
     assert [BOTH.table(name) for name in ("sums", "sums_v1", "sums_v2", "seen")] == ["sums", "sums", "sums_v2", "seen"]
-    assert [BOTH.pinned(table) for table in ("sums", "sums_v2", "seen")] == ["sums_v1", "sums_v2", "seen"]
+    assert [BOTH.versioned_name(table) for table in ("sums", "sums_v2", "seen")] == ["sums_v1", "sums_v2", "seen"]
     assert NEW.table("sums") == "sums_v2"
     fixed = [name for name in ("sums", "sums_v1", "sums_v2", "seen") if BOTH.is_fixed(name)]
     assert fixed == ["sums_v2", "seen"], "of these alone a near cache may know the row topic"
@@ -128,7 +128,7 @@ def versions(topology: Topology, said: dict[str, int], topics: tuple[str, ...] =
     """As if the broker had these topics, and that had been said."""
     made = object.__new__(Versions)
     made._topology, made._said, made._counts = topology, said, dict.fromkeys(topics, 1)
-    made._names = {f"{name}.versions": name for name in topology.families}
+    made._names = {f"{name}.versions": name for name in topology.versions}
     return made
 
 
@@ -313,7 +313,7 @@ def test_but_not_while_somebody_folds_it(workers: dict[str, dict[str, Any]], say
 def test_a_near_cache_is_not_asked_for_what_may_be_switched(name: str, cached: bool) -> None:
     kept = SimpleNamespace(find=lambda *_: {"row": "kept"}, ask=lambda *_: None)
     router = SimpleNamespace(topology=BOTH, knows=lambda _: True, partition=lambda *_: 0)
-    steps = Questions(cast(Any, router), 1.0, eventual=False, near=cast(Any, kept)).row(name, "a", {})
+    steps = Requests(cast(Any, router), 1.0, eventual=False, near=cast(Any, kept)).row(name, "a", {})
     with pytest.raises(StopIteration) if cached else nullcontext() as ended:
         next(steps)  # a worker is to be asked, or all is said
     if cached:

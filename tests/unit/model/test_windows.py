@@ -113,7 +113,7 @@ def test_what_is_left_out_is_counted(shop_topology: Topology) -> None:
         driver.send("inventory", "TEA", inventory.RegisterProduct("TEA"), inventory.ReceiveStock(1))
         driver.send("orders", "old", placed("1969-12-06T23:59:59", 100))
         assert driver.rows("largest_orders") == {}
-        stats = next(w.stats for w in driver._world.workers if w.wiring.service.name == "reports")
+        stats = next(w.stats for w in driver._world.workers if w.plan.service.name == "reports")
     assert stats.late == {"largest_orders": 1}
     (family,) = [f for f in LaneCollector({"reports": stats}).collect() if f.name == "pipeline_late"]
     assert family.samples[0].value == 1

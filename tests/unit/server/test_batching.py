@@ -11,7 +11,7 @@ from pipeline.engine.ports import TP
 from pipeline.errors import NotYet, TableUnavailable
 from pipeline.flow import Folder
 from pipeline.server.reads.batching import Batched, Waiting
-from pipeline.server.reads.cluster_offsets import ClusterSight
+from pipeline.server.reads.cluster_offsets import ClusterOffsets
 
 
 def test_who_asks_during_a_question_gets_the_answer_to_the_next() -> None:
@@ -103,24 +103,24 @@ def test_many_readers_ask_the_broker_little_and_by_its_own_names() -> None:
     async def scenario() -> None:
         broker, folder = Broker(), Folder("reports", "users.event", 1)
         names = {"reports": "the-group", "users.event": "crm.users"}
-        sight = ClusterSight(broker, lambda service, tp: None, names)
+        offset_source = ClusterOffsets(broker, lambda service, tp: None, names)
         end = asyncio.get_running_loop().time() + 30.0
-        waits = [asyncio.create_task(sight.passed({folder: n % 50}, end)) for n in range(1000)]
+        waits = [asyncio.create_task(offset_source.passed({folder: n % 50}, end)) for n in range(1000)]
         await asyncio.sleep(0.1)
         assert not any(each.done() for each in waits)
         broker.offsets[TP("crm.users", 1)] = 50
         await asyncio.gather(*waits)
         assert broker.asked["committed"] < 20
         before = broker.asked["committed"]
-        await sight.passed({folder: 49}, end)  # what was passed stays passed
+        await offset_source.passed({folder: 49}, end)  # what was passed stays passed
         assert broker.asked["committed"] == before
-        assert set(await asyncio.gather(*[sight.end(TP("users.event", 1), end) for _ in range(500)])) == {7}
-        assert set(await asyncio.gather(*[sight.barrier(TP("users.event", 1), end) for _ in range(500)])) == {9}
+        assert set(await asyncio.gather(*[offset_source.end(TP("users.event", 1), end) for _ in range(500)])) == {7}
+        assert set(await asyncio.gather(*[offset_source.barrier(TP("users.event", 1), end) for _ in range(500)])) == {9}
         assert broker.asked["ends"] + broker.asked["barriers"] <= 4
         with pytest.raises(NotYet, match=r"reports has folded users\.event/1 up to 50, which is not past 50") as caught:
-            await sight.passed({folder: 50}, asyncio.get_running_loop().time() + 0.05)
+            await offset_source.passed({folder: 50}, asyncio.get_running_loop().time() + 0.05)
         assert caught.value.behind[0]["folded"] == 50
-        await sight.close()
+        await offset_source.close()
 
     asyncio.run(scenario())
 
@@ -129,14 +129,14 @@ def test_a_partition_that_leaves_while_it_is_waited_for_is_asked_for_elsewhere()
     async def scenario() -> None:
         broker, folder = Broker(), Folder("the-group", "users.event", 1)
         local: int | None = 5
-        sight = ClusterSight(broker, lambda service, tp: local)
-        wait = asyncio.create_task(sight.passed({folder: 5}, asyncio.get_running_loop().time() + 30.0))
+        offset_source = ClusterOffsets(broker, lambda service, tp: local)
+        wait = asyncio.create_task(offset_source.passed({folder: 5}, asyncio.get_running_loop().time() + 30.0))
         await asyncio.sleep(0.05)
         assert broker.asked["committed"] == 0
         local, broker.offsets[TP("users.event", 1)] = None, 6
-        sight.moved()
+        offset_source.moved()
         await wait
-        await sight.close()
+        await offset_source.close()
 
     asyncio.run(scenario())
 
@@ -145,17 +145,17 @@ def test_who_waits_when_the_worker_ends_hears_it_at_once_and_nobody_is_asked_any
     async def scenario() -> None:
         broker, folder = Broker(), Folder("the-group", "users.event", 1)
         local: int | None = 5
-        sight = ClusterSight(broker, lambda service, tp: local)
+        offset_source = ClusterOffsets(broker, lambda service, tp: local)
         until_s = asyncio.get_running_loop().time() + 30.0
-        waits = [asyncio.create_task(sight.passed({folder: 5}, until_s)) for _ in range(3)]
+        waits = [asyncio.create_task(offset_source.passed({folder: 5}, until_s)) for _ in range(3)]
         await asyncio.sleep(0.01)
-        await sight.close()
+        await offset_source.close()
         local = None  # the lanes end after this
-        sight.moved()
+        offset_source.moved()
         async with asyncio.timeout(5):
             told = await asyncio.gather(*waits, return_exceptions=True)
             with pytest.raises(TableUnavailable, match="ending"):
-                await sight.passed({folder: 5}, until_s)
+                await offset_source.passed({folder: 5}, until_s)
         assert [type(each) for each in told] == [TableUnavailable] * 3
         assert asyncio.all_tasks() == {asyncio.current_task()}  # no poller of what nobody answers
 

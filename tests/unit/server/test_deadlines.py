@@ -56,7 +56,7 @@ def driver() -> Iterator[TestDriver]:
 
 
 def tables(driver: TestDriver) -> LocalTables:
-    (worker,) = (w for w in driver._world.workers if w.wiring.service.name == "tills")
+    (worker,) = (w for w in driver._world.workers if w.plan.service.name == "tills")
     assert worker.lane is not None
     views = worker.lane.views
     return LocalTables(lambda: views)

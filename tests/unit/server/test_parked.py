@@ -36,9 +36,9 @@ class Service:
     """A `Host` whose lane is called at once."""
 
     def __init__(self, driver: TestDriver, name: str) -> None:
-        worker = next(w for w in driver._world.workers if w.wiring.service.name == name)
+        worker = next(w for w in driver._world.workers if w.plan.service.name == name)
         assert worker.lane is not None
-        self.wiring, self.lane = worker.wiring, worker.lane
+        self.plan, self.lane = worker.plan, worker.lane
 
     async def ask(self, call: Callable[[Lane], Any]) -> Any:
         return call(self.lane)
@@ -195,7 +195,7 @@ def test_the_command_lists_shows_redrives_and_discards(run: Callable[..., Any], 
 def test_so_many_requests_wait_for_a_lane_and_no_more() -> None:
     async def scenario() -> list[str]:
         host = LaneHost.__new__(LaneHost)
-        host.wiring = SimpleNamespace(service=SimpleNamespace(name="s"))  # type: ignore[assignment]
+        host.plan = SimpleNamespace(service=SimpleNamespace(name="s"))  # type: ignore[assignment]
         host._asked = deque()
         asked = [asyncio.ensure_future(host.ask(lambda lane: 1)) for _ in range(ASKED_MAX + 1)]
         await asyncio.sleep(0)

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.client.owner_request import Call, Question
-from pipeline.client.requests import Questions
-from pipeline.client.wire.read_options import reading
+from pipeline.client.owner_request import Blocking, HttpCall
+from pipeline.client.requests import Requests
+from pipeline.client.wire.read_options import parse_read_options
 from pipeline.errors import Contended, NoSuchConsistency, NotYet
 from pipeline.model import Ledger, Rejected, Service, StateMessage, Token
 from pipeline.model.records.partitioning import partition_of
@@ -24,10 +24,10 @@ from pipeline.model.saga.participant import holds
 from pipeline.server.openapi.openapi import document
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages import snapshot_read
-from pipeline.server.pages.snapshot_read import Pass, TogetherApi, agreed
+from pipeline.server.pages.snapshot_read import Pass, SnapshotReadApi, agreed
 from pipeline.server.pages.tables import QueryApi
 from pipeline.server.problems import as_problems
-from pipeline.server.reads.held_work import PendingRows
+from pipeline.server.reads.held_work import HeldWork
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.testing import TestDriver
 from tests.helpers.market import ESCROW, GOODS, MARKET, Confirm, Goods, Hold, Release, Restock, decide, goods
@@ -100,7 +100,7 @@ class Market:
                 web.get("/v1/tables/{table}/{key:.+}", self.api.row),
                 web.get("/v1/tables/{table}", self.api.rows),
                 web.post("/v1/tables/{table}/{key:.+}", self.api.rows_of),
-                web.post("/v1/read", TogetherApi(self.api).read),
+                web.post("/v1/read", SnapshotReadApi(self.api).read),
             ]
         )
         return app
@@ -334,11 +334,11 @@ def test_no_near_cache_answers_but_with_what_is_held(pending: str) -> None:
         holder=lambda table, partition: "http://there:1",
     )
     near: Any = NoNear()
-    steps = Questions(router, 1.0, eventual=False, near=near).row("goods", "tea", {"pending": pending})
+    steps = Requests(router, 1.0, eventual=False, near=near).row("goods", "tea", {"pending": pending})
     step = next(steps)
-    while isinstance(step, Call):
+    while isinstance(step, Blocking):
         step = steps.send(step.function())
-    assert isinstance(step, Question)
+    assert isinstance(step, HttpCall)
     assert step.query == {"pending": pending}
 
 
@@ -366,13 +366,13 @@ def test_what_its_aggregate_does_not_let_go_of_cannot_be_left_out() -> None:
     ):
         topology = replace(MARKET, services={"m": Service("m", [goods(participant.guards(inner))])}, invariants=())
         with pytest.raises(NoSuchConsistency, match=why):
-            PendingRows(topology).show("goods", reading({"pending": "hide"}))(held)
+            HeldWork(topology).show("goods", parse_read_options({"pending": "hide"}))(held)
 
 
 def test_a_participant_may_say_itself_what_is_left() -> None:
     said = replace(ESCROW, without=lambda state: replace(state, free=-1))
     topology = replace(MARKET, services={"m": Service("m", [goods(said.guards(decide))])}, invariants=())
-    show = PendingRows(topology).show("goods", reading({"pending": "hide"}))
+    show = HeldWork(topology).show("goods", parse_read_options({"pending": "hide"}))
     assert show(StateMessage(1, 0, Goods(1, 0, Ledger().hold("t", 1))))["row"]["free"] == -1
     assert show(StateMessage(1, 0, Goods(1, 0)))["row"]["free"] == 1
 

@@ -25,7 +25,7 @@ from pipeline.server.problems import as_problems
 from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.server.watch import subscriptions
-from pipeline.server.watch.subscriptions import WatchHub
+from pipeline.server.watch.subscriptions import Subscriptions
 from pipeline.testing import TestDriver
 from tests.simulation.worlds import tills as t
 
@@ -49,7 +49,7 @@ class Page:
 
     def __init__(self, driver: TestDriver) -> None:
         self.driver, kafka = driver, driver._world.kafka
-        workers = {worker.wiring.service.name: worker for worker in driver._world.workers}
+        workers = {worker.plan.service.name: worker for worker in driver._world.workers}
 
         def views() -> dict[Any, Any]:
             found = {}
@@ -62,9 +62,9 @@ class Page:
 
         router: Any = SimpleNamespace(topology=t.TOPOLOGY, knows=lambda table: True, partition=lambda table, key: 0)
         tables = LocalTables(views)
-        sight: Any = SimpleNamespace(moved=lambda: None)
-        self.hub = WatchHub(lambda name: Threaded(kafka))
-        consistency = Consistency(LINEAGE, tables, sight)
+        offset_source: Any = SimpleNamespace(moved=lambda: None)
+        self.hub = Subscriptions(lambda name: Threaded(kafka))
+        consistency = Consistency(LINEAGE, tables, offset_source)
         make = codecs(t.TOPOLOGY.schemas)
         self.api = WatchApi(self.hub, tables, Forwarding(router), consistency, LINEAGE, make)
 

@@ -15,7 +15,7 @@ from benchmarks.steps.compare import RECORD, compared
 from benchmarks.steps.features import cost_us, costs_compared
 from benchmarks.steps.step_costs import Step
 from benchmarks.steps.workloads import kinds
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage
 from pipeline.testing import given
@@ -49,7 +49,7 @@ def test_opening_again_sets_the_balance() -> None:
 
 
 def test_records_of_the_contract_have_no_envelope() -> None:
-    wiring = Wiring(candidate.service, bare_codecs(candidate.SCHEMAS))
+    plan = ServicePlan(candidate.service, bare_codecs(candidate.SCHEMAS))
     make = bare_codecs(candidate.SCHEMAS)
     commands_codec = make("accounts.command", CommandMessage, Command)
     asked = command("open", 5)
@@ -60,15 +60,15 @@ def test_records_of_the_contract_have_no_envelope() -> None:
     assert events.encode(EventMessage(9, "", "", 0, OPENED))[:6] == b"\0\0\0\0\2\0"  # header of id 2, no event_id
     states = make("accounts.state", StateMessage, State)
     assert states.decode(states.encode(StateMessage(9, 9, State(3, 7, "c3")))) == StateMessage(3, 0, State(3, 7, "c3"))
-    assert wiring.group == "accounts"
+    assert plan.group == "accounts"
 
 
 def test_the_candidate_takes_all_names_from_the_environment(tmp_path: Path) -> None:
     environment = {"GROUP": "g", "COMMAND_TOPIC": "in", "EVENT_TOPIC": "out", "CHANGELOG_TOPIC": "g-accounts-changelog"}
-    wiring = Wiring(candidate.service, bare_codecs(candidate.SCHEMAS), candidate.topology(environment).names)
-    assert wiring.group == "g"
-    assert [topic for topic, _ in wiring.own_topics()] == ["in", "out", "g-accounts-changelog", "g-queue", "g-parked"]
-    assert wiring.co_partitioned() == {"in": ["g-queue", "out", "g-accounts-changelog"]}
+    plan = ServicePlan(candidate.service, bare_codecs(candidate.SCHEMAS), candidate.topology(environment).names)
+    assert plan.group == "g"
+    assert [topic for topic, _ in plan.own_topics()] == ["in", "out", "g-accounts-changelog", "g-queue", "g-parked"]
+    assert plan.co_partitioned() == {"in": ["g-queue", "out", "g-accounts-changelog"]}
     for kind in ("command", "event", "state"):
         (tmp_path / f"{kind}.avsc").write_text((candidate.SCHEMAS / f"accounts.{kind}.avsc").read_text())
     candidate.check_schemas(tmp_path)

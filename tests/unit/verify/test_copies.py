@@ -47,8 +47,8 @@ def recorded(history: MemoryHistory, order: bytes, read: str | None, *topics: st
     tp, at, _ = event(history, order)
     if "orders.event" in topics:
         replaced(history, tp, at, read=read)
-    if "orders.answers" in topics:
-        answers = tp._replace(topic="orders.answers")
+    if "orders.replies" in topics:
+        answers = tp._replace(topic="orders.replies")
         codec = history.codec[answers.topic]
         keys = [(entry.key or b"")[4:5] for entry in history.logs[answers]]
         number = keys.index(order)
@@ -79,9 +79,9 @@ def test_another_position_than_was_read(far: int | None) -> None:
     history = history_of()
     source = history.place("users.event", b"anna")
     read = None if far is None else f"users.event/{source.partition}@{far}"
-    recorded(history, b"2", read, "orders.event", "orders.answers")
+    recorded(history, b"2", read, "orders.event", "orders.replies")
     report = judge(history, SHOP)
-    assert {"wrong_event", "wrong_answer"} <= kinds(report) or "extra_event" in kinds(report)
+    assert {"wrong_event", "wrong_reply"} <= kinds(report) or "extra_event" in kinds(report)
     assert all(finding.key == "2" for finding in report.findings if finding.service == "orders")
 
 
@@ -91,8 +91,8 @@ def test_an_event_and_its_reply_that_tell_two_positions() -> None:
     recorded(history, b"1", f"users.event/{source.partition}@1", "orders.event")
     assert kinds(judge(history, SHOP)) == {"wrong_event"}, "the reply is believed, and it is right"
     history = history_of()
-    recorded(history, b"1", None, "orders.answers")
-    assert "wrong_answer" in kinds(judge(history, SHOP)) or "extra_event" in kinds(judge(history, SHOP))
+    recorded(history, b"1", None, "orders.replies")
+    assert "wrong_reply" in kinds(judge(history, SHOP)) or "extra_event" in kinds(judge(history, SHOP))
 
 
 def test_a_rejection_as_of_a_time_when_the_customer_was_known() -> None:
@@ -104,8 +104,8 @@ def test_a_rejection_as_of_a_time_when_the_customer_was_known() -> None:
     changed = message._replace(body=replace(message.body, customer="anna"))
     history.logs[topic][at] = history.logs[topic][at]._replace(value=codec.encode(changed))
     report = judge(history, SHOP)
-    assert kinds(report) == {"wrong_answer"}, "by what the reply says, nothing was known; but it names another customer"
-    answers = topic._replace(topic="orders.answers")
+    assert kinds(report) == {"wrong_reply"}, "by what the reply says, nothing was known; but it names another customer"
+    answers = topic._replace(topic="orders.replies")
     number = [(entry.key or b"")[4:5] for entry in history.logs[answers]].index(b"3")
     reply = history.codec[answers.topic].decode(history.logs[answers][number].value)
     assert isinstance(reply.body, Rejected)
@@ -113,7 +113,7 @@ def test_a_rejection_as_of_a_time_when_the_customer_was_known() -> None:
     history.logs[answers][number] = history.logs[answers][number]._replace(
         value=history.codec[answers.topic].encode(told)
     )
-    assert {"wrong_answer", "missing_event"} <= kinds(judge(history, SHOP)), "then anna was in France"
+    assert {"wrong_reply", "missing_event"} <= kinds(judge(history, SHOP)), "then anna was in France"
 
 
 def test_a_position_that_no_copy_can_have_had() -> None:
@@ -130,10 +130,10 @@ def test_a_position_that_no_copy_can_have_had() -> None:
 
 def test_a_reply_that_is_missing_is_missed() -> None:
     history = history_of()
-    answers = history.place("orders.answers", b"3")
+    answers = history.place("orders.replies", b"3")
     number = [(entry.key or b"")[4:5] for entry in history.logs[answers]].index(b"3")
     del history.logs[answers][number]
-    assert kinds(judge(history, SHOP)) == {"missing_answer"}
+    assert kinds(judge(history, SHOP)) == {"missing_reply"}
 
 
 def test_where_no_replies_are_remembered_a_rejection_is_not_judged() -> None:
@@ -152,5 +152,5 @@ def test_where_no_replies_are_remembered_a_rejection_is_not_judged() -> None:
 def test_a_reply_that_tells_of_a_copy_that_was_not_read() -> None:
     history = history_of()
     source = history.place("users.event", b"anna")
-    recorded(history, b"4", f"users.event/{source.partition}@0", "orders.answers")
-    assert kinds(judge(history, SHOP)) == {"wrong_answer"}
+    recorded(history, b"4", f"users.event/{source.partition}@0", "orders.replies")
+    assert kinds(judge(history, SHOP)) == {"wrong_reply"}

@@ -506,7 +506,7 @@ def altered(history: MemoryHistory, tp: TP, entry: Entry) -> bytes:
 EXPECTED = {
     ".event": {"missing_event", "wrong_event", "duplicate_event", "event_order"},
     ".state": {"missing_state", "wrong_state"},
-    ".answers": {"missing_answer", "wrong_answer", "duplicate_answer"},
+    ".replies": {"missing_reply", "wrong_reply", "duplicate_reply"},
     ".row": {"missing_row", "wrong_row"},
     ".command": {"missing_command", "wrong_command", "duplicate_command"},
     ".by_key": {"missing_message", "extra_message", "duplicate_message"},
@@ -517,7 +517,7 @@ EXPECTED = {
 
 def id_of(tp: TP, key: bytes) -> str:
     """The id that a finding about a record of that key names."""
-    return key[4 : 4 + key[3]].decode() if tp.topic.endswith((".answers", ".queue")) else key.decode()
+    return key[4 : 4 + key[3]].decode() if tp.topic.endswith((".replies", ".queue")) else key.decode()
 
 
 @thorough

@@ -10,7 +10,7 @@ import pytest
 from pipeline import Database, Service
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.sql import SqlStores
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.errors import DatabaseUnusable, TopologyError
 from pipeline.topology import Topology
 from pipeline.worker.databases import databases, parse_databases
@@ -21,8 +21,8 @@ PG = "postgresql://me:secret@127.0.0.1:1/db"
 
 def opened(topology: Topology, told: dict[str, str], home: Path, kind: Database = Database.SQLITE) -> SqlStores | None:
     projections = [replace(p, database=kind) for p in (reports.units_sold, reports.products)]
-    wiring = Wiring(Service("reports", projections=projections), codecs(topology.schemas))
-    return databases([wiring], told, home, topology.schemas).get("reports")
+    plan = ServicePlan(Service("reports", projections=projections), codecs(topology.schemas))
+    return databases([plan], told, home, topology.schemas).get("reports")
 
 
 def test_a_file_in_the_state_directory_unless_the_worker_says_otherwise(

@@ -63,6 +63,6 @@ def test_a_host_that_is_not_this_machine_is_told() -> None:
 
 
 def test_the_status_says_which_codec_it_has() -> None:
-    wiring = SimpleNamespace(service=SimpleNamespace(name="users"))
-    host: Any = SimpleNamespace(stats=LaneStats(), wiring=wiring, lane=SimpleNamespace(positions=dict))
+    plan = SimpleNamespace(service=SimpleNamespace(name="users"))
+    host: Any = SimpleNamespace(stats=LaneStats(), plan=plan, lane=SimpleNamespace(positions=dict))
     assert status([host])["users"]["codec"] == implementation()

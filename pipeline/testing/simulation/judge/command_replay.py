@@ -26,7 +26,7 @@ from pipeline.testing.simulation.judge.differences import committed
 from pipeline.testing.simulation.judge.memory import Answered
 from pipeline.verify.replay.copies import Recorded, Untold
 from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act
-from pipeline.verify.replay.parked_replay import Held, Queues
+from pipeline.verify.replay.parked_replay import Held, ParkedReplay
 from pipeline.verify.replay.reserving import Answer, Reserving
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Decided(NamedTuple):
     read: str | None
 
 
-class Lives:
+class CommandReplay:
     """Replays the commands of one partition. `due`: the events, by key; `states`: what they come to."""
 
     def __init__(
@@ -62,9 +62,9 @@ class Lives:
         self.states: dict[bytes, StateMessage] = {}
         self._untold: list[str] = []
         self.memory = Answered(a, tp.partition, codec)
-        self._reserving = Reserving(a, codec[TopicKind.ANSWERS.topic(a.name)].decode)
+        self._reserving = Reserving(a, codec[TopicKind.REPLIES.topic(a.name)].decode)
 
-    def replay(self, queues: Queues) -> Iterator[str]:
+    def replay(self, queues: ParkedReplay) -> Iterator[str]:
         """In the order in which they were decided."""
         where = f"{self._tp.topic}-{self._tp.partition}"
         for record in committed(self._world, self._tp):
@@ -101,7 +101,7 @@ class Lives:
         yield from self._taken_up(queues, None)
         yield from self._untold
 
-    def _answered(self, queues: Queues, record: MemoryRecord, answer: Answer) -> Iterator[str]:
+    def _answered(self, queues: ParkedReplay, record: MemoryRecord, answer: Answer) -> Iterator[str]:
         """A value is reserved, or is not to be had: the first that waits is decided, and those behind it."""
         key, at = record.key(), record.offset()
         first = next(iter(queues.held.get(key, ())), None)
@@ -128,12 +128,12 @@ class Lives:
                 self._decide(held.record, message, act)
             self._take(queues, key)
 
-    def _is_new(self, queues: Queues, key: bytes, message: CommandMessage | None) -> bool:
+    def _is_new(self, queues: ParkedReplay, key: bytes, message: CommandMessage | None) -> bool:
         """Whether a command that has to wait repeats none that waits before it."""
         before = (self._message(held.record) for held in queues.held.get(key, ()))
         return message is not None and all(each is None or each.id != message.id for each in before)
 
-    def _take(self, queues: Queues, key: bytes) -> None:
+    def _take(self, queues: ParkedReplay, key: bytes) -> None:
         queues.take(key)
         self._reserving.settled(key)
 
@@ -151,7 +151,7 @@ class Lives:
             after = event_to_state(self._aggregate, after, event)
         return self._reserving.waits(record.key(), message, record.timestamp()[1], before, after)
 
-    def _taken_up(self, queues: Queues, before: int | None) -> Iterator[str]:
+    def _taken_up(self, queues: ParkedReplay, before: int | None) -> Iterator[str]:
         for act, key, held in queues.due(before):
             if act.action in (REDRIVEN, DISCARDED):
                 self._reserving.settled(key)

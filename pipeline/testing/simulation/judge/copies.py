@@ -40,7 +40,7 @@ def recorded(
     """What the decisions of a partition say; a position that its copies cannot have had is left out."""
     if past is None:
         return None
-    answers, events = TP(TopicKind.ANSWERS.topic(a.name), partition), TP(TopicKind.EVENT.topic(a.name), partition)
+    answers, events = TP(TopicKind.REPLIES.topic(a.name), partition), TP(TopicKind.EVENT.topic(a.name), partition)
     found = Recorded(past)
     for record in committed(world, events):
         with suppress(InvalidToken):

@@ -11,13 +11,13 @@ from pipeline.engine.state.table import RowCodec
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import NEVER, DeadlineMessage
 from pipeline.testing.simulation.judge.differences import Rows
-from pipeline.verify.replay.expected_deadlines import Agenda, identity
+from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines, identity
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
 
 
-def rows_to_come(agenda: Agenda, command: Callable[[Any], bytes], row: Callable[[Any], bytes]) -> Rows:
+def rows_to_come(agenda: ExpectedDeadlines, command: Callable[[Any], bytes], row: Callable[[Any], bytes]) -> Rows:
     """The rows by key, once all is settled. `command`, `row`: how these are written."""
     came = {identity(each.key, each.command) for each in agenda.came}
     rows: dict[bytes, bytes] = {}
@@ -31,7 +31,7 @@ def rows_to_come(agenda: Agenda, command: Callable[[Any], bytes], row: Callable[
     return rows
 
 
-def fired_wrongly(world: World, agenda: Agenda, where: str) -> Iterator[str]:
+def fired_wrongly(world: World, agenda: ExpectedDeadlines, where: str) -> Iterator[str]:
     """Each command that was due must have been set before, as it stands, and come once, not before its time."""
     times = Counter(identity(each.key, each.command) for each in agenda.came)
     yield from (f"{where}: {name} has come {n} times" for name, n in times.items() if n > 1)

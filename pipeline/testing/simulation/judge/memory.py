@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.engine.ports import TP
-from pipeline.engine.state.replies import answer_key, order_prefix, place_of
+from pipeline.engine.state.replies import order_prefix, place_of, reply_key
 from pipeline.engine.state.table import RowCodec
-from pipeline.flow import asked, fingerprint
+from pipeline.flow import fingerprint, without_metadata
 from pipeline.model import Acceptance, Aggregate, CommandMessage, Rejected, ReplyMessage, TopicKind
 from pipeline.testing.simulation.judge.differences import committed, rows_differ
-from pipeline.verify.replay.expected_deadlines import Agenda
-from pipeline.verify.replay.expected_replies import Given, Memory
+from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
+from pipeline.verify.replay.expected_replies import ExpectedReplies, Given
 from pipeline.verify.replay.notices import Act
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ class Answered:
     """Takes the commands of one partition in order."""
 
     def __init__(self, aggregate: Aggregate[Any, Any, Any], partition: int, codec: Mapping[str, RowCodec]) -> None:
-        self.agenda = Agenda(aggregate, partition)
-        self._memory, self._name = Memory(aggregate.idempotency, self.agenda), aggregate.name
+        self.agenda = ExpectedDeadlines(aggregate, partition)
+        self._memory, self._name = ExpectedReplies(aggregate.idempotency, self.agenda), aggregate.name
         self._partition = partition
-        self._topic = TopicKind.ANSWERS.topic(aggregate.name)
+        self._topic = TopicKind.REPLIES.topic(aggregate.name)
         self._encode_command = codec[TopicKind.COMMAND.topic(aggregate.name)].encode
         self._codec = codec[self._topic]
         self._now = 0, 0
@@ -62,7 +62,7 @@ class Answered:
     def _reply(self, given: Given) -> ReplyMessage:
         command = given.command
         place = self._partition, given.offset, command.issued_ms, given.time_ms
-        mark = fingerprint(self._encode_command(asked(command)))
+        mark = fingerprint(self._encode_command(without_metadata(command)))
         return ReplyMessage(
             command.id, self._name, *place, mark, given.outcome, *(given.placed or (-1, -1)), given.read
         )
@@ -79,8 +79,8 @@ class Answered:
         if there != due:
             yield f"{where} holds the replies {there}, and should {due}"
         last = self._memory.last.values()
-        rows = {answer_key(g.key, g.command.id): self._codec.encode(self._reply(g)) for g in last}
-        old = {answer_key(g.key, g.command.id) for g in last if self._memory.is_old(g, *self._now)}
+        rows = {reply_key(g.key, g.command.id): self._codec.encode(self._reply(g)) for g in last}
+        old = {reply_key(g.key, g.command.id) for g in last if self._memory.is_old(g, *self._now)}
         for worker in world.workers:
             view = worker.lane.views.get((self._topic, self._partition)) if worker.lane else None
             if view is not None and view.copy is None and not view.restoring:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.adapters.memory.tables import Disk
-from pipeline.engine.plan import Wiring
+from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.engine.state.positions import changelog_position, source_position
 from pipeline.engine.state.table import Codecs, RowCodec, Strict, table_prefix
@@ -37,7 +37,7 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.testing.simulation.judge.asks import Asked
-from pipeline.testing.simulation.judge.command_replay import Lives
+from pipeline.testing.simulation.judge.command_replay import CommandReplay
 from pipeline.testing.simulation.judge.copies import past_copies, recorded
 from pipeline.testing.simulation.judge.deadlines import fired_wrongly, out_of_order, rows_to_come
 from pipeline.testing.simulation.judge.differences import Rows, committed, counted, rows_differ
@@ -55,7 +55,7 @@ SECRET = b"of no use outside"
 
 
 class Oracle:
-    """Knows a topology: its services' wirings, and what each record means. One serves many histories."""
+    """Knows a topology: its services' plans, and what each record means. One serves many histories."""
 
     def __init__(self, topology: Topology, make: Codecs) -> None:
         self.topology = topology
@@ -68,9 +68,11 @@ class Oracle:
             return made[asked]
 
         self._make: Codecs = once
-        self.wirings = [Wiring(service, self._make, secret=SECRET) for service in topology.chosen(())]
+        self.plans = [ServicePlan(service, self._make, secret=SECRET) for service in topology.chosen(())]
         self.codec: dict[str, RowCodec] = {
-            inlet.queue: inlet.tables[0].codec for wiring in self.wirings for inlet in wiring.inlets.values()
+            source_topic.queue: source_topic.tables[0].codec
+            for plan in self.plans
+            for source_topic in plan.source_topics.values()
         }
         self.deadlines: dict[str, RowCodec] = {}  # by changelog
         self.aggregates: dict[str, Aggregate[Any, Any, Any]] = {}
@@ -82,7 +84,7 @@ class Oracle:
                 self.codec[command] = command_codec(self._make, a)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
-                self.codec[TopicKind.ANSWERS.topic(a.name)] = self._make(
+                self.codec[TopicKind.REPLIES.topic(a.name)] = self._make(
                     "reply", ReplyMessage, Acceptance | Rejected | Parked
                 )
                 if a.deadlines:
@@ -122,19 +124,19 @@ class Oracle:
     def judge(self, world: World) -> list[str]:
         """What is wrong once all is settled."""
         found: list[str] = []
-        for wiring in self.wirings:
-            service = wiring.service
-            parking = Parking(world, wiring)
+        for plan in self.plans:
+            service = plan.service
+            parking = Parking(world, plan)
             for a in service.owned:
                 found += self._aggregate(world, a, parking)
                 found += taken_twice(world, a, self.codec, SECRET)
             for r in service.reactions:
-                found += self._reaction(world, wiring, r, parking)
+                found += self._reaction(world, plan, r, parking)
             for p in service.projections:
                 found += self._projection(world, p, parking)
             found += parking.differences(world)
             for copy in service.replicas:
-                found += self._replica(world, wiring, copy)
+                found += self._replica(world, plan, copy)
         found += broken(world, self.topology, self.codec)
         for worker in world.workers:
             found += self.disk(world, worker)
@@ -146,7 +148,7 @@ class Oracle:
         asked, past = Asked(a, self._make), past_copies(world, a, self.followed)
         for log in world.kafka.topics[commands].logs:
             read = recorded(world, a, log.tp.partition, self.codec, past)
-            life = Lives(world, a, log.tp, self.codec, asked, read)
+            life = CommandReplay(world, a, log.tp, self.codec, asked, read)
             yield from life.replay(parking.queues(log.tp))
             there: dict[bytes, list[bytes]] = defaultdict(list)
             for record in committed(world, TP(events, log.tp.partition)):
@@ -186,7 +188,7 @@ class Oracle:
                 hoped = " ".join(f"{e.version}:{e.command_id}" for e in map(decode, want))
                 yield f"{topic} of {key.decode()!r} holds (version:command) [{shown}], and should [{hoped}]"
 
-    def _reaction(self, world: World, wiring: Wiring, reaction: Any, parking: Parking) -> Iterator[str]:
+    def _reaction(self, world: World, plan: ServicePlan, reaction: Any, parking: Parking) -> Iterator[str]:
         """Each command that an event asks for, once."""
         due: Counter[tuple[str, bytes, bytes]] = Counter()
         for record, message in self._events(world, reaction.source, parking, f"react:{reaction.name}"):
@@ -194,7 +196,7 @@ class Oracle:
                 topic = self._takers[type(send.command)]
                 due[topic, send.key.encode(), self.codec[topic].encode(command)] += 1
         there: Counter[tuple[str, bytes, bytes]] = Counter()
-        for a in wiring.service.owned:
+        for a in plan.service.owned:
             topic = self.topics(a.name)[0]
             for log in world.kafka.topics[topic].logs:
                 for record in log.archive:
@@ -260,13 +262,13 @@ class Oracle:
                     rows[record.key()] = row
         return rows
 
-    def _replica(self, world: World, wiring: Wiring, replica: Any) -> Iterator[str]:
+    def _replica(self, world: World, plan: ServicePlan, replica: Any) -> Iterator[str]:
         encode = self.codec[TopicKind.REPLICA.topic(replica.name)].encode
         for log in world.kafka.topics[replica.source.topic].logs:
             rows = self._fold(world, replica, log.tp, None)
             encoded = {key: encode(row) for key, row in rows.items()}
             for worker in world.workers:
-                if worker.wiring is wiring:
+                if worker.plan is plan:
                     store = worker.stores[f"replica.{replica.name}"]
                     prefix = table_prefix(f"{replica.name}.{log.tp.partition}")
                     there = {key[len(prefix) :]: value for key, value in store.scan(prefix, prefix, 10**9)}
@@ -296,15 +298,15 @@ class Oracle:
         While it is restored from a cleaned log, a key may be missing whose next value is still to come.
         """
         yield from histories(world, worker)
-        for inlet in worker.wiring.inlets.values():
+        for source_topic in worker.plan.source_topics.values():
             for n in range(world.schedule.partitions):
-                disk: Disk | None = worker.disk.disks.get(f"{inlet.topic}-{n}")
-                if not inlet.keeps_locally:
-                    disk = world.database(worker.wiring).disks.get(TP(inlet.topic, n))
-                for name, changelog, *_ in inlet.tables if disk is not None else ():
+                disk: Disk | None = worker.disk.disks.get(f"{source_topic.topic}-{n}")
+                if not source_topic.keeps_locally:
+                    disk = world.database(worker.plan).disks.get(TP(source_topic.topic, n))
+                for name, changelog, *_ in source_topic.tables if disk is not None else ():
                     assert disk is not None
                     rows, positions = disk.now()
-                    folded = positions.get(source_position(inlet.topic), 0)
+                    folded = positions.get(source_position(source_topic.topic), 0)
                     position = positions.get(changelog_position(changelog), 0)
                     due: dict[bytes, bytes | None] = {}
                     to_come: set[bytes] = set()
@@ -315,7 +317,7 @@ class Oracle:
                             to_come.add(record.key())
                     prefix = table_prefix(name)
                     there = {k[len(prefix) :]: v for k, v in rows.items() if k.startswith(prefix)}
-                    if TopicKind.of(name) is TopicKind.ANSWERS:
+                    if TopicKind.of(name) is TopicKind.REPLIES:
                         yield from misplaced(f"{name}-{n} of {worker.name}", rows, there, self.codec[name])
                         to_come |= self._forgettable(world, name, due, folded)
                     elif TopicKind.of(name) is TopicKind.DEADLINES:

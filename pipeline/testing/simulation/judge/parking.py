@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.memory import MemoryRecord
-from pipeline.engine.plan import Inlet, Wiring
+from pipeline.engine.plan import ServicePlan, SourceTopic
 from pipeline.engine.ports import TP
-from pipeline.engine.state.parked_table import Queued, row_key
+from pipeline.engine.state.parked_table import ParkedRecord, row_key
 from pipeline.errors import UndecodableRecord
 from pipeline.testing.simulation.judge.differences import committed
 from pipeline.verify.replay.notices import act_of, by_source
-from pipeline.verify.replay.parked_replay import Queues, folded_by
+from pipeline.verify.replay.parked_replay import ParkedReplay, folded_by
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 class Parking:
     """The queues of one service. Each node of a topic is judged by a replay of its own."""
 
-    def __init__(self, world: World, wiring: Wiring) -> None:
-        logs = world.kafka.topics[wiring.parked].logs
+    def __init__(self, world: World, plan: ServicePlan) -> None:
+        logs = world.kafka.topics[plan.parked].logs
         acts = [act_of(record.key(), record.headers()) for log in logs for record in committed(world, log.tp)]
         self._acts = by_source(act for act in acts if act is not None)
         self._unreadable = acts.count(None)
-        self._wiring = wiring
-        self._replays: dict[TP, list[Queues]] = {}
+        self._plan = plan
+        self._replays: dict[TP, list[ParkedReplay]] = {}
 
-    def queues(self, tp: TP) -> Queues:
+    def queues(self, tp: TP) -> ParkedReplay:
         """The queues of that partition, to be replayed."""
-        queues = Queues(self._acts.get(tp, ()))
+        queues = ParkedReplay(self._acts.get(tp, ()))
         self._replays.setdefault(tp, []).append(queues)
         return queues
 
@@ -55,14 +55,14 @@ class Parking:
     def differences(self, world: World) -> Iterator[str]:
         """Once all is replayed."""
         if self._unreadable:
-            yield f"{self._unreadable} notices of {self._wiring.service.name} cannot be read"
+            yield f"{self._unreadable} notices of {self._plan.service.name} cannot be read"
         for tp in self._acts:
-            if tp.topic not in self._wiring.inlets:
-                yield f"{self._wiring.service.name} has parked records of {tp.topic}, which it does not fold"
-        for inlet in self._wiring.inlets.values():
-            for log in world.kafka.topics[inlet.topic].logs:
+            if tp.topic not in self._plan.source_topics:
+                yield f"{self._plan.service.name} has parked records of {tp.topic}, which it does not fold"
+        for source_topic in self._plan.source_topics.values():
+            for log in world.kafka.topics[source_topic.topic].logs:
                 replays = self._replays.get(log.tp, [])
-                where = f"{inlet.queue}-{log.tp.partition}"
+                where = f"{source_topic.queue}-{log.tp.partition}"
                 yield from sorted({f"{where}: {wrong}" for queues in replays for wrong in queues.wrong})
                 for queues in replays:
                     if queues.opened:
@@ -70,11 +70,11 @@ class Parking:
                 held = [{key: [each.offset for each in w] for key, w in queues.held.items()} for queues in replays]
                 if any(each != held[0] for each in held):
                     yield f"{where}: by the nodes' replays different records wait: {held}"
-                yield from self._contents(world, inlet, log.tp, replays[0])
+                yield from self._contents(world, source_topic, log.tp, replays[0])
 
-    def _contents(self, world: World, inlet: Inlet, tp: TP, queues: Queues) -> Iterator[str]:
+    def _contents(self, world: World, source_topic: SourceTopic, tp: TP, queues: ParkedReplay) -> Iterator[str]:
         """The changelog and the owner's table, against what must wait."""
-        spec = inlet.tables[0]
+        spec = source_topic.tables[0]
         due = {
             row_key(key, each.offset): (each.offset, each.record.value())
             for key, waiting in queues.held.items()
@@ -82,7 +82,7 @@ class Parking:
         }
 
         def shown(key: bytes, data: bytes) -> Any:
-            entry: Queued = spec.codec.decode(data)
+            entry: ParkedRecord = spec.codec.decode(data)
             return entry.offset, due[key][1] if entry.bare and key in due else entry.value
 
         records = world.kafka.topics[spec.changelog].logs[tp.partition].records

@@ -22,7 +22,7 @@ SNAPSHOT_EVERY = 3  # histories are short
 
 def histories(world: World, worker: Worker) -> Iterator[str]:
     """Each holds what was committed to its log below the position noted in it, and nothing else."""
-    for spec in worker.wiring.histories.values():
+    for spec in worker.plan.histories.values():
         for n in range(world.schedule.partitions):
             disk = worker.disk.disks.get(f"history.{spec.aggregate.name}-{n}")
             if disk is not None:
