@@ -87,8 +87,14 @@ def _taken(settings: WorkerSettings, port: int, error: OSError) -> PipelineError
     return PipelineError(f"{what}; choose another --host")
 
 
-def serve_on(app: faust.App, bound: Bound, settings: WorkerSettings, failed: Callable[[BaseException], None]) -> None:
-    """Has the app serve HTTP on that port. `failed` hears of it where another has begun to listen there after all."""
+def serve_on(
+    app: faust.App,
+    bound: Bound,
+    settings: WorkerSettings,
+    started: Callable[[], None],
+    failed: Callable[[BaseException], None],
+) -> None:
+    """Has the app serve HTTP on that port. Calls `started` once it does, `failed` if it cannot."""
     web = cast(Any, app.web)  # how it makes its sites, Faust's own type does not show
 
     class Site(SockSite):
@@ -97,5 +103,7 @@ def serve_on(app: faust.App, bound: Bound, settings: WorkerSettings, failed: Cal
                 await super().start()
             except OSError as error:
                 failed(_taken(settings, bound.port, error))
+            else:
+                started()
 
     web._transport_handlers["tcp"] = lambda: Site(web._runner, bound.held)

@@ -150,10 +150,9 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     with ThreadPoolExecutor(len(plans)) as opening:
         hosts = list(opening.map(host, plans, *zip(*slots, strict=True)))
     app = build_app(hosts, topology, settings, port, adapters, make, versions)
-    serve_on(app, bound, settings, fail)
-    worker = FaustWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     names = ", ".join(plan.service.name for plan in plans)
-    log.info("serving %s at http://%s:%d", names, settings.host, port)
+    serve_on(app, bound, settings, lambda: log.info("serving %s at http://%s:%d", names, settings.host, port), fail)
+    worker = FaustWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     warn_if_slow_codec()
     tune_gc()
     try:

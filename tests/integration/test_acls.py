@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from pipeline.broker import local
+from pipeline.process import Children
 from tests.helpers.support import until
 
 USERS = ("admin", "users", "orders", "web")
@@ -72,18 +73,15 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     config = home / "server.properties"
     config.write_text("\n".join(kept) + SECURED.format(port=port, controller=controller, passwords=passwords))
     java = local.java_command(print)
-    local.format_storage(java, config)
-    process = local.start(java, config)
-    try:
+    with Children() as children:
+        local.format_storage(java, config, children)
+        process = local.start(java, config, children)
         local.wait_until_listening(process, port, home)
         made = Secured(f"127.0.0.1:{port}", home)
         for arguments in (["create"], ["acls", "--apply", "--requester", "cli=User:web"]):
             done = made.run("admin", "topics", arguments[0], "topologies", *arguments[1:])
             assert done.returncode == 0, done.stderr
         yield made
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture

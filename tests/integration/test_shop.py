@@ -267,7 +267,7 @@ def test_a_supervised_process_that_dies_is_started_again(shop: Shop) -> None:
     worker = shop.worker("--processes", "2", "--service", "users")
     until("both serve", lambda: len(worker.addresses()) == 2)
     victim = subprocess.run(
-        ["pgrep", "-P", str(worker.process.pid)], capture_output=True, text=True, check=True
+        ["pgrep", "-P", str(worker.process.pid), "-f", "pipeline worker"], capture_output=True, text=True, check=True
     ).stdout.split()[0]
     subprocess.run(["kill", f"-{signal.SIGKILL.value}", victim], check=True)
     until("a third has started", lambda: len(worker.addresses()) == 3)
