@@ -21,6 +21,7 @@ from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaPro
 from pipeline.adapters.kafka.topics import create_topics, delete_services
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.broker import local
+from pipeline.engine.context import LanePorts
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.plan import ServicePlan
 from pipeline.model import EventMessage
@@ -119,7 +120,7 @@ class Place:
         consumer = KafkaGroupConsumer(self.bootstrap, self.group, name, name)
         producer = KafkaProducer(self.bootstrap, name)
         reader = KafkaLogReader(self.bootstrap, f"{name}-reader")
-        return Lane(self.plan, consumer, producer, reader, stores, MachineClock())
+        return Lane(self.plan, LanePorts(consumer, producer, reader, stores, MachineClock()))
 
     def clear(self) -> None:
         """Deletes the topics with all they hold."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -89,7 +90,9 @@ def cost_us(kind: Kind, count: int) -> float:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, kind.store(Path(home), source_topic) as store:
         stats = LaneStats()
         error_rate = ErrorRate("features", clock, stats, SHARE, AT_LEAST)
-        task = Task(TP(kind.topic, 0), source_topic, store, producer, stats, "parked", clock, error_rate, kind.finders)  # type: ignore[arg-type]
+        ports, plan = SimpleNamespace(producer=producer, clock=clock), SimpleNamespace(parked="parked")
+        context: Any = SimpleNamespace(plan=plan, ports=ports, stats=stats, error_rate=error_rate)
+        task = Task(TP(kind.topic, 0), source_topic, store, context, kind.finders)
         task.running, task.position = True, 0
         task.take_due(0, 1)  # as a lane does in its first turn
         for table in task.tables:

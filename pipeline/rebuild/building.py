@@ -21,6 +21,7 @@ from pipeline.adapters.kafka import (
 )
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot
+from pipeline.engine.context import LanePorts
 from pipeline.engine.loop.identity import Identity, slot_name
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.restart_policy import RestartPolicy
@@ -111,7 +112,7 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
         consumer = KafkaGroupConsumer(bootstrap, subject.plan.group, str(identity), subject.service.name)
         producer = KafkaProducer(bootstrap, name)
         reader = KafkaLogReader(bootstrap, f"{name}-reader")
-        return Lane(subject.plan, consumer, producer, reader, stores, clock, stats=stats)
+        return Lane(subject.plan, LanePorts(consumer, producer, reader, stores, clock), stats=stats)
 
     try:
         while not progress.level:

@@ -17,9 +17,10 @@ from pipeline.adapters.kafka import SESSION_S, admin
 from pipeline.adapters.kafka.owners import client_id
 from pipeline.adapters.kafka.topics import broker_count, check_topics
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
+from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Histories
 from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name
-from pipeline.engine.loop.lane import Lane, LaneSettings
+from pipeline.engine.loop.lane import Lane
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
 from pipeline.model import Service
@@ -83,7 +84,8 @@ def lane_opener(
         tables = adapters.stores(stores)
         histories = None if past is None else Histories(plan, past, tables, clock, stats)
         kept = shared and adapters.shared(shared)
-        return Lane(plan, consumer, producer, reader, tables, clock, lane_settings, stats, histories, kept)
+        ports = LanePorts(consumer, producer, reader, tables, clock, kept, histories)
+        return Lane(plan, ports, lane_settings, stats)
 
     return open_lane
 

@@ -9,22 +9,21 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.engine.copies.histories import Histories
 from pipeline.engine.copies.log_followers import LogFollowers
 from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
 from pipeline.engine.loop.task import Task
-from pipeline.engine.parking.error_rate import ErrorRate
-from pipeline.engine.plan import ServicePlan
-from pipeline.engine.ports import TP, Clock, LogReader, Position, Producer, SharedStores, Store, Stores
+from pipeline.engine.ports import TP, Position, Store
 from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
 from pipeline.engine.state.table import RowCodec, SharedTable
-from pipeline.engine.stats import LaneStats
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import LaneContext
 
 log = logging.getLogger(__name__)
 
@@ -55,37 +54,21 @@ class ReadView(NamedTuple):
 class Assignment:
     """All that one lane holds."""
 
-    def __init__(
-        self,
-        plan: ServicePlan,
-        reader: LogReader,
-        stores: Stores,
-        shared: SharedStores | None,
-        producer: Producer,
-        clock: Clock,
-        stats: LaneStats,
-        histories: Histories | None,
-        error_rate: ErrorRate,
-        *,
-        standby: bool,
-        cache_bytes: int,
-        copy_wait_s: float,
-        replica_ages: bool = False,
-    ) -> None:
-        self._replica_ages, self._copy_wait_s = replica_ages, copy_wait_s
+    def __init__(self, context: LaneContext) -> None:
+        self._context, ports = context, context.ports
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
-        self._plan, self._reader, self._stores, self._producer = plan, reader, stores, producer
-        self._shared = shared
-        self._clock, self._stats, self._standby, self._cache_bytes = clock, stats, standby, cache_bytes
-        self._following, self._histories, self._error_rate = LogFollowers(reader), histories, error_rate
+        self._plan, self._stats, self._settings = context.plan, context.stats, context.settings
+        self._reader, self._stores, self._shared, self._clock = ports.reader, ports.stores, ports.shared, ports.clock
+        self._following, self._histories = LogFollowers(ports.reader), ports.histories
+        self._standby = context.settings.standby
         self._replicas: list[ReplicaCopy] = []
-        self._awaiting = ReplicaGate(plan.service.name, [], {}, 0.0)
+        self._awaiting = ReplicaGate(context.plan.service.name, [], {}, 0.0)
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
         self._restores: dict[TP, tuple[TableRecovery, Position | None]] = {}  # and what was committed
         self._standbys: dict[TP, TableRecovery] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
-        self._looked_s, self._flushed_s = 0.0, clock.monotonic_s()
+        self._looked_s, self._flushed_s = 0.0, self._clock.monotonic_s()
 
     def open(self) -> None:
         """Begins to follow what replicas and standbys need."""
@@ -93,7 +76,7 @@ class Assignment:
             store = self._stores.open(f"replica.{replica.name}")
             copy = ReplicaCopy(replica, events, rows, store, self._stats)
             self._replicas.append(copy)
-            age_s = partial(self._age_of, copy) if self._replica_ages else None
+            age_s = partial(self._age_of, copy) if self._settings.replica_ages else None
             starts = copy.starts(self._reader.facts([replica.source.topic])[replica.source.topic])
             self._following.follow(copy, starts)
             for tp in starts:
@@ -103,7 +86,7 @@ class Assignment:
         read = {name for source_topic in self._plan.source_topics.values() for name in source_topic.reads}
         if copies := [copy for copy in self._replicas if copy.replica.name in read]:
             ends = self._reader.ends([tp for copy in copies for tp in copy.sources()])
-            until_s = self._clock.monotonic_s() + self._copy_wait_s
+            until_s = self._clock.monotonic_s() + self._settings.copy_wait_s
             self._awaiting = ReplicaGate(self._plan.service.name, copies, ends, until_s)
         if self._standby:
             topics = [
@@ -154,8 +137,7 @@ class Assignment:
             warm = self._standbys.pop(tp, None)
             copy = warm or TableRecovery(tp, source_topic, self._open_store(tp), self._clock, self._stats)
             finders = {each.replica.name: each.find for each in self._replicas}
-            shared = self._producer, self._stats, self._plan.parked, self._clock, self._error_rate, finders
-            task = Task(tp, source_topic, copy.store, *shared)
+            task = Task(tp, source_topic, copy.store, self._context, finders)
             task.flushed_s = self._clock.monotonic_s()
             self._tasks[tp] = task
             self._restores[tp] = copy, None
@@ -314,7 +296,7 @@ class Assignment:
 
     def _look_after_copies(self) -> None:
         """Measures from time to time how old standbys and replicas are, which their answers say."""
-        now, replicas = self._clock.monotonic_s(), self._replicas if self._replica_ages else []
+        now, replicas = self._clock.monotonic_s(), self._replicas if self._settings.replica_ages else []
         if not (self._standbys or replicas) or now - self._looked_s < STANDBY_LOOK_S:
             return
         self._looked_s, now_ms = now, self._clock.time_ms()
@@ -387,7 +369,7 @@ class Assignment:
     def _count(self) -> None:
         tables = [table for task in self._tasks.values() for table in task.tables if table.cached]
         for table in tables:
-            table.cache.limit(self._cache_bytes // len(tables))
+            table.cache.limit(self._settings.cache_bytes // len(tables))
         self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)
         self._stats.standbys = len(self._standbys)
         self.count_queues()

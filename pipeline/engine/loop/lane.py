@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.engine.copies.histories import Histories, Views
+from pipeline.engine.context import LaneContext, LanePorts, LaneSettings
+from pipeline.engine.copies.histories import Views
 from pipeline.engine.loop.assignment import Assignment
 from pipeline.engine.loop.checkpoint import checkpoint
 from pipeline.engine.loop.pace import Pace
 from pipeline.engine.loop.takeover import Takeover
 from pipeline.engine.loop.task import Task
-from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, ErrorRate
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
-from pipeline.engine.ports import TP, Clock, GroupConsumer, LogReader, Polled, Producer, Record, SharedStores, Stores
+from pipeline.engine.ports import TP, Polled, Record
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import (
     LaneFatal,
@@ -40,28 +39,6 @@ PARK_TRIES = 4  # of a record that the broker refuses
 TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
 
 
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """How much a lane takes at once, and how long it waits."""
-
-    records_per_poll_max: int = 4_000
-    commit_interval_s: float = 0.1
-    records_per_commit_max: int = 50_000
-    fired_per_turn_max: int = 1_000  # deadlines; fewer than are read in a turn, so that a burst ends
-    backlog_records: int = 500  # a poll that brings fewer has caught up, and what it brought is committed at once
-    idle_wait_s: float = 0.05
-    pause_s: float = 0.008  # between a commit and what is folded next, where no backlog waits
-    restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
-    commit_patience_s: float = 30.0  # for the broker to take and commit what a turn has made
-    revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
-    standby: bool = False  # whether to follow the tables of partitions that others hold
-    replica_ages: bool = False  # whether to measure how old replicas are
-    copy_wait_s: float = 30.0  # for copies that decisions read, to get to where their logs ended when the lane began
-    cache_bytes: int = 128 << 20  # of decoded rows, of all tables
-    raising_share: float = SHARE  # of a minute's records: where more raise, and
-    raising_at_least: int = AT_LEAST  # so many, the lane stops
-
-
 class Batch(NamedTuple):
     """Records of one partition, in order."""
 
@@ -72,45 +49,23 @@ class Batch(NamedTuple):
 class Lane:
     """One service in one process: its consumer, its producer, the tables of the partitions it holds.
 
-    `histories`: None keeps none. `shared`: for tables in a database.
-    Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned,
-    and may be opened anew.
+    Any call may raise LaneFatal or BrokerUnreachable: the lane is then to be abandoned, and may be opened anew.
     """
 
     def __init__(
         self,
         plan: ServicePlan,
-        consumer: GroupConsumer,
-        producer: Producer,
-        reader: LogReader,
-        stores: Stores,
-        clock: Clock,
+        ports: LanePorts,
         settings: LaneSettings | None = None,
         stats: LaneStats | None = None,
-        histories: Histories | None = None,
-        shared: SharedStores | None = None,
     ) -> None:
-        self.plan, self.settings, self.stats = plan, settings or LaneSettings(), stats or LaneStats()
-        self._consumer, self._producer, self._reader, self._clock = consumer, producer, reader, clock
-        shown = self.settings
-        self._error_rate = ErrorRate(plan.service.name, clock, self.stats, shown.raising_share, shown.raising_at_least)
-        self._tasks = Assignment(
-            plan,
-            reader,
-            stores,
-            shared,
-            producer,
-            clock,
-            self.stats,
-            histories,
-            self._error_rate,
-            standby=self.settings.standby,
-            cache_bytes=self.settings.cache_bytes,
-            replica_ages=self.settings.replica_ages,
-            copy_wait_s=self.settings.copy_wait_s,
-        )
+        context = LaneContext.of(plan, ports, settings or LaneSettings(), stats or LaneStats())
+        self.plan, self.settings, self.stats = plan, context.settings, context.stats
+        self._consumer, self._producer, self._reader = ports.consumer, ports.producer, ports.reader
+        self._clock, self._error_rate = ports.clock, context.error_rate
+        self._tasks = Assignment(context)
         self.views = self._tasks.views  # read by other threads
-        self.histories: Views = {} if histories is None else histories.views  # these, too
+        self.histories: Views = {} if ports.histories is None else ports.histories.views  # these, too
         self.positions, self.committed = self._tasks.positions, self._tasks.committed
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
         self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
@@ -120,13 +75,13 @@ class Lane:
         self._in_transaction = False
         self._aborted = 0  # transactions in a row
         self._folded = 0  # records since the last commit
-        self._pace = Pace(shown.records_per_poll_max, shown.records_per_commit_max)
+        self._pace = Pace(self.settings.records_per_poll_max, self.settings.records_per_commit_max)
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
-        self._takeover = Takeover(consumer, producer, clock)
+        self._takeover = Takeover(self._consumer, self._producer, self._clock)
         self._taken: list[TP] = []  # assigned, and not known yet whose they were
         self._others: set[TP] = set()  # those of the assigned that others have owned before
-        self._committed_s = clock.monotonic_s()
+        self._committed_s = self._clock.monotonic_s()
         self._backlog = False  # whether more waits to be read, to go by what the last poll brought
 
     # --- the turn -----------------------------------------------------------------------------------------------------

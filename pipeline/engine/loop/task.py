@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import inf
+from typing import TYPE_CHECKING
 
-from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.parking.parking import ENGINE, Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import SourceTopic
-from pipeline.engine.ports import TP, Clock, Producer, Record, Store
+from pipeline.engine.ports import TP, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
 from pipeline.engine.state.parked_table import ParkedTable
 from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
-from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import TransactionAborted, UndecodableRecord
 from pipeline.flow import Find
 from pipeline.model import NEVER
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import LaneContext
 
 TRIES_MAX = 5  # of a record that raises a transient error
 
@@ -30,26 +32,18 @@ class Task:
     """
 
     def __init__(
-        self,
-        tp: TP,
-        source_topic: SourceTopic,
-        store: Store,
-        producer: Producer,
-        stats: LaneStats,
-        parked: str,
-        clock: Clock,
-        error_rate: ErrorRate,
-        finders: Mapping[str, Find],
+        self, tp: TP, source_topic: SourceTopic, store: Store, context: LaneContext, finders: Mapping[str, Find]
     ) -> None:
         self.tp, self.source_topic, self.store = tp, source_topic, store
-        self._producer, self._stats, self._error_rate, self._clock = producer, stats, error_rate, clock
-        tables, self._nodes = source_topic.steps(tp.partition, store, producer, stats, finders)
+        self._producer, self._stats = context.ports.producer, context.stats
+        self._error_rate, self._clock = context.error_rate, context.ports.clock
+        tables, self._nodes = source_topic.steps(tp.partition, store, self._producer, self._stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
         queue = tables[source_topic.queue]
         assert isinstance(queue, ParkedTable)
         self.queue = queue
-        self.parking = Parking(tp, source_topic, self._nodes, queue, producer, stats, parked, clock, error_rate)
+        self.parking = Parking(tp, source_topic, self._nodes, queue, context)
         self._reply_table = next((table for table in self.tables if isinstance(table, ReplyTable)), None)
         self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
         self.position: int | None = None

@@ -7,12 +7,11 @@ value is reserved for it (`RESERVING`). All of that is part of the transaction i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.parking.parking_log import Audit, Notices, describe_error
 from pipeline.engine.plan import SourceTopic
-from pipeline.engine.ports import TP, Clock, Producer, Record
+from pipeline.engine.ports import TP, Record
 from pipeline.engine.state.parked_table import (
     BEHIND,
     ERROR,
@@ -22,7 +21,6 @@ from pipeline.engine.state.parked_table import (
     ReplayedRecord,
     queued,
 )
-from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.step import DecidedAt, Step
 from pipeline.engine.steps.unique_values import NeedsReservation, place_of, reserved_by
 from pipeline.errors import (
@@ -37,6 +35,9 @@ from pipeline.errors import (
     UndecodableRecord,
 )
 from pipeline.model import CommandMessage, Parked, Rejected, ReplyMessage, is_barrier
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import LaneContext
 
 # What the engine raises of itself; anything else that comes out of a node is the topology's.
 ENGINE = (
@@ -76,22 +77,13 @@ class Parking:
     """Keeps the `queue` of a partition. `touched`: whether that has changed since the last commit."""
 
     def __init__(
-        self,
-        tp: TP,
-        source_topic: SourceTopic,
-        nodes: Sequence[Step],
-        queue: ParkedTable,
-        producer: Producer,
-        stats: LaneStats,
-        parked: str,
-        clock: Clock,
-        error_rate: ErrorRate,
+        self, tp: TP, source_topic: SourceTopic, steps: Sequence[Step], queue: ParkedTable, context: LaneContext
     ) -> None:
         self.tp, self.source_topic, self.queue = tp, source_topic, queue
         self.touched = False
-        self._nodes, self._producer, self._stats = nodes, producer, stats
-        self._notices = Notices(producer, stats, parked, source_topic.queue)
-        self._clock, self._error_rate = clock, error_rate
+        self._nodes, self._producer, self._stats = steps, context.ports.producer, context.stats
+        self._notices = Notices(self._producer, self._stats, context.plan.parked, source_topic.queue)
+        self._clock, self._error_rate = context.ports.clock, context.error_rate
 
     def decode(self, key: bytes | None, record: Record) -> Any:
         """A record's value; None for a kind that this service does not follow.

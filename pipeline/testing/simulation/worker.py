@@ -18,10 +18,11 @@ from pipeline.adapters.memory import (
     MemoryStore,
     MemoryStores,
 )
+from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Histories
 from pipeline.engine.copies.history_follower import POSITION
 from pipeline.engine.loop.identity import Identity, make_sure_of
-from pipeline.engine.loop.lane import Lane, LaneSettings
+from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.restart_policy import RestartPolicy
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
@@ -226,18 +227,16 @@ class Worker:
             self.past = MemoryLogReader(kafka, self.name, self.wait)
             past = pointed_reader(self.past, at)
             histories = Histories(self.plan, past, stores, self.clock, self.stats, SNAPSHOT_EVERY)
-        return Lane(
-            self.plan,
+        ports = LanePorts(
             pointed_consumer(self.consumer, at),
             pointed_producer(producer, at),
             pointed_reader(reader, at),
             stores,
             self.clock,
-            settings,
-            self.stats,
-            histories,
             _Sharing(self),
+            histories,
         )
+        return Lane(self.plan, ports, settings, self.stats)
 
     def open_store(self, name: str) -> Store:
         store = self.stores[name] = self.disk.open(name)

@@ -25,6 +25,7 @@ from pipeline.adapters.sql import SqlDatabase, SqlStore, SqlStores, database_url
 from pipeline.demo import figures
 from pipeline.demo.commands import stocking, trading
 from pipeline.demo.invoices import Invoices
+from pipeline.engine.context import LanePorts
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, SharedStore
@@ -111,15 +112,15 @@ class Reports:
     def lane(self, name: str, shared: Any) -> Lane:
         """All of one identity in the group: the one that joins last takes the place of the others."""
         bootstrap = self.shop.bootstrap
-        lane = Lane(
-            self.plan,
+        ports = LanePorts(
             KafkaGroupConsumer(bootstrap, "reports", "reports-0", name),
             KafkaProducer(bootstrap, name),
             KafkaLogReader(bootstrap, name),
             claim_slot(self.shop.home / "lanes", name, None)[1],
             MachineClock(),
-            shared=shared,
+            shared,
         )
+        lane = Lane(self.plan, ports)
         lane.open()
         return lane
 

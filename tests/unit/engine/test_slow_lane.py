@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLogReader, MemoryProducer, MemoryStores
+from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of
-from pipeline.engine.loop.lane import Lane, LaneSettings
+from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
 from pipeline.engine.plan import ServicePlan, command_codec
 from pipeline.engine.ports import TP, Positions
@@ -48,15 +49,14 @@ class Shop:
 
     def lane(self, name: str = "tills-0", producer: MemoryProducer | None = None, **settings: Any) -> Lane:
         kafka = self.kafka
-        lane = Lane(
-            self.plan(),
+        ports = LanePorts(
             MemoryGroupConsumer(kafka, "tills", str(Identity(name, 0, "home"))),
             producer or MemoryProducer(kafka, name),
             MemoryLogReader(kafka, name),
             MemoryStores(),
             kafka.clock,
-            LaneSettings(**settings),
         )
+        lane = Lane(self.plan(), ports, LaneSettings(**settings))
         lane.open()
         return lane
 

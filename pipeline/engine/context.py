@@ -1,0 +1,70 @@
+"""What all parts of one lane share, as one value that travels from the lane to its tasks and what they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, ErrorRate
+from pipeline.engine.plan import ServicePlan
+from pipeline.engine.ports import Clock, GroupConsumer, LogReader, Producer, SharedStores, Stores
+from pipeline.engine.stats import LaneStats
+
+if TYPE_CHECKING:
+    from pipeline.engine.copies.histories import Histories
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """How much a lane takes at once, and how long it waits."""
+
+    records_per_poll_max: int = 4_000
+    commit_interval_s: float = 0.1
+    records_per_commit_max: int = 50_000
+    fired_per_turn_max: int = 1_000  # deadlines; fewer than are read in a turn, so that a burst ends
+    backlog_records: int = 500  # a poll that brings fewer has caught up, and what it brought is committed at once
+    idle_wait_s: float = 0.05
+    pause_s: float = 0.008  # between a commit and what is folded next, where no backlog waits
+    restore_wait_s: float = 0.002  # while a changelog is being fetched by the other consumer
+    commit_patience_s: float = 30.0  # for the broker to take and commit what a turn has made
+    revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
+    standby: bool = False  # whether to follow the tables of partitions that others hold
+    replica_ages: bool = False  # whether to measure how old replicas are
+    copy_wait_s: float = 30.0  # for copies that decisions read, to get to where their logs ended when the lane began
+    cache_bytes: int = 128 << 20  # of decoded rows, of all tables
+    raising_share: float = SHARE  # of a minute's records: where more raise, and
+    raising_at_least: int = AT_LEAST  # so many, the lane stops
+
+
+@dataclass(frozen=True, slots=True)
+class LanePorts:
+    """What one lane reaches the outside world by.
+
+    `shared`: stores in a database, if the service keeps tables there. `histories`: None keeps none.
+    """
+
+    consumer: GroupConsumer
+    producer: Producer
+    reader: LogReader
+    stores: Stores
+    clock: Clock
+    shared: SharedStores | None = None
+    histories: Histories | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneContext:
+    """One lane's plan, ports, settings and counts."""
+
+    plan: ServicePlan
+    ports: LanePorts
+    settings: LaneSettings
+    stats: LaneStats
+    error_rate: ErrorRate
+
+    @classmethod
+    def of(cls, plan: ServicePlan, ports: LanePorts, settings: LaneSettings, stats: LaneStats) -> LaneContext:
+        """The context of a new lane."""
+        share, at_least = settings.raising_share, settings.raising_at_least
+        error_rate = ErrorRate(plan.service.name, ports.clock, stats, share, at_least)
+        return cls(plan, ports, settings, stats, error_rate)
