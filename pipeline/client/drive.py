@@ -1,94 +1,266 @@
-"""Takes the steps of a question: over HTTP, in a thread or in an event loop."""
+"""Takes steps, over HTTP and with a clock: in the calling thread by httpx, or in an event loop by aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from yarl import URL
 
-from pipeline.client.owner_request import Answer, Blocking, HttpCall, Sleep
+from pipeline.client.owner_request import (
+    Answer,
+    Blocking,
+    HttpCall,
+    Items,
+    Open,
+    Read,
+    Sleep,
+    Step,
+    Steps,
+    Stream,
+    Wait,
+)
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
+    from aiohttp import ClientResponse, ClientSession
 
 T = TypeVar("T")
-Step = Sleep | Blocking | HttpCall
 
 
-def drive(http: httpx.Client, steps: Generator[Step, Any, T]) -> T:
-    """What the steps come to."""
-    told: Any = None
-    raised: Exception | None = None
-    try:
-        while True:
-            step = steps.send(told) if raised is None else steps.throw(raised)
-            try:
-                told, raised = _taken(http, step), None
-            except Exception as error:
-                raised = error
-    except StopIteration as done:
-        value: T = done.value
-        return value
+class Driver:
+    """For threads: several may use it at the same time. Connects when it is first used."""
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        return httpx.Client()
+
+    @cached_property
+    def _streams(self) -> httpx.Client:  # a stream keeps its connection, and is not to keep a read waiting
+        return httpx.Client(limits=httpx.Limits(max_connections=None))
+
+    def run(self, steps: Steps[T]) -> T:
+        """What the steps come to."""
+        answer: Any = None
+        error: Exception | None = None
+        try:
+            while True:
+                step = steps.send(answer) if error is None else steps.throw(error)
+                try:
+                    answer, error = self._take(step), None
+                except Exception as raised:
+                    error = raised
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        finally:
+            steps.close()
+
+    def each(self, steps: Stream[T]) -> Iterator[T]:
+        """The items of the steps; the next step is taken once the next item is asked for."""
+        answer: Any = None
+        error: Exception | None = None
+        opened = _Opened(lambda: self._streams)
+        try:
+            while True:
+                step = steps.send(answer) if error is None else steps.throw(error)
+                if isinstance(step, Items):
+                    yield from step.items
+                    answer, error = None, None
+                    continue
+                try:
+                    answer, error = opened.take(step) if isinstance(step, Open | Read) else self._take(step), None
+                except Exception as raised:
+                    error = raised
+        except StopIteration:
+            return
+        finally:
+            steps.close()
+            opened.close()
+
+    def _take(self, step: Step) -> Any:
+        match step:
+            case HttpCall():
+                try:
+                    return _answer(self._http.request(**_request(step)))
+                except httpx.HTTPError:
+                    return None
+            case Sleep(seconds):
+                return time.sleep(seconds)
+            case Blocking(function):
+                return function()
+            case Wait(future, timeout_s):
+                return future.result(timeout_s)
+        raise TypeError(f"{step!r} is a step of `each`")
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for name in ("_http", "_streams"):
+            if (http := self.__dict__.pop(name, None)) is not None:
+                http.close()
 
 
-async def drive_async(http: ClientSession, steps: Generator[Step, Any, T]) -> T:
-    """The same in an event loop."""
-    told: Any = None
-    raised: Exception | None = None
-    try:
-        while True:
-            step = steps.send(told) if raised is None else steps.throw(raised)
-            try:
-                told, raised = await _taken_async(http, step), None
-            except Exception as error:
-                raised = error
-    except StopIteration as done:
-        value: T = done.value
-        return value
+class AsyncDriver:
+    """For one event loop. Connects when it is first used, as that needs the loop to run."""
+
+    @cached_property
+    def _http(self) -> ClientSession:
+        from aiohttp import ClientSession  # slow to load, and threads do without
+
+        return ClientSession()
+
+    @cached_property
+    def _streams(self) -> ClientSession:  # a stream keeps its connection, and is not to keep a read waiting
+        from aiohttp import ClientSession, TCPConnector
+
+        return ClientSession(connector=TCPConnector(limit=0))
+
+    async def run(self, steps: Steps[T]) -> T:
+        """What the steps come to."""
+        answer: Any = None
+        error: Exception | None = None
+        try:
+            while True:
+                step = steps.send(answer) if error is None else steps.throw(error)
+                try:
+                    answer, error = await self._take(step), None
+                except Exception as raised:
+                    error = raised
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        finally:
+            steps.close()
+
+    async def each(self, steps: Stream[T]) -> AsyncIterator[T]:
+        """The items of the steps; the next step is taken once the next item is asked for."""
+        answer: Any = None
+        error: Exception | None = None
+        opened = _OpenedAsync(lambda: self._streams)
+        try:
+            while True:
+                step = steps.send(answer) if error is None else steps.throw(error)
+                if isinstance(step, Items):
+                    for item in step.items:
+                        yield item
+                    answer, error = None, None
+                    continue
+                try:
+                    answer = await (opened.take(step) if isinstance(step, Open | Read) else self._take(step))
+                    error = None
+                except Exception as raised:
+                    error = raised
+        except StopIteration:
+            return
+        finally:
+            steps.close()
+            opened.close()
+
+    async def _take(self, step: Step) -> Any:
+        from aiohttp import ClientError, ClientTimeout
+
+        match step:
+            case HttpCall():
+                timeout = ClientTimeout(total=step.timeout_s)
+                try:
+                    async with self._http.request(**_request_async(step), timeout=timeout) as response:
+                        return await _answer_async(response)
+                except (ClientError, TimeoutError):
+                    return None
+            case Sleep(seconds):
+                return await asyncio.sleep(seconds)
+            case Blocking(function):
+                return await asyncio.to_thread(function)
+            case Wait(future, timeout_s):
+                return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+        raise TypeError(f"{step!r} is a step of `each`")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        for name in ("_http", "_streams"):
+            if (http := self.__dict__.pop(name, None)) is not None:
+                await http.close()
 
 
-def _taken(http: httpx.Client, step: Step) -> Any:
-    if isinstance(step, Sleep):
-        return time.sleep(step.seconds)
-    if isinstance(step, Blocking):
-        return step.function()
-    try:
-        return _answer(http.request(**_request(step)))
-    except httpx.HTTPError:
-        return None
+class _Opened:
+    """The stream of one run of steps."""
+
+    def __init__(self, http: Callable[[], httpx.Client]) -> None:
+        self._http = http
+        self._response: httpx.Response | None = None
+        self._chunks: Iterator[bytes] = iter(())
+
+    def take(self, step: Open | Read) -> Answer | bytes | None:
+        try:
+            if isinstance(step, Read):
+                return next(self._chunks, b"")
+            self.close()
+            http = self._http()
+            self._response = http.send(http.build_request(**_request(step.call)), stream=True)
+            if self._response.status_code != 200:
+                self._response.read()
+                return _answer(self._response)
+            self._chunks = self._response.iter_bytes()
+            return Answer(200, None, self._response.headers)
+        except httpx.HTTPError:
+            return b"" if isinstance(step, Read) else None
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
 
 
-async def _taken_async(http: ClientSession, step: Step) -> Any:
-    from aiohttp import ClientError, ClientTimeout  # slow to load, and threads do without
+class _OpenedAsync:
+    """The stream of one run of steps."""
 
-    if isinstance(step, Sleep):
-        return await asyncio.sleep(step.seconds)
-    if isinstance(step, Blocking):
-        return await asyncio.to_thread(step.function)
-    url = URL(step.holder + step.path, encoded=True)  # the key is quoted already
-    try:
-        async with http.request(
-            "GET" if step.body is None else "POST",
-            url.with_query(step.query) if step.query else url,
-            json=step.body,
-            timeout=ClientTimeout(total=step.timeout_s),
-        ) as response:
-            body = await response.json(content_type=None) if "json" in response.content_type else None
-            return Answer(response.status, body, response.headers)
-    except (ClientError, TimeoutError):
-        return None
+    def __init__(self, http: Callable[[], ClientSession]) -> None:
+        self._http = http
+        self._response: ClientResponse | None = None
+
+    async def take(self, step: Open | Read) -> Answer | bytes | None:
+        from aiohttp import ClientError, ClientTimeout
+
+        try:
+            if isinstance(step, Read):
+                return b"" if self._response is None else await self._response.content.readany()
+            self.close()
+            silence_s = step.call.timeout_s
+            timeout = ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
+            self._response = await self._http().request(**_request_async(step.call), timeout=timeout)
+            if self._response.status != 200:
+                return await _answer_async(self._response)
+            return Answer(200, None, self._response.headers)
+        except (ClientError, TimeoutError):
+            return b"" if isinstance(step, Read) else None
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
 
 
-def _request(question: HttpCall) -> dict[str, Any]:
-    asked: dict[str, Any] = {"params": question.query} if question.query else {}
-    asked |= {"timeout": question.timeout_s, "url": question.holder + question.path}
-    return {**asked, "method": "GET"} if question.body is None else {**asked, "method": "POST", "json": question.body}
+def _request(call: HttpCall) -> dict[str, Any]:
+    asked: dict[str, Any] = {"params": call.query} if call.query else {}
+    asked |= {"timeout": call.timeout_s, "url": call.holder + call.path}
+    return {**asked, "method": "GET"} if call.body is None else {**asked, "method": "POST", "json": call.body}
+
+
+def _request_async(call: HttpCall) -> dict[str, Any]:
+    url = URL(call.holder + call.path, encoded=True)  # the key is quoted already
+    asked = {"url": url.with_query(call.query) if call.query else url}
+    return {**asked, "method": "GET"} if call.body is None else {**asked, "method": "POST", "json": call.body}
 
 
 def _answer(response: httpx.Response) -> Answer:
-    is_json = "json" in response.headers.get("Content-Type", "")
-    return Answer(response.status_code, response.json() if is_json else None, response.headers)
+    return Answer(response.status_code, _body(response.headers, response.content), response.headers)
+
+
+async def _answer_async(response: ClientResponse) -> Answer:
+    return Answer(response.status, _body(response.headers, await response.read()), response.headers)
+
+
+def _body(headers: Any, content: bytes) -> Any:
+    return json.loads(content) if "json" in headers.get("Content-Type", "") else None

@@ -6,12 +6,10 @@ import time
 from functools import cached_property
 from urllib.parse import quote
 
-import httpx
-
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.commands import Commands
-from pipeline.client.drive import drive
+from pipeline.client.drive import Driver
 from pipeline.client.owner_request import OwnerRequest, problem_of
 from pipeline.client.wire.outcome import Outcome
 from pipeline.errors import InvalidCommand, TableUnavailable
@@ -24,21 +22,18 @@ class Fetching:
 
     def __init__(self, bootstrap: str, topology: Topology, commands: Commands) -> None:
         self._bootstrap, self._topology, self._commands = bootstrap, topology, commands
+        self._driver = Driver()
 
     @cached_property
     def _router(self) -> Router:
         return Router(admin(self._bootstrap), self._topology)
-
-    @cached_property
-    def _http(self) -> httpx.Client:
-        return httpx.Client()
 
     def outcome(self, aggregate: str, key: str, command_id: str) -> Outcome | Parked | None:
         """See Client.outcome."""
         self._commands.kind(aggregate)
         partition = self._router.partition(aggregate, key)
         path = f"/v1/commands/{aggregate}/{quote(key, safe='')}/{quote(command_id, safe='')}"
-        answer = drive(self._http, OwnerRequest(self._router, time.monotonic, 0).steps(aggregate, partition, path, {}))
+        answer = self._driver.run(OwnerRequest(self._router, time.monotonic, 0).steps(aggregate, partition, path, {}))
         if answer.status == 200:
             return self._commands.outcome_from_json(aggregate, answer.body)
         if answer.status == 202:
@@ -50,5 +45,4 @@ class Fetching:
 
     def close(self) -> None:
         """Closes the connections."""
-        if "_http" in self.__dict__:
-            self._http.close()
+        self._driver.close()

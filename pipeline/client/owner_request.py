@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline import errors
 from pipeline.adapters.kafka.owners import Router
@@ -11,6 +12,8 @@ from pipeline.errors import NotYet, PipelineError, TableUnavailable
 
 RETRY_S = 0.1
 TIMEOUT_S = 15.0
+
+T = TypeVar("T")
 
 
 class Sleep(NamedTuple):
@@ -35,6 +38,29 @@ class HttpCall(NamedTuple):
     body: Any = None
 
 
+class Wait(NamedTuple):
+    """Wait for what another thread gives; after the time-out TimeoutError is to be thrown."""
+
+    future: Future[Any]
+    timeout_s: float | None
+
+
+class Open(NamedTuple):
+    """Ask this for a stream, and close the one before; as HttpCall, but the body of an answer of 200 is for Read."""
+
+    call: HttpCall
+
+
+class Read(NamedTuple):
+    """Take the next bytes of the stream that is open; empty where it has ended."""
+
+
+class Items(NamedTuple, Generic[T]):
+    """Hand these to the caller, one by one."""
+
+    items: Sequence[T]
+
+
 class Answer(NamedTuple):
     """What a worker has answered."""
 
@@ -43,7 +69,22 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
-Steps = Generator[Sleep | Blocking | HttpCall, Any, Answer]
+Json = dict[str, Any]
+Step = Sleep | Blocking | HttpCall | Wait | Open | Read
+Steps = Generator[Step, Any, T]
+Stream = Generator[Step | Items[T], Any, None]
+
+
+def patiently(clock: Callable[[], float], patience_s: float, attempt: Callable[[], Steps[T]]) -> Steps[T]:
+    """The steps of an attempt, which begins again where it raises TableUnavailable, until patience ends."""
+    deadline = clock() + patience_s
+    while True:
+        try:
+            return (yield from attempt())
+        except TableUnavailable:
+            if clock() > deadline:
+                raise
+        yield Sleep(RETRY_S)
 
 
 class OwnerRequest(NamedTuple):
@@ -62,43 +103,52 @@ class OwnerRequest(NamedTuple):
         *,
         wait_s: float = 0.0,
         body: Any = None,
-    ) -> Steps:
+    ) -> Steps[Answer]:
         """Asks until there is an answer, or until patience ends: a partition that moves is back soon.
 
         Answers with 200, 304 or a problem that asking again does not change; raises TableUnavailable.
         """
         question = HttpCall("", path, query, TIMEOUT_S + wait_s, body)
-        deadline = self.clock() + self.patience_s
-        while True:
-            try:
-                return (yield from self._once(table, partition, question))
-            except TableUnavailable:
-                if self.clock() > deadline:
-                    raise
-            yield Sleep(RETRY_S)
+        return patiently(self.clock, self.patience_s, lambda: self._once(table, partition, question))
 
-    def _once(self, table: str, partition: int, question: HttpCall) -> Steps:
+    def of_any(self, path: str, query: Mapping[str, str], *, timeout_s: float, body: Any = None) -> Steps[Answer]:
+        """Asks any worker of any service, which passes on what is another's; as `steps` otherwise."""
+        question = HttpCall("", path, query, timeout_s, body)
+        return patiently(self.clock, self.patience_s, lambda: self._any(question))
+
+    def _any(self, question: HttpCall) -> Steps[Answer]:
+        services = self.router.topology.services
+        workers: list[str] = yield Blocking(lambda: [url for name in services for url in self.router.workers(name)])
+        if not workers:
+            self.router.forget_all()
+            raise TableUnavailable("no worker runs; start one with: pipeline worker")
+        return (yield from self._of(workers[0], question, self.router.forget_all))
+
+    def _once(self, table: str, partition: int, question: HttpCall) -> Steps[Answer]:
+        def forget() -> None:
+            self.router.forget(table)
+
         try:
             holder: str = yield Blocking(lambda: self.router.holder(table, partition))
-            return (yield from self._of(holder, table, question))
+            return (yield from self._of(holder, question, forget))
         except TableUnavailable as error:
             if question.query.get("consistency") != "eventual":
                 raise
             members: list[str] = yield Blocking(lambda: self.router.members(table))
             for member in members:
                 try:
-                    return (yield from self._of(member, table, question))
+                    return (yield from self._of(member, question, forget))
                 except TableUnavailable:
                     continue
             raise error
 
-    def _of(self, holder: str, table: str, question: HttpCall) -> Steps:
+    def _of(self, holder: str, question: HttpCall, forget: Callable[[], None]) -> Steps[Answer]:
         answer: Answer | None = yield question._replace(holder=holder)
         if answer is None:
-            self.router.forget(table)
+            forget()
             raise TableUnavailable(f"the worker at {holder} does not answer; ask again")
         if answer.status >= 500:
-            self.router.forget(table)
+            forget()
         if answer.status == 503:
             error = problem_of(answer, holder)
             raise error if isinstance(error, TableUnavailable) else TableUnavailable(str(error))

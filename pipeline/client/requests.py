@@ -1,25 +1,40 @@
-"""What clients ask of workers, question by question, without I/O; see `asking`."""
+"""What clients ask of workers, as steps without I/O: each method of the query clients, declared once.
+
+See `owner_request` for the steps, `queries` for the clients.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import TypedDict, Unpack
 from urllib.parse import quote
 
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.near_cache.cache import NearCache
-from pipeline.client.owner_request import Answer, Blocking, HttpCall, OwnerRequest, Sleep, problem_of
+from pipeline.client.owner_request import (
+    TIMEOUT_S,
+    Answer,
+    Blocking,
+    HttpCall,
+    Items,
+    Json,
+    OwnerRequest,
+    Steps,
+    Stream,
+    problem_of,
+)
+from pipeline.client.watch import WatchRequest
 from pipeline.client.wire.as_of import parse_as_of
 from pipeline.client.wire.read_options import Pending, ReadOptions, parse_read_options
 from pipeline.errors import BadRequest
 from pipeline.model import Token
+from pipeline.model.saga.saga import IN_FLIGHT
 
+KEYS_AT_ONCE = 500
 PAGE_ROWS = 1_000
 POSITION = "x-pipeline-position"
-Json = dict[str, Any]
-JsonSteps = Generator[Sleep | Blocking | HttpCall, Any, Json]
 
 
 class Options(TypedDict, total=False):
@@ -38,20 +53,32 @@ class Options(TypedDict, total=False):
 
 
 class Requests:
-    """Makes the questions of one client. `eventual`: how it reads where nothing else is said."""
+    """The requests of one client. `eventual`: how it reads where nothing else is said. `end`: called at the end."""
 
-    def __init__(self, router: Router, patience_s: float, *, eventual: bool, near: NearCache | None = None) -> None:
-        self.router, self._near = router, near
+    def __init__(
+        self,
+        router: Router,
+        patience_s: float,
+        *,
+        eventual: bool,
+        near: NearCache | None = None,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.router, self.near, self._patience_s, self.close = router, near, patience_s, end
         self._asking = OwnerRequest(router, time.monotonic, patience_s)
         self._otherwise: Options = {"consistency": "eventual"} if eventual else {}
 
-    def row(self, table: str, key: str, options: Options) -> JsonSteps:
-        """One row, with the `position` of its table."""
+    def get(self, table: str, key: str, **options: Unpack[Options]) -> Steps[Json]:
+        """`{"key", "row", "position"}`, with version and time_ms for an aggregate; see Options, docs/consistency.md.
+
+        `position`: the token of where the table was. Raises UnknownKey, UnknownTable, TableUnavailable; InvalidToken,
+        ForeignToken, NoSuchConsistency, and NotYet where the table has not got there in time.
+        """
         asked = self._reading(options)
         partition = yield from self._partition(table, key)
         # Which row topic a name stands for that may be switched, only workers know; and it keeps rows as they are.
         is_kept = self.router.topology.is_fixed(table) and asked.pending is Pending.SHOW
-        near = self._near if is_kept else None
+        near = self.near if is_kept else None
         if near is not None and (found := near.find(table, partition, key, asked)) is not None:
             return found
         path = f"/v1/tables/{table}/{quote(key, safe='')}"
@@ -65,16 +92,27 @@ class Requests:
                 near.forget(pending_read, key)
         return {**_body(answer), **_position(answer)}
 
-    def several(self, table: str, keys: Sequence[str], options: Options) -> JsonSteps:
-        """The rows of some keys, in their order."""
+    def get_many(self, table: str, keys: Sequence[str], **options: Unpack[Options]) -> Steps[list[Json | None]]:
+        """The rows of several keys, in the order of the keys; None where there is none. Raises as `get`."""
         asked = self._reading(options)
-        partition = yield from self._partition(table, keys[0])
-        path, body = f"/v1/tables/{table}/get", {"keys": keys}
-        answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body)
-        return {**_body(answer), **_position(answer)}
+        found: list[Json | None] = []
+        for at in range(0, len(keys), KEYS_AT_ONCE):
+            few = list(keys[at : at + KEYS_AT_ONCE])
+            partition = yield from self._partition(table, few[0])
+            answer = yield from self._asking.steps(
+                table, partition, f"/v1/tables/{table}/get", asked.query(), wait_s=asked.wait_s, body={"keys": few}
+            )
+            found += _body(answer)["rows"]
+        return found
 
-    def together(self, keys: Sequence[tuple[str, str]], wait: float | None) -> JsonSteps:
-        """Rows of several aggregates as they were at one moment."""
+    def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> Steps[list[Json | None]]:
+        """The rows of several aggregates, each `(table, key)`, as they were at one moment after this was asked.
+
+        In the order of the keys, each with its `table`; None where there is none. No row of them had anything held, so
+        of work committed in two phases there is all or nothing. `wait`: seconds that this may take, 5 where nothing is
+        said. Raises Contended where there was no such moment, NoSuchConsistency where a table is no aggregate's, and
+        what `get` does.
+        """
         if not keys:
             raise BadRequest("read_together needs at least one (table, key)")
         asked = parse_read_options({} if wait is None else {"wait": str(wait)})
@@ -83,52 +121,125 @@ class Requests:
         answer = yield from self._asking.steps(
             table, partition, "/v1/read", asked.query(), wait_s=asked.wait_s, body=body
         )
-        return {**_body(answer), **_position(answer)}
+        rows: list[Json | None] = _body(answer)["rows"]
+        return rows
 
-    def page(self, table: str, partition: int | None, wanted: Mapping[str, str], options: Options) -> JsonSteps:
-        """A page of rows."""
+    def scan(
+        self,
+        table: str,
+        prefix: str = "",
+        limit: int | None = None,
+        partition: int | None = None,
+        *,
+        start: str = "",
+        to: str = "",
+        index: str = "",
+        value: str = "",
+        **options: Unpack[Options],
+    ) -> Stream[Json]:
+        """Rows in key order whose key begins with `prefix`, page by page; all of them where no limit is given.
+
+        `start`, `to`: only keys from the first and before the second. `index`, `value`: only rows to which that index
+        gives that value. `partition`: only the rows of that one. Raises as `get`.
+        """
         asked = self._reading(options)
         only = {} if partition is None else {"partition": str(partition)}
-        query = {**wanted, **only, **asked.query()}
-        path = f"/v1/tables/{table}"
-        answer = yield from self._asking.steps(table, partition or 0, path, query, wait_s=asked.wait_s)
-        return {**_body(answer), **_position(answer)}
+        after: str | None = ""
+        while after is not None and (limit is None or limit > 0):
+            query = {**wanted_rows(prefix, start, to, index, value, after, limit), **only, **asked.query()}
+            path = f"/v1/tables/{table}"
+            answer = yield from self._asking.steps(table, partition or 0, path, query, wait_s=asked.wait_s)
+            page = _body(answer)
+            yield Items[Json](page["rows"])
+            after = page["next"]
+            limit = None if limit is None else limit - len(page["rows"])
 
-    def events(self, aggregate: str, key: str, after: int, limit: int) -> JsonSteps:
-        """A page of what has happened to one aggregate."""
-        return (yield from self._past(aggregate, key, "", {"after": str(after), "limit": str(limit)}))
+    def watch(self, table: str, key: str, since: str | None = None, *, wait: float | None = None) -> Stream[Json]:
+        """Each new row of a key, for ever: `{"key", "row", "position"}` as from `get`; a deleted one is None.
 
-    def state_as_of(self, aggregate: str, key: str, as_of: int | str | datetime) -> JsonSteps:
-        """The state at a moment."""
+        Without `since` the first is the present row. `since`: the `position` of an event, to go on behind it; of a
+        command or a read, to begin with a row that contains it, for which there may pass `wait` seconds; empty, to
+        begin with all that the row topic still holds. Goes on by itself where a worker goes; raises TableUnavailable
+        once there is none for the client's patience, UnknownTable, BadRequest for a replica, and what a read raises.
+        """
+        return WatchRequest(self.router, table, key, since, wait, self._patience_s).steps()
+
+    def history(self, aggregate: str, key: str, after: int = 0, limit: int | None = None) -> Stream[Json]:
+        """What has happened to one aggregate, in order, from the version that comes after `after`, page by page.
+
+        Each `{"version", "time_ms", "command_id", "correlation_id", "event"}`, the event with its name as `type`; all
+        of them where no limit is given. Raises UnknownKey, UnknownTable, NoHistory, TableUnavailable.
+        """
+        at: int | None = after
+        while at is not None and (limit is None or limit > 0):
+            events = min(PAGE_ROWS, limit) if limit is not None else PAGE_ROWS
+            page = yield from self._past(aggregate, key, "", {"after": str(at), "limit": str(events)})
+            yield Items[Json](page["events"])
+            at = page["next"]
+            limit = None if limit is None else limit - len(page["events"])
+
+    def state_as_of(self, aggregate: str, key: str, as_of: int | str | datetime) -> Steps[Json]:
+        """`{"key", "row", "version", "time_ms", …}` as it was: the initial state at version 0 before the first event.
+
+        `as_of`: a version; or a time, as milliseconds since the epoch, ISO 8601 or a datetime (UTC where it has no
+        zone). A number below 100,000,000,000 is a version. Raises UnknownKey where the version has not been reached,
+        InvalidMoment, HistoryIncomplete where the event log does not go back so far, and what `history` does.
+        """
         text = as_of.isoformat() if isinstance(as_of, datetime) else str(as_of)
         parse_as_of(text)
         return (yield from self._past(aggregate, key, "/state", {"as_of": text}))
 
-    def sagas(self, saga: str, states: Sequence[str], after: str) -> JsonSteps:
-        """A page of the instances of one saga."""
-        query = {"state": ",".join(states), "limit": str(PAGE_ROWS)} | ({"after": after} if after else {})
-        return _body((yield from self._asking.steps(saga, 0, f"/v1/sagas/{saga}", query)))
+    def deadlines(self, aggregate: str, key: str) -> Steps[list[Json]]:
+        """What is still to come for one aggregate, in order of time, a thousand at most.
 
-    def saga(self, saga: str, key: str) -> JsonSteps:
-        """Where one instance stands."""
+        Each `{"kind", "name", "due_ms", "command_id", "correlation_id", "command"}`; `kind` is deadline, or scheduled
+        with the command's id as its name; `due_ms` is None where it has been sent. Raises UnknownTable, NoDeadlines,
+        TableUnavailable.
+        """
+        self.router.topology.with_deadlines(aggregate)
+        partition = yield from self._partition(aggregate, key)
+        path = f"/v1/deadlines/{aggregate}/{quote(key, safe='')}"
+        found: list[Json] = _body((yield from self._asking.steps(aggregate, partition, path, {})))["deadlines"]
+        return found
+
+    def sagas(self, saga: str | None = None, states: Sequence[str] = IN_FLIGHT) -> Stream[Json]:
+        """Where the instances of a saga stand, or of all sagas, by saga and key; those whose status is one of `states`.
+
+        Each `{"saga", "key", "status", "step", "attempt", "waits_for", "reason", "blocks", "since"}`. Raises
+        UnknownTable, TableUnavailable.
+        """
+        known = self.router.topology
+        for name in sorted(known.sagas) if saga is None else [known.saga(saga).name]:
+            after: str | None = ""
+            while after is not None:
+                query = {"state": ",".join(states), "limit": str(PAGE_ROWS)} | ({"after": after} if after else {})
+                page = _body((yield from self._asking.steps(name, 0, f"/v1/sagas/{name}", query)))
+                yield Items[Json](page["sagas"])
+                after = page["next"]
+
+    def saga(self, saga: str, key: str) -> Steps[Json]:
+        """Where one instance stands, as `sagas` says it, with its `version` and `state`. Raises UnknownKey, too."""
         self.router.topology.saga(saga)
         partition = yield from self._partition(saga, key)
         return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{quote(key, safe='')}", {})))
 
-    def deadlines(self, aggregate: str, key: str) -> JsonSteps:
-        """What is still to come for one aggregate."""
-        self.router.topology.with_deadlines(aggregate)
-        partition = yield from self._partition(aggregate, key)
-        path = f"/v1/deadlines/{aggregate}/{quote(key, safe='')}"
-        return _body((yield from self._asking.steps(aggregate, partition, path, {})))
+    def positions(self, service: str) -> Steps[dict[str, Json]]:
+        """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
+        found: dict[str, Json] = {}
+        workers: list[str] = yield Blocking(lambda: self.router.workers(service))
+        for worker in workers:
+            answer: Answer | None = yield HttpCall(worker, "/v1/status", {}, TIMEOUT_S)
+            if answer is not None and answer.status == 200:  # one that is gone holds nothing; the group knows it soon
+                found |= answer.body.get(service, {}).get("positions", {})
+        return found
 
-    def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> JsonSteps:
+    def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> Steps[Json]:
         self.router.topology.with_history(aggregate)
         partition = yield from self._partition(aggregate, key)
         path = f"/v1/history/{aggregate}/{quote(key, safe='')}{page}"
         return _body((yield from self._asking.steps(aggregate, partition, path, query)))
 
-    def _partition(self, table: str, key: str) -> Generator[Blocking, Any, int]:
+    def _partition(self, table: str, key: str) -> Steps[int]:
         if self.router.knows(table):
             return self.router.partition(table, key)
         partition: int = yield Blocking(lambda: self.router.partition(table, key))

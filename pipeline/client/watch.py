@@ -1,19 +1,27 @@
-"""Watching a row from outside: the steps of a client, without I/O, and how threads and event loops take them."""
+"""Watching a row from outside: the steps of a client, without I/O."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import Iterator
 from urllib.parse import quote
 
-import httpx
-
 from pipeline.adapters.kafka.owners import Router
-from pipeline.client.owner_request import RETRY_S, TIMEOUT_S, Answer, problem_of
-from pipeline.client.requests import Json
+from pipeline.client.owner_request import (
+    RETRY_S,
+    TIMEOUT_S,
+    Answer,
+    Blocking,
+    HttpCall,
+    Items,
+    Json,
+    Open,
+    Read,
+    Sleep,
+    Stream,
+    problem_of,
+)
 from pipeline.client.wire.read_options import WAIT_S
 from pipeline.client.wire.watch_end import LOST
 from pipeline.errors import TableUnavailable
@@ -34,6 +42,23 @@ class WatchRequest:
         self._heard_s = time.monotonic()
         self._service = router.topology.service_of(table).name
         self._fields: dict[str, str] = {}
+        self._rest = b""  # of the last line, which has not come whole
+
+    def steps(self) -> Stream[Json]:
+        """The events, for ever."""
+        while True:
+            workers: list[str] = yield Blocking(self.workers)
+            for worker in workers:
+                answer: Answer | None = yield Open(self.request(worker))
+                if answer is not None and answer.status != 200:
+                    self.refused(answer)
+                elif answer is not None:
+                    chunk: bytes = yield Read()
+                    while chunk:
+                        yield Items(list(self.events(chunk)))
+                        chunk = yield Read()
+                self._fields, self._rest = {}, b""
+            yield Sleep(self.pause())
 
     def workers(self) -> list[str]:
         """Addresses of those that may be asked, the partition's owner first. Blocks. Raises TableUnavailable."""
@@ -48,12 +73,11 @@ class WatchRequest:
                 raise
             return []
 
-    def request(self, worker: str) -> dict[str, Any]:
-        """What is asked of a worker, as httpx takes it."""
+    def request(self, worker: str) -> HttpCall:
+        """What is asked of a worker. The time-out is of its silence."""
         asked = {"wait": f"{self._wait_s:g}"} | ({} if self.since is None else {"since": self.since})
-        timeout = httpx.Timeout(TIMEOUT_S, read=TIMEOUT_S + self._wait_s)
         path = f"/v1/tables/{self._table}/{quote(self._key, safe='')}/watch"
-        return {"method": "GET", "url": worker + path, "params": asked, "timeout": timeout}
+        return HttpCall(worker, path, asked, TIMEOUT_S + self._wait_s)
 
     def refused(self, answer: Answer) -> None:
         """Raises what asking again does not change."""
@@ -61,9 +85,15 @@ class WatchRequest:
         if error is not None and not isinstance(error, TableUnavailable) and answer.status != 503:
             raise error
 
-    def line(self, text: str) -> Json | None:
-        """Takes a line of the stream; the event that it completes, if any."""
+    def events(self, chunk: bytes) -> Iterator[Json]:
+        """Takes bytes of the stream; the events that they complete."""
         self._heard_s = time.monotonic()
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            if (event := self._line(line.removesuffix(b"\r").decode())) is not None:
+                yield event
+
+    def _line(self, text: str) -> Json | None:
         if text:
             name, _, value = text.partition(":")
             self._fields[name] = value.removeprefix(" ")
@@ -81,7 +111,6 @@ class WatchRequest:
 
     def pause(self) -> float:
         """Seconds until another try. Raises TableUnavailable where nobody has answered for too long."""
-        self._fields = {}
         self._router.forget(self._table)
         if self._is_over():
             raise TableUnavailable(f"no worker lets {self._table!r} be watched just now; ask again")
@@ -89,44 +118,3 @@ class WatchRequest:
 
     def _is_over(self) -> bool:
         return time.monotonic() - self._heard_s > self._patience_s
-
-
-def watch_events(steps: WatchRequest) -> Iterator[Json]:
-    """The events, in a thread."""
-    with httpx.Client() as http:
-        while True:
-            for worker in steps.workers():
-                try:
-                    with http.stream(**steps.request(worker)) as response:
-                        if response.status_code != 200:
-                            steps.refused(_answer(response, response.read()))
-                            continue
-                        for text in response.iter_lines():
-                            if (event := steps.line(text)) is not None:
-                                yield event
-                except httpx.HTTPError:
-                    continue
-            time.sleep(steps.pause())
-
-
-async def watch_events_async(steps: WatchRequest) -> AsyncIterator[Json]:
-    """The same in an event loop."""
-    async with httpx.AsyncClient() as http:
-        while True:
-            for worker in await asyncio.to_thread(steps.workers):
-                try:
-                    async with http.stream(**steps.request(worker)) as response:
-                        if response.status_code != 200:
-                            steps.refused(_answer(response, await response.aread()))
-                            continue
-                        async for text in response.aiter_lines():
-                            if (event := steps.line(text)) is not None:
-                                yield event
-                except httpx.HTTPError:
-                    continue
-            await asyncio.sleep(steps.pause())
-
-
-def _answer(response: httpx.Response, body: bytes) -> Answer:
-    is_json = "json" in response.headers.get("Content-Type", "")
-    return Answer(response.status_code, json.loads(body) if is_json else None, response.headers)

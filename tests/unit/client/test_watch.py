@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.memory import MemoryClock, MemoryKafka, MemoryLogReader
-from pipeline.client.owner_request import Answer
+from pipeline.client.owner_request import RETRY_S, Answer, HttpCall, Items, Open, Read, Sleep
 from pipeline.client.watch import WatchRequest
 from pipeline.client.wire.watch_end import SLOW
 from pipeline.engine.ports import TP
@@ -147,18 +147,24 @@ def test_a_client_goes_on_where_it_was() -> None:
     steps = WatchRequest(router, "tills", "a/b", None, None, 5.0)
     assert steps.workers() == ["http://tills"]
     request = steps.request("http://tills")
-    assert (request["url"], request["params"]) == ("http://tills/v1/tables/tills/a%2Fb/watch", {"wait": "5"})
-    body = json.dumps({"key": "a/b", "row": {"total": 1}, "position": "tills.state/0@4"})
-    lines = ["retry: 1000", "", "id: tills.state/0@4", f"data: {body}", "", ": alive", ""]
-    events = [found for line in lines if (found := steps.line(line)) is not None]
-    assert [found["position"] for found in events] == ["tills.state/0@4"]
-    assert steps.since == "tills.state/0@4"
-    assert steps.line("id: tills.state/0@9") is steps.line(": alive") is steps.line("") is None
-    steps.line("data: half of an eve")
+    assert (request.holder, request.path, request.query) == (
+        "http://tills",
+        "/v1/tables/tills/a%2Fb/watch",
+        {"wait": "5"},
+    )
+    row = {"total": 1, "says": "two\u2028lines"}
+    body = json.dumps({"key": "a/b", "row": row, "position": "tills.state/0@4"}, ensure_ascii=False)
+    stream = f"retry: 1000\n\nid: tills.state/0@4\r\ndata: {body}\n\n: alive\n\n".encode()
+    for size in (1, 7, len(stream)):  # whatever comes at once
+        steps.since = None
+        events = [each for at in range(0, len(stream), size) for each in steps.events(stream[at : at + size])]
+        assert [(each["position"], each["row"]) for each in events] == [("tills.state/0@4", row)]
+        assert steps.since == "tills.state/0@4"
+    assert list(steps.events(b"id: tills.state/0@9\n: alive\n\n")) == []
     assert steps.pause() > 0
-    assert steps.request("http://tills")["params"]["since"] == "tills.state/0@9"
+    assert steps.request("http://tills").query["since"] == "tills.state/0@9"
     for reason, since in (("slow", "tills.state/0@9"), ("lost", None)):
-        assert [steps.line(line) for line in ("event: end", f'data: {{"reason": "{reason}"}}', "")] == [None] * 3
+        assert list(steps.events(f'event: end\ndata: {{"reason": "{reason}"}}\n\n'.encode())) == []
         assert steps.since == since
     steps.refused(Answer(503, {"error": "TableUnavailable", "detail": "it moves"}, {}))
     with pytest.raises(Exception, match="no table"):
@@ -167,3 +173,27 @@ def test_a_client_goes_on_where_it_was() -> None:
     with pytest.raises(TableUnavailable, match="no worker"):
         steps.pause()
     assert asked == ["tills", "tills"]
+
+
+def test_half_an_event_of_a_connection_that_broke_is_no_part_of_the_next() -> None:
+    router: Any = SimpleNamespace(
+        topology=t.TOPOLOGY,
+        partition=lambda table, key: 0,
+        holder=lambda table, partition: "http://one",
+        workers=lambda service: ["http://one", "http://two"],
+        forget=lambda table: None,
+    )
+    steps = WatchRequest(router, "tills", "a", None, None, 5.0).steps()
+    assert steps.send(next(steps).function()) == Open(
+        HttpCall("http://one", "/v1/tables/tills/a/watch", {"wait": "5"}, 20.0)
+    )
+    assert steps.send(Answer(200, None, {})) == Read()
+    assert steps.send(b'id: tills.state/0@4\ndata: {"half"') == Items([])
+    assert next(steps) == Read()
+    again = steps.send(b"")
+    assert (again.call.holder, again.call.query) == ("http://two", {"wait": "5"})
+    steps.send(Answer(200, None, {}))
+    whole = {"key": "a", "row": None, "position": "tills.state/0@5"}
+    assert steps.send(b"id: tills.state/0@5\ndata: " + json.dumps(whole).encode() + b"\n\n") == Items([whole])
+    assert next(steps) == Read()
+    assert steps.send(b"") == Sleep(RETRY_S)

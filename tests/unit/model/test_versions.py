@@ -313,7 +313,7 @@ def test_but_not_while_somebody_folds_it(workers: dict[str, dict[str, Any]], say
 def test_a_near_cache_is_not_asked_for_what_may_be_switched(name: str, cached: bool) -> None:
     kept = SimpleNamespace(find=lambda *_: {"row": "kept"}, ask=lambda *_: None)
     router = SimpleNamespace(topology=BOTH, knows=lambda _: True, partition=lambda *_: 0)
-    steps = Requests(cast(Any, router), 1.0, eventual=False, near=cast(Any, kept)).row(name, "a", {})
+    steps = Requests(cast(Any, router), 1.0, eventual=False, near=cast(Any, kept)).get(name, "a")
     with pytest.raises(StopIteration) if cached else nullcontext() as ended:
         next(steps)  # a worker is to be asked, or all is said
     if cached:

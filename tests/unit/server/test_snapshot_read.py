@@ -334,7 +334,7 @@ def test_no_near_cache_answers_but_with_what_is_held(pending: str) -> None:
         holder=lambda table, partition: "http://there:1",
     )
     near: Any = NoNear()
-    steps = Requests(router, 1.0, eventual=False, near=near).row("goods", "tea", {"pending": pending})
+    steps = Requests(router, 1.0, eventual=False, near=near).get("goods", "tea", pending=pending)
     step = next(steps)
     while isinstance(step, Blocking):
         step = steps.send(step.function())

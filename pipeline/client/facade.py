@@ -1,0 +1,133 @@
+"""One list of methods, two clients: from the steps of a method, what a thread calls and what an event loop awaits.
+
+A method is declared once, as steps without I/O, with its parameters, defaults and docstring. `call` and `each` make the
+method of a Sync client of it, `call_async` and `each_async` that of an Async one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+
+from pipeline.client.drive import AsyncDriver, Driver
+from pipeline.client.owner_request import Steps, Stream
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """What makes the steps of a client. `close` blocks."""
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Closable)
+
+
+class Facade(Generic[S]):
+    """What both kinds have in common."""
+
+    _steps: S
+
+    def _open(self, steps: S) -> None:
+        self._steps = steps
+
+
+class Sync(Facade[S]):
+    """For threads; a context manager."""
+
+    def _open(self, steps: S) -> None:
+        super()._open(steps)
+        self._driver = Driver()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends: sends what is queued, where it sends, and closes the connections."""
+        try:
+            self._steps.close()
+        finally:
+            self._driver.close()
+
+
+class Async(Facade[S]):
+    """For one event loop; an asynchronous context manager."""
+
+    def _open(self, steps: S) -> None:
+        super()._open(steps)
+        self._driver = AsyncDriver()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends: sends what is queued, where it sends, and closes the connections."""
+        try:
+            await asyncio.to_thread(self._steps.close)
+        finally:
+            await self._driver.close()
+
+
+def call(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[Sync[S], P], T]:
+    """The method that returns what the steps come to."""
+
+    def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._driver.run(steps(self._steps, *args, **kwargs))
+
+    return _documented(method, steps, r"\1")
+
+
+def each(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concatenate[Sync[S], P], Iterator[T]]:
+    """The method that returns an iterator over the items of the steps."""
+
+    def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._driver.each(steps(self._steps, *args, **kwargs))
+
+    return _documented(method, steps, r"Iterator[\1]")
+
+
+def call_async(
+    steps: Callable[Concatenate[S, P], Steps[T]],
+) -> Callable[Concatenate[Async[S], P], Coroutine[Any, Any, T]]:
+    """The coroutine function that returns what the steps come to."""
+
+    async def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._driver.run(steps(self._steps, *args, **kwargs))
+
+    return _documented(method, steps, r"\1")
+
+
+def each_async(
+    steps: Callable[Concatenate[S, P], Stream[T]],
+) -> Callable[Concatenate[Async[S], P], AsyncIterator[T]]:
+    """The method that returns an asynchronous iterator over the items of the steps."""
+
+    def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        return self._driver.each(steps(self._steps, *args, **kwargs))
+
+    return _documented(method, steps, r"AsyncIterator[\1]")
+
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def _documented(method: M, steps: Callable[..., Any], returns: str) -> M:
+    """The method with the name, docstring and parameters of its steps; what it returns as `help` is to show it."""
+    made = functools.wraps(steps)(method)
+    signature = inspect.signature(steps)
+    shown = re.sub(r"^(?:Steps|Stream)\[(.*)\]$", returns, str(signature.return_annotation))
+    made.__signature__ = signature.replace(return_annotation=shown)  # type: ignore[attr-defined]
+    made.__annotations__ = {**made.__annotations__, "return": shown}
+    return made  # type: ignore[return-value]
