@@ -161,10 +161,10 @@ class AsyncDriver:
             opened.close()
 
     async def _take(self, step: Step) -> Any:
-        from aiohttp import ClientError, ClientTimeout
-
         match step:
             case HttpCall():
+                from aiohttp import ClientError, ClientTimeout
+
                 timeout = ClientTimeout(total=step.timeout_s)
                 try:
                     async with self._http.request(**_request_async(step), timeout=timeout) as response:

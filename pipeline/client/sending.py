@@ -125,6 +125,11 @@ class Sending:
 
     # --- and back -----------------------------------------------------------------------------------------------------
 
+    @property
+    def listens(self) -> bool:
+        """Whether replies are read."""
+        return self._reader is not None
+
     def listen(self) -> None:
         """Reads replies from now on. Raises TopicError, BrokerUnreachable."""
         with self._lock:

@@ -139,14 +139,20 @@ def test_in_an_event_loop(shop: Shop, worker: Worker) -> None:
         async with AsyncClient(shop.bootstrap, shop.topology, "tests") as client:
             await client.send("users", "anna", ANNA, wait=WAIT_S)
             asked = [client.send("users", "anna", ChangeName(f"{n}"), wait=WAIT_S) for n in range(50)]
-            return [outcome.version for outcome in await asyncio.gather(*asked) if isinstance(outcome, Accepted)]
+            versions = [outcome.version for outcome in await asyncio.gather(*asked) if isinstance(outcome, Accepted)]
+            pending = await client.ask("users", "anna", ChangeName("asked"))
+            outcome = await pending.result_async(WAIT_S)
+            assert await client.outcome("users", "anna", pending.id) == outcome
+            await client.store("users", "anna", ChangeName("stored"))
+            last = await client.send("users", "anna", ChangeName("last"), wait=WAIT_S)
+            return [*versions, *(each.version for each in (outcome, last) if isinstance(each, Accepted))]
 
-    assert asyncio.run(scenario()) == list(range(2, 52))
+    assert asyncio.run(scenario()) == [*range(2, 52), 52, 54]
 
 
 def test_a_reply_topic_that_does_not_exist_harms_nobody(shop: Shop, client: Client, worker: Worker) -> None:
     ready = client.commands.write("users", "anna", ANNA, reply_to="gone.reply/0/me")
-    client._sending.queue(ready)
+    client._steps._sending.queue(ready)
     assert client.send("users", "berta", ANNA, wait=WAIT_S)
     shop_status = until("both are folded", lambda: _status(worker)["commands"] >= 2 and _status(worker))
     assert shop_status["undeliverable_replies"] == 1

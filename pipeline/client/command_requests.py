@@ -1,0 +1,183 @@
+"""What clients do with commands, as steps: each method of the command clients, declared once. See `owner_request`."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypedDict, Unpack, overload
+from urllib.parse import quote
+
+from pipeline.adapters.kafka import admin
+from pipeline.adapters.kafka.owners import Router
+from pipeline.client.commands import Commands, Ready
+from pipeline.client.drive import AsyncDriver, Driver
+from pipeline.client.owner_request import Blocking, OwnerRequest, Steps, Wait, problem_of
+from pipeline.client.sending import AwaitedReply, NotAnswered, Sending
+from pipeline.client.wire.outcome import Outcome, outcome_of
+from pipeline.errors import InvalidCommand, NoReply, TableUnavailable
+from pipeline.model import Parked, ReplyMessage, Token
+from pipeline.topology import Topology
+
+FLUSH_S = 60.0
+
+
+class Options(TypedDict, total=False):
+    """What may be said of a command.
+
+    `command_id`: the same for the same request, however often it is sent: it has one effect. `issued_ms`: when the
+    request was first sent, milliseconds since the epoch, so that one sent again is known to be old; default is now.
+    `correlation_id`: common to all that one request has caused; default is the command's id. `expected_version`: the
+    command is rejected unless the aggregate is at it. `at`, `after`: it is decided, and answered, only then: at a time,
+    in UTC unless it has a zone, or in milliseconds since the epoch; or after so many seconds.
+    """
+
+    command_id: str
+    issued_ms: int
+    correlation_id: str
+    expected_version: int | None
+    at: datetime | int | None
+    after: float | None
+
+
+class Pending:
+    """A command on its way, whose reply is waited for. `id`: the command's; `issued_ms`: when it was sent first."""
+
+    def __init__(self, ready: Ready, question: AwaitedReply, sending: Sending, commands: Commands) -> None:
+        self.id, self.issued_ms, self._due_ms = ready.id, ready.issued_ms, ready.due_ms
+        self._question, self._sending, self._commands = question, sending, commands
+
+    def result(self, timeout_s: float) -> Outcome:
+        """The outcome. Raises NoReply after the time-out, which says what is known by then."""
+        return Driver().run(self.outcome(timeout_s))
+
+    async def result_async(self, timeout_s: float) -> Outcome:
+        """The outcome, awaited in an event loop; as `result`."""
+        return await AsyncDriver().run(self.outcome(timeout_s))
+
+    def outcome(self, timeout_s: float) -> Steps[Outcome]:
+        """The steps of `result`."""
+        try:
+            reply: ReplyMessage = yield Wait(self._question.reply, timeout_s)
+            return outcome_of(reply, self._commands.events)
+        except TimeoutError:
+            raise self._no_reply(f"within {timeout_s:g} s") from None
+        except NotAnswered as error:
+            raise self._no_reply(f"({error})") from None
+        finally:
+            self._sending.forget(self._question)
+
+    def _no_reply(self, when: str) -> NoReply:
+        stored, parked = self._question.stored, self._question.parked
+        if parked is not None:
+            what = f"it is parked at {stored}, as {parked}, and is decided once it is redriven"
+        elif stored is not None:
+            when_due = f" at {self._due_ms} ms since the epoch" if self._due_ms is not None else ""
+            what = f"it is stored at {stored} and will be decided{when_due}"
+        else:
+            what = "whether the broker has stored it is not known"
+        return NoReply(
+            f"no reply to command {self.id} {when}: {what}; ask for its outcome later, "
+            "or send it again with the same command_id and issued_ms",
+            self.id,
+            self.issued_ms,
+            stored,
+            parked,
+        )
+
+
+class CommandRequests:
+    """The requests of one client. `queue_s`: how long one that asks waits for room in the queue, where it stands."""
+
+    def __init__(self, bootstrap: str, topology: Topology, name: str, queue_s: float) -> None:
+        self._admin = admin(bootstrap)  # an unreachable broker is told now, not when the queue is full
+        self._topology, self._queue_s = topology, queue_s
+        self.commands = Commands(topology)
+        self._sending = Sending(bootstrap, name, self.commands.reply)
+
+    @cached_property
+    def _router(self) -> Router:
+        return Router(self._admin, self._topology)
+
+    @overload
+    def send(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[str]: ...
+    @overload
+    def send(
+        self, aggregate: str, key: str, command: Any, *, wait: float, **options: Unpack[Options]
+    ) -> Steps[Outcome]: ...
+    def send(
+        self, aggregate: str, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
+    ) -> Steps[str | Outcome]:
+        """Sends `command` to the aggregate `key`. Without `wait` it is queued, and its id comes back at once.
+
+        `wait`: seconds to wait for the outcome, which comes back: Accepted or Rejected. NoReply after that. What does
+        not fit raises UnknownAggregate, InvalidCommand or EncodeError, and nothing is sent. Waits while the queue is
+        full, Overloaded after that; in an event loop, which is not to stand still, with `wait` at once.
+        """
+        if wait is not None:
+            pending = yield from self.ask(aggregate, key, command, **options)
+            return (yield from pending.outcome(wait))
+        ready = self.commands.write(aggregate, key, command, **options)
+        yield Blocking(lambda: self._sending.queue(ready))
+        return ready.id
+
+    def ask(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[Pending]:
+        """Sends `command` and returns at once: its outcome is to be had from what comes back.
+
+        By its `result(timeout_s)`, or in an event loop by `await` of its `result_async(timeout_s)`. Raises as `send`.
+        """
+        self.commands.kind(aggregate)
+        yield from self.listen()
+        question = self._sending.question()
+        try:
+            ready = self.commands.write(aggregate, key, command, reply_to=question.reply_to, **options)
+        except BaseException:
+            self._sending.forget(question)
+            raise
+        self._sending.ask(question, ready, self._queue_s)
+        return Pending(ready, question, self._sending, self.commands)
+
+    def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[tuple[str, Token]]:
+        """Sends a command and waits until the broker has it, no more; returns its id and the token of where it stands.
+
+        Raises as `send` with `wait`, and NoReply where the broker has not confirmed it.
+        """
+        yield from self.listen()
+        ready = self.commands.write(aggregate, key, command, **options)
+        try:
+            stored: Token = yield Wait(self._sending.store(ready, self._queue_s), None)
+        except NotAnswered as error:
+            raise NoReply(f"command {ready.id}: {error}", ready.id, ready.issued_ms, None) from None
+        return ready.id, stored
+
+    def outcome(self, aggregate: str, key: str, command_id: str) -> Steps[Outcome | Parked | None]:
+        """What became of a command sent earlier, by whomever; Parked where it is put aside, None where unknown.
+
+        Asks the worker that owns the aggregate, which remembers for as long as the aggregate's Idempotency says.
+        Raises UnknownAggregate, TableUnavailable where no worker can answer just now.
+        """
+        self.commands.kind(aggregate)
+        partition: int = yield Blocking(lambda: self._router.partition(aggregate, key))
+        path = f"/v1/commands/{aggregate}/{quote(key, safe='')}/{quote(command_id, safe='')}"
+        answer = yield from OwnerRequest(self._router, time.monotonic, 0).steps(aggregate, partition, path, {})
+        if answer.status == 200:
+            return self.commands.outcome_from_json(aggregate, answer.body)
+        if answer.status == 202:
+            return Parked(answer.body["cause"]) if "cause" in answer.body else None  # else it is scheduled
+        if answer.status == 404 and answer.body.get("error") == "UnknownCommand":
+            return None
+        detail = str(problem_of(answer))
+        raise InvalidCommand(detail) if answer.status in (404, 422) else TableUnavailable(detail)
+
+    def listen(self) -> Steps[None]:
+        """Gets ready for replies, which the first wait does otherwise. Raises TopicError, BrokerUnreachable."""
+        if not self._sending.listens:
+            yield Blocking(self._sending.listen)
+
+    def flush(self) -> Steps[None]:
+        """Waits until the broker has stored all that was sent. Raises BrokerUnreachable where it has not."""
+        yield Blocking(lambda: self._sending.flush(FLUSH_S))
+
+    def close(self) -> None:
+        """Sends what is queued, and ends."""
+        self._sending.close(FLUSH_S)
