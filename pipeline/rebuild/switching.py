@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import closing
+from typing import TypeVar
 
-import httpx
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.topics import partition_counts
+from pipeline.client.drive import Driver
+from pipeline.client.owner_request import Answer, Blocking, HttpCall, Json, Steps, patiently
 from pipeline.errors import TableUnavailable, TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
 from pipeline.model.projection.versions import declared_name, table_of
@@ -22,64 +24,54 @@ from pipeline.server.pages.projections import say
 from pipeline.topology import Topology
 
 T = TypeVar("T")
-PAUSE_S = 0.2
+ANSWER_S = 5.0
 
 
-def told(worker: str) -> dict[str, Any] | None:
-    """What a worker says of versions; None where it does not answer."""
-    try:
-        answer = httpx.get(f"{worker}/v1/projections", timeout=5)
-    except httpx.HTTPError:
-        return None
-    found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
-    return found
-
-
-def known(router: Router) -> dict[str, dict[str, Any]]:
-    """The same of all workers, as any of them may be asked for any table. Raises TableUnavailable."""
+def known(router: Router) -> Steps[dict[str, Json]]:
+    """What each worker says of versions, as any of them may be asked for any table. Raises TableUnavailable."""
     found = {}
-    for worker in sorted({url for name in router.topology.services for url in router.workers(name)}):
-        if (said := told(worker)) is None:
+    services = router.topology.services
+    workers: set[str] = yield Blocking(lambda: {url for name in services for url in router.workers(name)})
+    for worker in sorted(workers):
+        answer: Answer | None = yield HttpCall(worker, "/v1/projections", {}, ANSWER_S)
+        if answer is None:
             raise TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
-        found[worker] = said
+        found[worker] = answer.body if answer.status == 200 else {}
     return found
 
 
-def patiently(router: Router, patience_s: float, call: Callable[[], T]) -> T:
-    """What `call` gives, which may raise TableUnavailable for so long."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return call()
-        except TableUnavailable:
-            if time.monotonic() > deadline:
-                raise
+def asked(router: Router, patience_s: float, attempt: Callable[[], Steps[T]]) -> T:
+    """What an attempt comes to, which may raise TableUnavailable for so long."""
+
+    def anew() -> Steps[T]:
         router.forget_all()
-        time.sleep(PAUSE_S)
+        return attempt()
+
+    with closing(Driver()) as driver:
+        return driver.run(patiently(time.monotonic, patience_s, anew))
 
 
-def check_ready(router: Router, subject: Subject, progress: Progress) -> None:
+def check_ready(router: Router, subject: Subject, progress: Progress) -> Steps[None]:
     """Raises TopologyError unless all workers declare the version.
 
     TableUnavailable unless all its partitions are held, and it is level with its sources.
     """
     table = router.topology.versioned_name(subject.table)
-    for worker, said in known(router).items():
+    for worker, said in (yield from known(router)).items():
         if str(subject.version) not in said.get(subject.name, {}).get("tables", {}):
             raise TopologyError(
                 f"the worker at {worker} does not declare version {subject.version} of {subject.name!r}; start it "
                 "again with this code"
             )
-    for partition in range(router.partitions(table)):
-        router.holder(table, partition)
-    progress.look()
+    yield Blocking(lambda: [router.holder(table, partition) for partition in range(router.partitions(table))])
+    yield Blocking(progress.look)
     if not progress.level:
         raise TableUnavailable(f"{subject.table!r} is not level with its sources yet")
 
 
-def check_switched(router: Router, subject: Subject) -> int:
+def check_switched(router: Router, subject: Subject) -> Steps[int]:
     """How many workers there are; TableUnavailable unless all have switched."""
-    now = known(router)
+    now = yield from known(router)
     for worker, said in now.items():
         if said[subject.name]["version"] != subject.version:
             raise TableUnavailable(f"the switch is said, but the worker at {worker} has not heard of it yet")
@@ -99,11 +91,11 @@ def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patien
         )
     progress = Progress(bootstrap, client, subject)
     try:
-        patiently(router, patience_s, lambda: check_ready(router, subject, progress))
+        asked(router, patience_s, lambda: check_ready(router, subject, progress))
     finally:
         progress.close()
     say(bootstrap, topic, subject.name, subject.version, by)
-    return patiently(router, patience_s, lambda: check_switched(router, subject))
+    return asked(router, patience_s, lambda: check_switched(router, subject))
 
 
 def droppable(client: AdminClient, topology: Topology, name: str, current: int, patience_s: float = 15.0) -> list[str]:
@@ -114,7 +106,7 @@ def droppable(client: AdminClient, topology: Topology, name: str, current: int, 
         raise UnknownTable(f"no projection {name!r} in {topology.name}")
     folded = [(f"the topology {topology.name}", topology.versions.get(name, {1: name}))]
     router = Router(client, topology)
-    for worker, said in patiently(router, patience_s, lambda: known(router)).items():
+    for worker, said in asked(router, patience_s, lambda: known(router)).items():
         tables = said[name]["tables"] if name in said else {"1": name}
         folded.append((f"the worker at {worker}", {int(version): table for version, table in tables.items()}))
     for who, declared in folded:

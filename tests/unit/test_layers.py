@@ -37,7 +37,7 @@ LIBRARIES = {
     "rocksdict": {"adapters.rocksdb"},
     "sqlalchemy": {"adapters.sql"},
     "aiohttp": {"client", "server", "server.owner", "server.pages", "worker"},
-    "httpx": {"cli.operate", "client", "rebuild"},
+    "httpx": {"client"},
 }
 
 

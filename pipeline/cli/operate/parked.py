@@ -6,22 +6,23 @@ import getpass
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.client.drive import Driver
+from pipeline.client.owner_request import Json, OwnerRequest, problem_of
 from pipeline.client.wire.as_of import iso
-from pipeline.errors import NotParked, PipelineError, TableUnavailable
+from pipeline.errors import NotParked
 
-PATIENCE_S, RETRY_S = 30.0, 0.3
+PATIENCE_S, ANSWER_S = 30.0, 60.0
 AT_ONCE = 100  # records that one request takes
 
 
@@ -33,41 +34,22 @@ class Workers:
         from pipeline.adapters.kafka.owners import Router
         from pipeline.topology import load
 
-        self._router = Router(admin(bootstrap), load(topology))
-        self._http = httpx.Client(timeout=60.0)
+        self._asking = OwnerRequest(Router(admin(bootstrap), load(topology)), time.monotonic, PATIENCE_S)
+        self._driver = Driver()
 
-    def ask(self, method: str, path: str, *, again: bool = True, **request: Any) -> dict[str, Any]:
-        """The answer; `again`: asks until there is one, or until patience ends. Raises NotParked, PipelineError."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return self._once(method, path, **request)
-            except TableUnavailable:
-                if not again or time.monotonic() > deadline:
-                    raise
-                time.sleep(RETRY_S)
-
-    def _once(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        services = self._router.topology.services
-        addresses = [address for service in services for address in self._router.workers(service)]
-        if not addresses:
-            raise TableUnavailable("no worker runs; start one with: pipeline worker")
-        try:
-            answer = self._http.request(method, addresses[0] + path, **request)
-        except httpx.HTTPError as error:
-            self._router.forget_all()
-            raise TableUnavailable(f"the worker at {addresses[0]} does not answer ({error!r}); ask again") from None
-        body: dict[str, Any] = answer.json()
-        if answer.status_code == 200:
-            return body
-        kind = {404: NotParked, 503: TableUnavailable}.get(answer.status_code, PipelineError)
-        raise kind(body.get("detail", f"the worker at {addresses[0]} answered {answer.status_code}"))
+    def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Json:
+        """The answer, asked for until patience ends. `body`: to be posted. Raises what the answer tells of."""
+        answer = self._driver.run(self._asking.of_any(path, query or {}, timeout_s=ANSWER_S, body=body))
+        if error := problem_of(answer):
+            raise error
+        told: Json = answer.body
+        return told
 
     def keys(self, service: str | None, topic: str | None, key: str | None) -> Iterator[dict[str, Any]]:
         """The keys that have parked records, of those that are meant; a key as text, or in base64."""
-        query: dict[str, Any] = {"limit": 1000} | ({"service": service} if service else {})
+        query = {"limit": "1000"} | ({"service": service} if service else {})
         while True:
-            page = self.ask("GET", "/v1/parked", params=query)
+            page = self.ask("/v1/parked", query)
             for each in page["parked"]:
                 if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
                     yield each
@@ -163,8 +145,8 @@ def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
 def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
     """Show the parked records of the keys that are meant, in order, with cause and traceback."""
     for each in workers.keys(*meant):
-        query = {"key_base64": each["key_base64"], "limit": limit}
-        page = workers.ask("GET", _where(each), params=query)
+        query = {"key_base64": each["key_base64"], "limit": str(limit)}
+        page = workers.ask(_where(each), query)
         if as_json:
             click.echo(json.dumps(page, ensure_ascii=False))
             continue
@@ -232,7 +214,7 @@ def _each_key(
             while told["left"] and told["cause"] is None:
                 asked = {"key_base64": each["key_base64"], **body(each)}
                 try:
-                    told = workers.ask("POST", f"{_where(each)}/{action}", json=asked)
+                    told = workers.ask(f"{_where(each)}/{action}", body=asked)
                 except NotParked as gone:  # an answer was lost, or another operator was there
                     told = {"done": 0, "left": 0, "cause": None if action == "redrive" else str(gone)}
                 done += told["done"]

@@ -17,15 +17,16 @@ from aiohttp.test_utils import TestClient, TestServer
 from pipeline import Database, Projection, Service, Source
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
+from pipeline.client.owner_request import Answer, HttpCall
 from pipeline.client.requests import Requests
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
-from pipeline.errors import TopicError, TopologyError, UnknownTable
+from pipeline.errors import TableUnavailable, TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.comparing import _look
 from pipeline.rebuild.subject import subject
-from pipeline.rebuild.switching import droppable
+from pipeline.rebuild.switching import ANSWER_S, droppable, known
 from pipeline.server.owner.forward import FORWARDED
 from pipeline.server.pages.projections import Versions
 from pipeline.topology import Topology
@@ -284,7 +285,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """What each worker says of versions, on a broker that has these topics."""
     said: dict[str, dict[str, Any]] = {}
     monkeypatch.setattr("pipeline.rebuild.switching.partition_counts", lambda _: dict.fromkeys(THERE, 2))
-    monkeypatch.setattr("pipeline.rebuild.switching.known", lambda _: said)
+    monkeypatch.setattr("pipeline.rebuild.switching.asked", lambda *_: said)
     return said
 
 
@@ -307,6 +308,20 @@ def test_but_not_while_somebody_folds_it(workers: dict[str, dict[str, Any]], say
         droppable(cast(Any, None), NEW, "sums", 2)
     with pytest.raises(TopologyError, match="the topology x still declares version 1"):
         droppable(cast(Any, None), BOTH, "sums", 2)
+
+
+def test_each_worker_is_asked_once_and_all_have_to_answer() -> None:
+    router: Any = SimpleNamespace(topology=BOTH, workers=lambda service: ["http://b", "http://a"])
+    steps = known(router)
+    assert steps.send(next(steps).function()) == HttpCall("http://a", "/v1/projections", {}, ANSWER_S)
+    assert steps.send(Answer(404, None, {})).holder == "http://b"
+    with pytest.raises(StopIteration) as ended:
+        steps.send(Answer(200, {"sums": {"version": 2}}, {}))
+    assert ended.value.value == {"http://a": {}, "http://b": {"sums": {"version": 2}}}
+    steps = known(router)
+    steps.send(next(steps).function())
+    with pytest.raises(TableUnavailable, match="http://a does not answer; stop it"):
+        steps.send(None)
 
 
 @pytest.mark.parametrize(("name", "cached"), [("sums", False), ("sums_v1", False), ("sums_v2", True)])

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +17,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from click.testing import CliRunner
 
 from pipeline.cli.operate import parked as cli
+from pipeline.client.owner_request import Answer, problem_of
 from pipeline.engine.loop.lane import Lane
-from pipeline.errors import NotParked
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages.parked import ParkedApi
 from pipeline.server.problems import as_problems
@@ -155,14 +155,10 @@ def run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         def __init__(self, bootstrap: str, topology: str) -> None:
             pass
 
-        def _once(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-            if "params" in request:
-                request["params"] = {name: str(value) for name, value in request["params"].items()}
-            status, body = ask(method, path, **request)
-            if status == 404:
-                raise NotParked(body["detail"])
-            assert status == 200, body
-            told: dict[str, Any] = body
+        def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> dict[str, Any]:
+            status, told = ask("GET", path, params=query) if body is None else ask("POST", path, json=body)
+            if error := problem_of(Answer(status, told, {})):
+                raise error
             return told
 
     monkeypatch.setattr(cli, "Workers", Workers)
