@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline import QueryClient
 from pipeline.cli import COMMANDS
+from pipeline.client import Client
 from topologies.inventory import Stock
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,13 @@ def test_the_page_on_uniqueness_says_what_the_shop_does() -> None:
             assert line in users
     assert 'Unique("user_emails", value=same_email)' in block
     assert 'Unique("user_emails", value=same_email)' in users
+
+
+@pytest.mark.parametrize(("page", "client"), [("consistency", QueryClient), ("commands", Client)])
+def test_the_page_names_each_method_of_the_clients(page: str, client: type) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    methods = {name for name in dir(client) if not name.startswith("_") and callable(getattr(client, name))}
+    assert methods == set(re.findall(r"`(\w+)\(", "".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -328,6 +328,8 @@ def test_the_page_on_consistency_runs(shop: Shop) -> None:
     assert found["again"]["row"] == found["mine"]["row"]
     assert found["present"]["row"] == found["now"]["row"] == found["copied"]["row"] == found["recent"]["row"]
     assert found["figures"].hits == 2
+    assert (found["awaited"]["row"], found["past"]) == (found["now"]["row"], ["UserRegistered"])
+    assert (found["begin"]["version"], found["begin"]["last"]) == (0, 1)
     (curl,) = re.findall(r"^    curl '(.*?)'$", PAGE, re.MULTILINE)
     answer = httpx.get(curl.replace("http://127.0.0.1:6066", worker.addresses()[0]), timeout=30.0)
     assert answer.status_code == 200, answer.text
