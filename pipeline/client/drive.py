@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 from yarl import URL
@@ -20,7 +22,6 @@ from pipeline.client.owner_request import (
     Open,
     Read,
     Sleep,
-    Step,
     Steps,
     Stream,
     Wait,
@@ -45,22 +46,10 @@ class Driver:
 
     def run(self, steps: Steps[T]) -> T:
         """What the steps come to."""
-        answer: Any = None
-        error: Exception | None = None
-        try:
-            while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                try:
-                    answer, error = self._take(step), None
-                except Exception as raised:
-                    error = raised
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        finally:
-            steps.close()
+        with closing(self.each(_one(steps))) as items:
+            return next(items)
 
-    def each(self, steps: Stream[T]) -> Iterator[T]:
+    def each(self, steps: Stream[T]) -> Generator[T, None, None]:
         """The items of the steps; the next step is taken once the next item is asked for."""
         answer: Any = None
         error: Exception | None = None
@@ -68,12 +57,12 @@ class Driver:
         try:
             while True:
                 step = steps.send(answer) if error is None else steps.throw(error)
+                answer, error = None, None
                 if isinstance(step, Items):
                     yield from step.items
-                    answer, error = None, None
                     continue
                 try:
-                    answer, error = opened.take(step) if isinstance(step, Open | Read) else self._take(step), None
+                    answer = opened.take(step) if isinstance(step, Open | Read) else self._take(step)
                 except Exception as raised:
                     error = raised
         except StopIteration:
@@ -82,11 +71,11 @@ class Driver:
             steps.close()
             opened.close()
 
-    def _take(self, step: Step) -> Any:
+    def _take(self, step: Sleep | Blocking | HttpCall | Wait) -> Any:
         match step:
             case HttpCall():
                 try:
-                    return _answer(self._http.request(**_request(step)))
+                    return _answer(self._http.request(**_request(step), timeout=step.timeout_s))
                 except httpx.HTTPError:
                     return None
             case Sleep(seconds):
@@ -95,7 +84,6 @@ class Driver:
                 return function()
             case Wait(future, timeout_s):
                 return future.result(timeout_s)
-        raise TypeError(f"{step!r} is a step of `each`")
 
     def close(self) -> None:
         """Closes the connections."""
@@ -121,22 +109,10 @@ class AsyncDriver:
 
     async def run(self, steps: Steps[T]) -> T:
         """What the steps come to."""
-        answer: Any = None
-        error: Exception | None = None
-        try:
-            while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                try:
-                    answer, error = await self._take(step), None
-                except Exception as raised:
-                    error = raised
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        finally:
-            steps.close()
+        async with aclosing(self.each(_one(steps))) as items:
+            return await anext(items)
 
-    async def each(self, steps: Stream[T]) -> AsyncIterator[T]:
+    async def each(self, steps: Stream[T]) -> AsyncGenerator[T, None]:
         """The items of the steps; the next step is taken once the next item is asked for."""
         answer: Any = None
         error: Exception | None = None
@@ -144,14 +120,13 @@ class AsyncDriver:
         try:
             while True:
                 step = steps.send(answer) if error is None else steps.throw(error)
+                answer, error = None, None
                 if isinstance(step, Items):
                     for item in step.items:
                         yield item
-                    answer, error = None, None
                     continue
                 try:
                     answer = await (opened.take(step) if isinstance(step, Open | Read) else self._take(step))
-                    error = None
                 except Exception as raised:
                     error = raised
         except StopIteration:
@@ -160,7 +135,7 @@ class AsyncDriver:
             steps.close()
             opened.close()
 
-    async def _take(self, step: Step) -> Any:
+    async def _take(self, step: Sleep | Blocking | HttpCall | Wait) -> Any:
         match step:
             case HttpCall():
                 from aiohttp import ClientError, ClientTimeout
@@ -177,7 +152,6 @@ class AsyncDriver:
                 return await asyncio.to_thread(function)
             case Wait(future, timeout_s):
                 return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
-        raise TypeError(f"{step!r} is a step of `each`")
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -200,12 +174,13 @@ class _Opened:
                 return next(self._chunks, b"")
             self.close()
             http = self._http()
-            self._response = http.send(http.build_request(**_request(step.call)), stream=True)
-            if self._response.status_code != 200:
-                self._response.read()
-                return _answer(self._response)
+            request = http.build_request(**_request(step.call), timeout=step.call.timeout_s)
+            self._response = http.send(request, stream=True)
             self._chunks = self._response.iter_bytes()
-            return Answer(200, None, self._response.headers)
+            if self._response.status_code == 200:
+                return Answer(200, None, self._response.headers)
+            self._response.read()
+            return _answer(self._response)
         except httpx.HTTPError:
             return b"" if isinstance(step, Read) else None
 
@@ -231,9 +206,9 @@ class _OpenedAsync:
             silence_s = step.call.timeout_s
             timeout = ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
             self._response = await self._http().request(**_request_async(step.call), timeout=timeout)
-            if self._response.status != 200:
-                return await _answer_async(self._response)
-            return Answer(200, None, self._response.headers)
+            if self._response.status == 200:
+                return Answer(200, None, self._response.headers)
+            return await _answer_async(self._response)
         except (ClientError, TimeoutError):
             return b"" if isinstance(step, Read) else None
 
@@ -242,16 +217,19 @@ class _OpenedAsync:
             self._response.close()
 
 
+def _one(steps: Steps[T]) -> Stream[T]:
+    yield Items([(yield from steps)])
+
+
 def _request(call: HttpCall) -> dict[str, Any]:
-    asked: dict[str, Any] = {"params": call.query} if call.query else {}
-    asked |= {"timeout": call.timeout_s, "url": call.holder + call.path}
-    return {**asked, "method": "GET"} if call.body is None else {**asked, "method": "POST", "json": call.body}
+    query = f"?{urlencode(call.query)}" if call.query else ""
+    method = "GET" if call.body is None else "POST"
+    return {"method": method, "url": call.holder + call.path + query, "json": call.body}
 
 
 def _request_async(call: HttpCall) -> dict[str, Any]:
-    url = URL(call.holder + call.path, encoded=True)  # the key is quoted already
-    asked = {"url": url.with_query(call.query) if call.query else url}
-    return {**asked, "method": "GET"} if call.body is None else {**asked, "method": "POST", "json": call.body}
+    asked = _request(call)
+    return asked | {"url": URL(asked["url"], encoded=True)}  # the key is quoted already
 
 
 def _answer(response: httpx.Response) -> Answer:
@@ -262,5 +240,5 @@ async def _answer_async(response: ClientResponse) -> Answer:
     return Answer(response.status, _body(response.headers, await response.read()), response.headers)
 
 
-def _body(headers: Any, content: bytes) -> Any:
+def _body(headers: Mapping[str, str], content: bytes) -> Any:
     return json.loads(content) if "json" in headers.get("Content-Type", "") else None

@@ -99,10 +99,7 @@ class Requests:
         for at in range(0, len(keys), KEYS_AT_ONCE):
             few = list(keys[at : at + KEYS_AT_ONCE])
             partition = yield from self._partition(table, few[0])
-            answer = yield from self._asking.steps(
-                table, partition, f"/v1/tables/{table}/get", asked.query(), wait_s=asked.wait_s, body={"keys": few}
-            )
-            found += _body(answer)["rows"]
+            found += (yield from self._ask(table, partition, f"/v1/tables/{table}/get", asked, {"keys": few}))["rows"]
         return found
 
     def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> Steps[list[Json | None]]:
@@ -118,10 +115,7 @@ class Requests:
         asked = parse_read_options({} if wait is None else {"wait": str(wait)})
         (table, key), body = keys[0], {"keys": [{"table": table, "key": key} for table, key in keys]}
         partition = yield from self._partition(table, key)
-        answer = yield from self._asking.steps(
-            table, partition, "/v1/read", asked.query(), wait_s=asked.wait_s, body=body
-        )
-        rows: list[Json | None] = _body(answer)["rows"]
+        rows: list[Json | None] = (yield from self._ask(table, partition, "/v1/read", asked, body))["rows"]
         return rows
 
     def scan(
@@ -232,6 +226,11 @@ class Requests:
             if answer is not None and answer.status == 200:  # one that is gone holds nothing; the group knows it soon
                 found |= answer.body.get(service, {}).get("positions", {})
         return found
+
+    def _ask(self, table: str, partition: int, path: str, asked: ReadOptions, body: Json) -> Steps[Json]:
+        return _body(
+            (yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body))
+        )
 
     def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> Steps[Json]:
         self.router.topology.with_history(aggregate)
