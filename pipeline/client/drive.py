@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import aclosing, closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
@@ -22,6 +21,7 @@ from pipeline.client.owner_request import (
     Open,
     Read,
     Sleep,
+    Step,
     Steps,
     Stream,
     Wait,
@@ -46,8 +46,20 @@ class Driver:
 
     def run(self, steps: Steps[T]) -> T:
         """What the steps come to."""
-        with closing(self.each(_one(steps))) as items:
-            return next(items)
+        answer: Any = None
+        error: Exception | None = None
+        try:  # not by way of `each`: a command that is queued costs little more than this
+            while True:
+                step = steps.send(answer) if error is None else steps.throw(error)
+                try:
+                    answer, error = self._take(step), None
+                except Exception as raised:
+                    error = raised
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        finally:
+            steps.close()
 
     def each(self, steps: Stream[T]) -> Generator[T, None, None]:
         """The items of the steps; the next step is taken once the next item is asked for."""
@@ -71,8 +83,10 @@ class Driver:
             steps.close()
             opened.close()
 
-    def _take(self, step: Sleep | Blocking | HttpCall | Wait) -> Any:
+    def _take(self, step: Step) -> Any:
         match step:
+            case Blocking(function):
+                return function()
             case HttpCall():
                 try:
                     return _answer(self._http.request(**_request(step), timeout=step.timeout_s))
@@ -80,8 +94,6 @@ class Driver:
                     return None
             case Sleep(seconds):
                 return time.sleep(seconds)
-            case Blocking(function):
-                return function()
             case Wait(future, timeout_s):
                 return future.result(timeout_s)
 
@@ -109,8 +121,20 @@ class AsyncDriver:
 
     async def run(self, steps: Steps[T]) -> T:
         """What the steps come to."""
-        async with aclosing(self.each(_one(steps))) as items:
-            return await anext(items)
+        answer: Any = None
+        error: Exception | None = None
+        try:
+            while True:
+                step = steps.send(answer) if error is None else steps.throw(error)
+                try:
+                    answer, error = await self._take(step), None
+                except Exception as raised:
+                    error = raised
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        finally:
+            steps.close()
 
     async def each(self, steps: Stream[T]) -> AsyncGenerator[T, None]:
         """The items of the steps; the next step is taken once the next item is asked for."""
@@ -135,8 +159,10 @@ class AsyncDriver:
             steps.close()
             opened.close()
 
-    async def _take(self, step: Sleep | Blocking | HttpCall | Wait) -> Any:
+    async def _take(self, step: Step) -> Any:
         match step:
+            case Blocking(function):
+                return await asyncio.to_thread(function)
             case HttpCall():
                 from aiohttp import ClientError, ClientTimeout
 
@@ -148,8 +174,6 @@ class AsyncDriver:
                     return None
             case Sleep(seconds):
                 return await asyncio.sleep(seconds)
-            case Blocking(function):
-                return await asyncio.to_thread(function)
             case Wait(future, timeout_s):
                 return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
 
@@ -215,10 +239,6 @@ class _OpenedAsync:
     def close(self) -> None:
         if self._response is not None:
             self._response.close()
-
-
-def _one(steps: Steps[T]) -> Stream[T]:
-    yield Items([(yield from steps)])
 
 
 def _request(call: HttpCall) -> dict[str, Any]:

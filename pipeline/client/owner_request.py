@@ -70,9 +70,9 @@ class Answer(NamedTuple):
 
 
 Json = dict[str, Any]
-Step = Sleep | Blocking | HttpCall | Wait | Open | Read
-Steps = Generator[Step, Any, T]
-Stream = Generator[Step | Items[T], Any, None]
+Step = Sleep | Blocking | HttpCall | Wait
+Steps = Generator[Step, Any, T]  # that come to one thing
+Stream = Generator[Step | Open | Read | Items[T], Any, None]  # to many, one after the other
 
 
 def patiently(clock: Callable[[], float], patience_s: float, attempt: Callable[[], Steps[T]]) -> Steps[T]:
