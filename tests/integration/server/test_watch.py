@@ -65,8 +65,13 @@ def test_what_is_watched_is_what_the_row_topic_holds(shop: Shop, client: Client)
     arguments = [(*services, "--slot", slot) for slot in "01"]
     workers = [shop.worker(*each) for each in arguments]
     until("both serve", lambda: all(worker.addresses() for worker in workers))
-    for key in KEYS:
-        client.send("users", key, u.RegisterUser("first", "France"), wait=WAIT_S)
+    with shop.query() as query:
+        for key in KEYS:
+            sent = client.send("users", key, u.RegisterUser("first", "France"), wait=WAIT_S)
+            assert isinstance(sent, Accepted)
+            query.get(
+                "customers", key, at_least=sent.position, wait=60
+            )  # who watches before is told that there is none
     seen: dict[tuple[str, str], list[tuple[Token, Any]]] = {(t, key): [] for t in TABLES for key in KEYS}
     over = threading.Event()
 
