@@ -5,7 +5,7 @@ records are read by plain consumers, decoded by fastavro and replayed here, tabl
 """
 
 from pipeline.verify.report import Finding, Report
-from pipeline.verify.run import judge, verify
+from pipeline.verify.run import Judge, judge, verify
 from pipeline.verify.sources.history import Entry, History
 
-__all__ = ["Entry", "Finding", "History", "Report", "judge", "verify"]
+__all__ = ["Entry", "Finding", "History", "Judge", "Report", "judge", "verify"]

@@ -24,7 +24,7 @@ from pipeline.verify.checks.tables import compare_changelog, compare_table, last
 from pipeline.verify.replay.copies import Recorded, Untold
 from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
 from pipeline.verify.replay.expected_replies import ExpectedReplies, Given
-from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act, acts_on
+from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act, acts_on, is_refusal
 from pipeline.verify.replay.parked_replay import Held, ParkedReplay
 from pipeline.verify.replay.reserving import Answer, Reserving
 from pipeline.verify.report import Finding, Report, short
@@ -66,6 +66,7 @@ class AggregateCheck:
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
         tp = TP(self.commands, partition)
+        self.asks.begin(history)
         before = acts_on(history, self.service)
         queued = rows_of(history, self.service, tp)
         rows = history.rows(self.aggregate.name, partition)
@@ -164,6 +165,8 @@ class AggregateCheck:
                     report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
             known = memory.known(key, command, entry.offset, entry.time_ms)
             memory.agenda.see(key, command, entry.offset, entry.time_ms)
+            if opened is not None:
+                self._judge_parked(history, lives[key], queues, known is not None, place, command, entry, opened)
             if known is None:
                 if opened is not None or place in queues.held or self._waits(lives[key], place, command, entry):
                     queues.wait(place, Held(entry.offset, entry, (), new=self._is_new(queues, place, command)))
@@ -178,6 +181,30 @@ class AggregateCheck:
                     self._count(known, report)
         self._take_up(lives, queues, None, early, tp, memory, report)
         return lives
+
+    def _judge_parked(
+        self,
+        history: History,
+        life: Life,
+        queues: ParkedReplay,
+        is_known: bool,
+        place: bytes,
+        command: CommandMessage,
+        entry: Entry,
+        act: Act,
+    ) -> None:
+        """Notes in the queues what spoke against parking a command when it came."""
+        copies = None if self._recorded is None else self._recorded.untold()  # what is said was decided later
+
+        def decide() -> None:
+            command_to_event(self.aggregate, life.state, command, entry.time_ms, copies)
+
+        if is_known:
+            queues.wrong.append(f"offset {entry.offset} was parked, though its id was answered")
+        elif place in queues.held:
+            queues.wrong.append(f"offset {entry.offset} was parked when it came, though it had to wait behind others")
+        elif not is_refusal(act) and not history.may_have_raised(decide):
+            queues.wrong.append(f"offset {entry.offset} was parked without a reason")
 
     def _read(self, entry: Entry) -> tuple[str, CommandMessage] | None:
         """Key and command; None where it cannot be read, which is the parked topic's matter."""

@@ -22,6 +22,13 @@ class Finding(NamedTuple):
     found: str
     version: int | None = None
 
+    def __str__(self) -> str:
+        place = self.topic if self.partition < 0 else f"{self.topic}-{self.partition}"
+        place += f" offset {self.offset}" if self.offset is not None else ""
+        place += f" key {self.key!r}" if self.key is not None else ""
+        place += f" version {self.version}" if self.version is not None else ""
+        return f"{self.kind} {self.service}: {place}: expected {self.expected}, found {self.found}"
+
 
 def short(value: object) -> str:
     """A value as a finding shows it."""

@@ -59,6 +59,32 @@ def checks(service: Service, registry: Registry) -> Iterator[Task]:
         yield Task(f"{service.name}: {replica.name}", replica_check, replica_check.source)
 
 
+class Judge:
+    """Judges one history after another of these services, of all if none is named."""
+
+    def __init__(self, topology: Topology, services: tuple[str, ...] = ()) -> None:
+        registry = Registry(topology.schemas)
+        chosen = topology.chosen(services)
+        self._tasks = [task for service in chosen for task in checks(service, registry)]
+        final = FinalCheck(topology, registry)
+        if final.needed and {service.name for service in chosen} == topology.services.keys():
+            self._tasks.append(Task(f"{topology.name}: what is final", final))
+
+    def __call__(self, history: History, *, limit: int = 10, step: Step = lambda *_: None) -> Report:
+        """What is wrong with that history. Raises PipelineError if it cannot be read."""
+        turns = [
+            (task, partition)
+            for task in self._tasks
+            for partition in (range(history.partitions(task.topic)) if task.topic else range(1))
+        ]
+        report = Report(limit)
+        for done, (task, partition) in enumerate(turns):
+            step(f"{task.name} {partition}" if task.topic else task.name, done, len(turns))
+            report.merge(_settled(history, task.check, partition, limit))
+        step("done", len(turns), len(turns))
+        return report
+
+
 def judge(
     history: History,
     topology: Topology,
@@ -67,24 +93,8 @@ def judge(
     limit: int = 10,
     step: Step = lambda *_: None,
 ) -> Report:
-    """Judges the history of these services, of all where none is named. PipelineError where it cannot be read."""
-    registry = Registry(topology.schemas)
-    chosen = topology.chosen(services)
-    tasks = [task for service in chosen for task in checks(service, registry)]
-    final = FinalCheck(topology, registry)
-    if final.needed and {service.name for service in chosen} == topology.services.keys():
-        tasks.append(Task(f"{topology.name}: what is final", final))
-    turns = [
-        (task, partition)
-        for task in tasks
-        for partition in (range(history.partitions(task.topic)) if task.topic else range(1))
-    ]
-    report = Report(limit)
-    for done, (task, partition) in enumerate(turns):
-        step(f"{task.name} {partition}" if task.topic else task.name, done, len(turns))
-        report.merge(_settled(history, task.check, partition, limit))
-    step("done", len(turns), len(turns))
-    return report
+    """Judges the history of these services, of all if none is named. Raises PipelineError if it cannot be read."""
+    return Judge(topology, services)(history, limit=limit, step=step)
 
 
 def _settled(history: History, check: Check, partition: int, limit: int) -> Report:

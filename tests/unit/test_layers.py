@@ -29,7 +29,6 @@ LAYERS = (
 # (importer, imported): why it may, although it goes up or round.
 EXCEPTIONS = {
     ("pipeline.errors", "pipeline.model.records.token"): "an error names the type of what it carries",
-    ("pipeline.testing.simulation.judge.final", "pipeline.testing.simulation.operators"): "asks what is still parked",
 }
 LIBRARIES = {
     "confluent_kafka": {"adapters.kafka", "client", "demo", "rebuild", "server.pages", "verify.sources"},

@@ -42,8 +42,8 @@ def known_oracle(topology: Topology, codecs: Codecs | None = None) -> Oracle:
 class Simulation:
     """A topology in a world of its own, with the faults and interleavings of a seed, or of a schedule.
 
-    `commands(random)`: what clients ask in the history of a seed, as (aggregate, key, command). `codecs`: where not
-    those of the topology's schemas. `mend(mended)`: breaks the topology's code, or mends it, as its schedule says.
+    `commands(random)`: what clients ask in the history of a seed, as (aggregate, key, command). `mend(mended)`: breaks
+    the topology's code, or mends it, as its schedule says.
     """
 
     def __init__(
@@ -53,11 +53,10 @@ class Simulation:
         *,
         commands: Commands = lambda _: (),
         schedule: Schedule | None = None,
-        codecs: Codecs | None = None,
         mend: Mend = lambda mended: None,
     ) -> None:
         self.topology, self.seed, self._mend = topology, seed, mend
-        self._oracle = known_oracle(topology, codecs)
+        self._oracle = known_oracle(topology)
         self.schedule = schedule or from_seed(seed, commands)
 
     def run(self, *, telling: bool = False) -> History:

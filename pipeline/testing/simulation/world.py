@@ -18,8 +18,8 @@ from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
 from pipeline.model.records.partitioning import partition_of
 from pipeline.testing.simulation.faults import strike
-from pipeline.testing.simulation.judge.deadlines import overdue
 from pipeline.testing.simulation.judge.oracle import Oracle
+from pipeline.testing.simulation.judge.settled import overdue
 from pipeline.testing.simulation.log_capture import engine_log
 from pipeline.testing.simulation.operators import clear, operate
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent

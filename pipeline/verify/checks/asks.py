@@ -36,6 +36,12 @@ class AskCheck:
         }
         self._due: dict[tuple[str, str | None], Due] = {}  # by id and cause
         self._ends: dict[int, int] = {}  # by partition, up to where it was replayed
+        self._history: History | None = None
+
+    def begin(self, history: History) -> None:
+        """Forgets what was decided in another history."""
+        if self._history is not history:
+            self._history, self._due, self._ends = history, {}, {}
 
     def decided(
         self,

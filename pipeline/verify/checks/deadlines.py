@@ -8,7 +8,6 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow.command_to_deadline import SCHEDULED
-from pipeline.flow.command_to_reply import AHEAD_S_MAX
 from pipeline.model import NEVER, Aggregate, CommandMessage, DeadlineMessage, TopicKind
 from pipeline.verify.checks.tables import unreadable
 from pipeline.verify.replay.expected_deadlines import Came, ExpectedDeadlines, Identity, Name, Setting, identity
@@ -60,7 +59,7 @@ class DeadlineCheck:
         `extra_`, `wrong_` and `missing_deadline`; `extra_`, `wrong_`, `duplicate_` and `early_fired`.
         """
         must, low = history.bound(self.service, tp) or 0, history.low(tp)
-        came = self._judge_came(tp, agenda, low, report)
+        came = self._judge_came(tp, agenda, low, history.ahead_ms, report)
         here = TP(self.topic, tp.partition)
         for name, row in rows.items():
             setting = agenda.settings.get(identity(name[0], row.command))
@@ -81,7 +80,9 @@ class DeadlineCheck:
             expected = f"{setting.name[1]} due at {setting.due_ms}, or its command"
             report.add(Finding("missing_deadline", self.service, *here, setting.name[0], None, expected, "neither"))
 
-    def _judge_came(self, tp: TP, agenda: ExpectedDeadlines, low: int, report: Report) -> dict[Identity, Came]:
+    def _judge_came(
+        self, tp: TP, agenda: ExpectedDeadlines, low: int, ahead_ms: int, report: Report
+    ) -> dict[Identity, Came]:
         """The commands that were due, each once, as it was set, and not before its time."""
         seen: dict[Identity, Came] = {}
         report.checked["deadlines fired"] += len(agenda.came)
@@ -96,7 +97,7 @@ class DeadlineCheck:
                 kind, expected = "duplicate_fired", f"once, at offset {seen[name].offset}"
             elif setting.command != command or setting.offset >= offset:
                 kind, expected = "wrong_fired", short(setting.command)
-            elif time_ms < setting.due_ms - 1000 * AHEAD_S_MAX:
+            elif time_ms < setting.due_ms - ahead_ms:
                 kind, expected = "early_fired", f"not before {setting.due_ms}"
             if kind:
                 report.add(Finding(kind, self.service, *tp, key, offset, expected, short(command)))

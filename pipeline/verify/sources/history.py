@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.engine.ports import TP
@@ -38,6 +38,13 @@ class History(Protocol):
     What a service does, it commits together with its source offset. So outputs of all that lies below `bound` are in
     any later answer of `records` and `rows`, and whatever such an answer holds was caused below a later `committed`.
     """
+
+    @property
+    def ahead_ms(self) -> int:
+        """By how much a worker's clock may have gone ahead of the broker's."""
+
+    def may_have_raised(self, decide: Callable[[], object]) -> bool:
+        """Whether the code of the time may have raised on this decision; True if nobody knows."""
 
     def partitions(self, topic: str) -> int: ...
     def bound(self, service: str, tp: TP) -> int | None:

@@ -13,11 +13,8 @@ from pipeline.engine.steps.step import Output
 from pipeline.model import CommandMessage
 from pipeline.model.records.partitioning import partition_of
 from pipeline.testing import TestDriver, by_hand
-from pipeline.testing.simulation.simulation import known_oracle
-from pipeline.verify import judge
 from tests.helpers.market import MARKET, Buy, Move, Restock
-from tests.simulation.test_second_opinion import SimulatedHistory
-from tests.simulation.worlds.deals import Deals, play, schedule
+from tests.simulation.worlds.deals import play
 from tests.simulation.worlds.seeds import FRESH, PER_TEST
 
 SEEDS_MAX = 2_000
@@ -53,26 +50,6 @@ def test_what_a_person_does_stands_in_the_event_log_with_who_and_why() -> None:
         assert by_hand("abort", "eve", "the wrong tea") in driver.events("sale", "o1")
         assert driver.row("sale", "o1").body.progress.status == "undone"
         assert driver.row("goods", "tea").body.free == 2
-
-
-# --- `pipeline verify` judges them, too -------------------------------------------------------------------------------
-
-
-class JudgedTwice(Deals):
-    second: list[str]
-
-    def close(self) -> None:
-        self.second = [str(finding) for finding in judge(SimulatedHistory(self), MARKET).findings]
-        super().close()
-
-
-def opinions(seed: int) -> tuple[bool, bool]:
-    world = JudgedTwice(known_oracle(MARKET), schedule(seed))
-    return bool(world.run()), bool(world.second)
-
-
-def test_verify_finds_nothing_either() -> None:
-    assert {opinions(seed) for seed in range(30)} == {(False, False)}
 
 
 # --- planted ----------------------------------------------------------------------------------------------------------
@@ -131,9 +108,3 @@ def a_participant_that_is_asked_twice_acts_twice(patch: pytest.MonkeyPatch) -> N
 def test_a_planted_bug_is_found(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     assert any(play(seed) for seed in range(SEEDS_MAX))
-
-
-@pytest.mark.parametrize("plant", [asks_are_sent_outside_of_the_transaction, the_last_ask_is_forgotten])
-def test_verify_finds_it_too(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch)
-    assert next(found for seed in range(SEEDS_MAX) if any(found := opinions(seed))) == (True, True)

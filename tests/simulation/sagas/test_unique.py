@@ -13,10 +13,12 @@ from pipeline.engine.steps.unique_values import UniqueValues
 from pipeline.model import StateMessage
 from pipeline.model.reservation import Reservation
 from pipeline.testing import Simulation
-from pipeline.testing.simulation import Schedule, from_seed
+from pipeline.testing.simulation import Schedule
+from pipeline.testing.simulation.judge.history import SimulatedHistory
 from pipeline.testing.simulation.simulation import known_oracle
+from pipeline.testing.simulation.world import World
 from pipeline.topology import load
-from tests.simulation.test_second_opinion import JudgedTwice
+from pipeline.verify import judge
 from topologies.users import ChangeEmail, ChangeName, RegisterUser, User
 
 SHOP = load("topologies")
@@ -46,41 +48,30 @@ def findings(seeds: int) -> list[str]:
     return []
 
 
-def test_the_judges_see_a_value_that_two_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_sees_a_value_that_two_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UniqueValues, "_check", lambda *_: None)
     assert findings(20)
 
 
-def test_the_judges_see_a_value_that_stays_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_sees_a_value_that_stays_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UniqueValues, "_release", lambda *_: None)
     assert findings(20)
 
 
-def test_the_judges_see_one_who_is_let_in_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_sees_one_who_is_let_in_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Parking, "_reserve", lambda self, wanted: None)
     assert findings(20)
 
 
-def test_the_judges_see_one_who_takes_a_refusal_for_a_grant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_sees_one_who_takes_a_refusal_for_a_grant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Parking, "_reject", lambda *_: None)
     assert findings(40)
 
 
-def second_opinions(seeds: range) -> list[str]:
-    found = []
-    for seed in seeds:
-        world = JudgedTwice(known_oracle(USERS), from_seed(seed, commands))
-        assert not world.run()
-        found += world.second
-    return found
-
-
-def test_verify_agrees() -> None:
-    assert second_opinions(range(60)) == []
-
-
-class Shared(JudgedTwice):
+class Shared(World):
     """Gives two users the same address before verify judges, and takes another's reservation away."""
+
+    second: list[str]
 
     def close(self) -> None:
         state, owner = StateMessage(9, 0, User("n", "France", "c@shop.fr")), StateMessage(9, 0, Reservation("user-8"))
@@ -91,6 +82,7 @@ class Shared(JudgedTwice):
             ("user_emails.state", "1" * 64, owner),
         ):
             self.kafka.append(TP(topic, 0), key.encode(), self.oracle.codec[topic].encode(value))
+        self.second = [str(finding) for finding in judge(SimulatedHistory(self), USERS).findings]
         super().close()
 
 

@@ -22,10 +22,10 @@ from pipeline.engine.stats import LaneStats
 from pipeline.errors import FoldError, NotParked, TopologyError
 from pipeline.model import BARRIER, TopicKind
 from pipeline.testing import TestDriver
+from pipeline.testing.simulation.judge.history import SimulatedHistory
 from pipeline.topology import Topology
 from pipeline.verify import judge
 from pipeline.verify.replay.notices import act_of
-from tests.simulation.test_second_opinion import SimulatedHistory
 from tests.simulation.worlds import tills as t
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"

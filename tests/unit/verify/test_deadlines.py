@@ -10,9 +10,9 @@ import pytest
 from pipeline.engine.ports import TP
 from pipeline.model import DeadlineMessage
 from pipeline.testing import TestDriver
+from pipeline.testing.simulation.judge.history import SimulatedHistory
 from pipeline.verify import Entry, judge
 from pipeline.verify.report import Report
-from tests.simulation.test_second_opinion import SimulatedHistory
 from tests.simulation.worlds import tills as t
 
 COMMANDS, DEADLINES = TP("tills.command", 0), TP("tills.deadlines", 0)

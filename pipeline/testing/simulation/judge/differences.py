@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.engine.ports import TP
-from pipeline.engine.state.table import RowCodec
 from pipeline.model import is_barrier
 
 if TYPE_CHECKING:
@@ -31,16 +29,3 @@ def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
             if want != have:
                 what = "lacks" if have is None else "still holds" if want is None else "is wrong about"
                 yield f"{where} {what} {key!r}"
-
-
-def counted(
-    what: str,
-    due: Counter[tuple[str, bytes, bytes]],
-    there: Counter[tuple[str, bytes, bytes]],
-    codec: Mapping[str, RowCodec],
-) -> Iterator[str]:
-    """Findings about records that must be there a certain number of times."""
-    for topic, key, value in sorted({*due, *there}):
-        want, have = due[topic, key, value], there[topic, key, value]
-        if want != have:
-            yield f"{what}: {codec[topic].decode(value)} to {key.decode()!r} is there {have} times instead of {want}"

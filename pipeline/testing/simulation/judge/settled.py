@@ -1,0 +1,73 @@
+"""What must be so once all is settled, and only a simulation can know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pipeline.engine.state.table import RowCodec
+from pipeline.errors import UndecodableRecord
+from pipeline.model import Aggregate, CommandMessage, TopicKind
+from pipeline.model.unique import reservation_key
+from pipeline.testing.simulation.judge.differences import committed
+
+if TYPE_CHECKING:
+    from pipeline.testing.simulation.world import World
+
+
+def answered_once(world: World, a: Aggregate[Any, Any, Any], codec: Mapping[str, RowCodec]) -> Iterator[str]:
+    """What an aggregate has asked of others, each once; nothing is under way."""
+    asked: Counter[str] = Counter()
+    for name in a.asks:
+        ids = (command.id for command in _commands(world, name, codec))
+        asked += Counter(each for each in ids if each.startswith(f"{a.name}/"))
+    ids = (command.id for command in _commands(world, a.name, codec))
+    answered = Counter(each.removeprefix("reply:") for each in ids if each.startswith("reply:"))
+    for each in sorted((asked - answered) | (answered - asked)):
+        yield f"{each} was asked {asked[each]} times, and answered {answered[each]} times"
+
+
+def _commands(world: World, aggregate: str, codec: Mapping[str, RowCodec]) -> Iterator[CommandMessage]:
+    topic = TopicKind.COMMAND.topic(aggregate)
+    for log in world.kafka.topics[topic].logs:
+        for record in committed(world, log.tp):
+            with suppress(UndecodableRecord):
+                yield codec[topic].decode(record.value())
+
+
+def taken_twice(
+    world: World, a: Aggregate[Any, Any, Any], codec: Mapping[str, RowCodec], secret: bytes
+) -> Iterator[str]:
+    """Reservations of other values than those that their owners have; `secret` tells which stands for which."""
+    for unique in a.unique:
+        owners: dict[str, str] = {}
+        for key, state in _states(world, a.name, codec):
+            value = unique.value(state)
+            if value is not None and owners.setdefault(reservation_key(secret, value), key) != key:
+                yield f"{unique.name}: {owners[reservation_key(secret, value)]} and {key} have {value!r}"
+        reserved = {key: row.owner for key, row in _states(world, unique.name, codec) if row.owner is not None}
+        for key in sorted({*owners, *reserved}):
+            if owners.get(key) != reserved.get(key):
+                yield f"{unique.name}: {key} is reserved by {reserved.get(key)}, and {owners.get(key)} has it"
+
+
+def _states(world: World, aggregate: str, codec: Mapping[str, RowCodec]) -> Iterator[tuple[str, Any]]:
+    topic = TopicKind.STATE.topic(aggregate)
+    for log in world.kafka.topics[topic].logs:
+        last = {record.key(): record.value() for record in log.records if record.decided}
+        for key, value in last.items():
+            if value is not None:
+                yield key.decode(), codec[topic].decode(value).body
+
+
+def overdue(world: World, tables: Mapping[str, RowCodec]) -> Iterator[str]:
+    """What is committed and due, and has not been sent. `tables`: how the rows of each changelog are read."""
+    now_ms = world.kafka.clock.time_ms()
+    for topic, codec in tables.items():
+        for log in world.kafka.topics[topic].logs:
+            last = {record.key(): record.value() for record in log.records if record.decided}
+            for key, value in last.items():
+                if value is not None and codec.decode(value).due_ms <= now_ms:
+                    yield f"{topic}-{log.tp.partition}: {key[4:].decode()} is due"
