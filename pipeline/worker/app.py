@@ -98,7 +98,7 @@ def build_app(
     offset_source = ClusterOffsets(broker, committed, topology.names)
     consistency = Consistency(lineage, tables, offset_source)
     hub = Subscriptions(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
-    Gauge("pipeline_watchers", "readers that watch a row", registry=metrics).set_function(lambda: hub.watchers)
+    Gauge("pipeline_watchers", "Open watches of rows", registry=metrics).set_function(lambda: hub.watchers)
     WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)  # before rows, whose keys may be anything
     query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
     query.mount(app)

@@ -1,4 +1,4 @@
-"""What /metrics shows of each lane, read from its counters when asked."""
+"""The Prometheus metrics of each lane, read from its counters at each scrape."""
 
 from __future__ import annotations
 
@@ -13,43 +13,51 @@ COUNTERS = {
     "records": "Records folded, of all source topics",
     "commands": "Commands decided",
     "events": "Events appended",
-    "repeated": "Commands whose id was answered before",
+    "repeated": "Commands received again under an id that was answered before",
     "replies": "Replies sent",
-    "scheduled": "Commands that were put off until they are due",
+    "scheduled": "Commands put off until they are due",
     "deadlines_set": "Deadlines set",
     "deadlines_cancelled": "Deadlines cancelled",
-    "asked": "Commands that aggregates, sagas among them, have sent to others",
-    "deadlines_fired": "Commands sent as they were due, scheduled ones among them",
-    "deadlines_late_s": "Seconds between when these were due and when they were sent",
-    "undeliverable_replies": "Replies to a topic that does not exist, or that is none of replies",
-    "parked": "Records parked for a cause of their own",
-    "redriven": "Parked records that were folded at last",
-    "discarded": "Parked records that were thrown away",
-    "tried_again": "Records tried again after a transient error",
-    "barriers": "Barriers of linearizable reads, stepped over",
-    "skipped_by_replica": "Records that a replica could not follow",
-    "history_events": "Events taken into histories",
-    "skipped_by_history": "Records that a history lacks, as they could not be read",
+    "asked": "Commands sent to other aggregates by aggregates and sagas",
+    "deadlines_fired": "Deadlines and scheduled commands sent when due",
+    "deadlines_late_s": "Seconds between due time and sending, summed over all deadlines and scheduled commands fired",
+    "undeliverable_replies": "Replies addressed to a missing topic or to one that is no reply topic",
+    "parked": "Records parked because of an error of their own",
+    "redriven": "Parked records redriven with success",
+    "discarded": "Parked records discarded",
+    "tried_again": "Retries of records after a transient error",
+    "barriers": "Barriers of linearizable reads found in source topics",
+    "skipped_by_replica": "Undecodable records skipped by a replica",
+    "history_events": "Events added to histories",
+    "skipped_by_history": "Undecodable records missing from a history",
     "checkpoints": "Transactions committed",
     "checkpoint_s": "Seconds spent in checkpoints",
     "aborts": "Transactions aborted",
-    "restored": "Changelog records rolled forward",
-    "reopened": "Times the service's lane was closed after an error and opened again",
+    "restored": "Changelog records applied to local tables by restores and standbys",
+    "reopened": "Restarts of the service's lane after an error",
 }
-METRIC_NAMES = {
+METRIC_NAMES = {  # where the counter's own name says too little without its text, and units spelled out
+    "repeated": "duplicate_commands",
+    "asked": "asks",
+    "tried_again": "retries",
+    "restored": "restored_records",
+    "reopened": "lane_restarts",
     "checkpoint_s": "checkpoint_seconds",
     "deadlines_late_s": "deadlines_late_seconds",
-}  # Prometheus spells units out
+}
 GAUGES = {
-    "partitions_assigned": ("assigned", "Partitions held"),
-    "partitions_restoring": ("restoring", "Partitions held that do not fold yet"),
-    "partitions_standby": ("standbys", "Partitions of other workers that are followed"),
-    "deadlines_pending": ("deadlines_pending", "Deadlines and scheduled commands that are still to come"),
-    "held_keys": ("held_keys", "Keys that have parked records"),
-    "queued_records": ("queued", "Records that are parked, or wait behind one that is"),
-    "histories_building": ("histories_building", "Histories that do not answer yet"),
-    "event_loop_late_seconds": ("loop_late_s", "The longest that the event loop came too late, within a minute"),
-    "held_back_seconds": ("held_back_s", "For how long a transaction that somebody left open has held the service up"),
+    "partitions_assigned": ("assigned", "Partitions assigned to the worker"),
+    "partitions_restoring": ("restoring", "Assigned partitions whose tables are still being restored"),
+    "partitions_standby": ("standbys", "Partitions of other workers with a standby copy here"),
+    "deadlines_pending": ("deadlines_pending", "Deadlines and scheduled commands not yet due"),
+    "parked_keys": ("held_keys", "Keys with at least one parked record"),
+    "queued_records": ("queued", "Records parked or waiting behind a parked one of the same key"),
+    "histories_building": ("histories_building", "Histories not yet caught up, which answer no reads"),
+    "event_loop_lag_seconds": ("loop_late_s", "Largest delay of the event loop within the last minute"),
+    "held_back_seconds": (
+        "held_back_s",
+        "Time the service has been waiting for a transaction left open by another client",
+    ),
 }
 
 
@@ -71,14 +79,14 @@ class LaneCollector(Collector):
                 gauge.add_metric([service], getattr(stats, field))
             yield gauge
         wiped = CounterMetricFamily(
-            "pipeline_wiped", "Local stores thrown away and restored", labels=["service", "reason"]
+            "pipeline_wiped", "Local stores wiped and restored from Kafka", labels=["service", "reason"]
         )
         for service, stats in self._lanes.items():
             for why, count in list(stats.wiped.items()):
                 wiped.add_metric([service, why.name.lower()], count)
         yield wiped
         late = CounterMetricFamily(
-            "pipeline_late", "Events left out, as they came too late for their window", labels=["service", "projection"]
+            "pipeline_late", "Events left out of a window that had closed", labels=["service", "projection"]
         )
         for service, stats in self._lanes.items():
             for projection, count in list(stats.late.items()):
