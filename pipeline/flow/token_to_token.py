@@ -73,12 +73,12 @@ async def _check(
 ) -> None:
     for topic, n in token:
         if topic not in lineage.topics:
-            raise ForeignToken(f"the token is from elsewhere: nobody here knows the topic {topic}")
+            raise ForeignToken(f"unknown topic {topic} in the token: this topology has none of that name")
         if n >= await offset_source.partitions(topic):
-            raise ForeignToken(f"the token is from elsewhere: {topic} has no partition {n}")
+            raise ForeignToken(f"unknown partition {n} of {topic} in the token: the topic has fewer partitions")
     if token and not any(topic in upstream for topic, _ in token):
         topics = ", ".join(sorted({topic for topic, _ in token}))
-        raise ForeignToken(f"the token is from elsewhere: nothing comes from {topics} to {home}")
+        raise ForeignToken(f"the token does not concern this table: nothing flows from {topics} to {home}")
 
 
 def _matters(partitions: Partitions, n: int) -> bool:

@@ -59,7 +59,7 @@ class Service:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
         for name in {reaction.name for reaction in self.reactions} & {a.name for a in self.owned if a.asks}:
             raise TopologyError(
-                f"service {self.name!r}: the reaction {name!r} and who asks under that name would send commands of the "
+                f"service {self.name!r}: the reaction and the aggregate named {name!r} would send commands of the "
                 "same ids; rename one"
             )
         self._check_replicas()

@@ -66,7 +66,7 @@ def check_ready(router: Router, subject: Subject, progress: Progress) -> Steps[N
     yield Blocking(lambda: [router.holder(table, partition) for partition in range(router.partitions(table))])
     yield Blocking(progress.look)
     if not progress.level:
-        raise TableUnavailable(f"{subject.table!r} is not level with its sources yet")
+        raise TableUnavailable(f"{subject.table!r} has not caught up with its sources yet; try again")
 
 
 def check_switched(router: Router, subject: Subject) -> Steps[int]:

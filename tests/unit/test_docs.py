@@ -1,20 +1,33 @@
-"""The README's code runs, and what it names exists."""
+"""The docs are so: their code runs, what they name exists, and one word stands for one thing."""
 
+import ast
 import re
+from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from pipeline import QueryClient
-from pipeline.cli import COMMANDS
+from pipeline.cli import COMMANDS, main
 from pipeline.client import Client
 from topologies.inventory import Stock
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+# Private words for things that docs/glossary.md has a word for. Each is a pattern, beside the word to use.
+PRIVATE = {
+    r"\btold\b": "reply, or the verb that fits",
+    r"(?<!log )\blevel with\b|\bis level\b": "caught up",
+    r"\bput(s|ting)? aside\b": "parked",
+    r"\b(its|the) answers?\b": "reply; of a read: result",
+    r"\bnobody here\b": "the subject: this topology, this worker",
+    r"\bwho (waits|asks|reads|sends)\b": "the sender, the reader",
+}
 
 
 def test_the_topology_of_ones_own_and_its_test_run() -> None:
@@ -70,11 +83,33 @@ def test_the_page_names_each_method_of_the_clients(page: str, client: type) -> N
     assert methods == set(re.findall(r"`(\w+)\(", "".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))))
 
 
+@cache
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@cache
+def defined(path: Path) -> set[str]:
+    """The classes, functions and methods of a module: `Task`, `Task.fold`, `checkpoint`."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            inner = (part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef))
+            found |= {f"{node.name}.{part.name}" for part in inner}
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_commands_exist(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        assert anchor in anchors((page.parent / target) if target else page), f"{target}#{anchor}"
     for name in re.findall(r"^ {4}\s*pipeline (\w+)", text, re.MULTILINE):
         assert name in COMMANDS
     makefile = (ROOT / "Makefile").read_text()
@@ -82,3 +117,80 @@ def test_links_and_commands_exist(page: Path) -> None:
         assert find_spec(module), module
     for target in re.findall(r"^\s*make ([\w-]+)", text, re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    for name in re.findall(r"`((?:pipeline|topologies|tests|benchmarks|docs)/[\w./-]+)`", page.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_linked_file_defines_the_linked_name(page: Path) -> None:
+    links = re.findall(r"\[`([\w.]+)`\]\(([^)#:]+\.py)\)", page.read_text())
+    assert links or page.name != "internals.md"
+    for name, target in links:
+        if not name.endswith(".py"):
+            assert name in defined((page.parent / target).resolve()), f"{target} defines no {name}"
+
+
+def test_the_readme_names_every_folder() -> None:
+    for path in (ROOT / "pipeline").iterdir():
+        if path.is_dir() and path.name != "__pycache__":
+            assert f"`pipeline/{path.name}`" in README, path.name
+
+
+def test_the_index_lists_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    for page in ROOT.glob("docs/*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, page.name
+
+
+def test_each_word_of_the_glossary_is_used_in_another_page() -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text()
+    words = re.findall(r"^\| \*\*([\w ]+)\*\*", glossary, re.MULTILINE)
+    assert 25 <= len(words) == len(set(words))
+    assert words == sorted(words)
+    others = "\n".join(page.read_text() for page in PAGES if page.name not in {"glossary.md", "index.md"})
+    for word in words:
+        assert re.search(rf"\b{word}", others, re.IGNORECASE), word
+
+
+def shown(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """The help texts of a command, its options and the commands below it, each with where it stands."""
+    yield name, command.help or ""
+    for option in command.params:
+        yield f"{name} {option.name}", getattr(option, "help", None) or ""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for below in command.list_commands(context):
+            inner = command.get_command(context, below)
+            assert inner is not None
+            yield from shown(inner, f"{name} {below}")
+
+
+def texts(node: ast.AST) -> str:
+    return "".join(n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """The texts of what pipeline/ raises and logs, each with where it stands."""
+    for path in sorted(ROOT.glob("pipeline/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            said = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log.")
+            if said or isinstance(node, ast.Raise):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", texts(node)
+
+
+def test_one_word_stands_for_one_thing() -> None:
+    """In headings, help and messages: no private synonym of a word of the glossary."""
+    headings = [
+        (page.name, heading) for page in PAGES for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    ]
+    found = [
+        f"{where}: {text!r}: say {word}"
+        for where, text in (*headings, *shown(main, "pipeline"), *COMMANDS.items(), *messages())
+        for pattern, word in PRIVATE.items()
+        if re.search(pattern, text)
+    ]
+    assert found == []

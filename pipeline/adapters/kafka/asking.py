@@ -44,7 +44,7 @@ class KafkaBroker:
         try:
             answer = consumer.committed([TopicPartition(*tp) for tp in partitions], timeout=patience_s)
         except KafkaException as error:
-            log.debug("what %s has committed is not told: %s", group, error)
+            log.debug("committed offsets of %s are not available: %s", group, error)
             return {}
         return {TP(p.topic, p.partition): p.offset for p in answer if p.error is None and p.offset >= 0}
 

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 @click.option("--prefix", default="", help="Rows whose key begins so.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many rows.")
 @click.option(
-    "--eventual", is_flag=True, help="Take the answer of a standby, too; it says how many seconds old it may be."
+    "--eventual", is_flag=True, help="Accept a standby's result, too; it says how many seconds old it may be."
 )
 @click.option(
     "--consistency",
     type=click.Choice(["owner", "eventual", "linearizable", "fresh"]),
-    help="What the answer has to promise; docs/consistency.md says which to choose.  [default: owner]",
+    help="What the read guarantees; docs/consistency.md says which to choose.  [default: owner]",
 )
-@click.option("--at-least", metavar="TOKEN", help="A position that the answer has to contain, such as a command's.")
+@click.option("--at-least", metavar="TOKEN", help="A position token that the result must contain, such as a command's.")
 @click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
-@click.option("--max-age", type=click.FloatRange(0), help="Seconds that an eventual answer may be old.")
+@click.option("--max-age", type=click.FloatRange(0), help="The largest age of an eventual result, in seconds.")
 @click.option(
     "--pending",
     type=click.Choice(["show", "hide", "wait"]),

@@ -54,7 +54,7 @@ class Workers:
                 if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
                     yield each
             if page["unavailable"]:
-                click.echo(f"nobody can be asked about {', '.join(page['unavailable'])}", err=True)
+                click.echo(f"no worker can be asked about {', '.join(page['unavailable'])}", err=True)
             if page["next"] is None:
                 return
             query["after"] = page["next"]
@@ -180,7 +180,7 @@ def redrive(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any]
 @_chosen
 @_audited
 def discard(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any], as_json: bool) -> None:
-    """Throw away the first parked record of each key that is meant. Who waits for its reply is told.
+    """Discard the first parked record of each selected key. The sender of a command gets the rejection `discarded`.
 
     Exit code 1: some were not the first any more.
     """

@@ -60,8 +60,8 @@ def rebuild(
 ) -> None:
     """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
 
-    Workers go on meanwhile. Where some serve that version already, they build it, and this waits. Killed and begun
-    again, it goes on where it was. Ends once the version is level with its sources.
+    Workers go on meanwhile. If some serve that version already, they build it, and this command waits. If killed and
+    started again, it continues where it was. It ends once the version has caught up with its sources.
     """
     from pipeline.adapters.avro.registry import Registry
     from pipeline.adapters.kafka import admin

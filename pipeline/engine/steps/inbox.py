@@ -24,7 +24,7 @@ class InboxCodec:
             return self._command(data)
         command = reply_to_command(self.asker, reply)
         if command is None:
-            raise UndecodableRecord(f"an answer to {reply.command_id!r}, which {self.asker!r} has not asked")
+            raise UndecodableRecord(f"a reply to {reply.command_id!r}, which {self.asker!r} did not send")
         return command
 
 

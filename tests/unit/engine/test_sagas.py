@@ -74,7 +74,7 @@ def test_the_inbox_holds_commands_and_answers() -> None:
     begin = CommandMessage("c", "c", None, 1, Buy("o1", 1, 1))
     assert inbox.decode(inbox.encode(begin)) == begin
     assert inbox.decode(replies.encode(reply(SENT.id, Acceptance(1, 0, ())))).body == Replied("reserve.0", 3, True)
-    with pytest.raises(UndecodableRecord, match="has not asked"):
+    with pytest.raises(UndecodableRecord, match="did not send"):
         inbox.decode(replies.encode(reply("move/m1/prepare-1.0/1", Acceptance(1, 0, ()))))
     with pytest.raises(UndecodableRecord):
         inbox.decode(b"nonsense")
