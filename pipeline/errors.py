@@ -1,56 +1,110 @@
 """Every error the pipeline raises on purpose, in one tree.
 
-A message says what is wrong, where, and the cure. The command line prints it as one line and exits with 2; anything
-else that reaches the top is a bug and keeps its traceback.
+A message says what is wrong, where, and the cure. Four bases say what a caller can do about it:
+
+    Retryable      the same call may succeed later
+    BadInput       the caller has to change what it gave
+    NotFound       what was named does not exist
+    NeedsOperator  somebody has to repair or decide something first
+
+`http_status` is the status of an error that leaves a worker's page. The command line prints an error as one line and
+exits with 2, or with 1 if starting again may help. Any other exception that reaches the top is a bug and keeps its
+traceback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from pipeline.model.records.token import Token
 
 
 class PipelineError(Exception):
-    """Base of all errors a user can cause or cure."""
+    """Base of all errors that a user can cause or cure."""
+
+    http_status: ClassVar[int] = 503
 
 
-class ClientConfigError(PipelineError):
-    """The file that says how to get into a cluster cannot be used."""
+class Retryable(PipelineError):
+    """A call that may succeed later, with nothing changed."""
 
 
-class TopologyError(PipelineError):
-    """A topology cannot be loaded, or what it declares contradicts itself."""
+class BadInput(PipelineError):
+    """What the caller gave cannot be used; the call would fail again."""
+
+    http_status = 400
 
 
-class SchemaError(PipelineError):
+class NotFound(PipelineError):
+    """What was named does not exist."""
+
+    http_status = 404
+
+
+class NeedsOperator(PipelineError):
+    """The system cannot go on by itself: somebody has to repair or decide something. Nothing is lost meanwhile."""
+
+
+# --- what an author or a user gives ---------------------------------------------------------------------------------
+
+
+class ClientConfigError(BadInput):
+    """The file with the settings of the connection to a cluster cannot be used."""
+
+
+class TopologyError(BadInput):
+    """A topology cannot be loaded, or its declarations contradict each other."""
+
+    http_status = 500
+
+
+class SchemaError(BadInput):
     """A schema, the manifest or a message class does not fit the others."""
+
+    http_status = 500
 
 
 class EncodeError(SchemaError):
-    """A value does not fit the schema it is to be written with."""
+    """A value does not fit the schema that it is to be written with."""
+
+    http_status = 422
 
 
-class InvalidCommand(PipelineError):
+class InputFileError(BadInput):
+    """The file given to the demo is missing or has another format."""
+
+
+class DemoFolderError(BadInput):
+    """The folder given to the demo has foreign contents, is in use, or cannot be written."""
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+class InvalidCommand(BadInput):
     """A command cannot be sent as it is; nothing was sent."""
 
+    http_status = 422
 
-class UnknownAggregate(InvalidCommand):
+
+class UnknownAggregate(InvalidCommand, NotFound):
     """No service in the topology has an aggregate of that name."""
 
+    http_status = 404
 
-class Overloaded(PipelineError):
-    """More waits to be sent or answered than there is room for; later there is."""
+
+class Overloaded(Retryable):
+    """A queue is full: too many commands, replies or readers wait. Try again later."""
 
 
 class NoReply(PipelineError):
-    """A command was sent, and what became of it was not told in time.
+    """A command was sent, and its reply did not arrive in time. Its outcome is unknown.
 
-    `stored`: the position token of where it stands; None where not even that is known. Sent again with the
-    same `command_id` and `issued_ms`, it has no second effect. `parked`: why it is put aside, where it is: the outcome
-    follows once somebody has it redriven or discarded.
+    `stored`: the command's position token, or None if not even that is known. Sent again with the same `command_id` and
+    `issued_ms`, the command has no second effect; without them it may have, so this is not Retryable. `parked`: the
+    cause, if the command is parked; the reply follows once it is redriven or discarded.
     """
 
     def __init__(
@@ -60,141 +114,153 @@ class NoReply(PipelineError):
         self.command_id, self.issued_ms, self.stored, self.parked = command_id, issued_ms, stored, parked
 
 
-class UndecodableRecord(PipelineError):
-    """A record's bytes are not what its topic's schema promises. The lane parks such a record."""
+# --- reads ----------------------------------------------------------------------------------------------------------
 
 
-class TopicError(PipelineError):
-    """A topic is missing, or its partitions do not fit those of its neighbours."""
-
-
-class BrokerUnreachable(PipelineError):
-    """No Kafka broker answers at the given address."""
-
-
-class LocalBrokerError(PipelineError):
-    """The project's own local Kafka cannot be fetched, started or stopped."""
-
-
-class StateDirectoryError(PipelineError):
-    """The directory of the local tables cannot be used."""
-
-
-class OutOfDescriptors(StateDirectoryError):
-    """The process has as many files open as it may have. What it holds is whole; more have to be allowed."""
-
-
-class NameTaken(PipelineError):
-    """Another worker, which lives elsewhere, has this one's name in its group. Nothing was taken from it."""
-
-
-class FoldError(PipelineError):
-    """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
-
-
-class TransactionAborted(PipelineError):
-    """The open transaction cannot be committed; what it held is to be folded again from the last commit."""
-
-
-class RecordRefused(TransactionAborted):
-    """As TransactionAborted, because the broker refuses one of the records, and would refuse it again."""
-
-
-class RowRefused(RecordRefused):
-    """As RecordRefused, because a row that the topology has made does not fit its schema."""
-
-
-class LaneFatal(PipelineError):
-    """The lane's producer or group membership is gone for good; the lane has to be opened again."""
-
-
-class OutcomeUnknown(LaneFatal):
-    """Whether the last transaction was committed is not known; reading what is stored tells."""
-
-
-class StoreDamaged(LaneFatal):
-    """A local table gives errors when it is read or written; opened again, it is restored from Kafka."""
-
-
-class Superseded(LaneFatal):
-    """Another worker has opened the partition's tables in the database: what this one had to write, that one has."""
-
-
-class DatabaseUnreachable(LaneFatal):
-    """The database of a service's tables does not answer. It comes back, and nothing is lost meanwhile."""
-
-
-class DatabaseUnusable(PipelineError):
-    """The database of a service's tables answers, but cannot be used as it is. A person must see to it."""
-
-
-class RecordsLost(PipelineError):
-    """Kafka no longer holds what the service has to fold next, or where it has got to. A person must decide."""
-
-
-class UnknownTable(PipelineError):
-    """No service in the topology has a table of that name."""
-
-
-class UnknownKey(PipelineError):
-    """The table holds no row under that key; or the history no event of it, or no such version."""
-
-
-class NoHistory(PipelineError):
-    """The aggregate is declared to keep no history, or what is asked for is no aggregate."""
-
-
-class NoDeadlines(PipelineError):
-    """The aggregate is declared to take no deadlines, or what is asked for is no aggregate."""
-
-
-class InvalidMoment(PipelineError):
-    """What is given is neither a version nor a time."""
-
-
-class HistoryIncomplete(PipelineError):
-    """The event log does not hold all the events any more that the answer is made of."""
-
-
-class NotParked(PipelineError):
-    """No such record is parked under that key; it may have been redriven or discarded by now."""
-
-
-class TableUnavailable(PipelineError):
-    """No worker can answer for the key's partition right now (it is moving or restoring); asking again helps."""
-
-
-class Contended(TableUnavailable):
-    """Several keys could not be read as one in time: transactions hold something in them, or they change; ask again."""
-
-
-class BadRequest(PipelineError):
+class BadRequest(BadInput):
     """A request's parameters cannot be used."""
 
 
-class InvalidToken(PipelineError):
-    """What is given is no position token."""
+class InvalidMoment(BadInput):
+    """The text is neither a version nor a time."""
 
 
-class ForeignToken(PipelineError):
-    """A position token of topics that the table is not made from."""
+class InvalidToken(BadInput):
+    """The text is no position token."""
 
 
-class NoSuchConsistency(PipelineError):
-    """The table cannot give the consistency that is asked for."""
+class ForeignToken(BadInput):
+    """The position token names topics that the table is not made from."""
+
+    http_status = 422
 
 
-class NotYet(PipelineError):
-    """A table has not got in time to where it is to be read. `behind`: who is how far from there, for machines."""
+class NoSuchConsistency(BadInput):
+    """The table cannot give the requested consistency."""
+
+
+class UnknownTable(NotFound):
+    """No service in the topology has a table of that name."""
+
+
+class UnknownKey(NotFound):
+    """The table has no row of that key, or the history no event of it or no such version."""
+
+
+class NoHistory(NotFound):
+    """The aggregate is declared to keep no history, or the name is no aggregate's."""
+
+
+class NoDeadlines(NotFound):
+    """The aggregate is declared to take no deadlines, or the name is no aggregate's."""
+
+
+class HistoryIncomplete(NotFound):
+    """The event log no longer holds all events that the result is made of."""
+
+    http_status = 410
+
+
+class NotParked(NotFound):
+    """No such record is parked under that key; it may have been redriven or discarded since."""
+
+
+class TableUnavailable(Retryable):
+    """No worker can answer for the key's partition right now: it is moving or being restored."""
+
+
+class Contended(TableUnavailable):
+    """Several keys could not be read at one moment in time: transactions hold something in them, or they change."""
+
+
+class NotYet(Retryable):
+    """The table did not reach the requested position in time. `behind` lists each lagging service and its offset."""
+
+    http_status = 504
 
     def __init__(self, message: str, behind: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)
         self.behind = behind
 
 
-class InputFileError(PipelineError):
-    """The file given to the demo is missing or is not of the format it reads."""
+# --- records and code -----------------------------------------------------------------------------------------------
 
 
-class DemoFolderError(PipelineError):
-    """The folder given to the demo holds what is not its own, is in use, or cannot be written."""
+class UndecodableRecord(PipelineError):
+    """A record's bytes do not match its topic's schema. The lane parks such a record."""
+
+
+class FoldError(NeedsOperator):
+    """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
+
+    http_status = 500
+
+
+# --- the broker and the lane ----------------------------------------------------------------------------------------
+
+
+class BrokerUnreachable(Retryable):
+    """No Kafka broker answers at the given address."""
+
+
+class TransactionAborted(Retryable):
+    """The open transaction cannot be committed. Its records are folded again from the last commit."""
+
+
+class RecordRefused(TransactionAborted):
+    """The broker refuses one of the transaction's records, and would refuse it again."""
+
+
+class RowRefused(RecordRefused):
+    """A row that the topology has made does not fit its schema."""
+
+
+class LaneFatal(Retryable):
+    """The lane's producer or group membership is gone for good. Another lane continues from the last commit."""
+
+
+class OutcomeUnknown(LaneFatal):
+    """The outcome of the last transaction is unknown. The next lane reads what was committed."""
+
+
+class StoreDamaged(LaneFatal):
+    """A local table cannot be read or written. Opened again, it is restored from Kafka."""
+
+
+class Superseded(LaneFatal):
+    """Another worker has opened the partition's tables in the database, and writes what this one had to write."""
+
+
+class DatabaseUnreachable(LaneFatal):
+    """The database of a service's tables does not answer. Nothing is lost meanwhile."""
+
+
+class TopicError(NeedsOperator):
+    """A topic is missing, or its partitions do not fit those of its neighbours."""
+
+
+class RecordsLost(NeedsOperator):
+    """Kafka no longer holds the records that the service has to fold next, or the offset that says which these are."""
+
+
+class NameTaken(NeedsOperator):
+    """Another worker, from another home directory, is in the group under this one's name. Nothing was taken from it."""
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------
+
+
+class LocalBrokerError(NeedsOperator):
+    """The project's own local Kafka cannot be fetched, started or stopped."""
+
+
+class StateDirectoryError(NeedsOperator):
+    """The directory of the local tables cannot be used."""
+
+
+class OutOfDescriptors(StateDirectoryError):
+    """The process has as many files open as its limit allows. Its tables are whole; raise the limit."""
+
+
+class DatabaseUnusable(NeedsOperator):
+    """The database of a service's tables answers, but cannot be used as it is."""

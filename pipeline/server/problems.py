@@ -12,26 +12,7 @@ from urllib.parse import unquote_to_bytes
 import faust
 from aiohttp import web
 
-from pipeline.errors import (
-    BadRequest,
-    EncodeError,
-    FoldError,
-    ForeignToken,
-    HistoryIncomplete,
-    InvalidCommand,
-    InvalidMoment,
-    InvalidToken,
-    NoDeadlines,
-    NoHistory,
-    NoSuchConsistency,
-    NotParked,
-    NotYet,
-    PipelineError,
-    TableUnavailable,
-    UnknownAggregate,
-    UnknownKey,
-    UnknownTable,
-)
+from pipeline.errors import BadRequest, NotYet, PipelineError, TableUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -59,37 +40,15 @@ def problem(status: int, detail: str, kind: str, headers: dict[str, str] | None 
     return answer(status, body, headers, "application/problem+json")
 
 
-STATUS: tuple[tuple[type[PipelineError], int, dict[str, str]], ...] = (
-    (UnknownTable, 404, {}),
-    (UnknownAggregate, 404, {}),
-    (UnknownKey, 404, {}),
-    (NoHistory, 404, {}),
-    (NoDeadlines, 404, {}),
-    (NotParked, 404, {}),
-    (BadRequest, 400, {}),
-    (InvalidMoment, 400, {}),
-    (InvalidToken, 400, {}),
-    (NoSuchConsistency, 400, {}),
-    (ForeignToken, 422, {}),
-    (NotYet, 504, {}),
-    (HistoryIncomplete, 410, {}),
-    (FoldError, 500, {}),
-    (InvalidCommand, 422, {}),
-    (EncodeError, 422, {}),
-    (TableUnavailable, 503, RETRY),
-    (PipelineError, 503, RETRY),  # the broker does not answer, the queue is full, …
-)
-
-
 @web.middleware
 async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns what a page raises, and what the server itself refuses, into problem documents."""
     try:
         return await handler(request)
     except PipelineError as error:
-        status, headers = next((status, headers) for cls, status, headers in STATUS if isinstance(error, cls))
+        headers = RETRY if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         more = {"behind": error.behind} if isinstance(error, NotYet) else {}
-        return problem(status, str(error), type(error).__name__, headers, **more)
+        return problem(error.http_status, str(error), type(error).__name__, headers, **more)
     except web.HTTPException as error:
         if error.status < 400:
             raise

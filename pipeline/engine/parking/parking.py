@@ -23,32 +23,14 @@ from pipeline.engine.state.parked_table import (
 )
 from pipeline.engine.steps.step import DecidedAt, Step
 from pipeline.engine.steps.unique_values import NeedsReservation, place_of, reserved_by
-from pipeline.errors import (
-    BrokerUnreachable,
-    DatabaseUnusable,
-    LaneFatal,
-    NotParked,
-    PipelineError,
-    StateDirectoryError,
-    TableUnavailable,
-    TransactionAborted,
-    UndecodableRecord,
-)
+from pipeline.errors import NeedsOperator, NotParked, PipelineError, Retryable, UndecodableRecord
 from pipeline.model import CommandMessage, Parked, Rejected, ReplyMessage, is_barrier
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
 
-# What the engine raises of itself; anything else that comes out of a node is the topology's.
-ENGINE = (
-    TransactionAborted,
-    LaneFatal,
-    StateDirectoryError,
-    TableUnavailable,
-    BrokerUnreachable,
-    DatabaseUnusable,
-    MemoryError,
-)
+# What the engine itself raises while a step runs; any other exception is the topology's, and parks the record.
+ENGINE = (Retryable, NeedsOperator, MemoryError)
 
 
 class Drained(NamedTuple):
