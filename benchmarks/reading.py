@@ -159,7 +159,7 @@ async def unloaded(rows: Rows, owner: str, other: str) -> None:
 
 
 async def loaded(rows: Rows, rate: int, address: str, topology: Topology, owner: str, other: str) -> None:
-    """The same, and all else, while commands come in."""
+    """Measure all reads while commands come in."""
     async with aiohttp.ClientSession() as session, AsyncClient(address, topology, "benchmark") as client:
         for what, url, table, level in (
             ("eventual, at the owner", owner, "users", "eventual"),

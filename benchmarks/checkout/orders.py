@@ -19,7 +19,7 @@ from topologies import orders
 
 
 class Part(NamedTuple):
-    """The same orders as every other part has, on products and accounts that no other part touches."""
+    """Orders equal to those of every other part, on products and accounts of their own."""
 
     prefix: str  # of all its keys
     stock: list[Asked]

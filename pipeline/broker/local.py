@@ -231,7 +231,7 @@ def _is_ours(pid: int, directory: Path) -> bool:
 
 
 def _is_ours_by_ps(pid: int, directory: Path) -> bool:
-    """The same where there is no /proc, as on macOS."""
+    """Whether `ps` shows our Kafka under `pid`; for systems without /proc, such as macOS."""
     if Path("/proc/self").exists():
         return False
     shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)

@@ -88,7 +88,7 @@ def from_file(invoices: Invoices, refused: Refused | None = None, stock_ratio: F
 
 
 def from_tables(client: QueryClient) -> Figures:
-    """The same figures, read from the workers' tables, and the number of events that these have had."""
+    """Read the figures from the workers' tables, and the number of events behind them."""
     stock = {row["key"]: row for row in client.scan("inventory")}
     documents = list(client.scan("orders"))
     people = list(client.scan("users"))

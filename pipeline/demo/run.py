@@ -112,7 +112,7 @@ class Demo:
             return result
 
     def trade(self, invoices: Invoices) -> dict[str, Any]:
-        """The same of invoices that have been read, on a broker and with workers that are given."""
+        """Run invoices already read through a given broker and given workers."""
         with ExitStack() as cleanup:
             client = admin(self.bootstrap)
             plans = [ServicePlan(service, codecs(self.topology.schemas)) for service in self.topology.chosen(())]

@@ -29,7 +29,7 @@ class Given:
     copies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # rows, by replica and key
 
     def with_copy(self, replica: Replica[Any, Any], rows: Mapping[str, Any]) -> Given:
-        """The same, where a copy that it reads has these rows; a copy that is not given is empty."""
+        """Give the rows of a replica that the aggregate reads. A replica without given rows is empty."""
         assert replica in self.aggregate.replicas, f"{self.aggregate.name} does not read {replica.name}"
         return replace(self, copies={**self.copies, replica.name: rows})
 

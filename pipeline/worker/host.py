@@ -60,7 +60,7 @@ class LaneHost(faust.Service):
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
     async def _bounded(self, call: Callable[..., T], *args: Any) -> T:
-        """The same for one step of a turn, which must not take for ever."""
+        """Run one step of a turn in the lane's thread. Raises Stuck if it takes too long."""
         try:
             return await asyncio.wait_for(self.in_thread(call, *args), STEP_MAX_S)
         except TimeoutError:

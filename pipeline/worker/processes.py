@@ -105,7 +105,7 @@ def _stop(workers: list[WorkerProcess]) -> None:
 
 
 def without(arguments: Sequence[str], options: Collection[str]) -> list[str]:
-    """The same command line without these options, which all have a value."""
+    """A command line without these options and their values."""
     kept = []
     skip = False
     for argument in arguments:

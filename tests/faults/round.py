@@ -129,7 +129,7 @@ class Round:
         self.result.recovered_s.append(self.until_recovered(since))
 
     def injected_all(self, moments: list[float]) -> None:
-        """The same for faults that came one after another without waiting for each to be over."""
+        """Count faults injected one after another, and measure the recovery from the last."""
         self.until_recovered(max(moments))
         self.result.injected += len(moments)
         self.result.recovered_s += [self.observer.recovered_s(at) or 0.0 for at in moments]

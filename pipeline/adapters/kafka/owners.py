@@ -131,7 +131,7 @@ class Router:
         self._groups.pop(self.home(table)[0].name, None)
 
     def forget_all(self) -> None:
-        """The same for all services."""
+        """Forget the members of all groups, so that the next question goes to the coordinators."""
         self._groups.clear()
 
     def _group(self, service: str) -> Group:

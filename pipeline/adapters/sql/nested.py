@@ -44,7 +44,7 @@ def to_json(schema: Schema, value: Any, names: Names) -> Any:
 
 
 def from_json(schema: Schema, value: Any, names: Names) -> Any:
-    """The same as fastavro writes it."""
+    """Convert a JSON value to what fastavro writes under `schema`."""
     schema = resolve(schema, names)
     if isinstance(schema, list):
         return _union_from_json(schema, value, names)

@@ -55,7 +55,7 @@ class ReadOptions:
         return self.level is Level.EVENTUAL
 
     def query(self) -> dict[str, str]:
-        """The same as parameters of a query."""
+        """The options as query parameters of a request."""
         asked = {"consistency": self.level.value} if self.level is not Level.OWNER else {}
         asked |= {"at_least": str(self.at_least)} if self.at_least else {}
         asked |= {"max_age": f"{self.max_age_s:g}"} if self.max_age_s != float("inf") else {}

@@ -407,7 +407,7 @@ class Lane:
             raise TableUnavailable(f"the transaction was aborted: {aborted}; ask again") from aborted
 
     def _insist(self, act: Callable[[], Drained]) -> Drained:
-        """The same once the broker has refused something, which librdkafka may hear of only in the next transaction."""
+        """Commit `act` alone after a refused record, which librdkafka may report in the next transaction only."""
         for _ in range(2):
             try:
                 return self._committed_alone(act)

@@ -59,7 +59,7 @@ def moment_ms(text: str) -> int:
 
 
 def moment_text(at_ms: int) -> str:
-    """The same backwards, to the second, as `2009-12-01T07:45:00Z`: texts are ordered as the moments are."""
+    """Format a moment to the second, as `2009-12-01T07:45:00Z`. Texts sort as their moments do."""
     days, ms = divmod(at_ms, DAY_MS)
     year, month, day = _civil(days)
     seconds = ms // 1000

@@ -86,7 +86,7 @@ class Forwarding:
         *,
         whole: bool = False,
     ) -> Fetched:
-        """The same of the worker that `owner` names, for `what` it is to be asked about. Raises TableUnavailable."""
+        """Fetch from the worker that `owner` names; `what` is named in errors. Raises TableUnavailable."""
         if FORWARDED in request.headers:
             raise TableUnavailable(f"{what} is moving between workers; ask again")
         holder = await self.blocking(owner)

@@ -161,7 +161,7 @@ class Versions:
 
 
 def as_json(state: Mapping[str, Known]) -> dict[str, dict[str, Any]]:
-    """The same for JSON, which turns the versions into text where they are keys."""
+    """The state as JSON values; JSON turns version keys into text."""
     return {name: each._asdict() for name, each in state.items()}
 
 

@@ -50,7 +50,7 @@ class Listing(NamedTuple):
     limit: int
 
     def query(self) -> dict[str, str]:
-        """The same as parameters of a query."""
+        """The selection as query parameters of a forwarded request."""
         return {"state": ",".join(self.states), "limit": str(self.limit)}
 
 

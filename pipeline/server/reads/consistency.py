@@ -99,7 +99,7 @@ class Consistency:
         return self._resolved[name]
 
     async def _fresh(self, table: str, home: str, partition: int, until_s: float) -> int | None:
-        """The same for all that stands in the table's sources now.
+        """The offset to wait for so that a read contains all that the table's sources hold now.
 
         Their ends are enough, and no barrier is needed: what has happened is committed, so it lies below them.
         """

@@ -67,7 +67,7 @@ class Range:
         return not self.to or key.encode() < self.to.encode()
 
     def query(self) -> dict[str, str]:
-        """The same as parameters of a query."""
+        """The range as query parameters of a forwarded request."""
         texts = {"prefix": self.prefix, "after": self.after, "from": self.start, "to": self.to}
         index = {"index": self.index, "value": self.value} if self.index else {}
         return {"limit": str(self.limit), **{name: text for name, text in texts.items() if text}, **index}

@@ -55,7 +55,7 @@ class ExpectedReplies:
     def known_again(
         self, key: Any, command: CommandMessage, time_ms: int, placed: tuple[int, int], *, new: bool
     ) -> Given | Rejected | None:
-        """The same of a command that was parked and is taken up again there; `new`: it was not known when it came."""
+        """The expected reply of a parked command taken up again at `placed`. `new`: its id was unknown on arrival."""
         if self.idempotency is None:
             return self._refused(key, command, time_ms)
         return self._answered(key, command, *placed) or self._unanswered(key, command, time_ms, may_be_late=not new)

@@ -63,7 +63,7 @@ def acts_on(history: History, service: str) -> dict[TP, list[Act]]:
 
 
 def acts_in(notices: Kept) -> dict[TP, list[Act]]:
-    """The same, of notices that have been read."""
+    """The acts that notices report, by source partition."""
     acts = (act_of(notice.key, notice.headers) for notice in notices.entries)
     return by_source(act for act in acts if act is not None)
 

@@ -120,7 +120,7 @@ class Pairs:
         return await self._asked(customer, {"at_least": token, "wait": f"{WAIT_S:g}"}, tally)
 
     async def eventual(self, customer: str, _: Token, tally: Tally) -> int:
-        """The same, whatever the worker has."""
+        """The row as any worker has it, without waiting for the token."""
         return await self._asked(customer, {"consistency": "eventual"}, tally)
 
     async def _asked(self, customer: str, how: dict[str, str], tally: Tally) -> int:

@@ -258,7 +258,7 @@ def commands(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
 
 
 def in_a_database(service: Service) -> Service:
-    """The same with its projections in SQL."""
+    """The service with its projections in SQL."""
     return replace(service, projections=[replace(p, database=Database.SQLITE) for p in service.projections])
 
 
