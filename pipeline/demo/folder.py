@@ -31,7 +31,7 @@ class Folder:
     is_new: bool  # the folder itself was made by a demo
 
     def empty(self) -> None:
-        """Deletes what demos have made in it. Raises DemoFolderError where something of that stays."""
+        """Deletes what demos have made in it. Raises DemoFolderError if something of that stays."""
         with _told(self.path):
             for place in self._made():
                 _delete(place)
@@ -64,9 +64,9 @@ class Folder:
 
 @contextmanager
 def hold(path: Path, *, to_empty: bool = True) -> Iterator[Folder]:
-    """Makes the folder a demo's, and holds it against other demos. Raises DemoFolderError where another one holds it.
+    """Makes the folder a demo's, and holds it against other demos. Raises DemoFolderError if another one holds it.
 
-    `to_empty`: also where it has anything in it that no demo has made.
+    `to_empty`: also if it has anything in it that no demo has made.
     """
     if to_empty:
         _refuse_others(path)
@@ -91,7 +91,7 @@ def is_marked(path: Path) -> bool:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raises DemoFolderError where anything in the folder was not made by a demo."""
+    """Raises DemoFolderError if anything in the folder was not made by a demo."""
     with _told(path):
         found = {each.name for each in path.iterdir()} if path.exists() else set()
     if not found or found == {MARK}:
@@ -106,7 +106,7 @@ def _refuse_others(path: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """Locks the mark and returns its descriptor. DemoFolderError where a demo that runs holds it."""
+    """Locks the mark and returns its descriptor. DemoFolderError if a demo that runs holds it."""
     deadline = time.monotonic() + ENDING_S
     while True:
         path.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def _lock(path: Path) -> int:
 
 
 def _noted(path: Path) -> dict[str, int]:
-    """What stands on the mark; nothing where a demo was killed before it had written it."""
+    """What stands on the mark; nothing if a demo was killed before it had written it."""
     try:
         noted = json.loads((path / MARK).read_text())
     except (OSError, ValueError):

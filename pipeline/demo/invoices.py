@@ -79,7 +79,7 @@ class _Bad(Exception):
 
 
 def read_invoices(path: Path) -> Invoices:
-    """Reads the file. InputFileError where it is missing, is no such file at all or has not one line to use.
+    """Reads the file. InputFileError if it is missing, is no such file at all or has not one line to use.
 
     Else a bad line is only listed.
     """

@@ -25,7 +25,7 @@ class Lag:
 class Settling:
     """Whether nothing more will happen, by looks at where logs end and then at what was committed.
 
-    It is so where all had committed past the ends of one look, and the next look finds the same ends. A service commits
+    It is so if all had committed past the ends of one look, and the next look finds the same ends. A service commits
     its source offset and its outputs in one transaction: what was below those ends has had all its effects by then, and
     they would lie behind these ends.
     """

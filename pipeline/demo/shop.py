@@ -30,7 +30,7 @@ NAME = _name()
 
 
 def topology_option() -> str:
-    """What `pipeline query` has to be told to read the shop's tables; nothing where `topologies` is the shop."""
+    """What `pipeline query` has to be told to read the shop's tables; nothing if `topologies` is the shop."""
     return "" if _is_the_shop(Path("topologies")) else f" --topology {SHOP}"
 
 

@@ -60,7 +60,7 @@ class Worker:
         self._children.release(self._process.pid)
 
     def revive(self) -> None:
-        """Starts it again if it has died. PipelineError where starting again would not help."""
+        """Starts it again if it has died. PipelineError if starting again would not help."""
         assert self._process is not None
         code = self._process.poll()
         if code is None:
@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
 
 
 def stop(home: Path) -> bool:
-    """Ends what `pipeline demo --keep` has left running; False where nothing was."""
+    """Ends what `pipeline demo --keep` has left running; False if nothing was."""
     worker = _noted(home)
     if worker is not None:
         for number in (signal.SIGTERM, signal.SIGKILL):

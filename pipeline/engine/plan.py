@@ -86,7 +86,7 @@ class SourceTopic:
 
 
 class ServicePlan:
-    """A service, wired. Reads nothing and starts nothing; SchemaError where classes and schemas do not fit.
+    """A service, wired. Reads nothing and starts nothing; SchemaError if classes and schemas do not fit.
 
     `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster. `secret`:
     the service's, under which its unique values are reserved; a task of such an aggregate cannot be made without.

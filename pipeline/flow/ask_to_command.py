@@ -28,7 +28,7 @@ def asked_by(command_id: str) -> str:
 
 
 def reply_to_command(asker: str, reply: ReplyMessage) -> CommandMessage | None:
-    """What the asker is told by a reply; None where that answers nothing that it can have asked."""
+    """What the asker is told by a reply; None if that answers nothing that it can have asked."""
     whom = asked_by(reply.command_id)
     if not whom.startswith(f"{asker}/"):
         return None

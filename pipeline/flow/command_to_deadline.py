@@ -20,7 +20,7 @@ def command_position(aggregate: str, partition: int, offset: int) -> str:
 def effects_to_deadlines(
     effects: Iterable[Effect], correlation_id: str, cause: str, time_ms: int
 ) -> dict[str, tuple[int, CommandMessage] | None]:
-    """By name, when each deadline is due and the command that it sends; None where it is cancelled.
+    """By name, when each deadline is due and the command that it sends; None if it is cancelled.
 
     `cause`: the position of what was decided on, unlike any other's; `time_ms`: when that was stored. So the same
     effects always give the same deadlines, and each setting a command id of its own: `deadline:<name>/<cause>`.

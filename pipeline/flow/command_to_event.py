@@ -19,11 +19,11 @@ def command_to_event(
     time_ms: int,
     copies: Copies | None = None,
 ) -> tuple[list[EventMessage], tuple[Effect, ...]] | Rejected:
-    """Events that `command` gives in `state` (None: no event yet), with contiguous versions, and the other effects.
+    """Decide `command` in `state` (None: no event yet). Return events with contiguous versions and other effects.
 
-    Or the rejection. `time_ms`: when the command was stored, which becomes the events' time. A command that
-    expects another version than the aggregate has is not decided. `copies`: of what the aggregate reads; afterwards
-    their `position` is that of what was read, which the events say, too.
+    Or return the rejection; a command that expects another version than the aggregate has is rejected undecided.
+    `time_ms`: when the command was stored, which becomes the events' time. `copies`: of what the aggregate reads;
+    afterwards `copies.position` is the position read, which the events carry, too.
     """
     version, _, value = state if state is not None else (0, 0, aggregate.initial)
     command_id, correlation_id, _, _, body, expected, _, _ = command

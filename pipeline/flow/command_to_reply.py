@@ -42,20 +42,20 @@ def asked_before(earlier: ReplyMessage, now: int) -> Rejected | None:
 
 
 def is_old(idempotency: Idempotency, offset: int, time_ms: int, now_offset: int, now_ms: int) -> bool:
-    """Whether the reply to the command at `offset`, stored at `time_ms`, is forgotten for the one at `now_offset`."""
+    """Whether the reply to the command at `offset`, stored at `time_ms`, has expired for that at `now_offset`."""
     return offset <= now_offset - idempotency.records or time_ms < now_ms - keep_ms(idempotency)
 
 
 def last_issue_ms(time_ms: int, issued_ms: int) -> int:
-    """The last moment at which the command stored at `time_ms`, sent again, can say that it was issued.
+    """The largest `issued_ms` that a resend of the command stored at `time_ms` can carry.
 
-    A command with a cause inside the pipeline may say anything, but is never asked.
+    A command with a cause inside the pipeline may carry any, but is never resent.
     """
     return max(time_ms, min(issued_ms, time_ms + int(1000 * AHEAD_S_MAX)))
 
 
 def too_late(command: CommandMessage, idempotency: Idempotency, time_ms: int, forgotten_ms: int) -> Rejected | None:
-    """The rejection of a command that may have been answered before, and forgotten; None where that cannot be.
+    """The rejection of a command that may have been answered before and forgotten; None if it cannot have been.
 
     `time_ms`: when it was stored. `forgotten_ms`: of the commands whose ids are forgotten, the last moment at
     which one was stored or, by its sender's clock, issued. A command with a cause inside the pipeline comes exactly

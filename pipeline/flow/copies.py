@@ -18,7 +18,7 @@ class Copies:
     `finders`: of each, the topic that it follows and what finds its rows. All that one decision reads of a partition
     has to be as of one offset.
 
-    `position`: a token of what was read, each partition with the last offset that was applied; None where nothing was
+    `position`: a token of what was read, each partition with the last offset that was applied; None if nothing was
     read. A partition of which nothing was applied yet is left out: what is not named was empty, or was not read.
     """
 

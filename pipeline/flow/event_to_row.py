@@ -33,5 +33,5 @@ def _happened_ms(windows: Tumbling, event: EventMessage) -> int:
 
 
 def message_to_row(projection: Projection[Any, Any] | Replica[Any, Any], row: Any | None, message: Any) -> Any | None:
-    """The row after `message`; `row` is None where there is none yet, and None comes back where it is to be deleted."""
+    """The row after `message`; `row` is None if there is none yet, and None is returned if it is to be deleted."""
     return projection.evolve(projection.initial if row is None else row, message)

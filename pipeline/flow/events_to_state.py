@@ -16,7 +16,7 @@ def events_to_state(
 ) -> StateMessage | None:
     """The state after `events`, which follow on `state` (None: before the first event) in the order of their versions.
 
-    Raises HistoryIncomplete where a version is missing between them.
+    Raises HistoryIncomplete if a version is missing between them.
     """
     version = 0 if state is None else state.version
     for event in events:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Absent(Enum):
-    """Stands for a value where there is none, which is not the same as one that is None."""
+    """Stands for a missing value, which differs from a value of None."""
 
     ABSENT = "absent"
 
@@ -17,7 +17,7 @@ ABSENT = Absent.ABSENT
 
 
 class Difference(NamedTuple):
-    """A field that differs, such as `lines[2].quantity`; `path` is empty where the whole differs."""
+    """A field that differs, such as `lines[2].quantity`; `path` is empty if the whole differs."""
 
     path: str
     before: Any

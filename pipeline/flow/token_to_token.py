@@ -30,7 +30,7 @@ class OffsetSource(Protocol):
 
     async def partitions(self, topic: str) -> int: ...
     async def passed(self, wanted: Mapping[Folder, int]) -> None:
-        """Waits until each has committed past its offset. Raises NotYet where that takes too long."""
+        """Waits until each has committed past its offset. Raises NotYet if that takes too long."""
 
     async def ends(self, partitions: Sequence[Place]) -> Positions:
         """Where logs end now, asked after the call: the offset behind the last record, of open transactions, too."""
@@ -43,7 +43,7 @@ async def token_to_token(
 
     Follows all paths that visit no topic twice. Where services cause each other in a circle, what comes of the token
     in a second round through `home` is not waited for. Positions that cannot come to `home` are left aside; raises
-    ForeignToken where none of them can, or where one is of a topic or partition that the topology does not have.
+    ForeignToken if none of them can, or if one is of a topic or partition that the topology does not have.
     """
     upstream = lineage.upstream(home, partitions)
     await _check(lineage, token, upstream.keys(), home, offset_source)

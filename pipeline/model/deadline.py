@@ -26,7 +26,7 @@ class Deadline(Effect):
     """`command` is to come to the same aggregate once the time has come, unless it is cancelled before.
 
     `name`: the aggregate's own; setting one again replaces it. `after`: seconds, from when the command that is decided
-    on was stored. `at`: milliseconds since the epoch. One of the two; ValueError where they cannot be used.
+    on was stored. `at`: milliseconds since the epoch. One of the two; ValueError if they cannot be used.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Deadline(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Effect):
-    """The deadline of that name is not to come any more; no error where there is none.
+    """The deadline of that name is not to come any more; no error if there is none.
 
     Its command may be on its way already: decide has to tell by the state whether it still means something.
     """

@@ -20,7 +20,7 @@ ProjectionVersions = Mapping[str, Mapping[int, str]]
 def split_versions(services: Mapping[str, Service]) -> dict[str, Service]:
     """The services, and one more for each later version of a projection. Those that are apart already stay as they are.
 
-    Raises TopologyError where names collide.
+    Raises TopologyError if names collide.
     """
     found: dict[str, Service] = {}
     for name, service in services.items():

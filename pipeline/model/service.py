@@ -27,7 +27,7 @@ class Service:
 
     Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions
     that may be gone when the same is tried again a moment later. `part_of`: the service whose projection this is a
-    later version of; see families. Raises TopologyError where names collide or parts do not fit together.
+    later version of; see families. Raises TopologyError if names collide or parts do not fit together.
     """
 
     name: str

@@ -23,7 +23,7 @@ class Source:
 
 
 def check_followed(service: str, source: Source) -> None:
-    """Raises TopologyError where a service may not follow that topic: data is had by events, or asked for."""
+    """Raises TopologyError if a service may not follow that topic: data is had by events, or asked for."""
     kind, owner = TopicKind.of(source.topic), source.topic.rpartition(".")[0]
     if kind is TopicKind.EVENT:
         return
@@ -31,7 +31,7 @@ def check_followed(service: str, source: Source) -> None:
     cure = f"follow {TopicKind.EVENT.topic(owner)!r}, or ask the owner's API"
     if kind is None:
         raise TopologyError(
-            f"{where} is no event topic; name it <aggregate>.event, and where it is called otherwise on the cluster, "
+            f"{where} is no event topic; name it <aggregate>.event, and if it has another name on the cluster, "
             "say so in Topology.names"
         )
     if kind.published:

@@ -14,7 +14,7 @@ class Unique:
 
     `name`: of the aggregate that holds the reservations; it belongs to the same service, has topics of its own, and
     schemas like any other (docs/uniqueness.md has them).
-    `value(state)`: the value, so normalised that equal ones are the same text; None where the state has none.
+    `value(state)`: the value, so normalised that equal ones are the same text; None if the state has none.
 
     A command after which the state would have another value waits until that value is reserved, and is rejected as
     `taken` where somebody else has it. A value that is given up is free again.

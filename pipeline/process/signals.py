@@ -32,7 +32,7 @@ def orderly_end() -> Iterator[None]:
     """Has SIGTERM, SIGINT (Ctrl-C) and SIGHUP (a closed terminal) raise Ended, so that what is in the block cleans up.
 
     The first one raises Ended in the main thread; others that come while the block unwinds change nothing, so a second
-    Ctrl-C does not interrupt the clean-up. SIGHUP stays ignored where it was, as under nohup. To be called in the main
+    Ctrl-C does not interrupt the clean-up. SIGHUP stays ignored if it was, as under nohup. To be called in the main
     thread. What has to be bounded is the clean-up: nothing but SIGKILL cuts it short.
     """
     raised: list[Ended] = []

@@ -21,7 +21,7 @@ from pipeline.verify.sources.kafka import KafkaHistory
 LOOKS = 5  # rows that somebody changes meanwhile may differ for a moment
 PAUSE_S = 1.0
 EXAMPLES = 10
-Pair = tuple[Any, Any]  # the old row and the new one; None where there is none
+Pair = tuple[Any, Any]  # the old row and the new one; None if there is none
 
 
 @dataclass(slots=True)

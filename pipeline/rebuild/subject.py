@@ -35,7 +35,7 @@ class Subject:
 
 
 def subject(topology: Topology, name: str, version: int | None = None) -> Subject:
-    """That version of the projection `name`, the newest where none is named. Raises TopologyError, UnknownTable."""
+    """That version of the projection `name`, the newest if none is named. Raises TopologyError, UnknownTable."""
     if topology.names:
         raise TopologyError(f"{topology.name} calls topics otherwise than declared; versions need the declared names")
     declared = topology.versions.get(name)
@@ -45,7 +45,7 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
             raise UnknownTable(f"no projection {name!r} in {topology.name}; it has {', '.join(sorted(names))}")
         raise TopologyError(
             f"of {name!r} only version 1 is declared. Declare what it is to become beside it, as another Projection of "
-            f"the same name with version=2, and its schemas, {name}_v2.row.avsc and, where it has a route, "
+            f"the same name with version=2, and its schemas, {name}_v2.row.avsc and, if it has a route, "
             f"{name}_v2.by_key.avsc; docs/rebuild.md has an example"
         )
     chosen = max(declared) if version is None else version

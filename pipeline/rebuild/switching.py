@@ -99,7 +99,7 @@ def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patien
 
 
 def droppable(client: AdminClient, topology: Topology, name: str, current: int, patience_s: float = 15.0) -> list[str]:
-    """The topics of all versions before `current`. Raises TopologyError, TableUnavailable where one is still folded."""
+    """The topics of all versions before `current`. Raises TopologyError, TableUnavailable if one is still folded."""
     there, services = partition_counts(client), topology.services.values()
     owner = next((s.part_of or s.name for s in services for p in s.projections if declared_name(p) == name), None)
     if owner is None:

@@ -74,7 +74,7 @@ def build_app(
         web_port=port,
     )
     app.boot_strategy = WithoutKafka(app)
-    app.flow_control.resume()  # nobody else does where Faust's consumer is not started
+    app.flow_control.resume()  # nobody else does if Faust's consumer is not started
     for host in hosts:
         for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)

@@ -110,9 +110,9 @@ class LaneHost(faust.Service):
     # --- operators ----------------------------------------------------------------------------------------------------
 
     async def ask(self, call: Callable[[Lane], T]) -> T:
-        """Has `call` done with the lane, in its thread and between its turns. Raises Overloaded where many wait.
+        """Has `call` done with the lane, in its thread and between its turns. Raises Overloaded if many wait.
 
-        TableUnavailable where the lane comes to its end meanwhile: then it is not known whether it was done.
+        TableUnavailable if the lane comes to its end meanwhile: then it is not known whether it was done.
         """
         if len(self._asked) >= ASKED_MAX:
             raise Overloaded(f"{ASKED_MAX} requests wait for {self.plan.service.name!r} already; ask again")
@@ -143,7 +143,7 @@ class LaneHost(faust.Service):
             _set(self._asked.popleft()[1], TableUnavailable("the service is being opened again; ask again"))
 
     async def _another_lane(self, error: BaseException) -> bool:
-        """Opens a lane in place of the one that `error` has ended; False where that would not help."""
+        """Opens a lane in place of the one that `error` has ended; False if that would not help."""
         while True:
             pause_s = self._reopening.pause_s(error)
             if pause_s is None:

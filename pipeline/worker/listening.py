@@ -34,7 +34,7 @@ class Bound:
 
 
 def bind(host: str, port: int) -> Bound:
-    """Holds a port; OSError where another has it."""
+    """Holds a port; OSError if another has it."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
     try:
@@ -63,7 +63,7 @@ def _claim(bound: socket.socket) -> socket.socket | None:
 def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> Bound:
     """The port asked for; else the one that these slots' last worker had; else any free one. Held from here on.
 
-    A worker that keeps its port keeps its identity in the groups, see `lane_opener`. PipelineError where the port asked
+    A worker that keeps its port keeps its identity in the groups, see `lane_opener`. PipelineError if the port asked
     for is taken.
     """
     if not settings.port:

@@ -61,11 +61,11 @@ def lane_opener(
     url = f"http://{settings.host}:{identity.port}"
 
     def open_lane(stats: LaneStats) -> Lane:
-        admin(bootstrap)  # raises what is waited for, where no broker answers
+        admin(bootstrap)  # raises what is waited for, if no broker answers
         if shared is not None:
             shared.check()  # the same
         address, clock = client_id(plan.service.name, url), MachineClock()
-        with ExitStack() as unfinished:  # clients that are closed again where the next one cannot be opened
+        with ExitStack() as unfinished:  # clients that are closed again if the next one cannot be opened
             consumer = adapters.consumer(bootstrap, group, str(identity), address, settings.group_protocol)
             unfinished.callback(consumer.close)
             make_sure_of(identity, consumer, clock, time.sleep, session_s)
@@ -91,11 +91,11 @@ def lane_opener(
 
 
 def warn_if_slow_codec() -> None:
-    """Says once where records take the slow way."""
+    """Warn once if records take the slow way."""
     if implementation() != "native":
         log.warning(
             "records are read and written by generated Python, several times slower: the extension "
-            "pipeline.adapters.avro._native is not built; install again where there is a C compiler"
+            "pipeline.adapters.avro._native is not built; install again where a C compiler is available"
         )
 
 
@@ -106,7 +106,7 @@ def tune_gc() -> None:
 
 
 def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | None:
-    """The secret of their unique values; None where they have none."""
+    """The secret of their unique values; None if they have none."""
     if not any(aggregate.unique for service in services for aggregate in service.aggregates):
         return None
     if settings.secret_file is None:
@@ -115,7 +115,7 @@ def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | 
 
 
 def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters = KAFKA) -> None:
-    """Runs until SIGTERM, SIGINT or SIGHUP. Raises what ended it, where that was not a signal."""
+    """Runs until SIGTERM, SIGINT or SIGHUP. Raises what ended it, if that was not a signal."""
     failures: list[BaseException] = []
     stopping: list[asyncio.Future[None]] = []
 
@@ -148,7 +148,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         opener = lane_opener(plan, identity, stores, settings, adapters, share, shared)
         return LaneHost(plan, opener, fail)
 
-    # At once: where a killed worker has left transactions open, each producer takes half a second to end them.
+    # At once: if a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(plans)) as opening:
         hosts = list(opening.map(host, plans, *zip(*slots, strict=True)))
     app = build_app(hosts, topology, settings, port, adapters, make, versions)

@@ -1,4 +1,4 @@
-"""How many open files a worker needs, and how its services are shared out where one process may not have so many.
+"""How many open files a worker needs, and how its services are shared out if one process may not have so many.
 
 Upper figures, counted in /proc/PID/fd of the shop's worker (docs/architecture.md). Partitions make no difference:
 all tables of a service are in one database.
@@ -56,7 +56,7 @@ def _of(service: Service, client: int, database: int) -> int:
 def share_out(services: Sequence[Service], all_services: int, brokers: int, limit: int) -> list[list[str]]:
     """Names of the services that each process is to run: as few processes as have room for them.
 
-    A service that is too large for any has one to itself. Raises OutOfDescriptors where it could not even start.
+    A service that is too large for any has one to itself. Raises OutOfDescriptors if it could not even start.
     """
     client = CLIENT + BROKER * brokers
     names = {service.name for service in services}
@@ -80,7 +80,7 @@ def share_out(services: Sequence[Service], all_services: int, brokers: int, limi
 
 
 def parts_of(topology: Topology, names: Sequence[str], bootstrap: str) -> list[list[str]]:
-    """What `share_out` makes of the services of those names; says so, with the figures, where it takes several."""
+    """What `share_out` makes of the services of those names; says so, with the figures, if it takes several."""
     services, brokers, limit = topology.chosen(tuple(names)), bootstrap.count(",") + 1, descriptors.limit()
     parts = share_out(services, len(topology.services), brokers, limit)
     if len(parts) > 1:

@@ -24,7 +24,7 @@ CALM_S = 60.0  # a process that has lived this long is started again without del
 def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
     """Runs this very command line `count` times with one process each, until a signal comes. Returns the exit code.
 
-    They are asked to end by SIGTERM, whichever signal comes, and end also where this process is killed. `own`: further
+    They are asked to end by SIGTERM, whichever signal comes, and end also if this process is killed. `own`: further
     arguments of each, in place of those of the same options.
     """
     arguments = without(sys.argv[1:], ["--processes", *(word for word in (own[0] if own else ()) if word[:2] == "--")])
@@ -52,13 +52,13 @@ class WorkerProcess:
     command: list[str]
     children: Children
     process: subprocess.Popen[bytes] | None = None
-    due_s: float = 0.0  # when it is to be started, where it does not run
+    due_s: float = 0.0  # when it is to be started, if it does not run
     started_s: float = 0.0
     deaths: int = 0
     worked: bool = False
 
     def look(self) -> int | None:
-        """Starts it when it is due; the code of its end, once, where it has ended."""
+        """Starts it when it is due; the code of its end, once, if it has ended."""
         now_s = time.monotonic()
         if self.process is None:
             if now_s >= self.due_s:

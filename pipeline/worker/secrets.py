@@ -35,7 +35,7 @@ def service_secret(file: Path, *, make: bool) -> bytes:
 
 
 def home_word(file: Path) -> str:
-    """A random word that tells this home from all others; made where there is none. Raises StateDirectoryError."""
+    """A random word that tells this home from all others; made if there is none. Raises StateDirectoryError."""
     try:
         if not file.exists():
             _make(file, secrets.token_hex(WORD_BYTES))
@@ -48,7 +48,7 @@ def home_word(file: Path) -> str:
 
 
 def _make(file: Path, text: str) -> bool:
-    """Writes a file for its owner alone; False where another worker was first."""
+    """Writes a file for its owner alone; False if another worker was first."""
     file.parent.mkdir(parents=True, exist_ok=True)
     mine = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

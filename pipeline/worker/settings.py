@@ -18,7 +18,7 @@ class WorkerSettings:
     """What one worker process runs, and where. `port` 0 takes a free one; `slot` None takes the first free one.
 
     `cache_bytes`: decoded rows kept in memory, of all services together. `secret_file`: of unique values; None: one
-    beside the state directory, which may be deleted where the secret may not, made where there is none.
+    beside the state directory, which may be deleted while the secret may not, made if there is none.
     """
 
     bootstrap: str

@@ -108,7 +108,7 @@ def with_read(schema: Schema, root: object) -> Schema:
 class Binding:
     """Finds the class of each record of one topic's schema.
 
-    `root`: class (or union) of the whole record; where that is an envelope, `body` is the class (or union) inside it.
+    `root`: class (or union) of the whole record; if that is an envelope, `body` is the class (or union) inside it.
     `strict`: every record and field of the schema must have its counterpart, as for a topic one owns. "fields": only
     every field of the records that have a class, as for a topic of another's that one writes to. Otherwise
     classes may leave out fields, and records may have no class: a follower's view. "read": as True, and the schema of

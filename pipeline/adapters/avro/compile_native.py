@@ -1,6 +1,6 @@
 """Compiles a bound Avro schema into a program for the extension `_native`, which reads and writes without Python code.
 
-The extension is optional: it is not there where there was no C compiler at installation, and the Python that
+The extension is optional: it is missing if there was no C compiler at installation, and the Python that
 compile_decode and compile_encode generate does the same, several times slower.
 """
 
@@ -34,7 +34,7 @@ def compile_native(
     undecodable: Callable[[Any, Exception], Exception],
     unwritable: Callable[[Any, Exception], Exception],
 ) -> _native.Program | None:
-    """The program of a schema, with `encode(value)` and `decode(data)`; None where the extension cannot run it.
+    """The program of a schema, with `encode(value)` and `decode(data)`; None if the extension cannot run it.
 
     Where one of `misfits` is raised, `unwritable(value, it)` or `undecodable(data, it)` is raised from it instead.
     Data that does not begin with `header` is left to `foreign(data)`.
@@ -59,7 +59,7 @@ class Compiler:
         self._places: dict[str | int, int] = {}
 
     def place(self, schema: Schema) -> int:
-        """Place of the node of `schema`, which is added where it is new."""
+        """Place of the node of `schema`, which is added if it is new."""
         schema = resolve(schema, self.binding.names)
         key = schema if isinstance(schema, str) else id(schema)
         if key not in self._places:

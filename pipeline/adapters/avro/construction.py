@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 class Construction(NamedTuple):
     """The fields that the constructor takes, and how to make an instance.
 
-    `how`: "slots" or "tuple" where the constructor may be gone around, else "call"; "none" where there is no class.
+    `how`: "slots" or "tuple" if the constructor may be gone around, else "call"; "none" if there is no class.
     """
 
     how: str

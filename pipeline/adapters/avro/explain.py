@@ -11,7 +11,7 @@ BITS = {"int": 32, "long": 64}
 
 
 def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = None, where: str = "") -> str | None:
-    """The first place where `value` is not of its class, or out of the schema's range; None where it all fits.
+    """The first place where `value` is not of its class, or out of the schema's range; None if it all fits.
 
     `hint`: the declared class or union; `body`: what stands for the body of an envelope.
     """

@@ -21,7 +21,7 @@ Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 
 
 class Registry:
-    """The schemas of one directory. Raises SchemaError where a file is missing, broken or not registered."""
+    """The schemas of one directory. Raises SchemaError if a file is missing, broken or not registered."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -62,7 +62,7 @@ class Registry:
         return schema_id, schema
 
     def written_with(self, schema_id: int) -> tuple[str, Schema] | None:
-        """Topic and schema of that id, or None where the manifest does not know it."""
+        """Topic and schema of that id, or None if the manifest does not know it."""
         return self._by_id.get(schema_id)
 
     def _read(self, topic: str) -> Schema:

@@ -73,7 +73,7 @@ def note(owner: str, changelogs: Mapping[str, tuple[int, int]]) -> str:
 
 
 def read_owner(text: str | None) -> str:
-    """The producer of a note; empty where there is none."""
+    """The producer of a note; empty if there is none."""
     first = (text or "").partition(" ")[0]
     return first.removeprefix(BY) if first.startswith(BY) else ""
 
@@ -114,7 +114,7 @@ def admin(bootstrap: str) -> AdminClient:
 def asked_again(unanswered: str, ask: Callable[[], T], patience_s: float = ANSWER_S) -> T:
     """The answer to a question that may meet a leader that moves or a topic just created.
 
-    BrokerUnreachable where there is none, in the words of `unanswered`, the reason in place of its %s.
+    BrokerUnreachable if there is none, in the words of `unanswered`, the reason in place of its %s.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -169,7 +169,7 @@ def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]
 
 
 def static_members(client: AdminClient, group: str) -> set[str]:
-    """The static names of a group's members; empty where there is no such group."""
+    """The static names of a group's members; empty if there is no such group."""
 
     def ask() -> set[str]:
         # One long try: librdkafka may end the process where an answer comes as a question times out (its #4605).

@@ -1,4 +1,4 @@
-"""Wakes librdkafka where it waits for a connection to change its state."""
+"""Wakes librdkafka if it waits for a connection to change its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOK_S = 0.5
 
 
 class Nudge(threading.Thread):
-    """Asks the client for something else where a call of it takes too long.
+    """Asks the client for something else if a call of it takes too long.
 
     After a lost connection `send_offsets_to_transaction` waits, whatever its time-out, until some connection changes
     its state (librdkafka #5456). The client closes idle connections; a question then opens one: such a change.

@@ -30,7 +30,7 @@ def client_id(service: str, url: str) -> str:
 
 
 def address(client: str) -> str | None:
-    """The worker's address in a client id; None where it has none."""
+    """The worker's address in a client id; None if it has none."""
     _, at, url = client.partition("@")
     return url if at and url.startswith("http") else None
 

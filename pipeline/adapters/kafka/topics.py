@@ -112,7 +112,7 @@ def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
 
 
 def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
-    """Raises TopicError where a topic of the service is missing, or has too few or too many partitions."""
+    """Raises TopicError if a topic of the service is missing, or has too few or too many partitions."""
     counts = partition_counts(client)
     service = plan.service.name
     needed = [topic for topic, _ in plan.own_topics()] + plan.followed_topics()

@@ -24,7 +24,7 @@ class MemoryClock:
         return EPOCH_MS + int(self.now_s * 1000)
 
     def later(self, delay_s: float, call: Callable[[], None]) -> None:
-        """Calls once so much time has passed; at once where that is none."""
+        """Calls once so much time has passed; at once if that is none."""
         if delay_s <= 0:
             call()
             return

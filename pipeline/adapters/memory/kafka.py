@@ -48,7 +48,7 @@ class MemoryKafka:
         self.topics[name] = Topic(self._identities, compacted, logs)
 
     def log(self, tp: TP) -> PartitionLog:
-        """Raises TopicError where there is none."""
+        """Raises TopicError if there is none."""
         topic = self.topics.get(tp.topic)
         if topic is None or tp.partition >= len(topic.logs):
             raise TopicError(f"no partition {tp.topic}-{tp.partition}; create it with: pipeline topics create")
@@ -61,7 +61,7 @@ class MemoryKafka:
         return LogFacts(topic.identity, len(topic.logs), DELETE_RETENTION_MS)
 
     def group(self, name: str) -> Group:
-        """The group of that name; made where there is none."""
+        """The group of that name; made if there is none."""
         if name not in self.groups:
             self.groups[name] = Group(name, self)
         return self.groups[name]

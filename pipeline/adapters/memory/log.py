@@ -24,7 +24,7 @@ class Transaction:
 
 
 class MemoryRecord:
-    """A `Record`. `transaction`: what it was written in, None where in none."""
+    """A `Record`. `transaction`: what it was written in, None if in none."""
 
     __slots__ = ("_headers", "_key", "_offset", "_time_ms", "_value", "gone_ms", "transaction")
 

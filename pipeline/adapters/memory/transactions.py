@@ -58,7 +58,7 @@ class Transactions:
         return self._identities[name].epoch != epoch
 
     def _current(self, name: str, epoch: int) -> Transaction:
-        """The open transaction, begun where there is none. LaneFatal where fenced."""
+        """The open transaction, begun if there is none. LaneFatal if fenced."""
         identity = self._identities[name]
         if identity.epoch != epoch:
             raise LaneFatal(f"the producer {name} is fenced: another has taken its id, or its transaction timed out")
@@ -80,7 +80,7 @@ class Transactions:
         return log.append(key, value, self._kafka.clock.time_ms(), headers, transaction)
 
     def add_offsets(self, name: str, epoch: int, offsets: Positions, membership: Membership | None) -> None:
-        """Joins positions to the transaction. TransactionAborted where the group says that this is no member of now.
+        """Joins positions to the transaction. TransactionAborted if the group says that this is no member of now.
 
         Without a membership nobody is asked: Kafka takes offsets from whoever is not in a group.
         """
@@ -95,7 +95,7 @@ class Transactions:
             group.hold(transaction, offsets)
 
     def end(self, name: str, epoch: int, *, commit: bool) -> None:
-        """Decides the open transaction. LaneFatal where fenced."""
+        """Decides the open transaction. LaneFatal if fenced."""
         self._decide(self._current(name, epoch), "commit" if commit else "abort")
 
     def _decide(self, transaction: Transaction, outcome: str) -> None:

@@ -89,7 +89,7 @@ def shared_options(files: int) -> Options:
 
 
 def not_damaged(path: Path, why: str) -> PipelineError | None:
-    """The error to raise where `why` says nothing against what the database holds; None where it may."""
+    """The error to raise if `why` says nothing against what the database holds; None if it may."""
     if descriptors.exhausted(why):
         return OutOfDescriptors(f"no more files can be opened for the tables {path}: {why}; {descriptors.cure()}")
     for sign, cure in SURROUNDINGS.items():

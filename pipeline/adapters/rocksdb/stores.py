@@ -57,7 +57,7 @@ class RocksStore:
         found: list[tuple[bytes, bytes]] = []
         first, prefix = self._prefix + max(prefix, start), self._prefix + prefix
         try:
-            # Not items(): that ends without a word where a block cannot be read.
+            # Not items(): that ends without a word if a block cannot be read.
             cursor = self._db.iter()
             cursor.seek(first)
             while cursor.valid() and len(found) < limit:
@@ -119,7 +119,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def open(self, name: str) -> RocksStore:
-        """Opens a store. StateDirectoryError where it is open already, or the database cannot be used."""
+        """Opens a store. StateDirectoryError if it is open already, or the database cannot be used."""
         with self._lock:
             if self._database is not None and self._database.broken:
                 self._close()
@@ -168,12 +168,12 @@ class RocksStores:
         self._tables, self._histories = (Shelf(directory / place, files) for place in ("tables", "history"))
 
     def open(self, name: str) -> RocksStore:
-        """Opens the store of that name. StateDirectoryError where it is open already, or cannot be used."""
+        """Opens the store of that name. StateDirectoryError if it is open already, or cannot be used."""
         return (self._histories if name.startswith(HISTORY) else self._tables).open(name)
 
     @property
     def last_port(self) -> int:
-        """The port that this slot's worker served on last; 0 where there was none."""
+        """The port that this slot's worker served on last; 0 if there was none."""
         try:
             return int((self.directory / "port").read_text())
         except (OSError, ValueError):
@@ -226,7 +226,7 @@ def _unusable(path: Path, error: OSError) -> PipelineError:
 
 
 def _sign(directory: Path, service: str) -> None:
-    """Notes whose tables these are. Raises StateDirectoryError where they are another service's."""
+    """Notes whose tables these are. Raises StateDirectoryError if they are another service's."""
     mark = directory / OWNER
     try:
         owner = mark.read_text().strip() if mark.exists() else ""

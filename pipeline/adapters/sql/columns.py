@@ -82,7 +82,7 @@ ANY_JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 class Shape:
-    """One projection's table. Raises SchemaError where its rows cannot be kept in columns."""
+    """One projection's table. Raises SchemaError if its rows cannot be kept in columns."""
 
     def __init__(self, spec: TableSpec, registry: Registry, metadata: sa.MetaData) -> None:
         topic = TopicKind.ROW.topic(spec.name)
@@ -158,7 +158,7 @@ class Shape:
         return out.getvalue()
 
     def check(self, key: bytes, data: bytes) -> None:
-        """Raises ValueError where the record would not come back from the database as it is."""
+        """Raises ValueError if the record would not come back from the database as it is."""
         if len(key) > KEY_BYTES_MAX:
             raise ValueError(f"the key has {len(key)} bytes, and a row key in a database at most {KEY_BYTES_MAX}")
         if b"\0" in key:

@@ -123,7 +123,7 @@ class SqlDatabase:
     def claim(self, connection: sa.Connection) -> None:
         """Makes the engine's own tables, once; nobody else makes tables until the transaction ends.
 
-        DatabaseUnusable where another service has the database.
+        DatabaseUnusable if another service has the database.
         """
         if not self.is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))

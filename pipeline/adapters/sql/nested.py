@@ -1,6 +1,6 @@
 """Avro values that lie in one another, as JSON and back.
 
-Records are objects, bytes are in base64. A value of a union is itself where there is one
+Records are objects, bytes are in base64. A value of a union is itself if there is one
 alternative beside null, else an object with the name of its type.
 """
 

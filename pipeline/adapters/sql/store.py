@@ -48,7 +48,7 @@ class SqlStore:
         self._positions: dict[str, int] = json.loads(self._noted)
 
     def _make(self, connection: sa.Connection, shape: Shape) -> None:
-        """Makes the table where it is missing, to be filled from the row topic. DatabaseUnusable where it differs."""
+        """Makes the table if it is missing, to be filled from the row topic. DatabaseUnusable if it differs."""
         table, inspector = shape.table, sa.inspect(connection)
         if not inspector.has_table(table.name):
             table.create(connection)
@@ -161,7 +161,7 @@ class SqlStore:
         return rows, plain
 
     def _advance(self, connection: sa.Connection, noted: str) -> None:
-        """The fence. Superseded where it does not hold."""
+        """The fence. Superseded if it does not hold."""
         mine = (POSITIONS.c.epoch == self._epoch, POSITIONS.c.positions == self._noted)
         moved = connection.execute(sa.update(POSITIONS).where(self._task, *mine).values(positions=noted))
         if moved.rowcount != 1:
@@ -207,7 +207,7 @@ class SqlStore:
             raise TableUnavailable("the partition has just moved to another worker; ask again")
 
     def _place(self, key: bytes) -> tuple[Shape, bytes] | None:
-        """The table that a key begins with, and what the key is there; None where that has no columns."""
+        """The table that a key begins with, and what the key is there; None if that has no columns."""
         self._check_open()
         name, zero, row_key = key.partition(b"\0")
         shape = self._shapes.get(name + zero)

@@ -68,7 +68,7 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--service", help="Only what this service could not fold.")
     @click.option("--topic", help="Only records of this topic.")
-    @click.option("--key", help="Only this key; in base64 where it is no text.")
+    @click.option("--key", help="Only this key; in base64 if it is not text.")
     @json_option
     @topology_option
     @bootstrap_option

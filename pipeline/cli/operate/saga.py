@@ -124,7 +124,7 @@ def intervene(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    """Asks it of the saga, waits for the answer and says it; exit code 1 where it is refused."""
+    """Asks it of the saga, waits for the answer and says it; exit code 1 if it is refused."""
     from pipeline.client import Client
     from pipeline.client.commands import outcome_json
     from pipeline.model import Intervention, Rejected

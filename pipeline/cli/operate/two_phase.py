@@ -34,5 +34,5 @@ command.add_command(show)
 @by_hand
 @common
 def force(saga: str, key: str, outcome: str, **options: Any) -> None:
-    """Force the transaction KEY of SAGA to end so; refused where that contradicts what has been decided."""
+    """Force the transaction KEY of SAGA to end so; refused if that contradicts what has been decided."""
     intervene(outcome, saga, key, **options)

@@ -83,7 +83,7 @@ class Histories:
         self._reader.close()
 
     def _open(self) -> bool:
-        """Opens some; False where the broker has to be asked again."""
+        """Opens some; False if the broker has to be asked again."""
         sources, histories = self._to_open[:OPENED_AT_ONCE], self._plan.histories
         logs = {tp: TP(histories[tp.topic].topic, tp.partition) for tp in sources}
         try:

@@ -54,7 +54,7 @@ class TableRecovery:
     def set_target(self, committed: Position | None, ends: Mapping[TP, int]) -> None:
         """From now on the copy is complete once it holds what was committed.
 
-        The commit itself says how far that is. Only where it does not, `ends` do, asked after it was read: a broker
+        The commit itself says how far that is. Only if it does not, `ends` do, asked after it was read: a broker
         that stood still for a while may take itself for the leader, and tell ends from before.
         """
         noted = {} if committed is None else committed.changelogs
@@ -71,7 +71,7 @@ class TableRecovery:
         self.unfinished = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
 
     def check(self) -> None:
-        """LaneFatal where the log does not bring what was committed."""
+        """LaneFatal if the log does not bring what was committed."""
         if self.unfinished and self._clock.monotonic_s() - self._moved_s > STALLED_S:
             places = ", ".join(
                 f"{tp.topic}-{tp.partition} from {self._stored(tp) or 0}" for tp in sorted(self.unfinished)
@@ -124,7 +124,7 @@ class TableRecovery:
         self.store.flush()
 
     def age_s(self) -> float | None:
-        """For how long the copy may lack something; None where it has never been level. Safe from any thread."""
+        """For how long the copy may lack something; None if it has never been level. Safe from any thread."""
         return None if self.caught_up_s is None else self._clock.monotonic_s() - self.caught_up_s
 
     # --- Copy ---------------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ class ReplicaCopy:
             self._caught_up_s, self._goal = caught_up_s, (ends, asked_s)
 
     def age_s(self, now_s: float) -> float | None:
-        """For how long it may lack something; None where it has never been level. Safe from any thread."""
+        """For how long it may lack something; None if it has never been level. Safe from any thread."""
         return None if self._caught_up_s is None else now_s - self._caught_up_s
 
     def reached(self, tp: TP, end: int) -> None:

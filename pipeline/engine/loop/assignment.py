@@ -36,7 +36,7 @@ class ReadView(NamedTuple):
 
     `folded`: name of the position that says how far its source is folded in; of no standby's store. `rows`: of that
     which says how far its row topic is contained; empty for a replica.
-    `restoring`: rows may still be missing. `copy`: set where another worker owns the partition and this is its standby.
+    `restoring`: rows may still be missing. `copy`: set if another worker owns the partition and this is its standby.
     `shared`: a read may have to wait, for a database. `age_s`: of a replica; for how long it may lack something.
     """
 
@@ -315,7 +315,7 @@ class Assignment:
         return replica.age_s(self._clock.monotonic_s())
 
     def _flush_the_quiet(self) -> None:
-        """Bounds what a crash leaves to roll forward where no checkpoint comes by."""
+        """Bounds what a crash leaves to roll forward if no checkpoint comes by."""
         now = self._clock.monotonic_s()
         if now - self._flushed_s < FLUSH_S:
             return

@@ -15,10 +15,10 @@ FLUSH_S = 60.0
 
 
 def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: Clock, patience_s: float) -> None:
-    """Commits all that `tasks` have folded since their last commit. The producer's transaction is open.
+    """Commit all that `tasks` have folded since their last commit. The producer's transaction is open.
 
-    Steps 1 and 2, fold and produce, have happened in the lane. Raises TransactionAborted with nothing changed here, or
-    LaneFatal; either way the stores hold a committed prefix of their changelogs.
+    Steps 1 and 2, fold and produce, have happened in the lane. Raises TransactionAborted or LaneFatal with nothing
+    changed here; either way the stores hold a committed prefix of their changelogs.
     """
     # All of it within the patience: what is left after step 3 is for step 4.
     deadline_s = clock.monotonic_s() + patience_s
@@ -56,7 +56,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     ) in written:  # after all writes: stores share databases, and one flush is enough for all that are due
         flush_when_due(task, count, clock)
 
-    # 6. The new positions are what readers may see.
+    # 6. Readers may see the new positions.
     for task in tasks:
         for table in task.tables:
             table.mark_committed()
@@ -64,7 +64,7 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
 
 
 def changes_of(table: Table) -> Pairs:
-    """What a table has come to, in bytes. RowRefused where the topology has made what its schema does not hold."""
+    """The changed rows of a table, encoded. Raises RowRefused if a row does not fit its schema."""
     try:
         return table.changes()
     except EncodeError as error:
@@ -74,7 +74,7 @@ def changes_of(table: Table) -> Pairs:
 def produce_changes(
     producer: Producer, changelog: str, pairs: Sequence[tuple[bytes, bytes | None]], partition: int
 ) -> None:
-    """Queues the changes of one table. Only the last is asked where it came to stand, as that costs its share."""
+    """Queue the changes of one table. Only the last record has a delivery callback, as each costs time."""
     for key, value in pairs[:-1]:
         producer.produce(changelog, key, value, partition)
     for key, value in pairs[-1:]:
@@ -82,13 +82,13 @@ def produce_changes(
 
 
 def changelogs_of(task: Task, ends: Mapping[TP, int]) -> dict[str, tuple[int, int]]:
-    """How far the task's changelogs go with this commit."""
+    """The ends of the task's changelogs with this commit."""
     moved = {changelog: ends.get(TP(changelog, task.tp.partition)) for changelog in task.changelogs}
     return {changelog: (moved[changelog] or last, identity) for changelog, (last, identity) in task.changelogs.items()}
 
 
 def flush_when_due(task: Task, rows: int, clock: Clock) -> None:
-    """Bounds what a crash leaves to roll forward, as there is no write-ahead log."""
+    """Flush the store if due. There is no write-ahead log, so this bounds the roll-forward after a crash."""
     task.unflushed += rows
     now = clock.monotonic_s()
     if task.unflushed and (task.unflushed >= FLUSH_ROWS or now - task.flushed_s >= FLUSH_S):

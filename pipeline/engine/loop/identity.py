@@ -1,7 +1,7 @@
 """Who a lane is in its group: the name that fences, and what tells two holders of one name apart.
 
 A lane's name, made of service, node and slot, is the id of its transactions: whoever opens a producer of that name
-fences the one before. That is right where a worker comes back, and wrong where two machines were given one name. So the
+fences the one before. That is right if a worker comes back, and wrong if two machines were given one name. So the
 name of a member in the group also says which home it lives in, and who finds a namesake from another home waits whether
 it is the remains of a dead one, and else gives up before anybody is fenced.
 """
@@ -35,7 +35,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def parse(cls, member: str) -> Identity | None:
-        """That of a member; None where it is not one of a lane."""
+        """That of a member; None if it is not one of a lane."""
         name, dash, rest = member.rpartition("-")
         name, other, port = name.rpartition("-")
         return cls(name, int(port), rest) if name and dash and other and port.isdigit() else None
@@ -52,7 +52,7 @@ def names(members: Iterable[str]) -> set[str]:
 
 
 def namesake(members: Iterable[str], mine: Identity) -> Identity | None:
-    """A member of the same name that lives elsewhere; None where there is none."""
+    """A member of the same name that lives elsewhere; None if there is none."""
     others = (Identity.parse(member) for member in members)
     return next((other for other in others if other and other.name == mine.name and other.home != mine.home), None)
 

@@ -171,7 +171,7 @@ class Lane:
         self._look_after(batch, folded)
 
     def _look_after(self, batch: Batch, folded: int) -> None:
-        """What a batch leaves behind. FoldError where the topology's code raises too often."""
+        """What a batch leaves behind. FoldError if the topology's code raises too often."""
         self._folded += folded
         self._turn_records += folded
         self._error_rate.stop_if_high()
@@ -190,7 +190,7 @@ class Lane:
         self._waiting[task.tp] = max(self._waiting.get(task.tp, 0.0), self._clock.monotonic_s() + seconds)
 
     def _try_again(self) -> None:
-        """Reads on where the wait after a transient error is over; meanwhile other partitions have gone on."""
+        """Reads on if the wait after a transient error is over; meanwhile other partitions have gone on."""
         now = self._clock.monotonic_s()
         for tp in [tp for tp, until_s in self._waiting.items() if until_s <= now]:
             del self._waiting[tp]
@@ -198,7 +198,7 @@ class Lane:
                 self._consumer.start(tp, self._tasks[tp].position)
 
     def commit_if_due(self) -> None:
-        """Makes a checkpoint when it is due: at the interval, or at once where no backlog waits.
+        """Makes a checkpoint when it is due: at the interval, or at once if no backlog waits.
 
         What arrives during a commit is the next one's: the more there is to do, the more goes into each.
         """
@@ -347,7 +347,7 @@ class Lane:
             self._park_alone(task, record, refused)
 
     def _park_alone(self, task: Task, record: Record, refused: RecordRefused) -> None:
-        # Bare where there is no room for the cause beside the record. Again after any abort: librdkafka counts a
+        # Bare if there is no room for the cause beside the record. Again after any abort: librdkafka counts a
         # refused record in, and finds out that the broker does not when the next one comes to the same partition.
         bare, aborted = False, TransactionAborted("")
         for _ in range(PARK_TRIES):
@@ -364,9 +364,9 @@ class Lane:
     # --- parked records that are taken up again -----------------------------------------------------------------------
 
     def redrive(self, tp: TP, key: bytes, limit: int, audit: Audit) -> Drained:
-        """Folds what waits under a key, in order, `limit` at most, and commits it; stops where it raises again.
+        """Folds what waits under a key, in order, `limit` at most, and commits it; stops if it raises again.
 
-        To be called between turns, in the lane's thread. Raises NotParked; TableUnavailable where it has to be asked
+        To be called between turns, in the lane's thread. Raises NotParked; TableUnavailable if it has to be asked
         again: then nothing has happened.
         """
         task = self._level(tp)

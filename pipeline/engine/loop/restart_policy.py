@@ -22,7 +22,7 @@ class RestartPolicy:
             self._fruitless = 0
 
     def pause_s(self, error: BaseException) -> float | None:
-        """How long to wait before the next lane, after `error`; None where another lane would not help."""
+        """How long to wait before the next lane, after `error`; None if another lane would not help."""
         if isinstance(error, (BrokerUnreachable, DatabaseUnreachable)):  # however long: it comes back
             return AWAY_S
         # A lane that is closed gives its files back, and what else had taken them may, too.

@@ -28,7 +28,7 @@ TRIES_MAX = 5  # of a record that raises a transient error
 class Task:
     """Folds one partition. `position` is the next offset to fold, `committed` the last one that was committed.
 
-    Both are None until the task has started, and where the group has no offset yet.
+    Both are None until the task has started, and if the group has no offset yet.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Task:
         """Runs every node on every record, in order. One that raises is put aside, and with it its key.
 
         Returns how many are folded: all; those until the clock shows `until_s`, but one at least; or those before a
-        record that raises a transient error, and then is `stalled`. TransactionAborted where some nodes have folded
+        record that raises a transient error, and then is `stalled`. TransactionAborted if some nodes have folded
         that record already, as only an abort takes that back.
         """
         for table in self._shared:

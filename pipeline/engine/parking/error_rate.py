@@ -43,7 +43,7 @@ class ErrorRate:
         self._error = error
 
     def stop_if_high(self) -> None:
-        """Raises FoldError where it is the code."""
+        """Raises FoldError if it is the code."""
         if not self._raised:
             return
         since = self._clock.monotonic_s() - WINDOW_S

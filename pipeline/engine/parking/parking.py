@@ -70,7 +70,7 @@ class Parking:
     def decode(self, key: bytes | None, record: Record) -> Any:
         """A record's value; None for a kind that this service does not follow.
 
-        Raises UndecodableRecord, also where its key is none.
+        Raises UndecodableRecord, also if its key is none.
         """
         message = self.source_topic.codec.decode(record.value())
         check_key(key)
@@ -311,7 +311,7 @@ class Parking:
 
 
 def check_key(key: bytes | None) -> None:
-    """Raises UndecodableRecord where that is no key."""
+    """Raises UndecodableRecord if that is no key."""
     if not key:
         raise UndecodableRecord("no key; the key says which aggregate or row is meant")
     try:

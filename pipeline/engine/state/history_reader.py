@@ -52,13 +52,13 @@ class HistoryReader:
         self.spec, self.store = spec, store
 
     def last(self, key: bytes) -> int:
-        """The last version of a key that the history holds; 0 where it holds none."""
+        """The last version of a key that the history holds; 0 if it holds none."""
         prefix = of_key(EVENT, key)
         found = self.store.scan(prefix, prefix, 1)
         return version_of(found[0][0]) if found else 0
 
     def first(self, key: bytes) -> int:
-        """The first version that it holds: 1, unless the beginning of the log is gone; 0 where it holds none."""
+        """The first version that it holds: 1, unless the beginning of the log is gone; 0 if it holds none."""
         last = self.last(key)
         if last <= 1 or self._has(key, 1):
             return min(last, 1)
@@ -80,7 +80,7 @@ class HistoryReader:
     def state(self, key: bytes, version: int) -> StateMessage | None:
         """The state at a version, at most `last`: None at version 0, which is before the first event.
 
-        Raises HistoryIncomplete where the log does not hold the events any more that it is folded from.
+        Raises HistoryIncomplete if the log does not hold the events any more that it is folded from.
         """
         found = self.store.scan(of_key(STATE, key), at_version(STATE, key, version), 1)
         state: StateMessage | None = self.spec.states.decode(found[0][1]) if found else None
@@ -95,7 +95,7 @@ class HistoryReader:
     def version_at(self, key: bytes, time_ms: int) -> int:
         """The version that a key had at a time, in milliseconds since the epoch; 0 before its first event.
 
-        Raises HistoryIncomplete where the log does not reach back so far.
+        Raises HistoryIncomplete if the log does not reach back so far.
         """
         first, last = self.first(key), self.last(key)
         if not first:

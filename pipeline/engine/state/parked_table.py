@@ -115,7 +115,7 @@ class ParkedTable(Table):
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """How many keys are held, and how many records wait; nothing where it has not been read yet."""
+        """How many keys are held, and how many records wait; nothing if it has not been read yet."""
         return len(self._held or ()), self._records
 
     def has(self, key: bytes, command_id: str) -> bool:

@@ -182,9 +182,9 @@ class ReplyTable(Table):
         return self._forgotten_ms
 
     def expire_up_to(self, offset: int, time_ms: int) -> int:
-        """Forgets what is too old for the command stored there and then.
+        """Expire replies older than the window of the command stored at `offset`.
 
-        Returns the last moment at which one that has been forgotten was stored or issued, 0 where none was.
+        Return the latest stored or issued time among all expired commands; 0 if none has expired.
         """
         self._load()
         if time_ms > self._latest_ms:
@@ -199,7 +199,7 @@ class ReplyTable(Table):
         return self._forgotten_ms
 
     def find(self, name: bytes, offset: int, time_ms: int) -> tuple[ReplyMessage, bytes] | None:
-        """The reply under that key, decoded and as it stands, unless it is too old for the command stored there."""
+        """The reply under that key, decoded and as bytes; None if there is none, or it has expired by `offset`."""
         data = self._replies.get(name)
         if data is None and (data := self.store.get(self.prefix + name)) is None:
             return None
@@ -207,7 +207,7 @@ class ReplyTable(Table):
         return None if self._is_old(*reply.place, offset, time_ms) else (reply, data)
 
     def add(self, name: bytes, data: bytes, offset: int, time_ms: int, issued_ms: int, own: int = -1) -> None:
-        """Keeps a reply from that place on. `own`: the offset of a command that was parked, which comes later."""
+        """Store a reply as given at `offset`. `own`: the offset of the command itself, if it was parked."""
         self._replies[name] = data
         self._given.append((name, data))
         self._places.append(ReplyPlace(offset, time_ms, issued_ms, name, own))

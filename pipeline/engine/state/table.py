@@ -110,7 +110,7 @@ class SharedTable(Table):
             self._read.update({key[len(prefix) :]: decode(data) for key, data in found.items()})
 
     def put(self, key: bytes, row: Any | None) -> None:
-        """ValueError, before anything is committed, where the database does not take the row."""
+        """ValueError, before anything is committed, if the database does not take the row."""
         if row is not None:
             cast(SharedStore, self.store).check(self.prefix + key, self.codec.encode(row))
         super().put(key, row)

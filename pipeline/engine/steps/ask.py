@@ -1,4 +1,4 @@
-"""Sends an aggregate's Asks to others; their replies come in by its inbox."""
+"""Sends an aggregate's Asks to others; the replies arrive in its inbox."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Records = list[tuple[str, bytes, bytes]]  # topic, key, value
 
 
 def asked_codecs(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> dict[str, RowCodec]:
-    """What writes the commands that an aggregate asks of others, by their names."""
+    """The codecs of the commands that an aggregate sends to others, by their names."""
     topics = {name: TopicKind.COMMAND.topic(name) for name in aggregate.asks}
     return {name: codecs(topics[name], CommandMessage, aggregate.asks[name], strict="fields") for name in topics}
 
 
 class AskSender:
-    """The Asks of one partition of an aggregate. `targets`: topic and codec of each aggregate that it asks."""
+    """Encodes the Asks of one partition of an aggregate. `targets`: topic and codec of each aggregate it asks."""
 
     def __init__(self, aggregate: str, inbox: str, partition: int, targets: Mapping[str, tuple[str, RowCodec]]) -> None:
         self._name, self._targets = aggregate, targets
         self._to = f"{inbox}/{partition}/"
 
     def records(self, effects: Iterable[Effect], key: bytes, command: CommandMessage, at: CommandPlace) -> Records:
-        """The commands to be sent. Raises TopologyError where one goes to nobody known."""
+        """Encode the commands to send. Raises TopologyError if `asks` does not declare a target."""
         found: Records = []
         own = key.decode()
         cause = command_position(self._name, at.partition, at.offset)

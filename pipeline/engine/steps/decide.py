@@ -35,7 +35,7 @@ REPLY_EVENTS_BYTES_MAX = 64 * 1024  # a reply with more says how many events the
 
 
 class CommandCodecs(NamedTuple):
-    """How commands are written, and what answers them."""
+    """Encoders of commands, events and replies."""
 
     command: Encode
     event: Encode
@@ -45,10 +45,10 @@ class CommandCodecs(NamedTuple):
 class DecideStep(Step):
     """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
 
-    With `reply_table`, a command whose id has been answered gets the same reply, and nothing else happens. With
-    `claims`, one that takes a value that is not reserved for it raises NeedsReservation. With `timers`, one that is
-    scheduled is decided, and answered, when it comes again once it is due. With `copies`, `decide` is given them, and
-    what it has read of them is told in events and reply.
+    With `reply_table`, a command whose id was answered before gets the stored reply, and nothing else happens. With
+    `unique_values`, a command that takes a value not reserved for it raises NeedsReservation. `scheduler` puts a
+    scheduled command off; it is decided when it comes again once due. With `copies`, `decide` receives them, and
+    events and reply record the position that was read.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class DecideStep(Step):
         return CommandPlace(self.partition, record.offset(), record.timestamp()[1])
 
     def _admit(self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt | None) -> int | None:
-        """The fingerprint of a command that is to be decided; None where its id is answered, or may have been: told.
+        """Return the command's fingerprint if it must be decided; 0 if no replies are kept.
 
-        A parked one was looked up when it came. Since then only those before it in its queue can have been answered,
-        and these are remembered from then on. Without a memory, the fingerprint is 0.
+        Otherwise send the stored reply, or the rejection `expired` or `id_reused`, and return None. A parked command
+        was looked up on arrival. Since then only commands before it in its queue can have been answered.
         """
         time_ms, reply_table = record.timestamp()[1], self.reply_table
         mark, forgotten_ms = 0, 0
@@ -138,7 +138,7 @@ class DecideStep(Step):
                 refused = too_late(message, reply_table.idempotency, time_ms, forgotten_ms)
         if refused is None:
             return mark
-        # Not remembered: of this id another reply is, or none can be given for certain.
+        # Not stored: another reply of this id is, or none can be given for certain.
         self.out.stats.reject(self.aggregate.name, refused.reason)
         if message.reply_to is not None:
             self.out.reply(message, self._reply(record, message, mark, refused, placed))
@@ -147,7 +147,7 @@ class DecideStep(Step):
     def _answer(
         self, key: bytes, record: Record, message: CommandMessage, reply: bytes, placed: DecidedAt | None
     ) -> None:
-        """Remembers a reply, and sends it."""
+        """Store a reply, and send it if the command asks for one."""
         if self.reply_table is not None:
             name = reply_key(key, message.id)
             if placed is None:
@@ -194,7 +194,7 @@ class DecideStep(Step):
         return state, events
 
     def _release(self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt) -> None:
-        """Gives up what was reserved for a command that changes nothing."""
+        """Release the values reserved for a command that changes nothing."""
         if self.unique_values is not None and placed.reserved:
             state = self.table.get(key)
             self.unique_values.check_and_release(key, record.offset(), message, state, state, placed.reserved)

@@ -1,4 +1,4 @@
-"""The command topic of an aggregate, where the replies to what it has asked come in, too."""
+"""The command topic of an aggregate, which also receives the replies to its Asks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Reject
 
 
 class InboxCodec:
-    """Reads the command topic of an aggregate that asks: commands, and answers as commands with a Replied."""
+    """Reads the command topic of an aggregate that asks: commands, and replies as commands with a Replied."""
 
     def __init__(self, asker: str, commands: RowCodec, replies: RowCodec) -> None:
         self.asker, self.encode = asker, commands.encode
@@ -29,7 +29,7 @@ class InboxCodec:
 
 
 def command_codec(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> RowCodec:
-    """What reads and writes the command topic of an aggregate."""
+    """The codec of an aggregate's command topic."""
     commands = codecs(TopicKind.COMMAND.topic(aggregate.name), CommandMessage, aggregate.command)
     if not aggregate.asks:
         return commands

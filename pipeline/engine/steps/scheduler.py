@@ -43,7 +43,7 @@ class Scheduler:
     # --- deadlines ----------------------------------------------------------------------------------------------------
 
     def rows(self, effects: Iterable[Effect], key: bytes, command: CommandMessage, at: CommandPlace) -> Rows:
-        """What these effects come to, for `keep`. Raises where they cannot be had; nothing has happened then."""
+        """Encode these effects for `keep`. If it raises, nothing has happened."""
         if self.table is None:
             raise TopologyError(f"{self.aggregate!r} decides on deadlines, but is declared with deadlines=False")
         cause = command_position(self.aggregate, at.partition, at.offset)
@@ -94,7 +94,7 @@ class Scheduler:
         return True
 
     def forget(self, key: bytes, command: CommandMessage) -> None:
-        """The command of that id has been decided: where it was scheduled, it waits no longer."""
+        """Delete the row of a scheduled command once it is decided."""
         row_key = deadline_key(key, SCHEDULED + command.id)
         if self.table is not None and self.table.active and self.table.get(row_key) is not None:
             self.table.put(row_key, None)

@@ -1,4 +1,4 @@
-"""The nodes of a task: each runs one pure step of `flow` on a record and hands on what comes out. No I/O here."""
+"""The interface of a task's steps: each runs one pure step of `flow` on a record and emits the results. No I/O here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ log = logging.getLogger(__name__)
 Encode = Callable[[Any], bytes]
 REPLY_TOPIC = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.REPLY.value}")
 INBOX = re.compile(rf"[A-Za-z0-9._-]{{1,240}}\.{TopicKind.COMMAND.value}")
-UNDELIVERABLE_KEPT = 1_000  # topics that have been complained of
+UNDELIVERABLE_KEPT = 1_000  # topics already warned of
 
 
 class DecidedAt(NamedTuple):
-    """When a record that was parked is taken up again: the last offset folded, the latest time of a command by then.
+    """When a parked record is folded again: the last offset folded by then, and the latest command time.
 
-    `new`: whether it is a command whose id was looked up when it came, and was not answered. `reserved`: the unique
-    values that are reserved for it by now.
+    `new`: whether it is a command whose id was unknown on arrival. `reserved`: the unique values reserved for it.
     """
 
     offset: int
@@ -34,31 +33,31 @@ class DecidedAt(NamedTuple):
 
 
 class Step:
-    """One step of the flow. `record`: what is folded, with its key; `message`: its value, decoded.
+    """One step of the flow. `record`: the record to fold; `message`: its decoded value.
 
-    Where the topology's code raises, nothing has happened yet: all of it runs before the node's first effect. `name`
-    stays the same for as long as what is declared is called the same. What only commands need is empty here.
+    If the topology's code raises, the step has had no effect: all of that code runs before the first effect. `name` is
+    derived from the declared name and must stay stable. Methods that only commands need do nothing by default.
     """
 
     name: str
 
     def fold(self, key: bytes, record: Record, message: Any, placed: DecidedAt | None = None) -> None:
-        """Runs the step. `placed`: of a record that was parked."""
+        """Run the step. `placed`: when a parked record is folded again."""
         raise NotImplementedError
 
     def reply_if_known(self, key: bytes, record: Record, message: Any) -> bool:
-        """Answers what needs no step to be answered, whatever the record's key waits for; True where that was all."""
+        """Reply at once to a command whose id was answered before, even if its key is parked. True if it was."""
         return False
 
     def tell_parked(self, record: Record, message: Any, cause: str) -> None:
-        """Tells who waits for an answer that it will take longer."""
+        """Send the sender of a command the reply that it is parked."""
 
     def reject(self, key: bytes, record: Record, message: Any, placed: DecidedAt, rejected: Rejected) -> None:
-        """Answers a record on which the step will never be run."""
+        """Reject a command that will never be decided."""
 
 
 class Output:
-    """Where the steps of a task send what comes out, and count it. `reply_topics`: more topics that take replies."""
+    """Sends and counts what the steps of a task emit. `reply_topics`: further topics that may receive replies."""
 
     def __init__(self, producer: Producer, stats: LaneStats, reply_topics: Collection[str] = ()) -> None:
         self.emit = producer.produce  # topic, key, value, partition (-1: the key decides)
@@ -67,7 +66,7 @@ class Output:
         self._undeliverable: set[str] = set()
 
     def reply(self, command: CommandMessage, data: bytes) -> None:
-        """Sends the reply to a command; one that cannot be delivered is counted, and said once for each topic."""
+        """Send the reply to a command. One that cannot be delivered is counted, and logged once for each topic."""
         topic, number, key = f"{command.reply_to}//".split("/", 2)
         if (
             key[:-2]
@@ -92,5 +91,5 @@ class Output:
 
 
 def _is_asker(key: str, command: CommandMessage) -> bool:
-    """Whether a command says that it was asked by the aggregate `key`, to whose command topic its reply goes."""
+    """Whether the command's id names the aggregate `key` as the asker, and its cause is inside the pipeline."""
     return command.causation_id is not None and asked_by(command.id).partition("/")[2] == key

@@ -57,7 +57,7 @@ def place_of(topic: str, partition: int, offset: int) -> str:
 
 
 def reserved_by(place: str, command_id: str) -> str | None:
-    """What an answer to `command_id` has reserved, or refused, for the command at `place`; None where for another."""
+    """What a reply to `command_id` has reserved or refused for the command at `place`; None if for another command."""
     prefix = f"{place}/"
     return command_id.removeprefix(prefix) if command_id.startswith(prefix) else None
 
@@ -89,7 +89,7 @@ class UniqueValues:
         after: StateMessage | None,
         reserved: Sequence[str],
     ) -> None:
-        """Raises NeedsReservation where a value after the command is neither that from before nor `reserved`.
+        """Raises NeedsReservation if a value after the command is neither that from before nor `reserved`.
 
         Else gives up what the aggregate had, or had reserved, and has no more.
         """

@@ -46,7 +46,7 @@ class Projection(Generic[M, R]):
     `database`: where the table is kept. In SQL it is a table of the projection's name with a column for each field,
     to be joined with the others of its service.
 
-    `version`: one more where its functions have come to mean something else. It is folded from the beginning of its
+    `version`: one more if its functions have come to mean something else. It is folded from the beginning of its
     sources, into the table `<name>_v<version>`, beside the one before, until readers are switched.
     """
 
@@ -67,7 +67,7 @@ class Replica(Generic[M, R]):
     """A service's own, full copy of another service's data, kept by every worker of the service.
 
     `evolve(row, event)` folds each event of `source` into the row of the same key; None deletes the row. Reads from
-    it are eventual: it follows the owner, and goes on answering while the owner is down. Decisions read it where an
+    it are eventual: it follows the owner, and goes on answering while the owner is down. Decisions read it if an
     aggregate of the service has it among its `reads`.
     """
 
@@ -81,4 +81,4 @@ class Copy(Protocol[Row]):
     """A replica as a decision sees it: all of it that was applied by then, and nothing that comes while it decides."""
 
     def get(self, key: str) -> Row | None:
-        """The row of `key`; None where the copy has none."""
+        """The row of `key`; None if the copy has none."""

@@ -25,7 +25,7 @@ def declared_name(projection: Projection[Any, Any]) -> str:
 
 
 def with_table(projection: Projection[Any, Any]) -> Projection[Any, Any]:
-    """The projection under the name of its table. Raises TopologyError where there can be no such version."""
+    """The projection under the name of its table. Raises TopologyError if there can be no such version."""
     version, name = projection.version, declared_name(projection)
     if version < 1:
         raise TopologyError(f"projection {name!r} has version {version}; versions are counted from 1")

@@ -78,15 +78,15 @@ class ReplyMessage(NamedTuple):
 
     @property
     def place(self) -> tuple[int, int]:
-        """Offset and time from which it is remembered."""
+        """Offset and time from which the reply is kept."""
         return (self.offset, self.time_ms) if self.placed_offset < 0 else (self.placed_offset, self.placed_ms)
 
 
 class DeadlineMessage(NamedTuple):
-    """What is to be sent later, on `<aggregate>.deadlines` and in the table of that name."""
+    """A command to be sent later, on `<aggregate>.deadlines` and in the table of that name."""
 
     due_ms: int  # milliseconds since the epoch; see NEVER
     command: bytes  # as it will stand on `<aggregate>.command`
 
 
-NEVER = 2**63 - 1  # when that is due which has been sent already, and is kept until it is decided
+NEVER = 2**63 - 1  # `due_ms` of a scheduled command that has fired; the row stays until the command is decided

@@ -268,7 +268,7 @@ class _Coordinator:
         return Summary(status, t.state, t.attempt, tuple(waits_for), t.reason or t.trouble, blocks)
 
     def refuse(self, state: Any, asked: Intervention) -> Rejected | None:
-        """Abort and commit are forced: only where that does not contradict what has been decided."""
+        """Abort and commit are forced: only if that does not contradict what has been decided."""
         t: Transaction = state.transaction
         if t.state == IDLE:
             return Rejected("unknown_transaction")

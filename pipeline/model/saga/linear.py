@@ -1,4 +1,4 @@
-"""The usual saga: a list of steps, done one after the other; where one cannot be, what was done is undone, last first.
+"""The usual saga: steps done one after the other; if one cannot be done, those before it are undone, last first.
 
 A step asks one or several aggregates at once. What a participant must promise, for late and repeated commands to be
 harmless: of each saga and step it does one thing once, undoes it once, and does not do what has been undone already.
@@ -28,7 +28,7 @@ def linear_saga(
     asks: Mapping[str, object],
     versions: Mapping[int, Sequence[Step]],
 ) -> Saga[Any]:
-    """A saga that does its steps in order, and undoes them in reverse where one fails.
+    """A saga that does its steps in order, and undoes them in reverse if one fails.
 
     `state`: the initial state, a frozen dataclass with a field `progress: Progress = Progress()`.
     `begin`: the class of the message that begins it, `begun(message)` the state then.
@@ -85,7 +85,7 @@ class _Runner:
         return replace(state, progress=p)
 
     def _enter(self, state: Any, p: Progress, index: int) -> Progress:
-        """Goes on with the step at `index`, or what follows it where there is nothing to do."""
+        """Goes on with the step at `index`, or what follows it if there is nothing to do."""
         steps = self._steps(p)
         for step in steps[index:]:
             if places := _places(step.do, state):
@@ -154,7 +154,7 @@ class _Runner:
         return self._undo(state, replace(p, status=COMPENSATING, done=_with_this(p), stuck=False, reason=reason))
 
     def _undo(self, state: Any, p: Progress) -> Progress:
-        """Goes on undoing: the last thing done, or what comes before where there is nothing to undo."""
+        """Goes on undoing: the last thing done, or what comes before if there is nothing to undo."""
         steps = {step.name: step for step in self._steps(p)}
         while p.done:
             last = p.done[-1]

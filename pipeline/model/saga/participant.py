@@ -18,7 +18,7 @@ REMEMBERED = 32  # transactions that have ended, of each aggregate id
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What is held for a transaction: an amount that others cannot have meanwhile, or 0 where it is all or nothing."""
+    """What is held for a transaction: an amount that others cannot have meanwhile, or 0 if it is all or nothing."""
 
     transaction: str
     amount: int
@@ -57,7 +57,7 @@ class Ledger:
         return sum(hold.amount for hold in self.holds)
 
     def amount(self, transaction: str) -> int:
-        """What is held for that transaction; 0 where nothing is."""
+        """What is held for that transaction; 0 if nothing is."""
         return next((hold.amount for hold in self.holds if hold.transaction == transaction), 0)
 
     def state_of(self, transaction: str) -> str:
@@ -104,7 +104,7 @@ def name_of(transaction: str) -> str:
 
 
 def attempt_of(transaction: str) -> int:
-    """The number of the attempt; 0 where there is none."""
+    """The number of the attempt; 0 if there is none."""
     name, _, attempt = transaction.rpartition("/")
     return int(attempt) if name and attempt.isdecimal() else 0
 
@@ -132,7 +132,7 @@ class Participant:
     without: Callable[[Any], Any] | None = None
 
     def decide(self, command: Any, state: Any, inner: Callable[..., Sequence[Any] | Rejected], *copies: Any) -> Any:
-        """What the table says, or what the aggregate's own `inner` decides where the table leaves it to that.
+        """What the table says, or what the aggregate's own `inner` decides if the table leaves it to that.
 
         `copies`: of the replicas that the aggregate reads.
         """
@@ -177,7 +177,7 @@ class Guarded:
 
 
 def participants(aggregate: Aggregate[Any, Any, Any]) -> Iterator[Participant]:
-    """What an aggregate takes part in transactions with; nothing where its `decide` is not made by `guards`."""
+    """What an aggregate takes part in transactions with; nothing if its `decide` is not made by `guards`."""
     decide: object = aggregate.decide
     while isinstance(decide, Guarded):
         yield decide.participant

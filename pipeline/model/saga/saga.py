@@ -16,7 +16,7 @@ from pipeline.model.deadline import Cancel, Deadline, Effect
 
 S = TypeVar("S")
 
-IN_FLIGHT = ("running", "compensating", "stuck")  # where a saga has not come to its end
+IN_FLIGHT = ("running", "compensating", "stuck")  # states of a saga that has not ended
 STATUSES = (*IN_FLIGHT, "done", "undone")
 ACTIONS = ("retry", "skip", "abort", "commit")  # what a person may ask of a saga; each kind of saga knows some of them
 
@@ -82,12 +82,12 @@ class Intervention:
 
 
 class Summary(NamedTuple):
-    """Where a saga stands, for people. `status`: one of STATUSES."""
+    """The state of a saga, for people. `status`: one of STATUSES."""
 
     status: str
-    step: str  # what is under way, empty where nothing is
+    step: str  # what is under way, empty if nothing is
     attempt: int
-    waits_for: tuple[str, ...]  # the Asks without an answer
+    waits_for: tuple[str, ...]  # the Asks without a reply
     reason: str  # why it is undone, or tried again
     blocks: tuple[str, ...] = ()  # what others may find locked meanwhile, as `<aggregate>/<key>`
 
@@ -101,13 +101,13 @@ class Saga(Generic[S]):
     themselves. A Reaction of its service sends them.
     `asks`: the classes of the commands that it sends, by the aggregate that takes them.
     `initial`: state of an instance that nothing has begun.
-    `evolve(state, message)`: the next state; total. The same one where the message comes too late, or again.
+    `evolve(state, message)`: the next state; total. The same state if the message comes too late, or again.
     `plan(state)`: all that the state owes, Asks and timers, in the order in which they are to be sent.
     `summary(state)`: where it stands.
-    `refuse(state, intervention)`: why a person may not do that now; None where it may be done.
+    `refuse(state, intervention)`: why a person may not do that now; None if it may be done.
     `actions`: which of ACTIONS it knows.
-    `version`: of the definition; what an instance goes by is told to its first state, as Started.
-    `turn(state)`: optional; states of the same turn owe nothing that the first of them did not. Saves asking `plan`.
+    `version`: of the definition; an instance keeps the one that it began with, which its first event Started says.
+    `turn(state)`: optional. If `turn(before) == turn(after)`, the change owes nothing new, so `plan` is skipped.
     `diagram`: of its steps, in Mermaid.
     """
 
@@ -125,7 +125,7 @@ class Saga(Generic[S]):
     diagram: str = ""
 
     def decide(self, message: Any, state: S) -> list[Any] | Rejected:
-        """The message itself, where it changes the state: that is the saga's event; and what the change makes due."""
+        """Return the message as the saga's event if it changes the state, and the effects that the change owes."""
         if isinstance(message, Intervention) and (refused := self.refuse(state, message)):
             return refused
         first: list[Any] = [Started(self.version)] if state == self.initial else []
@@ -138,7 +138,7 @@ class Saga(Generic[S]):
     def due(self, before: S, after: S) -> list[Effect]:
         """What the state `after` owes and the one `before` did not, and what is not to be waited for any more.
 
-        Raises ValueError where a plan owes two different things under one name.
+        Raises ValueError if a plan owes two different things under one name.
         """
         if self.turn is not None and self.turn(before) == self.turn(after):
             return []

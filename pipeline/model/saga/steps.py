@@ -12,7 +12,7 @@ from pipeline.errors import TopologyError
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 STUCK_AFTER = 5  # attempts
-TIMEOUT = "timeout"  # the reason where no answer came
+TIMEOUT = "timeout"  # the reason if no reply came
 
 
 class To(NamedTuple):
@@ -97,7 +97,7 @@ class Progress:
 
 
 def check_steps(where: str, steps: Sequence[Step]) -> None:
-    """Raises TopologyError where the steps do not make up a saga."""
+    """Raises TopologyError if the steps do not make up a saga."""
     names = [step.name for step in steps]
     for name in names:
         if not NAME.fullmatch(name) or names.count(name) > 1:

@@ -92,7 +92,7 @@ Table = Sequence[Transition]
 
 
 def rows(table: Table, state: str, event: str) -> tuple[Transition, ...]:
-    """What may follow on `event` in `state`, to be tried in this order; nothing where the event changes nothing."""
+    """What may follow on `event` in `state`, to be tried in this order; nothing if the event changes nothing."""
     return tuple(row for row in table if row.state == state and row.event == event)
 
 
