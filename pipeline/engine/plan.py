@@ -47,7 +47,7 @@ from pipeline.model.projection.versions import declared_name
 
 @dataclass(slots=True)
 class Context:
-    """What the steps of one task share when they are made."""
+    """What the step factories of one task receive."""
 
     partition: int
     tables: dict[str, Table]
@@ -79,14 +79,14 @@ class SourceTopic:
     def steps(
         self, partition: int, store: Store, producer: Producer, stats: LaneStats, finders: Mapping[str, Find]
     ) -> tuple[dict[str, Table], list[Step]]:
-        """The tables and nodes of the task that folds `partition`."""
+        """Make the tables and steps of the task that folds `partition`."""
         tables = {spec.name: spec.make(spec, store) for spec in self.tables}
         context = Context(partition, tables, Output(producer, stats, self.reply_topics), finders)
         return tables, [make(context) for make in self.step_factories]
 
 
 class ServicePlan:
-    """A service, wired. Reads nothing and starts nothing; SchemaError if classes and schemas do not fit.
+    """A service's topics, codecs, tables and steps. Does no I/O. Raises SchemaError if classes and schemas do not fit.
 
     `names`: see Topology. Codecs are asked for by the declared names, all else goes by those of the cluster. `secret`:
     the service's, under which its unique values are reserved; a task of such an aggregate cannot be made without.
@@ -149,7 +149,7 @@ class ServicePlan:
         return sorted({self._called(source.topic) for source in self.service.sources()} | self._asked)
 
     def asked_topics(self) -> list[str]:
-        """The command topics of those whom it asks."""
+        """The command topics of the aggregates that it asks."""
         return sorted(self._asked)
 
     def co_partitioned(self) -> dict[str, list[str]]:
@@ -157,7 +157,7 @@ class ServicePlan:
         return self._pairs
 
     def databases(self) -> set[Database]:
-        """What keeps the service's tables, beside local ones."""
+        """The databases that keep tables of the service, beside local ones."""
         return {source_topic.database for source_topic in self.source_topics.values()} - {Database.ROCKSDB}
 
     # --- topics, tables and steps -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""ask -> command, and reply -> command: what a saga sends to others, and how their answers come back to it."""
+"""ask -> command, and reply -> command: the commands a saga sends to others, and their replies as its commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.model.saga.saga import Ask, Replied
 def ask_to_command(
     asker: str, key: str, ask: Ask, correlation_id: str, cause: str, time_ms: int, reply_to: str
 ) -> CommandMessage:
-    """The command as `asker`, whose aggregate id is `key`, sends it because of the command stored at `cause`.
+    """The command that `asker`, whose aggregate id is `key`, sends for an Ask; `cause`: its own command's position.
 
     The same Ask is always the same command: `<asker>/<key>/<step>/<attempt>`.
     """
@@ -22,13 +22,13 @@ def ask_to_command(
 
 
 def asked_by(command_id: str) -> str:
-    """Who would have sent a command of that id: the aggregate, and its id, as `<asker>/<key>`; empty for others."""
+    """The sender of a command of that id, as `<asker>/<key>`; empty if the id is no Ask's."""
     asker, _, attempt = command_id.rpartition("/")
     return asker.rpartition("/")[0] if attempt.isdecimal() else ""
 
 
 def reply_to_command(asker: str, reply: ReplyMessage) -> CommandMessage | None:
-    """What the asker is told by a reply; None if that answers nothing that it can have asked."""
+    """The command that carries a reply to the asker; None if the reply is to no command of its own."""
     whom = asked_by(reply.command_id)
     if not whom.startswith(f"{asker}/"):
         return None

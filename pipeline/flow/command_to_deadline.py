@@ -1,4 +1,4 @@
-"""command -> deadline: what is to be asked later, with its time and the command that will then be sent."""
+"""command -> deadline: a command to be sent later, and its time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEDULED = "command:"  # and a command's id: what a scheduled command is called
 
 
 def command_position(aggregate: str, partition: int, offset: int) -> str:
-    """`users.command/3/77`: where a command stands, which is the cause of what it leads to."""
+    """`users.command/3/77`: a command's position, which is the causation id of what it causes."""
     return f"{TopicKind.COMMAND.topic(aggregate)}/{partition}/{offset}"
 
 
@@ -38,12 +38,12 @@ def effects_to_deadlines(
 
 
 def is_later(command: CommandMessage, time_ms: int) -> bool:
-    """Whether a command stored at `time_ms` is to be decided only once it is due."""
+    """Whether a command stored at `time_ms` must wait until it is due."""
     return command.due_ms is not None and command.due_ms > time_ms
 
 
 def once_due(command: CommandMessage, cause: str) -> CommandMessage:
-    """A scheduled command as it is sent when it is due. `cause`: its position, so that it never comes too late."""
+    """A scheduled command as sent when due. `cause`: its position, so that it never expires."""
     return command._replace(causation_id=cause, due_ms=None)
 
 

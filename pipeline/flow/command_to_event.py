@@ -1,4 +1,4 @@
-"""command -> event: ask the aggregate to decide, number its events, and set apart what else it asks for."""
+"""command -> event: call `decide`, number its events, and separate its other effects."""
 
 from __future__ import annotations
 

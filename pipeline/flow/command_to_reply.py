@@ -1,4 +1,4 @@
-"""command -> reply: what the sender is told, and which commands are answered without being decided."""
+"""command -> reply: which commands get a stored reply or a rejection without being decided."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AHEAD_S_MAX = 60.0  # by how much a sender's clock may go before the broker's
 
 
 def keep_ms(idempotency: Idempotency) -> int:
-    """For how long after it was stored a command's id has to be remembered.
+    """How long after a command was stored its id must be kept.
 
     A repetition is decided only within the window after its issue, which is at most `AHEAD_S_MAX` after its storing.
     """
@@ -21,7 +21,7 @@ def keep_ms(idempotency: Idempotency) -> int:
 
 
 def without_metadata(command: CommandMessage) -> CommandMessage:
-    """What a command asks for, without what differs when it is sent again."""
+    """The command without the fields that differ in a resend."""
     return CommandMessage("", "", None, 0, command.body, command.expected_version)
 
 
@@ -31,9 +31,9 @@ def fingerprint(record: bytes) -> int:
 
 
 def asked_before(earlier: ReplyMessage, now: int) -> Rejected | None:
-    """The rejection of a command of that fingerprint whose id `earlier` has answered for something else; or None.
+    """The rejection `id_reused` if `earlier` replied to other contents under the same id; else None.
 
-    What was written with another version of the schema cannot be compared, and is taken for the same.
+    Contents written with another version of the schema cannot be compared, and count as equal.
     """
     if earlier.fingerprint == now or earlier.fingerprint >> 32 != now >> 32:
         return None

@@ -1,4 +1,4 @@
-"""replica -> command: what a decision reads of the copies that its service keeps, and as of which position."""
+"""replica -> command: what a decision reads of its service's replicas, and at which position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Find = Callable[[str], tuple[int, int, Any]]  # key -> its partition, the offset
 
 
 class Copies:
-    """The copies that `decide` is given, and the position at which the last decision has read them.
+    """The copies passed to `decide`, and the position at which the last decision read them.
 
     `finders`: of each, the topic that it follows and what finds its rows. All that one decision reads of a partition
     has to be as of one offset.
@@ -28,12 +28,12 @@ class Copies:
         self._copies: list[Copy[Any]] = [_Noted(topic, find, self._read) for topic, find in finders]
 
     def begin(self) -> None:
-        """Forgets what the last decision has read; before each command, decided or not."""
+        """Clear the position of the last decision. Call it before each command, decided or not."""
         self._read.clear()
         self.position = None
 
     def decide(self, decide: Callable[..., Any], command: Any, state: Any) -> Any:
-        """What `decide` says to that, given the copies."""
+        """Call `decide` with the copies."""
         decision = decide(command, state, *self._copies)
         if not isinstance(decision, Rejected):
             decision = tuple(decision)  # all of it is decided now, even by a generator
@@ -49,7 +49,7 @@ def empty(aggregate: Aggregate[Any, Any, Any]) -> Copies:
 
 
 class _Noted:
-    """A copy that notes what is read of it."""
+    """A copy that records the position of each read."""
 
     def __init__(self, topic: str, find: Find, read: dict[tuple[str, int], int]) -> None:
         self._topic, self._find, self._read = topic, find, read

@@ -1,4 +1,4 @@
-"""event -> command: what an event of another service asks of one's own aggregates."""
+"""event -> command: the commands that a reaction sends to its own service's aggregates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""state -> projection: bring what happened to the rows it concerns, and fold it into each row."""
+"""event -> row: route an event to the rows that it concerns, and fold it into each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.model.records.messages import EventMessage
 
 
 def event_to_messages(projection: Projection[Any, Any], key: str, event: EventMessage) -> Iterable[tuple[str, Any]]:
-    """Pairs (row key, message) that `event` of the aggregate `key` brings to a re-keyed projection."""
+    """Pairs (row key, message) of a routed projection for `event` of the aggregate `key`."""
     assert projection.route is not None
     windows = projection.windows
     if windows is None:

@@ -28,11 +28,11 @@ def events_to_state(
 
 
 def version_at(time_ms: int, first: int, last: int, time_of: Callable[[int], int]) -> int:
-    """The version that an aggregate had at a time: of its last event that is not later; `first - 1` where all are.
+    """The version of an aggregate at a time: of its last event that is not later; `first - 1` if all are later.
 
     `time_of(version)`: the time of each event from `first` to `last`, in milliseconds since the epoch like `time_ms`.
-    It is asked about log2 of their number. Where a broker's clock has stepped back, so that times do not rise with the
-    versions, it is one of the versions after which the next event is later.
+    It is called about log2 of their number times. If a broker's clock has stepped back, times do not rise with the
+    versions; the result is then one of the versions whose next event is later.
     """
     low, high = first - 1, last + 1  # not later than the time, and later
     while high - low > 1:

@@ -1,4 +1,4 @@
-"""Which topics a table is made from, over which services: from what services declare, and nothing else."""
+"""Which topics a table is made from, over which services; derived from declarations alone."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Lineage:
         return self.homes[table][1]
 
     def upstream(self, home: str, partitions: Partitions) -> dict[str, Partitions]:
-        """The topics from which something can come to those partitions of `home`, itself included; which of each."""
+        """The topics whose records can reach those partitions of `home`, with their partitions; `home` included."""
         found = {home: partitions}
         changed = True
         while changed:

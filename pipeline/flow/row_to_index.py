@@ -1,4 +1,4 @@
-"""row -> index: what a row is to be found by, beside its key."""
+"""row -> index: the values by which a row can be found beside its key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def row_to_index(indexes: Mapping[str, Callable[[Any], str | None]], row: Any) -> Iterator[tuple[str, str]]:
-    """Pairs (index, value) of a row; none for an index whose function gives None. TypeError for what is no text."""
+    """Pairs (index, value) of a row; none if its function returns None. Raises TypeError if a value is no text."""
     for name, value_of in indexes.items():
         value = value_of(row)
         if value is None:

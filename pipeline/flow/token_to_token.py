@@ -1,4 +1,4 @@
-"""token -> token: what a position of one topic comes to further down, hop by hop.
+"""token -> token: follow a position of one topic downstream, hop by hop.
 
 A service commits how far it has folded together with all that came of it. So once it has committed past a position,
 whatever came of that lies below the ends that the logs it writes to have now, records of open transactions included.
@@ -18,7 +18,7 @@ Positions = Mapping[Place, int]
 
 
 class Folder(NamedTuple):
-    """A partition, and the service that folds it."""
+    """A partition and the service that folds it."""
 
     service: str
     topic: str
@@ -26,20 +26,20 @@ class Folder(NamedTuple):
 
 
 class OffsetSource(Protocol):
-    """What can be seen of services and logs. Topics have their declared names."""
+    """The committed offsets of services and the ends of logs. Topics have their declared names."""
 
     async def partitions(self, topic: str) -> int: ...
     async def passed(self, wanted: Mapping[Folder, int]) -> None:
-        """Waits until each has committed past its offset. Raises NotYet if that takes too long."""
+        """Wait until each folder has committed past its offset. Raises NotYet if that takes too long."""
 
     async def ends(self, partitions: Sequence[Place]) -> Positions:
-        """Where logs end now, asked after the call: the offset behind the last record, of open transactions, too."""
+        """The ends of logs, asked after the call: the offset behind the last record, open transactions included."""
 
 
 async def token_to_token(
     lineage: Lineage, token: Positions, home: str, partitions: frozenset[int], offset_source: OffsetSource
 ) -> dict[int, int]:
-    """Offsets that those `partitions` of the topic `home` have to be folded past, to contain what came of `token`.
+    """The offsets that those `partitions` of `home` must be folded past to contain the effects of `token`.
 
     Follows all paths that visit no topic twice. Where services cause each other in a circle, what comes of the token
     in a second round through `home` is not waited for. Positions that cannot come to `home` are left aside; raises
@@ -86,6 +86,6 @@ def _matters(partitions: Partitions, n: int) -> bool:
 
 
 async def _targets(hop: Hop, n: int, wanted: Partitions, offset_source: OffsetSource) -> list[Place]:
-    """The partitions that the hop can write to from partition `n`, as far as they matter."""
+    """The partitions among those wanted that the hop can write to from partition `n`."""
     written = range(await offset_source.partitions(hop.target)) if hop.spreads else (n,)
     return [(hop.target, m) for m in written if _matters(wanted, m)]

@@ -21,7 +21,7 @@ WINDOW_S_MAX = 6 * 24 * 3600.0  # the changelog of what is remembered is kept fo
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The decision not to act on a command: a value, not an exception. `reason` is a word for machines."""
+    """The refusal of a command: a value, not an exception. `reason` is a word for machines."""
 
     reason: str
     details: dict[str, str] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """For how long the ids of commands are remembered, each with its reply; ids are an aggregate id's own.
+    """How long the ids of commands are kept, each with its reply. An id is unique per aggregate id.
 
     A repeated id gets the first reply again and has no second effect. `window_s`: a command that is stored later than
     so long after it was issued is rejected as expired, as its id may have been forgotten. `records`: of each partition
@@ -48,15 +48,15 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Generic[C, E, S]):
-    """A kind of thing that a service owns, each known by its id, each changed by its own commands in order.
+    """A kind of thing that a service owns. Each has an id, and changes by its own commands, in order.
 
     `name`: also the name of its table and the owner part of its topics.
     `command`, `event`: the classes of its commands and events, a class or a union of classes.
     `initial`: state of an id that has no event yet.
     `decide(command, state, *copies)`: the events that follow, with Deadline, Cancel and Ask among them; or Rejected.
-    No events: nothing to do, and that is an answer.
-    `evolve(state, event)`: the next state; total, never fails, as what happened has happened.
-    `idempotency`: which repeated commands are known again; None decides each as if it came for the first time.
+    No events: the command is accepted and changes nothing.
+    `evolve(state, event)`: the next state. It must not fail: the event has happened.
+    `idempotency`: how long repeated commands are recognised; None decides each as if it were new.
     `unique`: values of its state that no two of its kind may have.
     `history`: whether the owner of a partition keeps its events by key, for `pipeline history` and /v1/history.
     `asks`: classes of the commands that it may send, by the name of the aggregate that takes them, its own service's or

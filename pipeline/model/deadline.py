@@ -1,4 +1,4 @@
-"""What decide may ask for besides events: a command to itself later, and that it be forgotten."""
+"""Effects that `decide` may return besides events: set a deadline, cancel one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AFTER_S_MAX = 100 * 366 * 24 * 3600.0
 
 
 class Effect:
-    """Neither an event nor a rejection: nothing of it stands in the event log."""
+    """An effect of a decision that is not an event; it does not appear in the event log."""
 
     __slots__ = ()
 
@@ -23,7 +23,7 @@ def _check_name(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Deadline(Effect):
-    """`command` is to come to the same aggregate once the time has come, unless it is cancelled before.
+    """Send `command` to the same aggregate at a later time, unless it is cancelled before.
 
     `name`: the aggregate's own; setting one again replaces it. `after`: seconds, from when the command that is decided
     on was stored. `at`: milliseconds since the epoch. One of the two; ValueError if they cannot be used.
@@ -46,9 +46,9 @@ class Deadline(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Effect):
-    """The deadline of that name is not to come any more; no error if there is none.
+    """Cancel the deadline of that name; no error if there is none.
 
-    Its command may be on its way already: decide has to tell by the state whether it still means something.
+    Its command may have been sent already: `decide` must tell by the state whether it still applies.
     """
 
     name: str

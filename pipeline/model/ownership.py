@@ -1,4 +1,4 @@
-"""What no service may have of another, as far as only the whole topology shows it; see also source.check_followed."""
+"""The ownership rules that only a whole topology can break; see also source.check_followed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.model.service import Service
 
 
 def check_ownership(services: Iterable[Service]) -> None:
-    """Raises TopologyError if two services own the same data, or one follows what another keeps for itself."""
+    """Raises TopologyError if two services own the same data, or one follows another's private topic."""
     services = list(services)
     owners: dict[str, str] = {}
     private: dict[str, str] = {}

@@ -41,7 +41,7 @@ FREE = Reservation(None)
 
 
 def decide_reservation(command: ReservationCommand, reservation: Reservation) -> list[ReservationEvent] | Rejected:
-    """Who comes first has it. Reserving again what one has, or releasing what one has not, changes nothing."""
+    """The first to reserve a value has it. Reserving it again, or releasing another's, changes nothing."""
     match command, reservation.owner:
         case Reserve(owner), None:
             return [Reserved(owner)]

@@ -1,4 +1,4 @@
-"""A topic of events that a service follows, its own or another's."""
+"""An event topic that a service follows, its own or another's."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Unique:
     `value(state)`: the value, so normalised that equal ones are the same text; None if the state has none.
 
     A command after which the state would have another value waits until that value is reserved, and is rejected as
-    `taken` where somebody else has it. A value that is given up is free again.
+    `taken` if another aggregate has it. A value that is given up is free again.
     """
 
     name: str
@@ -25,5 +25,5 @@ class Unique:
 
 
 def reservation_key(secret: bytes, value: str) -> str:
-    """What a value is reserved under: who does not know the service's secret can neither read nor guess it there."""
+    """The key of a value's reservation. Without the service's secret, the value cannot be read or guessed from it."""
     return hmac.digest(secret, value.encode(), "sha256").hex()

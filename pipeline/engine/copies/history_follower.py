@@ -40,12 +40,12 @@ class HistoryFollower:
 
     @property
     def building(self) -> bool:
-        """Whether it lacks events from before it was opened."""
+        """Whether events from before it was opened are still missing."""
         return self.target is None or self.position < self.target
 
     @property
     def position(self) -> int:
-        """The offset up to which the log is contained."""
+        """The offset up to which the log is applied."""
         return self.store.position(POSITION) or 0
 
     def begin(self, facts: LogFacts, end: int) -> int | None:

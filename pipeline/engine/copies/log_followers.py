@@ -19,10 +19,10 @@ class Follower(Protocol):
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None: ...
     def reached(self, tp: TP, end: int) -> None:
-        """All stable records below `end` have been applied."""
+        """Called once all stable records below `end` are applied."""
 
     def begin_again(self) -> Iterable[TP]:
-        """Some log no longer holds what the copy needs next: forget everything; returns what to read from its start."""
+        """Wipe the copy, as a log no longer holds what it needs next. Return the partitions to read from the start."""
 
 
 class LogFollowers:
@@ -33,13 +33,13 @@ class LogFollowers:
         self._copies: dict[TP, Follower] = {}
 
     def follow(self, copy: Follower, starts: Mapping[TP, int | None]) -> None:
-        """Reads each partition from its offset (None: the log's beginning) into `copy`."""
+        """Read each partition from its offset (None: the log's beginning) into `copy`."""
         if starts:
             self._copies |= dict.fromkeys(starts, copy)
             self._reader.follow(starts)
 
     def unfollow(self, partitions: Iterable[TP]) -> None:
-        """Stops following; partitions that are not followed are fine."""
+        """Stop following these partitions; no error if one is not followed."""
         gone = [tp for tp in partitions if self._copies.pop(tp, None)]
         if gone:
             self._reader.unfollow(gone)
@@ -53,7 +53,7 @@ class LogFollowers:
         self.unfollow([tp for tp, other in self._copies.items() if other is copy])
 
     def step(self) -> bool:
-        """Takes in what has arrived, without waiting; False when that was nothing."""
+        """Apply what has arrived, without waiting. False if nothing has."""
         if not self._copies:
             return False
         polled = self._reader.poll(ROWS_PER_WRITE, 0)

@@ -44,7 +44,7 @@ class TableRecovery:
     # --- beginning and end --------------------------------------------------------------------------------------------
 
     def begin(self, ends: Mapping[TP, int], facts: Mapping[str, LogFacts]) -> dict[TP, int | None]:
-        """Where to read each changelog on. `ends` and `facts` of all changelogs are those of now."""
+        """Return the offset from which to read each changelog. `ends`, `facts`: the current ones of all changelogs."""
         self._facts = facts
         if why := self._useless(ends):
             self._wipe(why)
@@ -52,7 +52,7 @@ class TableRecovery:
         return {tp: self._stored(tp) for tp in self._tables}
 
     def set_target(self, committed: Position | None, ends: Mapping[TP, int]) -> None:
-        """From now on the copy is complete once it holds what was committed.
+        """Set what was committed as the target: the copy is complete once it holds that.
 
         The commit itself says how far that is. Only if it does not, `ends` do, asked after it was read: a broker
         that stood still for a while may take itself for the leader, and tell ends from before.
@@ -71,7 +71,7 @@ class TableRecovery:
         self.unfinished = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
 
     def check(self) -> None:
-        """LaneFatal if the log does not bring what was committed."""
+        """Raises LaneFatal if the log does not deliver what was committed."""
         if self.unfinished and self._clock.monotonic_s() - self._moved_s > STALLED_S:
             places = ", ".join(
                 f"{tp.topic}-{tp.partition} from {self._stored(tp) or 0}" for tp in sorted(self.unfinished)
@@ -82,7 +82,7 @@ class TableRecovery:
             )
 
     def complete(self) -> set[TP]:
-        """The changelogs that need not be read on."""
+        """The changelogs that are read up to their targets."""
         return self._tables.keys() - self.unfinished
 
     def finish(self, committed: Position | None) -> dict[str, tuple[int, int]]:
@@ -106,7 +106,7 @@ class TableRecovery:
         return {tp.topic: (targets[tp], self._facts[tp.topic].identity) for tp in self._tables}
 
     def sample_lag(self, ends: Mapping[TP, int], asked_s: float, asked_ms: int) -> None:
-        """Notes when the copy lacked nothing: at the last look whose ends it has got to.
+        """Note when the copy had last caught up: at the last sample whose ends it has reached.
 
         `ends` were asked for at `asked_s`, on the machine's clock, and `asked_ms`, since the epoch. Under a steady load
         it has never got to the ends of now, but soon to those of the look before.
@@ -124,7 +124,7 @@ class TableRecovery:
         self.store.flush()
 
     def age_s(self) -> float | None:
-        """For how long the copy may lack something; None if it has never been level. Safe from any thread."""
+        """The copy's lag in seconds; None if it has never caught up. Safe from any thread."""
         return None if self.caught_up_s is None else self._clock.monotonic_s() - self.caught_up_s
 
     # --- Copy ---------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class TableRecovery:
     # --- the store ----------------------------------------------------------------------------------------------------
 
     def _useless(self, ends: Mapping[TP, int]) -> Wipe | None:
-        """Why what is on disk cannot be rolled forward, if it cannot."""
+        """The reason why the store cannot be rolled forward, if it cannot."""
         caught_up_ms = self.store.position(CAUGHT_UP_MS)
         for tp in self._tables:
             stored, facts = self._stored(tp), self._facts[tp.topic]

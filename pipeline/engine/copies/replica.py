@@ -91,11 +91,11 @@ class ReplicaCopy:
         return partition, end, self._row(self.prefix(partition) + name, MISSING)
 
     def has_reached(self, ends: Mapping[TP, int]) -> bool:
-        """Whether it contains all that lies before these ends of its source's partitions."""
+        """Whether the replica has applied its source up to these ends."""
         return all((self.store.position(self.position(tp)) or 0) >= ends[tp] for tp in self.sources())
 
     def sample_lag(self, ends: Mapping[TP, int], asked_s: float) -> None:
-        """Notes when it lacked nothing: at the last look whose ends it has got to. As TableRecovery.sample_lag."""
+        """Note when the replica had last caught up; see TableRecovery.sample_lag."""
         if self._goal is None:
             self._goal = ends, asked_s
         goal, caught_up_s = self._goal
@@ -103,7 +103,7 @@ class ReplicaCopy:
             self._caught_up_s, self._goal = caught_up_s, (ends, asked_s)
 
     def age_s(self, now_s: float) -> float | None:
-        """For how long it may lack something; None if it has never been level. Safe from any thread."""
+        """The replica's lag in seconds; None if it has never caught up. Safe from any thread."""
         return None if self._caught_up_s is None else now_s - self._caught_up_s
 
     def reached(self, tp: TP, end: int) -> None:

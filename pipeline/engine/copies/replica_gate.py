@@ -1,4 +1,4 @@
-"""Copies that decisions read: when a lane begins, what is decided with them waits for them, but not for ever."""
+"""The start of a lane: decisions wait, for a bounded time, until the replicas that they read have caught up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ReplicaGate:
         self._late = list(replicas)
 
     def waits(self, reads: Collection[str], now_s: float) -> bool:
-        """Whether what is decided with these has to wait."""
+        """Whether decisions that read these replicas must wait."""
         if not (reads and self._late):
             return False
         self._late = [replica for replica in self._late if not replica.has_reached(self._ends)]

@@ -1,4 +1,4 @@
-"""The tasks of a lane, from assignment over restore to running and back, and the copies it keeps of what others hold.
+"""The tasks of a lane, from assignment over restore to running and back, and its copies of other workers' data.
 
 What the lane folds is in `Task`, how tables get up to date in `TableRecovery`; here is which of them there are.
 """
@@ -52,7 +52,7 @@ class ReadView(NamedTuple):
 
 
 class Assignment:
-    """All that one lane holds."""
+    """The partitions, tasks and copies of one lane."""
 
     def __init__(self, context: LaneContext) -> None:
         self._context, ports = context, context.ports
@@ -71,7 +71,7 @@ class Assignment:
         self._looked_s, self._flushed_s = 0.0, self._clock.monotonic_s()
 
     def open(self) -> None:
-        """Begins to follow what replicas and standbys need."""
+        """Start following the logs of replicas and standbys."""
         for replica, events, rows in self._plan.replicas:
             store = self._stores.open(f"replica.{replica.name}")
             copy = ReplicaCopy(replica, events, rows, store, self._stats)
@@ -109,7 +109,7 @@ class Assignment:
         return task is not None and task.running
 
     def running(self) -> list[Task]:
-        """The tasks that fold."""
+        """The tasks that are running."""
         return [task for task in self._tasks.values() if task.running]
 
     def uncommitted(self) -> list[Task]:
@@ -122,7 +122,7 @@ class Assignment:
         return bool(self._arrived or self._restores)
 
     def drop(self) -> None:
-        """Forgets what was folded since the last commit."""
+        """Drop what was folded since the last commit."""
         for task in self._tasks.values():
             task.roll_back()
 
@@ -168,7 +168,7 @@ class Assignment:
         return followed, started
 
     def _aim_arrived(self, committed: Committed) -> None:
-        """Finds out where newly assigned tasks stand, and what their tables lack."""
+        """Read the committed positions of newly assigned tasks, and set the targets of their recoveries."""
         if not self._arrived:
             return
         offsets = committed(self._arrived)
@@ -279,7 +279,7 @@ class Assignment:
     # --- standbys -----------------------------------------------------------------------------------------------------
 
     def _follow_others(self) -> None:
-        """Becomes the standby of partitions that others have."""
+        """Follow, as a standby, the changelogs of partitions that other workers own."""
         if not self._unattended:
             return
         sources, self._unattended = self._unattended, []
@@ -295,7 +295,7 @@ class Assignment:
         self._count()
 
     def _look_after_copies(self) -> None:
-        """Measures from time to time how old standbys and replicas are, which their answers say."""
+        """Measure the lag of standbys and replicas from time to time; reads report it."""
         now, replicas = self._clock.monotonic_s(), self._replicas if self._settings.replica_ages else []
         if not (self._standbys or replicas) or now - self._looked_s < STANDBY_LOOK_S:
             return
@@ -375,7 +375,7 @@ class Assignment:
         self.count_queues()
 
     def count_queues(self) -> None:
-        """Counts what waits."""
+        """Update the counts of parked keys and records."""
         counts = [task.queue.waiting for task in self._tasks.values()]
         self._stats.held_keys, self._stats.queued = sum(keys for keys, _ in counts), sum(n for _, n in counts)
 

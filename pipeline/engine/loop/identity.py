@@ -35,7 +35,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def parse(cls, member: str) -> Identity | None:
-        """That of a member; None if it is not one of a lane."""
+        """Parse a member's static name; None if it is no lane's."""
         name, dash, rest = member.rpartition("-")
         name, other, port = name.rpartition("-")
         return cls(name, int(port), rest) if name and dash and other and port.isdigit() else None
@@ -52,7 +52,7 @@ def names(members: Iterable[str]) -> set[str]:
 
 
 def namesake(members: Iterable[str], mine: Identity) -> Identity | None:
-    """A member of the same name that lives elsewhere; None if there is none."""
+    """A member of the same name from another home; None if there is none."""
     others = (Identity.parse(member) for member in members)
     return next((other for other in others if other and other.name == mine.name and other.home != mine.home), None)
 
@@ -60,7 +60,7 @@ def namesake(members: Iterable[str], mine: Identity) -> Identity | None:
 def make_sure_of(
     identity: Identity, consumer: GroupConsumer, clock: Clock, wait: Callable[[float], object], session_s: float
 ) -> None:
-    """Returns once nobody else has that name in the group. A dead member stays there for its session, `session_s`.
+    """Return once no other member has that name. A dead member stays in the group for its session, `session_s`.
 
     To be called before a producer of that name is opened. Raises NameTaken.
     """

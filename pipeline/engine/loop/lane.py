@@ -1,7 +1,7 @@
 """The lane: how a service runs. A synchronous loop over injected adapters; it never sleeps, spawns or reads a clock.
 
-One turn is `poll`, `fold` for each batch it returned, `settle`. In a worker one thread makes the turns, with a Faust
-agent between poll and fold; a test or a simulator just calls `turn`.
+One turn is `poll`, `fold` for each batch it returned, `commit_if_due`. In a worker one thread makes the turns, with a
+Faust agent between poll and fold; a test or a simulator just calls `turn`.
 """
 
 from __future__ import annotations
@@ -87,19 +87,19 @@ class Lane:
     # --- the turn -----------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Joins the group and begins to follow what replicas and standbys need."""
+        """Join the group, and start following the logs of replicas and standbys."""
         self._tasks.open()
         if self.plan.source_topics:
             self._consumer.subscribe(sorted(self.plan.source_topics), self)
 
     def turn(self) -> None:
-        """One round of everything."""
+        """Run one turn."""
         for batch in self.poll():
             self.fold(batch)
         self.commit_if_due()
 
     def poll(self) -> list[Batch]:
-        """Reads what is there, at most for the idle time; also goes on with restores, standbys and replicas."""
+        """Read what has arrived, waiting for the idle time at most. Also advance restores, standbys and replicas."""
         self._take_over()
         followed, started = self._tasks.step(self._consumer.committed)
         self._claim(started)
@@ -151,7 +151,7 @@ class Lane:
         return max(0.0, self._committed_s + self.settings.pause_s - self._clock.monotonic_s())
 
     def fold(self, batch: Batch) -> None:
-        """Runs the steps on one batch. Effects are in the open transaction and in memory, nowhere else."""
+        """Run the steps on one batch. Its effects are in the open transaction and in memory, nowhere else."""
         if self._rewound or not self._folds(batch.tp):
             return
         began_s = self._clock.monotonic_s()
@@ -171,7 +171,7 @@ class Lane:
         self._look_after(batch, folded)
 
     def _look_after(self, batch: Batch, folded: int) -> None:
-        """What a batch leaves behind. FoldError if the topology's code raises too often."""
+        """Update pace, counts and pauses after a batch. Raises FoldError if the topology's code raises too often."""
         self._folded += folded
         self._turn_records += folded
         self._error_rate.stop_if_high()
@@ -185,12 +185,12 @@ class Lane:
             self._consumer.start(task.tp, task.position)
 
     def _hold(self, task: Task, seconds: float) -> None:
-        """Lets a partition stand for a while; the lane goes on, and answers the group."""
+        """Pause a partition for a while. The lane continues, and stays in the group."""
         self._consumer.pause(task.tp)
         self._waiting[task.tp] = max(self._waiting.get(task.tp, 0.0), self._clock.monotonic_s() + seconds)
 
     def _try_again(self) -> None:
-        """Reads on if the wait after a transient error is over; meanwhile other partitions have gone on."""
+        """Resume the partitions whose wait after a transient error is over."""
         now = self._clock.monotonic_s()
         for tp in [tp for tp, until_s in self._waiting.items() if until_s <= now]:
             del self._waiting[tp]
@@ -198,9 +198,9 @@ class Lane:
                 self._consumer.start(tp, self._tasks[tp].position)
 
     def commit_if_due(self) -> None:
-        """Makes a checkpoint when it is due: at the interval, or at once if no backlog waits.
+        """Make a checkpoint if it is due: at the interval, or at once if there is no backlog.
 
-        What arrives during a commit is the next one's: the more there is to do, the more goes into each.
+        Records that arrive during a commit go into the next one, so commits grow with the load.
         """
         for tp, end in self._ends.items():
             if self._folds(tp):  # steps over transaction markers, which no record stands for
@@ -221,11 +221,11 @@ class Lane:
             self._checkpoint()
 
     def _fires_nothing(self) -> bool:
-        """Whether what is due has to wait: for records that come singly, or for the end of a pause."""
+        """Whether deadlines must wait: for records folded one by one, or for the end of a pause."""
         return bool(self._suspect) or self._clock.monotonic_s() < self._resume_s
 
     def _fire(self) -> None:
-        """Sends the commands that have fallen due, a bounded part of them: what has come in is to be folded, too."""
+        """Send commands that have fallen due, a bounded number a turn, so that records are folded, too."""
         now_ms = self._clock.time_ms()
         due = [task for task in self._tasks.running() if task.next_due_ms <= now_ms]
         try:
@@ -238,13 +238,13 @@ class Lane:
             self._start_over(aborted)
 
     def close(self) -> None:
-        """Commits, leaves and closes; the process may end."""
+        """Commit, leave the group and close; the process may end."""
         if self._tasks.uncommitted():
             self._checkpoint(self.settings.revoke_patience_s)
         self._release(owned=True)
 
     def abandon(self, error: BaseException) -> None:
-        """Closes without committing, after `error`: the next lane goes on from the last commit."""
+        """Close without committing, after `error`. The next lane continues from the last commit."""
         if self._in_transaction and not isinstance(error, LaneFatal):
             # Frees at once those who read what this lane writes; the next producer of this name would do it, too.
             try:
@@ -268,7 +268,7 @@ class Lane:
             self._in_transaction = True
 
     def _checkpoint(self, patience_s: float | None = None) -> None:
-        """Commits what is folded. Aborted instead, it is folded again."""
+        """Commit what is folded. If the transaction is aborted, fold again."""
         started = self._clock.monotonic_s()
         try:
             self._commit(patience_s or self.settings.commit_patience_s)
@@ -303,7 +303,7 @@ class Lane:
         self._rewind(pause_s)
 
     def _abort(self) -> None:
-        """Drops the open transaction and all that was folded into it."""
+        """Abort the open transaction, and drop all that was folded into it."""
         self.stats.aborts += 1
         if self._in_transaction:
             self._producer.abort()
@@ -311,7 +311,7 @@ class Lane:
         self._tasks.drop()
 
     def _rewind(self, pause_s: float = 0.0) -> None:
-        """Reads on where the last commit left off, after a pause."""
+        """Read on from the last commit, after a pause."""
         self._rewound, self._ends = True, {}
         self._resume_s = self._clock.monotonic_s() + pause_s
         for task in self._tasks.running():
@@ -323,7 +323,7 @@ class Lane:
     # --- records that the broker refuses ------------------------------------------------------------------------------
 
     def _fold_one_by_one(self, batch: Batch, until_s: float) -> int:
-        """Each record in a transaction of its own; the one whose outcome is refused is parked. Returns how many."""
+        """Fold each record in a transaction of its own, and park the one that the broker refuses. Return how many."""
         if self._tasks.uncommitted():
             self._checkpoint()
         task = self._tasks[batch.tp]
@@ -364,10 +364,10 @@ class Lane:
     # --- parked records that are taken up again -----------------------------------------------------------------------
 
     def redrive(self, tp: TP, key: bytes, limit: int, audit: Audit) -> Drained:
-        """Folds what waits under a key, in order, `limit` at most, and commits it; stops if it raises again.
+        """Fold a key's parked records in order, `limit` at most, and commit. Stop at one that raises again.
 
-        To be called between turns, in the lane's thread. Raises NotParked; TableUnavailable if it has to be asked
-        again: then nothing has happened.
+        Call it between turns, in the lane's thread. Raises NotParked, or TableUnavailable if nothing has happened and
+        the call can be repeated.
         """
         task = self._level(tp)
         for count in (limit, 1):
@@ -379,7 +379,7 @@ class Lane:
         return self._insist(lambda: task.refuse(key, last, audit))
 
     def discard(self, tp: TP, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
-        """Throws away what waits under a key: the first, which must be that of `offset`; None: `limit` of them.
+        """Discard a key's first parked record, which must be that of `offset`; None: the first `limit` records.
 
         As `redrive` otherwise.
         """
@@ -387,7 +387,7 @@ class Lane:
         return self._committed_alone(lambda: task.discard(key, offset, limit, audit))
 
     def _level(self, tp: TP) -> Task:
-        """The task of that partition, all that is folded being committed."""
+        """The task of that partition, with all that it folded committed."""
         if not self._tasks.runs(tp):
             raise TableUnavailable(f"{tp.topic}-{tp.partition} is not folded here just now; ask again")
         if self._tasks.uncommitted():
@@ -417,7 +417,7 @@ class Lane:
         return self._committed_alone(act)
 
     def _clear_suspects(self) -> None:
-        """Forgets those that have come through."""
+        """Drop the suspects that were folded and committed."""
         self._suspect = {
             tp: end
             for tp, end in self._suspect.items()
@@ -427,7 +427,7 @@ class Lane:
     # --- what the log says --------------------------------------------------------------------------------------------
 
     def _refind(self, tp: TP) -> None:
-        """The log does not hold the offset asked for. RecordsLost, if that is so."""
+        """Handle an offset out of range. Raises RecordsLost if the log does not hold it indeed."""
         if not self._tasks.runs(tp):
             return
         position = self._tasks[tp].position
@@ -441,7 +441,7 @@ class Lane:
         self._consumer.start(tp, position)
 
     def _watch_open_transactions(self, polled: Polled) -> None:
-        """Measures for how long a transaction that somebody left open has kept records from this lane."""
+        """Measure how long a transaction left open by another client has held records back from this lane."""
         now = self._clock.monotonic_s()
         for tp in (*polled.batches, *polled.ends):
             if tp in polled.held_back:
@@ -453,16 +453,16 @@ class Lane:
     # --- partitions that are taken over -------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
-        """Ends what those have left open who had the partitions before, and are gone."""
+        """Fence former owners of the partitions that are gone, to end their open transactions."""
         taken, self._taken = [tp for tp in self._taken if tp in self._tasks], []
         if taken:
             self._others |= self._takeover.take(taken)
         self._takeover.step()
 
     def _claim(self, started: Sequence[Task]) -> None:
-        """Notes this lane as the owner of what was another's or nobody's, before it writes anything for it.
+        """Note this lane as the owner of partitions that were another's or nobody's, before it writes for them.
 
-        So whoever takes over from this lane knows whose transaction may be open, if this one was never committed.
+        So the next owner knows whose transaction may be open, even if this lane never committed.
         """
         for task in started:
             task.claims = task.tp in self._others
@@ -475,13 +475,13 @@ class Lane:
     # --- assignments, called from within the consumer's poll ----------------------------------------------------------
 
     def assigned(self, partitions: Sequence[TP]) -> None:
-        """Opens the tasks, paused. They start once their tables are up to date, in later turns."""
+        """Open the tasks, paused. They start in later turns, once their tables are restored."""
         self._tasks.add(partitions)
         self._taken += partitions
         log.info("%s: assigned %s", self.plan.service.name, _names(partitions))
 
     def revoked(self, partitions: Sequence[TP]) -> None:
-        """Commits what is folded while membership still allows it, then gives the partitions up."""
+        """Commit what is folded while membership still allows it, then give the partitions up."""
         if self._tasks.uncommitted():
             self._checkpoint(self.settings.revoke_patience_s)
         self._tasks.remove(partitions, owned=True)
@@ -489,7 +489,7 @@ class Lane:
         log.info("%s: revoked %s", self.plan.service.name, _names(partitions))
 
     def lost(self, partitions: Sequence[TP]) -> None:
-        """Membership is gone and others may own the partitions already: nothing of the open transaction may commit."""
+        """Abort: membership is gone, and other members may own the partitions already."""
         try:
             self._abort()
         finally:

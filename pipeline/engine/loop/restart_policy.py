@@ -1,4 +1,4 @@
-"""Whether a lane that has failed is opened again, and after what pause. A rule, without I/O and clock."""
+"""Whether a failed lane is restarted, and after what pause. A rule, without I/O and clock."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ FRUITLESS_MAX = 10  # lanes in a row that fail early and without a single commit
 
 
 class RestartPolicy:
-    """What has become of one service's lanes so far."""
+    """The failures of one service's lanes so far."""
 
     def __init__(self) -> None:
         self._fruitless = 0  # lanes in a row that have come to nothing
 
     def lived(self, seconds: float, *, committed: bool) -> None:
-        """A lane has come to its end after so long."""
+        """Record the end of a lane, and how long it lived."""
         if committed or seconds > CALM_S:
             self._fruitless = 0
 
     def pause_s(self, error: BaseException) -> float | None:
-        """How long to wait before the next lane, after `error`; None if another lane would not help."""
+        """The pause before the next lane, after `error`; None if another lane would not help."""
         if isinstance(error, (BrokerUnreachable, DatabaseUnreachable)):  # however long: it comes back
             return AWAY_S
         # A lane that is closed gives its files back, and what else had taken them may, too.

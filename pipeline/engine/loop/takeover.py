@@ -19,7 +19,7 @@ COMES_BACK_S = 6.0  # a broker that has stood still expels all members at once, 
 
 
 class Takeover:
-    """Fences those who have owned what a lane takes over, and are gone.
+    """Fences former owners of a lane's partitions that are gone.
 
     At once if the lane has been a member for a while and saw them go. A lane that has just become a member cannot tell
     who died from who is on the way back, and waits.
@@ -33,7 +33,7 @@ class Takeover:
         self._owners: set[str] = set()  # not looked for yet
 
     def take(self, partitions: Sequence[TP]) -> set[TP]:
-        """Notes who has owned these. Returns the partitions that somebody else has. Raises BrokerUnreachable."""
+        """Note the former owners of these partitions. Return those owned by another. Raises BrokerUnreachable."""
         if self._certain_s is None:
             self._certain_s = self._clock.monotonic_s() + COMES_BACK_S
         owners = self._consumer.owners(partitions)
@@ -41,12 +41,12 @@ class Takeover:
         return {tp for tp, owner in owners.items() if owner != self._producer.name}
 
     def lost(self) -> None:
-        """The lane is no member any more."""
+        """Forget the membership: the lane is no member any more."""
         self._certain_s = None
         self._owners.clear()
 
     def step(self) -> None:
-        """Fences who is gone, if it is time to. Raises BrokerUnreachable."""
+        """Fence former owners that are gone, if it is time to. Raises BrokerUnreachable."""
         if not self._owners or self._certain_s is None or self._clock.monotonic_s() < self._certain_s:
             return
         gone, self._owners = self._owners - names(self._consumer.members()), set()

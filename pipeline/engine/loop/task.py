@@ -28,7 +28,7 @@ TRIES_MAX = 5  # of a record that raises a transient error
 class Task:
     """Folds one partition. `position` is the next offset to fold, `committed` the last one that was committed.
 
-    Both are None until the task has started, and if the group has no offset yet.
+    Both are None until the task has started, or if the group has no offset yet.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Task:
         self.flushed_s = 0.0
 
     def fold(self, records: Sequence[Record], until_s: float = inf) -> int:
-        """Runs every node on every record, in order. One that raises is put aside, and with it its key.
+        """Run every step on every record, in order. A record that raises is parked, as are later ones of its key.
 
         Returns how many are folded: all; those until the clock shows `until_s`, but one at least; or those before a
         record that raises a transient error, and then is `stalled`. TransactionAborted if some nodes have folded
@@ -126,7 +126,7 @@ class Task:
         return self.parking.redrive(key, limit, audit, self._now())
 
     def refuse(self, key: bytes, error: Exception, audit: Audit) -> Drained:
-        """The broker has refused what came of the first record of a key."""
+        """Keep the first record of a key parked: the broker refuses its effects."""
         return self.parking.refuse(key, error, audit, self._now())
 
     def discard(self, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
@@ -141,22 +141,22 @@ class Task:
 
     @property
     def next_due_ms(self) -> int:
-        """Before this time nothing is to be fired; may be too soon."""
+        """The earliest time at which anything may be due; it may be too early."""
         if not self.running or self.position is None:
             return NEVER
         return min((table.next_ms for table in self._deadlines), default=NEVER)
 
     @property
     def pending(self) -> int:
-        """How many deadlines and scheduled commands are to come."""
+        """The number of deadlines and scheduled commands not yet due."""
         return sum(table.pending for table in self._deadlines)
 
     def take_due(self, now_ms: int, most: int) -> list[Fired]:
-        """What is due, at most so much of each table; `fire` has to follow in the same transaction."""
+        """Take what is due, up to `most` of each table; `fire` must follow in the same transaction."""
         return [fired for table in self._deadlines for fired in table.take(now_ms, most)]
 
     def fire(self, fired: Sequence[Fired], now_ms: int) -> None:
-        """Sends it to its own partition."""
+        """Send the commands taken to this task's own partition."""
         self.fired = True
         for key, command, due_ms in fired:
             self._producer.produce(self.tp.topic, key, command, self.tp.partition)
@@ -170,12 +170,12 @@ class Task:
         return self.running and moved
 
     def mark_committed(self, changelogs: dict[str, tuple[int, int]]) -> None:
-        """What was folded is committed, with these positions of its changelogs."""
+        """Note that what was folded is committed, with these positions of its changelogs."""
         self.committed, self.changelogs = self.position, changelogs
         self.fired = self.parking.touched = self.claims = False
 
     def roll_back(self) -> None:
-        """Forgets what was folded since the last commit."""
+        """Drop what was folded since the last commit."""
         self.position = self.committed
         self.fired = self.parking.touched = False
         for table in self.tables:

@@ -178,7 +178,7 @@ class Parking:
         return Drained(done, self.queue.held.get(key, 0))
 
     def refuse(self, key: bytes, error: Exception, audit: Audit, now: TakenUp) -> Drained:
-        """The broker has refused what came of the first record of a key."""
+        """Keep the first record of a key parked: the broker refuses its effects."""
         entry = self.queue.first(key)
         assert entry is not None
         self._stop_at(key, entry, error, audit, now)

@@ -123,7 +123,7 @@ class ParkedTable(Table):
         return key in self.held and self._ids[key][command_id] > 0
 
     def add(self, key: bytes, entry: ParkedRecord) -> None:
-        """Puts a record at the end of its key's queue, which it may open."""
+        """Add a record to the end of its key's queue; the first one parks the key."""
         self._count(key, entry.id, 1)
         self._entries.setdefault(key, {})[entry.offset] = entry
 
@@ -132,7 +132,7 @@ class ParkedTable(Table):
         self._entries.setdefault(key, {})[entry.offset] = entry
 
     def take(self, key: bytes, offset: int) -> None:
-        """Takes the first one out. The key is free again when it was the last."""
+        """Remove the first record. The key is free again if it was the last."""
         changed = self._entries.setdefault(key, {})
         entry = changed.get(offset) or self.codec.decode(self.store.get(self.prefix + row_key(key, offset)))
         self._count(key, entry.id, -1)
@@ -140,7 +140,7 @@ class ParkedTable(Table):
         self._gone_to[key] = offset + 1
 
     def first(self, key: bytes) -> ParkedRecord | None:
-        """The record that the others of the key wait for."""
+        """The first record of the key, which the others wait for."""
         changed = self._entries.get(key, {})
         start = self._gone_to.get(key, 0).to_bytes(8, "big")
         for row, data in scanned(self.store, self.prefix + key_prefix(key), start):

@@ -1,4 +1,4 @@
-"""A table of one task as the fold sees it: committed rows below, changes since the last checkpoint above."""
+"""A table of one task while folding: committed rows, overlaid by changes since the last checkpoint."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Table:
         self._read: dict[bytes, Any] = {}  # from the store since the last checkpoint
 
     def get(self, key: bytes) -> Any | None:
-        """The row as of the last record folded, committed or not."""
+        """Return the row as of the last record folded, committed or not."""
         row = self._changed.get(key, MISSING)
         if row is MISSING:
             row = self.cache.get(key)
@@ -71,11 +71,11 @@ class Table:
         return row
 
     def put(self, key: bytes, row: Any | None) -> None:
-        """Changes a row; None deletes it. Nothing is written before the checkpoint."""
+        """Change a row; None deletes it. Nothing is written before the checkpoint."""
         self._changed[key] = row
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
-        """The last value of each key touched since the checkpoint, in bytes."""
+        """The last value of each key changed since the checkpoint, encoded."""
         encode = self.codec.encode
         return [(key, None if row is None else encode(row)) for key, row in self._changed.items()]
 
@@ -84,14 +84,14 @@ class Table:
         return self.spec.rows(self.spec, self.store, pairs), {}
 
     def mark_committed(self) -> None:
-        """The changes are committed: they are what the cache holds from now on."""
+        """Move the changes into the cache: they are committed."""
         self._read.update(self._changed)
         self.cache.update(self._read)
         self._read.clear()
         self._changed.clear()
 
     def roll_back(self) -> None:
-        """The changes were not committed: forget them. The cache holds committed rows only, so it stays."""
+        """Drop the changes: they were not committed. The cache holds committed rows only, so it stays."""
         self._changed.clear()
 
 
@@ -99,7 +99,7 @@ class SharedTable(Table):
     """Rows of a table in a database."""
 
     def expect(self, keys: Iterable[bytes]) -> None:
-        """These will be asked for: fetched together, they do not take a question each."""
+        """Fetch rows soon to be read in one query, instead of one query each."""
         unknown = [
             key for key in set(keys) - self._changed.keys() - self._read.keys() if self.cache.get(key) is MISSING
         ]
@@ -110,7 +110,7 @@ class SharedTable(Table):
             self._read.update({key[len(prefix) :]: decode(data) for key, data in found.items()})
 
     def put(self, key: bytes, row: Any | None) -> None:
-        """ValueError, before anything is committed, if the database does not take the row."""
+        """Change a row. Raises ValueError, before anything is committed, if the database refuses it."""
         if row is not None:
             cast(SharedStore, self.store).check(self.prefix + key, self.codec.encode(row))
         super().put(key, row)

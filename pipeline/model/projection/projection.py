@@ -16,7 +16,7 @@ Row = TypeVar("Row", covariant=True)
 
 
 class Database(Enum):
-    """What keeps a projection's table. Where an SQL database is, its worker says."""
+    """The store of a projection's table. The address of an SQL database is a setting of the worker."""
 
     ROCKSDB = "RocksDB"  # local, a database for each partition
     SQLITE = "SQLite"  # one file for all of a service's projections that say so, unless the worker names a server
@@ -78,7 +78,7 @@ class Replica(Generic[M, R]):
 
 
 class Copy(Protocol[Row]):
-    """A replica as a decision sees it: all of it that was applied by then, and nothing that comes while it decides."""
+    """A replica as one decision sees it: fixed at one position while `decide` runs."""
 
     def get(self, key: str) -> Row | None:
         """The row of `key`; None if the copy has none."""

@@ -47,7 +47,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """An outcome that has not been acknowledged."""
+    """An outcome not acknowledged yet."""
 
     attempt: int
     place: int  # of the participant, or of who waits
@@ -57,7 +57,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What the coordinator has noted. A state of `two_phase_saga` has it as its field `transaction`."""
+    """The coordinator's notes. A state of `two_phase_saga` has them as its field `transaction`."""
 
     state: str = IDLE
     attempt: int = 0

@@ -126,13 +126,13 @@ class _Runner:
         return p
 
     def _in_doubt(self, p: Progress) -> Progress:
-        """Gives up waiting for answers."""
+        """Stop waiting for replies."""
         trouble = TIMEOUT if p.pending and not p.failed else p.trouble
         doubtful = _union(p.doubtful, p.pending)
         return replace(p, pending=(), failed=(*p.failed, *p.pending), doubtful=doubtful, trouble=trouble)
 
     def _answered(self, state: Any, p: Progress) -> Progress:
-        """Goes on once an attempt has been answered as far as it will be."""
+        """Continue once all replies to an attempt have come."""
         step = self._step(p)
         if not p.failed:
             return self._went_well(state, p)

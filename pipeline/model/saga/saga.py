@@ -56,7 +56,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """What was answered to an Ask: accepted, or rejected for a reason."""
+    """The reply to an Ask: accepted, or rejected for a reason."""
 
     step: str
     attempt: int
@@ -74,7 +74,7 @@ class TimeUp:
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """What a person asks of a saga: one of ACTIONS; who, and why."""
+    """An operator's request to a saga: one of ACTIONS; by whom, and why."""
 
     action: str
     by: str
@@ -136,7 +136,7 @@ class Saga(Generic[S]):
         return [] if after == before else [*first, message, *self.due(before, after)]
 
     def due(self, before: S, after: S) -> list[Effect]:
-        """What the state `after` owes and the one `before` did not, and what is not to be waited for any more.
+        """The effects that `after` owes and `before` did not, and the cancellation of timers no longer owed.
 
         Raises ValueError if a plan owes two different things under one name.
         """
@@ -156,9 +156,9 @@ class Saga(Generic[S]):
 
     @property
     def aggregate(self) -> Aggregate[Any, Any, S]:
-        """The saga as an aggregate, whose commands are what it is told, and whose events are what of that counted.
+        """The saga as an aggregate: its commands are messages to it, its events are the messages that changed it.
 
-        It remembers no replies: what it is told again changes nothing.
+        It keeps no replies: a repeated message changes nothing.
         """
         command: Any = self.message
         command = command | TimeUp | Intervention
@@ -176,7 +176,7 @@ class Saga(Generic[S]):
 
 
 class _Remembering(Generic[S]):
-    """An `evolve` that knows its last answer: decide has come to it, and the event is evolved next.
+    """An `evolve` that caches its last result: `decide` has computed the state that the event gives next.
 
     Any number of threads may use it: one that finds another's answer evolves.
     """

@@ -38,11 +38,11 @@ class Retry:
     on: tuple[str, ...] | None = None
 
     def after_s(self, attempt: int) -> float:
-        """How long to wait after that attempt."""
+        """The pause after that attempt, in seconds."""
         return min(self.max_s, self.first_s * self.factor ** min(attempt - 1, 64))
 
     def is_worth(self, reason: str) -> bool:
-        """Whether that reason may be gone next time."""
+        """Whether another attempt may succeed after that reason."""
         return self.on is None or reason == TIMEOUT or reason in self.on
 
 

@@ -97,7 +97,7 @@ def rows(table: Table, state: str, event: str) -> tuple[Transition, ...]:
 
 
 def refusal(row: Transition) -> str | None:
-    """The reason of the refusal that a row stands for."""
+    """The reason in a row that refuses; see `does`."""
     reasons = [does.removeprefix("refuse: ") for does in row.does if does.startswith("refuse: ")]
     return reasons[0] if reasons else None
 
