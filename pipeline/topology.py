@@ -127,7 +127,7 @@ class Topology:
         """The aggregate of that name, which takes deadlines. Raises UnknownTable, NoDeadlines."""
         aggregate = self._aggregate(name)
         if aggregate is None:
-            raise NoDeadlines(f"{name!r} is no aggregate, so nothing is to come for it")
+            raise NoDeadlines(f"{name!r} is no aggregate, so it has no deadlines")
         if not aggregate.deadlines:
             raise NoDeadlines(f"the aggregate {name!r} takes no deadlines; declare it with deadlines=True")
         return aggregate

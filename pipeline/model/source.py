@@ -35,5 +35,5 @@ def check_followed(service: str, source: Source) -> None:
             "say so in Topology.names"
         )
     if kind.published:
-        raise TopologyError(f"{where} is published for readers and tells no events; {cure}")
+        raise TopologyError(f"{where} is published for readers and carries no events; {cure}")
     raise TopologyError(f"{where} is private to its owner; {cure}")

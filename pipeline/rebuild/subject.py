@@ -37,7 +37,7 @@ class Subject:
 def subject(topology: Topology, name: str, version: int | None = None) -> Subject:
     """That version of the projection `name`, the newest if none is named. Raises TopologyError, UnknownTable."""
     if topology.names:
-        raise TopologyError(f"{topology.name} calls topics otherwise than declared; versions need the declared names")
+        raise TopologyError(f"{topology.name} uses other topic names than declared; versions need the declared names")
     declared = topology.versions.get(name)
     if declared is None:
         names = {declared_name(p) for service in topology.services.values() for p in service.projections}

@@ -74,7 +74,7 @@ def check_switched(router: Router, subject: Subject) -> Steps[int]:
     now = yield from known(router)
     for worker, said in now.items():
         if said[subject.name]["version"] != subject.version:
-            raise TableUnavailable(f"the switch is said, but the worker at {worker} has not heard of it yet")
+            raise TableUnavailable(f"the switch is stored, but the worker at {worker} has not read it yet; try again")
     return len(now)
 
 

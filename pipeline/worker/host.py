@@ -92,7 +92,7 @@ class LaneHost(faust.Service):
         try:
             await self.in_thread(self.lane.abandon, error)
         except Exception:  # what it leaves behind, the next lane or the next process has to cope with anyway
-            log.exception("%s: its lane does not close well", self.plan.service.name)
+            log.exception("%s: the failed lane could not be closed cleanly", self.plan.service.name)
         self.moved()
 
     async def turns(self) -> None:
@@ -132,7 +132,9 @@ class LaneHost(faust.Service):
             except (NotParked, TableUnavailable) as error:
                 _set(done, error)
             except BaseException as error:
-                _set(done, TableUnavailable(f"whether it was done is not known: {error}; look, and ask again"))
+                _set(
+                    done, TableUnavailable(f"the outcome is unknown: {error}; look whether it was done, and ask again")
+                )
                 raise
             else:
                 if not done.done():

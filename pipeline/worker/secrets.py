@@ -43,7 +43,9 @@ def home_word(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise StateDirectoryError(f"cannot read {file}: {error}; choose another --home") from error
     if len(word) != 2 * WORD_BYTES or not word.isalnum():
-        raise StateDirectoryError(f"{file} does not hold what a worker has written there; delete it, it is made anew")
+        raise StateDirectoryError(
+            f"{file} is damaged: no worker wrote this; delete it, and the next start makes a new one"
+        )
     return word
 
 

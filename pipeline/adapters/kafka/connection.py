@@ -33,7 +33,7 @@ def _settings(path: str) -> dict[str, str]:
         name, sign, value = (part.strip() for part in line.partition("="))
         if not sign or not name.startswith(ALLOWED):
             raise ClientConfigError(
-                f"{path}: {name!r:.100} is no setting that may stand there; write name=value, with names that begin "
+                f"{path}: {name!r:.100} is no setting allowed there; write name=value, with names that begin "
                 f"with {', '.join(ALLOWED)}"
             )
         settings[name] = value

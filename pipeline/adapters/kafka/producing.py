@@ -180,10 +180,12 @@ class KafkaProducer:
             self._guarded(commit, deadline - time.monotonic())
         except TransactionAborted:
             if asked > 1:
-                raise OutcomeUnknown("a commit was left without an answer, then refused") from None
+                raise OutcomeUnknown(
+                    "the outcome of the last transaction is unknown: its commit got no answer, then a refusal"
+                ) from None
             raise
         except LaneFatal as error:
-            raise OutcomeUnknown(f"whether the last transaction was committed is not known: {error}") from error
+            raise OutcomeUnknown(f"the outcome of the last transaction is unknown: {error}") from error
 
     def abort(self) -> None:
         self._topics.clear()  # one of them may be what the transaction has failed by
@@ -194,7 +196,7 @@ class KafkaProducer:
                 self._producer.flush(ABORT_FLUSH_S)
             self._guarded(lambda: self._producer.abort_transaction(ANSWER_S), ANSWER_S)
         except TransactionAborted as error:
-            raise LaneFatal(f"the transaction cannot even be aborted: {error}") from error
+            raise LaneFatal(f"the transaction cannot be aborted: {error}") from error
 
     def fence(self, name: str) -> None:
         KafkaProducer(self._bootstrap, name).close()

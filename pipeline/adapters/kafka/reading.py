@@ -66,7 +66,7 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
         elif error.fatal() or code in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
             # A member may fence itself: cut off and back again, it joins a second time.
             raise LaneFatal(
-                f"the consumer is out of its group for good: {error.str()}; if that goes on, another worker uses the "
+                f"the consumer has lost its membership: {error.str()}; if that repeats, another worker uses the "
                 "same identity: give each machine its own --node"
             )
         elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):

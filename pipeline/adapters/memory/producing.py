@@ -114,7 +114,7 @@ class MemoryProducer:
         try:
             self._kafka.transactions.end(self.name, self._epoch, commit=True)
         except LaneFatal as error:
-            raise OutcomeUnknown(f"whether the last transaction was committed is not known: {error}") from error
+            raise OutcomeUnknown(f"the outcome of the last transaction is unknown: {error}") from error
         self._begun = False
 
     def commit_late(self, positions: Positions, group: object, delay_s: float) -> None:
@@ -127,7 +127,7 @@ class MemoryProducer:
                 transactions.end(name, epoch, commit=True)
 
         self._kafka.clock.later(delay_s, arrive)
-        raise OutcomeUnknown("whether the last transaction was committed is not known: no answer")
+        raise OutcomeUnknown("the outcome of the last transaction is unknown: the broker did not answer")
 
     def abort(self) -> None:
         self._queue.clear()

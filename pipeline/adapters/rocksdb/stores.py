@@ -236,7 +236,7 @@ def _sign(directory: Path, service: str) -> None:
         raise _unusable(mark, error) from error
     if owner not in ("", service):
         raise StateDirectoryError(
-            f"{directory} has the tables of service {owner!r}, and is no business of {service!r}: a service's data is "
-            "had over its API or from the topics that it publishes. Put the directory back where it was, or choose "
+            f"{directory} has the tables of service {owner!r}, which {service!r} must not use: read a service's data "
+            "over its API, or from the topics that it publishes. Put the directory back where it was, or choose "
             "another --home"
         )

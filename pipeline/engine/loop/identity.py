@@ -73,6 +73,9 @@ def make_sure_of(
                 "of its own, or the workers of one machine the same --home"
             )
         if not told:
-            log.warning("%s is in the group already, from another home; waiting whether it goes", identity.name)
+            log.warning(
+                "%s is in the group already, from another home; waiting until its session may have expired",
+                identity.name,
+            )
             told = True
         wait(LOOK_S)

@@ -55,4 +55,4 @@ class Takeover:
                 self._producer.fence(name)
                 log.info("%s has left the group; its open transaction, if there was one, is ended", name)
             except (LaneFatal, TransactionAborted) as error:  # then it ends at its time-out
-                log.warning("what %s has left open cannot be ended now: %s", name, error)
+                log.warning("the open transaction of %s cannot be ended now: %s", name, error)

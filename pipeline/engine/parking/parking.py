@@ -213,7 +213,7 @@ class Parking:
 
     def _check_held(self, key: bytes) -> None:
         if key not in self.queue.held:
-            raise NotParked(f"nothing waits under the key {key!r} of {self.tp.topic}-{self.tp.partition}")
+            raise NotParked(f"no record is parked under the key {key!r} of {self.tp.topic}-{self.tp.partition}")
 
     # --- taken up again as a value is reserved ------------------------------------------------------------------------
 

@@ -50,11 +50,11 @@ def moment_ms(text: str) -> int:
     """`2009-12-01T07:45:00` (a day alone is its midnight) in milliseconds since the epoch, read as UTC. ValueError."""
     found = ISO.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no moment like 2009-12-01T07:45:00")
+        raise ValueError(f"{text!r} is no time such as 2009-12-01T07:45:00")
     year, month, day, hour, minute, second, milli = (int(part or 0) for part in found.groups())
     days = _days(year, month, day)
     if _civil(days) != (year, month, day) or hour > 23 or minute > 59 or second > 59:
-        raise ValueError(f"{text!r} is not a day and time that there is")
+        raise ValueError(f"{text!r} is no day and time of the calendar")
     return days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + milli
 
 

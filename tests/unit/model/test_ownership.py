@@ -48,7 +48,9 @@ def test_what_is_private_cannot_be_followed(way: str, kind: TopicKind) -> None:
         FOLLOW[way](Source(f"a.{kind.value}", Thing))
 
 
-@pytest.mark.parametrize(("topic", "says"), [("a.state", "tells no events"), ("a.row", "tells no"), ("a", "no event")])
+@pytest.mark.parametrize(
+    ("topic", "says"), [("a.state", "carries no events"), ("a.row", "carries no"), ("a", "no event")]
+)
 def test_nor_what_tells_no_events(topic: str, says: str) -> None:
     with pytest.raises(TopologyError, match=says):
         FOLLOW["projection"](Source(topic, Thing))
@@ -91,7 +93,9 @@ def test_a_directory_says_whose_tables_it_has(tmp_path: Path) -> None:
     claim_slot(tmp_path, "orders", 0)[1].close()
     (tmp_path / "reports").symlink_to(tmp_path / "orders")
     for slot in (0, None):
-        with pytest.raises(StateDirectoryError, match="has the tables of service 'orders', and is no business of"):
+        with pytest.raises(
+            StateDirectoryError, match="has the tables of service 'orders', which 'reports' must not use"
+        ):
             claim_slot(tmp_path, "reports", slot)
     (tmp_path / "reports").unlink()
     (tmp_path / "orders").rename(tmp_path / "reports")  # or the service has been renamed
