@@ -68,19 +68,19 @@ class Topology:
         return [self.services[name] for name in sorted(chosen)]
 
     def table(self, name: str) -> str:
-        """The table that is called so: `x_v1` is the first version of x, and x the oldest that is declared."""
+        """The table that `name` means: `x_v1` is the first version of x, and x the oldest version declared."""
         return self._tables.get(name, name)
 
     def is_fixed(self, name: str) -> bool:
-        """Whether `name` means one table for ever, and that by its own name."""
+        """Whether `name` always means the same table, whichever version readers get."""
         return name not in self._tables
 
     def versioned_name(self, table: str) -> str:
-        """What to ask for to read that table, whichever version readers get."""
+        """The name that reads that table, whichever version readers get."""
         return versioned_name(table, 1) if 1 in self.versions.get(table, ()) else table
 
     def only(self, *names: str) -> Topology:
-        """These services alone, and the invariants that need no tables but theirs. Raises TopologyError."""
+        """A topology of these services alone, with the invariants over their tables. Raises TopologyError."""
         services = {service.name: service for service in self.chosen(names)}
         kept = {table for service in services.values() for table in service.tables()}
         fitting = tuple(invariant for invariant in self.invariants if kept.issuperset(invariant.tables))

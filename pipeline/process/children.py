@@ -79,12 +79,12 @@ class Children:
         return process
 
     def watch(self, pid: int) -> None:
-        """Has that process end with this one, too."""
+        """End that process with this one, too."""
         self._watched.add(pid)
         self._tell("watch", pid)
 
     def release(self, pid: int) -> None:
-        """Lets that process live on when this one ends. Also to be called of one that has ended and been waited for."""
+        """Let that process outlive this one. Call it also for a process that has ended and been waited for."""
         self._watched.discard(pid)
         self._started = [each for each in self._started if each.pid != pid]
         self._tell("release", pid)
@@ -103,7 +103,7 @@ class Children:
         self._watchdog.stdin.write(f"{word} {pid}\n".encode())
 
     def close(self) -> None:
-        """Ends those that are watched still, and waits until they have ended."""
+        """End the processes still watched, and wait until they have ended."""
         assert self._watchdog.stdin is not None
         if not self._watchdog.stdin.closed:
             self._watchdog.stdin.close()

@@ -18,9 +18,9 @@ class Busy(Exception):
 
 @contextmanager
 def locked(path: Path, patience_s: float, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
-    """Holds the lock at `path`, and gives its descriptor. Ends with the process, whatever ends that.
+    """Hold the lock at `path`, and yield its descriptor. The lock ends with the process, whatever ends that.
 
-    Where another process holds it, calls `waiting` once and waits; raises Busy after `patience_s`.
+    If another process holds it, call `waiting` once and wait. Raises Busy after `patience_s`.
     """
     deadline = time.monotonic() + patience_s
     told = False

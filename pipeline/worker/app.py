@@ -44,7 +44,7 @@ from pipeline.worker.settings import Adapters, WorkerSettings
 
 
 class Closing(Protocol):
-    """What is to be closed in the event loop."""
+    """Resources to close in the event loop."""
 
     async def close(self) -> None: ...
 
@@ -126,7 +126,7 @@ def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:
 
 
 def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
-    """What /v1/status answers, by service."""
+    """The body of /v1/status, by service."""
     answer = {}
     for host in hosts:
         stats = host.stats

@@ -1,4 +1,4 @@
-"""Which service's tables are in which database, from what topologies declare and workers are told."""
+"""The databases of services' tables, from the topology's declarations and the worker's options."""
 
 from __future__ import annotations
 

@@ -31,15 +31,15 @@ ASKED_MAX = 16  # requests of operators that wait for a lane
 
 
 class Stuck(LaneFatal):
-    """The lane's thread does not come back."""
+    """The lane's thread does not return from a step."""
 
 
 class LaneHost(faust.Service):
     """Drives one service's lane: turns in a thread of its own, batches by way of the Faust agents.
 
-    A lane that cannot go on is abandoned, and another one opened in its place: that is how broker troubles and fencing
-    end. `failed` hears of errors that opening again does not heal; `moved`, in the event loop, when there may be other
-    things to be read.
+    A lane that cannot go on is abandoned and another opened in its place; that ends broker troubles and fencing.
+    `failed` is called with an error that a new lane does not cure; `moved`, in the event loop, when readers may see
+    new rows.
     """
 
     abstract = False
@@ -56,7 +56,7 @@ class LaneHost(faust.Service):
         self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
-        """Runs `call` in the lane's thread, after all that was handed to it before."""
+        """Run `call` in the lane's thread, after all earlier calls."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
     async def _bounded(self, call: Callable[..., T], *args: Any) -> T:
@@ -67,7 +67,7 @@ class LaneHost(faust.Service):
             raise Stuck(f"a step of the lane takes more than {STEP_MAX_S:.0f} s; start the worker again") from None
 
     async def lanes(self) -> None:
-        """One lane after the other, until the service stops or an error ends the worker."""
+        """Run one lane after the other, until the service stops or an error ends the worker."""
         while not self.should_stop:
             commits, began = self.stats.checkpoints, time.monotonic()
             try:
@@ -96,7 +96,7 @@ class LaneHost(faust.Service):
         self.moved()
 
     async def turns(self) -> None:
-        """The turns of one lane."""
+        """Run the turns of one lane."""
         await self.in_thread(self.lane.open)
         while not self.should_stop:
             batches = await self._bounded(self.lane.poll)
@@ -110,9 +110,9 @@ class LaneHost(faust.Service):
     # --- operators ----------------------------------------------------------------------------------------------------
 
     async def ask(self, call: Callable[[Lane], T]) -> T:
-        """Has `call` done with the lane, in its thread and between its turns. Raises Overloaded if many wait.
+        """Run `call` on the lane, in its thread and between its turns. Raises Overloaded if too many calls wait.
 
-        TableUnavailable if the lane comes to its end meanwhile: then it is not known whether it was done.
+        Raises TableUnavailable if the lane ends meanwhile; the outcome is unknown then.
         """
         if len(self._asked) >= ASKED_MAX:
             raise Overloaded(f"{ASKED_MAX} requests wait for {self.plan.service.name!r} already; ask again")
@@ -122,7 +122,7 @@ class LaneHost(faust.Service):
         return answer
 
     async def _serve(self) -> None:
-        """Does what was asked for. What ends the lane is raised, here and to who has asked."""
+        """Run the waiting calls. An error that ends the lane is raised here and to the caller."""
         while self._asked:
             call, done = self._asked.popleft()
             if done.cancelled():
@@ -145,7 +145,7 @@ class LaneHost(faust.Service):
             _set(self._asked.popleft()[1], TableUnavailable("the service is being opened again; ask again"))
 
     async def _another_lane(self, error: BaseException) -> bool:
-        """Opens a lane in place of the one that `error` has ended; False if that would not help."""
+        """Open a lane in place of the one that `error` ended. False if another lane would not help."""
         while True:
             pause_s = self._reopening.pause_s(error)
             if pause_s is None:
@@ -178,7 +178,7 @@ class LaneHost(faust.Service):
             self.stats.loop_late_s = late.add(now_s, now_s - before_s - LOOK_S)
 
     async def on_stop(self) -> None:
-        """Finishes the turn that runs, commits, and gives the partitions back; all that within a bounded time."""
+        """Finish the current turn, commit, and give the partitions back, within a bounded time."""
         self._refuse_all()
         _, unfinished = await asyncio.wait([self._turning], timeout=STOP_S)
         if unfinished:
@@ -186,13 +186,13 @@ class LaneHost(faust.Service):
         self._thread.shutdown(wait=False)
 
     async def _hand_out(self, batch: Batch) -> None:
-        """Gives a batch to its topic's agent and waits until it is folded: no more is read before that."""
+        """Pass a batch to its topic's agent, and wait until it is folded; no more is read before that."""
         folded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self.channels[batch.tp.topic].put((self.lane, batch, folded))
         await folded
 
     def agent(self) -> Callable[[AsyncIterable[Any]], Awaitable[None]]:
-        """What the agent of each source topic does."""
+        """The agent function of each source topic."""
 
         async def fold(batches: AsyncIterable[tuple[Lane, Batch, asyncio.Future[None]]]) -> None:
             async for lane, batch, folded in batches:

@@ -34,7 +34,7 @@ class Bound:
 
 
 def bind(host: str, port: int) -> Bound:
-    """Holds a port; OSError if another has it."""
+    """Bind a port. Raises OSError if another process has it."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
     try:
@@ -94,7 +94,7 @@ def serve_on(
     started: Callable[[], None],
     failed: Callable[[BaseException], None],
 ) -> None:
-    """Has the app serve HTTP on that port. Calls `started` once it does, `failed` if it cannot."""
+    """Make the app serve HTTP on that port. Call `started` once it does, `failed` if it cannot."""
     web = cast(Any, app.web)  # how it makes its sites, Faust's own type does not show
 
     class Site(SockSite):

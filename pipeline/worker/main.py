@@ -100,13 +100,13 @@ def warn_if_slow_codec() -> None:
 
 
 def tune_gc() -> None:
-    """Folding makes and drops small values without cycles; looking for cycles among them took an eighth of the time."""
+    """Tune the collector: folding makes small values without cycles, and searching them took an eighth of the time."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
 
 def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | None:
-    """The secret of their unique values; None if they have none."""
+    """The secret of the services' unique values; None if they have none."""
     if not any(aggregate.unique for service in services for aggregate in service.aggregates):
         return None
     if settings.secret_file is None:
@@ -115,7 +115,7 @@ def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | 
 
 
 def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters = KAFKA) -> None:
-    """Runs until SIGTERM, SIGINT or SIGHUP. Raises what ended it, if that was not a signal."""
+    """Run until SIGTERM, SIGINT or SIGHUP. Raises the error that ended it, if one did."""
     failures: list[BaseException] = []
     stopping: list[asyncio.Future[None]] = []
 

@@ -22,7 +22,7 @@ CALM_S = 60.0  # a process that has lived this long is started again without del
 
 
 def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
-    """Runs this very command line `count` times with one process each, until a signal comes. Returns the exit code.
+    """Run this command line in `count` processes, until a signal comes. Return the exit code.
 
     They are asked to end by SIGTERM, whichever signal comes, and end also if this process is killed. `own`: further
     arguments of each, in place of those of the same options.
@@ -46,7 +46,7 @@ def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """One of the processes, in all its lives."""
+    """One worker process and its restarts."""
 
     index: int
     command: list[str]
@@ -58,7 +58,7 @@ class WorkerProcess:
     worked: bool = False
 
     def look(self) -> int | None:
-        """Starts it when it is due; the code of its end, once, if it has ended."""
+        """Start the process if due. Return its exit code, once, if it has ended."""
         now_s = time.monotonic()
         if self.process is None:
             if now_s >= self.due_s:
@@ -73,7 +73,7 @@ class WorkerProcess:
         return code
 
     def start_later(self, code: int) -> None:
-        """Has it started again, the later the more often it has died."""
+        """Schedule a restart, the later the more often the process has died."""
         delay_s = BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)]
         self.due_s = time.monotonic() + delay_s
         log.error("worker process %d ended with code %d; starting it again in %.1f s", self.index, code, delay_s)

@@ -50,7 +50,7 @@ def home_word(file: Path) -> str:
 
 
 def _make(file: Path, text: str) -> bool:
-    """Writes a file for its owner alone; False if another worker was first."""
+    """Write a file for its owner alone. False if another worker was first."""
     file.parent.mkdir(parents=True, exist_ok=True)
     mine = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

@@ -1,4 +1,4 @@
-"""What a worker runs, where, and what it reaches the outside world by."""
+"""The settings of a worker process, and its adapters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What a worker's lanes reach the outside world by.
+    """The factories of a worker's clients, stores and codecs.
 
     Fault injection wraps the clients. `codecs` makes what reads and writes the records of a schema directory; another
     one puts the engine on topics whose records others have agreed on.

@@ -1,6 +1,6 @@
-"""Who may do what on a cluster, so that the borders between services hold there, too. Values; see acls.
+"""Access rules of a cluster, so that the borders between services hold there, too. Values; see acls.
 
-What is not allowed here, a broker refuses that allows nothing by itself.
+A broker that allows nothing by default refuses all that no rule allows.
 """
 
 from __future__ import annotations

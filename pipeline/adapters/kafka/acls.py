@@ -52,7 +52,7 @@ def bindings(rules: Iterable[Rule]) -> list[AclBinding]:
 
 
 def apply_acls(client: AdminClient, rules: Sequence[Rule], in_force_s: float = IN_FORCE_S) -> int:
-    """Adds them; what is there already stays as it is. Returns how many there are. Raises TopicError.
+    """Add the ACLs; existing ones stay as they are. Return how many there are. Raises TopicError.
 
     Returns once they are in force: the controller takes an ACL before the brokers go by it, and a broker that is busy
     with new topics may come to it many seconds later. Which broker is asked is the client's choice; others may follow.

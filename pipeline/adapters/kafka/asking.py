@@ -1,4 +1,4 @@
-"""What readers ask of the broker: how far groups have got, where logs end; and barriers, which are written for them."""
+"""The broker as readers use it: committed offsets of groups, ends of logs, and barriers written for a read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class KafkaBroker:
         self._lock = threading.Lock()
 
     def committed(self, group: str, partitions: Iterable[TP], patience_s: float) -> dict[TP, int]:
-        """The next offset of each; without those that are not told just now, and those without any."""
+        """The committed offset of each partition; those without one, or unavailable right now, are left out."""
         with self._lock:
             if group not in self._groups:
                 # A member of no group, only asking: see the architecture's known traps. Reading committed, it is told
@@ -53,7 +53,7 @@ class KafkaBroker:
         return end_offsets(admin(self._bootstrap), partitions)
 
     def barriers(self, partitions: Collection[TP]) -> dict[TP, int]:
-        """Offsets of barriers, one on each partition; without those that the broker has not confirmed."""
+        """Write a barrier to each partition. Return the offsets of those that the broker has confirmed."""
         stored: dict[TP, int] = {}
 
         def delivered(error: KafkaError | None, message: Message) -> None:

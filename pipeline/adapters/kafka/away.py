@@ -34,7 +34,7 @@ class Repeated:
         self._told: dict[str, float] = {}
 
     def is_due(self, text: str) -> bool:
-        """Whether a message like this one is to be told now."""
+        """Whether a message of this kind is due to be logged."""
         kind, now_s = CHANGING.sub("", text), self._clock()
         with self._lock:
             if now_s - self._told.get(kind, -REPEAT_S) < REPEAT_S:
@@ -46,7 +46,7 @@ class Repeated:
 
 
 class Cluster:
-    """Whether the brokers answer. Looks only from a first trouble on, until they do, in a thread of its own."""
+    """Whether the brokers answer. Checks from the first trouble until they do, in a thread of its own."""
 
     def __init__(self, repeated: Repeated, answers: Callable[[], bool], look_s: float = LOOK_S) -> None:
         self._repeated, self._answers, self._look_s = repeated, answers, look_s
@@ -88,7 +88,7 @@ _repeated = Repeated()
 
 
 def ask_by(client: AdminClient) -> None:
-    """Has this client be asked whether the cluster answers."""
+    """Use this client to check whether the cluster answers."""
     _asked.append(client)
 
 
@@ -116,7 +116,7 @@ class Calmed(logging.Filter):
     """Lets pass what librdkafka itself logs, once each; but for connections, which `on_error` tells of."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is to be logged."""
+        """Whether the record is to be logged."""
         text = record.getMessage()
         return not text.startswith("FAIL [") and _repeated.is_due(text)
 

@@ -49,7 +49,7 @@ COMMON: dict[str, Any] = {
 
 @contextlib.contextmanager
 def plainly() -> Iterator[None]:
-    """Around a call that runs callbacks: raises the KafkaException that a fatal error of the client stands for.
+    """Wrap a call that runs callbacks, and raise the KafkaException behind a fatal error of the client.
 
     confluent-kafka sets a fatal error from within one callback, goes on to call others, and Python then says of these
     that they have "returned a result with an exception set".
@@ -63,7 +63,7 @@ def plainly() -> Iterator[None]:
 
 
 def note(owner: str, changelogs: Mapping[str, tuple[int, int]]) -> str:
-    """What is committed beside an offset: by which producer, and how far the changelog of which identity goes.
+    """The metadata committed beside an offset: the producer, and the end and identity of each changelog.
 
     Such as `by:users-a-0 users.state=77@1f`.
     """
@@ -73,13 +73,13 @@ def note(owner: str, changelogs: Mapping[str, tuple[int, int]]) -> str:
 
 
 def read_owner(text: str | None) -> str:
-    """The producer of a note; empty if there is none."""
+    """The producer named in such metadata; empty if there is none."""
     first = (text or "").partition(" ")[0]
     return first.removeprefix(BY) if first.startswith(BY) else ""
 
 
 def read_note(text: str | None) -> dict[str, tuple[int, int]]:
-    """The changelogs of a note; those that can be read, as others may commit offsets, too."""
+    """The changelogs named in such metadata; unreadable parts are skipped, as other tools commit offsets, too."""
     found = re.findall(r"(\S+)=(\d+)@([0-9a-f]+)", text or "")
     return {topic: (int(offset), int(identity, 16)) for topic, offset, identity in found}
 
@@ -112,9 +112,9 @@ def admin(bootstrap: str) -> AdminClient:
 
 
 def asked_again(unanswered: str, ask: Callable[[], T], patience_s: float = ANSWER_S) -> T:
-    """The answer to a question that may meet a leader that moves or a topic just created.
+    """Retry a request that may meet a moving leader or a topic just created.
 
-    BrokerUnreachable if there is none, in the words of `unanswered`, the reason in place of its %s.
+    Raises BrokerUnreachable with the text `unanswered`, the reason in place of its %s, if no attempt succeeds.
     """
     deadline = time.monotonic() + patience_s
     while True:

@@ -1,4 +1,4 @@
-"""How to get into a cluster: where it is and, where that is said in a file, as whom."""
+"""The connection to a cluster: its address and, if a file gives them, credentials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALLOWED = ("security.", "sasl.", "ssl.", "enable.ssl.", "https.ca.")  # all else
 
 
 def connection(bootstrap: str) -> dict[str, Any]:
-    """Settings of a Kafka client. Raises ClientConfigError."""
+    """The settings of a Kafka client. Raises ClientConfigError."""
     path = os.environ.get(VARIABLE, "")
     return {**(_settings(path) if path else {}), "bootstrap.servers": bootstrap}
 

@@ -30,7 +30,7 @@ class Nudge(threading.Thread):
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Around a call that may wait."""
+        """Wrap a call that may wait."""
         self._since = time.monotonic()
         try:
             yield
@@ -44,7 +44,7 @@ class Nudge(threading.Thread):
                     self._client.list_topics("", timeout=LOOK_S)
 
     def end(self) -> None:
-        """Lets the client go."""
+        """Release the client."""
         self._ended.set()
         self.join(2 * PATIENCE_S)
         del self._client

@@ -1,4 +1,4 @@
-"""Who holds which partition: the consumer group itself is the routing table.
+"""The owners of partitions: the consumer group itself is the routing table.
 
 Each worker puts its HTTP address in its consumer's client.id, so that the group's coordinator, which assigns the
 partitions, also says where to ask for them. There is no second source to drift from it.
@@ -25,7 +25,7 @@ FRESH_S = 2.0  # how long an answer of the coordinator is used; one that proves 
 
 
 def client_id(service: str, url: str) -> str:
-    """What a worker calls its consumer."""
+    """The client id of a worker's consumer."""
     return f"{service}@{url}"
 
 
@@ -37,7 +37,7 @@ def address(client: str) -> str | None:
 
 @dataclass(slots=True)
 class Group:
-    """Addresses of a service's workers, and which holds which partition."""
+    """Addresses of a service's workers, and the owner of each partition."""
 
     asked_s: float
     members: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Group:
 
 
 class Router:
-    """Finds the address to ask for a table's partition. Its calls block for as long as the broker takes.
+    """Finds the address of a partition's owner. Its calls block for as long as the broker takes.
 
     Safe to use from several threads.
     """
@@ -69,15 +69,15 @@ class Router:
         return self._homes[table]
 
     def knows(self, table: str) -> bool:
-        """Whether `partitions` of that table can be told without asking the broker."""
+        """Whether the number of partitions of that table is cached."""
         return self.home(table)[1] in self._partitions
 
     def partitions(self, table: str) -> int:
-        """How many partitions `table` has."""
+        """The number of partitions of `table`."""
         return self.count(self.home(table)[1])
 
     def count(self, topic: str) -> int:
-        """How many partitions a topic has, by the name that it has on the cluster. Raises TopicError."""
+        """The number of partitions of a topic, by its name on the cluster. Raises TopicError."""
         if topic not in self._partitions:
             try:
                 self._partitions |= partition_counts(self._client)
@@ -127,7 +127,7 @@ class Router:
         return list(self._group(service).members)
 
     def forget(self, table: str) -> None:
-        """Drops what is known of the table's service, so that the next question goes to the coordinator."""
+        """Forget the members of the table's service, so that the next question goes to the coordinator."""
         self._groups.pop(self.home(table)[0].name, None)
 
     def forget_all(self) -> None:

@@ -43,7 +43,7 @@ NO_TOPIC = (
 
 
 def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicError:
-    """What an error of the producer means for its lane."""
+    """Translate an error of the client into one that the lane handles."""
     if error.code() in REFUSED:
         return RecordRefused(f"the broker refuses a record: {error.str()}")
     if error.code() in NO_TOPIC:
@@ -85,7 +85,7 @@ class KafkaProducer:
             raise
 
     def _guarded(self, call: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-        """Runs a transactional call: again while the broker may yet answer, else raises what the lane understands."""
+        """Run a transactional call, and retry it within `patience_s`. Raises an error that the lane handles."""
         deadline = time.monotonic() + patience_s
         while True:
             try:

@@ -45,7 +45,7 @@ READING: dict[str, Any] = COMMON | {
 
 
 def sorted_out(messages: Iterable[Message]) -> Polled:
-    """Groups what a consumer returned; raises on errors that reading on does not heal."""
+    """Group messages by partition. Raises an error that reading on does not cure."""
     polled = Polled()
     batches = polled.batches
     topic, partition = "", -1
@@ -77,7 +77,7 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
 
 
 def poll(consumer: Consumer, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
-    """What has arrived, at most `records_max`; waits for the first up to `timeout_s`, for more up to `gather_s`."""
+    """Return up to `records_max` records; wait up to `timeout_s` for the first, up to `gather_s` for more."""
     # consume() alone would wait for the whole number or the whole time.
     gathered_s = time.monotonic() + gather_s
     try:

@@ -50,12 +50,12 @@ def partition_counts(client: AdminClient) -> dict[str, int]:
 
 
 def broker_count(client: AdminClient) -> int:
-    """How many brokers there are."""
+    """The number of brokers."""
     return len(client.list_topics(timeout=ANSWER_S).brokers)
 
 
 def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions: int, replication: int) -> list[str]:
-    """Creates what is missing of the services' own topics; returns their names. Raises TopicError."""
+    """Create the missing topics of the services; return their names. Raises TopicError."""
     there = partition_counts(client)
     wanted = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic not in there}
     _create(client, [NewTopic(topic, partitions, replication, config=CONFIG[kind]) for topic, kind in wanted.items()])
@@ -83,7 +83,7 @@ def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
 
 
 def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
-    """The topic of a requester's replies, created where it is missing, and its number of partitions."""
+    """The topic of a requester's replies, created if it is missing, and its number of partitions."""
     topic = TopicKind.REPLY.topic(requester)
     if not NAME.fullmatch(requester):
         raise TopicError(f"{requester!r} cannot name a requester; use lower-case letters, digits and underscores")
@@ -95,7 +95,7 @@ def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
 
 
 def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
-    """Deletes the services' own topics with all they hold; returns when they are gone.
+    """Delete the services' own topics with all their records; return once they are gone.
 
     With a topic the broker also forgets the offsets that groups have committed for it.
     """
