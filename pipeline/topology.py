@@ -76,7 +76,7 @@ class Topology:
         return name not in self._tables
 
     def versioned_name(self, table: str) -> str:
-        """The name that reads that table, whichever version readers get."""
+        """The name that reads exactly that table, whichever version readers get."""
         return versioned_name(table, 1) if 1 in self.versions.get(table, ()) else table
 
     def only(self, *names: str) -> Topology:
