@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pipeline.errors import TopologyError
@@ -21,7 +22,7 @@ from pipeline.model.source import Source, check_followed
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: `owned` is kept
 class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
@@ -126,7 +127,7 @@ class Service:
                 "changes a row arrives over one topic, in one order"
             )
 
-    @property
+    @cached_property
     def owned(self) -> tuple[Aggregate[Any, Any, Any], ...]:
         """Its aggregates, and its sagas as what they are to the engine: aggregates, too."""
         return (*self.aggregates, *(saga.aggregate for saga in self.sagas))

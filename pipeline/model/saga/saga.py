@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline.model.aggregate import Aggregate, Rejected
@@ -92,7 +93,7 @@ class Summary(NamedTuple):
     blocks: tuple[str, ...] = ()  # what others may find locked meanwhile, as `<aggregate>/<key>`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: `aggregate` is kept
 class Saga(Generic[S]):
     """A kind of work that spans services, each instance known by its key.
 
@@ -154,11 +155,12 @@ class Saga(Generic[S]):
                 raise ValueError(f"saga {self.name!r}: its plan has two things of the name {name!r}")
         return plan
 
-    @property
+    @cached_property
     def aggregate(self) -> Aggregate[Any, Any, S]:
         """The saga as an aggregate: its commands are messages to it, its events are the messages that changed it.
 
-        It keeps no replies: a repeated message changes nothing.
+        It keeps no replies: a repeated message changes nothing. One value: two would not be equal, as `decide` is bound
+        to a saga made for it.
         """
         command: Any = self.message
         command = command | TimeUp | Intervention

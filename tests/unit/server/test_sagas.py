@@ -180,3 +180,12 @@ def test_the_document_has_each_saga_and_what_may_be_asked_of_it() -> None:
         "abort",
     }
     assert "/v1/sagas/move/{key}/commit" in paths
+
+
+def test_the_document_has_the_commands_of_sagas() -> None:
+    paths = document(MARKET)["paths"]
+    for service in MARKET.services.values():
+        for aggregate in service.addressed:
+            assert aggregate in service.owned  # one value, not another at every access
+            assert f"/v1/commands/{aggregate.name}/{{key}}" in paths
+            assert f"/v1/commands/{aggregate.name}/{{key}}/{{id}}" in paths
