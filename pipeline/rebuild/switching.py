@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
+from pipeline.adapters.kafka.reader_versions import say
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.client.drive import Driver
 from pipeline.client.owner_request import Answer, Blocking, HttpCall, Json, Steps, patiently
@@ -20,7 +21,6 @@ from pipeline.model import TopicKind
 from pipeline.model.projection.versions import declared_name, table_of
 from pipeline.rebuild.building import Progress
 from pipeline.rebuild.subject import Subject
-from pipeline.server.pages.projections import say
 from pipeline.topology import Topology
 
 T = TypeVar("T")

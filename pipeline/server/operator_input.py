@@ -20,11 +20,3 @@ def audit_text(body: Mapping[str, Any], name: str) -> str:
     except UnicodeEncodeError as error:
         raise BadRequest(f"`{name}` is no text that UTF-8 can hold: {error}") from None
     return text
-
-
-def int_param(text: str, least: int, most: int, otherwise: str = "") -> int:
-    """A number from `least` to `most`. Raises BadRequest, which says `otherwise` where that is given."""
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20 and least <= int(text) <= most):
-        raise BadRequest(otherwise or f"{text!r:.100} is not a number from {least} to {most}")
-    return int(text)

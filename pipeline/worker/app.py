@@ -18,25 +18,28 @@ from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import KafkaBroker, admin
 from pipeline.adapters.kafka.acl_rules import HTTP
 from pipeline.adapters.kafka.owners import Router
+from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.client import AsyncClient
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import Codecs
 from pipeline.flow import Lineage
+from pipeline.server.endpoint import Pages
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages.commands import CommandApi
 from pipeline.server.pages.deadlines import DeadlineApi
 from pipeline.server.pages.history import HistoryApi
 from pipeline.server.pages.parked import ParkedApi
-from pipeline.server.pages.projections import Versions
+from pipeline.server.pages.projections import ProjectionApi
 from pipeline.server.pages.sagas import SagaApi
 from pipeline.server.pages.snapshot_read import SnapshotReadApi
 from pipeline.server.pages.tables import QueryApi
 from pipeline.server.pages.watch import WatchApi
-from pipeline.server.problems import Ending, add_pages, as_problems
 from pipeline.server.reads.cluster_offsets import ClusterOffsets
 from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.server.watch.subscriptions import Subscriptions
+from pipeline.server.web import Ending, as_problems, mount
 from pipeline.topology import Topology
 from pipeline.worker.host import LaneHost
 from pipeline.worker.metrics import LaneCollector
@@ -44,7 +47,7 @@ from pipeline.worker.settings import Adapters, WorkerSettings
 
 
 class Closing(Protocol):
-    """Resources to close in the event loop."""
+    """What is to be closed in the event loop."""
 
     async def close(self) -> None: ...
 
@@ -74,7 +77,7 @@ def build_app(
         web_port=port,
     )
     app.boot_strategy = WithoutKafka(app)
-    app.flow_control.resume()  # nobody else does if Faust's consumer is not started
+    app.flow_control.resume()  # nobody else does where Faust's consumer is not started
     for host in hosts:
         for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)
@@ -82,13 +85,13 @@ def build_app(
     metrics = CollectorRegistry()
     metrics.register(LaneCollector({h.plan.service.name: h.stats for h in hosts}))
     ProcessCollector(registry=metrics)
-    middlewares = cast(Any, app.web).web_app.middlewares  # aiohttp's, which Faust's own type does not show
+    web_app = cast(Any, app.web).web_app  # aiohttp's, which Faust's own type does not show
     ending = Ending()
-    middlewares += [as_problems, ending.middleware(), versions.middleware()]
-    add_pages(app, get={"/v1/projections": versions.page})
+    web_app.middlewares.extend([as_problems, ending.middleware()])
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     router = Router(admin(settings.bootstrap), topology)
     forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
+    dispatcher = Dispatcher(tables, forwarding)
     by_service = {host.plan.service.name: host for host in hosts}
 
     def committed(service: str, tp: TP) -> int | None:
@@ -99,17 +102,21 @@ def build_app(
     consistency = Consistency(lineage, tables, offset_source)
     hub = Subscriptions(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
     Gauge("pipeline_watchers", "Open watches of rows", registry=metrics).set_function(lambda: hub.watchers)
-    WatchApi(hub, tables, forwarding, consistency, lineage, make).mount(app)  # before rows, whose keys may be anything
-    query = QueryApi(tables, forwarding, consistency, lambda: status(hosts), metrics)
-    query.mount(app)
-    SnapshotReadApi(query).mount(app)
-    HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, forwarding).mount(app)
+    query = QueryApi(tables, dispatcher, consistency, lambda: status(hosts), metrics)
     held = {name: codec for host in hosts for name, codec in host.plan.commands.items()}
-    DeadlineApi(held, tables, forwarding).mount(app)
-    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, forwarding)
-    commands.mount(app)
-    SagaApi(tables, forwarding, commands).mount(app)
-    ParkedApi({host.plan.service.name: host for host in hosts}, tables, forwarding).mount(app)
+    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, dispatcher)
+    pages: Pages = {
+        **WatchApi(hub, tables, dispatcher, consistency, lineage, make).pages(),  # before rows: keys may be anything
+        **query.pages(),
+        **SnapshotReadApi(query).pages(),
+        **HistoryApi(lambda: ChainMap(*(host.lane.histories for host in hosts)), tables, dispatcher).pages(),
+        **DeadlineApi(held, tables, topology).pages(),
+        **commands.pages(),
+        **SagaApi(tables, dispatcher, commands).pages(),
+        **ParkedApi({host.plan.service.name: host for host in hosts}, tables, dispatcher).pages(),
+        **ProjectionApi(versions).pages(),
+    }
+    mount(web_app, dispatcher, pages, versions.table)
     for host in hosts:
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
@@ -126,7 +133,7 @@ def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:
 
 
 def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
-    """The body of /v1/status, by service."""
+    """What /v1/status answers, by service."""
     answer = {}
     for host in hosts:
         stats = host.stats

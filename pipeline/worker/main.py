@@ -15,6 +15,7 @@ from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import SESSION_S, admin
 from pipeline.adapters.kafka.owners import client_id
+from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.adapters.kafka.topics import broker_count, check_topics
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.engine.context import LanePorts, LaneSettings
@@ -24,7 +25,6 @@ from pipeline.engine.loop.lane import Lane
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
 from pipeline.model import Service
-from pipeline.server.pages.projections import Versions
 from pipeline.topology import Topology
 from pipeline.worker.app import build_app
 from pipeline.worker.databases import databases

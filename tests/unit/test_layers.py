@@ -31,11 +31,11 @@ EXCEPTIONS = {
     ("pipeline.errors", "pipeline.model.records.token"): "an error names the type of what it carries",
 }
 LIBRARIES = {
-    "confluent_kafka": {"adapters.kafka", "client", "demo", "rebuild", "server.pages", "verify.sources"},
-    "faust": {"server", "server.pages", "worker"},
+    "confluent_kafka": {"adapters.kafka", "client", "demo", "rebuild", "verify.sources"},
+    "faust": {"worker"},
     "rocksdict": {"adapters.rocksdb"},
     "sqlalchemy": {"adapters.sql"},
-    "aiohttp": {"client", "server", "server.owner", "server.pages", "worker"},
+    "aiohttp": {"client", "server", "server.owner", "worker"},
     "httpx": {"client"},
 }
 

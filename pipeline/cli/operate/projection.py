@@ -66,12 +66,12 @@ def rebuild(
     from pipeline.adapters.avro.registry import Registry
     from pipeline.adapters.kafka import admin
     from pipeline.adapters.kafka.owners import Router
+    from pipeline.adapters.kafka.reader_versions import Versions
     from pipeline.rebuild.building import Progress as Reached
     from pipeline.rebuild.building import build, watch
     from pipeline.rebuild.comparing import compare, waiting
     from pipeline.rebuild.subject import prepare, subject
     from pipeline.rebuild.switching import switch
-    from pipeline.server.pages.projections import Versions
     from pipeline.topology import load
 
     address = bootstrap_of(bootstrap, home)
@@ -144,8 +144,8 @@ def switch(
 @home_option
 def list_(as_json: bool, topology: str, schemas: Path | None, bootstrap: str | None, home: Path) -> None:
     """List the projections of which several versions are declared, and which of them readers get."""
-    from pipeline.server.pages.projections import Versions
-    from pipeline.server.pages.projections import as_json as plain
+    from pipeline.adapters.kafka.reader_versions import Versions
+    from pipeline.adapters.kafka.reader_versions import as_json as plain
     from pipeline.topology import load
 
     versions = Versions(bootstrap_of(bootstrap, home), load(topology, schemas))
@@ -175,8 +175,8 @@ def drop_old(name: str, yes: bool, topology: str, schemas: Path | None, bootstra
     Refused while the topology or a worker still declares one of them.
     """
     from pipeline.adapters.kafka import admin
+    from pipeline.adapters.kafka.reader_versions import Versions
     from pipeline.rebuild.switching import drop, droppable
-    from pipeline.server.pages.projections import Versions
     from pipeline.topology import load
 
     address = bootstrap_of(bootstrap, home)

@@ -1,21 +1,19 @@
-"""Deadlines over HTTP: what is still to come for an aggregate, and when. Forwarded to the partition's owner."""
+"""Deadlines over HTTP: what is still to come for an aggregate, and when."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import faust
-from aiohttp import web
-
 from pipeline.client.wire.from_json import to_json
 from pipeline.engine.state.deadlines import deadline_key, parts
 from pipeline.engine.state.table import RowCodec
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import NEVER, CommandMessage, DeadlineMessage, TopicKind
-from pipeline.server.owner.forward import Forwarding
-from pipeline.server.problems import add_pages, answer, key_in_path
+from pipeline.server.endpoint import Page, Pages, Reply, Request
+from pipeline.server.endpoints import DEADLINES
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.topology import Topology
 
 SHOWN_MAX = 1_000  # of one aggregate
 
@@ -23,25 +21,24 @@ SHOWN_MAX = 1_000  # of one aggregate
 class DeadlineApi:
     """`GET /v1/deadlines/{aggregate}/{key}`. `commands`: how the commands of each aggregate held here are read."""
 
-    def __init__(self, commands: Mapping[str, RowCodec], tables: LocalTables, forwarding: Forwarding) -> None:
-        self._commands, self._tables, self._forwarding = commands, tables, forwarding
+    def __init__(self, commands: Mapping[str, RowCodec], tables: LocalTables, topology: Topology) -> None:
+        self._commands, self._tables, self._topology = commands, tables, topology
 
-    def mount(self, app: faust.App) -> None:
-        """Adds the page to a Faust app's web server."""
-        add_pages(app, get={"/v1/deadlines/{aggregate}/{key:[^/]+}": self.deadlines})
+    def pages(self) -> Pages:
+        """What it answers."""
+        return {DEADLINES: Page(self.deadlines, self._check)}
 
-    async def deadlines(self, request: web.Request) -> web.Response:
+    def _check(self, request: Request) -> None:
+        self._topology.with_deadlines(request.parts["aggregate"])
+
+    async def deadlines(self, request: Request) -> Reply:
         """Deadlines and scheduled commands, in order of time."""
-        name, key = request.match_info["aggregate"], key_in_path(request)
-        self._forwarding.router.topology.with_deadlines(name)
-        partition = await self._forwarding.partition(name, key)
-        if not self._tables.holds(name, partition):
-            return await self._forwarding.pass_on(request, name, partition, request.rel_url.raw_path, {})
+        name, key, partition = request.parts["aggregate"], request.parts["key"], request.partition
         prefix = deadline_key(key.encode(), "")
         found = self._tables.pairs(TopicKind.DEADLINES.topic(name), partition, prefix, prefix, SHOWN_MAX + 1)
         told = [self._told(name, row_key, row) for row_key, row in found[:SHOWN_MAX]]
         told.sort(key=lambda each: (each["due_ms"] or 0, each["name"]))
-        return answer(200, {"aggregate": name, "key": key, "deadlines": told, "complete": len(found) <= SHOWN_MAX})
+        return Reply(200, {"aggregate": name, "key": key, "deadlines": told, "complete": len(found) <= SHOWN_MAX})
 
     def _told(self, aggregate: str, row_key: bytes, row: DeadlineMessage) -> dict[str, Any]:
         command: CommandMessage = self._commands[aggregate].decode(row.command)

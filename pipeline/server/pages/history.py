@@ -1,4 +1,4 @@
-"""History over HTTP: what has happened to an aggregate, and what its state was. Forwarded to the partition's owner."""
+"""History over HTTP: what has happened to an aggregate, and what its state was."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import faust
-from aiohttp import web
-
-from pipeline.client.wire.as_of import parse_as_of
 from pipeline.client.wire.from_json import to_json
 from pipeline.engine.copies.history_follower import HistoryFollower
 from pipeline.engine.state.history_reader import HistoryReader
-from pipeline.errors import BadRequest, FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
+from pipeline.errors import FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
 from pipeline.model import StateMessage
-from pipeline.server.owner.forward import Forwarding
-from pipeline.server.problems import add_pages, answer, key_in_path
+from pipeline.server.endpoint import Page, Pages, Reply, Request
+from pipeline.server.endpoints import HISTORY, STATE
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables, row_json
 
-EVENTS, EVENTS_MAX = 100, 1_000  # of one page
-VERSION_MAX = 2**63 - 1
 LEVEL_S, LOOK_S = 1.0, 0.005  # how long to wait for events that the table holds already, and how often to look
 Histories = Mapping[tuple[str, int], HistoryFollower]
 
@@ -29,43 +24,30 @@ Histories = Mapping[tuple[str, int], HistoryFollower]
 class HistoryApi:
     """`GET /v1/history/{aggregate}/{key}` and `GET /v1/history/{aggregate}/{key}/state`."""
 
-    def __init__(self, histories: Callable[[], Histories], tables: LocalTables, forwarding: Forwarding) -> None:
-        self._histories, self._tables, self._forwarding = histories, tables, forwarding
+    def __init__(self, histories: Callable[[], Histories], tables: LocalTables, dispatcher: Dispatcher) -> None:
+        self._histories, self._tables, self._dispatcher = histories, tables, dispatcher
 
-    def mount(self, app: faust.App) -> None:
-        """Adds the pages to a Faust app's web server."""
-        add_pages(
-            app, get={"/v1/history/{aggregate}/{key}": self.events, "/v1/history/{aggregate}/{key}/state": self.state}
-        )
+    def pages(self) -> Pages:
+        """What it answers."""
+        return {HISTORY: Page(self.events, self._check), STATE: Page(self.state, self._check)}
 
-    # --- pages --------------------------------------------------------------------------------------------------------
-
-    async def events(self, request: web.Request) -> web.Response:
+    async def events(self, request: Request) -> Reply:
         """Events in the order of their versions, page by page."""
-        after = _number(request, "after", 0, 0, VERSION_MAX)
-        limit = _number(request, "limit", EVENTS, 1, EVENTS_MAX)
-        return await self._answered(request, lambda copy, key: page_of(copy.past, key, after, limit))
+        return await self._told(request, lambda copy, key: page_of(copy.past, key, request["after"], request["limit"]))
 
-    async def state(self, request: web.Request) -> web.Response:
+    async def state(self, request: Request) -> Reply:
         """The state as of a version or a time; of now where neither is given."""
-        version, time_ms = parse_as_of(request.query["as_of"]) if "as_of" in request.query else (None, None)
-        return await self._answered(request, lambda copy, key: _state(copy, key, version, time_ms))
+        return await self._told(request, lambda copy, key: _state(copy, key, *request["as_of"]))
 
-    # --- local or elsewhere -------------------------------------------------------------------------------------------
+    def _check(self, request: Request) -> None:
+        self._dispatcher.topology.with_history(request.parts["aggregate"])
 
-    async def _answered(
-        self, request: web.Request, tell: Callable[[HistoryFollower, bytes], dict[str, Any]]
-    ) -> web.Response:
-        name, key = request.match_info["aggregate"], key_in_path(request)
-        self._forwarding.router.topology.with_history(name)
-        partition = await self._forwarding.partition(name, key)
-        if not self._tables.holds(name, partition):
-            path, query = request.rel_url.raw_path, dict(request.query)
-            return await self._forwarding.pass_on(request, name, partition, path, query)
+    async def _told(self, request: Request, tell: Callable[[HistoryFollower, bytes], dict[str, Any]]) -> Reply:
+        name, key, partition = request.parts["aggregate"], request.parts["key"], request.partition
         copy, current = await self._level(name, partition, key)
-        found = await self._forwarding.blocking(lambda: tell(copy, key.encode()))
+        found = await self._dispatcher.blocking(lambda: tell(copy, key.encode()))
         self._copy(name, partition)  # not wiped meanwhile
-        return answer(200, {"aggregate": name, "key": key, **found, "current": current})
+        return Reply(200, {"aggregate": name, "key": key, **found, "current": current})
 
     async def _level(self, name: str, partition: int, key: str) -> tuple[HistoryFollower, int]:
         """The history, once it holds what the table does, and the table's version of the key.
@@ -144,10 +126,3 @@ def _state(copy: HistoryFollower, key: bytes, version: int | None, time_ms: int 
         state = StateMessage(0, 0, past.spec.aggregate.initial)
     row = row_json(state)
     return {**row, "time_ms": row["time_ms"] if version else None, "last": last}
-
-
-def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
-        raise BadRequest(f"{name}={text!r:.100} is not a number from {least} to {most}")
-    return int(text)

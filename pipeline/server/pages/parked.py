@@ -8,28 +8,28 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
-from urllib.parse import quote
 
-import faust
-from aiohttp import web
-
-from pipeline.client.wire.from_json import parsed, to_json
+from pipeline.client.wire.from_json import to_json
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.engine.state.parked_table import LOOK_AHEAD, ParkedRecord, key_prefix, parts, row_key
-from pipeline.errors import BadRequest, NotParked, TableUnavailable, TopologyError, UndecodableRecord
+from pipeline.errors import BadRequest, NotParked, PipelineError, TableUnavailable, TopologyError, UndecodableRecord
 from pipeline.model import TopicKind
-from pipeline.server.operator_input import audit_text, int_param
-from pipeline.server.owner.forward import Fetched, Forwarding
-from pipeline.server.problems import RETRY, add_pages, answer
+from pipeline.server import endpoint
+from pipeline.server.endpoint import Page, Pages, Reply, Request, integer
+from pipeline.server.endpoints import ALL_PARKED, DISCARD, INT_MAX, LONG_MAX, PARKED, REDRIVE
+from pipeline.server.operator_input import audit_text
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables
 
 T = TypeVar("T")
 LIMIT, LIMIT_MAX = 100, 1_000
-ACTIONS = ("redrive", "discard")
+
+
+Act = Callable[[Mapping[str, Any], TP, bytes, int, Audit], Callable[[Lane], Drained]]
 
 
 class Host(Protocol):
@@ -52,149 +52,121 @@ class Place(NamedTuple):
         """The table of its parked records."""
         return TopicKind.QUEUE.topic(f"{self.service}.{self.topic}")
 
-    @property
-    def path(self) -> str:
-        """Its page."""
-        return f"/v1/parked/{self.service}/{quote(self.topic)}/{self.partition}"
-
 
 class ParkedApi:
     """`GET /v1/parked`, `GET /v1/parked/{service}/{topic}/{partition}`, and `POST` to its `/redrive` and `/discard`."""
 
-    def __init__(self, hosts: Mapping[str, Host], tables: LocalTables, forwarding: Forwarding) -> None:
-        self._hosts, self._tables, self._forwarding = hosts, tables, forwarding
-        self._router = forwarding.router
+    def __init__(self, hosts: Mapping[str, Host], tables: LocalTables, dispatcher: Dispatcher) -> None:
+        self._hosts, self._tables, self._dispatcher = hosts, tables, dispatcher
+        self._topology = dispatcher.topology
 
-    def mount(self, app: faust.App) -> None:
-        """Adds the pages to a Faust app's web server."""
-        page = "/v1/parked/{service}/{topic}/{partition}"
-        add_pages(
-            app,
-            get={"/v1/parked": self.all, page: self.one},
-            post={f"{page}/{action}": partial(self.act, action) for action in ACTIONS},
-        )
+    def pages(self) -> Pages:
+        """What it answers."""
+        return {
+            ALL_PARKED: Page(self.all),
+            PARKED: Page(self.one, place=self._owned),
+            REDRIVE: Page(partial(self.act, _redrive), partial(self._call, _redrive), self._owned),
+            DISCARD: Page(partial(self.act, _discard), partial(self._call, _discard), self._owned),
+        }
 
     # --- pages --------------------------------------------------------------------------------------------------------
 
-    async def all(self, request: web.Request) -> web.Response:
+    async def all(self, request: Request) -> Reply:
         """The keys that have parked records: how many wait, the cause of the first, since when.
 
         `unavailable` names the partitions that nobody can be asked about just now, where no `service` is named.
         """
-        query = request.query
-        limit, after = int_param(query.get("limit", str(LIMIT)), 1, LIMIT_MAX), _token(query.get("after", ""))
+        limit, after, only = request["limit"], _token(request["after"]), request["service"]
         found: list[dict[str, Any]] = []
         unavailable: list[str] = []
-        for place in await self._forwarding.blocking(lambda: list(self._places(query.get("service")))):
+        for place in await self._dispatcher.blocking(lambda: list(self._places(only))):
             if after is not None and place < after[0]:
                 continue
             start = after[1] if after is not None and place == after[0] else None
             try:
                 found += await self._listed(request, place, start, limit - len(found))
-            except TableUnavailable:
-                if "service" in query:
-                    raise
+            except PipelineError as error:
+                if only is not None:
+                    raise TableUnavailable(str(error)) from error
                 unavailable.append(f"{place.service} {place.topic}-{place.partition}")
             if len(found) >= limit:
                 last = found[-1]
                 key = Place(last["service"], last["topic"], last["partition"])
                 token = f"{'/'.join(map(str, key))}/{last['key_base64']}"
-                return answer(200, {"parked": found, "next": token, "unavailable": unavailable})
-        return answer(200, {"parked": found, "next": None, "unavailable": unavailable})
+                return Reply(200, {"parked": found, "next": token, "unavailable": unavailable})
+        return Reply(200, {"parked": found, "next": None, "unavailable": unavailable})
 
-    async def one(self, request: web.Request) -> web.Response:
+    async def one(self, request: Request) -> Reply:
         """The parked records of one key, in order; without a key, the keys of the partition."""
-        place, query = await self._place(request), request.query
-        limit = int_param(query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
-        if not self._tables.holds(place.queue, place.partition):
-            return await self._pass_on(request, place, place.path, dict(query))
-        if "key" not in query and "key_base64" not in query:
-            start = _decoded(query["after"]) if "after" in query else None
-            listed = await self._forwarding.blocking(lambda: self._keys(place, start, limit))
-            return answer(200, {"parked": listed})
-        key, after = _key(query), int_param(query.get("after", "-1"), -1, 2**63 - 1)
-        start = row_key(key, after + 1)
-        rows = await self._forwarding.blocking(
+        place, limit, after = _place(request), request["limit"], request["after"]
+        if request["key"] is None and request["key_base64"] is None:
+            start = None if after is None else _decoded(after)
+            return Reply(200, {"parked": await self._dispatcher.blocking(lambda: self._keys(place, start, limit))})
+        key, offset = _key(request.values), -1 if after is None else integer("after", after, -1, LONG_MAX)
+        start = row_key(key, offset + 1)
+        rows = await self._dispatcher.blocking(
             lambda: self._tables.pairs(place.queue, place.partition, key_prefix(key), start, limit)
         )
-        if not rows and after < 0:
+        if not rows and offset < 0:
             raise NotParked(f"nothing waits under the key {key!r} of {place.topic}-{place.partition}")
         decode = self._hosts[place.service].plan.source_topics[self._called(place.topic)].codec.decode
-        return answer(200, {**_named(place, key), "records": [_shown(entry, decode) for _, entry in rows]})
+        return Reply(200, {**_named(place, key), "records": [_shown(entry, decode) for _, entry in rows]})
 
-    async def act(self, action: str, request: web.Request) -> web.Response:
-        """Has the owner redrive or discard; answers once it is committed."""
-        place = await self._place(request)
-        body = parsed(await request.read())
+    async def act(self, act: Act, request: Request) -> Reply:
+        """Redrives or discards; replies once it is committed."""
+        host = self._hosts[request.parts["service"]]
+        return Reply(200, (await host.ask(self._call(act, request)))._asdict())
+
+    def _call(self, act: Act, request: Request) -> Callable[[Lane], Drained]:
+        """What is asked of the lane. Raises BadRequest."""
+        place, body = _place(request), request.body
         if not isinstance(body, dict):
             raise BadRequest("the body must be an object with `key`, `by` and `why`")
         key, audit = _key(body), Audit(audit_text(body, "by"), audit_text(body, "why"))
-        limit = int_param(str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
-        call: Callable[[Lane], Drained]
-        tp = TP(self._called(place.topic), place.partition)
-        if action == "redrive":
-            call = lambda lane: lane.redrive(tp, key, limit, audit)  # noqa: E731
-        elif body.get("all") is True:
-            call = lambda lane: lane.discard(tp, key, None, limit, audit)  # noqa: E731
-        else:
-            offset = int_param(str(body.get("offset", "")), 0, 2**63 - 1, "say which record: `offset`, or `all`: true")
-            call = lambda lane: lane.discard(tp, key, offset, 1, audit)  # noqa: E731
-        if not self._tables.holds(place.queue, place.partition):
-            return await self._pass_on(request, place, f"{place.path}/{action}", {}, body)
-        return answer(200, (await self._hosts[place.service].ask(call))._asdict())
+        limit = integer("limit", str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
+        return act(body, TP(self._called(place.topic), place.partition), key, limit, audit)
 
-    # --- here or elsewhere --------------------------------------------------------------------------------------------
+    # --- places -------------------------------------------------------------------------------------------------------
 
     def _called(self, topic: str) -> str:
-        return self._router.topology.names.get(topic, topic)
+        return self._topology.names.get(topic, topic)
 
-    async def _place(self, request: web.Request) -> Place:
-        info = request.match_info
-        service = self._router.topology.services.get(info["service"])
-        if service is None or info["topic"] not in service.source_topics():
-            raise NotParked(f"no service {info['service']!r} folds a topic {info['topic']!r}")
-        place = Place(service.name, info["topic"], int_param(info["partition"], 0, 2**31 - 1))
-        count = await self._forwarding.blocking(lambda: self._router.count(self._called(place.topic)))
+    async def _owned(self, request: Request) -> endpoint.Place:
+        """The partition that the path names. Raises NotParked."""
+        place = _place(request)
+        service = self._topology.services.get(place.service)
+        if service is None or place.topic not in service.source_topics():
+            raise NotParked(f"no service {place.service!r} folds a topic {place.topic!r}")
+        count = await self._dispatcher.blocking(lambda: self._dispatcher.router.count(self._called(place.topic)))
         if place.partition >= count:
             raise NotParked(f"{place.topic} has {count} partitions")
-        return place
+        return self._table(place)
+
+    def _table(self, place: Place) -> endpoint.Place:
+        return endpoint.Place(place.queue, place.partition, (place.service, self._called(place.topic)))
 
     def _places(self, only: str | None) -> Iterator[Place]:
         """All source partitions, in order."""
         try:
-            services = self._router.topology.chosen((only,) if only else ())
+            services = self._topology.chosen((only,) if only else ())
         except TopologyError as error:
             raise NotParked(str(error)) from None
         for service in services:
             for topic in sorted(service.source_topics()):
-                for n in range(self._router.count(self._called(topic))):
+                for n in range(self._dispatcher.router.count(self._called(topic))):
                     yield Place(service.name, topic, n)
 
-    async def _listed(
-        self, request: web.Request, place: Place, start: bytes | None, limit: int
-    ) -> list[dict[str, Any]]:
-        if self._tables.holds(place.queue, place.partition):
-            return await self._forwarding.blocking(lambda: self._keys(place, start, limit))
+    async def _listed(self, request: Request, place: Place, start: bytes | None, limit: int) -> list[dict[str, Any]]:
         query = {"limit": str(limit)} | ({} if start is None else {"after": base64.b64encode(start).decode()})
-        status, body, *_ = await self._ask(request, place, place.path, query)
-        if status != 200:
-            detail = body.get("detail", f"the owner of {place.topic}-{place.partition} answered {status}")
-            raise TableUnavailable(detail)
-        listed: list[dict[str, Any]] = body["parked"]
-        return listed
-
-    async def _ask(
-        self, request: web.Request, place: Place, path: str, query: dict[str, str], body: Any = None
-    ) -> Fetched:
-        owner = partial(self._router.owner, place.service, self._called(place.topic), place.partition)
-        what = f"partition {place.partition} of {place.topic}"
-        return await self._forwarding.ask(request, what, owner, path, query, body=body)
-
-    async def _pass_on(
-        self, request: web.Request, place: Place, path: str, query: dict[str, str], body: Any = None
-    ) -> web.Response:
-        status, told, kind, _ = await self._ask(request, place, path, query, body)
-        return answer(status, told, RETRY if status == 503 else None, kind)
+        return await self._dispatcher.share(
+            request,
+            self._table(place),
+            lambda: self._dispatcher.blocking(lambda: self._keys(place, start, limit)),
+            lambda reply: reply.body["parked"],
+            PARKED,
+            {"service": place.service, "topic": place.topic, "partition": str(place.partition)},
+            query,
+        )
 
     def _keys(self, place: Place, after: bytes | None, limit: int) -> list[dict[str, Any]]:
         """Up to `limit` keys behind `after`, each with its first record and how many there are."""
@@ -211,6 +183,23 @@ class ParkedApi:
                 found[-1]["waiting"] += 1
             start = rows[-1][0] + b"\0"
         return found
+
+
+def _place(request: Request) -> Place:
+    return Place(request.parts["service"], request.parts["topic"], request["partition"])
+
+
+def _redrive(body: Mapping[str, Any], tp: TP, key: bytes, limit: int, audit: Audit) -> Callable[[Lane], Drained]:
+    return lambda lane: lane.redrive(tp, key, limit, audit)
+
+
+def _discard(body: Mapping[str, Any], tp: TP, key: bytes, limit: int, audit: Audit) -> Callable[[Lane], Drained]:
+    if body.get("all") is True:
+        return lambda lane: lane.discard(tp, key, None, limit, audit)
+    if "offset" not in body:
+        raise BadRequest("say which record: `offset`, or `all`: true")
+    offset = integer("offset", str(body["offset"]), 0, LONG_MAX)
+    return lambda lane: lane.discard(tp, key, offset, 1, audit)
 
 
 def _named(place: Place, key: bytes) -> dict[str, Any]:
@@ -268,4 +257,4 @@ def _token(text: str) -> tuple[Place, bytes] | None:
     if not text:
         return None
     service, topic, partition, key = f"{text}///".split("/", 3)
-    return Place(service, topic, int_param(partition, 0, 2**31 - 1)), _decoded(key.removesuffix("///"))
+    return Place(service, topic, integer("after", partition, 0, INT_MAX)), _decoded(key.removesuffix("///"))

@@ -1,184 +1,22 @@
-"""Which version of each projection readers get: what was said last on `<projection>.versions`.
-
-All workers follow these topics, so that all of them switch within moments, and each at once for all keys.
-"""
+"""Projections over HTTP: which version of each readers get."""
 
 from __future__ import annotations
 
-import json
-import logging
-import threading
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
-
-from aiohttp import web
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
-
-from pipeline.adapters.kafka import ANSWER_S, COMMON, READING, admin, connection
-from pipeline.adapters.kafka.acl_rules import VERSIONS_GROUP
-from pipeline.adapters.kafka.away import kafka_log
-from pipeline.adapters.kafka.topics import partition_counts
-from pipeline.errors import BrokerUnreachable, TopicError, TopologyError
-from pipeline.model import TopicKind
-from pipeline.model.projection.versions import declared_name, table_of
-from pipeline.server.owner.forward import FORWARDED
-from pipeline.server.problems import answer
-from pipeline.topology import Topology
-
-log = logging.getLogger(__name__)
-
-POLL_S = 0.2
-READ_S = 30.0  # the topics hold a record each time somebody has switched
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from pipeline.adapters.kafka.reader_versions import Versions, as_json
+from pipeline.server.endpoint import Page, Pages, Reply, Request
+from pipeline.server.endpoints import PROJECTIONS
 
 
-class Known(NamedTuple):
-    """What is known of a projection: the version that readers get, and the table of each that is declared."""
+class ProjectionApi:
+    """`GET /v1/projections`."""
 
-    version: int
-    tables: Mapping[int, str]
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
 
+    def pages(self) -> Pages:
+        """What it answers."""
+        return {PROJECTIONS: Page(self.projections)}
 
-class Versions:
-    """Follows what was said. Safe from any thread; costs nothing where no projection has had a second version.
-
-    Raises BrokerUnreachable.
-    """
-
-    def __init__(self, bootstrap: str, topology: Topology) -> None:
-        self._topology, self._said = topology, dict[str, int]()
-        self._counts = partition_counts(admin(bootstrap))
-        projections = {declared_name(p) for service in topology.services.values() for p in service.projections}
-        topics = {topology.names.get(topic := TopicKind.VERSIONS.topic(name), topic): name for name in projections}
-        self._names = {topic: name for topic, name in topics.items() if topic in self._counts}
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-        if self._names:
-            config = READING | {**connection(bootstrap), "group.id": VERSIONS_GROUP}
-            self._consumer = Consumer(config, logger=kafka_log)
-            self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._names])
-            self._read_all()
-            self._thread = threading.Thread(target=self._follow, name="versions", daemon=True)
-            self._thread.start()
-
-    def current(self, projection: str) -> int:
-        """The version that readers get. Where nobody has switched: the first, or where that never was, the oldest."""
-        if projection in self._said:
-            return self._said[projection]
-        declared = self._topology.versions.get(projection, {1: projection})
-        if 1 in declared or self._topology.names.get(row := TopicKind.ROW.topic(projection), row) in self._counts:
-            return 1
-        return min(declared)
-
-    def table(self, name: str) -> str:
-        """The table that readers get who ask for `name`."""
-        if name in self._topology.versions:
-            return table_of(name, self.current(name))
-        return self._topology.table(name)
-
-    def check(self) -> None:
-        """Raises TopologyError where readers get a version that the code does not declare.
-
-        TopicError where it could not be heard that they are switched.
-        """
-        for name in self._topology.versions:
-            if name not in self._names.values():
-                raise TopicError(
-                    f"the broker does not have {TopicKind.VERSIONS.topic(name)}; create it with: pipeline projection "
-                    f"rebuild {name}, or pipeline topics create {self._topology.name}"
-                )
-        for projection in {*self._said, *self._topology.versions}:
-            declared, current = self._topology.versions.get(projection, {1: projection}), self.current(projection)
-            if current not in declared:
-                raise TopologyError(
-                    f"readers of {projection!r} get version {current}, and this code declares "
-                    f"{', '.join(map(str, declared))}: declare version {current} again, beside the others, until "
-                    "readers are switched with: pipeline projection switch"
-                )
-
-    def state(self) -> dict[str, Known]:
+    async def projections(self, request: Request) -> Reply:
         """The projections of which there are several versions."""
-        return {name: Known(self.current(name), tables) for name, tables in self._topology.versions.items()}
-
-    async def page(self, request: web.Request) -> web.Response:
-        """The state, over HTTP."""
-        return answer(200, as_json(self.state()))
-
-    def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
-        """Gives each page that is asked for a table that of now. What another worker has forwarded, it has named."""
-
-        @web.middleware
-        async def as_of_now(request: web.Request, handler: Handler) -> web.StreamResponse:
-            name = request.match_info.get("table")
-            if name is not None and FORWARDED not in request.headers:
-                request.match_info["table"] = self.table(name)
-            return await handler(request)
-
-        return as_of_now
-
-    def close(self) -> None:
-        """Ends the thread."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._consumer.close()
-
-    # --- following ----------------------------------------------------------------------------------------------------
-
-    def _read_all(self) -> None:
-        unread, deadline = set(self._names), time.monotonic() + READ_S
-        while unread:
-            unread.discard(self._poll())
-            if time.monotonic() > deadline:
-                raise BrokerUnreachable(f"the broker does not say which version of {min(unread)} readers get")
-
-    def _follow(self) -> None:
-        while not self._stopped.is_set():
-            self._poll()
-
-    def _poll(self) -> str:
-        """Takes in one record; the topic whose end was met, if one was."""
-        message = self._consumer.poll(POLL_S)
-        if message is None:
-            return ""
-        topic, error = message.topic() or "", message.error()
-        if error is not None:
-            if error.code() != KafkaError._PARTITION_EOF:
-                log.warning("reading %s: %s", topic, error.str())
-                return ""
-            return topic
-        try:
-            version = int(json.loads(message.value() or b"")["version"])
-        except (ValueError, KeyError, TypeError) as bad:
-            log.error("%s: offset %s does not say a version: %r", topic, message.offset(), bad)
-            return ""
-        name = self._names[topic]
-        if self._thread is not None:
-            log.info("readers of %s get version %d from now on", name, version)
-        self._said[name] = version
-        return ""
-
-
-def as_json(state: Mapping[str, Known]) -> dict[str, dict[str, Any]]:
-    """The state as JSON values; JSON turns version keys into text."""
-    return {name: each._asdict() for name, each in state.items()}
-
-
-def say(bootstrap: str, topic: str, projection: str, version: int, by: str) -> None:
-    """Has readers get that version. Raises BrokerUnreachable where it is not known whether that was stored."""
-    failed: list[str] = []
-
-    def stored(error: KafkaError | None, _: object) -> None:
-        if error is not None:
-            failed.append(error.str())
-
-    producer = Producer(COMMON | {**connection(bootstrap), "enable.idempotence": True})
-    value = json.dumps({"version": version, "by": by, "at_ms": time.time_ns() // 1_000_000})
-    try:
-        producer.produce(topic, value, projection, 0, on_delivery=stored)
-        left = producer.flush(ANSWER_S)
-    except KafkaException as raised:
-        raise BrokerUnreachable(f"the broker does not take the switch: {raised.args[0].str()}") from None
-    if left or failed:
-        raise BrokerUnreachable(f"the broker has not taken the switch: {failed or 'no answer'}; switch again")
+        return Reply(200, as_json(self._versions.state()))

@@ -6,24 +6,17 @@ import asyncio
 from collections.abc import Collection
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-import faust
-from aiohttp import web
-
-from pipeline.client.owner_request import Answer, problem_of
 from pipeline.client.wire.as_of import iso
-from pipeline.client.wire.from_json import parsed
 from pipeline.errors import BadRequest, TableUnavailable, UnknownKey
 from pipeline.model import Intervention, Saga, StateMessage, Summary
-from pipeline.model.saga.saga import ACTIONS, IN_FLIGHT, STATUSES
-from pipeline.server.operator_input import audit_text, int_param
-from pipeline.server.owner.forward import Forwarding
+from pipeline.server.endpoint import Page, Pages, Place, Reply, Request
+from pipeline.server.endpoints import INTERVENE, SAGA, SAGAS, SAGAS_OF
+from pipeline.server.operator_input import audit_text
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.pages.commands import CommandApi
-from pipeline.server.problems import add_pages, answer, key_in_path, problem
 from pipeline.server.reads.local_tables import LocalTables, row_json
 
-LIMIT, LIMIT_MAX = 100, 1_000
 ROWS = 1_000  # looked at together
 
 Json = dict[str, Any]
@@ -57,38 +50,41 @@ class Listing(NamedTuple):
 class SagaApi:
     """`GET /v1/sagas`, `/v1/sagas/{saga}` and `/v1/sagas/{saga}/{key}`, and `POST` to its `/retry`, `/skip`, … ."""
 
-    def __init__(self, tables: LocalTables, forwarding: Forwarding, commands: CommandApi) -> None:
-        self._tables, self._forwarding, self._commands = tables, forwarding, commands
-        self._router = forwarding.router
+    def __init__(self, tables: LocalTables, dispatcher: Dispatcher, commands: CommandApi) -> None:
+        self._tables, self._dispatcher, self._commands = tables, dispatcher, commands
+        self._topology = dispatcher.topology
 
-    def mount(self, app: faust.App) -> None:
-        """Adds the pages to a Faust app's web server."""
-        one = "/v1/sagas/{saga}/{key:[^/]+}"
-        add_pages(
-            app,
-            get={"/v1/sagas": self.instances, "/v1/sagas/{saga}": self.instances, one: self.instance},
-            post={f"{one}/{action}": partial(self.act, action) for action in ACTIONS},
-        )
+    def pages(self) -> Pages:
+        """What it answers."""
+        return {
+            SAGAS: Page(self.instances),
+            SAGAS_OF: Page(self.instances, self._check),
+            SAGA: Page(self.instance, self._check),
+            **{each: Page(partial(self.act, action), self._check) for action, each in INTERVENE.items()},
+        }
+
+    def _check(self, request: Request) -> None:
+        self._topology.saga(request.parts["saga"])
 
     # --- pages --------------------------------------------------------------------------------------------------------
 
-    async def instances(self, request: web.Request) -> web.Response:
+    async def instances(self, request: Request) -> Reply:
         """Those in the states asked for, by saga and key; all that are in flight where no `state` is named.
 
         `unavailable` names the partitions that nobody can be asked about just now, where no saga is named.
         """
-        topology, name = self._router.topology, request.match_info.get("saga")
+        topology, name = self._topology, request.parts.get("saga")
         sagas = [topology.saga(name)] if name else [topology.sagas[each] for each in sorted(topology.sagas)]
-        states, limit = _states(request), int_param(request.query.get("limit", str(LIMIT)), 1, LIMIT_MAX)
-        after_saga, _, after_key = request.query.get("after", "").partition("/")
-        only = int_param(request.query["partition"], 0, 2**31 - 1) if name and "partition" in request.query else None
+        states, limit = request["state"], request["limit"]
+        after_saga, _, after_key = request["after"].partition("/")
+        only = request["partition"] if name else None
         found: list[Json] = []
         unavailable: list[str] = []
         for saga in sagas:
             if saga.name < after_saga:
                 continue
             wanted = Listing(states, after_key if saga.name == after_saga else "", limit - len(found))
-            count = await self._forwarding.blocking(partial(self._router.partitions, saga.name))
+            count = await self._dispatcher.blocking(partial(self._dispatcher.router.partitions, saga.name))
             places = range(count) if only is None else [only]
             parts = [self._part(request, saga, n, wanted) for n in places]
             listed: list[Json] = []
@@ -102,47 +98,42 @@ class SagaApi:
             found += sorted(listed, key=lambda each: each["key"].encode())[: wanted.limit]
             if len(found) == limit:
                 token = f"{saga.name}/{found[-1]['key']}"
-                return answer(200, {"sagas": found, "next": token, "unavailable": unavailable})
-        return answer(200, {"sagas": found, "next": None, "unavailable": unavailable})
+                return Reply(200, {"sagas": found, "next": token, "unavailable": unavailable})
+        return Reply(200, {"sagas": found, "next": None, "unavailable": unavailable})
 
-    async def instance(self, request: web.Request) -> web.Response:
+    async def instance(self, request: Request) -> Reply:
         """Where one stands, with its state."""
-        saga, key = self._router.topology.saga(request.match_info["saga"]), key_in_path(request)
-        partition = await self._forwarding.partition(saga.name, key)
-        if not self._tables.holds(saga.name, partition):
-            return await self._forwarding.pass_on(request, saga.name, partition, request.rel_url.raw_path, {})
+        saga, key, partition = self._topology.saga(request.parts["saga"]), request.parts["key"], request.partition
         value: StateMessage | None = self._tables.value(saga.name, partition, key.encode())
         if value is None:
             raise UnknownKey(f"no saga {saga.name!r} {key!r} has begun")
-        return answer(
+        return Reply(
             200, {**instance_of(saga, key, value).as_json(), "version": value.version, "state": row_json(value)["row"]}
         )
 
-    async def act(self, action: str, request: web.Request) -> web.Response:
+    async def act(self, action: str, request: Request) -> Reply:
         """What a person asks of a saga, as a command to it; answered as commands are, 409 where it is refused."""
-        saga, key = self._router.topology.saga(request.match_info["saga"]), key_in_path(request)
-        if request.content_type != "application/json":
-            return problem(415, "send `by` and `why` as application/json", "UnsupportedMediaType")
-        body = parsed(await request.read())
+        body = request.body
         if not isinstance(body, dict) or body.keys() - {"by", "why"}:
             raise BadRequest('the body must be {"by": "…", "why": "…"}')
         asked = Intervention(action, audit_text(body, "by"), audit_text(body, "why"))
-        return await self._commands.perform(request, saga.name, key, asked)
+        return await self._commands.perform(request, request.parts["saga"], request.parts["key"], asked)
 
-    # --- here or elsewhere --------------------------------------------------------------------------------------------
+    # --- of one partition ---------------------------------------------------------------------------------------------
 
-    async def _part(self, request: web.Request, saga: Saga[Any], partition: int, wanted: Listing) -> list[Json]:
+    async def _part(self, request: Request, saga: Saga[Any], partition: int, wanted: Listing) -> list[Json]:
         """The instances of one partition, in the order of their keys."""
-        if self._tables.holds(saga.name, partition):
-            return await self._forwarding.blocking(lambda: self._local(saga, partition, wanted))
         query = {"partition": str(partition), **wanted.query()}
         query |= {"after": f"{saga.name}/{wanted.after}"} if wanted.after else {}
-        path = f"/v1/sagas/{quote(saga.name)}"
-        status, body, _, headers = await self._forwarding.fetch(request, saga.name, partition, path, query)
-        if error := problem_of(Answer(status, body, headers), "that holds the partition"):
-            raise error
-        listed: list[Json] = body["sagas"]
-        return listed
+        return await self._dispatcher.share(
+            request,
+            Place(saga.name, partition),
+            lambda: self._dispatcher.blocking(lambda: self._local(saga, partition, wanted)),
+            lambda reply: reply.body["sagas"],
+            SAGAS_OF,
+            {"saga": saga.name},
+            query,
+        )
 
     def _local(self, saga: Saga[Any], partition: int, wanted: Listing) -> list[Json]:
         found: list[Json] = []
@@ -161,10 +152,3 @@ class SagaApi:
 def instance_of(saga: Saga[Any], key: str, value: StateMessage) -> Instance:
     """The instance that a row of the saga's table is."""
     return Instance(saga.name, key, saga.summary(value.body), value.time_ms)
-
-
-def _states(request: web.Request) -> list[str]:
-    states = [state for each in request.query.getall("state", []) for state in each.split(",")]
-    if unknown := [state for state in states if state not in STATUSES]:
-        raise BadRequest(f"state={unknown[0]!r:.100} is not known; there are {', '.join(STATUSES)}")
-    return states or list(IN_FLIGHT)

@@ -13,19 +13,15 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
-import faust
-from aiohttp import web
-
-from pipeline.client.wire.from_json import parsed
-from pipeline.client.wire.read_options import Level, ReadOptions, parse_read_options
+from pipeline.client.wire.read_options import Level, ReadOptions
 from pipeline.errors import BadRequest, Contended, NotYet
 from pipeline.model import Token
+from pipeline.server.endpoint import Page, Pages, Reply, Request
+from pipeline.server.endpoints import READ
 from pipeline.server.owner.forward import POSITION
 from pipeline.server.pages.tables import KEYS_MAX, QueryApi
-from pipeline.server.problems import add_pages, answer, problem
 
 PAUSE_S = 0.02  # between passes where something is held
-PATH = "/v1/read"
 
 Json = dict[str, Any]
 Key = tuple[str, str]  # table and key
@@ -44,18 +40,15 @@ class SnapshotReadApi:
     def __init__(self, api: QueryApi) -> None:
         self._api = api
 
-    def mount(self, app: faust.App) -> None:
-        """Adds it to a Faust app's web server."""
-        add_pages(app, post={PATH: self.read})
+    def pages(self) -> Pages:
+        """What it answers."""
+        return {READ: Page(self.read)}
 
-    async def read(self, request: web.Request) -> web.Response:
+    async def read(self, request: Request) -> Reply:
         """The rows in the order of the keys; null where there is none."""
         if unfit := request.query.keys() - {"wait"}:
-            raise BadRequest(f"{sorted(unfit)[0]!r:.100} does not go with {PATH}, which has `wait` alone")
-        if request.content_type != "application/json":
-            return problem(415, "send the keys as application/json", "UnsupportedMediaType")
-        asked = replace(parse_read_options(request.query), level=Level.LINEARIZABLE)
-        keys = _keys(await request.read())
+            raise BadRequest(f"{sorted(unfit)[0]!r:.100} does not go with {READ.path}, which has `wait` alone")
+        asked, keys = replace(request.reading, level=Level.LINEARIZABLE), _keys(request.body)
         for table in {table for table, _ in keys}:
             self._api.check(table, asked)
 
@@ -64,20 +57,15 @@ class SnapshotReadApi:
 
         now = await agreed(read, asked.wait_s)
         rows = [None if (row := now.rows[key]) is None else {"table": key[0], **row} for key in keys]
-        return answer(200, {"rows": rows}, {POSITION: str(now.token)} if now.token else {})
+        return Reply(200, {"rows": rows}, {POSITION: str(now.token)} if now.token else {})
 
-    async def _pass(self, request: web.Request, keys: list[Key], asked: ReadOptions) -> Pass:
+    async def _pass(self, request: Request, keys: list[Key], asked: ReadOptions) -> Pass:
         """Every key once, linearizably."""
-        places: dict[tuple[str, int], list[str]] = {}
-        for table, key in dict.fromkeys(keys):
-            places.setdefault((table, await self._api.partition(table, key)), []).append(key)
-        parts = await asyncio.gather(
-            *[self._api.several(request, table, n, few, asked) for (table, n), few in places.items()]
-        )
+        parts = await self._api.several(request, keys, asked)
         rows: dict[Key, Json | None] = dict.fromkeys(keys)
-        for (table, _), part in zip(places, parts, strict=True):
+        for (table, _), part in parts.items():
             rows |= {(table, row["key"]): row for row in part.rows}
-        return Pass(rows, reduce(Token.__or__, (part.token for part in parts), Token()))
+        return Pass(rows, reduce(Token.__or__, (part.token for part in parts.values()), Token()))
 
 
 async def agreed(read: Callable[[float], Awaitable[Pass]], wait_s: float) -> Pass:
@@ -111,9 +99,8 @@ def _versions(found: Pass) -> list[int]:
     return [0 if row is None else row["version"] for row in found.rows.values()]
 
 
-def _keys(body: bytes) -> list[Key]:
-    told = parsed(body)
-    keys = told.get("keys") if isinstance(told, dict) else None
+def _keys(body: Any) -> list[Key]:
+    keys = body.get("keys") if isinstance(body, dict) else None
     if not isinstance(keys, list) or not 0 < len(keys) <= KEYS_MAX or not all(map(_is_key, keys)):
         raise BadRequest(f'the body must be {{"keys": [{{"table": …, "key": …}}, …]}}, with 1 to {KEYS_MAX} keys')
     return [(each["table"], each["key"]) for each in keys]

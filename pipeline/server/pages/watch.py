@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
 
-import faust
-from aiohttp import web
-
-from pipeline.client.owner_request import Answer, problem_of
 from pipeline.client.wire.read_options import ReadOptions, parse_read_options
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import Codecs, RowCodec
-from pipeline.errors import BadRequest, TableUnavailable
+from pipeline.errors import BadRequest, TableUnavailable, UnknownKey
 from pipeline.flow import Lineage
 from pipeline.model import StateMessage, Token
-from pipeline.server.owner.forward import ROWS, Forwarding
-from pipeline.server.problems import add_pages, key_in_path
+from pipeline.server import endpoint
+from pipeline.server.endpoint import Page, Pages, Reply, Request, Stream
+from pipeline.server.endpoints import ROW, WATCH
+from pipeline.server.owner.dispatch import Dispatcher
+from pipeline.server.owner.forward import ROWS
 from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.local_tables import LocalTables, row_json
 from pipeline.server.watch.row_tail import Tell, Watch
@@ -33,7 +32,6 @@ from pipeline.topology import Topology
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
-WRITE_S = 30.0  # a reader that takes nothing for so long is gone
 RETRY_S = 0.1
 Place = tuple[str, int]  # a row topic, as declared, and a partition
 OPTIONS = {"since", "wait"}
@@ -47,56 +45,37 @@ class WatchApi:
         self,
         hub: Subscriptions,
         tables: LocalTables,
-        forwarding: Forwarding,
+        dispatcher: Dispatcher,
         consistency: Consistency,
         lineage: Lineage,
         make: Codecs,
     ) -> None:
-        self._hub, self._tables, self._forwarding = hub, tables, forwarding
+        self._hub, self._tables, self._dispatcher = hub, tables, dispatcher
         self._consistency, self._lineage, self._make = consistency, lineage, make
-        self._topology = forwarding.router.topology
+        self._topology = dispatcher.topology
         self._codecs: dict[str, RowCodec] = {}
 
-    def mount(self, app: faust.App) -> None:
-        """Adds the page to a Faust app's web server; before that of rows, whose keys may be anything."""
-        add_pages(app, get={"/v1/tables/{table}/{key:.+}/watch": self.watch})
+    def pages(self) -> Pages:
+        """What it answers; to be mounted before rows, whose keys may be anything."""
+        return {WATCH: Page(self.watch)}
 
-    async def watch(self, request: web.Request) -> web.StreamResponse:
+    async def watch(self, request: Request) -> Stream:
         """Events until the reader goes, is too slow, or the worker stops."""
         self._hub.check()
         stream, first, place = await self._open(request)
-        response = web.StreamResponse(headers=HEADERS)
-        try:
-            await response.prepare(request)
-            text = f"retry: 1000\n\n{first}"
-            while True:
-                async with asyncio.timeout(WRITE_S):
-                    await response.write(text.encode())
-                text = await stream.news(HEARTBEAT_S)
-                if stream.ended is not None:
-                    text += f"event: end\ndata: {json.dumps({'reason': stream.ended})}\n\n"
-                    async with asyncio.timeout(WRITE_S):
-                        await response.write(text.encode())
-                    break
-                text = text or _heartbeat(place, stream.passed - 1)
-        except (ConnectionError, TimeoutError):
-            if request.transport is not None:
-                request.transport.abort()
-        finally:
-            self._hub.leave(stream)
-        return response
+        return Stream(_texts(stream, first, place), HEADERS, lambda: self._hub.leave(stream))
 
     # --- where it begins ----------------------------------------------------------------------------------------------
 
-    async def _open(self, request: web.Request) -> tuple[Subscription, str, Place]:
+    async def _open(self, request: Request) -> tuple[Subscription, str, Place]:
         """The stream, the event that comes first, empty where nothing is to be told yet, and the partition's place.
 
         Raises what a read raises, and NotYet where the table is not where `since` was.
         """
-        table, key = request.match_info["table"], key_in_path(request)
+        table, key = request.parts["table"], request.parts["key"]
         since, asked = _asked(request)
         topic = self._row_topic(table)
-        partition = await self._forwarding.partition(table, key)
+        partition = await self._dispatcher.partition(table, key)
         row, end = await self._present(request, table, key, partition, asked)
         place = topic, partition
         tp = TP(self._topology.names.get(topic, topic), partition)
@@ -119,34 +98,32 @@ class WatchApi:
         return self._lineage.rows[table]
 
     async def _present(
-        self, request: web.Request, table: str, key: str, partition: int, asked: ReadOptions
+        self, request: Request, table: str, key: str, partition: int, asked: ReadOptions
     ) -> tuple[dict[str, Any] | None, int]:
         """The row, and how far the row topic is in it: the next offset."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + asked.wait_s
+
+        async def here() -> tuple[dict[str, Any] | None, int]:
+            await self._consistency.reach(table, partition, asked)
+            found = await self._dispatcher.blocking(lambda: self._tables.read(table, partition, key))
+            return found.row, found.rows
+
+        def there(reply: Reply) -> tuple[dict[str, Any] | None, int]:
+            place = self._lineage.rows[table], partition
+            rows = Token(reply.headers.get(ROWS, "")).positions.get(place, -1) + 1
+            return (None if reply.status == 404 else reply.body), rows
+
+        at, parts = endpoint.Place(table, partition), {"table": table, "key": key}
         while True:  # a partition that moves is back soon, and readers in browsers do not ask again
             try:
-                if self._tables.holds(table, partition):
-                    await self._consistency.reach(table, partition, asked)
-                    found = await self._forwarding.blocking(lambda: self._tables.read(table, partition, key))
-                    return found.row, found.rows
-                return await self._elsewhere(request, table, key, partition, asked)
+                return await self._dispatcher.share(
+                    request, at, here, there, ROW, parts, asked.query(), reading=asked, passes=(UnknownKey,)
+                )
             except TableUnavailable:
                 if loop.time() > until_s:
                     raise
             await asyncio.sleep(RETRY_S)
-
-    async def _elsewhere(
-        self, request: web.Request, table: str, key: str, partition: int, asked: ReadOptions
-    ) -> tuple[dict[str, Any] | None, int]:
-        path = f"/v1/tables/{quote(table)}/{quote(key, safe='')}"
-        fetched = await self._forwarding.fetch(request, table, partition, path, asked.query(), asked.wait_s)
-        there = fetched.status != 404 or fetched.body.get("error") != "UnknownKey"
-        if there and (error := problem_of(Answer(fetched.status, fetched.body, fetched.headers))):
-            raise error
-        place = self._lineage.rows[table], partition
-        rows = Token(fetched.headers.get(ROWS, "")).positions.get(place, -1) + 1
-        return fetched.body if there else None, rows
 
     # --- what is told -------------------------------------------------------------------------------------------------
 
@@ -162,6 +139,16 @@ class WatchApi:
         return tell
 
 
+async def _texts(stream: Subscription, first: str, place: Place) -> AsyncIterator[str]:
+    yield f"retry: 1000\n\n{first}"
+    while True:
+        text = await stream.news(HEARTBEAT_S)
+        if stream.ended is not None:
+            yield f"{text}event: end\ndata: {json.dumps({'reason': stream.ended})}\n\n"
+            return
+        yield text or _heartbeat(place, stream.passed - 1)
+
+
 def row_codec(topology: Topology, make: Codecs, table: str, topic: str) -> RowCodec:
     """What reads the rows of a table from its row topic."""
     service = topology.service_of(table)
@@ -171,12 +158,12 @@ def row_codec(topology: Topology, make: Codecs, table: str, topic: str) -> RowCo
     return make(topic, next(type(each.initial) for each in service.projections if each.name == table))
 
 
-def _asked(request: web.Request) -> tuple[Token | None, ReadOptions]:
+def _asked(request: Request) -> tuple[Token | None, ReadOptions]:
     """Where to begin, None: with the present row; and how that is to be read. Raises BadRequest, InvalidToken."""
     if unknown := request.query.keys() - OPTIONS:
         raise BadRequest(f"watch has no parameter {min(unknown)!r:.100}; it has {', '.join(sorted(OPTIONS))}")
-    told = request.headers.get("Last-Event-ID") or request.query.get("since")
-    query = {"wait": request.query["wait"]} if "wait" in request.query else {}
+    told = request["Last-Event-ID"] or request["since"]
+    query = {} if request["wait"] is None else {"wait": request["wait"]}
     asked = parse_read_options(query | ({"at_least": told} if told else {}))
     return None if told is None else Token(told), asked
 

@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pipeline import Database, Projection, Service, Source
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.client.owner_request import Answer, HttpCall
 from pipeline.client.requests import Requests
 from pipeline.engine.plan import ServicePlan
@@ -27,8 +28,10 @@ from pipeline.rebuild.building import Progress
 from pipeline.rebuild.comparing import _look
 from pipeline.rebuild.subject import subject
 from pipeline.rebuild.switching import ANSWER_S, droppable, known
+from pipeline.server.endpoint import Endpoint, Page, Reply, Request
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import FORWARDED
-from pipeline.server.pages.projections import Versions
+from pipeline.server.web import mount
 from pipeline.topology import Topology
 from pipeline.verify.sources.history import Entry
 from tests.simulation.worlds import tills as t
@@ -254,20 +257,23 @@ def test_rows_are_compared_by_their_last_values(counts: list[int]) -> None:
 
 
 def test_pages_are_asked_for_the_table_of_now_unless_another_worker_has_named_it() -> None:
-    async def page(request: web.Request) -> web.Response:
-        return web.Response(text=f"{request.match_info['table']} {request.match_info['key']}")
+    asked = Endpoint("GET", "/v1/tables/{table}/{key:.+}")
+
+    async def page(request: Request) -> Reply:
+        return Reply(200, f"{request.parts['table']} {request.parts['key']}")
 
     async def ask() -> list[str]:
         said = {"sums": 2}
-        app = web.Application(middlewares=[versions(BOTH, said).middleware()])
-        app.router.add_get("/v1/tables/{table}/{key:.+}", page)
+        app = web.Application()
+        dispatcher = Dispatcher(cast(Any, None), cast(Any, SimpleNamespace(router=SimpleNamespace(topology=BOTH))))
+        mount(app, dispatcher, {asked: Page(page)}, versions(BOTH, said).table)
         async with TestClient(TestServer(app)) as client:
             told = [
-                await (await client.get(f"/v1/tables/{name}/a%2Fb", headers=headers)).text()
+                await (await client.get(f"/v1/tables/{name}/a%2Fb", headers=headers)).json()
                 for name, headers in [("sums", {}), ("sums", {FORWARDED: "1"}), ("sums_v1", {}), ("seen", {})]
             ]
             said["sums"] = 1
-            return [*told, await (await client.get("/v1/tables/sums/c")).text()]
+            return [*told, await (await client.get("/v1/tables/sums/c")).json()]
 
     assert asyncio.run(ask()) == ["sums_v2 a/b", "sums a/b", "sums a/b", "seen a/b", "sums c"]
 

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from pipeline.client.commands import Commands
-from pipeline.errors import NoDeadlines
 from pipeline.model.records.partitioning import partition_of
+from pipeline.server.owner.dispatch import Dispatcher
+from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages.commands import CommandApi
 from pipeline.server.pages.deadlines import SHOWN_MAX, DeadlineApi
-from pipeline.server.problems import BadRequest
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
 from tests.simulation.worlds import tills as t
-
-
-class Here:
-    """Stands for `Forwarding`: all partitions are held here."""
-
-    class router:
-        topology = t.TOPOLOGY
-
-    async def partition(self, table: str, key: str) -> int:
-        return partition_of(key.encode(), 2)
 
 
 class Recorder:
@@ -62,18 +54,28 @@ def tables(driver: TestDriver) -> LocalTables:
     return LocalTables(lambda: views)
 
 
-def ask(page: Any, path: str, method: str = "GET", body: bytes = b"", **match: str) -> tuple[int, Any]:
-    headers = {"Content-Type": "application/json"} if body else {}
-    request = make_mocked_request(method, path, headers=headers, match_info=match)
-    request._read_bytes = body
-    answer: web.Response = asyncio.run(page(request))
-    assert answer.text is not None
-    return answer.status, json.loads(answer.text)
+def ask(driver: TestDriver, method: str, path: str, body: Any = None, client: Any = None) -> tuple[int, Any]:
+    """Asks a worker that holds all partitions."""
+    router: Any = SimpleNamespace(
+        topology=t.TOPOLOGY, knows=lambda table: True, partition=lambda table, key: partition_of(key.encode(), 2)
+    )
+    here = tables(driver)
+    dispatcher = Dispatcher(here, Forwarding(router))
+    pages = DeadlineApi({"tills": driver._oracle.codec["tills.command"]}, here, t.TOPOLOGY).pages()
+    commands = CommandApi(lambda: client, here, dispatcher).pages()
+
+    async def asked() -> tuple[int, Any]:
+        app = web.Application(middlewares=[as_problems])
+        mount(app, dispatcher, {**pages, **commands})
+        async with TestClient(TestServer(app)) as session:
+            answer = await session.request(method, URL(path, encoded=True), json=body)
+            return answer.status, await answer.json()
+
+    return asyncio.run(asked())
 
 
 def deadlines(driver: TestDriver, key: str, aggregate: str = "tills") -> tuple[int, Any]:
-    api = DeadlineApi({"tills": driver._oracle.codec["tills.command"]}, tables(driver), Here())  # type: ignore[arg-type]
-    return ask(api.deadlines, f"/v1/deadlines/{aggregate}/{quote(key)}", aggregate=aggregate, key=key)
+    return ask(driver, "GET", f"/v1/deadlines/{aggregate}/{quote(key)}")
 
 
 def test_what_is_to_come_is_shown_in_order_of_time(driver: TestDriver) -> None:
@@ -102,22 +104,19 @@ def test_no_more_than_a_thousand_are_shown(driver: TestDriver) -> None:
 
 
 def test_what_has_no_deadlines_says_so(driver: TestDriver) -> None:
-    with pytest.raises(NoDeadlines):
-        deadlines(driver, "till-1", "open_tills")
+    status, told = deadlines(driver, "till-1", "open_tills")
+    assert (status, told["error"]) == (404, "NoDeadlines")
 
 
-def test_a_key_that_is_not_utf_8_is_refused(driver: TestDriver) -> None:
-    api = DeadlineApi({}, tables(driver), Here())  # type: ignore[arg-type]
-    with pytest.raises(BadRequest):
-        ask(api.deadlines, "/v1/deadlines/tills/%ff", aggregate="tills", key="\udcff")
+def test_a_path_that_is_not_utf_8_is_refused(driver: TestDriver) -> None:
+    assert ask(driver, "GET", "/v1/deadlines/tills/%ff")[0] == 400
+    assert ask(driver, "GET", "/v1/commands/tills/%ff/1")[0] == 422
 
 
 def test_a_scheduled_command_is_stored_and_not_waited_for(driver: TestDriver) -> None:
     client = Recorder()
-    api = CommandApi(lambda: client, tables(driver), Here())  # type: ignore[arg-type, return-value]
-    api._client = client  # type: ignore[assignment]
-    path, body = "/v1/commands/tills/till-1", json.dumps({"type": "Take", "amount": 3}).encode()
-    told = ask(api.send, f"{path}?at=2126-12-01T12:00:00Z", "POST", body, aggregate="tills", key="till-1")
+    path = "/v1/commands/tills/till-1?at=2126-12-01T12:00:00Z"
+    told = ask(driver, "POST", path, {"type": "Take", "amount": 3}, client)
     due_ms = int(datetime(2126, 12, 1, 12, tzinfo=UTC).timestamp()) * 1000
     assert told == (202, {"command_id": "c1", "position": "tills.command/0/1", "due_ms": due_ms})
     assert client.stored == [{"expected_version": None, "at": due_ms}]
@@ -127,13 +126,10 @@ def test_the_outcome_of_a_scheduled_command_is_still_to_come(driver: TestDriver)
     due_ms = driver.now_ms + 9_000
     driver.send_unseen("tills", "till-1", t.Take(3), at_ms=due_ms)
     driver.advance(0.5)
-    client = Recorder()
-    api = CommandApi(lambda: client, tables(driver), Here())  # type: ignore[arg-type, return-value]
-    api._client = client  # type: ignore[assignment]
-    where = {"aggregate": "tills", "key": "till-1"}
-    status, told = ask(api.outcome, "/v1/commands/tills/till-1/command-1", **where, id="command-1")
+    client, path = Recorder(), "/v1/commands/tills/till-1"
+    status, told = ask(driver, "GET", f"{path}/command-1", client=client)
     assert (status, told["due_ms"]) == (202, due_ms)
-    assert ask(api.outcome, "/v1/commands/tills/till-1/x", **where, id="x")[0] == 404
+    assert ask(driver, "GET", f"{path}/x", client=client)[0] == 404
     driver.advance(10)
-    status, told = ask(api.outcome, "/v1/commands/tills/till-1/command-1", **where, id="command-1")
+    status, told = ask(driver, "GET", f"{path}/command-1", client=client)
     assert (status, told["outcome"], told["version"]) == (200, "accepted", 1)

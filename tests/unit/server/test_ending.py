@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.server.problems import Ending, as_problems
+from pipeline.server.web import Ending, as_problems
 
 
 def test_what_cannot_be_answered_any_more_is_503_while_the_worker_ends() -> None:

@@ -7,7 +7,6 @@ import base64
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,10 +18,11 @@ from click.testing import CliRunner
 from pipeline.cli.operate import parked as cli
 from pipeline.client.owner_request import Answer, problem_of
 from pipeline.engine.loop.lane import Lane
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages.parked import ParkedApi
-from pipeline.server.problems import as_problems
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
 from pipeline.worker.host import ASKED_MAX, LaneHost
 from tests.simulation.worlds import tills as t
@@ -63,14 +63,12 @@ def ask(driver: TestDriver) -> Ask:
     hosts = {name: Service(driver, name) for name in ("tills", "books")}
     router: Any = SimpleNamespace(topology=t.TOPOLOGY, count=lambda topic: 1)
     tables = LocalTables(lambda: {**hosts["tills"].lane.views, **hosts["books"].lane.views})
-    api = ParkedApi(hosts, tables, Forwarding(router))
-    place = "/v1/parked/{service}/{topic}/{partition}"
-    routes = [web.get("/v1/parked", api.all), web.get(place, api.one)]
-    routes += [web.post(f"{place}/{action}", partial(api.act, action)) for action in ("redrive", "discard")]
+    dispatcher = Dispatcher(tables, Forwarding(router))
+    pages = ParkedApi(hosts, tables, dispatcher).pages()
 
     async def asked(method: str, path: str, **request: Any) -> tuple[int, Any]:
         app = web.Application(middlewares=[as_problems])
-        app.add_routes(routes)
+        mount(app, dispatcher, pages)
         async with TestClient(TestServer(app)) as client:
             answer = await client.request(method, path, **request)
             return answer.status, await answer.json()

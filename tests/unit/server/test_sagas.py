@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,13 +15,14 @@ from pipeline.client import Accepted
 from pipeline.errors import TableUnavailable
 from pipeline.model import Intervention, Rejected, Token
 from pipeline.model.records.partitioning import partition_of
-from pipeline.model.saga.saga import ACTIONS
+from pipeline.server.endpoint import Reply
 from pipeline.server.openapi.openapi import document
-from pipeline.server.owner.forward import Fetched, Forwarding
+from pipeline.server.owner.dispatch import Dispatcher
+from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages.commands import CommandApi
 from pipeline.server.pages.sagas import SagaApi
-from pipeline.server.problems import as_problems
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
 from tests.helpers.market import MARKET, Buy, Move, Restock
 from tests.simulation.sagas.test_sagas import answers_to_sagas_are_not_sent
@@ -58,30 +58,26 @@ class Pages:
             knows=lambda table: True,
             partition=lambda table, key: partition_of(key.encode(), 2),
             partitions=lambda table: 2,
+            holder=lambda table, partition: "",
         )
         lanes = [worker.lane for worker in driver._world.workers]
         views = {place: view for lane in lanes if lane for place, view in lane.views.items()}
         tables = LocalTables(lambda: {place: view for place, view in views.items() if place[1] not in self.elsewhere})
         forwarding = Forwarding(router)
-        forwarding.fetch = self._fetch  # type: ignore[method-assign, assignment]
-        self.api = SagaApi(tables, forwarding, CommandApi(lambda: self.sender, tables, forwarding))  # type: ignore[arg-type, return-value]
+        forwarding.ask = self._ask  # type: ignore[method-assign]
+        self.dispatcher = Dispatcher(tables, forwarding)
+        commands = CommandApi(lambda: self.sender, tables, self.dispatcher)  # type: ignore[arg-type, return-value]
+        self.api = SagaApi(tables, self.dispatcher, commands)
 
-    async def _fetch(
-        self, request: Any, table: str, partition: int, path: str, query: Any, *_: Any, **__: Any
-    ) -> Fetched:
-        holder = self.elsewhere[partition]
+    async def _ask(self, asked: Any, what: str, owner: Any, path: str, query: Any, *_: Any, **__: Any) -> Reply:
+        holder = self.elsewhere[int(what.split()[1])]
         if holder is None:
-            raise TableUnavailable(f"partition {partition} moves")
-        status, body = await holder.asked("GET", path, params=query)
-        return Fetched(status, body, "application/json", {})
+            raise TableUnavailable(f"{what} moves")
+        return Reply(*await holder.asked("GET", path, params=query))
 
     async def asked(self, method: str, path: str, **request: Any) -> tuple[int, Any]:
         app = web.Application(middlewares=[as_problems])
-        one = "/v1/sagas/{saga}/{key:[^/]+}"
-        routes = [web.get("/v1/sagas", self.api.instances), web.get("/v1/sagas/{saga}", self.api.instances)]
-        routes += [web.get(one, self.api.instance)]
-        routes += [web.post(f"{one}/{name}", partial(self.api.act, name)) for name in ACTIONS]
-        app.add_routes(routes)
+        mount(app, self.dispatcher, self.api.pages())
         async with TestClient(TestServer(app)) as client:
             answer = await client.request(method, path, **request)
             return answer.status, await answer.json()

@@ -22,13 +22,14 @@ from pipeline.model import Ledger, Rejected, Service, StateMessage, Token
 from pipeline.model.records.partitioning import partition_of
 from pipeline.model.saga.participant import holds
 from pipeline.server.openapi.openapi import document
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages import snapshot_read
 from pipeline.server.pages.snapshot_read import Pass, SnapshotReadApi, agreed
 from pipeline.server.pages.tables import QueryApi
-from pipeline.server.problems import as_problems
 from pipeline.server.reads.held_work import HeldWork
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
 from tests.helpers.market import ESCROW, GOODS, MARKET, Confirm, Goods, Hold, Release, Restock, decide, goods
 
@@ -76,7 +77,8 @@ class Market:
         lanes = [worker.lane for worker in driver._world.workers if there is None]
         tables = LocalTables(lambda: {place: view for lane in lanes if lane for place, view in lane.views.items()})
         self.forwarding = Forwarding(self.router)
-        self.api = QueryApi(tables, self.forwarding, self.turns, dict, Any)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(tables, self.forwarding)
+        self.api = QueryApi(tables, self.dispatcher, self.turns, dict, Any)  # type: ignore[arg-type]
 
     def ask(self, method: str, path: str, **request: Any) -> tuple[int, Any]:
         status, body, _ = asyncio.run(self._ask(method, path, **request))
@@ -95,14 +97,7 @@ class Market:
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[as_problems])
-        app.add_routes(
-            [
-                web.get("/v1/tables/{table}/{key:.+}", self.api.row),
-                web.get("/v1/tables/{table}", self.api.rows),
-                web.post("/v1/tables/{table}/{key:.+}", self.api.rows_of),
-                web.post("/v1/read", SnapshotReadApi(self.api).read),
-            ]
-        )
+        mount(app, self.dispatcher, {**self.api.pages(), **SnapshotReadApi(self.api).pages()})
         return app
 
     def read(self, *keys: str, **query: str) -> tuple[int, Any]:

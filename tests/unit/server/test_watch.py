@@ -18,14 +18,15 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryKafka, MemoryLogReader
 from pipeline.errors import Overloaded, TableUnavailable
 from pipeline.flow import Lineage
+from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages import watch
 from pipeline.server.pages.watch import WatchApi
-from pipeline.server.problems import as_problems
 from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.server.watch import subscriptions
 from pipeline.server.watch.subscriptions import Subscriptions
+from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
 from tests.simulation.worlds import tills as t
 
@@ -66,13 +67,14 @@ class Page:
         self.hub = Subscriptions(lambda name: Threaded(kafka))
         consistency = Consistency(LINEAGE, tables, offset_source)
         make = codecs(t.TOPOLOGY.schemas)
-        self.api = WatchApi(self.hub, tables, Forwarding(router), consistency, LINEAGE, make)
+        self.dispatcher = Dispatcher(tables, Forwarding(router))
+        self.api = WatchApi(self.hub, tables, self.dispatcher, consistency, LINEAGE, make)
 
     def run(self, scenario: Any) -> None:
         async def running() -> None:
             app = web.Application(middlewares=[as_problems])
-            routes = [web.get("/v1/tables/{table}/{key:.+}/watch", self.api.watch)]
-            app.add_routes([*routes, web.get("/v1/tables/{table}/{key:.+}", row)])
+            mount(app, self.dispatcher, self.api.pages())
+            app.add_routes([web.get("/v1/tables/{table}/{key:.+}", row)])
             async with TestClient(TestServer(app)) as client:
                 try:
                     await scenario(client)

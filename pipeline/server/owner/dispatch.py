@@ -1,0 +1,111 @@
+"""Where a request is answered: here, or by the owner of its partition, one hop away. All pages are dispatched by it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from pipeline.client.owner_request import Answer, problem_of
+from pipeline.client.wire.read_options import ReadOptions
+from pipeline.errors import PipelineError, TableUnavailable
+from pipeline.server.endpoint import OWNERS, At, Endpoint, Page, Place, Reply, Request, Stream
+from pipeline.server.owner.forward import Forwarding
+from pipeline.server.reads.local_tables import LocalTables
+
+T = TypeVar("T")
+
+
+class Dispatcher:
+    """Answers each request where it has to be answered."""
+
+    def __init__(self, tables: LocalTables, forwarding: Forwarding) -> None:
+        self.tables, self.router = tables, forwarding.router
+        self.topology = forwarding.router.topology
+        self._forwarding = forwarding
+
+    async def blocking(self, call: Callable[[], T]) -> T:
+        """Runs what would hold the event loop up."""
+        return await self._forwarding.blocking(call)
+
+    async def partition(self, table: str, key: str) -> int:
+        """The partition that has a key; without waiting for anybody if that is known."""
+        if self.router.knows(table):
+            return self.router.partition(table, key)
+        return await self.blocking(lambda: self.router.partition(table, key))
+
+    async def answer(self, endpoint: Endpoint, page: Page, request: Request) -> Reply | Stream:
+        """The page's answer: from here, or from the owner."""
+        if page.check is not None:
+            page.check(request)
+        if endpoint.at is At.KEY:
+            table = request.parts[endpoint.names[0]]
+            place = Place(table, await self.partition(table, request.parts["key"]))
+            request = replace(request, partition=place.partition)
+        elif page.place is not None:
+            place = await page.place(request)
+        else:
+            return await page.answer(request)
+        if self.is_here(place, request.reading):
+            return await page.answer(request)
+        url, wait_s = endpoint.url(**request.parts), request.reading.wait_s if endpoint.reads else 0.0
+        fetched = await self._fetch(request, place, url, request.query, wait_s, request.body, whole=True)
+        return Reply(fetched.status, fetched.body, fetched.headers, fetched.kind)
+
+    async def share(
+        self,
+        request: Request,
+        place: Place,
+        here: Callable[[], Awaitable[T]],
+        there: Callable[[Reply], T],
+        endpoint: Endpoint,
+        parts: Mapping[str, str],
+        query: Mapping[str, str],
+        body: Any = None,
+        reading: ReadOptions | None = None,
+        passes: tuple[type[PipelineError], ...] = (),
+    ) -> T:
+        """What one partition has for an answer: by `here`, or `there` of what its owner replies to `endpoint`.
+
+        Raises what the owner has raised, but for what `passes`: of that `there` makes something.
+        """
+        if self.is_here(place, reading or OWNERS):
+            return await here()
+        reply = await self._fetch(
+            request, place, endpoint.url(**parts), query, reading.wait_s if reading else 0.0, body
+        )
+        answer = Answer(reply.status, reply.body, reply.headers)
+        error = problem_of(answer, "that holds the partition")
+        if error is not None and not isinstance(error, passes):
+            raise error
+        return there(reply)
+
+    def is_here(self, place: Place, reading: ReadOptions = OWNERS) -> bool:
+        """Whether the answer is to come from here: as the owner, or as a standby to those who take its age."""
+        table, partition = place.table, place.partition
+        if reading.eventual:
+            age_s = self.tables.age_s(table, partition)
+            if age_s is not None and age_s <= reading.max_age_s:
+                return True
+            if reading.max_age_s != float("inf") and self.tables.is_replica(table, partition):
+                age = "it is not known how old" if age_s is None else f"{age_s:.1f} s old"
+                raise TableUnavailable(f"the copy {table!r} is {age}, which is more than you take; ask again")
+        return self.tables.holds(table, partition)
+
+    async def _fetch(
+        self,
+        request: Request,
+        place: Place,
+        url: str,
+        query: Mapping[str, str],
+        wait_s: float,
+        body: Any,
+        *,
+        whole: bool = False,
+    ) -> Reply:
+        if place.folds is None:
+            owner = partial(self.router.holder, place.table, place.partition)
+        else:
+            owner = partial(self.router.owner, *place.folds, place.partition)
+        return await self._forwarding.ask(request.headers, place.what, owner, url, query, wait_s, body, whole=whole)
