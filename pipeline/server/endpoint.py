@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from pipeline.client.wire.read_options import ReadOptions
 from pipeline.errors import BadRequest, PipelineError
+from pipeline.server.schemas.subjects import Subject
+from pipeline.topology import Topology
 
 Json = dict[str, Any]
 OWNERS = ReadOptions()  # as the owner has it
@@ -30,17 +32,33 @@ class At(Enum):
 class Param:
     """A parameter. `place`: query, header or path. `parse` raises BadRequest. `is_list`: may come several times.
 
-    `is_hidden`: for workers among themselves, or for what the OpenAPI document cannot say.
+    `schema`: in JSON, or made from what the endpoint is about; None: that has no such parameter. `is_hidden`: for
+    workers among themselves, or for what the OpenAPI document cannot say.
     """
 
     name: str
-    schema: Json = field(default_factory=lambda: {"type": "string"})
+    schema: Json | Callable[[Any], Json | None] = field(default_factory=lambda: {"type": "string"})
     description: str = ""
     parse: Callable[[str], Any] = str
     default: Any = None
     place: str = "query"
     is_list: bool = False
     is_hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An endpoint in the OpenAPI document. `of`: what it is about, an operation each; see server/schemas/subjects.
+
+    `answers` and `body`: made from what it is about. `errors`: when each status is answered.
+    """
+
+    summary: str
+    operation: str
+    of: Callable[[Topology], Iterator[Subject]]
+    answers: Callable[[Any], Json]
+    errors: Mapping[int, str] = field(default_factory=dict)
+    body: Callable[[Any], Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,7 @@ class Endpoint:
     body: Body | None = None
     reads: bool = False
     bad_path: type[PipelineError] = BadRequest
+    described: Described | None = None
 
     @property
     def names(self) -> list[str]:

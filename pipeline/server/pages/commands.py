@@ -19,7 +19,7 @@ from pipeline.errors import InvalidCommand, NoReply, UndecodableRecord, UnknownA
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import Rejected, ReplyMessage, TopicKind
 from pipeline.server.endpoint import Page, Pages, Reply, Request, problem
-from pipeline.server.endpoints import OUTCOME, SEND
+from pipeline.server.endpoints.aggregates import OUTCOME, SEND
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables
 

@@ -11,7 +11,7 @@ from pipeline.engine.state.table import RowCodec
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import NEVER, CommandMessage, DeadlineMessage, TopicKind
 from pipeline.server.endpoint import Page, Pages, Reply, Request
-from pipeline.server.endpoints import DEADLINES
+from pipeline.server.endpoints.aggregates import DEADLINES
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.topology import Topology
 

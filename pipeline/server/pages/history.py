@@ -13,7 +13,7 @@ from pipeline.engine.state.history_reader import HistoryReader
 from pipeline.errors import FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
 from pipeline.model import StateMessage
 from pipeline.server.endpoint import Page, Pages, Reply, Request
-from pipeline.server.endpoints import HISTORY, STATE
+from pipeline.server.endpoints.aggregates import HISTORY, STATE
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables, row_json
 

@@ -20,7 +20,8 @@ from pipeline.errors import BadRequest, NotParked, PipelineError, TableUnavailab
 from pipeline.model import TopicKind
 from pipeline.server import endpoint
 from pipeline.server.endpoint import Page, Pages, Reply, Request, integer
-from pipeline.server.endpoints import ALL_PARKED, DISCARD, INT_MAX, LONG_MAX, PARKED, REDRIVE
+from pipeline.server.endpoints.operators import ALL_PARKED, DISCARD, PARKED, REDRIVE
+from pipeline.server.endpoints.parts import INT_MAX, LONG_MAX
 from pipeline.server.operator_input import audit_text
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.adapters.kafka.reader_versions import Versions, as_json
 from pipeline.server.endpoint import Page, Pages, Reply, Request
-from pipeline.server.endpoints import PROJECTIONS
+from pipeline.server.endpoints.tables import PROJECTIONS
 
 
 class ProjectionApi:

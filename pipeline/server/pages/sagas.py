@@ -11,7 +11,7 @@ from pipeline.client.wire.as_of import iso
 from pipeline.errors import BadRequest, TableUnavailable, UnknownKey
 from pipeline.model import Intervention, Saga, StateMessage, Summary
 from pipeline.server.endpoint import Page, Pages, Place, Reply, Request
-from pipeline.server.endpoints import INTERVENE, SAGA, SAGAS, SAGAS_OF
+from pipeline.server.endpoints.operators import INTERVENE, SAGA, SAGAS, SAGAS_OF
 from pipeline.server.operator_input import audit_text
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.pages.commands import CommandApi

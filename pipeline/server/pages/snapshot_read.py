@@ -17,7 +17,7 @@ from pipeline.client.wire.read_options import Level, ReadOptions
 from pipeline.errors import BadRequest, Contended, NotYet
 from pipeline.model import Token
 from pipeline.server.endpoint import Page, Pages, Reply, Request
-from pipeline.server.endpoints import READ
+from pipeline.server.endpoints.tables import READ
 from pipeline.server.owner.forward import POSITION
 from pipeline.server.pages.tables import KEYS_MAX, QueryApi
 

@@ -14,8 +14,8 @@ from pipeline.client.wire.read_options import Pending, ReadOptions
 from pipeline.errors import BadRequest, NotYet, UnknownAggregate
 from pipeline.model import Token
 from pipeline.server.endpoint import Page, Pages, Place, Reply, Request, problem
-from pipeline.server.endpoints import AGGREGATE, GET, METRICS, OPENAPI, ROW, ROWS, STATUS, TABLES
-from pipeline.server.openapi.openapi import document
+from pipeline.server.endpoints.tables import AGGREGATE, GET, METRICS, OPENAPI, ROW, ROWS, STATUS, TABLES
+from pipeline.server.openapi import document
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import POSITION, VERSION
 from pipeline.server.owner.forward import ROWS as ROW_POSITION

@@ -20,7 +20,7 @@ from pipeline.flow import Lineage
 from pipeline.model import StateMessage, Token
 from pipeline.server import endpoint
 from pipeline.server.endpoint import Page, Pages, Reply, Request, Stream
-from pipeline.server.endpoints import ROW, WATCH
+from pipeline.server.endpoints.tables import ROW, WATCH
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import ROWS
 from pipeline.server.reads.consistency import Consistency

@@ -16,7 +16,7 @@ from pipeline.errors import TableUnavailable
 from pipeline.model import Intervention, Rejected, Token
 from pipeline.model.records.partitioning import partition_of
 from pipeline.server.endpoint import Reply
-from pipeline.server.openapi.openapi import document
+from pipeline.server.openapi import document
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages.commands import CommandApi

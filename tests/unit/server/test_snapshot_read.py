@@ -21,7 +21,7 @@ from pipeline.errors import Contended, NoSuchConsistency, NotYet
 from pipeline.model import Ledger, Rejected, Service, StateMessage, Token
 from pipeline.model.records.partitioning import partition_of
 from pipeline.model.saga.participant import holds
-from pipeline.server.openapi.openapi import document
+from pipeline.server.openapi import document
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.pages import snapshot_read

@@ -1,0 +1,165 @@
+"""The endpoints of commands, history and deadlines."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.client.commands import ID_BYTES_MAX
+from pipeline.client.wire.as_of import parse_as_of, parse_time
+from pipeline.errors import BadRequest, InvalidCommand
+from pipeline.model.deadline import TIME_MS_MAX
+from pipeline.server.endpoint import At, Body, Described, Endpoint, Json, Param, number
+from pipeline.server.endpoints.parts import BAD_PARAMETER, LONG_MAX, UNAVAILABLE, limit
+from pipeline.server.schemas import aggregates, subjects
+from pipeline.server.schemas.json_schema import LONG
+from pipeline.server.schemas.parts import DATE_TIME, TEXT
+
+COMMAND_WAIT_S, COMMAND_WAIT_S_MAX = 5.0, 60.0
+
+
+def _preferred_wait_s(text: str) -> float:
+    """`wait=5`; `respond-async` alone waits for nothing."""
+    found = re.search(r"\bwait\s*=\s*\"?([0-9]{1,5})\"?", text)
+    if found:
+        return min(float(found[1]), COMMAND_WAIT_S_MAX)
+    return 0.0 if re.search(r"\brespond-async\b", text) else COMMAND_WAIT_S
+
+
+def _command_id(text: str) -> str:
+    found = re.fullmatch(r'"([^"]+)"|([^"]+)', text.strip())
+    if not found:
+        raise BadRequest(f"Idempotency-Key must be a text that is not empty, not {text!r:.100}")
+    return found[1] or found[2]
+
+
+def _issued_ms(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise BadRequest(f"X-Issued-At must be milliseconds since the epoch, not {text!r:.100}")
+    return int(text)
+
+
+def _expected_version(text: str) -> int:
+    """`"7"`, or 7."""
+    found = re.fullmatch(r'\s*"?([0-9]{1,18})"?\s*', text)
+    if not found:
+        raise BadRequest(f"If-Match must be a version, as a number, not {text!r:.100}")
+    return int(found[1])
+
+
+PREFER = Param(
+    "Prefer",
+    {**TEXT, "pattern": "^(wait=[0-9]{1,2}|respond-async)$"},
+    "`wait=5`: seconds to wait for the outcome; `respond-async`: none",
+    _preferred_wait_s,
+    COMMAND_WAIT_S,
+    "header",
+    is_list=True,
+)
+COMMAND_ID = Param(
+    "Idempotency-Key",
+    {**TEXT, "pattern": "^[A-Za-z0-9_-]+$", "maxLength": ID_BYTES_MAX},
+    "the command's id: the same for the same request, however often it is sent",
+    _command_id,
+    place="header",
+)
+ISSUED = Param(
+    "X-Issued-At",
+    {**TEXT, "pattern": "^[0-9]{13}$"},
+    "when the request was first sent, milliseconds since the epoch",
+    _issued_ms,
+    place="header",
+)
+EXPECTED = Param(
+    "If-Match",
+    {**TEXT, "pattern": '^"?[0-9]{1,18}"?$'},
+    "the version that the aggregate must be at",
+    _expected_version,
+    place="header",
+)
+CORRELATION = Param("X-Correlation-Id", place="header", is_hidden=True)
+SENT = (PREFER, COMMAND_ID, ISSUED, EXPECTED, CORRELATION)
+AT_TIME: Json = {"oneOf": [{"type": "integer", "minimum": 10**11, "maximum": TIME_MS_MAX}, DATE_TIME]}
+AT = Param(
+    "at",
+    lambda aggregate: AT_TIME if aggregate.deadlines else None,
+    "The command is decided only then: milliseconds since the epoch, or ISO 8601, in UTC unless it says "
+    "otherwise. A time that has passed: at once",
+    parse_time,
+)
+SEND = Endpoint(
+    "POST",
+    "/v1/commands/{aggregate}/{key:[^/]+}",
+    params=(AT, *SENT),
+    body=Body("the command"),
+    bad_path=InvalidCommand,
+    described=Described(
+        "Send a command to {}",
+        "send",
+        subjects.addressed,
+        aggregates.sent,
+        {
+            400: "a header or parameter cannot be used",
+            409: "rejected: by the aggregate, for another version, or for an id that stands for something else",
+            413: "the body is too large",
+            415: "the body is not application/json",
+            422: "the command does not fit its schema",
+            **UNAVAILABLE,
+        },
+        aggregates.command,
+    ),
+)
+OUTCOME = Endpoint(
+    "GET",
+    "/v1/commands/{aggregate}/{key:[^/]+}/{id:[^/]+}",
+    At.KEY,
+    bad_path=InvalidCommand,
+    described=Described(
+        "What became of a command to {}",
+        "outcome",
+        subjects.addressed,
+        aggregates.outcome,
+        {404: "nothing is known of it, or not yet", 422: "the key is not UTF-8", **UNAVAILABLE},
+    ),
+)
+PAST_ERRORS = {
+    **BAD_PARAMETER,
+    404: "nothing has happened to that key, or not yet so much",
+    410: "the event log does not go back so far any more",
+    503: "no worker can answer just now, or the history is being built; Retry-After says when to ask again",
+}
+HISTORY = Endpoint(
+    "GET",
+    "/v1/history/{aggregate}/{key}",
+    At.KEY,
+    (number("after", 0, LONG_MAX, 0), limit(1_000)),
+    described=Described(
+        "What has happened to one of {}", "history", subjects.with_history, aggregates.history, PAST_ERRORS
+    ),
+)
+AS_OF = Param(
+    "as_of",
+    {"oneOf": [{**LONG, "minimum": 0}, DATE_TIME]},
+    "A version, as a number below 100,000,000,000; or a time: any other number is milliseconds since the epoch, "
+    "anything else ISO 8601, in UTC unless it says otherwise. Now where it is left out",
+    parse_as_of,
+    (None, None),
+)
+STATE = Endpoint(
+    "GET",
+    "/v1/history/{aggregate}/{key}/state",
+    At.KEY,
+    (AS_OF,),
+    described=Described("The state that one had of {}", "state", subjects.with_history, aggregates.state, PAST_ERRORS),
+)
+DEADLINES = Endpoint(
+    "GET",
+    "/v1/deadlines/{aggregate}/{key:[^/]+}",
+    At.KEY,
+    described=Described(
+        "What is still to come for one of {}",
+        "deadlines",
+        subjects.with_deadlines,
+        aggregates.deadlines,
+        {400: "the key is not UTF-8", **UNAVAILABLE},
+    ),
+)

@@ -1,0 +1,145 @@
+"""Commands, outcomes, history and deadlines of an aggregate; and where the instances of a saga stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.adapters.avro.binding import alternatives
+from pipeline.model import Aggregate, Saga
+from pipeline.model.saga.saga import STATUSES
+from pipeline.server.schemas.json_schema import LONG, Json, json_schema
+from pipeline.server.schemas.parts import MAYBE, TEXT, TEXTS, VERSION, WHO, fields, in_json, only, several, text
+
+REJECTED = fields(
+    {
+        "outcome": {"const": "rejected"},
+        "reason": TEXT,
+        "details": {"type": "object", "additionalProperties": TEXT},
+    }
+)
+PARKED = fields({"outcome": {"const": "parked"}, "command_id": TEXT, "cause": TEXT})
+PENDING: Json = {
+    "type": "object",
+    "properties": {
+        "command_id": TEXT,
+        "position": MAYBE,
+        "due_ms": {"type": ["integer", "null"], "description": "when it will be decided; null: as soon as it can be"},
+        "parked": text("why it is put aside, where it is: it is decided once it is redriven"),
+        "detail": TEXT,
+    },
+    "required": ["command_id"],
+}
+INSTANCE: Json = {
+    "saga": TEXT,
+    "key": TEXT,
+    "status": {"enum": list(STATUSES)},
+    "step": text("what is under way; empty where nothing is"),
+    "attempt": {"type": "integer"},
+    "waits_for": {**TEXTS, "description": "what it has asked others and was not answered"},
+    "reason": text("why it is undone, or tried again"),
+    "blocks": {**TEXTS, "description": "what others may find locked meanwhile"},
+    "since": text("when something last happened to it"),
+}
+INTERVENTION = only({"by": WHO, "why": WHO})
+
+
+def _of(hint: Any) -> Json:
+    return {"oneOf": [json_schema(cls, tagged=True) for cls in alternatives(hint)]}
+
+
+def command(of: Aggregate[Any, Any, Any]) -> Json:
+    """A command."""
+    return _of(of.command)
+
+
+def _accepted(of: Aggregate[Any, Any, Any]) -> Json:
+    return fields(
+        {
+            "outcome": {"const": "accepted"},
+            "version": VERSION,
+            "events": several(_of(of.event)),
+            "position": text("token of where the command stands, such as users.command/3@77: for `at_least` of reads"),
+            "complete": {"type": "boolean", "description": "false where the events were too large to be told here"},
+        }
+    )
+
+
+def sent(of: Aggregate[Any, Any, Any]) -> Json:
+    """What a command is answered with."""
+    return {
+        "200": in_json("decided", _accepted(of)),
+        "202": in_json("stored; not decided yet, or not within the wait, or to be decided at its time", PENDING),
+    }
+
+
+def outcome(of: Aggregate[Any, Any, Any]) -> Json:
+    """What became of a command."""
+    waits = "not decided yet: scheduled, or put aside until it is redriven"
+    return {
+        "200": in_json("decided", {"oneOf": [_accepted(of), REJECTED]}),
+        "202": in_json(waits, {"anyOf": [PARKED, PENDING]}),
+    }
+
+
+def _past(of: Aggregate[Any, Any, Any], told: Json) -> Json:
+    reached: Json = {
+        "last": {**LONG, "description": "the last version that the history holds"},
+        "current": {**LONG, "description": "the version that the table was at when it was asked"},
+    }
+    found = {"aggregate": {"const": of.name}, "key": TEXT, **told, **reached}
+    return {"200": in_json("as far as the history goes", fields(found))}
+
+
+def history(of: Aggregate[Any, Any, Any]) -> Json:
+    """Events, page by page."""
+    read: Json = {**MAYBE, "description": "token of what the decision has read of copies"}
+    event = {"version": LONG, "time_ms": LONG, "command_id": TEXT, "correlation_id": TEXT, "event": _of(of.event)}
+    page: Json = {
+        "events": several(fields(event | ({"read": read} if of.reads else {}))),
+        "next": {"type": ["integer", "null"], "description": "`after` of the next page; null where there is none"},
+        "first": {**LONG, "description": "the first version that the event log holds; 1 unless its beginning is gone"},
+    }
+    return _past(of, page)
+
+
+def state(of: Aggregate[Any, Any, Any]) -> Json:
+    """The state that one had."""
+    time_ms: Json = {"type": ["integer", "null"], "description": "of the last event in it; null before the first"}
+    return _past(of, {"row": json_schema(type(of.initial)), "version": LONG, "time_ms": time_ms})
+
+
+def deadlines(of: Aggregate[Any, Any, Any]) -> Json:
+    """What is still to come."""
+    due: Json = {"type": ["integer", "null"], "description": "null: it has been sent, and is about to be decided"}
+    told: Json = {
+        "kind": {"enum": ["deadline", "scheduled"]},
+        "name": text("of the deadline; a scheduled command's id"),
+        "due_ms": due,
+        "command_id": TEXT,
+        "correlation_id": TEXT,
+        "command": command(of),
+    }
+    found: Json = {"aggregate": {"const": of.name}, "key": TEXT}
+    found |= {"deadlines": several(fields(told)), "complete": {"type": "boolean"}}
+    return {"200": in_json("in order of time, a thousand at most", fields(found))}
+
+
+def instances(_: Saga[Any] | None) -> Json:
+    """Where instances stand."""
+    page = {"sagas": several(fields(INSTANCE)), "next": MAYBE, "unavailable": TEXTS}
+    return {"200": in_json("by saga and key", fields(page))}
+
+
+def instance(of: Saga[Any]) -> Json:
+    """Where one stands."""
+    told = fields({**INSTANCE, "version": LONG, "state": json_schema(type(of.initial))})
+    return {"200": in_json("with its state", told)}
+
+
+def intervened(_: Saga[Any]) -> Json:
+    """What an intervention is answered with."""
+    done = fields({"outcome": {"const": "accepted"}, "version": LONG, "events": {"type": "array"}})
+    return {
+        "200": in_json("done; it stands in the instance's event log", done),
+        "202": in_json("stored; not decided within the wait", fields({"command_id": TEXT})),
+    }
