@@ -1,0 +1,89 @@
+"""The declared endpoints: each is served by one page, and what is not declared is not served."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
+
+from pipeline.errors import BadRequest
+from pipeline.flow import Lineage
+from pipeline.server.endpoint import Endpoint, Page, Pages, Reply, Request, integer
+from pipeline.server.endpoints.tables import KEYS, ROW
+from pipeline.server.openapi import DECLARED
+from pipeline.server.owner.dispatch import Dispatcher
+from pipeline.server.pages.commands import CommandApi
+from pipeline.server.pages.deadlines import DeadlineApi
+from pipeline.server.pages.history import HistoryApi
+from pipeline.server.pages.parked import ParkedApi
+from pipeline.server.pages.projections import ProjectionApi
+from pipeline.server.pages.sagas import SagaApi
+from pipeline.server.pages.snapshot_read import SnapshotReadApi
+from pipeline.server.pages.tables import QueryApi
+from pipeline.server.pages.watch import WatchApi
+from pipeline.server.web import as_problems, mount
+from tests.helpers.market import MARKET
+
+NOTHING: Any = None
+DISPATCHER = Dispatcher(NOTHING, cast(Any, SimpleNamespace(router=SimpleNamespace(topology=MARKET))))
+
+
+def served() -> list[Endpoint]:
+    query = QueryApi(NOTHING, DISPATCHER, NOTHING, dict, CollectorRegistry())
+    commands = CommandApi(NOTHING, NOTHING, DISPATCHER)
+    lineage = Lineage(MARKET.services.values())
+    parts: list[Pages] = [
+        query.pages(),
+        commands.pages(),
+        SnapshotReadApi(query).pages(),
+        WatchApi(NOTHING, NOTHING, DISPATCHER, NOTHING, lineage, NOTHING).pages(),
+        HistoryApi(NOTHING, NOTHING, DISPATCHER).pages(),
+        DeadlineApi({}, NOTHING, MARKET).pages(),
+        SagaApi(NOTHING, DISPATCHER, commands).pages(),
+        ParkedApi({}, NOTHING, DISPATCHER).pages(),
+        ProjectionApi(NOTHING).pages(),
+    ]
+    return [endpoint for pages in parts for endpoint in pages]
+
+
+def test_what_is_declared_is_served_once() -> None:
+    declared = {each for each in DECLARED if isinstance(each, Endpoint)}
+    pages = served()
+    assert len(pages) == len(set(pages))
+    assert set(pages) == declared
+
+
+def test_a_path_is_written_with_its_parts_encoded() -> None:
+    assert ROW.template == "/v1/tables/{table}/{key}"
+    assert ROW.url(table="users", key="a/b é") == "/v1/tables/users/a%2Fb%20%C3%A9"
+
+
+def test_an_integer_is_within_its_bounds() -> None:
+    assert integer("limit", "7", 1, 10) == 7
+    for text in ("", "0", "11", "1.5", "²", "-1", "1" * 5_000):
+        with pytest.raises(BadRequest, match="limit="):
+            integer("limit", text, 1, 10)
+
+
+def test_what_is_refused_before_a_page_is_asked() -> None:
+    async def page(request: Request) -> Reply:
+        return Reply(200, request.body)
+
+    async def asked() -> None:
+        app = web.Application(middlewares=[as_problems])
+        mount(app, DISPATCHER, {Endpoint("POST", "/here/{key}", body=KEYS): Page(page)})
+        async with TestClient(TestServer(app)) as client:
+            refused = await client.get("/here/a")
+            assert (refused.status, refused.headers["Allow"]) == (405, "POST")
+            assert (await client.post("/here/a", data=b"{}")).status == 415
+            refused = await client.post("/here/a", data=b"{", headers={"Content-Type": "application/json"})
+            assert refused.status == 422
+            answer = await client.post("/here/a", json={"keys": []})
+            assert (answer.status, await answer.json()) == (200, {"keys": []})
+
+    asyncio.run(asked())
