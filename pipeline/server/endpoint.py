@@ -97,7 +97,12 @@ class Endpoint:
 
     def url(self, **parts: str) -> str:
         """Its path with these parts, percent-encoded."""
-        return self.template.format(**{name: quote(part, safe="") for name, part in parts.items()})
+        return self.template.format(**{name: _quoted(part) for name, part in parts.items()})
+
+
+def _quoted(part: str) -> str:
+    """A part of a path, so that nobody takes it for the folder or the one above it."""
+    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="")
 
 
 @dataclass(frozen=True, slots=True)

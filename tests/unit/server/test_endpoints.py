@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.errors import BadRequest
 from pipeline.flow import Lineage
-from pipeline.server.endpoint import Endpoint, Page, Pages, Reply, Request, integer
+from pipeline.server.endpoint import At, Endpoint, Page, Pages, Reply, Request, integer
 from pipeline.server.endpoints.tables import KEYS, ROW
 from pipeline.server.openapi import DECLARED
 from pipeline.server.owner.dispatch import Dispatcher
@@ -33,7 +33,7 @@ NOTHING: Any = None
 DISPATCHER = Dispatcher(NOTHING, cast(Any, SimpleNamespace(router=SimpleNamespace(topology=MARKET))))
 
 
-def served() -> list[Endpoint]:
+def served() -> list[tuple[Endpoint, Page]]:
     query = QueryApi(NOTHING, DISPATCHER, NOTHING, dict, CollectorRegistry())
     commands = CommandApi(NOTHING, NOTHING, DISPATCHER)
     lineage = Lineage(MARKET.services.values())
@@ -48,19 +48,27 @@ def served() -> list[Endpoint]:
         ParkedApi({}, NOTHING, DISPATCHER).pages(),
         ProjectionApi(NOTHING).pages(),
     ]
-    return [endpoint for pages in parts for endpoint in pages]
+    return [each for pages in parts for each in pages.items()]
 
 
 def test_what_is_declared_is_served_once() -> None:
     declared = {each for each in DECLARED if isinstance(each, Endpoint)}
-    pages = served()
+    pages = [endpoint for endpoint, _ in served()]
     assert len(pages) == len(set(pages))
     assert set(pages) == declared
+
+
+def test_an_endpoint_is_answered_where_it_says() -> None:
+    for endpoint, page in served():
+        assert (endpoint.at is At.PARTITION) == (page.place is not None), endpoint.path
+        if endpoint.at is At.KEY:
+            assert "key" in endpoint.names
 
 
 def test_a_path_is_written_with_its_parts_encoded() -> None:
     assert ROW.template == "/v1/tables/{table}/{key}"
     assert ROW.url(table="users", key="a/b é") == "/v1/tables/users/a%2Fb%20%C3%A9"
+    assert ROW.url(table="users", key="..") == "/v1/tables/users/%2E%2E"
 
 
 def test_an_integer_is_within_its_bounds() -> None:
