@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipeline.adapters.kafka import admin_client
@@ -17,6 +18,10 @@ from tests.helpers.support import Shop
 from tests.simulation.worlds.seeds import FRESH
 
 ROOT = Path(__file__).parent.parent
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_report_header() -> str:

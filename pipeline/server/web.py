@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -17,8 +18,7 @@ from pipeline.client.wire.read_options import parse_read_options
 from pipeline.errors import NotYet, PipelineError, TableUnavailable
 from pipeline.server.endpoint import OWNERS, Endpoint, Page, Pages, Param, Reply, Request, Stream, problem
 from pipeline.server.owner.dispatch import Dispatcher
-from pipeline.server.owner.forward import FORWARDED
-from pipeline.server.problems import status_of
+from pipeline.server.owner.forward import FORWARDED, RETRY
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,8 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         return await handler(request)
     except PipelineError as error:
-        status, headers = status_of(error)
+        status = error.http_status
+        headers = RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         more = {"behind": error.behind} if isinstance(error, NotYet) else {}
         return _response(problem(status, str(error), type(error).__name__, headers, **more))
     except web.HTTPException as error:

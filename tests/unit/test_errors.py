@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pipeline import errors
 from pipeline.engine.parking.parking import ENGINE
 from pipeline.errors import BadInput, NeedsOperator, NotFound, PipelineError, Retryable
-from pipeline.server.problems import as_problems
+from pipeline.server.web import as_problems
 
 BASES = (Retryable, BadInput, NotFound, NeedsOperator)
 # Neither: sending again needs the id; a record's bytes are nobody's input.

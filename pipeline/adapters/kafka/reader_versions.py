@@ -74,7 +74,7 @@ class Versions:
         return self._topology.table(name)
 
     def check(self) -> None:
-        """Raises TopologyError where readers get a version that the code does not declare.
+        """Raises TopologyError if readers get a version that the code does not declare.
 
         TopicError where it could not be heard that they are switched.
         """
@@ -141,12 +141,12 @@ class Versions:
 
 
 def as_json(state: Mapping[str, Known]) -> dict[str, dict[str, Any]]:
-    """The same for JSON, which turns the versions into text where they are keys."""
+    """The versions as JSON has them: keys are text."""
     return {name: each._asdict() for name, each in state.items()}
 
 
 def say(bootstrap: str, topic: str, projection: str, version: int, by: str) -> None:
-    """Has readers get that version. Raises BrokerUnreachable where it is not known whether that was stored."""
+    """Has readers get that version. Raises BrokerUnreachable if it is not known whether that was stored."""
     failed: list[str] = []
 
     def stored(error: KafkaError | None, _: object) -> None:
