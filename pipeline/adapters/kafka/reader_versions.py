@@ -59,7 +59,7 @@ class Versions:
             self._thread.start()
 
     def current(self, projection: str) -> int:
-        """The version that readers get. Where nobody has switched: the first, or where that never was, the oldest."""
+        """The version that readers get. If nobody has switched: the first, or the oldest if that never was."""
         if projection in self._said:
             return self._said[projection]
         declared = self._topology.versions.get(projection, {1: projection})
@@ -76,7 +76,7 @@ class Versions:
     def check(self) -> None:
         """Raises TopologyError if readers get a version that the code does not declare.
 
-        TopicError where it could not be heard that they are switched.
+        TopicError if it could not be heard that they are switched.
         """
         for name in self._topology.versions:
             if name not in self._names.values():
