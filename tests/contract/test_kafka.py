@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from pipeline.engine.ports import TP, LogReader, Polled, Position, Producer
-from pipeline.errors import LaneFatal, TransactionAborted
+from pipeline.errors import LaneFatal, RecordRefused, TransactionAborted
 from pipeline.model.records.partitioning import partition_of
 from tests.contract.clusters import Cluster, MemoryCluster, RealCluster, name
 
@@ -177,6 +177,19 @@ def test_a_record_behind_an_open_transaction_waits_for_it(
     producer.abort()
     reader.unfollow([tp])
     assert read_to_end(reader, tp) == ([b"committed"], 4)
+
+
+def test_a_record_that_the_broker_refuses_is_told_though_others_are_still_queued(
+    topic: str, producer: Producer
+) -> None:
+    producer.begin()
+    producer.produce(topic, b"k", b"x" * 1_200_000, 0)
+    for n in range(100):
+        producer.produce(topic, b"k", b"small", n % 4)
+    with pytest.raises(RecordRefused):
+        producer.flush(50)  # the rest may never be sent
+        cluster.commit(producer)
+    producer.abort()
 
 
 def test_a_second_producer_of_the_same_id_fences_the_first(cluster: Cluster, topic: str) -> None:

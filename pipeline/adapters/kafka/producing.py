@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
 ABORT_FLUSH_S = 1.0
+FLUSH_LOOK_S = 1.0  # between looks whether the transaction has failed
 ASK_TOPIC_S = 10.0  # how long it is believed that a topic is there, or not
 TOPICS_KNOWN_MAX = 10_000
 # Longer than any patience of a lane: a transaction is not to end because the machine or the broker is slow. What a
@@ -129,7 +130,21 @@ class KafkaProducer:
                 except BufferError:  # bounded by configuration: wait for room, which time-outs make at the latest
                     with plainly():
                         self._producer.poll(0.05)
+                self._raise_failure()
             except KafkaException as raised:
+                if raised.args[0].code() == KafkaError._STATE:
+                    self._raise_failure()
+                raise _for_the_lane(raised.args[0]) from raised
+
+    def _raise_failure(self) -> None:
+        """Raises what the open transaction has failed by, if it has: librdkafka then sends no more of what is queued.
+
+        To begin another transaction is refused either way, and only the error differs.
+        """
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as raised:
+            if raised.args[0].code() != KafkaError._STATE:
                 raise _for_the_lane(raised.args[0]) from raised
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
@@ -152,16 +167,20 @@ class KafkaProducer:
             self._last[tp] = message.offset() + 1  # type: ignore[operator]
 
     def flush(self, patience_s: float = PATIENCE_S) -> dict[TP, int]:
+        deadline = time.monotonic() + patience_s
         left = 0
 
         def flush() -> None:
             nonlocal left
-            left = self._producer.flush(patience_s)
+            left = self._producer.flush(max(0.0, min(FLUSH_LOOK_S, deadline - time.monotonic())))
 
-        self._guarded(flush)
-        if left:
-            raise TransactionAborted(f"the broker has not taken {left} records within {patience_s:.0f} s")
-        return dict(self._last)
+        while True:
+            self._guarded(flush)
+            if not left:
+                return dict(self._last)
+            self._raise_failure()
+            if time.monotonic() >= deadline:
+                raise TransactionAborted(f"the broker has not taken {left} records within {patience_s:.0f} s")
 
     def commit(self, positions: Positions, group: object, patience_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + patience_s
