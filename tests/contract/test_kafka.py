@@ -179,8 +179,8 @@ def test_a_record_behind_an_open_transaction_waits_for_it(
     assert read_to_end(reader, tp) == ([b"committed"], 4)
 
 
-def test_a_record_that_the_broker_refuses_is_told_though_others_are_still_queued(
-    topic: str, producer: Producer
+def test_a_record_that_the_broker_refuses_is_told_though_others_are_queued(
+    cluster: Cluster, topic: str, producer: Producer
 ) -> None:
     producer.begin()
     producer.produce(topic, b"k", b"x" * 1_200_000, 0)
