@@ -100,9 +100,6 @@ class Assignment:
     def __getitem__(self, tp: TP) -> Task:
         return self._tasks[tp]
 
-    def __contains__(self, tp: TP) -> bool:
-        return tp in self._tasks
-
     def runs(self, tp: TP) -> bool:
         """Whether the lane folds that partition now."""
         task = self._tasks.get(tp)

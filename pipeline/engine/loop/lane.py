@@ -79,8 +79,6 @@ class Lane:
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
         self._takeover = Takeover(self._consumer, self._producer, self._clock)
-        self._taken: list[TP] = []  # assigned, and not known yet whose they were
-        self._others: set[TP] = set()  # those of the assigned that others have owned before
         self._committed_s = self._clock.monotonic_s()
         self._backlog = False  # whether more waits to be read, to go by what the last poll brought
 
@@ -100,7 +98,7 @@ class Lane:
 
     def poll(self) -> list[Batch]:
         """Read what has arrived, waiting for the idle time at most. Also advance restores, standbys and replicas."""
-        self._take_over()
+        self._takeover.step()
         followed, started = self._tasks.step(self._consumer.committed)
         self._claim(started)
         for task in started:
@@ -452,23 +450,15 @@ class Lane:
 
     # --- partitions that are taken over -------------------------------------------------------------------------------
 
-    def _take_over(self) -> None:
-        """Fence former owners of the partitions that are gone, to end their open transactions."""
-        taken, self._taken = [tp for tp in self._taken if tp in self._tasks], []
-        if taken:
-            self._others |= self._takeover.take(taken)
-        self._takeover.step()
-
     def _claim(self, started: Sequence[Task]) -> None:
         """Note this lane as the owner of partitions that were another's or nobody's, before it writes for them.
 
         So the next owner knows whose transaction may be open, even if this lane never committed.
         """
         for task in started:
-            task.claims = task.tp in self._others
+            task.claims = self._takeover.was_anothers(task.tp)
             if task.committed is None:
                 task.position = self._consumer.bounds(task.tp)[0]
-        self._others -= {task.tp for task in started}
         if started and self._tasks.uncommitted():
             self._checkpoint()
 
@@ -477,7 +467,7 @@ class Lane:
     def assigned(self, partitions: Sequence[TP]) -> None:
         """Open the tasks, paused. They start in later turns, once their tables are restored."""
         self._tasks.add(partitions)
-        self._taken += partitions
+        self._takeover.assigned(partitions)
         log.info("%s: assigned %s", self.plan.service.name, _names(partitions))
 
     def revoked(self, partitions: Sequence[TP]) -> None:
@@ -500,11 +490,11 @@ class Lane:
         log.warning("%s: lost %s", self.plan.service.name, _names(partitions))
 
     def _forget(self, partitions: Sequence[TP]) -> None:
+        self._takeover.removed(partitions)
         for tp in partitions:
             self._held_back.pop(tp, None)
             self._suspect.pop(tp, None)
             self._waiting.pop(tp, None)
-            self._others.discard(tp)
 
 
 def _names(partitions: Sequence[TP]) -> str:

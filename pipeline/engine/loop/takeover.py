@@ -30,23 +30,32 @@ class Takeover:
         self._certain_s: float | None = (
             None  # from then on, who is no member is gone; None: as long as this lane is none
         )
-        self._owners: set[str] = set()  # not looked for yet
+        self._taken: list[TP] = []  # assigned, and not known yet whose they were
+        self._others: set[TP] = set()  # of the assigned, those that others have owned
+        self._owners: set[str] = set()  # of these, not looked for yet
 
-    def take(self, partitions: Sequence[TP]) -> set[TP]:
-        """Note the former owners of these partitions. Return those owned by another. Raises BrokerUnreachable."""
-        if self._certain_s is None:
-            self._certain_s = self._clock.monotonic_s() + COMES_BACK_S
-        owners = self._consumer.owners(partitions)
-        self._owners |= set(owners.values()) - {self._producer.name}
-        return {tp for tp, owner in owners.items() if owner != self._producer.name}
+    def assigned(self, partitions: Sequence[TP]) -> None:
+        """Take note of partitions that are new here."""
+        self._taken += partitions
+
+    def removed(self, partitions: Sequence[TP]) -> None:
+        """Forget partitions that are given up."""
+        self._taken = [tp for tp in self._taken if tp not in partitions]
+        self._others -= set(partitions)
 
     def lost(self) -> None:
-        """Forget the membership: the lane is no member any more."""
+        """The lane is no member any more."""
         self._certain_s = None
         self._owners.clear()
 
+    def was_anothers(self, tp: TP) -> bool:
+        """Whether another lane has committed there last, as far as is known since `step`."""
+        return tp in self._others
+
     def step(self) -> None:
-        """Fence former owners that are gone, if it is time to. Raises BrokerUnreachable."""
+        """Find out whose the new partitions were, and fence who is gone, if it is time to. Raises BrokerUnreachable."""
+        if self._taken:
+            self._find_owners()
         if not self._owners or self._certain_s is None or self._clock.monotonic_s() < self._certain_s:
             return
         gone, self._owners = self._owners - names(self._consumer.members()), set()
@@ -55,4 +64,12 @@ class Takeover:
                 self._producer.fence(name)
                 log.info("%s has left the group; its open transaction, if there was one, is ended", name)
             except (LaneFatal, TransactionAborted) as error:  # then it ends at its time-out
-                log.warning("the open transaction of %s cannot be ended now: %s", name, error)
+                log.warning("what %s has left open cannot be ended now: %s", name, error)
+
+    def _find_owners(self) -> None:
+        if self._certain_s is None:
+            self._certain_s = self._clock.monotonic_s() + COMES_BACK_S
+        taken, self._taken = self._taken, []
+        others = {tp: owner for tp, owner in self._consumer.owners(taken).items() if owner != self._producer.name}
+        self._others |= others.keys()
+        self._owners |= set(others.values())
