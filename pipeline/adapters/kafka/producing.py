@@ -124,12 +124,10 @@ class KafkaProducer:
     def _queue(self, *args: Any, **kwargs: Any) -> None:
         while True:
             try:
-                try:
-                    self._producer.produce(*args, **kwargs)
-                    return
-                except BufferError:  # bounded by configuration: wait for room, which time-outs make at the latest
-                    with plainly():
-                        self._producer.poll(0.05)
+                self._producer.produce(*args, **kwargs)
+                return
+            except BufferError:  # bounded by configuration: wait for room, which time-outs make at the latest
+                self._guarded(lambda: self._producer.poll(0.05))
                 self._raise_failure()
             except KafkaException as raised:
                 if raised.args[0].code() == KafkaError._STATE:
