@@ -6,7 +6,6 @@ import time
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypedDict, Unpack, overload
-from urllib.parse import quote
 
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
@@ -15,6 +14,7 @@ from pipeline.client.drive import AsyncDriver, Driver
 from pipeline.client.owner_request import Blocking, OwnerRequest, Steps, Wait, problem_of
 from pipeline.client.sending import AwaitedReply, NotAnswered, Sending
 from pipeline.client.wire.outcome import Outcome, outcome_of
+from pipeline.client.wire.paths import path_part
 from pipeline.errors import InvalidCommand, NoReply, TableUnavailable
 from pipeline.model import Parked, ReplyMessage, Token
 from pipeline.topology import Topology
@@ -158,7 +158,7 @@ class CommandRequests:
         """
         self.commands.kind(aggregate)
         partition: int = yield Blocking(lambda: self._router.partition(aggregate, key))
-        path = f"/v1/commands/{aggregate}/{quote(key, safe='')}/{quote(command_id, safe='')}"
+        path = f"/v1/commands/{aggregate}/{path_part(key)}/{path_part(command_id)}"
         answer = yield from OwnerRequest(self._router, time.monotonic, 0).steps(aggregate, partition, path, {})
         if answer.status == 200:
             return self.commands.outcome_from_json(aggregate, answer.body)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypedDict, Unpack
-from urllib.parse import quote
 
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.near_cache.cache import NearCache
@@ -27,6 +26,7 @@ from pipeline.client.owner_request import (
 )
 from pipeline.client.watch import WatchRequest
 from pipeline.client.wire.as_of import parse_as_of
+from pipeline.client.wire.paths import path_part
 from pipeline.client.wire.read_options import Pending, ReadOptions, parse_read_options
 from pipeline.errors import BadRequest
 from pipeline.model import Token
@@ -81,7 +81,7 @@ class Requests:
         near = self.near if is_kept else None
         if near is not None and (found := near.find(table, partition, key, asked)) is not None:
             return found
-        path = f"/v1/tables/{table}/{quote(key, safe='')}"
+        path = f"/v1/tables/{table}/{path_part(key)}"
         pending_read = None if near is None else near.ask(table, partition, key)
         try:
             answer = yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s)
@@ -192,7 +192,7 @@ class Requests:
         """
         self.router.topology.with_deadlines(aggregate)
         partition = yield from self._partition(aggregate, key)
-        path = f"/v1/deadlines/{aggregate}/{quote(key, safe='')}"
+        path = f"/v1/deadlines/{aggregate}/{path_part(key)}"
         found: list[Json] = _body((yield from self._asking.steps(aggregate, partition, path, {})))["deadlines"]
         return found
 
@@ -215,7 +215,7 @@ class Requests:
         """Where one instance stands, as `sagas` says it, with its `version` and `state`. Raises UnknownKey, too."""
         self.router.topology.saga(saga)
         partition = yield from self._partition(saga, key)
-        return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{quote(key, safe='')}", {})))
+        return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{path_part(key)}", {})))
 
     def positions(self, service: str) -> Steps[dict[str, Json]]:
         """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
@@ -235,7 +235,7 @@ class Requests:
     def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> Steps[Json]:
         self.router.topology.with_history(aggregate)
         partition = yield from self._partition(aggregate, key)
-        path = f"/v1/history/{aggregate}/{quote(key, safe='')}{page}"
+        path = f"/v1/history/{aggregate}/{path_part(key)}{page}"
         return _body((yield from self._asking.steps(aggregate, partition, path, query)))
 
     def _partition(self, table: str, key: str) -> Steps[int]:

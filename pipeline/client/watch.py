@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from urllib.parse import quote
 
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.owner_request import (
@@ -22,6 +21,7 @@ from pipeline.client.owner_request import (
     Stream,
     problem_of,
 )
+from pipeline.client.wire.paths import path_part
 from pipeline.client.wire.read_options import WAIT_S
 from pipeline.client.wire.watch_end import LOST
 from pipeline.errors import TableUnavailable
@@ -76,7 +76,7 @@ class WatchRequest:
     def request(self, worker: str) -> HttpCall:
         """What is asked of a worker. The time-out is of its silence."""
         asked = {"wait": f"{self._wait_s:g}"} | ({} if self.since is None else {"since": self.since})
-        path = f"/v1/tables/{self._table}/{quote(self._key, safe='')}/watch"
+        path = f"/v1/tables/{self._table}/{path_part(self._key)}/watch"
         return HttpCall(worker, path, asked, TIMEOUT_S + self._wait_s)
 
     def refused(self, answer: Answer) -> None:

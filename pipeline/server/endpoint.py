@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
+from pipeline.client.wire.paths import path_part
 from pipeline.client.wire.read_options import ReadOptions
 from pipeline.errors import BadRequest, PipelineError
 from pipeline.server.schemas.subjects import Subject
@@ -97,12 +97,7 @@ class Endpoint:
 
     def url(self, **parts: str) -> str:
         """Its path with these parts, percent-encoded."""
-        return self.template.format(**{name: _quoted(part) for name, part in parts.items()})
-
-
-def _quoted(part: str) -> str:
-    """A part of a path, so that nobody takes it for the folder or the one above it."""
-    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="")
+        return self.template.format(**{name: path_part(part) for name, part in parts.items()})
 
 
 @dataclass(frozen=True, slots=True)

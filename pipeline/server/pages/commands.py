@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 
 from pipeline.client import AsyncClient
 from pipeline.client.command_client import Options
 from pipeline.client.commands import outcome_json
 from pipeline.client.wire.outcome import Outcome, outcome_of
+from pipeline.client.wire.paths import path_part
 from pipeline.engine.state.deadlines import deadline_key
 from pipeline.engine.state.parked_table import key_prefix
 from pipeline.engine.state.replies import reply_key
@@ -150,7 +150,7 @@ def _told(outcome: Outcome) -> Reply:
 
 def _location(place: str, command_id: str) -> dict[str, str]:
     """Where the outcome is to be asked for."""
-    return {"Location": f"{place}/{quote(command_id, safe='')}"} if place else {}
+    return {"Location": f"{place}/{path_part(command_id)}"} if place else {}
 
 
 def _options(request: Request) -> Options:
