@@ -37,9 +37,10 @@ READING = _reading("show hide", "what is held for transactions: shown as such, o
 READING_ONE = _reading("show hide wait", "what is held for transactions: shown, left out, or waited for")
 KNOWN = text("If-None-Match", "an ETag; 304 where the answer is still that", "header", pattern='^"[0-9a-f]{1,16}"$')
 KEYS = Body("the keys")
+ANY_KEY = r"{key:[\s\S]+}"  # with slashes and line breaks
 WATCH = Endpoint(
     "GET",
-    "/v1/tables/{table}/{key:.+}/watch",
+    "/v1/tables/{table}/" + ANY_KEY + "/watch",
     params=(
         text("since", "only what comes after that position", pattern=TOKEN),
         Param("wait", WAIT, "seconds until the table is there"),
@@ -69,8 +70,8 @@ ROW, AGGREGATE = (
         described=Described("A row of {}", operation, of, tables.row, {**READ_ERRORS, 404: "no such row"}),
     )
     for path, operation, of in (
-        ("/v1/tables/{table}/{key:.+}", "row", subjects.tables),
-        ("/v1/aggregates/{table}/{key:.+}", "aggregate", subjects.states),
+        ("/v1/tables/{table}/" + ANY_KEY, "row", subjects.tables),
+        ("/v1/aggregates/{table}/" + ANY_KEY, "aggregate", subjects.states),
     )
 )
 ROWS = Endpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
+from yarl import URL
 
 from pipeline.errors import BadRequest
 from pipeline.flow import Lineage
@@ -93,5 +95,22 @@ def test_what_is_refused_before_a_page_is_asked() -> None:
             assert refused.status == 422
             answer = await client.post("/here/a", json={"keys": []})
             assert (answer.status, await answer.json()) == (200, {"keys": []})
+
+    asyncio.run(asked())
+
+
+def test_every_key_reaches_its_page() -> None:
+    keys = ["anna", "..", "a/b", "line\nbreak", "\r\n", "\0", "%2e%2e", "a?b#c"]
+
+    async def page(request: Request) -> Reply:
+        return Reply(200, request.parts["key"])
+
+    async def asked() -> None:
+        app = web.Application(middlewares=[as_problems])
+        mount(app, DISPATCHER, {replace(ROW, at=At.ANY): Page(page)})
+        async with TestClient(TestServer(app)) as client:
+            for key in keys:
+                answer = await client.get(URL(ROW.url(table="users", key=key), encoded=True))
+                assert (answer.status, await answer.json()) == (200, key)
 
     asyncio.run(asked())
