@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DemoFolderError
+from pipeline.process.locks import take
 
 MARK = ".pipeline-demo"  # says that a demo has made the folder, and is what the demo that uses it holds locked
 LOGS = (Path("worker.log"), Path("broker/broker.log"))
@@ -108,29 +108,16 @@ def _refuse_others(path: Path) -> None:
 def _lock(path: Path) -> int:
     """Locks the mark and returns its descriptor. DemoFolderError if a demo that runs holds it."""
     deadline = time.monotonic() + ENDING_S
-    while True:
-        path.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = os.open(path / MARK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except FileNotFoundError:  # the demo before has just deleted the folder that it had made
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if os.fstat(lock).st_ino == (path / MARK).stat().st_ino:
-                    return lock
-            # Else the demo before has just deleted its mark, and this is the deleted one.
-        except BlockingIOError:
-            pid = _noted(path).get("pid", 0)
-            # A demo that was killed: what it has started holds the lock, until all that has been ended.
-            if time.monotonic() > deadline or (pid and _runs(pid)):
-                os.close(lock)
-                raise DemoFolderError(
-                    f"another demo, process {pid or 'unknown'}, uses {path}; wait for its end, end it with Ctrl-C, or "
-                    "name another folder with --home"
-                ) from None
-            time.sleep(LOOK_S)
-        os.close(lock)
+    while (lock := take(path / MARK)) is None:
+        pid = _noted(path).get("pid", 0)
+        # A demo that was killed: what it has started holds the lock, until all that has been ended.
+        if time.monotonic() > deadline or (pid and _runs(pid)):
+            raise DemoFolderError(
+                f"another demo, process {pid or 'unknown'}, uses {path}; wait for its end, end it with Ctrl-C, or "
+                "name another folder with --home"
+            )
+        time.sleep(LOOK_S)
+    return lock
 
 
 def _noted(path: Path) -> dict[str, int]:

@@ -24,7 +24,7 @@ def locked(path: Path, patience_s: float, waiting: Callable[[], None] = lambda: 
     """
     deadline = time.monotonic() + patience_s
     told = False
-    while (lock := _taken(path)) is None:
+    while (lock := take(path)) is None:
         if time.monotonic() > deadline:
             raise Busy(path)
         if not told:
@@ -37,9 +37,13 @@ def locked(path: Path, patience_s: float, waiting: Callable[[], None] = lambda: 
         os.close(lock)
 
 
-def _taken(path: Path) -> int | None:
+def take(path: Path) -> int | None:
+    """The descriptor of the lock at `path`, now held; None if another process holds it, or it has just been deleted."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except FileNotFoundError:  # another one has just thrown the directory away
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Another one may have thrown the file away with its directory: then the lock is that of nobody else's file.
