@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.kafka import ANSWER_S, READING, connection, end_offsets
+from pipeline.adapters.kafka import READING, connection, end_offsets
+from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
@@ -45,11 +46,7 @@ class Watcher:
 
     def __init__(self, bootstrap: str, client: AdminClient, plans: list[ServicePlan]) -> None:
         counts = partition_counts(client)
-        # Consumers that never join, only ask: the admin client's own call for this crashes librdkafka 2.16 (a null
-        # group, where the coordinator answers with an error).
-        self._groups = {
-            plan.service.name: Consumer({**connection(bootstrap), "group.id": plan.service.name}) for plan in plans
-        }
+        self._groups = {plan.service.name: GroupOffsets(bootstrap, plan.service.name) for plan in plans}
         self._client = client
         self._sources = {
             plan.service.name: [TP(topic, n) for topic in plan.source_topics for n in range(counts[topic])]
@@ -73,12 +70,11 @@ class Watcher:
         return lags, self._settling.look(ends, passed=not behind)
 
     def _committed(self, service: str) -> dict[TP, int]:
-        asked = [TopicPartition(*tp) for tp in self._sources[service]]
         try:
-            answer = self._groups[service].committed(asked, timeout=ANSWER_S)
+            told = self._groups[service].told(self._sources[service])
         except KafkaException:
             return {}  # the group's coordinator is moving or loading
-        return {TP(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
+        return {tp: committed.offset for tp, committed in told.items()}
 
     def close(self) -> None:
         """Lets the connections go."""

@@ -7,18 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import (
-    ANSWER_S,
     KafkaGroupConsumer,
     KafkaLogReader,
     KafkaProducer,
-    asked_again,
-    connection,
     end_offsets,
 )
+from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.engine.context import LanePorts
@@ -46,8 +43,7 @@ class Progress:
         counts = partition_counts(client)
         self._client = client
         self._hops = [[TP(topic, n) for topic in hop for n in range(counts[topic])] for hop in subject.hops()]
-        # One that never joins, only asks; see demo.progress.
-        self._group = Consumer({**connection(bootstrap), "group.id": subject.plan.group})
+        self._group = GroupOffsets(bootstrap, subject.plan.group)
         self._hop, self._goal = 0, dict[TP, int]()
         self._began_s = 0.0
         self.begun: int | None = None  # what was folded at the first look
@@ -77,16 +73,8 @@ class Progress:
 
     def _asked(self, every: list[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
         """What is committed, and after that where logs end: what the one covers lies below the other."""
-        return self._committed(every), end_offsets(self._client, every)
-
-    def _committed(self, every: list[TP]) -> dict[TP, int]:
-        def ask() -> dict[TP, int]:
-            answer = self._group.committed([TopicPartition(*tp) for tp in every], timeout=ANSWER_S)
-            if bad := next((p.error for p in answer if p.error is not None), None):
-                raise KafkaException(bad)  # such as a coordinator that moves, or a commit under way
-            return {TP(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
-
-        return asked_again("the broker does not say how far the version is: %s", ask)
+        committed = {tp: each.offset for tp, each in self._group.of_all(every).items()}
+        return committed, end_offsets(self._client, every)
 
     def close(self) -> None:
         """Lets the connection go."""

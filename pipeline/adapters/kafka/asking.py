@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error, plainly
 from pipeline.adapters.kafka.connection import connection
-from pipeline.adapters.kafka.reading import READING
+from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.engine.ports import TP
 from pipeline.model import BARRIER
 
@@ -28,7 +27,7 @@ class KafkaBroker:
 
     def __init__(self, bootstrap: str, partitions: Callable[[str], int]) -> None:
         self._bootstrap, self.partitions = bootstrap, partitions
-        self._groups: dict[str, Consumer] = {}
+        self._groups: dict[str, GroupOffsets] = {}
         self._producer: Producer | None = None
         self._lock = threading.Lock()
 
@@ -36,17 +35,13 @@ class KafkaBroker:
         """The committed offset of each partition; those without one, or unavailable right now, are left out."""
         with self._lock:
             if group not in self._groups:
-                # A member of no group, only asking: see the architecture's known traps. Reading committed, it is told
-                # no offset while a commit of it is under way.
-                config: dict[str, Any] = READING | {**connection(self._bootstrap), "error_cb": on_error}
-                self._groups[group] = Consumer(config | {"group.id": group}, logger=kafka_log)
-            consumer = self._groups[group]
+                self._groups[group] = GroupOffsets(self._bootstrap, group)
+            offsets = self._groups[group]
         try:
-            answer = consumer.committed([TopicPartition(*tp) for tp in partitions], timeout=patience_s)
+            return {tp: committed.offset for tp, committed in offsets.told(partitions, patience_s).items()}
         except KafkaException as error:
             log.debug("committed offsets of %s are not available: %s", group, error)
             return {}
-        return {TP(p.topic, p.partition): p.offset for p in answer if p.error is None and p.offset >= 0}
 
     def ends(self, partitions: Sequence[TP]) -> Mapping[TP, int]:
         """The offset behind the last record of each, records of open transactions included."""
@@ -83,7 +78,7 @@ class KafkaBroker:
     def close(self) -> None:
         """Closes the connections."""
         with self._lock:
-            for consumer in self._groups.values():
-                consumer.close()
+            for offsets in self._groups.values():
+                offsets.close()
             self._groups.clear()
             self._producer = None

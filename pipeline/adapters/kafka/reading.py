@@ -18,7 +18,6 @@ from pipeline.adapters.kafka.cluster import (
     SESSION_S,
     admin,
     admin_client,
-    asked_again,
     end_offsets,
     log_facts,
     on_error,
@@ -28,6 +27,7 @@ from pipeline.adapters.kafka.cluster import (
     static_members,
 )
 from pipeline.adapters.kafka.connection import connection
+from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position, Record
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 
@@ -109,7 +109,7 @@ class KafkaGroupConsumer:
     def __init__(
         self, bootstrap: str, group: str, instance: str, client_id: str, protocol: str = "classic", **overrides: Any
     ) -> None:
-        self._group, self._admin = group, admin_client(bootstrap)
+        self._bootstrap, self._group, self._admin = bootstrap, group, admin_client(bootstrap)
         self._incremental = protocol == "consumer"
         config = READING | {
             **connection(bootstrap),
@@ -129,12 +129,6 @@ class KafkaGroupConsumer:
                 "session.timeout.ms": int(SESSION_S * 1000),
                 "heartbeat.interval.ms": 2000,
             }
-        self._asking = READING | {
-            **connection(bootstrap),
-            "group.id": group,
-            "isolation.level": "read_uncommitted",
-            "error_cb": on_error,
-        }
         self._consumer = Consumer(config | overrides, logger=kafka_log)
         self._raised: Exception | None = None  # by the listener
 
@@ -217,14 +211,9 @@ class KafkaGroupConsumer:
         return static_members(self._admin, self._group)
 
     def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
-        # A member of no group. As it reads uncommitted records, it is told offsets also while a commit is under way.
-        with contextlib.closing(Consumer(self._asking, logger=kafka_log)) as asking:
-            answer = asked_again(
-                "the broker does not say who has committed last: %s",
-                lambda: asking.committed([TopicPartition(*tp) for tp in partitions], timeout=ANSWER_S),
-                GROUP_S,
-            )
-        return {TP(p.topic, p.partition): owner for p in answer if p.offset >= 0 and (owner := read_owner(p.metadata))}
+        with contextlib.closing(GroupOffsets(self._bootstrap, self._group, stable=False)) as offsets:
+            told = offsets.of_all(partitions, GROUP_S)
+        return {tp: owner for tp, committed in told.items() if (owner := read_owner(committed.note))}
 
     def close(self) -> None:
         with contextlib.suppress(KafkaException), plainly():

@@ -9,7 +9,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, READING, admin, asked_again, connection, end_offsets, first_offsets
+from pipeline.adapters.kafka import ANSWER_S, READING, admin, connection, end_offsets, first_offsets
+from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, TopicError
@@ -50,9 +51,7 @@ class KafkaHistory:
         self._reader = Consumer(config | {"group.id": "pipeline-verify"})
         with suppress(KafkaException):  # only saves time: it learns each leader when it reads, else half a second later
             self._reader.list_topics(timeout=ANSWER_S)
-        # Members of no group, only asking: see the architecture's known traps. Reading committed, they are told no
-        # offset while a commit of it is under way.
-        self._groups = {name: Consumer(config | {"group.id": name}) for name in sources}
+        self._groups = {name: GroupOffsets(bootstrap, name) for name in sources}
         self._rows, self._positions, self._patience_s = rows, positions, patience_s
         self._deadline: float | None = None
         self._kept: dict[str, tuple[dict[TP, int], Kept]] = {}  # as of where the partitions ended
@@ -65,8 +64,9 @@ class KafkaHistory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for consumer in (self._reader, *self._groups.values()):
-            consumer.close()
+        self._reader.close()
+        for offsets in self._groups.values():
+            offsets.close()
 
     def may_have_raised(self, decide: Callable[[], object]) -> bool:
         return True  # it may have been other code
@@ -83,13 +83,8 @@ class KafkaHistory:
         return self._ask_committed(service, [tp])[tp]
 
     def _ask_committed(self, service: str, tps: Sequence[TP]) -> dict[TP, int | None]:
-        def ask() -> dict[TP, int | None]:
-            answer = self._groups[service].committed([TopicPartition(*tp) for tp in tps], timeout=ANSWER_S)
-            if bad := next((p.error for p in answer if p.error is not None), None):
-                raise KafkaException(bad)  # such as a coordinator that moves, or a commit under way
-            return {TP(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}
-
-        return asked_again(f"the broker does not say what {service!r} has committed: %s", ask, QUIET_S) if tps else {}
+        told = self._groups[service].of_all(tps, QUIET_S)
+        return {tp: told[tp].offset if tp in told else None for tp in tps}
 
     def low(self, tp: TP) -> int:
         return first_offsets(self._admin, [tp])[tp]
