@@ -10,7 +10,7 @@ from pipeline.adapters.memory import MemoryGroupConsumer
 from pipeline.testing import Simulation
 from pipeline.testing.simulation import Fault, Schedule, Sent
 from tests.simulation.worlds.seeds import FRESH, PER_TEST
-from tests.simulation.worlds.tills import TOPOLOGY, Code, Scribble, Take, commands
+from tests.simulation.worlds.tills import TOPOLOGY, Close, Code, Scribble, Take, commands
 
 FIXED = range(0, 1_500, PER_TEST)
 ROOT = Path(__file__).parents[2]
@@ -120,5 +120,27 @@ def test_a_day_waits_for_a_standby_that_has_just_begun() -> None:
         faults=(Fault("pause", "store.write:after", 20, 8.0, 0.13), Fault("day", "time", 3215, 8.0)),
         partitions=1,
         standby=True,
+    )
+    assert Simulation(TOPOLOGY, schedule=schedule).run().findings == []
+
+
+def test_a_day_that_finds_no_quiet_moment_falls_away_with_the_other_faults() -> None:
+    """Seed 62583987, made short: it passed when all was to settle, and took the time for that with it."""
+    schedule = Schedule(
+        commands=(
+            Sent(408, "tills", "till-3", Take(9)),
+            Sent(500, "tills", "till-0", Take(7), "", 0, 300),
+            Sent(90_000, "tills", "till-2", Close(), "", 0, 2_000),
+        ),
+        faults=(
+            Fault("crash", "step", 652),
+            Fault("day", "time", 17_000),
+            Fault("busy", "time", 671, 1.0, 0.78),
+        ),
+        switches=(
+            *(30, 31, 37, 63, 83, 85, 264, 344, 345, 352, 432, 500, 513),
+            *(522, 539, 540, 547, 640, 645, 648, 651, 654, 661),
+        ),
+        mended_ms=2_151,
     )
     assert Simulation(TOPOLOGY, schedule=schedule).run().findings == []

@@ -152,7 +152,7 @@ class World:
 
     def calm(self) -> None:
         """No more faults; those who were away come back, and the code is mended."""
-        self.armed = False
+        self.armed = self.day_due = False  # a day that found no quiet moment would outlast the time to settle in
         self._mended()
         self.tell("", "calm: no more faults")
         for worker in self._everybody():
