@@ -64,7 +64,6 @@ class SourceTopic:
     envelope: bool  # whether records carry their value in a `body`
     queue: str  # the table of the records that wait
     transient: tuple[type[Exception], ...] = ()
-    reply: RowCodec | None = None  # of answers that come in between, where a value is reserved
     reply_topics: Collection[str] = ()  # see Output
     tables: list[TableSpec] = field(default_factory=list)  # that of the queue first
     step_factories: list[Callable[[Context], Step]] = field(default_factory=list)
@@ -220,7 +219,6 @@ class ServicePlan:
                 self._commands[cls] = (source_topic.topic, encode)
         if aggregate.unique:
             self._claiming.add(source_topic.topic)
-            source_topic.reply = reply_codec
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
         others = asked_codecs(self._codecs, aggregate)
         asked = {name: (self._called(TopicKind.COMMAND.topic(name)), codec) for name, codec in others.items()}

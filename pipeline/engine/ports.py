@@ -53,6 +53,21 @@ class Record(Protocol):
     def headers(self) -> Any: ...
 
 
+def names_of(partitions: Iterable[TP]) -> str:
+    """Partitions for a message: `orders.event 0 1 3, users.event 2`."""
+    numbers: dict[str, list[str]] = {}
+    for tp in sorted(partitions):
+        numbers.setdefault(tp.topic, []).append(str(tp.partition))
+    return ", ".join(f"{topic} {' '.join(each)}" for topic, each in numbers.items()) or "nothing"
+
+
+class Batch(NamedTuple):
+    """Records of one partition, in order."""
+
+    tp: TP
+    records: list[Record]
+
+
 @dataclass(slots=True)
 class Polled:
     """The result of one poll: records in order by partition, and the ends that were reached.

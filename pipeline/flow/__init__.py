@@ -16,21 +16,29 @@ from pipeline.flow.copies import Copies, Find, empty
 from pipeline.flow.event_to_command import event_to_command
 from pipeline.flow.event_to_row import event_to_messages, is_late, message_to_row
 from pipeline.flow.event_to_state import event_to_state
-from pipeline.flow.events_to_state import events_to_state, version_at
+from pipeline.flow.inbox import Inbox, ReservationReply, place_of, reservation_id
 from pipeline.flow.lineage import Hop, Lineage
+from pipeline.flow.past.events_to_state import events_to_state, version_at
+from pipeline.flow.past.state_difference import ABSENT, Difference, state_difference
 from pipeline.flow.row_to_index import row_to_index
-from pipeline.flow.state_difference import ABSENT, Difference, state_difference
 from pipeline.flow.token_to_token import Folder, OffsetSource, token_to_token
+from pipeline.flow.waiting import RULES, Action, KeyEvent, KeyState, waiting_table
 
 __all__ = [
     "ABSENT",
+    "RULES",
+    "Action",
     "Copies",
     "Difference",
     "Find",
     "Folder",
     "Hop",
+    "Inbox",
+    "KeyEvent",
+    "KeyState",
     "Lineage",
     "OffsetSource",
+    "ReservationReply",
     "ask_to_command",
     "asked_before",
     "asked_by",
@@ -50,12 +58,15 @@ __all__ = [
     "last_issue_ms",
     "message_to_row",
     "once_due",
+    "place_of",
     "reply_to_command",
+    "reservation_id",
     "row_to_index",
     "state_difference",
     "token_to_token",
     "too_late",
     "version_at",
+    "waiting_table",
     "was_due",
     "without_metadata",
 ]

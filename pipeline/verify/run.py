@@ -14,7 +14,7 @@ from pipeline.topology import Topology
 from pipeline.verify.aggregate import AggregateCheck
 from pipeline.verify.checks.final import FinalCheck
 from pipeline.verify.checks.outputs import reaction_check, route_check
-from pipeline.verify.checks.parked import ServiceCheck, answered, source_topics
+from pipeline.verify.checks.parked import ServiceCheck, source_topics
 from pipeline.verify.checks.rows import ProjectionCheck, ReplicaCheck
 from pipeline.verify.checks.unique import UniqueCheck
 from pipeline.verify.report import Report
@@ -38,7 +38,7 @@ def checks(service: Service, registry: Registry) -> Iterator[Task]:
     """All that is to be checked of a service."""
     yield Task(
         f"{service.name}: offsets, parked",
-        ServiceCheck(service.name, source_topics(service, registry), answered(service, registry)),
+        ServiceCheck(service.name, source_topics(service, registry)),
     )
     for aggregate in service.owned:
         aggregate_check = AggregateCheck(service.name, aggregate, registry)

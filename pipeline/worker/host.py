@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 import faust
 
-from pipeline.engine.loop.lane import Batch, Lane
+from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.restart_policy import RestartPolicy
 from pipeline.engine.plan import ServicePlan
+from pipeline.engine.ports import Batch
 from pipeline.engine.stats import LaneStats, LargestLately
 from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, Overloaded, TableUnavailable
 

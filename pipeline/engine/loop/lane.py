@@ -7,26 +7,26 @@ Faust agent between poll and fold; a test or a simulator just calls `turn`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from pipeline.engine.context import LaneContext, LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Views
+from pipeline.engine.loop.alone import Alone
 from pipeline.engine.loop.assignment import Assignment
-from pipeline.engine.loop.checkpoint import checkpoint
+from pipeline.engine.loop.held_back import HeldBack
 from pipeline.engine.loop.pace import Pace
 from pipeline.engine.loop.takeover import Takeover
 from pipeline.engine.loop.task import Task
+from pipeline.engine.loop.transaction import Transaction
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
-from pipeline.engine.ports import TP, Polled, Record
+from pipeline.engine.ports import TP, Batch, Polled, names_of
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import (
     LaneFatal,
     RecordRefused,
     RecordsLost,
-    RowRefused,
     TableUnavailable,
     TransactionAborted,
 )
@@ -35,15 +35,7 @@ from pipeline.model import NEVER
 log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
-PARK_TRIES = 4  # of a record that the broker refuses
 TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
-
-
-class Batch(NamedTuple):
-    """Records of one partition, in order."""
-
-    tp: TP
-    records: list[Record]
 
 
 class Lane:
@@ -53,11 +45,7 @@ class Lane:
     """
 
     def __init__(
-        self,
-        plan: ServicePlan,
-        ports: LanePorts,
-        settings: LaneSettings | None = None,
-        stats: LaneStats | None = None,
+        self, plan: ServicePlan, ports: LanePorts, settings: LaneSettings | None = None, stats: LaneStats | None = None
     ) -> None:
         context = LaneContext.of(plan, ports, settings or LaneSettings(), stats or LaneStats())
         self.plan, self.settings, self.stats = plan, context.settings, context.stats
@@ -68,14 +56,14 @@ class Lane:
         self.histories: Views = {} if ports.histories is None else ports.histories.views  # these, too
         self.positions, self.committed = self._tasks.positions, self._tasks.committed
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
-        self._held_back: dict[TP, float] = {}  # partitions that an open transaction holds back, and since when
+        self._held_back = HeldBack(self._clock)
         self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own
         self._waiting: dict[TP, float] = {}  # partitions that stand before a record to be tried again, and until when
         self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
-        self._in_transaction = False
-        self._aborted = 0  # transactions in a row
         self._folded = 0  # records since the last commit
         self._pace = Pace(self.settings.records_per_poll_max, self.settings.records_per_commit_max)
+        self._transaction = Transaction(context, self._tasks, self._pace)
+        self._alone = Alone(context, self._transaction, self._start_over)
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
         self._takeover = Takeover(self._consumer, self._producer, self._clock)
@@ -120,7 +108,7 @@ class Lane:
         brought = sum(map(len, polled.batches.values()))
         self._backlog = brought >= min(self.settings.backlog_records, take)
         self._ends = polled.ends
-        self._watch_open_transactions(polled)
+        self.stats.held_back_s = self._held_back.look(polled)
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._folds(tp)]
 
     def _folds(self, tp: TP) -> bool:
@@ -158,7 +146,7 @@ class Lane:
             if self._suspect:
                 folded = self._fold_one_by_one(batch, until_s)
             else:
-                self._begin()
+                self._transaction.begin()
                 folded = self._tasks[batch.tp].fold(batch.records, until_s)
         except TransactionAborted as aborted:
             folded = len(batch.records)
@@ -229,7 +217,7 @@ class Lane:
         try:
             for task in due:
                 if fired := task.take_due(now_ms, max(1, self.settings.fired_per_turn_max // len(due))):
-                    self._begin()
+                    self._transaction.begin()
                     task.fire(fired, now_ms)
                     self._folded += len(fired)
         except TransactionAborted as aborted:
@@ -243,13 +231,13 @@ class Lane:
 
     def abandon(self, error: BaseException) -> None:
         """Close without committing, after `error`. The next lane continues from the last commit."""
-        if self._in_transaction and not isinstance(error, LaneFatal):
+        if self._transaction.is_open and not isinstance(error, LaneFatal):
             # Frees at once those who read what this lane writes; the next producer of this name would do it, too.
             try:
                 self._producer.abort()
             except LaneFatal as fatal:
                 log.warning("%s: %s", self.plan.service.name, fatal)
-        self._in_transaction = False
+        self._transaction.is_open = False
         self._release(owned=False)
 
     def _release(self, *, owned: bool) -> None:
@@ -260,53 +248,30 @@ class Lane:
 
     # --- the transaction ----------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        if not self._in_transaction:
-            self._producer.begin()
-            self._in_transaction = True
-
     def _checkpoint(self, patience_s: float | None = None) -> None:
         """Commit what is folded. If the transaction is aborted, fold again."""
         started = self._clock.monotonic_s()
         try:
-            self._commit(patience_s or self.settings.commit_patience_s)
+            self._transaction.commit(patience_s or self.settings.commit_patience_s)
         except TransactionAborted as aborted:
             self._start_over(aborted)
         self._folded = 0
         self._committed_s = self._clock.monotonic_s()
         self.stats.checkpoint_s += self._committed_s - started
 
-    def _commit(self, patience_s: float) -> None:
-        started_s = self._clock.monotonic_s()
-        self._begin()
-        checkpoint(self._tasks.uncommitted(), self._producer, self._consumer.group(), self._clock, patience_s)
-        self._in_transaction = False
-        self._aborted = 0
-        self._pace.committed(self._clock.monotonic_s() - started_s)
-        self.stats.checkpoints += 1
-        self._tasks.count_queues()
-
     def _start_over(self, aborted: TransactionAborted) -> None:
-        self._aborted += 1
-        if self._aborted > ABORTED_MAX:
-            raise LaneFatal(f"{self._aborted} transactions in a row could not be committed: {aborted}") from aborted
+        times = self._transaction.aborted = self._transaction.aborted + 1
+        if times > ABORTED_MAX:
+            raise LaneFatal(f"{times} transactions in a row could not be committed: {aborted}") from aborted
         log.warning("%s: %s; folding again from the last commit", self.plan.service.name, aborted)
         pause_s = 0.0
         if isinstance(aborted, RecordRefused):
             # Folded again together, they would be refused for ever. Which of them it is shows when they come singly.
             self._suspect |= {task.tp: task.position or 0 for task in self._tasks.uncommitted()}
         else:
-            pause_s = self._pace.aborted(self._aborted)
-        self._abort()
+            pause_s = self._pace.aborted(times)
+        self._transaction.abort()
         self._rewind(pause_s)
-
-    def _abort(self) -> None:
-        """Abort the open transaction, and drop all that was folded into it."""
-        self.stats.aborts += 1
-        if self._in_transaction:
-            self._producer.abort()
-            self._in_transaction = False
-        self._tasks.drop()
 
     def _rewind(self, pause_s: float = 0.0) -> None:
         """Read on from the last commit, after a pause."""
@@ -329,35 +294,10 @@ class Lane:
             if self._rewound or task.stalled or (number and self._clock.monotonic_s() > until_s):
                 return number
             try:
-                self._fold_alone(task, record)
+                self._alone.fold(task, record)
             except TransactionAborted as aborted:
                 self._start_over(aborted)
         return len(batch.records)
-
-    def _fold_alone(self, task: Task, record: Record) -> None:
-        try:
-            self._begin()
-            task.fold([record])
-            self._commit(self.settings.commit_patience_s)
-        except RecordRefused as refused:
-            if isinstance(refused, RowRefused):
-                self._error_rate.record(task.tp, record.offset(), refused)
-            self._park_alone(task, record, refused)
-
-    def _park_alone(self, task: Task, record: Record, refused: RecordRefused) -> None:
-        # Bare if there is no room for the cause beside the record. Again after any abort: librdkafka counts a
-        # refused record in, and finds out that the broker does not when the next one comes to the same partition.
-        bare, aborted = False, TransactionAborted("")
-        for _ in range(PARK_TRIES):
-            self._abort()
-            try:
-                self._begin()
-                task.skip(record, refused, bare=bare)
-                self._commit(self.settings.commit_patience_s)
-                return
-            except TransactionAborted as again:
-                bare, aborted = bare or isinstance(again, RecordRefused), again
-        raise aborted
 
     # --- parked records that are taken up again -----------------------------------------------------------------------
 
@@ -367,22 +307,14 @@ class Lane:
         Call it between turns, in the lane's thread. Raises NotParked, or TableUnavailable if nothing has happened and
         the call can be repeated.
         """
-        task = self._level(tp)
-        for count in (limit, 1):
-            try:
-                return self._committed_alone(lambda count=count: task.redrive(key, count, audit))  # type: ignore[misc]
-            except RecordRefused as refused:  # together, or by itself
-                self._abort()
-                last = refused
-        return self._insist(lambda: task.refuse(key, last, audit))
+        return self._alone.redrive(self._level(tp), key, limit, audit)
 
     def discard(self, tp: TP, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
         """Discard a key's first parked record, which must be that of `offset`; None: the first `limit` records.
 
         As `redrive` otherwise.
         """
-        task = self._level(tp)
-        return self._committed_alone(lambda: task.discard(key, offset, limit, audit))
+        return self._alone.discard(self._level(tp), key, offset, limit, audit)
 
     def _level(self, tp: TP) -> Task:
         """The task of that partition, with all that it folded committed."""
@@ -391,28 +323,6 @@ class Lane:
         if self._tasks.uncommitted():
             self._checkpoint()
         return self._tasks[tp]
-
-    def _committed_alone(self, act: Callable[[], Drained]) -> Drained:
-        try:
-            self._begin()
-            drained = act()
-            self._commit(self.settings.commit_patience_s)
-            return drained
-        except RecordRefused:
-            raise
-        except TransactionAborted as aborted:
-            self._start_over(aborted)
-            raise TableUnavailable(f"the transaction was aborted: {aborted}; ask again") from aborted
-
-    def _insist(self, act: Callable[[], Drained]) -> Drained:
-        """Commit `act` alone after a refused record, which librdkafka may report in the next transaction only."""
-        for _ in range(2):
-            try:
-                return self._committed_alone(act)
-            except (RecordRefused, TableUnavailable):
-                if self._in_transaction:
-                    self._abort()
-        return self._committed_alone(act)
 
     def _clear_suspects(self) -> None:
         """Drop the suspects that were folded and committed."""
@@ -438,16 +348,6 @@ class Lane:
             )
         self._consumer.start(tp, position)
 
-    def _watch_open_transactions(self, polled: Polled) -> None:
-        """Measure how long a transaction left open by another client has held records back from this lane."""
-        now = self._clock.monotonic_s()
-        for tp in (*polled.batches, *polled.ends):
-            if tp in polled.held_back:
-                self._held_back.setdefault(tp, now)
-            else:
-                self._held_back.pop(tp, None)
-        self.stats.held_back_s = now - min(self._held_back.values(), default=now)
-
     # --- partitions that are taken over -------------------------------------------------------------------------------
 
     def _claim(self, started: Sequence[Task]) -> None:
@@ -468,7 +368,7 @@ class Lane:
         """Open the tasks, paused. They start in later turns, once their tables are restored."""
         self._tasks.add(partitions)
         self._takeover.assigned(partitions)
-        log.info("%s: assigned %s", self.plan.service.name, _names(partitions))
+        log.info("%s: assigned %s", self.plan.service.name, names_of(partitions))
 
     def revoked(self, partitions: Sequence[TP]) -> None:
         """Commit what is folded while membership still allows it, then give the partitions up."""
@@ -476,30 +376,22 @@ class Lane:
             self._checkpoint(self.settings.revoke_patience_s)
         self._tasks.remove(partitions, owned=True)
         self._forget(partitions)
-        log.info("%s: revoked %s", self.plan.service.name, _names(partitions))
+        log.info("%s: revoked %s", self.plan.service.name, names_of(partitions))
 
     def lost(self, partitions: Sequence[TP]) -> None:
         """Abort: membership is gone, and other members may own the partitions already."""
         try:
-            self._abort()
+            self._transaction.abort()
         finally:
             self._tasks.remove(partitions, owned=False)
             self._forget(partitions)
             self._takeover.lost()
         self._rewind()
-        log.warning("%s: lost %s", self.plan.service.name, _names(partitions))
+        log.warning("%s: lost %s", self.plan.service.name, names_of(partitions))
 
     def _forget(self, partitions: Sequence[TP]) -> None:
         self._takeover.removed(partitions)
+        self._held_back.forget(partitions)
         for tp in partitions:
-            self._held_back.pop(tp, None)
             self._suspect.pop(tp, None)
             self._waiting.pop(tp, None)
-
-
-def _names(partitions: Sequence[TP]) -> str:
-    """`orders.event 0 1 3, users.event 2`."""
-    numbers: dict[str, list[str]] = {}
-    for tp in sorted(partitions):
-        numbers.setdefault(tp.topic, []).append(str(tp.partition))
-    return ", ".join(f"{topic} {' '.join(each)}" for topic, each in numbers.items()) or "nothing"

@@ -16,7 +16,7 @@ from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import TransactionAborted, UndecodableRecord
-from pipeline.flow import Find
+from pipeline.flow import Find, ReservationReply
 from pipeline.model import NEVER
 
 if TYPE_CHECKING:
@@ -79,11 +79,10 @@ class Task:
             try:
                 message = decoded(key, record)
             except UndecodableRecord as error:
-                if not parking.take_control_record(key, record):
-                    parking.put_aside(record, error)
+                parking.put_aside(record, error)
                 continue
-            if message is None:
-                continue  # a kind of event that this service does not follow
+            if message is None or message.__class__ is ReservationReply:
+                continue  # a kind of event that this service does not follow, or a reply that nothing waits for
             try:
                 for node in nodes:
                     node.fold(key, record, message)

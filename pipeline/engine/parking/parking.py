@@ -1,7 +1,6 @@
 """The records of one partition that wait: put aside, kept in order behind one another, and taken up again.
 
-A record waits because it has raised (`ERROR`), because one of its key waits before it (`BEHIND`), or until a unique
-value is reserved for it (`RESERVING`). All of that is part of the transaction in which it happens.
+What is done when stands in `flow.waiting`; here it is applied to the queues, within the open transaction.
 """
 
 from __future__ import annotations
@@ -12,25 +11,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.engine.parking.parking_log import Audit, Notices, describe_error
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Record
-from pipeline.engine.state.parked_table import (
-    BEHIND,
-    ERROR,
-    RESERVING,
-    ParkedRecord,
-    ParkedTable,
-    ReplayedRecord,
-    queued,
-)
+from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable, ReplayedRecord, queued
 from pipeline.engine.steps.step import DecidedAt, Step
-from pipeline.engine.steps.unique_values import NeedsReservation, place_of, reserved_by
+from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import NeedsOperator, NotParked, PipelineError, Retryable, UndecodableRecord
-from pipeline.model import CommandMessage, Parked, Rejected, ReplyMessage, is_barrier
+from pipeline.flow import RULES, Action, KeyEvent, KeyState, ReservationReply, place_of
+from pipeline.model import CommandMessage, Rejected, is_barrier
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
 
 # What the engine itself raises while a step runs; any other exception is the topology's, and parks the record.
 ENGINE = (Retryable, NeedsOperator, MemoryError)
+BEHIND_CAUSE = "it waits behind a parked record of its key"
 
 
 class Drained(NamedTuple):
@@ -68,145 +61,117 @@ class Parking:
         self._clock, self._error_rate = context.ports.clock, context.error_rate
 
     def decode(self, key: bytes | None, record: Record) -> Any:
-        """A record's value; None for a kind that this service does not follow.
+        """Return a record's message, or a ReservationReply; None for a barrier, and for what nobody here folds.
 
         Raises UndecodableRecord, also if its key is none.
         """
-        message = self.source_topic.codec.decode(record.value())
+        try:
+            message = self.source_topic.codec.decode(record.value())
+        except UndecodableRecord:
+            if not is_barrier(record.value(), record.headers()):
+                raise
+            self._stats.barriers += 1
+            return None
         check_key(key)
         return None if message is None or (self.source_topic.envelope and message.body is None) else message
 
-    def take_control_record(self, key: bytes | None, record: Record) -> bool:
-        """Whether a record that cannot be decoded is one of the engine's own, and has had its effect."""
-        if is_barrier(record.value(), record.headers()):
-            self._stats.barriers += 1
-            return True
-        return self._take_reservation_reply(key, record)
+    def state(self, key: bytes) -> KeyState:
+        """Return what the first record of a key waits for."""
+        first = self.queue.first(key) if key in self.queue.held else None
+        return KeyState.FREE if first is None else KeyState(first.reason)
 
-    # --- put aside ----------------------------------------------------------------------------------------------------
+    # --- a record arrives ---------------------------------------------------------------------------------------------
 
-    def queue_up(self, key: bytes, record: Record, *, bare: bool = False) -> None:
-        """Puts a record behind those of its key that wait; a command that needs no decision is answered at once."""
-        new, command_id, cause = False, "", "it waits behind a parked record of its key"
+    def queue_up(self, key: bytes, record: Record, *, bare: bool = False, refused: Exception | None = None) -> None:
+        """Put a record behind those of its key that wait. A command whose id was answered gets its reply at once.
+
+        `refused`: what the broker said to the effects of the record.
+        """
+        new, command_id = False, ""
         try:
             message = self.decode(key, record)
         except UndecodableRecord:
-            if self.take_control_record(key, record):
-                return
-            # That shows again when its turn comes.
+            pass  # it shows again when its turn comes
         else:
+            if isinstance(message, ReservationReply):
+                self.take_reply(key, record, message, refused)
+                return
             if message is None or any(node.reply_if_known(key, record, message) for node in self._nodes):
                 return
-            if not self._is_reserving(key):  # it will not be long
-                for node in self._nodes:
-                    node.tell_parked(record, message, cause)
+            if RULES[self.state(key), KeyEvent.ARRIVES].action is Action.QUEUE_AND_REPLY:
+                self._tell_parked(record, message, BEHIND_CAUSE)
             # One that repeats a command before it is to be looked up when its turn comes, however long that takes.
             command_id = id_of(message)
             new = not self.queue.has(key, command_id)
-        self.hold(record, BEHIND, new=new, id=command_id, bare=bare)
+        self.hold(record, KeyState.BEHIND, new=new, id=command_id, bare=bare)
 
     def put_aside(
         self, record: Record, error: Exception, message: Any = None, done: tuple[str, ...] = (), *, bare: bool = False
     ) -> None:
-        """Opens the queue of a record's key. `done`: names of the nodes that have folded it already."""
-        if isinstance(error, NeedsReservation):
-            self.hold(record, RESERVING, cause=str(error), done=done, new=True, id=id_of(message))
-            self._reserve(error)
-            return
-        cause, trace = describe_error(error)
-        new = message is not None
-        entry = self.hold(record, ERROR, cause=cause, traceback=trace, done=done, new=new, id=id_of(message), bare=bare)
-        if new:
-            for node in self._nodes:
-                node.tell_parked(record, message, cause)
-        self._notices.parked(record.key(), entry)
-        self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause)
+        """Open the queue of a record's key. `done`: names of the nodes that have folded it already."""
+        entry = self.hold(record, KeyState.FAILED, done=done, new=message is not None, id=id_of(message), bare=bare)
+        cause = self._stop_at(record.key(), entry, error)
+        if not isinstance(error, NeedsReservation):
+            if message is not None:
+                self._tell_parked(record, message, cause)
+            self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause)
 
     def skip(self, record: Record, error: Exception, *, bare: bool) -> None:
-        """Puts a record aside of which came more than the broker takes.
+        """Put aside a record whose effects the broker refuses, as there are too many.
 
         `bare`: without value and headers, which still stand where the record came from.
         """
-        key = record.key() or b""
-        if self._take_reservation_reply(key, record, error):
-            return
+        key, message = record.key() or b"", None
         if key in self.queue.held:
-            self.queue_up(key, record, bare=bare)
+            self.queue_up(key, record, bare=bare, refused=error)
             return
         try:
             message = self.decode(key, record)
         except UndecodableRecord as undecodable:
-            self.put_aside(record, undecodable, bare=bare)
-        else:
+            error = undecodable
+        if not isinstance(message, ReservationReply):  # one for a key where nothing waits has no effect
             self.put_aside(record, error, message, bare=bare)
 
-    def hold(self, record: Record, reason: str, **more: Any) -> ParkedRecord:
-        """Puts a record at the end of its key's queue: from now on all that comes for the key waits behind it.
+    def hold(self, record: Record, reason: KeyState, **more: Any) -> ParkedRecord:
+        """Put a record at the end of its key's queue: from now on all that arrives for the key waits behind it.
 
         `more`: fields of `ParkedRecord`.
         """
-        fields: dict[str, Any] = {
-            "bare": False,
-            "cause": "",
-            "traceback": "",
-            "done": (),
-            "new": False,
-            "reserved": (),
-            "id": "",
-        } | more
-        entry = queued(record, *self.tp, reason=reason, queued_ms=self._clock.time_ms(), **fields)
+        fields: dict[str, Any] = {"bare": False, "cause": "", "traceback": "", "done": (), "new": False} | more
+        entry = queued(record, *self.tp, reason=reason.value, queued_ms=self._clock.time_ms(), **fields)
         self.queue.add(record.key() or b"", entry)
         return entry
 
-    # --- taken up again by hand ---------------------------------------------------------------------------------------
+    # --- an operator redrives or discards -----------------------------------------------------------------------------
 
     def redrive(self, key: bytes, limit: int, audit: Audit, now: TakenUp) -> Drained:
-        """Folds the records of a key's queue in order, `limit` at most, until one raises again. Raises NotParked."""
+        """Fold the records of a key's queue in order, `limit` at most, until one raises again. Raises NotParked."""
         self._check_held(key)
-        done = 0
-        while done < limit and (entry := self.queue.first(key)) is not None:
-            if entry.reason == RESERVING:
-                return self._reserved_first(key, done)
-            again, error = self._folded_again(key, entry, now)
-            if error is not None:
-                self._stop_at(key, again, error, audit, now)
-                return Drained(done, self.queue.held[key], describe_error(error)[0])
-            self.release(key, again)
-            self._stats.redriven += 1
-            self._notices.over("redriven", key, again, audit, _placed(again, now))
-            done += 1
-        return Drained(done, self.queue.held.get(key, 0))
+        return self._fold_on(key, limit, audit, now)
 
     def refuse(self, key: bytes, error: Exception, audit: Audit, now: TakenUp) -> Drained:
         """Keep the first record of a key parked: the broker refuses its effects."""
         entry = self.queue.first(key)
         assert entry is not None
-        self._stop_at(key, entry, error, audit, now)
-        return Drained(0, self.queue.held[key], describe_error(error)[0])
+        return Drained(0, self.queue.held[key], self._stop_at(key, entry, error, audit, now))
 
     def discard(self, key: bytes, offset: int | None, limit: int, audit: Audit, now: TakenUp) -> Drained:
-        """Throws the first record of a key away, which must be that of `offset`; None: `limit` of them, from the first.
+        """Throw away the first record of a key, which must be that of `offset`; None: `limit` of them, from the first.
 
         Raises NotParked.
         """
         self._check_held(key)
         done = 0
         while done < (limit if offset is None else 1) and (entry := self.queue.first(key)) is not None:
-            if entry.reason == RESERVING:
+            if RULES[KeyState(entry.reason), KeyEvent.DISCARD].action is Action.REFUSE:
                 return self._reserved_first(key, done)
             if offset is not None and entry.offset != offset:
                 raise NotParked(f"the first record that waits is that of offset {entry.offset}, not of {offset}")
             self._reject(key, entry, Rejected("discarded", audit._asdict()), now)
-            self.release(key, entry)
             self._stats.discarded += 1
             self._notices.over("discarded", key, entry, audit, _placed(entry, now))
             done += 1
         return Drained(done, self.queue.held.get(key, 0))
-
-    def release(self, key: bytes, entry: ParkedRecord) -> None:
-        """Takes the first record of a key out of its queue, as it has had its effect; or will have none."""
-        self.queue.take(key, entry.offset)
-        self.touched = True
 
     def _reserved_first(self, key: bytes, done: int) -> Drained:
         return Drained(done, self.queue.held[key], "it waits for a reservation, which releases it by itself")
@@ -215,59 +180,51 @@ class Parking:
         if key not in self.queue.held:
             raise NotParked(f"no record is parked under the key {key!r} of {self.tp.topic}-{self.tp.partition}")
 
-    # --- taken up again as a value is reserved ------------------------------------------------------------------------
+    # --- a reservation is answered ------------------------------------------------------------------------------------
 
-    def _is_reserving(self, key: bytes) -> bool:
-        first = self.queue.first(key)
-        return first is not None and first.reason == RESERVING
+    def take_reply(self, key: bytes, record: Record, reply: ReservationReply, refused: Exception | None) -> None:
+        """Go on with the record that waits for a reservation. One that does not wait any more is left alone.
 
-    def _reserve(self, wanted: NeedsReservation) -> None:
-        self._producer.produce(wanted.topic, wanted.key, wanted.value, -1)
-
-    def _take_reservation_reply(self, key: bytes | None, record: Record, refused: Exception | None = None) -> bool:
-        """Whether a record is no command but the answer to one that reserves a value; the record that waits goes on.
-
-        `refused`: what the broker has said to what came of it.
+        `refused`: what the broker said to the effects of that.
         """
-        if self.source_topic.reply is None or not key:
-            return False
-        try:
-            reply: ReplyMessage = self.source_topic.reply.decode(record.value())
-        except UndecodableRecord:
-            return False
-        entry = self.queue.first(key) if key in self.queue.held else None
-        if entry is None or entry.reason != RESERVING or isinstance(reply.body, Parked):
-            return True
-        claim = reserved_by(place_of(*self.tp, entry.offset), reply.command_id)
-        if claim is None:
-            return True
+        rejected = reply.rejected
+        event = KeyEvent.GRANTED if rejected is None else KeyEvent.TAKEN
+        entry = self.queue.first(key)
+        if entry is None or RULES[KeyState(entry.reason), event].action is Action.IGNORE:
+            return
+        if reply.place != place_of(*self.tp, entry.offset):
+            return
         # What is decided now is decided here and then, however the records came, and whoever folds them.
         now = TakenUp(record.offset(), record.timestamp()[1])
-        if isinstance(reply.body, Rejected):
-            unique, _, _ = claim.partition("/")
-            self._reject(key, entry, Rejected(reply.body.reason, {"unique": unique}), now)
-            self.release(key, entry)
+        if rejected is None:
+            self.queue.change(key, entry._replace(reserved=(*entry.reserved, reply.value)))
         else:
-            self.queue.change(key, entry._replace(reserved=(*entry.reserved, claim)))
+            self._reject(key, entry, rejected, now)
         if refused is None:
-            self._go_on(key, now)
+            self._fold_on(key, None, TURN, now)
         elif (first := self.queue.first(key)) is not None:
             self._stop_at(key, first, refused, TURN, now)
-        return True
 
-    def _go_on(self, key: bytes, now: TakenUp) -> None:
-        """Folds the records of a key, up to one that has to wait again."""
-        while (entry := self.queue.first(key)) is not None:
-            again, error = self._folded_again(key, entry, now)
+    # --- what they share ----------------------------------------------------------------------------------------------
+
+    def _fold_on(self, key: bytes, limit: int | None, audit: Audit, now: TakenUp) -> Drained:
+        """Fold the records of a queue in order, up to one that has to wait. `limit`: an operator asks for so many."""
+        done = 0
+        while (limit is None or done < limit) and (entry := self.queue.first(key)) is not None:
+            if limit is not None and RULES[KeyState(entry.reason), KeyEvent.REDRIVE].action is Action.REFUSE:
+                return self._reserved_first(key, done)
+            again, error = self._fold_again(key, entry, now)
             if error is not None:
-                self._stop_at(key, again, error, TURN, now)
-                return
+                return Drained(done, self.queue.held[key], self._stop_at(key, again, error, audit, now))
             self.release(key, again)
+            if limit is not None:
+                self._stats.redriven += 1
+                self._notices.over("redriven", key, again, audit, _placed(again, now))
+            done += 1
+        return Drained(done, self.queue.held.get(key, 0))
 
-    # --- both ---------------------------------------------------------------------------------------------------------
-
-    def _folded_again(self, key: bytes, entry: ParkedRecord, now: TakenUp) -> tuple[ParkedRecord, Exception | None]:
-        """Runs the nodes that have not folded a queued record. The entry with those that have, and what was raised."""
+    def _fold_again(self, key: bytes, entry: ParkedRecord, now: TakenUp) -> tuple[ParkedRecord, Exception | None]:
+        """Run the nodes that have not folded a queued record. The entry with those that have, and what was raised."""
         record = ReplayedRecord(key, entry)
         try:
             if entry.bare:
@@ -287,27 +244,55 @@ class Parking:
             return entry, error
         return entry, None
 
-    def _stop_at(self, key: bytes, entry: ParkedRecord, error: Exception, audit: Audit, now: TakenUp) -> None:
-        """A record has raised again, or for the first time, now that its turn has come."""
+    def _stop_at(
+        self,
+        key: bytes | None,
+        entry: ParkedRecord,
+        error: Exception,
+        audit: Audit | None = None,
+        now: TakenUp | None = None,
+    ) -> str:
+        """Note why the first record of a key cannot be folded, and do something about it. Return the cause.
+
+        `audit`, `now`: who has had it taken up, and when; None if it has just arrived.
+        """
         self.touched = True
+        event = KeyEvent.NEEDS_VALUE if isinstance(error, NeedsReservation) else KeyEvent.RAISES
+        action, state = RULES[KeyState(entry.reason), event]
+        assert state is not None
+        cause, trace = (str(error), "") if action is Action.RESERVE else describe_error(error)
+        entry = entry._replace(reason=state.value, cause=cause, traceback=trace)
+        self.queue.change(key or b"", entry)
         if isinstance(error, NeedsReservation):
-            self.queue.change(key, entry._replace(reason=RESERVING, cause=str(error), traceback=""))
             self._reserve(error)
-            return
-        cause, trace = describe_error(error)
-        entry = entry._replace(reason=ERROR, cause=cause, traceback=trace)
-        self.queue.change(key, entry)
-        self._notices.parked(key, entry, audit, _placed(entry, now))
+        else:
+            self._notices.parked(key, entry, audit, None if now is None else _placed(entry, now))
+        return cause
+
+    def _reserve(self, wanted: NeedsReservation) -> None:
+        self._producer.produce(wanted.topic, wanted.key, wanted.value, -1)
 
     def _reject(self, key: bytes, entry: ParkedRecord, rejected: Rejected, now: TakenUp) -> None:
+        """Reject the first record of a key, and take it out of the queue."""
         record = ReplayedRecord(key, entry)
         try:
             message = self.decode(key, record)
         except UndecodableRecord:
-            return  # nobody waits for an answer
+            pass  # nobody waits for a reply
+        else:
+            for node in self._nodes:
+                if node.name not in entry.done:
+                    node.reject(key, record, message, _placed(entry, now), rejected)
+        self.release(key, entry)
+
+    def release(self, key: bytes, entry: ParkedRecord) -> None:
+        """Take the first record of a key out of its queue, as it has had its effect, or will have none."""
+        self.queue.take(key, entry.offset)
+        self.touched = True
+
+    def _tell_parked(self, record: Record, message: Any, cause: str) -> None:
         for node in self._nodes:
-            if node.name not in entry.done:
-                node.reject(key, record, message, _placed(entry, now), rejected)
+            node.tell_parked(record, message, cause)
 
 
 def check_key(key: bytes | None) -> None:

@@ -14,7 +14,6 @@ from pipeline.engine.ports import Record, Store
 from pipeline.engine.state.table import Pairs, Table, TableSpec
 
 LOOK_AHEAD = 200  # entries that are read at once
-ERROR, BEHIND, RESERVING = "error", "behind", "reserving"
 
 
 class Header(NamedTuple):

@@ -1,7 +1,7 @@
 """The unique values of an aggregate's states: reserved before they are taken, released when nobody has them any more.
 
-The step of the aggregate raises `NeedsReservation` before its first effect; the task puts the record aside, sends the
-command that reserves, and takes the record up again when that is answered, on the aggregate's own command topic.
+The aggregate's step raises `NeedsReservation` before its first effect. The record then waits, as a parked one does, and
+its reservation is sent; the reply to it arrives on the aggregate's own command topic. See flow/waiting.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.flow import place_of, reservation_id
 from pipeline.model import CommandMessage, StateMessage, Unique
 from pipeline.model.reservation import Release, Reserve
 from pipeline.model.unique import reservation_key
@@ -47,19 +48,8 @@ class Change(NamedTuple):
 
     def causes(self, name: str, body: Reserve | Release) -> CommandMessage:
         """A command to a reservation, known by that name."""
-        message = self.message
-        return CommandMessage(f"{self.place}/{name}", message.correlation_id, self.place, message.issued_ms, body)
-
-
-def place_of(topic: str, partition: int, offset: int) -> str:
-    """How the command there is told in ids and causes."""
-    return f"{topic}/{partition}/{offset}"
-
-
-def reserved_by(place: str, command_id: str) -> str | None:
-    """What a reply to `command_id` has reserved or refused for the command at `place`; None if for another command."""
-    prefix = f"{place}/"
-    return command_id.removeprefix(prefix) if command_id.startswith(prefix) else None
+        message, command_id = self.message, reservation_id(self.place, name)
+        return CommandMessage(command_id, message.correlation_id, self.place, message.issued_ms, body)
 
 
 class UniqueValues:

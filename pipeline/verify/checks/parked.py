@@ -12,17 +12,12 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.model import (
-    Acceptance,
     EventMessage,
-    Parked,
-    Rejected,
-    ReplyMessage,
     Service,
     TopicKind,
 )
 from pipeline.verify.checks.parked_checks import Before, Rows, compare_queue, replayed, rows_of
 from pipeline.verify.replay.notices import PARKED, Act, act_of, acts_on
-from pipeline.verify.replay.reserving import Reserving
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, command_decoder
 from pipeline.verify.sources.history import Entry, History, Stored
@@ -56,13 +51,6 @@ def _waited(rows: Rows, acts: list[Act]) -> set[int]:
     return waiting | {act.offset for act in acts if act.at is not None}
 
 
-def answered(service: Service, registry: Registry) -> dict[str, Reserving]:
-    """The command topics to which reservations are answered."""
-    reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
-    claiming = (aggregate for aggregate in service.aggregates if aggregate.unique)
-    return {TopicKind.COMMAND.topic(a.name): Reserving(a, reply.value) for a in claiming}
-
-
 def key_of(entry: Entry) -> str | None:
     """The key for a finding, whatever it is made of."""
     return None if entry.key is None else entry.key.decode(errors="replace")
@@ -74,7 +62,6 @@ class ServiceCheck:
 
     service: str
     source_topics: dict[str, Decoder]
-    answered: dict[str, Reserving] = field(default_factory=dict)  # command topics that bring answers, too
     parked: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,9 +110,6 @@ class ServiceCheck:
             if history.low(tp):
                 since = max(since, first_ms)
         return aside, since
-
-    def _is_answer(self, topic: str, entry: Entry) -> bool:
-        return topic in self.answered and self.answered[topic].answer(entry.value) is not None
 
     def _judge_queue(
         self, history: History, tp: TP, decoder: Decoder, before: Before, rows: Rows, report: Report
@@ -183,7 +167,7 @@ class ServiceCheck:
                 decoder.read(entry)
                 unreadable = ""
             except UndecodableRecord as error:
-                unreadable = "" if self._is_answer(tp.topic, entry) else str(error)
+                unreadable = str(error)
             found = notices.pop(entry.offset, None)
             if found is None:
                 if unreadable and entry.offset < bound and entry.time_ms > since and entry.offset not in waited:

@@ -12,7 +12,6 @@ from pipeline.model import (
     Acceptance,
     Aggregate,
     CommandMessage,
-    EventMessage,
     Parked,
     Rejected,
     ReplyMessage,
@@ -20,7 +19,7 @@ from pipeline.model import (
 )
 from pipeline.verify.checks.tables import unreadable
 from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
-from pipeline.verify.replay.expected_replies import ExpectedReplies, Given
+from pipeline.verify.replay.expected_replies import Decided, ExpectedReplies, Given
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder
 from pipeline.verify.sources.history import Entry, History
@@ -29,13 +28,6 @@ from pipeline.verify.sources.history import Entry, History
 def placed_of(message: ReplyMessage) -> tuple[int, int] | None:
     """Of a command that was parked, offset and time from which it is remembered."""
     return None if message.placed_offset < 0 else message.place
-
-
-class Decided(NamedTuple):
-    """An acceptance with its events decoded."""
-
-    version: int
-    events: tuple[EventMessage, ...]
 
 
 class Reply(NamedTuple):
@@ -53,7 +45,6 @@ class ReplyCheck:
         self.service, self.idempotency, self._events = service, aggregate.idempotency, events
         self.topic = TopicKind.REPLIES.topic(aggregate.name)
         self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
-        self.decode = self._reply.value
 
     def read(self, history: History, partition: int, report: Report) -> list[Reply]:
         """All replies that are held."""

@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline.flow import is_later, is_old, last_issue_ms, too_late
-from pipeline.model import CommandMessage, Idempotency, Rejected
+from pipeline.model import CommandMessage, EventMessage, Idempotency, Rejected
 from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
+
+
+class Decided(NamedTuple):
+    """An acceptance with its events decoded."""
+
+    version: int
+    events: tuple[EventMessage, ...]
 
 
 class Given(NamedTuple):

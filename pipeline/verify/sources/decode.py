@@ -14,7 +14,7 @@ from pipeline.adapters.avro.binding import Names, alternatives, field_hints, nam
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.flow import reply_to_command
+from pipeline.flow import Inbox
 from pipeline.model import (
     Acceptance,
     Aggregate,
@@ -103,26 +103,20 @@ class Readable:
 
 
 class InboxDecoder(Decoder):
-    """The command topic of an aggregate that asks others: their answers stand there, too."""
+    """The command topic of an aggregate that asks others, or has unique values: replies stand there, too."""
 
     def __init__(self, registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> None:
         super().__init__(registry, TopicKind.COMMAND.topic(aggregate.name), CommandMessage, aggregate.command)
-        self._asker = aggregate.name
-        self._reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+        reply = Decoder(registry, TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+        self._inbox = Inbox(aggregate, super().value, reply.value)
 
     def value(self, data: bytes | None) -> Any:
-        try:
-            return super().value(data)
-        except UndecodableRecord:
-            command = reply_to_command(self._asker, self._reply.value(data))
-        if command is None:
-            raise UndecodableRecord(f"an answer to what {self._asker!r} has not asked")
-        return command
+        return self._inbox.decode(data)
 
 
 def command_decoder(registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> Decoder:
     """What reads the command topic of an aggregate."""
-    if aggregate.asks:
+    if aggregate.asks or aggregate.unique:
         return InboxDecoder(registry, aggregate)
     return Decoder(registry, TopicKind.COMMAND.topic(aggregate.name), CommandMessage, aggregate.command)
 

@@ -64,7 +64,7 @@ def test_the_judge_sees_one_who_is_let_in_before_the_answer(monkeypatch: pytest.
 
 
 def test_the_judge_sees_one_who_takes_a_refusal_for_a_grant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Parking, "_reject", lambda *_: None)
+    monkeypatch.setattr(Parking, "_reject", lambda self, key, entry, *_: self.release(key, entry))
     assert findings(40)
 
 

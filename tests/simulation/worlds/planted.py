@@ -13,9 +13,10 @@ from pipeline.engine.copies.histories import Histories
 from pipeline.engine.copies.history_follower import HistoryFollower
 from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.loop import checkpoint as checkpoints
-from pipeline.engine.loop import lane as lanes
+from pipeline.engine.loop import transaction as transactions
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.task import Task
+from pipeline.engine.loop.transaction import Transaction
 from pipeline.engine.parking.parking import Parking
 from pipeline.engine.ports import TP, Polled
 from pipeline.engine.state.deadlines import Deadlines, Fired
@@ -45,7 +46,7 @@ def table_written_before_the_commit(patch: pytest.MonkeyPatch) -> None:
         original(tasks, producer, group, clock, patience_s)
 
     original = checkpoints.checkpoint
-    patch.setattr(lanes, "checkpoint", checkpoint)
+    patch.setattr(transactions, "checkpoint", checkpoint)
 
 
 @planted
@@ -90,14 +91,14 @@ def restore_stops_at_the_last_stable_offset(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def rewound_after_a_commit_whose_outcome_is_unknown(patch: pytest.MonkeyPatch) -> None:
-    def commit(self: Lane, patience_s: float) -> None:
+    def commit(self: Transaction, patience_s: float) -> None:
         try:
             original(self, patience_s)
         except OutcomeUnknown as unknown:
             raise TransactionAborted(str(unknown)) from unknown
 
-    original = Lane._commit
-    patch.setattr(Lane, "_commit", commit)
+    original = Transaction.commit
+    patch.setattr(Transaction, "commit", commit)
 
 
 @planted
@@ -378,10 +379,10 @@ def a_key_is_released_while_records_wait(patch: pytest.MonkeyPatch) -> None:
 
 @planted
 def a_record_overtakes_those_that_wait(patch: pytest.MonkeyPatch) -> None:
-    def queue_up(self: Parking, key: bytes, record: Any, *, bare: bool = False) -> None:
+    def queue_up(self: Parking, key: bytes, record: Any, **more: Any) -> None:
         message = self.decode(key, record) if record.offset() % 3 == 0 else None
         if message is None:
-            original(self, key, record, bare=bare)
+            original(self, key, record, **more)
         else:
             for node in self._nodes:
                 node.fold(key, record, message)

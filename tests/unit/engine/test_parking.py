@@ -16,10 +16,11 @@ from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Store
-from pipeline.engine.state.parked_table import RESERVING, ParkedRecord, ParkedTable, row_key
+from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable, row_key
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import FoldError, NotParked, TopologyError
+from pipeline.flow import KeyState
 from pipeline.model import BARRIER, TopicKind
 from pipeline.testing import TestDriver
 from pipeline.testing.simulation.judge.history import SimulatedHistory
@@ -293,7 +294,7 @@ def test_a_record_held_for_another_reason_is_released_by_who_holds_it(driver: Te
     driver.send("tills", "till-1", t.Take(1))
     task = lane(driver)._tasks[TP("tills.command", 0)]
     record = driver._world.kafka.log(TP("tills.command", 0)).archive[0]
-    held = task.parking.hold(record, RESERVING)
+    held = task.parking.hold(record, KeyState.RESERVING)
     drained = task.redrive(b"till-1", 10, AUDIT)
     assert (drained.done, drained.left) == (0, 1)
     assert drained.cause == "it waits for a reservation, which releases it by itself"

@@ -81,7 +81,7 @@ class Shop:
 def shop() -> Iterator[Shop]:
     t.Code.mend(True)
     yield Shop()
-    t.Code.mend(False)
+    t.Code.mend(True)
 
 
 @pytest.mark.parametrize("decide_s", [0.003, 0.05, 2.0])

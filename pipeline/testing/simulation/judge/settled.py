@@ -34,7 +34,8 @@ def _commands(world: World, aggregate: str, codec: Mapping[str, RowCodec]) -> It
     for log in world.kafka.topics[topic].logs:
         for record in committed(world, log.tp):
             with suppress(UndecodableRecord):
-                yield codec[topic].decode(record.value())
+                if isinstance(read := codec[topic].decode(record.value()), CommandMessage):
+                    yield read
 
 
 def taken_twice(

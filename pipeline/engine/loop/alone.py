@@ -1,0 +1,97 @@
+"""What gets a transaction of its own: a record that the broker may refuse, and parked records that are taken up again.
+
+A transaction in which the broker refuses a record must be aborted, with all else in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipeline.engine.loop.task import Task
+from pipeline.engine.loop.transaction import Transaction
+from pipeline.engine.parking.parking import Drained
+from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.ports import Record
+from pipeline.errors import RecordRefused, RowRefused, TableUnavailable, TransactionAborted
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import LaneContext
+
+PARK_TRIES = 4  # of a record that the broker refuses
+
+
+class Alone:
+    """Folds and commits one thing at a time; nothing else may be uncommitted. `start_over`: what an abort leads to."""
+
+    def __init__(
+        self, context: LaneContext, transaction: Transaction, start_over: Callable[[TransactionAborted], None]
+    ) -> None:
+        self._transaction, self._start_over = transaction, start_over
+        self._error_rate, self._patience_s = context.error_rate, context.settings.commit_patience_s
+
+    # --- a record that the broker may refuse --------------------------------------------------------------------------
+
+    def fold(self, task: Task, record: Record) -> None:
+        """Fold a record; park it if the broker refuses its effects. Raises TransactionAborted."""
+        try:
+            self._transaction.begin()
+            task.fold([record])
+            self._transaction.commit(self._patience_s)
+        except RecordRefused as refused:
+            if isinstance(refused, RowRefused):
+                self._error_rate.record(task.tp, record.offset(), refused)
+            self._park(task, record, refused)
+
+    def _park(self, task: Task, record: Record, refused: RecordRefused) -> None:
+        # Bare if there is no room for the cause beside the record. Again after any abort: librdkafka counts a
+        # refused record in, and finds out that the broker does not when the next one comes to the same partition.
+        bare, aborted = False, TransactionAborted("")
+        for _ in range(PARK_TRIES):
+            self._transaction.abort()
+            try:
+                self._transaction.begin()
+                task.skip(record, refused, bare=bare)
+                self._transaction.commit(self._patience_s)
+                return
+            except TransactionAborted as again:
+                bare, aborted = bare or isinstance(again, RecordRefused), again
+        raise aborted
+
+    # --- parked records that are taken up again -----------------------------------------------------------------------
+
+    def redrive(self, task: Task, key: bytes, limit: int, audit: Audit) -> Drained:
+        """Fold a key's parked records in order, `limit` at most. Raises NotParked or TableUnavailable."""
+        for count in (limit, 1):
+            try:
+                return self._committed(lambda count=count: task.redrive(key, count, audit))  # type: ignore[misc]
+            except RecordRefused as refused:  # together, or by itself
+                self._transaction.abort()
+                last = refused
+        return self._insist(lambda: task.refuse(key, last, audit))
+
+    def discard(self, task: Task, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
+        """Discard a key's first parked record, that of `offset`; None: the first `limit`. Raises as `redrive`."""
+        return self._committed(lambda: task.discard(key, offset, limit, audit))
+
+    def _committed(self, act: Callable[[], Drained]) -> Drained:
+        try:
+            self._transaction.begin()
+            drained = act()
+            self._transaction.commit(self._patience_s)
+            return drained
+        except RecordRefused:
+            raise
+        except TransactionAborted as aborted:
+            self._start_over(aborted)
+            raise TableUnavailable(f"the transaction was aborted: {aborted}; ask again") from aborted
+
+    def _insist(self, act: Callable[[], Drained]) -> Drained:
+        """Commit `act` after a refused record, which librdkafka may report in the next transaction only."""
+        for _ in range(2):
+            try:
+                return self._committed(act)
+            except (RecordRefused, TableUnavailable):
+                if self._transaction.is_open:
+                    self._transaction.abort()
+        return self._committed(act)

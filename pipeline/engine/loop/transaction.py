@@ -1,0 +1,51 @@
+"""The transaction of a lane: all that its tasks have folded since the last commit becomes durable together, or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.engine.loop.assignment import Assignment
+from pipeline.engine.loop.checkpoint import checkpoint
+from pipeline.engine.loop.pace import Pace
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import LaneContext
+
+
+class Transaction:
+    """`is_open`: whether there is anything to abort. `aborted`: how many transactions in a row."""
+
+    def __init__(self, context: LaneContext, tasks: Assignment, pace: Pace) -> None:
+        self._tasks, self._pace, self._stats = tasks, pace, context.stats
+        self._consumer, self._producer, self._clock = (
+            context.ports.consumer,
+            context.ports.producer,
+            context.ports.clock,
+        )
+        self.is_open = False
+        self.aborted = 0
+
+    def begin(self) -> None:
+        """Open a transaction, unless one is open."""
+        if not self.is_open:
+            self._producer.begin()
+            self.is_open = True
+
+    def commit(self, patience_s: float) -> None:
+        """Commit what is folded. Raises TransactionAborted if the transaction must be aborted, or LaneFatal."""
+        started_s = self._clock.monotonic_s()
+        self.begin()
+        checkpoint(self._tasks.uncommitted(), self._producer, self._consumer.group(), self._clock, patience_s)
+        self.is_open = False
+        self.aborted = 0
+        self._pace.committed(self._clock.monotonic_s() - started_s)
+        self._stats.checkpoints += 1
+        self._tasks.count_queues()
+
+    def abort(self) -> None:
+        """Abort the open transaction, and drop all that was folded into it."""
+        self._stats.aborts += 1
+        if self.is_open:
+            self._producer.abort()
+            self.is_open = False
+        self._tasks.drop()

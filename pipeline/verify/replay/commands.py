@@ -1,0 +1,316 @@
+"""Decides the commands of one partition again, from their log, the notices about them, and the copies that were read.
+
+In memory: states and events of one partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from pipeline.engine.ports import TP
+from pipeline.errors import UndecodableRecord
+from pipeline.flow import ReservationReply, command_to_event, event_to_state, place_of
+from pipeline.model import Aggregate, CommandMessage, Effect, EventMessage, Rejected, StateMessage, is_barrier
+from pipeline.model.records.partitioning import partition_of
+from pipeline.verify.replay.copies import Recorded, Untold
+from pipeline.verify.replay.expected_replies import Decided, ExpectedReplies, Given
+from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act, is_refusal
+from pipeline.verify.replay.parked_replay import Held, ParkedReplay
+from pipeline.verify.replay.reserving import Reserving
+from pipeline.verify.report import Finding, Report, short
+from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.history import Entry, History
+
+UNTOLD = "decided with a copy, untold"  # among what is counted
+
+
+@dataclass(slots=True)
+class Life:
+    """What one aggregate must have lived through. `due`: its events, of which the first `must` have to be there."""
+
+    due: list[EventMessage] = field(default_factory=list)
+    must: int = 0
+    state: StateMessage | None = None
+    allowed: list[StateMessage | None] = field(default_factory=lambda: [None])  # states: at the bound, and since
+
+    def add(self, event: EventMessage, state: StateMessage, *, settled: bool) -> None:
+        """Take an event, and the state after it. `settled`: whether both have to be there."""
+        self.state = state
+        self.due.append(event)
+        if settled:
+            self.must, self.allowed = len(self.due), [state]
+        else:
+            self.allowed.append(state)
+
+
+class Turn(NamedTuple):
+    """A command whose turn it is. `settled`: whether what comes of it has to be there.
+
+    `placed`: if it has waited, offset and time from which it is remembered.
+    """
+
+    entry: Entry
+    key: str
+    command: CommandMessage
+    settled: bool
+    placed: tuple[int, int] | None = None
+
+
+class Asked(Protocol):
+    """Takes what was decided on the command at `place`, its offset and time."""
+
+    def __call__(
+        self,
+        tp: TP,
+        key: str,
+        command: CommandMessage,
+        effects: Iterable[Effect],
+        place: tuple[int, int],
+        *,
+        must: bool,
+    ) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class CommandReplay:
+    """Replays one partition of an aggregate. A command that was parked is decided where it was redriven.
+
+    `early`: what had been done about parked records before anything was read, so that what came of it has to be there.
+    """
+
+    service: str
+    aggregate: Aggregate[Any, Any, Any]
+    tp: TP
+    history: History
+    decoder: Decoder
+    replies: ExpectedReplies
+    queues: ParkedReplay
+    early: Collection[Act]
+    recorded: Recorded | None
+    asked: Asked
+    report: Report
+    lives: dict[str, Life] = field(default_factory=dict)
+    _reserving: Reserving = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reserving = Reserving(self.aggregate)
+
+    def run(self, logs: Mapping[str, Sequence[EventMessage]]) -> dict[str, Life]:
+        """What each key's commands must have caused: of those below the bound, and of those folded since as well.
+
+        `logs`: the events, by key. They stand in for commands that retention has taken.
+        """
+        history, tp, queues = self.history, self.tp, self.queues
+        must, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
+        if low := history.low(tp):
+            self.report.notes.append(f"{tp.topic}-{tp.partition} begins at {low}: older commands are not judged")
+            self._begin_after(logs, end)
+        for entry in history.records(tp):
+            if entry.offset >= end:
+                break
+            if is_barrier(entry.value, entry.headers):
+                continue
+            self._take_up(entry.offset)
+            opened, place = queues.opened.pop(entry.offset, None), entry.key or b""
+            try:
+                key, message = self.decoder.read(entry) or (None, None)
+            except UndecodableRecord:
+                if opened is not None or place in queues.held:
+                    queues.wait(place, Held(entry.offset, entry, (), new=False))
+                continue
+            if isinstance(message, ReservationReply):
+                self._answered(place, entry, message, settled=entry.offset < must)
+            elif key is not None and message is not None:
+                self._arrives(place, Turn(entry, key, message, entry.offset < must), opened)
+            elif opened is not None:
+                queues.wait(place, Held(entry.offset, entry, (), new=False))
+        self._take_up(None)
+        return self.lives
+
+    # --- a command arrives --------------------------------------------------------------------------------------------
+
+    def _arrives(self, place: bytes, turn: Turn, opened: Act | None) -> None:
+        entry, key, command, settled, _ = turn
+        life, replies, report = self._life(turn), self.replies, self.report
+        known = replies.known(key, command, entry.offset, entry.time_ms)
+        replies.agenda.see(key, command, entry.offset, entry.time_ms)
+        if opened is not None:
+            self._judge_parked(life, place, turn, opened, is_known=known is not None)
+        if known is not None:
+            report.checked["commands"] += settled
+            report.checked["answered again"] += settled and isinstance(known, Given)
+            if settled and isinstance(known, Rejected):
+                self._count(known)
+        elif opened is not None or place in self.queues.held or self._waits(place, turn):
+            self.queues.wait(place, Held(entry.offset, entry, (), new=self._is_new(place, command)))
+        else:
+            self._fold(turn)
+
+    def _life(self, turn: Turn) -> Life:
+        if turn.key not in self.lives:
+            self.lives[turn.key] = Life()
+            number = partition_of(turn.key.encode(), self.history.partitions(self.tp.topic))
+            if number != self.tp.partition:
+                where = (self.service, *self.tp, turn.key, turn.entry.offset)
+                self.report.add(Finding("misplaced", *where, f"partition {number}", str(self.tp.partition)))
+        return self.lives[turn.key]
+
+    def _judge_parked(self, life: Life, place: bytes, turn: Turn, act: Act, *, is_known: bool) -> None:
+        """Note in the queues what speaks against parking a command when it came."""
+        entry, queues = turn.entry, self.queues
+        copies = None if self.recorded is None else self.recorded.untold()  # what is said was decided later
+
+        def decide() -> None:
+            command_to_event(self.aggregate, life.state, turn.command, entry.time_ms, copies)
+
+        if is_known:
+            queues.wrong.append(f"offset {entry.offset} was parked, though its id was answered")
+        elif place in queues.held:
+            queues.wrong.append(f"offset {entry.offset} was parked when it came, though it had to wait behind others")
+        elif not is_refusal(act) and not self.history.may_have_raised(decide):
+            queues.wrong.append(f"offset {entry.offset} was parked without a reason")
+
+    def _is_new(self, place: bytes, command: CommandMessage) -> bool:
+        """Whether a command that has to wait repeats none that waits before it."""
+        before = (self._read(held.record) for held in self.queues.held.get(place, ()))
+        return all(read is None or read[1].id != command.id for read in before)
+
+    def _waits(self, place: bytes, turn: Turn) -> bool:
+        """Whether a command has to wait for a unique value first."""
+        if not self.aggregate.unique:
+            return False
+        before = after = self.lives[turn.key].state
+        try:
+            decision = command_to_event(self.aggregate, before, turn.command, turn.entry.time_ms)
+            for event in () if isinstance(decision, Rejected) else decision[0]:
+                after = event_to_state(self.aggregate, after, event)
+        except Exception:  # it shows when it is decided
+            return False
+        return self._reserving.waits(place, turn.command, turn.entry.time_ms, before, after)
+
+    # --- a record that has waited is taken up -------------------------------------------------------------------------
+
+    def _answered(self, place: bytes, entry: Entry, reply: ReservationReply, *, settled: bool) -> None:
+        """A value is reserved, or is another's: the first that waits is decided, and those behind it."""
+        queues = self.queues
+        first = next(iter(queues.held.get(place, ())), None)
+        if first is None or reply.place != place_of(*self.tp, first.offset):
+            where = (self.service, *self.tp, None, entry.offset)
+            self.report.add(Finding("extra_reply", *where, f"a command that waits at {reply.place}", "none"))
+            return
+        rejected = reply.rejected
+        if rejected is None:
+            self._reserving.grant(place, reply.value.partition("/")[0])
+        while place in queues.held:
+            held = queues.held[place][0]
+            read = self._read(held.record)
+            if read is None or queues.stops(held.offset, entry.offset):
+                return
+            placed = entry.offset, max(held.record.time_ms, entry.time_ms)
+            turn = Turn(held.record, *read, settled, placed)
+            if held is first and rejected is not None:
+                self._reject(turn, rejected)
+            elif not self._is_known(turn, held):
+                if self._waits(place, turn):
+                    return
+                self._fold(turn)
+            queues.take(place)
+            self._reserving.settled(place)
+
+    def _take_up(self, before: int | None) -> None:
+        """Decide what was redriven before the record of that offset was folded."""
+        for act, place, held in self.queues.due(before):
+            if act.action not in (REDRIVEN, DISCARDED):
+                continue
+            self._reserving.settled(place)
+            if act.bare or (read := self._read(held.record)) is None:
+                continue
+            turn = Turn(held.record, *read, act in self.early, (act.at or 0, act.at_ms))
+            if self._is_known(turn, held):
+                continue
+            if act.action == REDRIVEN:
+                self._fold(turn)
+            else:
+                self._reject(turn, Rejected("discarded", {"by": act.by, "why": act.why}))
+
+    def _is_known(self, turn: Turn, held: Held) -> bool:
+        assert turn.placed is not None
+        again = self.replies.known_again(turn.key, turn.command, turn.entry.time_ms, turn.placed, new=held.new)
+        return again is not None
+
+    # --- decided ------------------------------------------------------------------------------------------------------
+
+    def _fold(self, turn: Turn) -> None:
+        """Schedule a command, or decide it."""
+        entry, key, command, settled, placed = turn
+        at = None if placed is None else placed[0]
+        if self.replies.agenda.schedules(key, command, entry.offset, entry.time_ms, at):
+            self.report.checked["scheduled"] += settled
+            return
+        copies = None
+        if self.recorded is not None:
+            copies = self.recorded.copies(key, command.id, entry.offset, entry.time_ms)
+        life = self.lives[key]
+        try:
+            decision = command_to_event(self.aggregate, life.state, command, entry.time_ms, copies)
+            events, effects = ([], ()) if isinstance(decision, Rejected) else decision
+            for event in events:
+                life.add(event, event_to_state(self.aggregate, life.state, event), settled=settled)
+            self.replies.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
+            self.asked(self.tp, key, command, effects, (entry.offset, entry.time_ms), must=settled)
+        except Untold:
+            # It has no events. What remembers its reply misses that, unless it remembers none.
+            self.replies.agenda.decided(key, command, (), entry.offset, entry.time_ms, at)
+            self._remember(turn, "what its decision has come to")
+            self.report.checked[UNTOLD] += settled
+            return
+        except Exception as error:  # the engine would have stopped before this record
+            where = (self.service, *self.tp, key, entry.offset)
+            self.report.add(Finding("raised", *where, "a decision", short(repr(error))))
+            return
+        read = None if copies is None else copies.position
+        self.report.checked["decided with a copy"] += settled and read is not None
+        self.report.checked["commands"] += settled
+        if settled and isinstance(decision, Rejected):
+            self._count(decision)
+        version = 0 if life.state is None else life.state.version
+        self._remember(turn, decision if isinstance(decision, Rejected) else Decided(version, tuple(events)), read)
+
+    def _reject(self, turn: Turn, rejected: Rejected) -> None:
+        entry, key, command, settled, placed = turn
+        self._count(rejected)
+        self.report.checked["commands"] += settled
+        self._remember(turn, rejected)
+        at = None if placed is None else placed[0]
+        self.replies.agenda.decided(key, command, (), entry.offset, entry.time_ms, at)
+
+    def _remember(self, turn: Turn, outcome: object, read: str | None = None) -> None:
+        entry, key, command, _, placed = turn
+        self.replies.remember(Given(key, command, entry.offset, entry.time_ms, outcome, placed, read))
+
+    def _count(self, rejected: Rejected) -> None:
+        self.report.checked["rejected"] += 1
+        self.report.rejected[f"{self.aggregate.name}/{rejected.reason}"] += 1
+
+    # --- what is read -------------------------------------------------------------------------------------------------
+
+    def _read(self, entry: Entry) -> tuple[str, CommandMessage] | None:
+        """Key and command; None if it cannot be read, which is the parked topic's matter, or is no command."""
+        try:
+            read = self.decoder.read(entry)
+        except UndecodableRecord:
+            return None
+        return read if read is not None and isinstance(read[1], CommandMessage) else None
+
+    def _begin_after(self, logs: Mapping[str, Sequence[EventMessage]], end: int) -> None:
+        """Live each key's life up to its first event that a command still held has caused."""
+        read = ((entry, self._read(entry)) for entry in self.history.records(self.tp) if entry.offset < end)
+        held = {(each[0], each[1].id, entry.time_ms) for entry, each in read if each is not None}
+        for key, log in logs.items():
+            life = self.lives[key] = Life()
+            for event in log:
+                if (key, event.command_id, event.time_ms) in held:
+                    break
+                life.add(event, event_to_state(self.aggregate, life.state, event), settled=True)
