@@ -1,4 +1,4 @@
-"""The command line: `pipeline …`. Each command lives in a module of its own, imported when it is called."""
+"""The command line: `pipeline …`. Each command has a module of its own, imported when it is called."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pipeline.process import Ended
 from pipeline.process.signals import ENDING
 
 COMMANDS = {
-    "broker": "Start, find and stop a local Kafka; no Docker, no Java needed.",
+    "broker": "Start, find and stop a local Kafka; needs no Docker and no Java.",
     "topics": "Create and check the topics of a topology.",
     "schemas": "Check the Avro schemas, and give new versions their ids.",
     "worker": "Run the services of a topology until stopped.",
-    "send": "Send commands, and say what became of them.",
+    "send": "Send commands, and show their outcomes.",
     "query": "Read rows of a materialised table.",
-    "history": "Show what has happened to an aggregate, its state then, and what differs.",
-    "deadlines": "Show what is still to come for an aggregate, and when.",
-    "saga": "List sagas, show one, and have it tried again, skip a step or undo all.",
-    "2pc": "List two-phase commits, show one and what it blocks, and force its end.",
-    "projection": "Build a projection's next version beside the old, switch readers, drop the old.",
+    "history": "Show an aggregate's events, its state at a version or time, and differences.",
+    "deadlines": "Show an aggregate's deadlines and scheduled commands.",
+    "saga": "List sagas, show one, and retry, skip a step or undo all.",
+    "2pc": "List two-phase commits, show one and what it blocks, and force its outcome.",
+    "projection": "Build a projection's next version beside the old one, switch readers, drop the old.",
     "parked": "List, show, redrive and discard the records that could not be folded.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
-MODULES = {  # where it is called otherwise than the command, or lies in a folder
+MODULES = {  # modules named otherwise than the command, or in a folder
     "2pc": "operate.two_phase",
     "deadlines": "operate.deadlines",
     "history": "data.history",
@@ -47,7 +47,7 @@ MODULES = {  # where it is called otherwise than the command, or lies in a folde
 
 
 class LazyGroup(click.Group):
-    """Imports `pipeline.cli.<command>` only when that command is meant, so that each starts fast."""
+    """Imports `pipeline.cli.<command>` only when that command is called, so that each starts fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except PipelineError as error:
             click.echo(f"error: {error}", err=True)
-            sys.exit(1 if isinstance(error, LaneFatal) else 2)  # 1: starting the worker again may help
+            sys.exit(1 if isinstance(error, LaneFatal) else 2)  # 1: restarting the worker may help
         except OSError as error:
             if not descriptors.exhausted(error):
                 raise
@@ -76,12 +76,12 @@ class LazyGroup(click.Group):
 
 
 def run() -> None:
-    """Entry point of `pipeline`: runs the command and ends the process at once with its exit code.
+    """Run the command, and end the process at once with its exit code: the entry point of `pipeline`.
 
-    Without waiting for native clients to wind down: one that has lost its broker may never do so.
+    Does not wait for native clients to stop: one that has lost its broker may never do so.
     """
     code: Any = 1
-    descriptors.raise_limit()  # many systems allow 256 or 1,024 open files unless one asks for more
+    descriptors.raise_limit()  # many systems allow 256 or 1,024 open files unless a process asks for more
     try:
         main(prog_name="pipeline")
     except SystemExit as ended:
@@ -94,9 +94,9 @@ def run() -> None:
         with suppress(OSError, ValueError):
             traceback.print_exc()
     for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)  # it ends
+        signal.signal(number, signal.SIG_IGN)  # the process is ending
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it any more: a closed pipe or terminal
+        with suppress(OSError, ValueError):  # a closed pipe or terminal
             stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
@@ -108,7 +108,7 @@ def run() -> None:
     type=click.Path(exists=True, dir_okay=False),
     envvar=VARIABLE,
     metavar="FILE",
-    help="How to get into the cluster: lines such as sasl.username=orders, as librdkafka names them.",
+    help="How to connect to the cluster: lines such as sasl.username=orders, as librdkafka names them.",
 )
 def main(client_config: str | None) -> None:
     """Data management in services over Apache Kafka: commands in, event logs, tables and projections out.
@@ -123,4 +123,4 @@ def main(client_config: str | None) -> None:
                  pipeline history inventory 85048
     """
     if client_config is not None:
-        os.environ[VARIABLE] = client_config  # for the processes that a command starts, too
+        os.environ[VARIABLE] = client_config  # also for processes that a command starts

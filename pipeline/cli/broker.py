@@ -21,11 +21,11 @@ def command() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port for clients; 0: that of the last run, or a free one."
 )
-@click.option("--fresh", is_flag=True, help="Throw the data of earlier runs away.")
+@click.option("--fresh", is_flag=True, help="Delete the data of earlier runs.")
 def up(home: Path, port: int, fresh: bool) -> None:
     """Start it, or find it running. Downloads Kafka the first time.
 
-    Interrupted before it has said where the broker listens, it leaves none.
+    Interrupted before it has printed the broker's address, it leaves none running.
     """
     with orderly_end(), Children() as guard:
         running = local.up(home / "broker", port=port, fresh=fresh, say=click.echo, guard=guard)
@@ -44,7 +44,7 @@ def down(home: Path) -> None:
 @home_option
 @click.pass_context
 def status(ctx: click.Context, home: Path) -> None:
-    """Say whether it runs, and where. Exit code 1 when it does not."""
+    """Say whether it runs, and where. Exit code 1 if it does not."""
     running = local.find(home / "broker")
     if running is None:
         click.echo("not running; start it with: pipeline broker up")

@@ -1,4 +1,4 @@
-"""`pipeline demo`: the whole thing, in one command."""
+"""`pipeline demo`: the whole pipeline on a real shop's data, in one command."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pipeline.process import orderly_end
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 CREDIT_MAX = Fraction(10**12)  # pounds
-# What the environment tells of a project's own cluster and workers: a demo on a Kafka of its own has no use for it.
+# Environment variables for the user's own cluster and workers. A demo on a Kafka of its own ignores them.
 OF_ONES_OWN = (VARIABLE, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE")
 
 
 class Amount(click.ParamType):
-    """A decimal number from 0 to `most`, exact."""
+    """An exact decimal number from 0 to `most`."""
 
     name = "number"
 
@@ -36,7 +36,7 @@ class Amount(click.ParamType):
         self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
-        """As click asks for it; a usage error if it is no such number."""
+        """Parse the number; a usage error if it is not one in the range."""
         if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?|\.[0-9]{1,15}", str(value)) or Fraction(value) > self._most:
             self.fail(f"{value!r:.40} is not a number from 0 to {int(self._most):,}", param, ctx)
         return Fraction(value)
@@ -52,25 +52,28 @@ class Amount(click.ParamType):
     type=click.Choice(("saga", "2pc")),
     default="saga",
     show_default=True,
-    help="How orders get their stock and are paid: as a saga, or by a two-phase commit.",
+    help="How orders reserve stock and are paid: as a saga, or by a two-phase commit.",
 )
 @click.option(
     "--stock-ratio",
     type=Amount(Fraction(1)),
     default="1",
     show_default=True,
-    help="Each product receives this part of what the file will take of it, rounded down; 0 to 1.",
+    help="The part of its sales in the file that each product has in stock, rounded down; 0 to 1.",
 )
 @click.option(
-    "--credit-limit", type=Amount(CREDIT_MAX), metavar="POUNDS", help="What each customer may owe.  [default: no limit]"
+    "--credit-limit",
+    type=Amount(CREDIT_MAX),
+    metavar="POUNDS",
+    help="How much each customer may owe.  [default: no limit]",
 )
 @click.option("--keep", is_flag=True, help="Leave broker and worker running afterwards, for queries.")
-@click.option("--stop", "stop_kept", is_flag=True, help="End what --keep has left running.")
+@click.option("--stop", "stop_kept", is_flag=True, help="Stop what --keep has left running.")
 @click.option("--processes", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes.")
 @click.option(
     "--feed-first",
     is_flag=True,
-    help="Send everything before the worker starts: the rate is then the worker's alone, from its first commit on.",
+    help="Send everything before the worker starts: the rate is then only the worker's, from its first commit on.",
 )
 @click.option("--bootstrap", metavar="HOST:PORT", help="Kafka to use.  [default: a local one, started for the demo]")
 @click.option("--fresh", is_flag=True, help="With --bootstrap: first delete the shop's topics and all they hold.")
@@ -98,7 +101,7 @@ def command(
     """Run a real shop's invoices through the pipeline and check every figure against the file.
 
     Starts Kafka and a worker, sends the commands, waits until every table has caught up, reads the tables and compares
-    them with sums made straight from the file. Exit code 1 when any figure differs.
+    them with sums made straight from the file. Exit code 1 if any figure differs.
     """
     from pipeline.demo.commands import Way
     from pipeline.demo.folder import hold, is_marked
@@ -109,7 +112,7 @@ def command(
 
     home = home.resolve()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a pound sign where a terminal has none
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack the pound sign
     console = Console()
     if stop_kept:
         stopped = False
@@ -124,7 +127,7 @@ def command(
         if json_file.is_dir():
             raise click.UsageError(f"--json: {json_file} is a directory; name a file")
         if json_file.resolve().is_relative_to(home):
-            raise click.UsageError(f"--json: {json_file} lies in the demo's own folder; name a file elsewhere")
+            raise click.UsageError(f"--json: {json_file} is in the demo's own directory; name a file elsewhere")
     if credit_limit is not None and (credit_limit * 1000).denominator != 1:
         raise click.UsageError("--credit-limit: at most three decimals; accounts are kept in thousandths of a pound")
     if bootstrap is None:

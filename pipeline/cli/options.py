@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their defaults mean."""
+"""Options that several commands share, and their defaults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ schemas_option = click.option(
 
 
 def bootstrap_of(given: str | None, home: Path) -> str:
-    """The address given, or that of the local broker of `home`. Raises BrokerUnreachable."""
+    """Return the given address, or that of the local broker of `home`. Raises BrokerUnreachable."""
     if given:
         return given
     running = local.find(home / "broker")
@@ -46,12 +46,12 @@ def bootstrap_of(given: str | None, home: Path) -> str:
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
-    """Not the start and stop of each of Faust's own parts, which it marks with [^."""
+    """Return False for the start and stop of each of Faust's own parts, which it marks with [^."""
     return record.levelno >= logging.WARNING or not str(record.msg).startswith("[^")
 
 
 def log_to_stderr(level: str) -> None:
-    """Plain lines with time and level, for commands that run for long."""
+    """Log plain lines with time and level to stderr, for commands that run for long."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     handler.addFilter(_worth_reading)

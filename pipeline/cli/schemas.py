@@ -1,4 +1,4 @@
-"""`pipeline schemas`: check and register."""
+"""`pipeline schemas`: check and register Avro schemas."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.topology import load
 
 @click.group()
 def command() -> None:
-    """The Avro schemas: one .avsc per topic, and a manifest that gives each version its id for ever."""
+    """The Avro schemas: one .avsc per topic, and a manifest that gives each version a permanent id."""
 
 
 @command.command()
 @click.argument("topology")
 @click.option("--schemas", type=click.Path(path_type=Path), help="Directory.  [default: schemas/ beside the topology]")
 def check(topology: str, schemas: Path | None) -> None:
-    """Hold the message classes of TOPOLOGY against the schemas, and the schemas against the manifest."""
+    """Check the message classes of TOPOLOGY against the schemas, and the schemas against the manifest."""
     loaded = load(topology, schemas)
     for service in loaded.chosen(()):
         ServicePlan(service, codecs(loaded.schemas))

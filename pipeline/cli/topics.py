@@ -1,4 +1,4 @@
-"""`pipeline topics`: create, check, and say who may read and write them."""
+"""`pipeline topics`: create and check topics, and show or apply their ACLs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def create(
 ) -> None:
     """Create the topics of TOPOLOGY that do not exist yet.
 
-    The number of partitions is for good: keys are spread by it.
+    Their number of partitions cannot be changed later, as it decides each key's partition.
     """
     loaded = load(topology, schemas)
     plans = [ServicePlan(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
@@ -55,7 +55,7 @@ def create(
     for topic in created:
         click.echo(f"created {topic}")
     if not created:
-        click.echo("all topics are there")
+        click.echo("all topics exist")
 
 
 @command.command()
@@ -65,12 +65,12 @@ def create(
 @home_option
 @schemas_option
 def check(topology: str, services: tuple[str, ...], bootstrap: str | None, home: Path, schemas: Path | None) -> None:
-    """Check that the topics TOPOLOGY needs exist and have partitions that fit each other."""
+    """Check that the topics of TOPOLOGY exist and that their partitions match each other."""
     loaded = load(topology, schemas)
     client = admin(bootstrap_of(bootstrap, home))
     for service in loaded.chosen(services):
         check_topics(client, ServicePlan(service, codecs(loaded.schemas)), topology)
-        click.echo(f"{service.name}: topics are as they should be")
+        click.echo(f"{service.name}: all topics are correct")
 
 
 @command.command()
@@ -81,16 +81,16 @@ def check(topology: str, services: tuple[str, ...], bootstrap: str | None, home:
     "principals",
     multiple=True,
     metavar="SERVICE=PRINCIPAL",
-    help="As whom a service's workers come, such as orders=User:CN=orders; repeatable.  [default: User:<service>]",
+    help="The principal of a service's workers, such as orders=User:CN=orders; repeatable.  [default: User:<service>]",
 )
 @click.option(
     "--requester",
     "requesters",
     multiple=True,
     metavar="NAME=PRINCIPAL",
-    help="Who sends commands from outside and waits for replies on <NAME>.reply, such as cli=User:anna; repeatable.",
+    help="An outside sender of commands with replies on <NAME>.reply, such as cli=User:anna; repeatable.",
 )
-@click.option("--apply", is_flag=True, help="Add them to the cluster, instead of showing them.")
+@click.option("--apply", is_flag=True, help="Add them to the cluster instead of showing them.")
 @json_option
 @bootstrap_option
 @home_option
@@ -106,10 +106,10 @@ def acls(
     home: Path,
     schemas: Path | None,
 ) -> None:
-    """Show the ACLs that make the borders between the services of TOPOLOGY hold on the broker.
+    """Show the ACLs that enforce the borders between the services of TOPOLOGY on the broker.
 
     Each service's principal may read and write its own topics, read the event topics that it follows, and send commands
-    to those whom it asks. What is not allowed, a broker with an authorizer refuses.
+    to the services that it asks. A broker with an authorizer refuses everything else.
     """
     loaded = load(topology, schemas)
     chosen = {service.name for service in loaded.chosen(services)}
@@ -121,7 +121,7 @@ def acls(
         wanted = [rule for rule in wanted if rule.principal in asked]
     if apply:
         count = apply_acls(admin(bootstrap_of(bootstrap, home)), wanted)
-        click.echo(f"{count} ACLs are there")
+        click.echo(f"{count} ACLs are applied")
         return
     for rule in wanted:
         if as_json:
@@ -132,7 +132,7 @@ def acls(
 
 
 def _named(given: Sequence[str], known: Collection[str] | None = None) -> dict[str, str]:
-    """`name=principal` of each."""
+    """Parse each `name=principal`."""
     found = {}
     for each in given:
         name, sign, principal = each.partition("=")

@@ -1,4 +1,4 @@
-"""`pipeline verify`: judge the history of a running system."""
+"""`pipeline verify`: check the history of a running system."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, sc
 @click.command()
 @click.argument("topology")
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service; repeatable.")
-@click.option("--no-tables", is_flag=True, help="Judge the topics alone; no worker has to run.")
-@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Findings to show of each kind.")
+@click.option("--no-tables", is_flag=True, help="Check the topics only; no worker has to run.")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Findings of each kind to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 @bootstrap_option
 @home_option
@@ -34,10 +34,10 @@ def command(
 ) -> None:
     """Prove that every record of TOPOLOGY's services has had its effect exactly once.
 
-    Reads all their topics, replays each command, event and message, and compares with what stands in the logs, on the
-    changelogs and in the workers' tables. Where nothing moves, judges what must be true of the final state: sagas have
-    come to their end, nothing is held, and TOPOLOGY's invariants are so. Changes nothing, and may be run while workers
-    run. Exit code 1 when anything is wrong.
+    Reads all their topics, replays each command, event and message, and compares the results with the logs, the
+    changelogs and the workers' tables. If nothing moves, also checks the final state: sagas have ended, nothing is
+    held, and TOPOLOGY's invariants hold. Changes nothing, and may run while workers run. Exit code 1 if anything is
+    wrong.
     """
     from pipeline.topology import load
     from pipeline.verify.run import verify

@@ -21,7 +21,7 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Worker processes to run side by side.",
+    help="How many worker processes to run.",
 )
 @click.option(
     "--slot", type=click.IntRange(0), help="Slot of the state directory to take.  [default: the first free one]"
@@ -30,7 +30,7 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     "--node",
     default=platform.node(),
     envvar="PIPELINE_NODE",
-    help="Name of this machine in the consumer groups; must be its own and stay.  [default: the host name]",
+    help="Name of this machine in the consumer groups; must be unique and stable.  [default: the host name]",
 )
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to serve HTTP on; other workers reach it there."
@@ -41,14 +41,14 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
 @click.option(
     "--standby",
     is_flag=True,
-    help="Also follow the tables of partitions that other workers hold: ready to take over, and to answer when their "
+    help="Also follow the tables of partitions that other workers own: ready to take over, and to serve reads if the "
     "owner cannot.",
 )
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path),
     envvar="PIPELINE_SECRET_FILE",
-    help="File with the secret under which unique values are reserved, the same for all workers of a service.  "
+    help="File with the secret key of reservations of unique values, the same for all workers of a service.  "
     "[default: one in --home, made if there is none]",
 )
 @click.option(
@@ -57,7 +57,7 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     multiple=True,
     envvar="PIPELINE_DATABASE",
     metavar="SERVICE=URL",
-    help="Where a service keeps its tables that are in SQL, postgresql://user@host/name or sqlite:///path; repeatable. "
+    help="The database of a service's SQL tables, postgresql://user@host/name or sqlite:///path; repeatable. "
     "[default: a SQLite file under --home]",
 )
 @click.option(
@@ -92,8 +92,8 @@ def command(
 ) -> None:
     """Run the services of TOPOLOGY (a package, a module or a .py file) until SIGTERM or Ctrl-C.
 
-    Workers of the same service share its partitions, wherever they run. Each answers queries at /v1/tables, tells what
-    it does at /v1/status and /metrics, and keeps its tables under --home.
+    Workers of the same service share its partitions, wherever they run. Each serves queries at /v1/tables, its status
+    at /v1/status and its metrics at /metrics, and keeps its tables under --home.
     """
     log_to_stderr(log_level)
     if processes > 1:

@@ -1,4 +1,4 @@
-"""Sends commands and tells what became of them. For programs outside the pipeline, and a worker's own HTTP side."""
+"""Clients that send commands and receive replies: for programs outside the pipeline, and for a worker's HTTP side."""
 
 from pipeline.client.command_client import AsyncClient, Client, Pending
 from pipeline.client.wire.outcome import Accepted, Outcome

@@ -1,6 +1,6 @@
-"""Clients that send commands and, where asked to, wait for what was decided: one for threads, one for asyncio.
+"""Clients that send commands and, on request, wait for replies: one for threads, one for asyncio.
 
-They have the same methods; what a method does is in `command_requests`.
+Both have the same methods, documented in `command_requests`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["AsyncClient", "Client", "Options", "Pending"]
 class Client(Sync[CommandRequests]):
     """Sends commands. Safe to use from several threads. Use as a context manager, or `close` it at the end.
 
-    `name`: of the requester, whose replies come over the topic `<name>.reply`; instances of one name share the topic,
-    each reads its own replies only.
+    `name`: the requester's; replies come over the topic `<name>.reply`. Instances of one name share the topic, and each
+    reads only its own replies.
     """
 
     def __init__(self, bootstrap: str, topology: Topology, name: str = "client") -> None:
@@ -26,7 +26,7 @@ class Client(Sync[CommandRequests]):
 
     @property
     def commands(self) -> Commands:
-        """Writes the commands of the topology, and reads what answers them."""
+        """The codec of the topology's commands and replies."""
         return self._steps.commands
 
     send = call(CommandRequests.send)
@@ -40,7 +40,7 @@ class Client(Sync[CommandRequests]):
 class AsyncClient(Async[CommandRequests]):
     """Sends commands, in one event loop. Use as an asynchronous context manager, or `close` it at the end.
 
-    It is made as Client is, which blocks until the broker answers. `await client.send(...)`.
+    Takes the arguments of Client. The constructor blocks until the broker answers. `await client.send(...)`.
     """
 
     def __init__(self, bootstrap: str, topology: Topology, name: str = "client") -> None:
@@ -48,7 +48,7 @@ class AsyncClient(Async[CommandRequests]):
 
     @property
     def commands(self) -> Commands:
-        """Writes the commands of the topology, and reads what answers them."""
+        """The codec of the topology's commands and replies."""
         return self._steps.commands
 
     send = call_async(CommandRequests.send)

@@ -1,4 +1,4 @@
-"""What clients do with commands, as steps: each method of the command clients, declared once. See `owner_request`."""
+"""The methods of the command clients, as steps without I/O, each declared once. See `owner_request`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ FLUSH_S = 60.0
 
 
 class Options(TypedDict, total=False):
-    """What may be said of a command.
+    """Options of a command.
 
-    `command_id`: the same for the same request, however often it is sent: it has one effect. `issued_ms`: when the
-    request was first sent, milliseconds since the epoch, so that one sent again is known to be old; default is now.
-    `correlation_id`: common to all that one request has caused; default is the command's id. `expected_version`: the
-    command is rejected unless the aggregate is at it. `at`, `after`: it is decided, and answered, only then: at a time,
-    in UTC unless it has a zone, or in milliseconds since the epoch; or after so many seconds.
+    `command_id`: identifies the request; a command sent again with the same id has its effect once. `issued_ms`: when
+    the request was first sent, in milliseconds since the epoch (default: now); a resend passes it so that its age is
+    known. `correlation_id`: common to all that one request causes; default is the command's id. `expected_version`: the
+    command is rejected unless the aggregate is at this version. `at`, `after`: schedule the command; it is decided, and
+    its reply sent, only then. `at` is a datetime (UTC unless it has a zone) or milliseconds since the epoch, `after` is
+    in seconds from now.
     """
 
     command_id: str
@@ -41,18 +42,18 @@ class Options(TypedDict, total=False):
 
 
 class Pending:
-    """A command on its way, whose reply is waited for. `id`: the command's; `issued_ms`: when it was sent first."""
+    """A command that was sent, whose reply is awaited. `id`: the command's id; `issued_ms`: when it was first sent."""
 
     def __init__(self, ready: Ready, question: AwaitedReply, sending: Sending, commands: Commands) -> None:
         self.id, self.issued_ms, self._due_ms = ready.id, ready.issued_ms, ready.due_ms
         self._question, self._sending, self._commands = question, sending, commands
 
     def result(self, timeout_s: float) -> Outcome:
-        """The outcome. Raises NoReply after the time-out, which says what is known by then."""
+        """Return the outcome. Raises NoReply after the time-out, with what is known about the command by then."""
         return Driver().run(self.outcome(timeout_s))
 
     async def result_async(self, timeout_s: float) -> Outcome:
-        """The outcome, awaited in an event loop; as `result`."""
+        """Return the outcome, awaited in an event loop. Otherwise as `result`."""
         return await AsyncDriver().run(self.outcome(timeout_s))
 
     def outcome(self, timeout_s: float) -> Steps[Outcome]:
@@ -75,7 +76,7 @@ class Pending:
             when_due = f" at {self._due_ms} ms since the epoch" if self._due_ms is not None else ""
             what = f"it is stored at {stored} and will be decided{when_due}"
         else:
-            what = "whether the broker has stored it is not known"
+            what = "whether the broker has stored it is unknown"
         return NoReply(
             f"no reply to command {self.id} {when}: {what}; ask for its outcome later, "
             "or send it again with the same command_id and issued_ms",
@@ -87,10 +88,10 @@ class Pending:
 
 
 class CommandRequests:
-    """The requests of one client. `queue_s`: how long one that asks waits for room in the queue, where it stands."""
+    """The requests of one client. `queue_s`: how long `ask` and `store` wait while the queue is full."""
 
     def __init__(self, bootstrap: str, topology: Topology, name: str, queue_s: float) -> None:
-        self._admin = admin(bootstrap)  # an unreachable broker is told now, not when the queue is full
+        self._admin = admin(bootstrap)  # an unreachable broker raises now, not when the queue is full
         self._topology, self._queue_s = topology, queue_s
         self.commands = Commands(topology)
         self._sending = Sending(bootstrap, name, self.commands.reply)
@@ -108,11 +109,11 @@ class CommandRequests:
     def send(
         self, aggregate: str, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
     ) -> Steps[str | Outcome]:
-        """Sends `command` to the aggregate `key`. Without `wait` it is queued, and its id comes back at once.
+        """Send `command` to the aggregate `key`. Without `wait`, queue it and return its id at once.
 
-        `wait`: seconds to wait for the outcome, which comes back: Accepted or Rejected. NoReply after that. What does
-        not fit raises UnknownAggregate, InvalidCommand or EncodeError, and nothing is sent. Waits while the queue is
-        full, Overloaded after that; in an event loop, which is not to stand still, with `wait` at once.
+        With `wait`, return the outcome, Accepted or Rejected; raises NoReply after `wait` seconds. Raises
+        UnknownAggregate, InvalidCommand or EncodeError if the command does not fit; nothing is sent then. Waits while
+        the queue is full, then raises Overloaded; with `wait` in an event loop, raises at once.
         """
         if wait is not None:
             pending = yield from self.ask(aggregate, key, command, **options)
@@ -122,9 +123,9 @@ class CommandRequests:
         return ready.id
 
     def ask(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[Pending]:
-        """Sends `command` and returns at once: its outcome is to be had from what comes back.
+        """Send `command` and return at once. The Pending that is returned waits for the outcome.
 
-        By its `result(timeout_s)`, or in an event loop by `await` of its `result_async(timeout_s)`. Raises as `send`.
+        Call its `result(timeout_s)`, or in an event loop await its `result_async(timeout_s)`. Raises as `send`.
         """
         self.commands.kind(aggregate)
         yield from self.listen()
@@ -138,9 +139,9 @@ class CommandRequests:
         return Pending(ready, question, self._sending, self.commands)
 
     def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[tuple[str, Token]]:
-        """Sends a command and waits until the broker has it, no more; returns its id and the token of where it stands.
+        """Send a command and wait only until the broker has stored it. Return its id and the token of its position.
 
-        Raises as `send` with `wait`, and NoReply where the broker has not confirmed it.
+        Raises as `send` with `wait`, and NoReply if the broker does not confirm it.
         """
         yield from self.listen()
         ready = self.commands.write(aggregate, key, command, **options)
@@ -151,10 +152,10 @@ class CommandRequests:
         return ready.id, stored
 
     def outcome(self, aggregate: str, key: str, command_id: str) -> Steps[Outcome | Parked | None]:
-        """What became of a command sent earlier, by whomever; Parked where it is put aside, None where unknown.
+        """Return the outcome of a command that any client sent earlier: Parked if it is parked, None if it is unknown.
 
-        Asks the worker that owns the aggregate, which remembers for as long as the aggregate's Idempotency says.
-        Raises UnknownAggregate, TableUnavailable where no worker can answer just now.
+        Asks the worker that owns the aggregate, which keeps replies for as long as the aggregate's Idempotency says.
+        Raises UnknownAggregate, and TableUnavailable if no worker can reply at present.
         """
         self.commands.kind(aggregate)
         partition: int = yield Blocking(lambda: self._router.partition(aggregate, key))
@@ -170,14 +171,14 @@ class CommandRequests:
         raise InvalidCommand(detail) if answer.status in (404, 422) else TableUnavailable(detail)
 
     def listen(self) -> Steps[None]:
-        """Gets ready for replies, which the first wait does otherwise. Raises TopicError, BrokerUnreachable."""
+        """Get ready for replies; otherwise the first wait does this. Raises TopicError, BrokerUnreachable."""
         if not self._sending.listens:
             yield Blocking(self._sending.listen)
 
     def flush(self) -> Steps[None]:
-        """Waits until the broker has stored all that was sent. Raises BrokerUnreachable where it has not."""
+        """Wait until the broker has stored all that was sent. Raises BrokerUnreachable if it has not."""
         yield Blocking(lambda: self._sending.flush(FLUSH_S))
 
     def close(self) -> None:
-        """Sends what is queued, and ends."""
+        """Send what is queued, and close."""
         self._sending.close(FLUSH_S)

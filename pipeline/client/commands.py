@@ -1,4 +1,4 @@
-"""Commands of a topology on their way out: from JSON, checked, and written. No I/O but the schemas'."""
+"""Checks and encodes the commands of a topology, from objects or JSON. No I/O but the schemas'."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ ID_BYTES_MAX = 256
 
 
 class Kind(NamedTuple):
-    """An aggregate as its senders see it."""
+    """An aggregate as senders of commands see it."""
 
-    topic: str  # as the cluster calls it
+    topic: str  # its name on the cluster
     encode: Callable[[Any], bytes]
     decode: Decode
-    types: Mapping[str, type]  # of commands, by name
+    types: Mapping[str, type]  # the command classes, by name
     event: object  # the classes of its events
     deadlines: bool  # whether it takes scheduled commands
 
 
 class Ready(NamedTuple):
-    """A command, checked and written."""
+    """A command, checked and encoded."""
 
     id: str
     aggregate: str
-    topic: str  # as the cluster calls it
+    topic: str  # its name on the cluster
     key: bytes
     value: bytes
     issued_ms: int
@@ -47,11 +47,11 @@ class Ready(NamedTuple):
 
 
 class Commands:
-    """Writes the commands of a topology's aggregates, and reads what answers them."""
+    """Encodes commands of a topology's aggregates, and decodes replies to them."""
 
     def __init__(self, topology: Topology) -> None:
         make = codecs(topology.schemas)
-        self._mine, self._numbers = f"{uuid.uuid4()}.", itertools.count(1)  # ids of commands, a random one for each
+        self._mine, self._numbers = f"{uuid.uuid4()}.", itertools.count(1)  # a random prefix and a number: command ids
         self.kinds: dict[str, Kind] = {}
         self.events: dict[str, Decode] = {}
         for service in topology.services.values():
@@ -69,20 +69,20 @@ class Commands:
         self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).decode
 
     def kind(self, aggregate: str) -> Kind:
-        """Raises UnknownAggregate."""
+        """Return what is known of an aggregate. Raises UnknownAggregate."""
         if not isinstance(aggregate, str) or aggregate not in self.kinds:
             raise UnknownAggregate(f"no aggregate {aggregate!r}; there are {', '.join(sorted(self.kinds))}")
         return self.kinds[aggregate]
 
     def from_json(self, aggregate: str, name: str, values: Any) -> Any:
-        """The command of class `name` with these fields, as JSON gives them. Raises InvalidCommand."""
+        """Return the command of class `name` with these fields from JSON. Raises InvalidCommand."""
         types = self.kind(aggregate).types
         if not isinstance(name, str) or name not in types:
             raise InvalidCommand(f"{aggregate!r} takes no command {name!r}; it takes {', '.join(types)}")
         return from_json(types[name], values, name)
 
     def outcome_from_json(self, aggregate: str, data: dict[str, Any]) -> Outcome:
-        """The outcome that a worker has told; the reverse of `outcome_json`."""
+        """Return the outcome in a worker's response; the reverse of `outcome_json`."""
         if data["outcome"] == "rejected":
             return Rejected(data["reason"], data["details"])
         event = self.kind(aggregate).event
@@ -103,7 +103,7 @@ class Commands:
         at: datetime | int | None = None,
         after: float | None = None,
     ) -> Ready:
-        """Checks a command against its schema and writes it. Raises UnknownAggregate, InvalidCommand, EncodeError."""
+        """Check a command against its schema and encode it. Raises UnknownAggregate, InvalidCommand, EncodeError."""
         topic, encode, *_ = self.kind(aggregate)
         key_bytes = _checked(key, "the key", KEY_BYTES_MAX)
         if command_id:
@@ -128,14 +128,14 @@ class Commands:
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as the HTTP side and the command line show it."""
+    """Return an outcome as HTTP and the command line show it."""
     if isinstance(outcome, Rejected):
         return {"outcome": "rejected", "reason": outcome.reason, "details": outcome.details}
     return {"outcome": "accepted", **{field.name: to_json(getattr(outcome, field.name)) for field in fields(outcome)}}
 
 
 def _due_ms(at: datetime | int | None, after: float | None) -> int:
-    """When a scheduled command is due, milliseconds since the epoch. Raises InvalidCommand."""
+    """Return when a scheduled command is due, in milliseconds since the epoch. Raises InvalidCommand."""
     if at is not None and after is not None:
         raise InvalidCommand("give at or after, not both")
     if isinstance(at, datetime):
@@ -144,7 +144,7 @@ def _due_ms(at: datetime | int | None, after: float | None) -> int:
         at = time.time_ns() // 1_000_000 + round(1000 * after)
     if type(at) is not int or not 0 <= at <= TIME_MS_MAX:
         given = f"after {after!r:.100} seconds" if after is not None else f"at {at!r:.100}"
-        raise InvalidCommand(f"{given} is no time for a command; give a time up to the year 9999, or seconds from now")
+        raise InvalidCommand(f"{given} is not a valid time; give a time before the year 10000, or seconds from now")
     return at
 
 

@@ -1,4 +1,4 @@
-"""Takes steps, over HTTP and with a clock: in the calling thread by httpx, or in an event loop by aiohttp."""
+"""Runs steps, with HTTP and a clock: in the calling thread with httpx, or in an event loop with aiohttp."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ T = TypeVar("T")
 
 
 class Driver:
-    """For threads: several may use it at the same time. Connects when it is first used."""
+    """Runs steps in the calling thread. Safe to use from several threads. Connects when first used."""
 
     @cached_property
     def _http(self) -> httpx.Client:
         return httpx.Client()
 
     @cached_property
-    def _streams(self) -> httpx.Client:  # a stream keeps its connection, and is not to keep a read waiting
+    def _streams(self) -> httpx.Client:  # a stream keeps its connection and must not block reads
         return httpx.Client(limits=httpx.Limits(max_connections=None))
 
     def run(self, steps: Steps[T]) -> T:
-        """What the steps come to."""
+        """Run the steps and return their result."""
         answer: Any = None
         error: Exception | None = None
-        try:  # not by way of `each`: a command that is queued costs little more than this
+        try:  # not by way of `each`: queueing a command costs little more than this
             while True:
                 step = steps.send(answer) if error is None else steps.throw(error)
                 try:
@@ -62,7 +62,7 @@ class Driver:
             steps.close()
 
     def each(self, steps: Stream[T]) -> Generator[T, None, None]:
-        """The items of the steps; the next step is taken once the next item is asked for."""
+        """Yield the items of the steps. The next step runs when the next item is requested."""
         answer: Any = None
         error: Exception | None = None
         opened = _Opened(lambda: self._streams)
@@ -98,29 +98,29 @@ class Driver:
                 return future.result(timeout_s)
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         for name in ("_http", "_streams"):
             if (http := self.__dict__.pop(name, None)) is not None:
                 http.close()
 
 
 class AsyncDriver:
-    """For one event loop. Connects when it is first used, as that needs the loop to run."""
+    """Runs steps in one event loop. Connects when first used, as that needs a running loop."""
 
     @cached_property
     def _http(self) -> ClientSession:
-        from aiohttp import ClientSession  # slow to load, and threads do without
+        from aiohttp import ClientSession  # slow to import, and threads do without
 
         return ClientSession()
 
     @cached_property
-    def _streams(self) -> ClientSession:  # a stream keeps its connection, and is not to keep a read waiting
+    def _streams(self) -> ClientSession:  # a stream keeps its connection and must not block reads
         from aiohttp import ClientSession, TCPConnector
 
         return ClientSession(connector=TCPConnector(limit=0))
 
     async def run(self, steps: Steps[T]) -> T:
-        """What the steps come to."""
+        """Run the steps and return their result."""
         answer: Any = None
         error: Exception | None = None
         try:
@@ -137,7 +137,7 @@ class AsyncDriver:
             steps.close()
 
     async def each(self, steps: Stream[T]) -> AsyncGenerator[T, None]:
-        """The items of the steps; the next step is taken once the next item is asked for."""
+        """Yield the items of the steps. The next step runs when the next item is requested."""
         answer: Any = None
         error: Exception | None = None
         opened = _OpenedAsync(lambda: self._streams)
@@ -178,7 +178,7 @@ class AsyncDriver:
                 return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         for name in ("_http", "_streams"):
             if (http := self.__dict__.pop(name, None)) is not None:
                 await http.close()
@@ -249,7 +249,7 @@ def _request(call: HttpCall) -> dict[str, Any]:
 
 def _request_async(call: HttpCall) -> dict[str, Any]:
     asked = _request(call)
-    return asked | {"url": URL(asked["url"], encoded=True)}  # the key is quoted already
+    return asked | {"url": URL(asked["url"], encoded=True)}  # the key is percent-encoded already
 
 
 def _answer(response: httpx.Response) -> Answer:

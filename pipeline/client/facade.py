@@ -1,7 +1,7 @@
-"""One list of methods, two clients: from the steps of a method, what a thread calls and what an event loop awaits.
+"""Makes the methods of two clients, one for threads and one for asyncio, from one list of steps.
 
-A method is declared once, as steps without I/O, with its parameters, defaults and docstring. `call` and `each` make the
-method of a Sync client of it, `call_async` and `each_async` that of an Async one.
+A method is declared once, as steps without I/O, with its parameters, defaults and docstring. `call` and `each` turn it
+into a method of a Sync client, `call_async` and `each_async` into one of an Async client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Closable(Protocol):
-    """What makes the steps of a client. `close` blocks."""
+    """The object whose methods make a client's steps. `close` blocks."""
 
     def close(self) -> None: ...
 
@@ -30,7 +30,7 @@ S = TypeVar("S", bound=Closable)
 
 
 class Facade(Generic[S]):
-    """What both kinds have in common."""
+    """The base of both kinds of client."""
 
     _steps: S
 
@@ -39,7 +39,7 @@ class Facade(Generic[S]):
 
 
 class Sync(Facade[S]):
-    """For threads; a context manager."""
+    """A client for threads; a context manager."""
 
     def _open(self, steps: S) -> None:
         super()._open(steps)
@@ -52,7 +52,7 @@ class Sync(Facade[S]):
         self.close()
 
     def close(self) -> None:
-        """Ends: sends what is queued, where it sends, and closes the connections."""
+        """Send what is queued, if the client sends commands, and close the connections."""
         try:
             self._steps.close()
         finally:
@@ -60,7 +60,7 @@ class Sync(Facade[S]):
 
 
 class Async(Facade[S]):
-    """For one event loop; an asynchronous context manager."""
+    """A client for one event loop; an asynchronous context manager."""
 
     def _open(self, steps: S) -> None:
         super()._open(steps)
@@ -73,7 +73,7 @@ class Async(Facade[S]):
         await self.close()
 
     async def close(self) -> None:
-        """Ends: sends what is queued, where it sends, and closes the connections."""
+        """Send what is queued, if the client sends commands, and close the connections."""
         try:
             await asyncio.to_thread(self._steps.close)
         finally:
@@ -81,7 +81,7 @@ class Async(Facade[S]):
 
 
 def call(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[Sync[S], P], T]:
-    """The method that returns what the steps come to."""
+    """Make the method that returns the result of the steps."""
 
     def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._driver.run(steps(self._steps, *args, **kwargs))
@@ -90,7 +90,7 @@ def call(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S
 
 
 def each(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concatenate[Sync[S], P], Iterator[T]]:
-    """The method that returns an iterator over the items of the steps."""
+    """Make the method that returns an iterator over the items of the steps."""
 
     def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         return self._driver.each(steps(self._steps, *args, **kwargs))
@@ -101,7 +101,7 @@ def each(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concatenate[
 def call_async(
     steps: Callable[Concatenate[S, P], Steps[T]],
 ) -> Callable[Concatenate[Async[S], P], Coroutine[Any, Any, T]]:
-    """The coroutine function that returns what the steps come to."""
+    """Make the coroutine function that returns the result of the steps."""
 
     async def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._driver.run(steps(self._steps, *args, **kwargs))
@@ -112,7 +112,7 @@ def call_async(
 def each_async(
     steps: Callable[Concatenate[S, P], Stream[T]],
 ) -> Callable[Concatenate[Async[S], P], AsyncIterator[T]]:
-    """The method that returns an asynchronous iterator over the items of the steps."""
+    """Make the method that returns an asynchronous iterator over the items of the steps."""
 
     def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         return self._driver.each(steps(self._steps, *args, **kwargs))
@@ -124,7 +124,7 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def _documented(method: M, steps: Callable[..., Any], returns: str) -> M:
-    """The method with the name, docstring and parameters of its steps; what it returns as `help` is to show it."""
+    """Give a method the name, docstring and parameters of its steps, and the return type that `help` shows."""
     made = functools.wraps(steps)(method)
     signature = inspect.signature(steps)
     shown = re.sub(r"^(?:Steps|Stream)\[(.*)\]$", returns, str(signature.return_annotation))

@@ -1,4 +1,4 @@
-"""Asking the worker that holds a partition: the steps, without I/O, for clients of threads and of event loops alike."""
+"""Requests to the worker that owns a partition, as steps without I/O, shared by the clients for threads and asyncio."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ T = TypeVar("T")
 
 
 class Sleep(NamedTuple):
-    """Let so much time pass."""
+    """A step: let some seconds pass."""
 
     seconds: float
 
 
 class Blocking(NamedTuple):
-    """Call this, which asks the broker and blocks; what it returns is the answer, what it raises is to be thrown."""
+    """A step: call this function, which blocks. Send back what it returns, or throw what it raises."""
 
     function: Callable[[], Any]
 
 
 class HttpCall(NamedTuple):
-    """Ask this of the worker at `holder`; an answer is its `Answer`, none is None. `body`: JSON to be posted."""
+    """A step: send this request to the worker at `holder`. Send back its Answer, or None if there is none.
+
+    `body`: JSON to post.
+    """
 
     holder: str
     path: str
@@ -39,30 +42,30 @@ class HttpCall(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Wait for what another thread gives; after the time-out TimeoutError is to be thrown."""
+    """A step: wait for a result from another thread. Throw TimeoutError after the time-out."""
 
     future: Future[Any]
     timeout_s: float | None
 
 
 class Open(NamedTuple):
-    """Ask this for a stream, and close the one before; as HttpCall, but the body of an answer of 200 is for Read."""
+    """A step: open a stream and close the one before. As HttpCall, but Read takes the body of a 200 answer."""
 
     call: HttpCall
 
 
 class Read(NamedTuple):
-    """Take the next bytes of the stream that is open; empty where it has ended."""
+    """A step: read the next bytes of the open stream. Send back b"" if it has ended."""
 
 
 class Items(NamedTuple, Generic[T]):
-    """Hand these to the caller, one by one."""
+    """A step: hand these to the caller, one by one."""
 
     items: Sequence[T]
 
 
 class Answer(NamedTuple):
-    """What a worker has answered."""
+    """A worker's HTTP response."""
 
     status: int
     body: Any
@@ -71,12 +74,12 @@ class Answer(NamedTuple):
 
 Json = dict[str, Any]
 Step = Sleep | Blocking | HttpCall | Wait
-Steps = Generator[Step, Any, T]  # that come to one thing
-Stream = Generator[Step | Open | Read | Items[T], Any, None]  # to many, one after the other
+Steps = Generator[Step, Any, T]  # with one result
+Stream = Generator[Step | Open | Read | Items[T], Any, None]  # with many items
 
 
 def patiently(clock: Callable[[], float], patience_s: float, attempt: Callable[[], Steps[T]]) -> Steps[T]:
-    """The steps of an attempt, which begins again where it raises TableUnavailable, until patience ends."""
+    """Repeat an attempt while it raises TableUnavailable, until patience ends."""
     deadline = clock() + patience_s
     while True:
         try:
@@ -88,7 +91,7 @@ def patiently(clock: Callable[[], float], patience_s: float, attempt: Callable[[
 
 
 class OwnerRequest(NamedTuple):
-    """How to ask for a table's partition. `clock`: seconds, for the patience with partitions that move."""
+    """How to ask the owner of a partition. `clock`: seconds; `patience_s`: how long to retry while partitions move."""
 
     router: Router
     clock: Callable[[], float]
@@ -104,15 +107,16 @@ class OwnerRequest(NamedTuple):
         wait_s: float = 0.0,
         body: Any = None,
     ) -> Steps[Answer]:
-        """Asks until there is an answer, or until patience ends: a partition that moves is back soon.
+        """Ask until there is an answer, or until patience ends; a moving partition soon has an owner again.
 
-        Answers with 200, 304 or a problem that asking again does not change; raises TableUnavailable.
+        Returns an answer with status 200 or 304, or a problem that asking again does not change. Raises
+        TableUnavailable.
         """
         question = HttpCall("", path, query, TIMEOUT_S + wait_s, body)
         return patiently(self.clock, self.patience_s, lambda: self._once(table, partition, question))
 
     def of_any(self, path: str, query: Mapping[str, str], *, timeout_s: float, body: Any = None) -> Steps[Answer]:
-        """Asks any worker of any service, which passes on what is another's; as `steps` otherwise."""
+        """Ask any worker of any service; it forwards what another one owns. Otherwise as `steps`."""
         question = HttpCall("", path, query, timeout_s, body)
         return patiently(self.clock, self.patience_s, lambda: self._any(question))
 
@@ -146,7 +150,7 @@ class OwnerRequest(NamedTuple):
         answer: Answer | None = yield question._replace(holder=holder)
         if answer is None:
             forget()
-            raise TableUnavailable(f"the worker at {holder} does not answer; ask again")
+            raise TableUnavailable(f"the worker at {holder} does not respond; ask again")
         if answer.status >= 500:
             forget()
         if answer.status == 503:
@@ -156,7 +160,7 @@ class OwnerRequest(NamedTuple):
 
 
 def problem_of(answer: Answer, holder: str = "") -> PipelineError | None:
-    """The error that an answer tells of; None where it is none."""
+    """Return the error that an answer carries; None if it carries none."""
     if answer.status in (200, 304):
         return None
     told = answer.body if isinstance(answer.body, dict) else {}

@@ -1,6 +1,6 @@
 """Clients that read the tables of a running topology: one for threads, one for asyncio, with the same methods.
 
-They find the right worker over Kafka and go straight to it. What a method does is in `requests`.
+They look up a partition's owner in Kafka and ask it directly. The methods are documented in `requests`.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class _Opening(Facade[Requests]):
             self._open(make())
 
     def cache_figures(self) -> Figures | None:
-        """What the near cache has done; None where there is none."""
+        """Return the figures of the near cache; None if there is none."""
         return None if self._steps.near is None else self._steps.near.figures()
 
 
 class QueryClient(_Opening, Sync[Requests]):
     """Reads tables of a running topology. Safe to use from several threads. Use as a context manager.
 
-    `patience_s`: how long to go on asking while nobody can answer for a partition. `eventual`: take answers of
-    standbys, too, unless something else is asked for; each answer says in `age_s` how old it may be.
+    `patience_s`: how long to retry while no worker can answer for a partition. `eventual`: by default, also read from
+    standbys; each answer then says in `age_s` how old it may be.
 
-    `cache_bytes`: for a near cache, which answers `get` with `at_least` or of `eventual` where it is new enough; what
-    it does is told by `cache_figures`, and to `registry`.
+    `cache_bytes`: size of the near cache, 0 for none. It serves `get` with `at_least` or eventual consistency if its
+    row is new enough. `cache_figures` returns its figures, and `registry` receives them as metrics.
     """
 
     get = call(Requests.get)
@@ -68,7 +68,7 @@ class QueryClient(_Opening, Sync[Requests]):
 class AsyncQueryClient(_Opening, Async[Requests]):
     """Reads tables of a running topology, in one event loop. Use as an asynchronous context manager.
 
-    It is made as QueryClient is. `await client.get(...)`, `async for row in client.scan(...)`.
+    Takes the arguments of QueryClient. `await client.get(...)`, `async for row in client.scan(...)`.
     """
 
     get = call_async(Requests.get)

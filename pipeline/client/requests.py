@@ -1,4 +1,4 @@
-"""What clients ask of workers, as steps without I/O: each method of the query clients, declared once.
+"""The methods of the query clients, as steps without I/O, each declared once.
 
 See `owner_request` for the steps, `queries` for the clients.
 """
@@ -38,11 +38,12 @@ POSITION = "x-pipeline-position"
 
 
 class Options(TypedDict, total=False):
-    """How to read.
+    """Options of a read.
 
-    `consistency`: "owner" where nothing is said, "eventual", "linearizable" or "fresh". `at_least`: a token that the
-    answer has to contain. `wait`: seconds that the worker may wait for that. `max_age`: seconds, of an eventual answer.
-    `pending`: "show" where nothing is said, "hide" or "wait": what is held for transactions; see docs/transactions.md.
+    `consistency`: "owner" (default), "eventual", "linearizable" or "fresh". `at_least`: a token that the answer must
+    contain. `wait`: how many seconds the worker may wait for that. `max_age`: the largest age of an eventual answer, in
+    seconds. `pending`: "show" (default), "hide" or "wait": how to treat what is held for transactions; see
+    docs/transactions.md.
     """
 
     consistency: str
@@ -53,7 +54,7 @@ class Options(TypedDict, total=False):
 
 
 class Requests:
-    """The requests of one client. `eventual`: how it reads where nothing else is said. `end`: called at the end."""
+    """The requests of one client. `eventual`: its default consistency. `end`: called by `close`."""
 
     def __init__(
         self,
@@ -69,14 +70,16 @@ class Requests:
         self._otherwise: Options = {"consistency": "eventual"} if eventual else {}
 
     def get(self, table: str, key: str, **options: Unpack[Options]) -> Steps[Json]:
-        """`{"key", "row", "position"}`, with version and time_ms for an aggregate; see Options, docs/consistency.md.
+        """Return `{"key", "row", "position"}`, for an aggregate also with `version` and `time_ms`.
 
-        `position`: the token of where the table was. Raises UnknownKey, UnknownTable, TableUnavailable; InvalidToken,
-        ForeignToken, NoSuchConsistency, and NotYet where the table has not got there in time.
+        `position`: the token of the table's position. See Options and docs/consistency.md. Raises UnknownKey,
+        UnknownTable, TableUnavailable, InvalidToken, ForeignToken, NoSuchConsistency, and NotYet if the table has not
+        reached the token in time.
         """
         asked = self._reading(options)
         partition = yield from self._partition(table, key)
-        # Which row topic a name stands for that may be switched, only workers know; and it keeps rows as they are.
+        # Only workers know which version a switchable name means, so its rows cannot be cached; nor can those with held
+        # work removed.
         is_kept = self.router.topology.is_fixed(table) and asked.pending is Pending.SHOW
         near = self.near if is_kept else None
         if near is not None and (found := near.find(table, partition, key, asked)) is not None:
@@ -93,7 +96,7 @@ class Requests:
         return {**_body(answer), **_position(answer)}
 
     def get_many(self, table: str, keys: Sequence[str], **options: Unpack[Options]) -> Steps[list[Json | None]]:
-        """The rows of several keys, in the order of the keys; None where there is none. Raises as `get`."""
+        """Return the rows of several keys, in the order of the keys, None for each that has no row. Raises as `get`."""
         asked = self._reading(options)
         found: list[Json | None] = []
         for at in range(0, len(keys), KEYS_AT_ONCE):
@@ -103,12 +106,12 @@ class Requests:
         return found
 
     def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> Steps[list[Json | None]]:
-        """The rows of several aggregates, each `(table, key)`, as they were at one moment after this was asked.
+        """Return the rows of several aggregates, each `(table, key)`, as they were at one moment after this call.
 
-        In the order of the keys, each with its `table`; None where there is none. No row of them had anything held, so
-        of work committed in two phases there is all or nothing. `wait`: seconds that this may take, 5 where nothing is
-        said. Raises Contended where there was no such moment, NoSuchConsistency where a table is no aggregate's, and
-        what `get` does.
+        In the order of the keys, each with its `table`; None for a key without a row. None of the rows had anything
+        held at that moment, so they show all or nothing of a two-phase commit. `wait`: seconds that this may take,
+        default 5. Raises Contended if there was no such moment, NoSuchConsistency if a table is not an aggregate's,
+        otherwise as `get`.
         """
         if not keys:
             raise BadRequest("read_together needs at least one (table, key)")
@@ -131,10 +134,10 @@ class Requests:
         value: str = "",
         **options: Unpack[Options],
     ) -> Stream[Json]:
-        """Rows in key order whose key begins with `prefix`, page by page; all of them where no limit is given.
+        """Yield rows whose key begins with `prefix`, in key order, page by page; all of them unless `limit` is given.
 
-        `start`, `to`: only keys from the first and before the second. `index`, `value`: only rows to which that index
-        gives that value. `partition`: only the rows of that one. Raises as `get`.
+        `start`, `to`: only keys from `start` on and before `to`. `index`, `value`: only rows to which that index gives
+        that value. `partition`: only rows of this partition. Raises as `get`.
         """
         asked = self._reading(options)
         only = {} if partition is None else {"partition": str(partition)}
@@ -149,20 +152,20 @@ class Requests:
             limit = None if limit is None else limit - len(page["rows"])
 
     def watch(self, table: str, key: str, since: str | None = None, *, wait: float | None = None) -> Stream[Json]:
-        """Each new row of a key, for ever: `{"key", "row", "position"}` as from `get`; a deleted one is None.
+        """Yield each new row of a key, for ever: `{"key", "row", "position"}` as from `get`, row None if deleted.
 
-        Without `since` the first is the present row. `since`: the `position` of an event, to go on behind it; of a
-        command or a read, to begin with a row that contains it, for which there may pass `wait` seconds; empty, to
-        begin with all that the row topic still holds. Goes on by itself where a worker goes; raises TableUnavailable
-        once there is none for the client's patience, UnknownTable, BadRequest for a replica, and what a read raises.
+        Without `since`, begins with the present row. With the `position` of an event, goes on after it. With that of a
+        command or read, begins with a row that contains it, for which the worker waits up to `wait` seconds. With "",
+        begins with all that the row topic still holds. If a worker stops, goes on at another. Raises TableUnavailable
+        after `patience_s` without a worker, UnknownTable, BadRequest for a replica, otherwise as a read.
         """
         return WatchRequest(self.router, table, key, since, wait, self._patience_s).steps()
 
     def history(self, aggregate: str, key: str, after: int = 0, limit: int | None = None) -> Stream[Json]:
-        """What has happened to one aggregate, in order, from the version that comes after `after`, page by page.
+        """Yield the events of one aggregate, in order, from the version after `after`, page by page.
 
-        Each `{"version", "time_ms", "command_id", "correlation_id", "event"}`, the event with its name as `type`; all
-        of them where no limit is given. Raises UnknownKey, UnknownTable, NoHistory, TableUnavailable.
+        Each is `{"version", "time_ms", "command_id", "correlation_id", "event"}`, the event with its name as `type`.
+        Yields all of them unless `limit` is given. Raises UnknownKey, UnknownTable, NoHistory, TableUnavailable.
         """
         at: int | None = after
         while at is not None and (limit is None or limit > 0):
@@ -173,22 +176,23 @@ class Requests:
             limit = None if limit is None else limit - len(page["events"])
 
     def state_as_of(self, aggregate: str, key: str, as_of: int | str | datetime) -> Steps[Json]:
-        """`{"key", "row", "version", "time_ms", …}` as it was: the initial state at version 0 before the first event.
+        """Return `{"key", "row", "version", "time_ms", …}` as it was at a version or time.
 
-        `as_of`: a version; or a time, as milliseconds since the epoch, ISO 8601 or a datetime (UTC where it has no
-        zone). A number below 100,000,000,000 is a version. Raises UnknownKey where the version has not been reached,
-        InvalidMoment, HistoryIncomplete where the event log does not go back so far, and what `history` does.
+        Before the first event, that is the initial state at version 0. `as_of`: a version (a number below
+        100,000,000,000), or a time: milliseconds since the epoch, ISO 8601 or a datetime, UTC unless it has a zone.
+        Raises UnknownKey if the version has not been reached, InvalidMoment, HistoryIncomplete if the event log does
+        not go back so far, otherwise as `history`.
         """
         text = as_of.isoformat() if isinstance(as_of, datetime) else str(as_of)
         parse_as_of(text)
         return (yield from self._past(aggregate, key, "/state", {"as_of": text}))
 
     def deadlines(self, aggregate: str, key: str) -> Steps[list[Json]]:
-        """What is still to come for one aggregate, in order of time, a thousand at most.
+        """Return what is still due for one aggregate, in order of time, a thousand at most.
 
-        Each `{"kind", "name", "due_ms", "command_id", "correlation_id", "command"}`; `kind` is deadline, or scheduled
-        with the command's id as its name; `due_ms` is None where it has been sent. Raises UnknownTable, NoDeadlines,
-        TableUnavailable.
+        Each is `{"kind", "name", "due_ms", "command_id", "correlation_id", "command"}`. `kind` is "deadline", or
+        "scheduled" with the command's id as its name; `due_ms` is None once it has been sent. Raises UnknownTable,
+        NoDeadlines, TableUnavailable.
         """
         self.router.topology.with_deadlines(aggregate)
         partition = yield from self._partition(aggregate, key)
@@ -197,9 +201,9 @@ class Requests:
         return found
 
     def sagas(self, saga: str | None = None, states: Sequence[str] = IN_FLIGHT) -> Stream[Json]:
-        """Where the instances of a saga stand, or of all sagas, by saga and key; those whose status is one of `states`.
+        """Yield the progress of the instances of a saga, or of all sagas, whose status is in `states`, by saga and key.
 
-        Each `{"saga", "key", "status", "step", "attempt", "waits_for", "reason", "blocks", "since"}`. Raises
+        Each is `{"saga", "key", "status", "step", "attempt", "waits_for", "reason", "blocks", "since"}`. Raises
         UnknownTable, TableUnavailable.
         """
         known = self.router.topology
@@ -212,18 +216,18 @@ class Requests:
                 after = page["next"]
 
     def saga(self, saga: str, key: str) -> Steps[Json]:
-        """Where one instance stands, as `sagas` says it, with its `version` and `state`. Raises UnknownKey, too."""
+        """Return one instance as in `sagas`, with its `version` and `state`. Also raises UnknownKey."""
         self.router.topology.saga(saga)
         partition = yield from self._partition(saga, key)
         return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{path_part(key)}", {})))
 
     def positions(self, service: str) -> Steps[dict[str, Json]]:
-        """What the local tables of a service's workers say of themselves, by source partition; see /v1/status."""
+        """Return the positions of the local tables of a service's workers, by source partition; see /v1/status."""
         found: dict[str, Json] = {}
         workers: list[str] = yield Blocking(lambda: self.router.workers(service))
         for worker in workers:
             answer: Answer | None = yield HttpCall(worker, "/v1/status", {}, TIMEOUT_S)
-            if answer is not None and answer.status == 200:  # one that is gone holds nothing; the group knows it soon
+            if answer is not None and answer.status == 200:  # one that is gone owns nothing; the group knows it soon
                 found |= answer.body.get(service, {}).get("positions", {})
         return found
 
@@ -245,7 +249,7 @@ class Requests:
         return partition
 
     def _reading(self, options: Options) -> ReadOptions:
-        """Raises BadRequest, InvalidToken."""
+        """Return the options of a read. Raises BadRequest, InvalidToken."""
         given = options if "consistency" in options or "at_least" in options else {**self._otherwise, **options}
         if unknown := given.keys() - Options.__annotations__.keys():
             raise BadRequest(
@@ -255,7 +259,7 @@ class Requests:
 
 
 def _body(answer: Answer) -> Json:
-    """Raises what the answer tells of."""
+    """Return the body of an answer. Raises the error that it carries."""
     if error := problem_of(answer):
         raise error
     body: Json = answer.body
@@ -269,7 +273,7 @@ def _position(answer: Answer) -> Json:
 def wanted_rows(
     prefix: str, start: str, to: str, index: str, value: str, after: str, limit: int | None
 ) -> dict[str, str]:
-    """The parameters of a page of a scan."""
+    """Return the query parameters for a page of a scan."""
     texts = {"prefix": prefix, "from": start, "to": to, "after": after}
     by_index = {"index": index, "value": value} if index else {}
     rows = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit)

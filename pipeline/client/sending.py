@@ -1,4 +1,4 @@
-"""Commands to the broker and replies back: one producer, and one reader where somebody waits for replies."""
+"""Sends commands to the broker and reads replies: one producer, and one reader if replies are wanted."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ IDLE_S = 0.05
 
 
 class NotAnswered(Exception):
-    """Why a reply will not come."""
+    """The reason why no reply will come."""
 
 
 @dataclass(slots=True)
 class AwaitedReply:
-    """A command whose reply is waited for, by one waiter. `reply_to`: the reply's address, which no other has.
+    """A command whose reply is awaited. `reply_to`: the reply's address, unique to this command.
 
-    `stored`: where the command stands, once the broker has said so; None: not known. `parked`: why it is put aside,
-    where it is; its reply is still to come.
+    `stored`: the command's position once the broker has confirmed it, else None. `parked`: why the command is parked,
+    if it is; its reply is still to come.
     """
 
     reply_to: str
@@ -53,14 +53,14 @@ class AwaitedReply:
 class Sending:
     """The connection of one requester. Safe to use from several threads.
 
-    `name`: replies come to the topic `<name>.reply`, to a partition of it that this instance reads, each under a key
-    that no other question of any instance has.
+    `name`: replies come to the topic `<name>.reply`, to the partition that this instance reads, each under a key that
+    is unique among all instances.
     """
 
     def __init__(self, bootstrap: str, name: str, decode: Callable[[bytes | None], Any]) -> None:
         self._bootstrap, self._name, self._decode = bootstrap, name, decode
         self._instance = uuid.uuid4().hex
-        self._failures, self._failed = 0, ""  # deliveries since the last flush, and why the last of them
+        self._failures, self._failed = 0, ""  # deliveries since the last flush, and the error of the last one
         self._open: dict[bytes, AwaitedReply] = {}  # by the key of the reply
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -89,9 +89,9 @@ class Sending:
         on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
         patience_s: float = QUEUE_S,
     ) -> None:
-        """Queues a command; waits while the queue is full. Raises InvalidCommand, Overloaded."""
+        """Queue a command; wait while the queue is full. Raises InvalidCommand, BrokerUnreachable, Overloaded."""
         self._check_open()
-        deadline = 0.0  # none until the queue is full
+        deadline = 0.0  # 0: the queue has not been full
         while True:
             try:
                 self._producer.produce(ready.topic, ready.value, ready.key, -1, on_delivery or self._delivered)
@@ -99,12 +99,12 @@ class Sending:
             except BufferError:
                 deadline = deadline or time.monotonic() + patience_s
                 if time.monotonic() >= deadline:
-                    raise Overloaded("the queue of commands that the broker has not taken yet is full") from None
+                    raise Overloaded("the queue of unsent commands is full; send more slowly, or again later") from None
                 self._producer.poll(0.1)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise InvalidCommand(
-                        f"the command takes {len(ready.value)} bytes, more than a record may; send less in one"
+                        f"the command takes {len(ready.value)} bytes, more than a record may; split it"
                     ) from None
                 raise BrokerUnreachable(f"the command cannot be sent: {error.args[0].str()}") from None
 
@@ -114,11 +114,11 @@ class Sending:
             self._failed = error.str()
 
     def flush(self, patience_s: float) -> None:
-        """Waits until the broker has stored all that was queued. Raises BrokerUnreachable where it may not have."""
+        """Wait until the broker has stored all that was queued. Raises BrokerUnreachable if it may not have."""
         left = self._producer.flush(patience_s)
         failures, self._failures = self._failures, 0
         if left or failures:
-            why = self._failed if failures else f"no answer within {patience_s:.0f} s"
+            why = self._failed if failures else f"no confirmation within {patience_s:.0f} s"
             raise BrokerUnreachable(
                 f"{left + failures} commands may not have been stored: {why}; send them again under the same ids"
             )
@@ -131,14 +131,14 @@ class Sending:
         return self._reader is not None
 
     def listen(self) -> None:
-        """Reads replies from now on. Raises TopicError, BrokerUnreachable."""
+        """Read replies from now on. Raises TopicError, BrokerUnreachable."""
         with self._lock:
             self._check_open()
             if self._reader is not None:
                 return
             topic, partitions = reply_topic(self._bootstrap, self._name)
             self._mine = mine = TP(topic, partition_of(self._instance.encode(), partitions))
-            (end,) = end_offsets(admin(self._bootstrap), [mine]).values()  # nobody has sent a reply here before
+            (end,) = end_offsets(admin(self._bootstrap), [mine]).values()  # no reply was sent to this instance before
             consumer = Consumer(
                 READING
                 | {**connection(self._bootstrap), "group.id": topic, "auto.offset.reset": "latest"}
@@ -154,19 +154,19 @@ class Sending:
             raise InvalidCommand("the client is closed")
 
     def question(self) -> AwaitedReply:
-        """A question whose reply is read; to be asked with a command that names its `reply_to`. Raises as `listen`."""
+        """Register a wait for a reply; send its `reply_to` with the command. Raises as `listen`, and Overloaded."""
         self.listen()
         with self._lock:
             self._check_open()
             if len(self._open) >= WAITING_MAX:
-                raise Overloaded(f"{WAITING_MAX} commands wait for their replies already; wait for some of them")
+                raise Overloaded(f"{WAITING_MAX} commands wait for their replies already; wait for some of these first")
             key = f"{self._instance}.{next(self._numbers)}"
             question = AwaitedReply(f"{self._mine.topic}/{self._mine.partition}/{key}")
             self._open[key.encode()] = question
         return question
 
     def ask(self, question: AwaitedReply, ready: Ready, patience_s: float = QUEUE_S) -> None:
-        """Queues the command of a question. Raises as `queue` does."""
+        """Queue the command of a question. Raises as `queue`."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
@@ -181,12 +181,15 @@ class Sending:
             raise
 
     def store(self, ready: Ready, patience_s: float = QUEUE_S) -> Future[Token]:
-        """Queues a command; the future is where it stands, once it does. Raises as `queue` and `listen` do."""
-        self.listen()  # its thread also hears of deliveries
+        """Queue a command; return a future of the position at which it is stored.
+
+        Raises as `queue` and `listen`.
+        """
+        self.listen()  # its thread also serves delivery callbacks
         stored: Future[Token] = Future()
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            with suppress(InvalidStateError):  # nobody waits any more
+            with suppress(InvalidStateError):  # the caller has given up
                 if error is None:
                     stored.set_result(_place(ready, message))
                 else:
@@ -196,16 +199,16 @@ class Sending:
         return stored
 
     def forget(self, question: AwaitedReply) -> None:
-        """Nobody waits for that reply any more."""
+        """Stop waiting for that reply."""
         with self._lock:
             self._open.pop(question.reply_to.rpartition("/")[2].encode(), None)
 
     def _fail(self, question: AwaitedReply, why: str) -> None:
-        with suppress(InvalidStateError):  # answered, or given up, at this very moment
+        with suppress(InvalidStateError):  # replied to, or given up, at this moment
             question.reply.set_exception(NotAnswered(why))
 
     def _read(self, consumer: Consumer) -> None:
-        """Hands replies to those who wait for them, until the end."""
+        """Hand replies to their waiters, until the client is closed."""
         why = "the client was closed"
         try:
             while not self._closing.is_set():
@@ -217,7 +220,7 @@ class Sending:
                     else:
                         self._hand_out(message)
         except Exception as error:
-            log.exception("replies on %s-%d are not read any more", *self._mine)
+            log.exception("replies on %s-%d are no longer read", *self._mine)
             why = f"replies could not be read: {error}"
         finally:
             with self._lock:
@@ -232,7 +235,7 @@ class Sending:
         with self._lock:
             question = self._open.get(key)
         if question is None:
-            return  # another instance's, or given up
+            return  # another instance's, or the waiter has given up
         try:
             reply: ReplyMessage = self._decode(message.value())
         except UndecodableRecord as error:
@@ -247,7 +250,7 @@ class Sending:
             question.reply.set_result(reply)
 
     def close(self, patience_s: float) -> None:
-        """Sends what is queued and stops reading. Raises BrokerUnreachable where not all was stored."""
+        """Send what is queued and stop reading. Raises BrokerUnreachable if not all was stored."""
         self._closing.set()
         try:
             self.flush(patience_s)
@@ -258,5 +261,5 @@ class Sending:
 
 
 def _place(ready: Ready, message: Message) -> Token:
-    """Where a command has come to stand."""
+    """Return the position of a command as a token."""
     return position_token(ready.aggregate, message.partition(), message.offset())  # type: ignore[arg-type]  # stored

@@ -1,4 +1,4 @@
-"""Watching a row from outside: the steps of a client, without I/O."""
+"""The steps of a client that watches a row, without I/O."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from pipeline.model import Token
 
 
 class WatchRequest:
-    """Where a reader is: `since` is the token of the last event, None before the first.
+    """A watch of one key. `since`: the token of the last event, None before the first.
 
-    Whatever ends a connection, the next one goes on from there, at another worker where there is one.
+    If a connection ends, the next one goes on from there, at another worker if there is one.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class WatchRequest:
         self._heard_s = time.monotonic()
         self._service = router.topology.service_of(table).name
         self._fields: dict[str, str] = {}
-        self._rest = b""  # of the last line, which has not come whole
+        self._rest = b""  # an incomplete last line
 
     def steps(self) -> Stream[Json]:
-        """The events, for ever."""
+        """Yield the events, for ever."""
         while True:
             workers: list[str] = yield Blocking(self.workers)
             for worker in workers:
@@ -61,7 +61,7 @@ class WatchRequest:
             yield Sleep(self.pause())
 
     def workers(self) -> list[str]:
-        """Addresses of those that may be asked, the partition's owner first. Blocks. Raises TableUnavailable."""
+        """Return the addresses of the workers to ask, the partition's owner first. Blocks. Raises TableUnavailable."""
         try:
             owner = [self._router.holder(self._table, self._router.partition(self._table, self._key))]
         except TableUnavailable:
@@ -74,19 +74,19 @@ class WatchRequest:
             return []
 
     def request(self, worker: str) -> HttpCall:
-        """What is asked of a worker. The time-out is of its silence."""
+        """Return the request to a worker. Its time-out is the longest silence."""
         asked = {"wait": f"{self._wait_s:g}"} | ({} if self.since is None else {"since": self.since})
         path = f"/v1/tables/{self._table}/{path_part(self._key)}/watch"
         return HttpCall(worker, path, asked, TIMEOUT_S + self._wait_s)
 
     def refused(self, answer: Answer) -> None:
-        """Raises what asking again does not change."""
+        """Raise an error that asking again does not change."""
         error = problem_of(answer)
         if error is not None and not isinstance(error, TableUnavailable) and answer.status != 503:
             raise error
 
     def events(self, chunk: bytes) -> Iterator[Json]:
-        """Takes bytes of the stream; the events that they complete."""
+        """Take bytes of the stream and yield the events that they complete."""
         self._heard_s = time.monotonic()
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
@@ -100,7 +100,7 @@ class WatchRequest:
             return None
         fields, self._fields = self._fields, {}
         if fields.get("event") == "end":
-            if json.loads(fields["data"])["reason"] == LOST:  # the topic does not hold it: the present row comes again
+            if json.loads(fields["data"])["reason"] == LOST:  # the topic no longer holds it: start at the present row
                 self.since = None
             return None
         self.since = fields.get("id", self.since)
@@ -110,10 +110,10 @@ class WatchRequest:
         return {**event, "position": Token(event["position"])}
 
     def pause(self) -> float:
-        """Seconds until another try. Raises TableUnavailable where nobody has answered for too long."""
+        """Return the seconds until the next try. Raises TableUnavailable after `patience_s` without a response."""
         self._router.forget(self._table)
         if self._is_over():
-            raise TableUnavailable(f"no worker lets {self._table!r} be watched just now; ask again")
+            raise TableUnavailable(f"no worker can watch {self._table!r} at present; ask again")
         return RETRY_S
 
     def _is_over(self) -> bool:

@@ -1,4 +1,4 @@
-"""How the shop's checkouts have ended: what was refused, what is still under way, and whether the sums are right."""
+"""How the shop's checkouts ended: what was refused, what is still under way, and whether the sums are right."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from pipeline.topology import Topology
 SCARCE = {
     "out_of_stock": "stock",
     "over_limit": "credit",
-}  # why orders may be refused, and what has to be scarce for it
+}  # why orders may be refused, and what must be scarce for it
 HOLDERS = ("orders", "inventory", "payments")  # the tables whose rows have a ledger
 Row = dict[str, Any]
 
 
 class Shown(NamedTuple):
-    """The rows of the shop's tables that checkouts are about."""
+    """The rows of the shop's tables that checkouts change."""
 
     orders: dict[str, Row]
     inventory: dict[str, Row]
     payments: dict[str, Row]
-    sagas: Counter[str]  # by status, of both ways together
+    sagas: Counter[str]  # by status, of both sagas together
 
     @property
     def in_flight(self) -> int:
-        """Orders, sagas and transactions that have not ended, and what is held for any."""
+        """The number of orders, sagas and transactions that have not ended, and of amounts held for them."""
         placed = sum(1 for row in self.orders.values() if row["status"] == "placed")
         tables = self.orders, self.inventory, self.payments
         held = sum(len(row["ledger"]["holds"]) for table in tables for row in table.values())
@@ -39,13 +39,13 @@ class Shown(NamedTuple):
 
     @property
     def refused_by_reason(self) -> dict[str, int]:
-        """Orders, the commonest reason first."""
+        """The number of refused orders by reason, the commonest first."""
         reasons = Counter(row["reason"] for row in self.orders.values() if row["status"] == "refused")
         return dict(reasons.most_common())
 
 
 def read(client: QueryClient, topology: Topology) -> Shown:
-    """All of it, as it is now. Raises TableUnavailable."""
+    """Read the present rows. Raises TableUnavailable."""
     orders, inventory, payments = ({row["key"]: row["row"] for row in client.scan(name)} for name in HOLDERS)
     sagas = Counter(
         saga.summary(from_json(type(saga.initial), row["row"], saga.name)).status
@@ -56,9 +56,9 @@ def read(client: QueryClient, topology: Topology) -> Shown:
 
 
 def refused(client: QueryClient, shown: Shown, invoices: Invoices, scarce: Set[str]) -> Refused:
-    """What the shop has refused of these invoices for want of what is scarce; see Way.
+    """Return what the shop has refused of these invoices because stock or credit is scarce; see Way.
 
-    Which losses of stock are among it, the events of their products tell.
+    The events of the products tell which losses of stock are among it.
     """
     numbers = {
         n for n, row in shown.orders.items() if row["status"] == "refused" and SCARCE.get(row["reason"]) in scarce
@@ -84,7 +84,7 @@ def _adjusted(client: QueryClient, code: str) -> Iterator[Adjustment]:
 
 
 def broken(shown: Shown, scarce: Set[str]) -> list[str]:
-    """What must be true of the shop at rest and is not, in words."""
+    """Return a line for each condition of the shop at rest that does not hold."""
     found = [f"in_flight: {shown.in_flight}, expected 0"] if shown.in_flight else []
     for reason, count in shown.refused_by_reason.items():
         if SCARCE.get(reason) not in scarce:

@@ -1,4 +1,4 @@
-"""What the shop's documents ask of its services, as commands. Pure."""
+"""The commands that the shop's documents stand for. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Asked(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How the shop is to do its business.
+    """How the shop does its business.
 
-    `checkout`: of each order, saga or 2pc. `stock_ratio`: each product receives that part of what the file will take of
-    it, rounded down. `credit_limit`: of each customer's account, in thousandths of a pound; None: none.
+    `checkout`: of each order, saga or 2pc. `stock_ratio`: the part of its sales in the file that each product has in
+    stock, rounded down. `credit_limit`: of each customer's account, in thousandths of a pound; None: none.
     """
 
     checkout: str = "saga"
@@ -33,7 +33,7 @@ class Way(NamedTuple):
 
     @property
     def scarce(self) -> frozenset[str]:
-        """What orders may be refused for want of: stock, credit."""
+        """What is scarce, so that orders may be refused: stock, credit."""
         is_scarce = {"stock": self.stock_ratio < 1, "credit": self.credit_limit is not None}
         return frozenset(name for name, scarce in is_scarce.items() if scarce)
 
@@ -42,7 +42,7 @@ AMPLE = Way()
 
 
 def received(invoices: Invoices, ratio: Fraction = AMPLE.stock_ratio) -> dict[str, int]:
-    """The units that each product is given: that part of what orders and losses of the whole file take."""
+    """Return the units that each product receives: this part of what the orders and losses of the whole file take."""
     needed: Counter[str] = Counter()
     for document in invoices.documents.values():
         if not document.is_return:
@@ -54,7 +54,7 @@ def received(invoices: Invoices, ratio: Fraction = AMPLE.stock_ratio) -> dict[st
 
 
 def stocking(invoices: Invoices, way: Way = AMPLE) -> Iterator[Asked]:
-    """Registers each product, gives it its units, and limits what each customer may owe. To be stored first."""
+    """Yield the commands to store first: each product's registration and stock, each customer's credit limit."""
     units = received(invoices, way.stock_ratio)
     for code, description in invoices.products.items():
         yield Asked("inventory", code, inventory.RegisterProduct(description))
@@ -66,7 +66,7 @@ def stocking(invoices: Invoices, way: Way = AMPLE) -> Iterator[Asked]:
 
 
 def trading(invoices: Invoices, way: Way = AMPLE) -> Iterator[Asked]:
-    """Customers, orders, returns and stock adjustments, document by document."""
+    """Yield the commands of customers, orders, returns and stock adjustments, document by document."""
     countries: dict[str, str] = {}
     for document in invoices.documents.values():
         for adjustment in document.adjustments:
@@ -80,7 +80,7 @@ def trading(invoices: Invoices, way: Way = AMPLE) -> Iterator[Asked]:
 
 
 def _customer(document: Document, countries: dict[str, str]) -> Iterator[Asked]:
-    """Registers a customer with their first order or return, and moves them when a later one differs."""
+    """Register a customer with the first order or return, and change their country if a later one differs."""
     known = countries.get(document.customer)
     countries[document.customer] = document.country
     if known is None:

@@ -1,4 +1,4 @@
-"""The figures of the shop, got twice: from the tables over the query path, and straight from the file."""
+"""The figures of the shop, computed twice: read from the tables, and summed straight from the file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What the shop has refused of a file. Where stock and credit are scarce, that depends on what came first.
+    """What the shop has refused of a file. If stock or credit is scarce, that depends on the order of commands.
 
-    `orders`: their numbers. `losses`: how many adjustments of that kind; the reasons in them are the file's own.
+    `orders`: their numbers. `losses`: how many adjustments of each kind; their reasons are the file's own.
     """
 
     orders: Set[str] = frozenset()
@@ -27,9 +27,9 @@ class Refused:
 
 
 def from_file(invoices: Invoices, refused: Refused | None = None, stock_ratio: Fraction = Fraction(1)) -> Figures:
-    """What the tables must show, recomputed from the documents with plain sums; no command, event or fold involved.
+    """Return what the tables must show, summed up from the documents, without commands, events or folds.
 
-    `refused`: orders that are not to count, and losses of stock that there was no stock for.
+    `refused`: orders that do not count, and losses of stock for which there was no stock.
     """
     refused = refused or Refused()
     losses = refused.losses.copy()
@@ -127,7 +127,7 @@ def _by_country_and_day(client: QueryClient, table: str) -> dict[str, dict[str, 
 
 
 def differences(tables: Figures, file: Figures) -> list[str]:
-    """Each figure of `file` that the tables show otherwise, as `where: shown, expected`."""
+    """List each figure of `file` that differs in the tables, as `where: shown, expected`."""
     found: list[str] = []
     for name, expected in file.items():
         _compare(name, tables.get(name), expected, found)

@@ -1,4 +1,4 @@
-"""The folder of a demo, `--home`: marked as one, held by one demo at a time, and rid of nothing but what demos make."""
+"""The directory of a demo, `--home`. One demo uses it at a time, and only what demos make is deleted there."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pathlib import Path
 from pipeline.errors import DemoFolderError
 from pipeline.process.locks import take
 
-MARK = ".pipeline-demo"  # says that a demo has made the folder, and is what the demo that uses it holds locked
+MARK = ".pipeline-demo"  # marks the directory as a demo's; the demo that uses it holds a lock on it
 LOGS = (Path("worker.log"), Path("broker/broker.log"))
 MADE = re.compile(r"broker|state|worker\.log|worker\.json|(secret|home)(\.\d+)*")  # by a demo, its broker and worker
-ENDING_S = 60.0  # what a killed demo has started may take so long to end
+ENDING_S = 60.0  # how long the processes of a killed demo may take to end
 LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A demo's folder while the demo holds it. `lock`: the descriptor of its mark."""
+    """A demo's directory, while the demo holds it. `lock`: the descriptor of its mark."""
 
     path: Path
     lock: int
-    is_new: bool  # the folder itself was made by a demo
+    is_new: bool  # a demo has created the directory itself
 
     def empty(self) -> None:
-        """Deletes what demos have made in it. Raises DemoFolderError if something of that stays."""
+        """Delete what demos have made in it. Raises DemoFolderError if any of it remains."""
         with _told(self.path):
             for place in self._made():
                 _delete(place)
@@ -40,7 +40,7 @@ class Folder:
         return [place for place in self.path.iterdir() if MADE.fullmatch(place.name)]
 
     def leave(self) -> None:
-        """Deletes what demos have made, the mark and, if one has made it, the folder itself."""
+        """Delete what demos have made, the mark, and the directory itself if a demo has created it."""
         self.empty()
         with suppress(OSError):
             if [place.name for place in self.path.iterdir()] == [MARK]:
@@ -49,7 +49,7 @@ class Folder:
                     self.path.rmdir()
 
     def leave_logs(self) -> list[Path]:
-        """As `leave`, but for logs that say something. Returns these."""
+        """Delete as `leave`, but keep logs that are not empty. Return these."""
         logs = [self.path / log for log in LOGS if _size(self.path / log)]
         if not logs:
             self.leave()
@@ -64,9 +64,9 @@ class Folder:
 
 @contextmanager
 def hold(path: Path, *, to_empty: bool = True) -> Iterator[Folder]:
-    """Makes the folder a demo's, and holds it against other demos. Raises DemoFolderError if another one holds it.
+    """Make the directory a demo's, and lock it. Raises DemoFolderError if another demo holds it.
 
-    `to_empty`: also if it has anything in it that no demo has made.
+    `to_empty`: also raise if it contains anything that no demo has made.
     """
     if to_empty:
         _refuse_others(path)
@@ -86,12 +86,12 @@ def hold(path: Path, *, to_empty: bool = True) -> Iterator[Folder]:
 
 
 def is_marked(path: Path) -> bool:
-    """Whether a demo has made it."""
+    """Return whether a demo has made the directory."""
     return (path / MARK).is_file()
 
 
 def _refuse_others(path: Path) -> None:
-    """Raises DemoFolderError if anything in the folder was not made by a demo."""
+    """Raise DemoFolderError if anything in the directory was not made by a demo."""
     with _told(path):
         found = {each.name for each in path.iterdir()} if path.exists() else set()
     if not found or found == {MARK}:
@@ -100,28 +100,28 @@ def _refuse_others(path: Path) -> None:
     if foreign:
         more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
         raise DemoFolderError(
-            f"{path} holds what no demo has made, {foreign[0]!r}{more}, and a demo empties its folder; nothing was "
-            "deleted; move that away, or name a new or empty folder with --home"
+            f"{path} contains what no demo has made, {foreign[0]!r}{more}, and a demo empties its directory; nothing "
+            "was deleted; move that away, or name a new or empty directory with --home"
         )
 
 
 def _lock(path: Path) -> int:
-    """Locks the mark and returns its descriptor. DemoFolderError if a demo that runs holds it."""
+    """Lock the mark and return its descriptor. Raises DemoFolderError if a running demo holds it."""
     deadline = time.monotonic() + ENDING_S
     while (lock := take(path / MARK)) is None:
         pid = _noted(path).get("pid", 0)
-        # A demo that was killed: what it has started holds the lock, until all that has been ended.
+        # If a demo was killed, the processes that it has started hold the lock until all of them have ended.
         if time.monotonic() > deadline or (pid and _runs(pid)):
             raise DemoFolderError(
                 f"another demo, process {pid or 'unknown'}, uses {path}; wait for its end, end it with Ctrl-C, or "
-                "name another folder with --home"
+                "name another directory with --home"
             )
         time.sleep(LOOK_S)
     return lock
 
 
 def _noted(path: Path) -> dict[str, int]:
-    """What stands on the mark; nothing if a demo was killed before it had written it."""
+    """Return the contents of the mark; nothing if a demo was killed before it had written them."""
     try:
         noted = json.loads((path / MARK).read_text())
     except (OSError, ValueError):
@@ -141,12 +141,12 @@ def _runs(pid: int) -> bool:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """What the system refuses, as DemoFolderError."""
+    """Turn errors of the system into DemoFolderError."""
     try:
         yield
     except OSError as error:
         raise DemoFolderError(
-            f"cannot use {path} as the demo's folder: {error.strerror or error}; name another with --home"
+            f"cannot use {path} as the demo's directory: {error.strerror or error}; name another with --home"
         ) from None
 
 

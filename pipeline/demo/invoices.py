@@ -1,6 +1,6 @@
-"""Reads a file of invoice lines into sales documents. Every line is used, or listed as bad with its number and reason.
+"""Reads a file of invoice lines into sales documents. Every line is used, or listed as bad with number and reason.
 
-The format is that of Online Retail II: a header and eight columns, plain or gzip. Pure but for reading the file.
+The format is that of Online Retail II: a header and eight columns, plain or gzip. Pure except for reading the file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ COLUMNS = ["Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Pr
 WHOLE = re.compile(r"[+-]?[0-9]+")
 DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 EXACT = Context(prec=300)  # more digits than a price text of bounded length can have
-AMOUNT_MAX = 2**31 - 1  # of a quantity and of a price; their product then fits the schema's 64 bits with room for sums
+AMOUNT_MAX = 2**31 - 1  # of a quantity and of a price: sums of their products fit the schema's 64 bits
 
 
 class BadLine(NamedTuple):
-    """A line that was not used. `line`: number in the file, the header being 1."""
+    """A line that was not used. `line`: its number in the file; the header is line 1."""
 
     line: int
     reason: str
@@ -55,18 +55,18 @@ class Document:
 
     @property
     def day(self) -> str:
-        """YYYY-MM-DD."""
+        """The date as YYYY-MM-DD."""
         return self.at[:10]
 
     @property
     def total(self) -> int:
-        """Thousandths of a pound."""
+        """The total in thousandths of a pound."""
         return sum(price * quantity for (_, price), quantity in self.lines.items())
 
 
 @dataclass(slots=True)
 class Invoices:
-    """All that a file holds. `products`: stock code -> description, in the order of first valid lines."""
+    """The contents of a file. `products`: stock code -> description, in the order of first valid lines."""
 
     documents: dict[str, Document] = field(default_factory=dict)
     products: dict[str, str] = field(default_factory=dict)
@@ -75,13 +75,13 @@ class Invoices:
 
 
 class _Bad(Exception):
-    """A line cannot be used; the text is the reason."""
+    """A line that cannot be used; the text is the reason."""
 
 
 def read_invoices(path: Path) -> Invoices:
-    """Reads the file. InputFileError if it is missing, is no such file at all or has not one line to use.
+    """Read the file; bad lines are listed.
 
-    Else a bad line is only listed.
+    Raises InputFileError if the file is missing, is not an invoice file, or has no line to use.
     """
     invoices = Invoices()
     try:
@@ -95,7 +95,7 @@ def read_invoices(path: Path) -> Invoices:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputFileError(f"cannot read {path}: {reason}; give an invoice file with --input") from None
-    if not invoices.products:  # each line that was used is about one
+    if not invoices.products:  # each line that was used names one
         raise InputFileError(f"{path} has no line to use: {_why_none(invoices)}; give an invoice file with --input")
     return invoices
 
@@ -117,11 +117,11 @@ def _open(path: Path) -> TextIO:
 
 
 def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, list[str] | str]]:
-    """Each row with the number of its first line; in place of a row, what is wrong with it."""
+    """Yield each row with the number of its first line; instead of a bad row, what is wrong with it."""
     reader = csv.reader(file)
     try:
         header = next(reader, [])
-    except csv.Error:  # as of a field without end
+    except csv.Error:  # for example, of an unterminated field
         header = []
     if [name.strip() for name in header] != COLUMNS:
         raise InputFileError(
@@ -138,7 +138,7 @@ def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _take(invoices: Invoices, row: list[str] | str) -> None:
-    """Adds a row to its document, or raises _Bad."""
+    """Add a row to its document. Raises _Bad."""
     if isinstance(row, str):
         raise _Bad(row)
     if len(row) != len(COLUMNS):
@@ -154,7 +154,7 @@ def _take(invoices: Invoices, row: list[str] | str) -> None:
     at = _time(date)
     if not country:
         raise _Bad("no country")
-    # The first line of an invoice gives its time, customer and country, even where the line's goods are bad.
+    # The first line of an invoice gives its time, customer and country, even if the line's goods are bad.
     document = invoices.documents.setdefault(
         invoice, Document(invoice, is_return, at, customer or f"guest-{country}", country)
     )
@@ -179,7 +179,7 @@ def _take(invoices: Invoices, row: list[str] | str) -> None:
 
 
 def _add_line(document: Document, code: str, price: int, quantity: int) -> None:
-    """Lines of the same code and price become one."""
+    """Add a line; lines with the same code and price become one."""
     document.lines[code, price] = document.lines.get((code, price), 0) + quantity
 
 

@@ -1,4 +1,4 @@
-"""The demo's last page: one read at each consistency level, and what it took."""
+"""The demo's last table: one read at each consistency level, and its time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WAIT_S = 30.0
 
 
 def show_levels(console: Console, client: Client, query: QueryClient) -> None:
-    """Reads a customer at each level; for `at_least` a command is sent that changes nothing."""
+    """Read a customer at each level; for `at_least`, send a command that changes nothing."""
     user = next(query.scan("users", limit=1), None)
-    if user is None:  # nobody has bought anything
+    if user is None:  # there are no customers
         return
     key = user["key"]
     same = client.commands.from_json("users", "ChangeCountry", {"country": user["row"]["country"]})
@@ -32,7 +32,7 @@ def show_levels(console: Console, client: Client, query: QueryClient) -> None:
         ("linearizable", "users", {"consistency": "linearizable", "wait": WAIT_S}),
     ]
     shown = Table(title=plain(f"reads of {key}", "table.title"), title_justify="left")
-    for name in ("consistency", "table", "position of the answer"):
+    for name in ("consistency", "table", "position"):
         shown.add_column(name, overflow="fold")
     shown.add_column("ms", justify="right")
     for level, table, options in reads:

@@ -1,4 +1,4 @@
-"""How far a topology's services have come, asked of Kafka alone."""
+"""The lag of a topology's services, read from Kafka only."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from pipeline.engine.ports import TP
 
 @dataclass(slots=True)
 class Lag:
-    """Offsets of one service's source partitions: where they end, and how far the service has committed."""
+    """The lag of one service: the end offsets of its source partitions, and its committed offsets, summed up."""
 
     ends: int
     committed: int
 
 
 class Settling:
-    """Whether nothing more will happen, by looks at where logs end and then at what was committed.
+    """Detects that nothing more will happen, from looks at the ends of logs and then at committed offsets.
 
-    It is so if all had committed past the ends of one look, and the next look finds the same ends. A service commits
-    its source offset and its outputs in one transaction: what was below those ends has had all its effects by then, and
-    they would lie behind these ends.
+    That is so if every service had committed past the ends of one look, and the next look finds the same ends. A
+    service commits its source offset and its outputs in one transaction: so by then all effects of the records below
+    those ends exist, and would lie after these ends.
     """
 
     def __init__(self) -> None:
         self._passed: Mapping[TP, int] | None = None  # the ends of the last look, if all had committed past them
 
     def look(self, ends: Mapping[TP, int], *, passed: bool) -> bool:
-        """Takes in a look: `ends`, and whether every service had committed past them afterwards."""
+        """Add a look: `ends`, and whether all had committed past them afterwards. Return whether all is settled."""
         settled = ends == self._passed
         self._passed = ends if passed else None
         return settled
 
 
 class Watcher:
-    """Sees when everything that was sent has gone all the way through."""
+    """Sees when all that was sent has been folded by every service."""
 
     def __init__(self, bootstrap: str, client: AdminClient, plans: list[ServicePlan]) -> None:
         counts = partition_counts(client)
@@ -56,10 +56,7 @@ class Watcher:
         self._settling = Settling()
 
     def look(self) -> tuple[dict[str, Lag], bool]:
-        """Each service's lag, and whether all is settled.
-
-        Settled: see `Settling`.
-        """
+        """Return each service's lag, and whether all is settled; see `Settling`."""
         ends = end_offsets(self._client, self._all)
         lags = {}
         behind = False
@@ -77,13 +74,13 @@ class Watcher:
         return {tp: committed.offset for tp, committed in told.items()}
 
     def close(self) -> None:
-        """Lets the connections go."""
+        """Close the connections."""
         for consumer in self._groups.values():
             consumer.close()
 
 
 def count_records(bootstrap: str, client: AdminClient, topics: list[str]) -> int:
-    """How many committed records stand on `topics`; markers and aborted ones not counted."""
+    """Count the committed records of `topics`, without control records."""
     counts = partition_counts(client)
     parts = [TopicPartition(topic, n, OFFSET_BEGINNING) for topic in topics for n in range(counts[topic])]
     consumer = Consumer(READING | {**connection(bootstrap), "group.id": "pipeline-demo-count"})

@@ -1,6 +1,6 @@
-"""What `pipeline demo` prints: lines, and at the end tables a person likes to read.
+"""What `pipeline demo` prints: lines, and tables at the end.
 
-What stands in an invoice file, or in the name of one, is text: no markup, no emoji, nothing that steers a terminal.
+Text from an invoice file, or its name, is printed as text: no markup, no emoji, no terminal control characters.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from pipeline.client.queries import QueryClient
 from pipeline.demo.checkouts import Shown
 
 ROWS = 8
-STEPS = 16  # of one checkout
+STEPS = 16  # of one checkout, at most
 
 
 def pounds(thousandths: int) -> str:
-    """1234500 -> £1,234.50."""
+    """Format thousandths of a pound: 1234500 -> £1,234.50."""
     return f"£{thousandths / 1000:,.2f}"
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Text as it stands, for a console of any settings; what cannot be printed is shown as a mark."""
+    """Return text without markup for any console; each character that cannot be printed becomes a mark."""
     shown = (c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return Text("".join(shown), style)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Prints a line, however long, as it stands."""
+    """Print a line of plain text without wrapping it."""
     console.print(plain(text, style), soft_wrap=True)
 
 
 def shown_path(path: Path) -> str:
-    """From the current folder, if it lies there."""
+    """Return a path relative to the current directory, if it is inside."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def show(console: Console, result: dict[str, Any]) -> None:
-    """All of it."""
+    """Print all tables."""
     _countries(console, result)
     _products(console, result)
     _customers(console, result)
@@ -108,7 +108,7 @@ def _bad_lines(console: Console, result: dict[str, Any]) -> None:
 
 
 def show_checkout(console: Console, client: QueryClient, saga: str, shown: Shown) -> None:
-    """What has happened to the checkout of one order, by that saga: one that was undone, if any was."""
+    """Print the events of one order's checkout by that saga; of an undone one if there is any."""
     ended = [
         (row["status"] == "confirmed", row["reason"] != "over_limit", len(row["lines"]), number)
         for number, row in shown.orders.items()
@@ -138,7 +138,7 @@ def _event(event: dict[str, Any]) -> str:
 
 
 def checkouts_line(result: dict[str, Any], way: str) -> str:
-    """What became of all orders, and how fast."""
+    """Return the line with the outcomes of all orders, and their rate."""
     orders, reasons = result["orders"], result["refused_by_reason"]
     why = f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons.items())})" if reasons else ""
     return (

@@ -39,18 +39,18 @@ from pipeline.topology import Topology, load
 
 SHIPPED = Path(__file__).parent / "data" / "online_retail_2009-12.csv.gz"
 PARTITIONS = 4
-FEW_PARTITIONS = 1  # where its broker may have few files open: it keeps one open for each partition
-FAR_LOOK_S = 0.5  # while much is left: asking costs the broker time that the worker needs
+FEW_PARTITIONS = 1  # if its broker may open few files: it keeps one open for each partition
+FAR_LOOK_S = 0.5  # while the lag is large: each look costs the broker time that the worker needs
 FAR_RECORDS = 2_000
 READY_S = 60.0
-ASKED_S = 5.0  # a table that cannot be read yet, before a look at the worker
-STALLED_S = 120.0  # without any progress for so long, the demo gives up
-REPLICA_S = 10.0  # a replica is eventual; how long it is given
+ASKED_S = 5.0  # how long to wait for a table before a look at the worker
+STALLED_S = 120.0  # without any progress for this long, the demo gives up
+REPLICA_S = 10.0  # how long to wait for a replica to catch up
 
 
 @dataclass(slots=True)
 class Demo:
-    """One run. `home` holds its broker, its worker's tables and their logs."""
+    """One run. `home` contains its broker, its worker's tables and their logs."""
 
     home: Path
     console: Console
@@ -59,12 +59,15 @@ class Demo:
     keep: bool = False
     fresh: bool = False
     way: Way = AMPLE
-    feed_first: bool = False  # all commands are there before the worker starts: its rate alone is measured
+    feed_first: bool = False  # send all commands before the worker starts, to measure only its rate
     topology: Topology = field(default_factory=lambda: load(NAME))
-    workers: Workers | None = None  # None: `run` makes a worker of the demo's own
+    workers: Workers | None = None  # None: `run` starts the demo's own worker
 
     def run(self, source: Path) -> dict[str, Any]:
-        """Everything, and the result as `--json` writes it. Raises PipelineError; logs stay then, and it says where."""
+        """Run everything and return the result as `--json` writes it.
+
+        Raises PipelineError; the logs are kept then, and their paths are printed.
+        """
         invoices = read_invoices(source)
         say(
             self.console,
@@ -74,16 +77,16 @@ class Demo:
             kept = local.find(self.home / "broker")
             if kept is not None and kept.bootstrap == self.bootstrap:
                 raise DemoFolderError(
-                    f"{self.bootstrap} is the Kafka of the demo that was kept in {self.home}, and would end with it; "
-                    "name another folder with --home"
+                    f"{self.bootstrap} is the Kafka of the demo that was kept in {self.home}, and would stop with it; "
+                    "name another directory with --home"
                 )
-            stop(self.home)  # what an earlier run has left
+            stop(self.home)  # what an earlier run has left running
             folder.empty()
             try:
                 result = self._trade_in(folder, invoices)
             except BaseException:
                 with suppress(PipelineError):
-                    stop(self.home)  # if a signal has come once all was to be kept
+                    stop(self.home)  # in case a signal came after all was released
                 self._leave_logs(folder)
                 raise
             if not self.keep:
@@ -95,11 +98,11 @@ class Demo:
 
     def _leave_logs(self, folder: Folder) -> None:
         if logs := folder.leave_logs():
-            with suppress(OSError, SystemExit):  # nobody may be reading any more
+            with suppress(OSError, SystemExit):  # the output may be closed
                 say(self.console, f"kept: {' and '.join(map(shown_path, logs))}")
 
     def _trade_in(self, folder: Folder, invoices: Invoices) -> dict[str, Any]:
-        """With all that it starts; which ends with this process, unless it is kept."""
+        """Run with a broker and a worker of its own, which end with this process unless they are kept."""
         with Children(holding=(folder.lock,)) as children, ExitStack() as cleanup:
             broker = None if self.bootstrap else self._start_broker(children, cleanup)
             worker = self.workers = Worker(self.home, self.bootstrap, self.processes, self.console, children)
@@ -175,8 +178,8 @@ class Demo:
             shutil.rmtree(self.home / "state", ignore_errors=True)
         elif any(ends.values()):
             raise TopicError(
-                f"the shop's topics on {self.bootstrap} hold records already, so no figure would come out right; "
-                "use another Kafka, or throw all they hold away with --fresh"
+                f"the shop's topics on {self.bootstrap} have records already, so no figure would be right; "
+                "use another Kafka, or delete these topics with --fresh"
             )
         create_topics(client, plans, self._partitions(), 1)
 
@@ -204,12 +207,12 @@ class Demo:
             worker.stop()
 
     def _wait_until_ready(self, worker: Workers) -> None:
-        """Until every table can be read, which is when its partitions are assigned and restored."""
+        """Wait until every table can be read, that is, until its partitions are assigned and restored."""
         with QueryClient(self.bootstrap, self.topology, ASKED_S) as query:
             for table in (table for service in self.topology.services.values() for table in service.tables()):
                 deadline = time.monotonic() + READY_S
                 while True:
-                    worker.revive()  # it may have ended, and say why
+                    worker.revive()  # raises if it has failed
                     try:
                         next(query.scan(table, limit=1), None)
                         break
@@ -222,7 +225,7 @@ class Demo:
         while not any(lag.committed for lag in watcher.look()[0].values()):
             worker.revive()
             if time.monotonic() > deadline:
-                raise PipelineError(f"the worker does not begin; its log says why: {worker.log}")
+                raise PipelineError(f"the worker does not commit; its log says why: {worker.log}")
             time.sleep(LOOK_S)
 
     # --- feed and wait ------------------------------------------------------------------------------------------------
@@ -245,10 +248,10 @@ class Demo:
                 progress.advance(sent, len(part) % 1000)
 
     def _settle(self, worker: Workers, watcher: Watcher, query: QueryClient) -> tuple[float, checkouts.Shown]:
-        """Waits until nothing is under way. Returns since when that is so, and what the tables show.
+        """Wait until nothing is under way. Return since when that is so, and what the tables show.
 
-        What waits for its time, such as a step that is tried again later, is in no topic: it is seen in the tables. If
-        something is under way still, STALLED_S after the last record, that is shown.
+        What waits for its time, such as a step that will be retried, is in no topic but is seen in the tables. If
+        something is still under way STALLED_S after the last record, return that.
         """
         with self._progress() as progress:
             bars = {name: progress.add_task(f"{name} folding", total=None) for name in sorted(self.topology.services)}
@@ -267,9 +270,7 @@ class Demo:
                     if stalled or not shown.in_flight:
                         return now, shown
                 elif stalled:
-                    raise PipelineError(
-                        f"nothing has moved for {STALLED_S:.0f} s; the worker's log says why: {worker.log}"
-                    )
+                    raise PipelineError(f"no progress for {STALLED_S:.0f} s; the worker's log says why: {worker.log}")
                 left = sum(lag.ends - lag.committed for lag in lags.values())
                 time.sleep(FAR_LOOK_S if left > FAR_RECORDS else LOOK_S)
 

@@ -1,4 +1,4 @@
-"""The shop: where it is, and the modules whose messages the demo sends."""
+"""The shop's topology, and the modules whose messages the demo sends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pipeline.demo
 
-SHOP = "pipeline.demo.topologies"  # means the shop wherever one works, whatever is called `topologies` there
+SHOP = "pipeline.demo.topologies"  # the shop, whatever `topologies` the current directory has
 
 
 def _name() -> str:
-    """`topologies` where that is the shop, as in the repository; so that its messages are one and the same classes."""
+    """Return `topologies` if that is the shop, as in the repository, so that its message classes exist only once."""
     try:
         spec = find_spec("topologies")
     except (ImportError, ValueError):
@@ -30,7 +30,7 @@ NAME = _name()
 
 
 def topology_option() -> str:
-    """What `pipeline query` has to be told to read the shop's tables; nothing if `topologies` is the shop."""
+    """Return the option with which `pipeline query` reads the shop's tables; empty if `topologies` is the shop."""
     return "" if _is_the_shop(Path("topologies")) else f" --topology {SHOP}"
 
 

@@ -1,4 +1,4 @@
-"""The demo's worker process, and the end of what a demo has left running."""
+"""The demo's worker process, and the end of what `--keep` has left running."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from pipeline.worker.processes import NEEDS_CURE
 
 STOP_S = 20.0
 LOOK_S = 0.1
-NOTE = "worker.json"  # which process it is
+NOTE = "worker.json"  # has its process id
 ROOT = Path(pipeline.__file__).resolve().parents[1]
 
 
 class Workers(Protocol):
-    """What the shop's services are run by. `log`: where they say what is wrong."""
+    """What runs the shop's services. `log`: its log file."""
 
     log: Path
 
@@ -39,7 +39,7 @@ class Workers(Protocol):
 
 
 class Worker:
-    """The demo's worker process; started again when it dies, as a supervisor would."""
+    """The demo's worker process, restarted when it dies, as by a supervisor."""
 
     def __init__(self, home: Path, bootstrap: str, processes: int, console: Console, children: Children) -> None:
         self.log = home / "worker.log"
@@ -49,18 +49,18 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it; its log is appended to."""
+        """Start the worker; append to its log."""
         with self.log.open("a") as out:
             self._process = self._children.start(self._command, stdout=out, stderr=out, env=environment())
         (self._home / NOTE).write_text(json.dumps({"pid": self._process.pid}))
 
     def release(self) -> None:
-        """Has it outlive this process."""
+        """Let the worker outlive this process."""
         assert self._process is not None
         self._children.release(self._process.pid)
 
     def revive(self) -> None:
-        """Starts it again if it has died. PipelineError if starting again would not help."""
+        """Restart the worker if it has died. Raises PipelineError if a restart would not help."""
         assert self._process is not None
         code = self._process.poll()
         if code is None:
@@ -73,7 +73,7 @@ class Worker:
         self.start()
 
     def stop(self) -> None:
-        """Ends it, gracefully if it can."""
+        """Stop the worker, gracefully if possible."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -84,9 +84,9 @@ class Worker:
 
 
 def environment() -> dict[str, str]:
-    """The environment in which `-m pipeline` is the very package that runs here, whatever lies in the current folder.
+    """Return an environment in which `-m pipeline` is the package that runs here, whatever the current directory has.
 
-    Such as a module pipeline.py: `-m` looks there first, but for PYTHONSAFEPATH.
+    For example a module pipeline.py: without PYTHONSAFEPATH, `-m` looks there first.
     """
     found = {**os.environ, "PYTHONSAFEPATH": "1"}
     if str(ROOT) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
 
 
 def stop(home: Path) -> bool:
-    """Ends what `pipeline demo --keep` has left running; False if nothing was."""
+    """Stop what `pipeline demo --keep` has left running. Return False if nothing was."""
     worker = _noted(home)
     if worker is not None:
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -110,7 +110,7 @@ def stop(home: Path) -> bool:
 
 
 def _noted(home: Path) -> int | None:
-    """The worker that is noted in the folder, if it runs."""
+    """Return the process id of the worker noted in the directory, if it runs."""
     try:
         pid = int(json.loads((home / NOTE).read_text())["pid"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -119,7 +119,7 @@ def _noted(home: Path) -> int | None:
 
 
 def _is_ours(pid: int, home: Path) -> bool:
-    """Whether that process is a worker of this folder, and not a later one that got its number."""
+    """Return whether that process is a worker of this directory, and not a later one with the same id."""
     if Path("/proc/self").exists():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")

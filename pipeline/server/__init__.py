@@ -1,1 +1,1 @@
-"""A worker's HTTP side: pages, each answered by the owner of the partition."""
+"""A worker's HTTP side: pages, each served by the owner of the partition."""

@@ -1,4 +1,4 @@
-"""What a page is, as values: its declaration, the request it gets, and the reply it gives. No web server is in them."""
+"""Values of a page: its declaration, the request it receives, and its reply. They know no web server."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from pipeline.server.schemas.subjects import Subject
 from pipeline.topology import Topology
 
 Json = dict[str, Any]
-OWNERS = ReadOptions()  # as the owner has it
+OWNERS = ReadOptions()  # the owner's rows
 
 
 class At(Enum):
-    """Where a request is answered."""
+    """Which worker serves a request."""
 
-    KEY = auto()  # the owner of the partition that the key of the path is in
+    KEY = auto()  # the owner of the partition of the path's key
     PARTITION = auto()  # the owner of the partition that the page names
-    ALL = auto()  # here, from what the owners of all partitions say
-    ANY = auto()  # here
+    ALL = auto()  # any worker, from the replies of the owners of all partitions
+    ANY = auto()  # any worker
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A parameter. `place`: query, header or path. `parse` raises BadRequest. `is_list`: may come several times.
+    """A parameter. `place`: query, header or path. `parse` raises BadRequest. `is_list`: may be repeated.
 
-    `schema`: in JSON, or made from what the endpoint is about; None: that has no such parameter. `is_hidden`: for
-    workers among themselves, or for what the OpenAPI document cannot say.
+    `schema`: as JSON, or a function of the endpoint's subject that returns it, or None if the subject has no such
+    parameter. `is_hidden`: left out of the OpenAPI document: for requests between workers, or not expressible there.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """An endpoint in the OpenAPI document. `of`: what it is about, an operation each; see server/schemas/subjects.
+    """An endpoint in the OpenAPI document. `of`: its subjects, with one operation each; see server/schemas/subjects.
 
-    `answers` and `body`: made from what it is about. `errors`: when each status is answered.
+    `answers` and `body`: make schemas from a subject. `errors`: each error status, and when it occurs.
     """
 
     summary: str
@@ -63,7 +63,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The JSON that a request brings. `what`: for who sends no JSON. `takes_any_type`: whatever Content-Type says."""
+    """The JSON body of a request. `what`: its name in errors. `takes_any_type`: accept any Content-Type."""
 
     what: str
     takes_any_type: bool = False
@@ -71,9 +71,9 @@ class Body:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One declared page. `path`: as the server's router takes it; its first part names the table of a key.
+    """The declaration of one page. `path`: as the server's router takes it; its first part names the key's table.
 
-    `reads`: it takes the parameters of ReadOptions. `bad_path`: what it raises where the path is not UTF-8.
+    `reads`: takes the parameters of ReadOptions. `bad_path`: the error for a path that is not UTF-8.
     """
 
     method: str
@@ -87,24 +87,24 @@ class Endpoint:
 
     @property
     def names(self) -> list[str]:
-        """The names of the parts of its path."""
+        """The names of the path's parts."""
         return re.findall(r"{(\w+)", self.path)
 
     @property
     def template(self) -> str:
-        """Its path as OpenAPI writes it."""
+        """The path as OpenAPI writes it."""
         return re.sub(r"{(\w+)[^}]*}", r"{\1}", self.path)
 
     def url(self, **parts: str) -> str:
-        """Its path with these parts, percent-encoded."""
+        """Return the path with these parts, percent-encoded."""
         return self.template.format(**{name: path_part(part) for name, part in parts.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a page is asked. `path`: as it came, percent-encoded; `parts`: of it, decoded; `values`: of its parameters.
+    """A request to a page. `path`: percent-encoded; `parts`: those of the path, decoded; `values`: of its parameters.
 
-    `reading`: how a table is to be read. `partition`: of the key, where the endpoint is answered by its owner.
+    `reading`: how to read the table. `partition`: the key's, if the endpoint is served by its owner.
     """
 
     path: str = ""
@@ -121,7 +121,7 @@ class Request:
 
 
 class Reply(NamedTuple):
-    """What a page answers. `body`: for JSON, or bytes as they are; None with 304."""
+    """A page's reply. `body`: a value for JSON, or bytes as they are; None for 304."""
 
     status: int
     body: Any
@@ -130,7 +130,7 @@ class Reply(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """An answer that goes on: texts, until there are no more. `close`: when nobody listens any more, too."""
+    """A reply in parts, until `texts` ends. `close` is called at the end, also if the reader has gone."""
 
     texts: AsyncIterator[str]
     headers: Mapping[str, str]
@@ -138,7 +138,7 @@ class Stream(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A partition of a table. `folds`: the service and topic by which its owner is found, if not by the table."""
+    """A partition of a table. `folds`: the service and topic that identify its owner, if the table does not."""
 
     table: str
     partition: int
@@ -146,14 +146,14 @@ class Place(NamedTuple):
 
     @property
     def what(self) -> str:
-        """It, for people."""
+        """Its name in messages."""
         return f"partition {self.partition} of {self.folds[1] if self.folds else self.table!r}"
 
 
 class Page(NamedTuple):
-    """What answers an endpoint. `check`: what it raises before anybody is asked.
+    """The functions behind an endpoint. `check`: raises what is wrong before any worker is asked.
 
-    `place`: the partition, for what is answered by the owner of one that is not a key's.
+    `place`: the partition whose owner serves the request, if it is not the key's.
     """
 
     answer: Callable[[Request], Awaitable[Reply | Stream]]
@@ -165,7 +165,7 @@ Pages = Mapping[Endpoint, Page]
 
 
 def integer(name: str, text: str, least: int, most: int) -> int:
-    """A number from `least` to `most`. Raises BadRequest."""
+    """Parse an integer from `least` to `most`. Raises BadRequest."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 20 and least <= int(text) <= most):
         raise BadRequest(f"{name}={text!r:.100} is not a number from {least} to {most}")
@@ -182,7 +182,7 @@ def number(
     place: str = "query",
     is_hidden: bool = False,
 ) -> Param:
-    """A parameter that is an integer."""
+    """Declare an integer parameter."""
     schema: Json = {"type": "integer", "minimum": least, "maximum": most}
     schema |= {} if default is None else {"default": default}
     return Param(
@@ -197,7 +197,7 @@ def number(
 
 
 def problem(status: int, detail: str, kind: str, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
-    """A problem document (RFC 9457). `kind`: the name of the error; `more`: members of its own."""
+    """Return a problem document (RFC 9457). `kind`: the name of the error; `more`: additional members."""
     body = {
         "type": f"urn:kafka-pipeline:{kind}",
         "title": HTTPStatus(status).phrase,

@@ -1,4 +1,4 @@
-"""The OpenAPI document of a worker: the declared endpoints, with what of the topology they are about."""
+"""The OpenAPI document of a worker, made from the declared endpoints and their subjects in the topology."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROBLEMS = {"content": {"application/problem+json": {"schema": {"$ref": "#/compo
 
 
 def document(topology: Topology) -> Json:
-    """The document, as JSON holds it."""
+    """Return the document as JSON."""
     paths: Json = {}
     for endpoint in DECLARED:
         if not isinstance(endpoint, Endpoint) or endpoint.described is None:

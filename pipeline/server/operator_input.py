@@ -1,4 +1,4 @@
-"""What people say with what they have done by hand."""
+"""The texts that an operator gives with an action: by whom and why."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from pipeline.errors import BadRequest
 
-TEXT_MAX = 200  # characters of who has something done, and of why
+TEXT_MAX = 200  # characters of `by` and of `why`
 
 
 def audit_text(body: Mapping[str, Any], name: str) -> str:
-    """The text of that name, `by` or `why`. Raises BadRequest."""
+    """Return the text `by` or `why`. Raises BadRequest."""
     text = body.get(name)
     if not isinstance(text, str) or not 0 < len(text) <= TEXT_MAX:
-        raise BadRequest(f"`{name}` must be a text of 1 to {TEXT_MAX} characters: it is kept with what is done")
+        raise BadRequest(f"`{name}` must be text of 1 to {TEXT_MAX} characters: it is kept with the action")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise BadRequest(f"`{name}` is no text that UTF-8 can hold: {error}") from None
+        raise BadRequest(f"`{name}` is not text that UTF-8 can hold: {error}") from None
     return text

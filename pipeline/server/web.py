@@ -1,4 +1,4 @@
-"""The pages in aiohttp: requests become values, replies become JSON, and what goes wrong a problem document."""
+"""Serves the pages with aiohttp: requests become values, replies become JSON, errors become problem documents."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pipeline.server.owner.forward import FORWARDED, RETRY
 
 log = logging.getLogger(__name__)
 
-WRITE_S = 30.0  # a reader that takes nothing for so long is gone
+WRITE_S = 30.0  # a reader that takes nothing for so long is considered gone
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def mount(
     app: web.Application, dispatcher: Dispatcher, pages: Pages, table_now: Callable[[str], str] = lambda name: name
 ) -> None:
-    """Adds pages, in their order. `table_now`: the table that is read under a name, as versions of projections go."""
+    """Add the pages' routes, in their order. `table_now`: returns the version of a table that readers presently get."""
     for endpoint, page in pages.items():
         app.router.add_route(endpoint.method, endpoint.path, _handler(dispatcher, endpoint, page, table_now))
 
@@ -46,14 +46,14 @@ def _handler(dispatcher: Dispatcher, endpoint: Endpoint, page: Page, table_now: 
 
 
 async def _request(endpoint: Endpoint, request: web.Request, table_now: Callable[[str], str]) -> Request:
-    """The request as a value. Raises BadRequest, InvalidCommand, and what `bad_path` names."""
+    """Return the request as a value. Raises BadRequest, InvalidCommand, and `bad_path`."""
     path = request.rel_url.raw_path
     try:
         unquote_to_bytes(path).decode()
-    except UnicodeDecodeError as error:  # nobody else would read the same from it
+    except UnicodeDecodeError as error:  # another server would decode it differently
         raise endpoint.bad_path(f"the path is not UTF-8: {error}") from None
     parts = dict(request.match_info)
-    if "table" in parts and FORWARDED not in request.headers:  # what another worker has sent, it has named
+    if "table" in parts and FORWARDED not in request.headers:  # a forwarded one is resolved already
         parts["table"] = table_now(parts["table"])
     values = {param.name: _value(param, parts, request.query, request.headers) for param in endpoint.params}
     reading = parse_read_options(request.query) if endpoint.reads else OWNERS
@@ -94,7 +94,7 @@ async def _streamed(request: web.Request, stream: Stream) -> web.StreamResponse:
 
 @web.middleware
 async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a page raises, and what the server itself refuses, into problem documents."""
+    """Turn errors of pages and of the server itself into problem documents."""
     try:
         return await handler(request)
     except PipelineError as error:
@@ -113,20 +113,20 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 class Ending:
-    """Whether the worker is on its way out: then what pages raise says only that somebody else is to be asked.
+    """Whether the worker is stopping: errors of pages then only say that another worker must be asked.
 
-    To be closed before all that they answer with. Status and metrics, which need nothing of that, go on.
+    Close it before all that pages need. Status and metrics need nothing of that, so they go on.
     """
 
     def __init__(self) -> None:
         self._has_begun = False
 
     async def close(self) -> None:
-        """From now on."""
+        """Note that the worker is stopping."""
         self._has_begun = True
 
     def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
-        """To stand behind `as_problems`."""
+        """Return the middleware; it goes behind `as_problems`."""
 
         @web.middleware
         async def unless_ending(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -137,6 +137,6 @@ class Ending:
             except Exception as error:
                 if not self._has_begun:
                     raise
-                raise TableUnavailable(f"this worker is ending; ask another: {error}") from error
+                raise TableUnavailable(f"this worker is stopping; ask another: {error}") from error
 
         return unless_ending

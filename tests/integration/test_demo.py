@@ -144,7 +144,7 @@ def test_the_demo_from_nothing_to_verified_figures_with_few_open_files(
             (home / "thesis.txt").write_text("years of work")
             third = demo(*arguments)
             assert third.returncode == 2
-            assert "holds what no demo has made, 'thesis.txt'" in third.stderr  # and not what the kept one has made
+            assert "contains what no demo has made, 'thesis.txt'" in third.stderr  # and not what the kept one has made
             assert local.find(home / "broker") is not None
         finally:
             first.kill()
@@ -225,7 +225,7 @@ def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path, tmp_
     assert first.returncode == 0, first.stdout + first.stderr
     second = demo(*arguments)
     assert second.returncode == 2
-    assert "hold records already" in second.stderr
+    assert "have records already" in second.stderr
     assert "--fresh" in second.stderr
     result = tmp_path / "result.json"
     third = demo(*arguments, "--fresh", "--feed-first", "--checkout", "2pc", "--json", str(result))

@@ -1,4 +1,4 @@
-"""`pipeline history`: what has happened to an aggregate, its state then, and what differs between two moments."""
+"""`pipeline history`: an aggregate's events, its state at a moment, and differences between two moments."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ MOMENT = "VERSION|TIME"
 @click.command()
 @click.argument("aggregate")
 @click.argument("key")
-@click.option("--as-of", metavar=MOMENT, help="The state at that version, or at that time.")
-@click.option("--diff", nargs=2, metavar=f"{MOMENT} {MOMENT}", help="What differs between the states at two moments.")
+@click.option("--as-of", metavar=MOMENT, help="The state at that version or time.")
+@click.option(
+    "--diff", nargs=2, metavar=f"{MOMENT} {MOMENT}", help="The differences between the states at two moments."
+)
 @click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="Events after that version.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many events.  [default: all]")
+@click.option("--limit", type=click.IntRange(1), help="The largest number of events.  [default: all]")
 @json_option
 @topology_option
 @bootstrap_option
@@ -44,7 +46,7 @@ def command(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    """Show each event of one AGGREGATE: version, time, cause. Or its state as of a moment, or what differs.
+    """Show each event of one AGGREGATE: version, time, cause. Or its state at a moment, or what differs.
 
     \b
     pipeline history inventory 85048
@@ -52,8 +54,8 @@ def command(
     pipeline history inventory 85048 --as-of 2009-12-01T10:00:00Z
     pipeline history inventory 85048 --diff 3 2009-12-31
 
-    A moment is a version, as a number below 100,000,000,000; any other number is milliseconds since the epoch, anything
-    else a time in ISO 8601, in UTC unless it says otherwise. At version 0 nothing has happened yet.
+    A moment is a version (a number below 100,000,000,000), milliseconds since the epoch (any other number) or an ISO
+    8601 time, in UTC unless it has a zone. At version 0 there are no events yet.
     """
     from pipeline.client.queries import QueryClient
     from pipeline.topology import load
@@ -100,11 +102,11 @@ def _show_events(
         _add(shown, event["version"], iso(event["time_ms"]), name, told, *cause)
     console = Console()
     if not shown.row_count:
-        console.print(f"nothing has happened to {aggregate} {key} after version {after}", markup=False)
+        console.print(f"{aggregate} {key} has no events after version {after}", markup=False)
         return
     console.print(shown)
     if first > after + 1:
-        console.print(f"versions {after + 1} to {first - 1} are gone from the event log")
+        console.print(f"versions {after + 1} to {first - 1} are no longer in the event log")
 
 
 def _show_state(state: dict[str, Any], *, as_json: bool) -> None:
@@ -139,7 +141,7 @@ def _show_difference(then: dict[str, Any], later: dict[str, Any], *, as_json: bo
 
 
 def _add(table: Table, *cells: Any) -> None:
-    """A row of plain text: what stands in an event is no markup."""
+    """Add a row of plain text: the text of events is not markup."""
     table.add_row(*(Text(str(cell)) for cell in cells))
 
 

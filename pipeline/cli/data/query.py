@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("table")
 @click.argument("key", required=False)
-@click.option("--prefix", default="", help="Rows whose key begins so.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many rows.")
+@click.option("--prefix", default="", help="Rows whose key has this prefix.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The largest number of rows.")
 @click.option(
     "--eventual", is_flag=True, help="Accept a standby's result, too; it says how many seconds old it may be."
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="What the read guarantees; docs/consistency.md says which to choose.  [default: owner]",
 )
 @click.option("--at-least", metavar="TOKEN", help="A position token that the result must contain, such as a command's.")
-@click.option("--wait", type=click.FloatRange(0), help="Seconds that it may take to get there.  [default: 5]")
+@click.option("--wait", type=click.FloatRange(0), help="How many seconds to wait for that.  [default: 5]")
 @click.option("--max-age", type=click.FloatRange(0), help="The largest age of an eventual result, in seconds.")
 @click.option(
     "--pending",
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     help="What is held for transactions: shown, left out, or waited for.  [default: show]",
 )
 @click.option("--index", metavar="NAME=VALUE", help="Rows to which an index of TABLE gives that value.")
-@click.option("--watch", is_flag=True, help="The row of KEY, and each new one, until interrupted.")
-@click.option("--since", metavar="TOKEN", help="With --watch: only what comes after that event.")
+@click.option("--watch", is_flag=True, help="Show the row of KEY, and each new one, until interrupted.")
+@click.option("--since", metavar="TOKEN", help="With --watch: only rows after that event.")
 @json_option
 @topology_option
 @bootstrap_option
@@ -82,9 +82,9 @@ def command(
     if index is not None and not equals:
         raise click.UsageError("--index takes NAME=VALUE")
     if watch and (key is None or eventual or options.keys() - {"wait"}):
-        raise click.UsageError("--watch takes KEY, and of the options of a read --wait alone")
+        raise click.UsageError("--watch needs KEY, and takes no read option but --wait")
     if since is not None and not watch:
-        raise click.UsageError("--since goes with --watch")
+        raise click.UsageError("--since needs --watch")
     with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
         if key is not None and watch:
             with suppress(KeyboardInterrupt):
@@ -93,7 +93,7 @@ def command(
             return
         if key is not None:
             if prefix or index:
-                raise click.UsageError("give KEY or --prefix or --index, not both")
+                raise click.UsageError("give only one of KEY, --prefix and --index")
             rows = [client.get(table, key, **options)]
         else:
             rows = list(client.scan(table, prefix, limit, index=name, value=value, **options))
@@ -105,14 +105,14 @@ def command(
 
 
 def _told(event: dict[str, Any]) -> str:
-    """A line for people."""
+    """Return a line for people."""
     version = f"version {event['version']}  " if "version" in event else ""
     row = "deleted" if event["row"] is None else json.dumps(event["row"], ensure_ascii=False)
     return f"{version}{row}  {event['position']}"
 
 
 def _show(table: str, rows: list[dict[str, Any]]) -> None:
-    """A table of rows for people."""
+    """Print a table of rows for people."""
     console = Console()
     if not rows:
         console.print(f"no rows in {table}")

@@ -1,4 +1,4 @@
-"""`pipeline send`: send commands, one by hand or a file of them, and say what became of them."""
+"""`pipeline send`: send commands, one by hand or a file of them, and show their outcomes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.errors import InvalidCommand, PipelineError
 if TYPE_CHECKING:
     from pipeline.client import Client, Outcome, Pending
 
-WINDOW = 1_000  # commands of a file that wait for their outcomes at once
+WINDOW = 1_000  # commands of a file that wait for their replies at once
 
 
 @click.command()
@@ -33,11 +33,11 @@ WINDOW = 1_000  # commands of a file that wait for their outcomes at once
 @click.option("--wait/--no-wait", default=None, help="Wait for the outcome.  [default: wait for one, not for a file]")
 @click.option("--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to wait.")
 @click.option(
-    "--id", "command_id", default="", show_default=False, help="The command's id: the same for the same request."
+    "--id", "command_id", default="", show_default=False, help="The command's id; a command sent again has the same id."
 )
 @click.option("--expect", type=click.IntRange(0), help="Version that the aggregate must be at.")
-@click.option("--at", metavar="TIME", help="Decide it only then: ISO 8601, in UTC unless it says otherwise.")
-@click.option("--after", metavar="DURATION", help="Decide it only after so long: 90s, 15m, 2h or 7d.")
+@click.option("--at", metavar="TIME", help="When to decide it: ISO 8601, in UTC unless it has a zone.")
+@click.option("--after", metavar="DURATION", help="After how long to decide it: 90s, 15m, 2h or 7d.")
 @json_option
 @topology_option
 @bootstrap_option
@@ -82,7 +82,7 @@ def command(
     if (file is None) == (aggregate is None) or (file is None and None in one):
         raise click.UsageError("give AGGREGATE KEY TYPE [JSON], or --file")
     if (at is not None) + (after is not None) + (file is not None) > 1:
-        raise click.UsageError("--at, --after or --file: one of them; a line of the file may have its own at")
+        raise click.UsageError("give only one of --at, --after and --file; a line of the file may have its own at")
     due_ms = _due_ms(at, after)
     if due_ms is not None and wait is None:
         wait = False
@@ -100,7 +100,7 @@ def command(
 
 
 def _due_ms(at: str | None, after: str | None) -> int | None:
-    """When the command is due, milliseconds since the epoch."""
+    """Return when the command is due, in milliseconds since the epoch."""
     from pipeline.client.wire.as_of import parse_time
 
     if at is not None:
@@ -109,7 +109,7 @@ def _due_ms(at: str | None, after: str | None) -> int | None:
         return None
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", after.strip())
     if not found:
-        raise click.UsageError(f"--after {after!r} is no duration; give such as 90s, 15m, 2h or 7d")
+        raise click.UsageError(f"--after {after!r} is not a duration; give one such as 90s, 15m, 2h or 7d")
     seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
     return int(1000 * (time.time() + seconds))
 
@@ -121,7 +121,7 @@ def _fields(text: str | None) -> Any:
 
 
 def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
-    """The lines as keyword arguments of Client.send. InvalidCommand names the line at fault."""
+    """Yield the lines as keyword arguments of Client.send. Raises InvalidCommand with the number of a wrong line."""
     from pipeline.client.wire.from_json import parsed
 
     for number, text in enumerate(file, 1):
@@ -133,7 +133,7 @@ def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
 
 
 def _checked(client: Client, line: Any) -> dict[str, Any]:
-    """A command as keyword arguments of Client.send, known to fit."""
+    """Return a checked command as keyword arguments of Client.send. Raises InvalidCommand."""
     from pipeline.client.wire.as_of import parse_time
 
     wanted, possible = {"aggregate", "key", "type"}, {"fields", "id", "expect", "issued_ms", "at"}
@@ -152,7 +152,7 @@ def _checked(client: Client, line: Any) -> dict[str, Any]:
 
 
 def _told(outcome: Outcome) -> str:
-    """`accepted`, or `rejected: out_of_stock`."""
+    """Return `accepted`, or `rejected: out_of_stock`."""
     from pipeline.model import Rejected
 
     return f"rejected: {outcome.reason}" if isinstance(outcome, Rejected) else "accepted"
@@ -186,7 +186,7 @@ def _send_one(client: Client, line: dict[str, Any], timeout: float | None, *, as
 
 
 def _send_all(client: Client, lines: list[dict[str, Any]], timeout: float | None, *, as_json: bool) -> bool:
-    """Sends the lines in order, and shows how many had which outcome."""
+    """Send the lines in order, and show how many had which outcome. Return whether any failed."""
     from rich.progress import Progress
 
     from pipeline.errors import NoReply

@@ -1,4 +1,4 @@
-"""`pipeline deadlines`: what is still to come for an aggregate, and when."""
+"""`pipeline deadlines`: what is still due for an aggregate, and when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.client.wire.as_of import iso
 @bootstrap_option
 @home_option
 def command(aggregate: str, key: str, as_json: bool, topology: str, bootstrap: str | None, home: Path) -> None:
-    """Show the deadlines of one AGGREGATE and the commands that are scheduled for it, in order of time.
+    """Show the deadlines of one AGGREGATE and the commands scheduled for it, in order of time.
 
     \b
     pipeline deadlines users anna
@@ -38,7 +38,7 @@ def command(aggregate: str, key: str, as_json: bool, topology: str, bootstrap: s
         return
     console = Console()
     if not found:
-        console.print(f"nothing is to come for {aggregate} {key}", markup=False)
+        console.print(f"nothing is due for {aggregate} {key}", markup=False)
         return
     shown = Table(title=f"{aggregate} {key}", title_justify="left")
     for column in ("due", "kind", "name", "command", "fields"):
@@ -55,5 +55,5 @@ def command(aggregate: str, key: str, as_json: bool, topology: str, bootstrap: s
 def _time(due_ms: int) -> str:
     try:
         return iso(due_ms)
-    except (ValueError, OverflowError, OSError):  # set by others, beyond the years that have a name
+    except (ValueError, OverflowError, OSError):  # set by another client, beyond the year 9999
         return f"{due_ms} ms"

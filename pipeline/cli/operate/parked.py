@@ -1,4 +1,4 @@
-"""`pipeline parked`: the records that could not be folded, and what is to be done about them."""
+"""`pipeline parked`: list, show, redrive and discard the records that could not be folded."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pipeline.client.wire.as_of import iso
 from pipeline.errors import NotParked
 
 PATIENCE_S, ANSWER_S = 30.0, 60.0
-AT_ONCE = 100  # records that one request takes
+AT_ONCE = 100  # records of one request
 
 
 class Workers:
-    """Asks any worker; each passes on what is another's."""
+    """Sends requests to any worker; each forwards what another one owns."""
 
     def __init__(self, bootstrap: str, topology: str) -> None:
         from pipeline.adapters.kafka import admin
@@ -38,7 +38,10 @@ class Workers:
         self._driver = Driver()
 
     def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Json:
-        """The answer, asked for until patience ends. `body`: to be posted. Raises what the answer tells of."""
+        """Return the answer, retrying until patience ends. Raises an answer's error.
+
+        `body`: JSON to post.
+        """
         answer = self._driver.run(self._asking.of_any(path, query or {}, timeout_s=ANSWER_S, body=body))
         if error := problem_of(answer):
             raise error
@@ -46,7 +49,7 @@ class Workers:
         return told
 
     def keys(self, service: str | None, topic: str | None, key: str | None) -> Iterator[dict[str, Any]]:
-        """The keys that have parked records, of those that are meant; a key as text, or in base64."""
+        """Yield the selected keys that have parked records; `key` is text or base64."""
         query = {"limit": "1000"} | ({"service": service} if service else {})
         while True:
             page = self.ask("/v1/parked", query)
@@ -54,7 +57,7 @@ class Workers:
                 if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
                     yield each
             if page["unavailable"]:
-                click.echo(f"no worker can be asked about {', '.join(page['unavailable'])}", err=True)
+                click.echo(f"no worker can answer for {', '.join(page['unavailable'])}", err=True)
             if page["next"] is None:
                 return
             query["after"] = page["next"]
@@ -64,7 +67,7 @@ Meant = tuple[str | None, str | None, str | None]  # service, topic, key
 
 
 def _chosen(function: Callable[..., None]) -> Callable[..., None]:
-    """The options that all four share."""
+    """Add the options that all four commands share."""
 
     @click.option("--service", help="Only what this service could not fold.")
     @click.option("--topic", help="Only records of this topic.")
@@ -90,7 +93,7 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _audited(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of what changes something; `body` is what a worker is told of them."""
+    """Add the options of commands that change something; `body` has them for the worker."""
 
     @click.option("--by", default=getpass.getuser, show_default="the user", help="Who does it; kept as a notice.")
     @click.option("--why", required=True, help="Why; kept as a notice.")
@@ -103,7 +106,7 @@ def _audited(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def command() -> None:
-    """Records that could not be folded wait in a queue of their key, and all later ones of the key behind them.
+    """Records that could not be folded are parked in a queue of their key, with all later ones of the key behind them.
 
     \b
     pipeline parked list
@@ -124,7 +127,7 @@ def _name(each: dict[str, Any]) -> str:
 @command.command("list")
 @_chosen
 def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
-    """Show the keys that have parked records: how many wait, the cause of the first, since when."""
+    """Show the keys that have parked records: how many, and the cause and time of the first."""
     found = workers.keys(*meant)
     if as_json:
         for each in found:
@@ -143,7 +146,7 @@ def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Records of each key.")
 @_chosen
 def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
-    """Show the parked records of the keys that are meant, in order, with cause and traceback."""
+    """Show the parked records of the selected keys, in order, with cause and traceback."""
     for each in workers.keys(*meant):
         query = {"key_base64": each["key_base64"], "limit": str(limit)}
         page = workers.ask(_where(each), query)
@@ -154,7 +157,7 @@ def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
         heading = f"{each['service']} {each['topic']}-{each['partition']} {_name(each)}: {each['waiting']} wait"
         console.print(Text(heading, style="bold"))
         for record in page["records"]:
-            value = "its value stands only where it comes from" if record["without_value"] else record["record"]
+            value = "its value is only in the source topic" if record["without_value"] else record["record"]
             told = json.dumps(value or record["value_base64"], ensure_ascii=False)
             console.print(Text(f"offset {record['offset']}: {record['cause'] or record['reason']}\n  {told}"))
             if record["traceback"]:
@@ -166,26 +169,26 @@ def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
 @_chosen
 @_audited
 def redrive(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any], as_json: bool) -> None:
-    """Fold the parked records of the keys that are meant, each key's in order, until one raises again.
+    """Fold the parked records of the selected keys, each key's in order, until one raises again.
 
-    Exit code 1: some keys still wait.
+    Exit code 1: some keys still have parked records.
     """
     if not every and not any(meant):
-        raise click.UsageError("say which: --key, --topic or --service; or --all")
+        raise click.UsageError("select keys with --key, --topic or --service; or give --all")
     _each_key(workers, list(workers.keys(*meant)), "redrive", lambda each: body, as_json=as_json)
 
 
 @command.command()
-@click.option("--all", "every", is_flag=True, help="All records of the keys that are meant, and not only the first.")
+@click.option("--all", "every", is_flag=True, help="All records of the selected keys, not only the first.")
 @_chosen
 @_audited
 def discard(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any], as_json: bool) -> None:
     """Discard the first parked record of each selected key. The sender of a command gets the rejection `discarded`.
 
-    Exit code 1: some were not the first any more.
+    Exit code 1: some were no longer the first.
     """
     if not any(meant):
-        raise click.UsageError("say which: --key, --topic or --service")
+        raise click.UsageError("select keys with --key, --topic or --service")
 
     def asked(each: dict[str, Any]) -> dict[str, Any]:
         return body | ({"all": True} if every else {"offset": each["offset"]})
@@ -202,7 +205,7 @@ def _each_key(
     as_json: bool,
     once: bool = False,
 ) -> None:
-    """Goes on with each key until nothing is left of it, or it stops."""
+    """Repeat the action on each key until none of its records are left, or it stops."""
     from rich.progress import Progress
 
     console = Console(stderr=True)
@@ -215,7 +218,7 @@ def _each_key(
                 asked = {"key_base64": each["key_base64"], **body(each)}
                 try:
                     told = workers.ask(f"{_where(each)}/{action}", body=asked)
-                except NotParked as gone:  # an answer was lost, or another operator was there
+                except NotParked as gone:  # the previous reply was lost, or another operator did it
                     told = {"done": 0, "left": 0, "cause": None if action == "redrive" else str(gone)}
                 done += told["done"]
                 progress.advance(task, told["done"])

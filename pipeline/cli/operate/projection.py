@@ -1,4 +1,4 @@
-"""`pipeline projection`: the next version of a projection beside the one that is read."""
+"""`pipeline projection`: build a projection's next version beside the one that readers get, and switch."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 version_option = click.option(
     "--version", type=click.IntRange(1), help="Which version.  [default: the newest declared]"
 )
-by_option = click.option("--by", default=getpass.getuser, help="Who does it; stands in the record.  [default: you]")
+by_option = click.option("--by", default=getpass.getuser, help="Who does it; kept in the record.  [default: you]")
 
 
 @click.group()
 def command() -> None:
-    """Versions of projections; docs/rebuild.md goes through it."""
+    """Versions of projections; docs/rebuild.md is a walk-through."""
 
 
 @command.command()
 @click.argument("name")
 @version_option
-@click.option("--switch", "switches", is_flag=True, help="Then have readers get it, unless records are parked.")
+@click.option("--switch", "switches", is_flag=True, help="Then switch readers to it, unless records are parked.")
 @click.option(
     "--node", default=platform.node(), envvar="PIPELINE_NODE", help="Name of this machine.  [default: the host name]"
 )
@@ -61,7 +61,7 @@ def rebuild(
     """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
 
     Workers go on meanwhile. If some serve that version already, they build it, and this command waits. If killed and
-    started again, it continues where it was. It ends once the version has caught up with its sources.
+    started again, it continues where it was. It ends once the version has caught up.
     """
     from pipeline.adapters.avro.registry import Registry
     from pipeline.adapters.kafka import admin
@@ -122,9 +122,9 @@ def switch(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    """Have readers of NAME get its newest version, or the one that --version names: an older one, too.
+    """Switch readers of NAME to its newest version, or to the one that --version names, which may be older.
 
-    Waits until all workers can give it, and returns once all of them do.
+    Waits until all workers can serve it, and returns once all of them do.
     """
     from pipeline.rebuild.subject import subject
     from pipeline.rebuild.switching import switch as to
@@ -143,7 +143,7 @@ def switch(
 @bootstrap_option
 @home_option
 def list_(as_json: bool, topology: str, schemas: Path | None, bootstrap: str | None, home: Path) -> None:
-    """List the projections of which several versions are declared, and which of them readers get."""
+    """List the projections with several declared versions, and which one readers get."""
     from pipeline.adapters.kafka.reader_versions import Versions
     from pipeline.adapters.kafka.reader_versions import as_json as plain
     from pipeline.topology import load
@@ -159,7 +159,7 @@ def list_(as_json: bool, topology: str, schemas: Path | None, bootstrap: str | N
         shown.add_column(column)
     for name, each in state.items():
         shown.add_row(name, f"version {each.version}", ", ".join(each.tables.values()))
-    Console().print(shown if state else "of each projection only the first version is declared")
+    Console().print(shown if state else "no projection has a second version declared")
 
 
 @command.command("drop-old")
@@ -188,15 +188,15 @@ def drop_old(name: str, yes: bool, topology: str, schemas: Path | None, bootstra
     for topic in topics:
         click.echo(topic)
     if not topics:
-        click.echo(f"nothing is left of the versions of {name} before {current}")
-    elif yes or click.confirm(f"Delete these {len(topics)} topics, for good?"):
+        click.echo(f"the versions of {name} before {current} have no topics left")
+    elif yes or click.confirm(f"Delete these {len(topics)} topics for good?"):
         drop(client, topics)
         click.echo("deleted")
 
 
 @contextmanager
 def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, and what moves it."""
+    """Show a progress bar on stderr; yield the function that updates it."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task("", total=None)
@@ -206,11 +206,10 @@ def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 def _show(built: Subject, current: int, parked: int, found: Differences | None) -> None:
     console = Console(highlight=False)
     if parked:
-        console.print(f"{parked} records wait, as its functions raise: pipeline parked list", style="bold red")
+        console.print(f"{parked} records are parked, as its functions raise: pipeline parked list", style="bold red")
     if found is not None:
         console.print(
-            f"{found.same} rows are the same, {found.changed} say something else, {found.added} are new, "
-            f"{found.missing} are gone"
+            f"{found.same} rows are the same, {found.changed} differ, {found.added} are new, {found.missing} are gone"
         )
         for example in found.examples:
             console.print(f"  {example['key']}: {example['old']} -> {example['new']}", soft_wrap=True)
@@ -218,6 +217,6 @@ def _show(built: Subject, current: int, parked: int, found: Differences | None) 
         console.print(f"readers of {built.name} get version {current}")
     else:
         console.print(
-            f"version {built.version} is level with its sources; readers get version {current}. Start the workers with "
+            f"version {built.version} has caught up; readers get version {current}. Start the workers with "
             f"this code, then: pipeline projection switch {built.name}"
         )

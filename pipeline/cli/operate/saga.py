@@ -1,4 +1,4 @@
-"""`pipeline saga`: where sagas stand, and a person's hand."""
+"""`pipeline saga`: list and show sagas, and the operators' actions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Decorated = Callable[..., Any]
 
 
 def common(function: Decorated) -> Decorated:
-    """Options that all of them have."""
+    """Add the options that all commands share."""
     return json_option(topology_option(bootstrap_option(home_option(function))))
 
 
 def by_hand(function: Decorated) -> Decorated:
-    """Options of what a person does."""
-    why = click.option("--why", required=True, help="Stands in the saga's event log.")
+    """Add the options of an operator's action."""
+    why = click.option("--why", required=True, help="Kept in the saga's event log.")
     by = click.option("--by", default=getpass.getuser, help="Who does it.  [default: you]")
     timeout = click.option("--timeout", type=click.FloatRange(0), default=10.0, show_default=True, help="In seconds.")
     return why(by(timeout(function)))
@@ -39,10 +39,12 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("saga", required=False)
-@click.option("--state", type=click.Choice(STATUSES), multiple=True, help="[default: all that are not settled]")
+@click.option(
+    "--state", type=click.Choice(STATUSES), multiple=True, help="Repeatable.  [default: all that are not settled]"
+)
 @common
 def list_(saga: str | None, state: tuple[str, ...], **options: Any) -> None:
-    """List the instances of SAGA, or of all, that are in that state."""
+    """List the instances of SAGA, or of all sagas."""
     show_list(saga, state, two_phase=None, **options)
 
 
@@ -56,7 +58,7 @@ def show_list(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    """`two_phase`: only those that are, or None for all."""
+    """Print the list. `two_phase`: only two-phase commits or only the others; None for all."""
     from pipeline.client.queries import QueryClient
     from pipeline.topology import load
 
@@ -85,7 +87,7 @@ def show_list(
 @click.argument("key")
 @common
 def show(saga: str, key: str, *, topology: str, as_json: bool, bootstrap: str | None, home: Path) -> None:
-    """Show where the instance KEY of SAGA stands, what it waits for, and what has happened to it."""
+    """Show the progress of the instance KEY of SAGA, what it waits for, and its events."""
     from pipeline.client.queries import QueryClient
     from pipeline.topology import load
 
@@ -94,7 +96,7 @@ def show(saga: str, key: str, *, topology: str, as_json: bool, bootstrap: str | 
     if as_json:
         click.echo(json.dumps({**found, "events": events}, ensure_ascii=False))
         return
-    del found["state"]  # its events tell it
+    del found["state"]  # its events show it
     for name, value in found.items():
         click.echo(f"{name:>10}  {', '.join(value) if isinstance(value, list | tuple) else value}")
     for event in events:
@@ -124,7 +126,7 @@ def intervene(
     bootstrap: str | None,
     home: Path,
 ) -> None:
-    """Asks it of the saga, waits for the answer and says it; exit code 1 if it is refused."""
+    """Send an action to the saga, and show the reply. Exit code 1 if it is refused."""
     from pipeline.client import Client
     from pipeline.client.commands import outcome_json
     from pipeline.model import Intervention, Rejected
@@ -152,6 +154,6 @@ def _action(name: str, what: str) -> None:
         intervene(name, saga, key, **options)
 
 
-_action("retry", "Have the step of the instance KEY of SAGA tried again now.")
-_action("skip", "Let the instance KEY of SAGA go on as if its step had succeeded.")
-_action("abort", "Have all undone that the instance KEY of SAGA has done.")
+_action("retry", "Retry the step of the instance KEY of SAGA now.")
+_action("skip", "Continue the instance KEY of SAGA as if its step had succeeded.")
+_action("abort", "Undo all that the instance KEY of SAGA has done.")

@@ -1,4 +1,4 @@
-"""`pipeline 2pc`: two-phase commits that are under way, and their forced end."""
+"""`pipeline 2pc`: list and show two-phase commits, and force their outcome."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("saga", required=False)
-@click.option("--state", type=click.Choice(STATUSES), multiple=True, help="[default: all that are not settled]")
+@click.option(
+    "--state", type=click.Choice(STATUSES), multiple=True, help="Repeatable.  [default: all that are not settled]"
+)
 @common
 def list_(saga: str | None, state: tuple[str, ...], **options: Any) -> None:
-    """List the transactions of SAGA, or of all, that are in that state."""
+    """List the transactions of SAGA, or of all sagas."""
     show_list(saga, state, two_phase=True, **options)
 
 
@@ -34,5 +36,5 @@ command.add_command(show)
 @by_hand
 @common
 def force(saga: str, key: str, outcome: str, **options: Any) -> None:
-    """Force the transaction KEY of SAGA to end so; refused if that contradicts what has been decided."""
+    """Force the outcome of the transaction KEY of SAGA; refused if it contradicts what has been decided."""
     intervene(outcome, saga, key, **options)

@@ -1,1 +1,1 @@
-"""A client's own copy of rows, kept while the row topic has no newer one."""
+"""A client's near cache: rows kept until the row topic brings a newer one."""

@@ -1,8 +1,9 @@
-"""A client's own copy of rows that it has read: kept for as long as the row topic has no newer one.
+"""A client's near cache: rows that it has read, kept until the row topic brings a newer one.
 
-An answer says how far the table's row topic is in it. From there on the topic is followed, so the copy of a row is good
-up to wherever that has got, until a record of its key comes by. What a token needs is learned from answers, too: one
-that contained it says at which place of the row topic that is so. No threads here; see `Near`.
+A worker's response says up to which offset of the table's row topic its row is current. The cache follows the topic
+from there, so a cached row stays valid until a newer record of its key arrives. Responses also teach it what a token
+needs: a response that contains a token says at which offset of the row topic that is so. No threads here; see
+`NearCacheThread`.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from pipeline.model import Token
 
 ROWS = "x-pipeline-row-position"
 POSITION = "x-pipeline-position"
-ENTRY_BYTES = 300  # of a row, beside its key and its text
-LOOK_S = 1.0  # how often it is asked where the row topics end
-AGE_S_MAX = 60.0  # what may lack so much is dropped: it may have missed that a deletion was cleaned away
+ENTRY_BYTES = 300  # bytes for each row beside its key and its text
+LOOK_S = 1.0  # how often the ends of the row topics are looked up
+AGE_S_MAX = 60.0  # older copies are dropped: the record of a deletion may have been compacted away meanwhile
 RECORDS = 2_000
 
 
 class Figures(NamedTuple):
-    """What the cache has done. `behind`: reads of a row that is there, but not known to be new enough.
+    """Figures of the cache. `behind`: reads of a row that is cached, but not known to be new enough.
 
-    `age_s`: for how long the copies may lack something, at most; None where nothing is kept.
+    `age_s`: for how long at most a cached row may have been outdated; None if nothing is cached.
     """
 
     hits: int
@@ -46,12 +47,12 @@ class Figures(NamedTuple):
 
     @property
     def hit_rate(self) -> float:
-        """The share of reads answered from here, of those that a cache may answer."""
+        """The share of reads served from the cache, of those that a cache may serve."""
         return self.hits / max(1, self.hits + self.misses + self.behind)
 
 
 class NearCache:
-    """Rows of at most `limit` bytes. Safe to use from several threads; `step` from one.
+    """Rows of at most `limit` bytes in total. Safe to use from several threads; call `step` from one only.
 
     `names`: see Topology. `clock`: seconds.
     """
@@ -67,18 +68,18 @@ class NearCache:
         self._limit, self._lineage, self._names, self._clock, self._wake = limit, lineage, names, clock, wake
         self._lock = threading.Lock()
         self._cached: dict[TP, CachedPartition] = {}
-        self._used: OrderedDict[tuple[TP, str], int] = OrderedDict()  # least recently used first; size
+        self._used: OrderedDict[tuple[TP, str], int] = OrderedDict()  # least recently used first; bytes
         self._bytes = 0
         self._hits = self._misses = self._behind = self._invalidated = self._evicted = 0
-        self._following: dict[TP, CachedPartition] = {}  # of the reader: for which partition
+        self._following: dict[TP, CachedPartition] = {}  # what the reader follows, and for which cached partition
         self._looked_s = 0.0
 
     # --- readers ------------------------------------------------------------------------------------------------------
 
     def find(self, table: str, partition: int, key: str, asked: ReadOptions) -> dict[str, Any] | None:
-        """The row as a worker would answer, with its `position`; None where a worker has to be asked.
+        """Return the row as a worker would, with its `position`. None if a worker must be asked.
 
-        Raises UnknownKey where it is known that there is none.
+        Raises UnknownKey if it is known that there is no such row.
         """
         if not self._may_answer(table, asked):
             return None
@@ -109,7 +110,7 @@ class NearCache:
         return {**found, "age_s": age_s} if asked.eventual else found
 
     def ask(self, table: str, partition: int, key: str) -> PendingRead:
-        """A worker is about to be asked; `keep` or `forget` has to follow."""
+        """Register a read that goes to a worker. Call `keep`, if there is an answer, and then `forget`."""
         with self._lock:
             cached_partition = self._cached.get(self._tp(table, partition))
             pending_read = PendingRead(cached_partition, self._clock())
@@ -119,7 +120,7 @@ class NearCache:
             return pending_read
 
     def forget(self, pending_read: PendingRead, key: str) -> None:
-        """The question has come to its end."""
+        """Remove a read that has ended."""
         with self._lock:
             if pending_read.cached_partition is not None:
                 pending = pending_read.cached_partition.asking[key]
@@ -130,7 +131,7 @@ class NearCache:
     def keep(
         self, pending_read: PendingRead, table: str, partition: int, key: str, asked: ReadOptions, answer: Answer
     ) -> None:
-        """Keeps an answer that is still good. It says how far the row topic is in it, and so what a token needs."""
+        """Cache a worker's answer if it is still valid, and learn from it what tokens need."""
         told = answer.body if isinstance(answer.body, dict) else {}
         absent = answer.status == 404 and told.get("error") == UnknownKey.__name__
         topic = self._lineage.rows.get(table, "")
@@ -152,14 +153,14 @@ class NearCache:
                 or (pending_read.cached_partition is None and at < cached_partition.brought)
                 or pending_read.cached_partition not in (None, cached_partition)
             ):
-                return  # what has come by meanwhile has not been compared with it
+                return  # records that arrived meanwhile were not compared with it
             for place, offset in {
                 **asked.at_least.positions,
                 **Token(answer.headers.get(POSITION, "")).positions,
             }.items():
                 cached_partition.add_token(place, offset, at)
             if at < pending_read.since or pending_read.seen >= at or row.size > self._limit:
-                return  # there is a newer one, or no room
+                return  # there is a newer row, or no room
             self._drop(tp, key)
             cached_partition.rows[key] = row
             self._used[tp, key] = row.size
@@ -169,7 +170,7 @@ class NearCache:
                 self._evicted += 1
 
     def figures(self) -> Figures:
-        """What it has done so far."""
+        """Return the figures so far."""
         with self._lock:
             age_s = max(
                 (self._clock() - cached_partition.level_s for cached_partition in self._cached.values()), default=None
@@ -181,11 +182,11 @@ class NearCache:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to be followed."""
+        """Whether there is nothing to follow."""
         return not self._cached and not self._following
 
     def step(self, reader: LogReader, timeout_s: float) -> None:
-        """Takes in what has come on the row topics."""
+        """Read new records of the row topics and drop the rows that they replace."""
         self._attend(reader)
         polled = reader.poll(RECORDS, timeout_s)
         with self._lock:
@@ -198,14 +199,14 @@ class NearCache:
             for tp, end in polled.ends.items():
                 if cached_partition := self._followed(tp):
                     cached_partition.followed = max(cached_partition.followed, end)
-            for tp in polled.out_of_range:  # the topic is another one than it was
+            for tp in polled.out_of_range:  # the topic was deleted and created again
                 if self._followed(tp):
                     self._clear(tp)
         if self._clock() - self._looked_s >= LOOK_S:
             self._look(reader)
 
     def clear(self) -> None:
-        """Drops everything: the reader is gone, and another one will begin anew."""
+        """Drop everything: the reader is gone, and another one starts over."""
         with self._lock:
             for tp in list(self._cached):
                 self._clear(tp)
@@ -214,7 +215,8 @@ class NearCache:
     def _attend(self, reader: LogReader) -> None:
         with self._lock:
             wanted = dict(self._cached)
-        # A partition that was dropped and made again begins where it says, not where the reader is for the old one.
+        # A partition that was dropped and cached again starts at its own offset, not where the reader is for the old
+        # one.
         if gone := [tp for tp, cached_partition in self._following.items() if wanted.get(tp) is not cached_partition]:
             reader.unfollow(gone)
             for tp in gone:
@@ -224,7 +226,7 @@ class NearCache:
             self._following |= new
 
     def _followed(self, tp: TP) -> CachedPartition | None:
-        """The partition that what the reader brings is for."""
+        """Return the cached partition for which the reader follows `tp`."""
         cached_partition = self._cached.get(tp)
         return (
             cached_partition if cached_partition is not None and self._following.get(tp) is cached_partition else None
@@ -239,7 +241,7 @@ class NearCache:
             pending_read.seen = offset
 
     def _look(self, reader: LogReader) -> None:
-        """Measures how old the copies may be; drops what is too old, and follows no more where nothing is kept."""
+        """Measure how old the copies may be. Drop what is too old, and partitions without rows."""
         now_s = self._looked_s = self._clock()
         ends = reader.ends(sorted(self._following))
         with self._lock:
@@ -261,7 +263,7 @@ class NearCache:
         return table in self._lineage.rows and (asked.eventual or (asked.level is Level.OWNER and bool(asked.at_least)))
 
     def _contains(self, cached_partition: CachedPartition, partition: int, token: Token, upto: int) -> bool:
-        """Whether all that came of a token is in the row topic below `upto`."""
+        """Whether all that a token's records caused is in the row topic below `upto`."""
         home, rows = self._lineage.home(cached_partition.table), self._lineage.rows[cached_partition.table]
         for (topic, n), offset in token.positions.items():
             if topic == rows and n == partition:

@@ -1,4 +1,4 @@
-"""What a near cache keeps of one partition of a table, and what it has learned of tokens there."""
+"""What a near cache keeps of one partition of a table, and which tokens its rows contain."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-MARKS = 32  # of one place: the last ones; what falls out is found under the next
+MARKS = 32  # the last ones of each partition; an older offset is looked up under the next one
 PLACES = 1_000
-Place = tuple[str, int]  # a topic, as declared, and a partition
+Place = tuple[str, int]  # a topic's declared name, and a partition
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    text: str  # of the answer's body; of its detail where there is no row
+    text: str  # the answer's body, or its detail if there is no row
     there: bool
-    at: int  # the row is that of the row topic up to this offset
-    level_s: float  # when it lacked nothing
+    at: int  # the row is current up to this offset of the row topic
+    level_s: float  # when it was last known to be current
     size: int
 
 
 @dataclass(slots=True, eq=False)
 class PendingRead:
-    """A question that is under way.
+    """A read that waits for a worker's answer.
 
-    `since`: the offset behind the last record of the row topic that was read by then; `seen`: the last record since
-    then that was of this key.
+    `since`: the row topic was read up to here when the read began; `seen`: the last record of this key since then.
     """
 
     cached_partition: CachedPartition | None
@@ -36,29 +35,29 @@ class PendingRead:
 
 @dataclass(slots=True, eq=False)
 class CachedPartition:
-    """The rows of one partition of a table. `followed`: the next offset of the row topic to be read.
+    """The cached rows of one partition of a table. `followed`: the next offset of the row topic to read.
 
-    `brought`: the offset behind its last record that was read. Behind that may be markers of transactions, which an
-    answer does not count: so an answer that says less than `followed` may lack nothing.
+    `brought`: the offset after its last record read. Transaction markers may follow, which an answer does not count; so
+    an answer at an offset below `followed` may be current.
     """
 
     table: str
     followed: int
     brought: int
-    level_s: float  # when nothing was lacking
+    level_s: float  # when the copy was last caught up
     rows: dict[str, Row] = field(default_factory=dict)
     asking: dict[str, list[PendingRead]] = field(default_factory=lambda: defaultdict(list))
-    marks: dict[Place, list[tuple[int, int]]] = field(default_factory=dict)  # offsets there and of the row topic
-    goal: tuple[int, float] | None = None  # an end to get to, and when it was asked for
+    marks: dict[Place, list[tuple[int, int]]] = field(default_factory=dict)  # (offset there, offset of the row topic)
+    goal: tuple[int, float] | None = None  # an end to reach, and when it was looked up
 
     def add_token(self, place: Place, offset: int, rows: int) -> None:
-        """What came of `offset` is in the row topic below `rows`."""
+        """Note that all that the record at `offset` of `place` caused is in the row topic below `rows`."""
         if place not in self.marks and len(self.marks) >= PLACES:
             self.marks.clear()
         marks = self.marks.setdefault(place, [])
         at = bisect_left(marks, (offset, 0))
         if at < len(marks) and marks[at][1] <= rows:
-            return  # more is known to be there already
+            return  # a lower bound is known already
         while at > 0 and marks[at - 1][1] >= rows:
             at -= 1
             del marks[at]
@@ -69,11 +68,11 @@ class CachedPartition:
         del marks[:-MARKS]
 
     def end_for(self, place: Place, offset: int) -> int | None:
-        """How far the row topic has to be contained for what came of `offset`; None where that is not known."""
+        """Return up to which offset the row topic must be read to contain `offset` of `place`; None if unknown."""
         marks = self.marks.get(place, [])
         at = bisect_left(marks, (offset, 0))
         return marks[at][1] if at < len(marks) else None
 
     def covered(self, place: Place, rows: int) -> int | None:
-        """The highest offset of a place of which all is in the row topic below `rows`."""
+        """Return the highest offset of `place` whose effects are all in the row topic below `rows`."""
         return max((offset for offset, at in self.marks.get(place, []) if at <= rows), default=None)

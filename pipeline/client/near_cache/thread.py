@@ -1,4 +1,4 @@
-"""The near cache of a client, with the thread that follows row topics for it, and its metrics."""
+"""The thread that follows row topics for a client's near cache, and the cache's metrics."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.topology import Topology
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-PAUSE_S = 1.0  # before another try where following has failed
+PAUSE_S = 1.0  # before another try after an error
 
 
 class NearCacheThread:
-    """A cache of at most `limit` bytes. The thread begins with the first row that is kept."""
+    """A near cache of at most `limit` bytes. Its thread follows once the first row is cached."""
 
     def __init__(self, bootstrap: str, topology: Topology, limit: int, registry: CollectorRegistry | None) -> None:
         self._wake, self._closed = threading.Event(), False
@@ -36,7 +36,7 @@ class NearCacheThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._closed = True
         self._wake.set()
         self._thread.join()
@@ -50,7 +50,7 @@ class NearCacheThread:
                 if not self._closed:
                     self._follow()
             except Exception as error:  # reads go to workers meanwhile
-                log.warning("the near cache begins anew: %s", error)
+                log.warning("the near cache starts over: %s", error)
                 self.cache.clear()
                 if not self._closed:
                     time.sleep(PAUSE_S)
@@ -71,14 +71,14 @@ class NearCacheThread:
 
 
 class _Collector(Collector):
-    """The figures, for Prometheus."""
+    """The cache's figures as Prometheus metrics."""
 
     def __init__(self, cache: NearCache) -> None:
         self._cache = cache
 
     def collect(self) -> Iterator[Metric]:
         figures: Figures = self._cache.figures()
-        reads = CounterMetricFamily("pipeline_near_cache_reads", "reads of rows, by how they ended", labels=["result"])
+        reads = CounterMetricFamily("pipeline_near_cache_reads", "reads of rows, by result", labels=["result"])
         for result in ("hits", "misses", "behind"):
             reads.add_metric([result], getattr(figures, result))
         yield reads
@@ -86,7 +86,7 @@ class _Collector(Collector):
         for cause in ("invalidated", "evicted"):
             dropped.add_metric([cause], getattr(figures, cause))
         yield dropped
-        yield GaugeMetricFamily("pipeline_near_cache_bytes", "memory that rows take", figures.bytes)
-        yield GaugeMetricFamily("pipeline_near_cache_rows", "rows that are kept", figures.rows)
+        yield GaugeMetricFamily("pipeline_near_cache_bytes", "memory that cached rows take", figures.bytes)
+        yield GaugeMetricFamily("pipeline_near_cache_rows", "rows in the cache", figures.rows)
         age_s = 0.0 if figures.age_s is None else figures.age_s
-        yield GaugeMetricFamily("pipeline_near_cache_age_seconds", "for how long rows may lack something", age_s)
+        yield GaugeMetricFamily("pipeline_near_cache_age_seconds", "how long rows may be outdated at most", age_s)

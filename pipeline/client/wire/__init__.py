@@ -1,1 +1,1 @@
-"""What goes over HTTP as both sides write it: parameters, commands and outcomes as JSON."""
+"""The HTTP formats that client and worker share: parameters, commands and outcomes as JSON."""

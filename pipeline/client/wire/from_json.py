@@ -1,4 +1,4 @@
-"""From what JSON holds to the message classes of a topology, and back; errors name the field."""
+"""Converts JSON to the message classes of a topology, and back. Errors name the field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import InvalidCommand
 
 
 def parsed(text: str | bytes) -> Any:
-    """JSON without NaN and infinities, which no other reader takes. Raises InvalidCommand."""
+    """Parse JSON. Raises InvalidCommand if it is not valid, or has NaN or an infinity, which other readers refuse."""
     try:
         return json.loads(text if isinstance(text, str) else text.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -20,13 +20,14 @@ def parsed(text: str | bytes) -> Any:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def from_json(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the class or type that `hint` names. Raises InvalidCommand, which says where and what was expected.
+    """Return `value` as the class or type `hint`.
 
-    A record in a union is told from the others by a field `type`; bytes come as base64.
+    Raises InvalidCommand with the field and the expected type. A field `type` names the record in a union; bytes are
+    base64.
     """
     options = alternatives(hint)
     if type(None) in options and value is None:
@@ -102,7 +103,7 @@ def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def to_json(value: Any) -> Any:
-    """A message as JSON holds it: records in a list of events carry their class's name as `type`."""
+    """Return a message as JSON: records in a list of events have their class's name as `type`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}

@@ -1,4 +1,4 @@
-"""What became of a command. Pure values; they know nothing of how they are fetched."""
+"""The outcome of a command, as pure values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Decode = Callable[[bytes | None], Any]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The command was decided. `version` of the aggregate after it, `events` that it caused: none is an answer, too.
+    """The command was accepted. `version`: the aggregate's after it; `events`: those that it caused, maybe none.
 
-    `position`: the token for reads that are to see what came of it: where the command stands or, where it has waited,
-    how far was folded when it was decided. `complete`: False where the events were too large for the reply; the
-    event log has them.
+    `position`: a token for reads that must contain the command's effects. It is the command's own position or, if the
+    command had to wait, the position up to which records were folded when it was decided. `complete`: False if the
+    events were too large for the reply; the event log has them.
     """
 
     version: int
@@ -30,12 +30,12 @@ Outcome = Accepted | Rejected
 
 
 def position_token(aggregate: str, partition: int, offset: int) -> Token:
-    """`users.command/3@77`: where a command stands."""
+    """Return a command's position as a token: `users.command/3@77`."""
     return Token.of({(TopicKind.COMMAND.topic(aggregate), partition): offset})
 
 
 def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode]) -> Outcome:
-    """What a reply says. `events`: how each aggregate's events are read."""
+    """Return the outcome in a reply. `events`: the decoder of each aggregate's events."""
     if isinstance(reply.body, Rejected):
         return reply.body
     accepted: Acceptance = reply.body

@@ -1,4 +1,4 @@
-"""How keys stand in the paths of requests, for clients and for workers among themselves."""
+"""Encodes keys in the paths of requests, for clients and workers."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from urllib.parse import quote
 
 
 def path_part(text: str) -> str:
-    """Percent-encode a part of a path, so that nobody takes it for a folder or the folder above."""
+    """Percent-encode a part of a path, so that it is not taken for a folder or the parent folder."""
     return text.replace(".", "%2E") if text in (".", "..") else quote(text, safe="")

@@ -1,4 +1,4 @@
-"""How a table is to be read, as the parameters of a query say it."""
+"""The options of a read, as query parameters."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pipeline.model import Token
 WAIT_S, WAIT_S_MAX = 5.0, 60.0
 
 
-EVERYTHING = Token()  # is at least this
+EVERYTHING = Token()  # contained in every answer
 
 
 class Level(Enum):
-    """What an answer promises; see docs/consistency.md."""
+    """The consistency of a read; see docs/consistency.md."""
 
-    OWNER = "owner"  # what the owner of the partition holds; where nothing is said
-    EVENTUAL = "eventual"  # or what a standby holds, with its age
-    LINEARIZABLE = "linearizable"  # of an aggregate: all that was stored before the question
-    FRESH = "fresh"  # of a projection or replica: all that its sources held when it was asked
+    OWNER = "owner"  # what the partition's owner holds; the default
+    EVENTUAL = "eventual"  # what the owner or a standby holds, with its age
+    LINEARIZABLE = "linearizable"  # for an aggregate: all that was stored before the request
+    FRESH = "fresh"  # for a projection or replica: all that its sources held at the request
 
 
 class Pending(Enum):
-    """What is to come of what an aggregate holds for transactions that have not ended; see docs/transactions.md."""
+    """How a read treats what an aggregate holds for open transactions; see docs/transactions.md."""
 
-    SHOW = "show"  # the row as it is, with what is held; where nothing is said
-    HIDE = "hide"  # as if all that is held had been let go
+    SHOW = "show"  # the row as it is, with what is held; the default
+    HIDE = "hide"  # as if all that is held had been released
     WAIT = "wait"  # answer once nothing is held
 
 
@@ -38,9 +38,9 @@ KINDS = {pending.value: pending for pending in Pending}
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a table is to be read. `at_least`: what the answer has to contain; `wait_s`: how long that may take.
+    """How to read a table. `at_least`: what the answer must contain; `wait_s`: how long to wait for that.
 
-    `max_age_s`: how old an eventual answer may be. `pending`: of an aggregate that takes part in transactions.
+    `max_age_s`: the largest age of an eventual answer. `pending`: for an aggregate that takes part in transactions.
     """
 
     level: Level = Level.OWNER
@@ -55,7 +55,7 @@ class ReadOptions:
         return self.level is Level.EVENTUAL
 
     def query(self) -> dict[str, str]:
-        """The options as query parameters of a request."""
+        """Return the options as query parameters."""
         asked = {"consistency": self.level.value} if self.level is not Level.OWNER else {}
         asked |= {"at_least": str(self.at_least)} if self.at_least else {}
         asked |= {"max_age": f"{self.max_age_s:g}"} if self.max_age_s != float("inf") else {}
@@ -64,17 +64,17 @@ class ReadOptions:
 
 
 def parse_read_options(query: Mapping[str, str]) -> ReadOptions:
-    """What the parameters of a query say. Raises BadRequest, InvalidToken."""
+    """Return the options in the query parameters. Raises BadRequest, InvalidToken."""
     name = query.get("consistency", Level.OWNER.value)
     if name not in LEVELS:
         raise BadRequest(f"consistency {name!r:.100} is not known; there are {', '.join(LEVELS)}")
     level = LEVELS[name]
     token = Token(query.get("at_least", ""))
-    token.positions  # noqa: B018  # raises what is wrong with it
+    token.positions  # noqa: B018  # raises if it is malformed
     if token and level is Level.EVENTUAL:
-        raise BadRequest("at_least is answered by the owner of the partition; leave consistency=eventual out")
+        raise BadRequest("only the owner of the partition can serve at_least; leave consistency=eventual out")
     if "max_age" in query and level is not Level.EVENTUAL:
-        raise BadRequest("max_age goes with consistency=eventual: all other answers are the owner's")
+        raise BadRequest("max_age needs consistency=eventual: all other reads are served by the owner")
     max_age_s = _seconds(query, "max_age") if "max_age" in query else float("inf")
     wait_s = min(_seconds(query, "wait"), WAIT_S_MAX) if "wait" in query else WAIT_S
     kind = query.get("pending", Pending.SHOW.value)
@@ -82,7 +82,7 @@ def parse_read_options(query: Mapping[str, str]) -> ReadOptions:
         raise BadRequest(f"pending={kind!r:.100} is not known; there are {', '.join(KINDS)}")
     pending = KINDS[kind]
     if pending is Pending.WAIT and level is Level.EVENTUAL:
-        raise BadRequest("pending=wait is answered by the owner of the partition; leave consistency=eventual out")
+        raise BadRequest("only the owner of the partition can serve pending=wait; leave consistency=eventual out")
     return ReadOptions(level, token, wait_s, max_age_s, pending)
 
 
@@ -92,5 +92,5 @@ def _seconds(query: Mapping[str, str], name: str) -> float:
     if not (
         whole.isascii() and whole.isdigit() and len(text) <= 12 and ((rest.isascii() and rest.isdigit()) or not rest)
     ):
-        raise BadRequest(f"{name}={text!r:.100} is no number of seconds, such as 2.5")
+        raise BadRequest(f"{name}={text!r:.100} is not a number of seconds, such as 2.5")
     return float(text)

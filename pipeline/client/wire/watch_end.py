@@ -1,4 +1,4 @@
-"""Why a watch ends, as the page says it and the client reads it."""
+"""Why a watch ends, as the server writes it and the client reads it."""
 
 from __future__ import annotations
 

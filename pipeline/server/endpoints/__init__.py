@@ -1,1 +1,1 @@
-"""The HTTP surface: one declaration an endpoint, from which it is routed, parsed and described."""
+"""The HTTP surface: one declaration for each endpoint, used for routing, parsing and the OpenAPI document."""

@@ -18,7 +18,7 @@ COMMAND_WAIT_S, COMMAND_WAIT_S_MAX = 5.0, 60.0
 
 
 def _preferred_wait_s(text: str) -> float:
-    """`wait=5`; `respond-async` alone waits for nothing."""
+    """Parse Prefer: `wait=5`; `respond-async` alone means 0."""
     found = re.search(r"\bwait\s*=\s*\"?([0-9]{1,5})\"?", text)
     if found:
         return min(float(found[1]), COMMAND_WAIT_S_MAX)
@@ -28,7 +28,7 @@ def _preferred_wait_s(text: str) -> float:
 def _command_id(text: str) -> str:
     found = re.fullmatch(r'"([^"]+)"|([^"]+)', text.strip())
     if not found:
-        raise BadRequest(f"Idempotency-Key must be a text that is not empty, not {text!r:.100}")
+        raise BadRequest(f"Idempotency-Key must be text that is not empty, not {text!r:.100}")
     return found[1] or found[2]
 
 
@@ -39,17 +39,17 @@ def _issued_ms(text: str) -> int:
 
 
 def _expected_version(text: str) -> int:
-    """`"7"`, or 7."""
+    """Parse If-Match: `"7"` or 7."""
     found = re.fullmatch(r'\s*"?([0-9]{1,18})"?\s*', text)
     if not found:
-        raise BadRequest(f"If-Match must be a version, as a number, not {text!r:.100}")
+        raise BadRequest(f"If-Match must be a version number, not {text!r:.100}")
     return int(found[1])
 
 
 PREFER = Param(
     "Prefer",
     {**TEXT, "pattern": "^(wait=[0-9]{1,2}|respond-async)$"},
-    "`wait=5`: seconds to wait for the outcome; `respond-async`: none",
+    "`wait=5`: seconds to wait for the outcome; `respond-async`: do not wait",
     _preferred_wait_s,
     COMMAND_WAIT_S,
     "header",
@@ -58,14 +58,14 @@ PREFER = Param(
 COMMAND_ID = Param(
     "Idempotency-Key",
     {**TEXT, "pattern": "^[A-Za-z0-9_-]+$", "maxLength": ID_BYTES_MAX},
-    "the command's id: the same for the same request, however often it is sent",
+    "the command's id; a request sent again has the same id",
     _command_id,
     place="header",
 )
 ISSUED = Param(
     "X-Issued-At",
     {**TEXT, "pattern": "^[0-9]{13}$"},
-    "when the request was first sent, milliseconds since the epoch",
+    "when the request was first sent, in milliseconds since the epoch",
     _issued_ms,
     place="header",
 )
@@ -82,8 +82,8 @@ AT_TIME: Json = {"oneOf": [{"type": "integer", "minimum": 10**11, "maximum": TIM
 AT = Param(
     "at",
     lambda aggregate: AT_TIME if aggregate.deadlines else None,
-    "The command is decided only then: milliseconds since the epoch, or ISO 8601, in UTC unless it says "
-    "otherwise. A time that has passed: at once",
+    "When to decide the command: milliseconds since the epoch, or ISO 8601, in UTC unless it has a "
+    "zone. At once if the time has passed",
     parse_time,
 )
 SEND = Endpoint(
@@ -99,7 +99,7 @@ SEND = Endpoint(
         aggregates.sent,
         {
             400: "a header or parameter cannot be used",
-            409: "rejected: by the aggregate, for another version, or for an id that stands for something else",
+            409: "rejected: by the aggregate, for another version, or because the id was used for another command",
             413: "the body is too large",
             415: "the body is not application/json",
             422: "the command does not fit its schema",
@@ -114,33 +114,31 @@ OUTCOME = Endpoint(
     At.KEY,
     bad_path=InvalidCommand,
     described=Described(
-        "What became of a command to {}",
+        "The outcome of a command to {}",
         "outcome",
         subjects.addressed,
         aggregates.outcome,
-        {404: "nothing is known of it, or not yet", 422: "the key is not UTF-8", **UNAVAILABLE},
+        {404: "the command is unknown, or not known yet", 422: "the key is not UTF-8", **UNAVAILABLE},
     ),
 )
 PAST_ERRORS = {
     **BAD_PARAMETER,
-    404: "nothing has happened to that key, or not yet so much",
-    410: "the event log does not go back so far any more",
-    503: "no worker can answer just now, or the history is being built; Retry-After says when to ask again",
+    404: "the key has no events, or not so many yet",
+    410: "the event log no longer goes back so far",
+    503: "no worker can answer at present, or the history is being built; Retry-After says when to ask again",
 }
 HISTORY = Endpoint(
     "GET",
     "/v1/history/{aggregate}/{key}",
     At.KEY,
     (number("after", 0, LONG_MAX, 0), limit(1_000)),
-    described=Described(
-        "What has happened to one of {}", "history", subjects.with_history, aggregates.history, PAST_ERRORS
-    ),
+    described=Described("The events of one of {}", "history", subjects.with_history, aggregates.history, PAST_ERRORS),
 )
 AS_OF = Param(
     "as_of",
     {"oneOf": [{**LONG, "minimum": 0}, DATE_TIME]},
     "A version, as a number below 100,000,000,000; or a time: any other number is milliseconds since the epoch, "
-    "anything else ISO 8601, in UTC unless it says otherwise. Now where it is left out",
+    "anything else ISO 8601, in UTC unless it has a zone. Default: now",
     parse_as_of,
     (None, None),
 )
@@ -149,14 +147,14 @@ STATE = Endpoint(
     "/v1/history/{aggregate}/{key}/state",
     At.KEY,
     (AS_OF,),
-    described=Described("The state that one had of {}", "state", subjects.with_history, aggregates.state, PAST_ERRORS),
+    described=Described("A past state of one of {}", "state", subjects.with_history, aggregates.state, PAST_ERRORS),
 )
 DEADLINES = Endpoint(
     "GET",
     "/v1/deadlines/{aggregate}/{key:[^/]+}",
     At.KEY,
     described=Described(
-        "What is still to come for one of {}",
+        "What is still due for one of {}",
         "deadlines",
         subjects.with_deadlines,
         aggregates.deadlines,

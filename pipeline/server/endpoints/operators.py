@@ -1,4 +1,4 @@
-"""The endpoints of sagas and of parked records: where work stands, and a person's hand."""
+"""The endpoints of sagas and parked records: their progress, and the operators' actions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LISTED = (
     Param(
         "state",
         {"enum": list(STATUSES)},
-        "several with commas between; all that are in flight by default",
+        "one or more, separated by commas; default: all that are in flight",
         _states,
         list(IN_FLIGHT),
         is_list=True,
@@ -46,7 +46,7 @@ SAGAS, SAGAS_OF = (
         At.ALL,
         params,
         described=Described(
-            "Where the instances of {} stand", "sagas", of, aggregates.instances, {**BAD_PARAMETER, **UNAVAILABLE}
+            "The progress of the instances of {}", "sagas", of, aggregates.instances, {**BAD_PARAMETER, **UNAVAILABLE}
         ),
     )
     for path, params, of in (
@@ -59,11 +59,11 @@ SAGA = Endpoint(
     "/v1/sagas/{saga}/{key:[^/]+}",
     At.KEY,
     described=Described(
-        "Where an instance of {} stands",
+        "The progress of an instance of {}",
         "saga",
         subjects.sagas,
         aggregates.instance,
-        {400: "the key is not UTF-8", 404: "none of that key has begun", **UNAVAILABLE},
+        {400: "the key is not UTF-8", 404: "no instance of that key has begun", **UNAVAILABLE},
     ),
 )
 INTERVENE = {
@@ -73,7 +73,7 @@ INTERVENE = {
         params=SENT,
         body=Body("`by` and `why`"),
         described=Described(
-            f"{action}: what a person asks of an instance of {{}}",
+            f"{action}: an operator's request to an instance of {{}}",
             action,
             subjects.knowing(action),
             aggregates.intervened,
@@ -95,8 +95,8 @@ INTERVENE = {
 PARKED_PATH = "/v1/parked/{service}/{topic}/{partition}"
 PARKED_ERRORS = {
     400: "the request cannot be used",
-    404: "nothing waits there",
-    422: "the body is no JSON",
+    404: "no record is parked there",
+    422: "the body is not JSON",
     **UNAVAILABLE,
 }
 SOURCE_PARTITION = number("partition", 0, INT_MAX, place="path")
@@ -120,7 +120,7 @@ PARKED = Endpoint(
     (
         SOURCE_PARTITION,
         limit(1_000),
-        text("key", "whose records to show; `key_base64` where it is no text", minLength=1),
+        text("key", "whose records to show; `key_base64` if it is not text", minLength=1),
         Param("key_base64", is_hidden=True),
         Param("after", is_hidden=True),
     ),
@@ -140,7 +140,7 @@ REDRIVE, DISCARD = (
         (SOURCE_PARTITION,),
         Body("what to do", takes_any_type=True),
         described=Described(
-            f"{action} what waits under a key of {{}}: {how}",
+            f"{action} the parked records of a key of {{}}: {how}",
             action,
             subjects.sources,
             tables.acted,
@@ -152,7 +152,7 @@ REDRIVE, DISCARD = (
         ("redrive", "folds them in order, until one raises again", lambda _: tables.order(tables.UP_TO)),
         (
             "discard",
-            "throws the first away, that of `offset`; with `all`: true up to `limit` of them",
+            "removes the first, at `offset`; with `all`: true up to `limit` of them",
             lambda _: tables.order({"offset": COUNT, **tables.UP_TO}),
         ),
     )

@@ -1,4 +1,4 @@
-"""The endpoints of tables, and of what a worker says of itself."""
+"""The endpoints of tables, and of a worker's status."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from pipeline.server.schemas.parts import TEXT, TOKEN, WAIT
 ROWS_MAX = 10_000  # of a page
 READ_ERRORS = {
     400: "a parameter cannot be used, or the table cannot give that consistency",
-    422: "the token is of topics that the table is not made from",
+    422: "the token names topics that the table is not made from",
     **UNAVAILABLE,
-    504: "the table has not got there in time; `behind` says who is how far from there",
+    504: "the table did not reach the position in time; `behind` lists the lagging services",
 }
 
 
 def _reading(kinds: str, what: str) -> tuple[Param, ...]:
-    """How a table may be read; parsed together, by `reads`."""
+    """Declare the parameters of ReadOptions; `reads` parses them together."""
     levels: Callable[[Any], Json] = lambda table: {  # noqa: E731
         "enum": ["owner", "eventual", "fresh" if table.is_derived else "linearizable"]
     }
     return (
         Param("pending", lambda table: {"enum": kinds.split()} if table.can_hold else None, what),
-        Param("consistency", levels, "what the answer promises; docs/consistency.md says which to choose"),
-        text("at_least", "a position token that the answer has to contain", pattern=TOKEN),
-        Param("wait", WAIT, "seconds that it may take to get there"),
-        Param("max_age", {"type": "integer", "minimum": 0}, "seconds that an eventual answer may be old"),
+        Param("consistency", levels, "the consistency; docs/consistency.md says which to choose"),
+        text("at_least", "a position token that the answer must contain", pattern=TOKEN),
+        Param("wait", WAIT, "how many seconds to wait for that"),
+        Param("max_age", {"type": "integer", "minimum": 0}, "the largest age of an eventual answer, in seconds"),
     )
 
 
 READING = _reading("show hide", "what is held for transactions: shown as such, or left out")
 READING_ONE = _reading("show hide wait", "what is held for transactions: shown, left out, or waited for")
-KNOWN = text("If-None-Match", "an ETag; 304 where the answer is still that", "header", pattern='^"[0-9a-f]{1,16}"$')
+KNOWN = text("If-None-Match", "an ETag; the reply is 304 if it is unchanged", "header", pattern='^"[0-9a-f]{1,16}"$')
 KEYS = Body("the keys")
 ANY_KEY = r"{key:[\s\S]+}"  # with slashes and line breaks
 WATCH = Endpoint(
     "GET",
     "/v1/tables/{table}/" + ANY_KEY + "/watch",
     params=(
-        text("since", "only what comes after that position", pattern=TOKEN),
-        Param("wait", WAIT, "seconds until the table is there"),
-        text("Last-Event-ID", "in place of `since`, as browsers send it", "header"),
+        text("since", "only rows after that position", pattern=TOKEN),
+        Param("wait", WAIT, "how many seconds to wait until the table is there"),
+        text("Last-Event-ID", "instead of `since`, as browsers send it", "header"),
     ),
     described=Described(
         "Each new row under a key of {}, for ever",
@@ -54,9 +54,9 @@ WATCH = Endpoint(
         {
             400: "a parameter cannot be used, or the key is not UTF-8",
             404: "no such table",
-            422: "the token is of topics that the table is not made from",
+            422: "the token names topics that the table is not made from",
             **UNAVAILABLE,
-            504: "the table has not got in time to where `since` is",
+            504: "the table did not reach `since` in time",
         },
     ),
 )
@@ -80,17 +80,17 @@ ROWS = Endpoint(
     At.ALL,
     (
         KNOWN,
-        text("prefix", "keys that begin so", default="", maxLength=100),
+        text("prefix", "keys with this prefix", default="", maxLength=100),
         text("from", "keys from this one on", default="", maxLength=100),
         text("to", "keys before this one", default="", maxLength=100),
-        text("after", "keys after this one: `next` of the page before", default="", maxLength=100),
+        text("after", "keys after this one: `next` of the previous page", default="", maxLength=100),
         limit(ROWS_MAX, "rows of a page"),
         Param(
             "index",
             lambda table: {"enum": list(table.indexes)} if table.indexes else None,
-            "with `value`: rows to which it gives that value",
+            "with `value`: rows to which the index gives that value",
         ),
-        Param("value", lambda table: TEXT if table.indexes else None, "of `index`"),
+        Param("value", lambda table: TEXT if table.indexes else None, "the value of `index`"),
         ONE_PARTITION,
         *READING,
     ),
@@ -117,7 +117,7 @@ READ = Endpoint(
     "POST",
     "/v1/read",
     At.ALL,
-    (Param("wait", WAIT, "seconds that it may take"),),
+    (Param("wait", WAIT, "how many seconds it may take"),),
     KEYS,
     reads=True,
     described=Described(
@@ -126,11 +126,11 @@ READ = Endpoint(
         subjects.snapshots,
         tables.snapshot,
         {
-            400: "the keys cannot be used, or a table is no aggregate's",
+            400: "the keys cannot be used, or a table is not an aggregate's",
             404: "no such table",
             **NO_JSON,
-            503: "no worker can answer just now, or something is held; Retry-After says when to ask again",
-            504: "a worker has not folded in time what was stored before",
+            503: "no worker can answer at present, or something is held; Retry-After says when to ask again",
+            504: "a worker did not fold in time what was stored before",
         },
         tables.snapshot_keys,
     ),

@@ -1,1 +1,1 @@
-"""Questions that another worker has to answer: forwarded to the owner of the partition."""
+"""Requests that another worker must serve, forwarded to the owner of the partition."""

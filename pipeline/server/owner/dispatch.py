@@ -1,4 +1,4 @@
-"""Where a request is answered: here, or by the owner of its partition, one hop away. All pages are dispatched by it."""
+"""Decides where a request is served: here, or by the owner of its partition, one hop away. All pages pass it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Dispatcher:
-    """Answers each request where it has to be answered."""
+    """Serves each request here or at the owner of its partition."""
 
     def __init__(self, tables: LocalTables, forwarding: Forwarding) -> None:
         self.tables, self.router = tables, forwarding.router
@@ -26,17 +26,17 @@ class Dispatcher:
         self._forwarding = forwarding
 
     async def blocking(self, call: Callable[[], T]) -> T:
-        """Runs what would hold the event loop up."""
+        """Run a blocking call outside the event loop."""
         return await self._forwarding.blocking(call)
 
     async def partition(self, table: str, key: str) -> int:
-        """The partition that has a key; without waiting for anybody if that is known."""
+        """Return the partition of a key; does not wait if the number of partitions is cached."""
         if self.router.knows(table):
             return self.router.partition(table, key)
         return await self.blocking(lambda: self.router.partition(table, key))
 
     async def answer(self, endpoint: Endpoint, page: Page, request: Request) -> Reply | Stream:
-        """The page's answer: from here, or from the owner."""
+        """Return the page's reply, from here or from the owner."""
         if page.check is not None:
             page.check(request)
         if endpoint.at is At.KEY:
@@ -66,9 +66,9 @@ class Dispatcher:
         reading: ReadOptions | None = None,
         passes: tuple[type[PipelineError], ...] = (),
     ) -> T:
-        """What one partition has for an answer: by `here`, or `there` of what its owner replies to `endpoint`.
+        """Return one partition's part of an answer: from `here`, or `there` of the owner's reply to `endpoint`.
 
-        Raises what the owner has raised, but for what `passes`: of that `there` makes something.
+        Raises the owner's error, unless its type is in `passes`: `there` then gets that reply.
         """
         if self.is_here(place, reading or OWNERS):
             return await here()
@@ -82,15 +82,15 @@ class Dispatcher:
         return there(reply)
 
     def is_here(self, place: Place, reading: ReadOptions = OWNERS) -> bool:
-        """Whether the answer is to come from here: as the owner, or as a standby to those who take its age."""
+        """Whether this worker serves the read: as the owner, or as a standby whose copy is new enough for it."""
         table, partition = place.table, place.partition
         if reading.eventual:
             age_s = self.tables.age_s(table, partition)
             if age_s is not None and age_s <= reading.max_age_s:
                 return True
             if reading.max_age_s != float("inf") and self.tables.is_replica(table, partition):
-                age = "it is not known how old" if age_s is None else f"{age_s:.1f} s old"
-                raise TableUnavailable(f"the copy {table!r} is {age}, which is more than you take; ask again")
+                age = "of unknown age" if age_s is None else f"{age_s:.1f} s old"
+                raise TableUnavailable(f"the copy {table!r} is {age}, older than max_age allows; ask again")
         return self.tables.holds(table, partition)
 
     async def _fetch(

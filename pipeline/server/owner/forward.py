@@ -1,4 +1,4 @@
-"""Requests to the workers that own partitions: one hop, never in a circle."""
+"""Requests to the workers that own partitions: one hop, so they never go in a circle."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pipeline.server.endpoint import Reply
 
 T = TypeVar("T")
 FORWARDED = "X-Pipeline-Forwarded"
-POSITION = "X-Pipeline-Position"  # the token of where a table was when it was read
-VERSION = "X-Pipeline-Version"  # of an aggregate
-ROWS = "X-Pipeline-Row-Position"  # the token of how far the table's row topic is in the answer
-ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION, ROWS)  # what is forwarded, there and back
+POSITION = "X-Pipeline-Position"  # the token of the table's position when it was read
+VERSION = "X-Pipeline-Version"  # an aggregate's
+ROWS = "X-Pipeline-Row-Position"  # the token up to which the row is that of the table's row topic
+ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION, ROWS)  # forwarded there, and back
 RETRY = {"Retry-After": "1"}
 TIMEOUT_S = 10.0
 
@@ -29,14 +29,14 @@ def _those(headers: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
 
 
 class Forwarding:
-    """Asks other workers."""
+    """Sends requests to other workers."""
 
     def __init__(self, router: Router) -> None:
         self.router = router
         self._session: aiohttp.ClientSession | None = None
 
     async def blocking(self, call: Callable[[], T]) -> T:
-        """Runs what would hold the event loop up."""
+        """Run a blocking call outside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(None, call)
 
     async def ask(
@@ -51,10 +51,10 @@ class Forwarding:
         *,
         whole: bool = False,
     ) -> Reply:
-        """The reply of the worker that `owner` names, about `what`. `asked`: the headers of the request.
+        """Return the reply of the worker that `owner` names.
 
-        `wait_s`: how long that worker may wait itself; `body`: JSON to be posted. `whole`: its reply will be that to
-        the request, so it may be 304. Raises TableUnavailable.
+        `asked`: the request's headers; `what`: the subject in errors. `wait_s`: how long that worker may wait itself;
+        `body`: JSON to post. `whole`: its reply is the reply to the request, so it may be 304. Raises TableUnavailable.
         """
         if FORWARDED in asked:
             raise TableUnavailable(f"{what} is moving between workers; ask again")
@@ -62,7 +62,7 @@ class Forwarding:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         try:
-            url = URL(holder + path, encoded=True)  # the key is quoted already
+            url = URL(holder + path, encoded=True)  # the key is percent-encoded already
             async with self._session.request(
                 "GET" if body is None else "POST",
                 url.with_query(query) if query else url,
@@ -77,9 +77,9 @@ class Forwarding:
                 return Reply(answer.status, json.loads(text) if text else None, headers, answer.content_type)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             self.router.forget_all()
-            raise TableUnavailable(f"the worker at {holder}, which has {what}, does not answer: {error}") from None
+            raise TableUnavailable(f"the worker at {holder}, which has {what}, does not respond: {error}") from None
 
     async def close(self) -> None:
-        """Closes the connections to other workers."""
+        """Close the connections to other workers."""
         if self._session is not None:
             await self._session.close()

@@ -1,1 +1,1 @@
-"""The pages, one module for each kind of question."""
+"""The pages, one module for each subject."""

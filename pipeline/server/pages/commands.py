@@ -1,4 +1,4 @@
-"""Commands over HTTP: any worker takes commands for any aggregate, and tells what became of them."""
+"""Commands over HTTP: any worker takes commands for any aggregate, and returns their outcomes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pipeline.server.endpoints.aggregates import OUTCOME, SEND
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables
 
-LOOK_MAX = 1_000  # parked records that are searched for a command
+LOOK_MAX = 1_000  # parked records of a key that are searched for a command
 CONFLICTS = ("version_conflict", "id_reused")
 
 
 class CommandApi:
     """`POST /v1/commands/{aggregate}/{key}` and `GET /v1/commands/{aggregate}/{key}/{id}`.
 
-    `client` is made when the first command comes: a worker that nobody sends commands to keeps no connection for it.
+    `client` is called on the first command, so a worker without commands keeps no connection for them.
     """
 
     def __init__(self, client: Callable[[], AsyncClient], tables: LocalTables, dispatcher: Dispatcher) -> None:
@@ -38,11 +38,11 @@ class CommandApi:
         self._client: AsyncClient | None = None
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {SEND: Page(self.send), OUTCOME: Page(self.outcome, self._check)}
 
     async def close(self) -> None:
-        """Sends what is queued."""
+        """Send what is queued."""
         if self._client is not None:
             await self._client.close()
 
@@ -58,7 +58,7 @@ class CommandApi:
     # --- pages --------------------------------------------------------------------------------------------------------
 
     async def send(self, request: Request) -> Reply:
-        """A command, its fields as JSON with its class's name as `type`."""
+        """Send a command: its fields as JSON, with its class's name as `type`."""
         aggregate, key, body = request.parts["aggregate"], request.parts["key"], request.body
         if not isinstance(body, dict) or not isinstance(body.get("type"), str):
             raise InvalidCommand("the body must be an object with the command's fields and its name as `type`")
@@ -75,7 +75,7 @@ class CommandApi:
         place: str = "",
         due_ms: int | None = None,
     ) -> Reply:
-        """Sends a command as the request's headers say, and tells what became of it. `place`: where to ask later."""
+        """Send a command with the headers' options; return its outcome. `place`: where to ask for it later."""
         wait_s, options = request["Prefer"], _options(request)
         options["at"] = due_ms
         client = await self._connected()
@@ -99,25 +99,23 @@ class CommandApi:
             raise UnknownAggregate(f"no aggregate {name!r}; there are {', '.join(sorted(known))}")
 
     async def outcome(self, request: Request) -> Reply:
-        """What became of a command sent earlier: 404 while nothing is known of it."""
+        """Return the outcome of an earlier command; 404 while it is unknown."""
         aggregate, key, command_id = (request.parts[name] for name in ("aggregate", "key", "id"))
         client, partition = await self._connected(), request.partition
         topic = TopicKind.REPLIES.topic(aggregate)
         if not self._tables.holds(topic, partition):
-            return problem(404, f"{aggregate!r} does not remember its commands (idempotency=None)", "NotRemembered")
+            return problem(404, f"{aggregate!r} does not keep replies (idempotency=None)", "NotRemembered")
         reply: ReplyMessage | None = self._tables.value(topic, partition, reply_key(key.encode(), command_id))
         if reply is None and (cause := self._parked(client, aggregate, partition, key, command_id)) is not None:
             return Reply(202, {"outcome": "parked", "command_id": command_id, "cause": cause})
         if reply is None and (due_ms := self._due_ms(aggregate, partition, key, command_id)) is not None:
             return Reply(202, {"command_id": command_id, "due_ms": due_ms, "detail": "it is scheduled"})
         if reply is None:
-            return problem(
-                404, f"nothing is known of the command {command_id!r} to {aggregate} {key!r}", "UnknownCommand"
-            )
+            return problem(404, f"the command {command_id!r} to {aggregate} {key!r} is unknown", "UnknownCommand")
         return Reply(200, outcome_json(outcome_of(reply, client.commands.events)))
 
     def _due_ms(self, aggregate: str, partition: int, key: str, command_id: str) -> int | None:
-        """When a scheduled command that has not been decided is due; None where there is none."""
+        """Return when a scheduled command is due; None if there is no such command, or it is decided."""
         topic = TopicKind.DEADLINES.topic(aggregate)
         if not self._tables.holds(topic, partition):
             return None
@@ -125,7 +123,7 @@ class CommandApi:
         return None if row is None else int(row.due_ms)
 
     def _parked(self, client: AsyncClient, aggregate: str, partition: int, key: str, command_id: str) -> str | None:
-        """Why a command waits, if it does; only the first of a long queue are looked at."""
+        """Return why a command waits, if it does. Looks only at the first records of a long queue."""
         service = self._dispatcher.topology.service_of(aggregate).name
         queue = TopicKind.QUEUE.topic(f"{service}.{TopicKind.COMMAND.topic(aggregate)}")
         prefix = key_prefix(key.encode())
@@ -143,18 +141,18 @@ def _ms_to_come(due_ms: int | None) -> float:
 def _told(outcome: Outcome) -> Reply:
     if not isinstance(outcome, Rejected):
         return Reply(200, outcome_json(outcome), {"ETag": f'"{outcome.version}"'})
-    detail = "another version is there, or the id stands for another command" if outcome.reason in CONFLICTS else ""
+    detail = "it has another version, or the id was used before" if outcome.reason in CONFLICTS else ""
     told = outcome_json(outcome)
     return problem(409, detail or f"the aggregate rejects the command: {outcome.reason}", "Rejected", **told)
 
 
 def _location(place: str, command_id: str) -> dict[str, str]:
-    """Where the outcome is to be asked for."""
+    """Return the header that says where to ask for the outcome."""
     return {"Location": f"{place}/{path_part(command_id)}"} if place else {}
 
 
 def _options(request: Request) -> Options:
-    """What the headers say of the command."""
+    """Return the command's options from the headers."""
     options = Options(expected_version=request["If-Match"])
     if request["Idempotency-Key"] is not None:
         options["command_id"] = request["Idempotency-Key"]

@@ -1,4 +1,4 @@
-"""Deadlines over HTTP: what is still to come for an aggregate, and when."""
+"""Deadlines over HTTP: what is still due for an aggregate, and when."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pipeline.server.endpoints.aggregates import DEADLINES
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.topology import Topology
 
-SHOWN_MAX = 1_000  # of one aggregate
+SHOWN_MAX = 1_000  # for one aggregate
 
 
 class DeadlineApi:
-    """`GET /v1/deadlines/{aggregate}/{key}`. `commands`: how the commands of each aggregate held here are read."""
+    """`GET /v1/deadlines/{aggregate}/{key}`. `commands`: the command codec of each aggregate owned here."""
 
     def __init__(self, commands: Mapping[str, RowCodec], tables: LocalTables, topology: Topology) -> None:
         self._commands, self._tables, self._topology = commands, tables, topology
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {DEADLINES: Page(self.deadlines, self._check)}
 
     def _check(self, request: Request) -> None:
         self._topology.with_deadlines(request.parts["aggregate"])
 
     async def deadlines(self, request: Request) -> Reply:
-        """Deadlines and scheduled commands, in order of time."""
+        """Return deadlines and scheduled commands, in order of time."""
         name, key, partition = request.parts["aggregate"], request.parts["key"], request.partition
         prefix = deadline_key(key.encode(), "")
         found = self._tables.pairs(TopicKind.DEADLINES.topic(name), partition, prefix, prefix, SHOWN_MAX + 1)

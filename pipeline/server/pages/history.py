@@ -1,4 +1,4 @@
-"""History over HTTP: what has happened to an aggregate, and what its state was."""
+"""History over HTTP: the events of an aggregate, and its earlier states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.server.endpoints.aggregates import HISTORY, STATE
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables, row_json
 
-LEVEL_S, LOOK_S = 1.0, 0.005  # how long to wait for events that the table holds already, and how often to look
+LEVEL_S, LOOK_S = 1.0, 0.005  # how long to wait for events that the table contains, how often to look
 Histories = Mapping[tuple[str, int], HistoryFollower]
 
 
@@ -28,15 +28,15 @@ class HistoryApi:
         self._histories, self._tables, self._dispatcher = histories, tables, dispatcher
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {HISTORY: Page(self.events, self._check), STATE: Page(self.state, self._check)}
 
     async def events(self, request: Request) -> Reply:
-        """Events in the order of their versions, page by page."""
+        """Return events in the order of their versions, page by page."""
         return await self._told(request, lambda copy, key: page_of(copy.past, key, request["after"], request["limit"]))
 
     async def state(self, request: Request) -> Reply:
-        """The state as of a version or a time; of now where neither is given."""
+        """Return the state at a version or time; the present one by default."""
         return await self._told(request, lambda copy, key: _state(copy, key, *request["as_of"]))
 
     def _check(self, request: Request) -> None:
@@ -46,14 +46,14 @@ class HistoryApi:
         name, key, partition = request.parts["aggregate"], request.parts["key"], request.partition
         copy, current = await self._level(name, partition, key)
         found = await self._dispatcher.blocking(lambda: tell(copy, key.encode()))
-        self._copy(name, partition)  # not wiped meanwhile
+        self._copy(name, partition)  # raises if it was wiped meanwhile
         return Reply(200, {"aggregate": name, "key": key, **found, "current": current})
 
     async def _level(self, name: str, partition: int, key: str) -> tuple[HistoryFollower, int]:
-        """The history, once it holds what the table does, and the table's version of the key.
+        """Return the history once it has caught up with the table, and the table's version of the key.
 
-        So those who have seen the outcome of a command find its events. After a second it answers with what it has.
-        Raises UnknownKey where nothing has ever happened to that key.
+        So a client that has seen a command's outcome finds its events. After a second, return the history as it is.
+        Raises UnknownKey if the key has no events.
         """
         row = self._tables.get(name, partition, key)
         current: int = 0 if row is None else row["version"]
@@ -63,9 +63,9 @@ class HistoryApi:
             last = copy.past.last(key.encode())
             if last >= current > 0:
                 return copy, current
-            if current == 0:  # its first events may just be committed, and the table be written next
+            if current == 0:  # its first events may be committed, and the table written in a moment
                 if last == 0:
-                    raise UnknownKey(f"nothing has happened to {name} {key!r}")
+                    raise UnknownKey(f"{name} {key!r} has no events")
                 return copy, last
             if time.monotonic() > deadline:
                 break
@@ -86,9 +86,9 @@ class HistoryApi:
 
 
 def page_of(past: HistoryReader, key: bytes, after: int, limit: int) -> dict[str, Any]:
-    """The events of the `limit` versions that come after `after`, as JSON, and which versions there are.
+    """Return up to `limit` versions after `after` as JSON, and the range of versions there are.
 
-    Where the log has lost its beginning, the first page begins with what is left.
+    If the log has lost its beginning, the first page begins with what is left.
     """
     first, last = past.first(key), past.last(key)
     after = max(after, first - 1)
@@ -115,7 +115,7 @@ def _state(copy: HistoryFollower, key: bytes, version: int | None, time_ms: int 
     elif version is None:
         version = last
     elif version > last:
-        raise UnknownKey(f"{key.decode()!r} has got to version {last}, not yet to {version}")
+        raise UnknownKey(f"{key.decode()!r} is at version {last}; version {version} does not exist yet")
     try:
         state = past.state(key, version)
     except (HistoryIncomplete, TableUnavailable):

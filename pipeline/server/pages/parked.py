@@ -1,4 +1,4 @@
-"""Parked records over HTTP: which wait, why, and what is to be done about them, at the worker that owns them."""
+"""Parked records over HTTP, at the worker that owns them: list, show, redrive and discard."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Act = Callable[[Mapping[str, Any], TP, bytes, int, Audit], Callable[[Lane], Drai
 
 
 class Host(Protocol):
-    """What runs a service here."""
+    """The part of a service's host that this page needs."""
 
     plan: ServicePlan
 
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     """A source partition of a service."""
 
     service: str
-    topic: str  # as declared
+    topic: str  # its declared name
     partition: int
 
     @property
@@ -62,7 +62,7 @@ class ParkedApi:
         self._topology = dispatcher.topology
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {
             ALL_PARKED: Page(self.all),
             PARKED: Page(self.one, place=self._owned),
@@ -73,9 +73,9 @@ class ParkedApi:
     # --- pages --------------------------------------------------------------------------------------------------------
 
     async def all(self, request: Request) -> Reply:
-        """The keys that have parked records: how many wait, the cause of the first, since when.
+        """Return the keys that have parked records: how many, and the cause and time of the first.
 
-        `unavailable` names the partitions that nobody can be asked about just now, where no `service` is named.
+        Without a `service`, partitions that cannot be reached are listed in `unavailable`.
         """
         limit, after, only = request["limit"], _token(request["after"]), request["service"]
         found: list[dict[str, Any]] = []
@@ -98,7 +98,7 @@ class ParkedApi:
         return Reply(200, {"parked": found, "next": None, "unavailable": unavailable})
 
     async def one(self, request: Request) -> Reply:
-        """The parked records of one key, in order; without a key, the keys of the partition."""
+        """Return the parked records of one key, in order; without a key, the keys of the partition."""
         place, limit, after = _place(request), request["limit"], request["after"]
         if request["key"] is None and request["key_base64"] is None:
             start = None if after is None else _decoded(after)
@@ -109,17 +109,17 @@ class ParkedApi:
             lambda: self._tables.pairs(place.queue, place.partition, key_prefix(key), start, limit)
         )
         if not rows and offset < 0:
-            raise NotParked(f"nothing waits under the key {key!r} of {place.topic}-{place.partition}")
+            raise NotParked(f"no record is parked under the key {key!r} of {place.topic}-{place.partition}")
         decode = self._hosts[place.service].plan.source_topics[self._called(place.topic)].codec.decode
         return Reply(200, {**_named(place, key), "records": [_shown(entry, decode) for _, entry in rows]})
 
     async def act(self, act: Act, request: Request) -> Reply:
-        """Redrives or discards; replies once it is committed."""
+        """Redrive or discard; reply once it is committed."""
         host = self._hosts[request.parts["service"]]
         return Reply(200, (await host.ask(self._call(act, request)))._asdict())
 
     def _call(self, act: Act, request: Request) -> Callable[[Lane], Drained]:
-        """What is asked of the lane. Raises BadRequest."""
+        """Return the call on the lane. Raises BadRequest."""
         place, body = _place(request), request.body
         if not isinstance(body, dict):
             raise BadRequest("the body must be an object with `key`, `by` and `why`")
@@ -133,7 +133,7 @@ class ParkedApi:
         return self._topology.names.get(topic, topic)
 
     async def _owned(self, request: Request) -> endpoint.Place:
-        """The partition that the path names. Raises NotParked."""
+        """Return the partition that the path names. Raises NotParked."""
         place = _place(request)
         service = self._topology.services.get(place.service)
         if service is None or place.topic not in service.source_topics():
@@ -147,7 +147,7 @@ class ParkedApi:
         return endpoint.Place(place.queue, place.partition, (place.service, self._called(place.topic)))
 
     def _places(self, only: str | None) -> Iterator[Place]:
-        """All source partitions, in order."""
+        """Yield all source partitions, in order."""
         try:
             services = self._topology.chosen((only,) if only else ())
         except TopologyError as error:
@@ -170,7 +170,7 @@ class ParkedApi:
         )
 
     def _keys(self, place: Place, after: bytes | None, limit: int) -> list[dict[str, Any]]:
-        """Up to `limit` keys behind `after`, each with its first record and how many there are."""
+        """Return up to `limit` keys after `after`, each with its first record and their number."""
         found: list[dict[str, Any]] = []
         start = row_key(after, 2**64 - 1) if after is not None else b""
         while rows := self._tables.pairs(place.queue, place.partition, b"", start, LOOK_AHEAD):
@@ -204,7 +204,7 @@ def _discard(body: Mapping[str, Any], tp: TP, key: bytes, limit: int, audit: Aud
 
 
 def _named(place: Place, key: bytes) -> dict[str, Any]:
-    """A key, as text where it is text."""
+    """Return a key, as text if it is text."""
     text = None
     with suppress(UnicodeDecodeError):
         text = key.decode()
@@ -217,7 +217,7 @@ def _first(entry: ParkedRecord) -> dict[str, Any]:
 
 
 def _shown(entry: ParkedRecord, decode: Callable[[bytes | None], Any]) -> dict[str, Any]:
-    """A parked record, read where it can be."""
+    """Return a parked record, decoded if possible."""
     record = None
     with suppress(UndecodableRecord):
         message = decode(entry.value)
@@ -234,16 +234,16 @@ def _shown(entry: ParkedRecord, decode: Callable[[bytes | None], Any]) -> dict[s
 
 
 def _key(values: Mapping[str, Any]) -> bytes:
-    """The key that is meant: `key`, or `key_base64` where it is no text."""
+    """Return the key in `key`, or in `key_base64` if it is not text. Raises BadRequest."""
     text, coded = values.get("key"), values.get("key_base64")
     if isinstance(text, str) and coded is None:
         try:
             return text.encode()
         except UnicodeEncodeError as error:
-            raise BadRequest(f"the key is no text that UTF-8 can hold: {error}") from None
+            raise BadRequest(f"the key is not text that UTF-8 can hold: {error}") from None
     if isinstance(coded, str) and text is None:
         return _decoded(coded)
-    raise BadRequest("give `key`, or `key_base64` where it is no text")
+    raise BadRequest("give `key`, or `key_base64` if it is not text")
 
 
 def _decoded(text: str) -> bytes:
@@ -254,7 +254,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _token(text: str) -> tuple[Place, bytes] | None:
-    """Where a page ended: `<service>/<topic>/<partition>/<key in base64>`."""
+    """Parse the end of a page: `<service>/<topic>/<partition>/<key in base64>`."""
     if not text:
         return None
     service, topic, partition, key = f"{text}///".split("/", 3)

@@ -14,9 +14,9 @@ class ProjectionApi:
         self._versions = versions
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {PROJECTIONS: Page(self.projections)}
 
     async def projections(self, request: Request) -> Reply:
-        """The projections of which there are several versions."""
+        """Return the projections that have several versions."""
         return Reply(200, as_json(self._versions.state()))

@@ -1,4 +1,4 @@
-"""Sagas over HTTP: where their instances stand, and a person's hand."""
+"""Sagas over HTTP: the progress of their instances, and the operators' actions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.pages.commands import CommandApi
 from pipeline.server.reads.local_tables import LocalTables, row_json
 
-ROWS = 1_000  # looked at together
+ROWS = 1_000  # read at once
 
 Json = dict[str, Any]
 
 
 class Instance(NamedTuple):
-    """One instance. `since_ms`: when something last happened to it."""
+    """One instance. `since_ms`: when its last event happened."""
 
     saga: str
     key: str
@@ -31,19 +31,19 @@ class Instance(NamedTuple):
     since_ms: int
 
     def as_json(self) -> Json:
-        """For machines."""
+        """Return the instance as JSON."""
         return {"saga": self.saga, "key": self.key, **self.summary._asdict(), "since": iso(self.since_ms)}
 
 
 class Listing(NamedTuple):
-    """Which instances are asked for: of those statuses, behind the key `after`, at most `limit`."""
+    """Which instances to list: those with these statuses, after the key `after`, at most `limit`."""
 
     states: Collection[str]
     after: str
     limit: int
 
     def query(self) -> dict[str, str]:
-        """The selection as query parameters of a forwarded request."""
+        """Return the selection as query parameters of a forwarded request."""
         return {"state": ",".join(self.states), "limit": str(self.limit)}
 
 
@@ -55,7 +55,7 @@ class SagaApi:
         self._topology = dispatcher.topology
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {
             SAGAS: Page(self.instances),
             SAGAS_OF: Page(self.instances, self._check),
@@ -69,9 +69,9 @@ class SagaApi:
     # --- pages --------------------------------------------------------------------------------------------------------
 
     async def instances(self, request: Request) -> Reply:
-        """Those in the states asked for, by saga and key; all that are in flight where no `state` is named.
+        """Return instances by saga and key; those in flight unless `state` is given.
 
-        `unavailable` names the partitions that nobody can be asked about just now, where no saga is named.
+        Unless a saga is named, partitions that cannot be reached are listed in `unavailable`.
         """
         topology, name = self._topology, request.parts.get("saga")
         sagas = [topology.saga(name)] if name else [topology.sagas[each] for each in sorted(topology.sagas)]
@@ -102,7 +102,7 @@ class SagaApi:
         return Reply(200, {"sagas": found, "next": None, "unavailable": unavailable})
 
     async def instance(self, request: Request) -> Reply:
-        """Where one stands, with its state."""
+        """Return the progress and state of one instance."""
         saga, key, partition = self._topology.saga(request.parts["saga"]), request.parts["key"], request.partition
         value: StateMessage | None = self._tables.value(saga.name, partition, key.encode())
         if value is None:
@@ -112,7 +112,7 @@ class SagaApi:
         )
 
     async def act(self, action: str, request: Request) -> Reply:
-        """What a person asks of a saga, as a command to it; answered as commands are, 409 where it is refused."""
+        """Send an operator's action to a saga as a command; the reply is a command's, 409 if it is refused."""
         body = request.body
         if not isinstance(body, dict) or body.keys() - {"by", "why"}:
             raise BadRequest('the body must be {"by": "…", "why": "…"}')
@@ -122,7 +122,7 @@ class SagaApi:
     # --- of one partition ---------------------------------------------------------------------------------------------
 
     async def _part(self, request: Request, saga: Saga[Any], partition: int, wanted: Listing) -> list[Json]:
-        """The instances of one partition, in the order of their keys."""
+        """Return the instances of one partition, in the order of their keys."""
         query = {"partition": str(partition), **wanted.query()}
         query |= {"after": f"{saga.name}/{wanted.after}"} if wanted.after else {}
         return await self._dispatcher.share(
@@ -150,5 +150,5 @@ class SagaApi:
 
 
 def instance_of(saga: Saga[Any], key: str, value: StateMessage) -> Instance:
-    """The instance that a row of the saga's table is."""
+    """Return the instance in a row of the saga's table."""
     return Instance(saga.name, key, saga.summary(value.body), value.time_ms)

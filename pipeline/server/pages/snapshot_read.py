@@ -1,8 +1,9 @@
 """`POST /v1/read`: rows of several aggregates, of any services, as they were at one moment.
 
 All are read linearizably, again and again, until two passes find the same versions and nothing held. Versions only
-grow, so between the two passes all of these rows were there at once. And when the first participant of a two-phase
-commit makes its part so, each other one holds its own until it does: where nothing is held, all is there, or nothing.
+grow, so all these rows existed together between the two passes. When the first participant of a two-phase commit
+commits, each other one still holds its own part until it commits too; so if nothing is held, all of it is visible, or
+nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from pipeline.server.endpoints.tables import READ
 from pipeline.server.owner.forward import POSITION
 from pipeline.server.pages.tables import KEYS_MAX, QueryApi
 
-PAUSE_S = 0.02  # between passes where something is held
+PAUSE_S = 0.02  # between passes, if something is held
 
 Json = dict[str, Any]
 Key = tuple[str, str]  # table and key
 
 
 class Pass(NamedTuple):
-    """The rows of all keys, one after another; None where there is none."""
+    """The rows of all keys from one read; None for a key without a row."""
 
     rows: Mapping[Key, Json | None]
     token: Token
@@ -41,13 +42,13 @@ class SnapshotReadApi:
         self._api = api
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {READ: Page(self.read)}
 
     async def read(self, request: Request) -> Reply:
-        """The rows in the order of the keys; null where there is none."""
+        """Return the rows in the order of the keys, null for a key without a row."""
         if unfit := request.query.keys() - {"wait"}:
-            raise BadRequest(f"{sorted(unfit)[0]!r:.100} does not go with {READ.path}, which has `wait` alone")
+            raise BadRequest(f"{sorted(unfit)[0]!r:.100} is not a parameter of {READ.path}; it has `wait`")
         asked, keys = replace(request.reading, level=Level.LINEARIZABLE), _keys(request.body)
         for table in {table for table, _ in keys}:
             self._api.check(table, asked)
@@ -60,7 +61,7 @@ class SnapshotReadApi:
         return Reply(200, {"rows": rows}, {POSITION: str(now.token)} if now.token else {})
 
     async def _pass(self, request: Request, keys: list[Key], asked: ReadOptions) -> Pass:
-        """Every key once, linearizably."""
+        """Read every key once, linearizably."""
         parts = await self._api.several(request, keys, asked)
         rows: dict[Key, Json | None] = dict.fromkeys(keys)
         for (table, _), part in parts.items():
@@ -69,9 +70,9 @@ class SnapshotReadApi:
 
 
 async def agreed(read: Callable[[float], Awaitable[Pass]], wait_s: float) -> Pass:
-    """A pass that found the versions of the one before, and nothing held. `read(left_s)`: one pass, in so many seconds.
+    """Return a pass with the same versions as the one before it, and nothing held. `read(left_s)`: makes one pass.
 
-    Raises Contended where there was none in `wait_s`, and NotYet where they were not even read twice by then.
+    Raises Contended if there was none within `wait_s`, NotYet if the keys could not be read twice.
     """
     clock = asyncio.get_running_loop().time
     until_s = clock() + wait_s

@@ -1,4 +1,4 @@
-"""Tables over HTTP, and what a worker says of itself: status, metrics, the OpenAPI document."""
+"""Tables over HTTP, and a worker's status, metrics and OpenAPI document."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.held_work import HeldWork
 from pipeline.server.reads.local_tables import Found, LocalTables, Range
 
-KEYS_MAX = 1_000  # of one question
+KEYS_MAX = 1_000  # of one request
 
 
 class Part(NamedTuple):
-    """Rows of one partition, where it was, and how old they may be; None: that is not known."""
+    """Rows of one partition, the token of its position, and its age in seconds, None if unknown."""
 
     rows: Sequence[dict[str, Any]]
     token: Token
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
 
 class QueryApi:
-    """Answers questions about tables on one worker."""
+    """Serves reads of tables on one worker."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class QueryApi:
         self._pending = HeldWork(self._topology)
 
     def check(self, table: str, asked: ReadOptions) -> None:
-        """Raises UnknownTable, and NoSuchConsistency where the table cannot be read so."""
+        """Raise UnknownTable, and NoSuchConsistency if the table cannot be read so."""
         self._consistency.check(table, asked)
         self._pending.check(table, asked)
 
     def pages(self) -> Pages:
-        """What it answers."""
+        """Return the pages."""
         return {
             ROW: Page(self.row, self._check_row),
             AGGREGATE: Page(self.row, self._check_aggregate),
@@ -82,10 +82,10 @@ class QueryApi:
     def _check_rows(self, request: Request) -> None:
         self._check_row(request)
         if request.reading.pending is Pending.WAIT:
-            raise BadRequest("pending=wait is for one row; of several, some may always be held")
+            raise BadRequest("pending=wait is for one row; among several, some may always be held")
 
     async def row(self, request: Request) -> Reply:
-        """One row."""
+        """Return one row."""
         table, key, asked, partition = request.parts["table"], request.parts["key"], request.reading, request.partition
         found = await self._found(table, partition, key, asked)
         token = self._consistency.token(table, partition, found.position)
@@ -100,7 +100,7 @@ class QueryApi:
         return tagged(request, {**found.row, **age}, found.tag, headers)
 
     async def rows(self, request: Request) -> Reply:
-        """Rows in key order: of all partitions, or of the one that `partition` names."""
+        """Return rows in key order, of all partitions or of the one that `partition` names."""
         table, only = request.parts["table"], request["partition"]
         wanted = self._range(table, request)
         count = await self._dispatcher.blocking(lambda: self._dispatcher.router.partitions(table))
@@ -114,33 +114,33 @@ class QueryApi:
         return self._page(request, page, parts)
 
     async def rows_of(self, request: Request) -> Reply:
-        """The rows of several keys, in the order of the keys; null where there is none."""
+        """Return the rows of several keys, in the order of the keys, null for a key without a row."""
         table, keys = request.parts["table"], _keys(request.body)
         parts = await self.several(request, [(table, key) for key in keys], request.reading)
         found = {row["key"]: row for part in parts.values() for row in part.rows}
         return self._page(request, {"rows": [found.get(key) for key in keys]}, list(parts.values()))
 
     async def tables(self, request: Request) -> Reply:
-        """All tables of the topology, by service."""
+        """Return all tables of the topology, by service."""
         services = self._topology.services.values()
         return Reply(200, {s.name: [*s.tables(), *(r.name for r in s.replicas)] for s in services})
 
     async def status(self, request: Request) -> Reply:
-        """What this worker runs and has done."""
+        """Return what this worker runs, and its figures."""
         return Reply(200, self._status())
 
     async def openapi(self, request: Request) -> Reply:
-        """What can be asked here."""
+        """Return the OpenAPI document."""
         return Reply(200, document(self._topology))
 
     async def metrics(self, request: Request) -> Reply:
-        """Metrics for Prometheus."""
+        """Return metrics for Prometheus."""
         return Reply(200, generate_latest(self._metrics), kind=CONTENT_TYPE_LATEST)
 
     # --- of one partition ---------------------------------------------------------------------------------------------
 
     async def _found(self, table: str, partition: int, key: str, asked: ReadOptions) -> Found:
-        """One row from here."""
+        """Read one row here."""
         until_s = asyncio.get_running_loop().time() + asked.wait_s
         if not asked.eventual:
             await self._consistency.reach(table, partition, asked)
@@ -154,10 +154,10 @@ class QueryApi:
             if not held or asked.pending is not Pending.WAIT:
                 return found
             if not await self._consistency.change(table, partition, found.position or 0, until_s):
-                raise NotYet(f"in {key!r} of {table!r} something is held for {held[0]!r} still")
+                raise NotYet(f"{key!r} of {table!r} still holds something for {held[0]!r}; ask again")
 
     async def _scan(self, request: Request, table: str, partition: int, wanted: Range) -> Part:
-        """Rows of one partition in key order."""
+        """Return rows of one partition in key order."""
         asked, index_of = request.reading, self._topology.indexes(table).get(wanted.index)
         show = self._pending.show(table, asked)
         return await self._dispatcher.share(
@@ -176,7 +176,7 @@ class QueryApi:
     async def several(
         self, request: Request, keys: Sequence[tuple[str, str]], asked: ReadOptions
     ) -> dict[tuple[str, int], Part]:
-        """The rows of these tables and keys, by table and partition."""
+        """Return the rows of these tables and keys, by table and partition."""
         places: dict[tuple[str, int], list[str]] = {}
         for table, key in dict.fromkeys(keys):
             places.setdefault((table, await self._dispatcher.partition(table, key)), []).append(key)
@@ -184,7 +184,7 @@ class QueryApi:
         return dict(zip(places, parts, strict=True))
 
     async def _few(self, request: Request, place: Place, keys: list[str], asked: ReadOptions) -> Part:
-        """The rows of some keys of one partition."""
+        """Return the rows of some keys of one partition."""
         table, partition = place.table, place.partition
         get, show = self._tables.get, self._pending.show(table, asked)
         return await self._dispatcher.share(
@@ -204,13 +204,13 @@ class QueryApi:
     async def _here(
         self, table: str, partition: int, asked: ReadOptions, read: Callable[[], Sequence[dict[str, Any]]]
     ) -> Part:
-        """Rows of one partition from here, each at least as new as the token says."""
+        """Return rows of one partition from here, each at least as new as the token."""
         if not asked.eventual:
             await self._consistency.reach(table, partition, asked)
         age_s = self._tables.age_s(table, partition)
 
         def rows() -> tuple[int | None, Sequence[dict[str, Any]]]:
-            return self._tables.read(table, partition, "").position, read()  # in that order: no row is older
+            return self._tables.read(table, partition, "").position, read()  # in this order: no row is older
 
         position, found = await self._dispatcher.blocking(rows)
         return Part(found, self._consistency.token(table, partition, position), age_s)
@@ -226,7 +226,7 @@ class QueryApi:
         return tagged(request, page, digest, {POSITION: str(token)} if token else {})
 
     def _range(self, table: str, request: Request) -> Range:
-        """What part of the table is asked for. Raises BadRequest."""
+        """Return the requested range of the table. Raises BadRequest."""
         index, value = request["index"], request["value"]
         if (index is None) != (value is None):
             raise BadRequest("index and value go together: index=country&value=France")
@@ -238,7 +238,7 @@ class QueryApi:
 
 
 def tagged(request: Request, body: Any, tag: str, headers: dict[str, str]) -> Reply:
-    """A reply with its ETag; 304 without a body to those who have it already."""
+    """Return a reply with its ETag; 304 without a body if the reader has it already."""
     headers["ETag"] = f'"{tag}"'
     known = request.headers.get("If-None-Match", "")
     if known == "*" or headers["ETag"] in [each.strip().removeprefix("W/") for each in known.split(",")]:
@@ -247,7 +247,7 @@ def tagged(request: Request, body: Any, tag: str, headers: dict[str, str]) -> Re
 
 
 def _part(reply: Reply) -> Part:
-    """Rows that another worker has replied with."""
+    """Return the rows in another worker's reply."""
     rows = [row for row in reply.body["rows"] if row is not None]
     return Part(rows, Token(reply.headers.get(POSITION, "")), reply.body.get("age_s", 0.0))
 

@@ -1,7 +1,7 @@
 """`GET /v1/tables/{table}/{key}/watch`: each new row of a key, as server-sent events, on any worker.
 
-The present row comes from the owner, with how far the table's row topic is in it; all that comes after is read from
-that topic itself. So nothing is missed and nothing comes twice, wherever the partition moves meanwhile.
+The present row comes from the owner, with the offset of the row topic up to which it is current; all later rows are
+read from that topic. So none is missed and none comes twice, even if the partition moves meanwhile.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
 RETRY_S = 0.1
-Place = tuple[str, int]  # a row topic, as declared, and a partition
+Place = tuple[str, int]  # a row topic's declared name, and a partition
 OPTIONS = {"since", "wait"}
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class WatchApi:
-    """Lets readers watch rows on one worker."""
+    """Serves watches of rows on one worker."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class WatchApi:
         self._codecs: dict[str, RowCodec] = {}
 
     def pages(self) -> Pages:
-        """What it answers; to be mounted before rows, whose keys may be anything."""
+        """Return the pages. Mount them before rows, whose keys may be anything."""
         return {WATCH: Page(self.watch)}
 
     async def watch(self, request: Request) -> Stream:
-        """Events until the reader goes, is too slow, or the worker stops."""
+        """Yield events until the reader goes, is too slow, or the worker stops."""
         self._hub.check()
         stream, first, place = await self._open(request)
         return Stream(_texts(stream, first, place), HEADERS, lambda: self._hub.leave(stream))
@@ -68,9 +68,9 @@ class WatchApi:
     # --- where it begins ----------------------------------------------------------------------------------------------
 
     async def _open(self, request: Request) -> tuple[Subscription, str, Place]:
-        """The stream, the event that comes first, empty where nothing is to be told yet, and the partition's place.
+        """Return the subscription, its first event (empty if there is none yet), and the partition of the row topic.
 
-        Raises what a read raises, and NotYet where the table is not where `since` was.
+        Raises as a read, and NotYet if the table does not reach `since` in time.
         """
         table, key = request.parts["table"], request.parts["key"]
         since, asked = _asked(request)
@@ -100,7 +100,7 @@ class WatchApi:
     async def _present(
         self, request: Request, table: str, key: str, partition: int, asked: ReadOptions
     ) -> tuple[dict[str, Any] | None, int]:
-        """The row, and how far the row topic is in it: the next offset."""
+        """Return the row, and the offset of the row topic up to which it is current."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + asked.wait_s
 
@@ -115,7 +115,7 @@ class WatchApi:
             return (None if reply.status == 404 else reply.body), rows
 
         at, parts = endpoint.Place(table, partition), {"table": table, "key": key}
-        while True:  # a partition that moves is back soon, and readers in browsers do not ask again
+        while True:  # a moving partition soon has an owner, and browsers do not ask again
             try:
                 return await self._dispatcher.share(
                     request, at, here, there, ROW, parts, asked.query(), reading=asked, passes=(UnknownKey,)
@@ -150,7 +150,7 @@ async def _texts(stream: Subscription, first: str, place: Place) -> AsyncIterato
 
 
 def row_codec(topology: Topology, make: Codecs, table: str, topic: str) -> RowCodec:
-    """What reads the rows of a table from its row topic."""
+    """Return the decoder of a table's rows in its row topic."""
     service = topology.service_of(table)
     for aggregate in service.owned:
         if aggregate.name == table:
@@ -159,7 +159,10 @@ def row_codec(topology: Topology, make: Codecs, table: str, topic: str) -> RowCo
 
 
 def _asked(request: Request) -> tuple[Token | None, ReadOptions]:
-    """Where to begin, None: with the present row; and how that is to be read. Raises BadRequest, InvalidToken."""
+    """Return where to begin, None: with the present row, and how to read it.
+
+    Raises BadRequest, InvalidToken.
+    """
     if unknown := request.query.keys() - OPTIONS:
         raise BadRequest(f"watch has no parameter {min(unknown)!r:.100}; it has {', '.join(sorted(OPTIONS))}")
     told = request["Last-Event-ID"] or request["since"]
@@ -173,5 +176,5 @@ def _event(token: Token, body: dict[str, Any]) -> str:
 
 
 def _heartbeat(place: Place, offset: int) -> str:
-    """Keeps the connection, and tells from where to go on: an id without data is no event."""
+    """Return an event without data: it keeps the connection and updates the position from which to go on."""
     return f"id: {Token.of({place: offset})}\n: alive\n\n" if offset >= 0 else ": alive\n\n"

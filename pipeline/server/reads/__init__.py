@@ -1,1 +1,1 @@
-"""How far a read has to wait, and the local tables that answer it."""
+"""The waits of reads for positions, and the local tables that they read."""

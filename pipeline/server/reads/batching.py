@@ -1,4 +1,4 @@
-"""One question at a time for all who ask at the same time, and wake-up calls for those who wait."""
+"""Combines concurrent requests to the broker, and wakes readers that wait for a position."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WAITING_MAX = 50_000
 
 
 class Batched(Generic[K, V]):
-    """Asks for many keys at once. Who asks while a question is under way gets the answer to the next one.
+    """Combines requests for keys: one is in flight, and keys requested meanwhile are in the next one.
 
-    So every answer is to a question that was put after the caller asked. For one event loop. `ask(keys)` answers what
-    it can; `missing(key)` is what those get to hear whose key it leaves out.
+    So every answer is to a request made after the caller asked. For one event loop. `ask(keys)` returns what it can;
+    `missing(key)`: the error for callers whose key is absent from its answer.
     """
 
     def __init__(
@@ -30,13 +30,13 @@ class Batched(Generic[K, V]):
         self._running: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V:
-        """The answer for one key."""
+        """Return the answer for one key."""
         if key not in self._waiting:
             self._waiting[key] = asyncio.get_running_loop().create_future()
         future = self._waiting[key]
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
-        return await asyncio.shield(future)  # others wait for it, too
+        return await asyncio.shield(future)  # other callers wait for it, too
 
     async def _run(self) -> None:
         while self._waiting:
@@ -46,7 +46,7 @@ class Batched(Generic[K, V]):
             except BaseException as error:
                 for future in asked.values():
                     future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-                    future.exception()  # whoever still waits hears of it; nobody else has to
+                    future.exception()  # mark it as retrieved, in case no caller waits any more
                 if not isinstance(error, Exception):
                     raise
                 continue
@@ -59,9 +59,9 @@ class Batched(Generic[K, V]):
 
 
 class Waiting(Generic[K]):
-    """Those who wait until something has got past an offset.
+    """Readers that wait until a key's offset has passed some value.
 
-    `reached(key)`: the next offset of now; what it raises, those who wait for that key get to hear.
+    `reached(key)`: the present offset; the readers of a key get what it raises.
     """
 
     def __init__(self, reached: Callable[[K], int]) -> None:
@@ -71,11 +71,11 @@ class Waiting(Generic[K]):
 
     @property
     def keys(self) -> list[K]:
-        """What is waited for."""
+        """The keys that readers wait for."""
         return list(self._open)
 
     async def past(self, key: K, offset: int, until_s: float) -> bool:
-        """Waits until `key` is past `offset`; False where it is not by `until_s` of the event loop's clock."""
+        """Wait until `key` is past `offset`. False if it is not by `until_s` of the event loop's clock."""
         if self._reached(key) > offset:
             return True
         if self._ended is not None:
@@ -97,7 +97,7 @@ class Waiting(Generic[K]):
                 self._open.pop(key, None)
 
     def end(self, why: Callable[[], PipelineError]) -> None:
-        """Whoever waits hears at once that nobody looks any more, and so does whoever comes later."""
+        """End all waits, now and later, with the error `why()`."""
         self._ended = why
         for waiters in self._open.values():
             for future in waiters:
@@ -105,11 +105,11 @@ class Waiting(Generic[K]):
                     future.set_exception(why())
 
     def moved(self) -> None:
-        """Looks where everything is, once for all that wait for it, and wakes those whose wait is over."""
+        """Look up each key's offset once, and wake the readers whose wait is over."""
         for key, waiters in list(self._open.items()):
             try:
                 reached = self._reached(key)
-            except Exception as error:  # the readers' matter: who calls this is a lane
+            except Exception as error:  # for the readers: the caller is a lane
                 for future in waiters:
                     if not future.done():
                         future.set_exception(error)

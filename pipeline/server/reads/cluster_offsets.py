@@ -1,4 +1,4 @@
-"""What one worker sees of the cluster: how far services have folded, where logs end. Shared by all who read here."""
+"""Committed offsets of services and ends of logs, as one worker knows them. All readers here share them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline.flow import Folder
 from pipeline.server.reads.batching import Batched, Waiting
 
 T = TypeVar("T")
-POLL_S = 0.025  # how often the broker is asked how far others have got, while somebody waits for it
+POLL_S = 0.025  # how often the broker is asked for committed offsets while a reader waits
 ASK_S = 1.0
 THREADS = 4
 
 
 class Broker(Protocol):
-    """The questions that only the broker can answer, by names of the cluster. Each blocks; any may raise."""
+    """Requests to the broker, by names on the cluster. Each blocks, and each may raise."""
 
     def committed(self, group: str, partitions: Iterable[TP], patience_s: float) -> Mapping[TP, int]: ...
     def ends(self, partitions: Sequence[TP]) -> Mapping[TP, int]: ...
@@ -30,10 +30,10 @@ class Broker(Protocol):
 
 
 class ClusterOffsets:
-    """Asks the broker as little as possible: of each kind, one question at a time for all that wait for it.
+    """Asks the broker as little as possible: one request of each kind at a time, for all readers that wait.
 
-    `local(service, tp)`: what a lane of this process has committed, None where it does not fold that partition.
-    `names`: see Topology.
+    `local(service, tp)`: the offset that a lane of this process has committed, None if it does not fold `tp`. `names`:
+    see Topology.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ClusterOffsets:
     ) -> None:
         self._broker, self._local, self._names = broker, local, names or {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cluster-offsets")
-        self._reached: dict[Folder, int] = {}  # never falls: what was passed once stays passed
+        self._reached: dict[Folder, int] = {}  # never decreases: a position that was passed stays passed
         self._counts: dict[str, int] = {}
         self._waiting = Waiting(self._folded_to)
         self._pollers: dict[str, asyncio.Task[None]] = {}  # by service
@@ -50,14 +50,14 @@ class ClusterOffsets:
         self._barriers = Batched(partial(self._ask, broker.barriers), self._unstored)
 
     def moved(self) -> None:
-        """A lane of this process may have committed, or given partitions up."""
+        """Wake readers after a lane of this process may have committed, or given up partitions."""
         self._waiting.moved()
         for folder in self._waiting.keys:
             self._attend(folder)
 
     async def close(self) -> None:
-        """Ends what is under way; whoever waits is told at once, as the worker would wait for them in turn."""
-        self._waiting.end(lambda: TableUnavailable("this worker is ending; ask another"))
+        """End all waits at once; otherwise the worker would wait for them in turn."""
+        self._waiting.end(lambda: TableUnavailable("this worker is stopping; ask another"))
         self._closed = True
         for poller in self._pollers.values():
             poller.cancel()
@@ -68,23 +68,23 @@ class ClusterOffsets:
     # --- questions ----------------------------------------------------------------------------------------------------
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
+        """Return the number of partitions of a topic."""
         if topic not in self._counts:
             self._counts[topic] = await self._blocking(self._broker.partitions, self._called(topic))
         return self._counts[topic]
 
     async def end(self, tp: TP, until_s: float) -> int:
-        """The offset behind the last record of a partition, now. Raises NotYet, TableUnavailable."""
+        """Return the offset after the last record of a partition, now. Raises NotYet, TableUnavailable."""
         return await self._in_time(self._ends.get(self._there(tp)), until_s, f"where {tp.topic} ends")
 
     async def barrier(self, tp: TP, until_s: float) -> int:
-        """The offset of a barrier that is written to a partition after this call. Raises NotYet, TableUnavailable."""
+        """Write a barrier to a partition and return its offset. Raises NotYet, TableUnavailable."""
         return await self._in_time(
             self._barriers.get(self._there(tp)), until_s, f"where a barrier on {tp.topic} stands"
         )
 
     async def passed(self, wanted: Mapping[Folder, int], until_s: float) -> None:
-        """Waits until services have committed past these offsets. Raises NotYet, which says how far they are."""
+        """Wait until services have committed past these offsets. Raises NotYet with each lagging service."""
         waits = [self._passed(folder, offset, until_s) for folder, offset in wanted.items()]
         if not all(await asyncio.gather(*waits)):
             behind = [(folder, offset) for folder, offset in wanted.items() if self._folded_to(folder) <= offset]
@@ -108,7 +108,7 @@ class ClusterOffsets:
         return self._local(folder.service, self._there(TP(folder.topic, folder.partition))) is not None
 
     def _attend(self, folder: Folder) -> None:
-        """Sees to it that the broker is asked how far a service is that folds elsewhere."""
+        """Poll the broker for the committed offsets of a service that folds elsewhere."""
         running = self._pollers.get(folder.service)
         if (running is None or running.done()) and not (self._closed or self._is_local(folder)):
             self._pollers[folder.service] = asyncio.create_task(self._poll(folder.service))
@@ -135,7 +135,7 @@ class ClusterOffsets:
             async with asyncio.timeout_at(until_s):
                 return await answer
         except TimeoutError:
-            raise NotYet(f"the broker has not said in time {what}") from None
+            raise NotYet(f"the broker did not say in time {what}") from None
 
     def _called(self, name: str) -> str:
         return self._names.get(name, name)
@@ -145,15 +145,15 @@ class ClusterOffsets:
 
     @staticmethod
     def _untold(tp: TP) -> PipelineError:
-        return TableUnavailable(f"the broker does not say where {tp.topic}-{tp.partition} ends; ask again")
+        return TableUnavailable(f"the broker did not say where {tp.topic}-{tp.partition} ends; ask again")
 
     @staticmethod
     def _unstored(tp: TP) -> PipelineError:
-        return TableUnavailable(f"the broker has not stored a barrier on {tp.topic}-{tp.partition}; ask again")
+        return TableUnavailable(f"the broker did not store a barrier on {tp.topic}-{tp.partition}; ask again")
 
 
 class BoundedOffsets:
-    """An `OffsetSource` with patience until a moment of the event loop's clock."""
+    """An `OffsetSource` whose waits end at a moment of the event loop's clock."""
 
     def __init__(self, offset_source: ClusterOffsets, until_s: float) -> None:
         self._offset_source, self._until_s = offset_source, until_s
@@ -170,7 +170,7 @@ class BoundedOffsets:
 
 
 def not_yet(behind: Sequence[tuple[str, str, int, int, int]]) -> NotYet:
-    """What says how far each is: service, topic, partition, the offset to be past, the next to be folded."""
+    """Return the error that lists (service, topic, partition, offset to pass, next offset to fold) of each laggard."""
     hops = [
         {"service": service, "topic": topic, "partition": n, "wanted": wanted, "folded": folded}
         for service, topic, n, wanted, folded in behind

@@ -1,4 +1,4 @@
-"""Waits until tables are where readers need them."""
+"""Waits until tables have reached the positions that readers need."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.server.reads.batching import Waiting
 from pipeline.server.reads.cluster_offsets import BoundedOffsets, ClusterOffsets, not_yet
 from pipeline.server.reads.local_tables import LocalTables
 
-RESOLVED_MAX = 10_000  # tokens whose meaning further down is kept
+RESOLVED_MAX = 10_000  # resolved tokens that are kept
 
 
 class Consistency:
-    """Waits until tables of this worker are where readers need them."""
+    """Waits until tables of this worker have reached the positions that readers need."""
 
     def __init__(self, lineage: Lineage, tables: LocalTables, offset_source: ClusterOffsets) -> None:
         self._lineage, self._tables, self._offset_source = lineage, tables, offset_source
@@ -27,40 +27,38 @@ class Consistency:
         self._resolved: OrderedDict[tuple[str, str, int], int | None] = OrderedDict()
 
     def moved(self) -> None:
-        """Tables may have gone on; see LaneHost."""
+        """Wake readers after tables may have advanced; see LaneHost."""
         self._offset_source.moved()
         self._waiting.moved()
         self._rows.moved()
 
     def check(self, table: str, asked: ReadOptions) -> None:
-        """Raises NoSuchConsistency where the table cannot give what is asked for, UnknownTable."""
+        """Raise UnknownTable, or NoSuchConsistency if the table does not have the requested consistency."""
         self._lineage.home(table)
         derived = table in self._lineage.sources
         if asked.level is Level.LINEARIZABLE and derived:
-            raise NoSuchConsistency(
-                f"{table!r} is no aggregate, so it cannot be read linearizably; fresh is what it has"
-            )
+            raise NoSuchConsistency(f"{table!r} is not an aggregate, so it cannot be linearizable; ask for fresh")
         if asked.level is Level.FRESH and not derived:
-            raise NoSuchConsistency(f"{table!r} is an aggregate, which is made from nothing; ask for linearizable")
+            raise NoSuchConsistency(f"{table!r} is an aggregate and has no source; ask for linearizable")
 
     def token(self, table: str, partition: int, position: int | None) -> Token:
-        """The token of a table that has to fold that offset of a partition next; None: it is not told."""
+        """Return the token of a table whose next offset to fold is `position`; an empty one if that is None."""
         return Token.of({(self._lineage.home(table), partition): position - 1}) if position else Token()
 
     def rows_token(self, table: str, partition: int, rows: int) -> Token:
-        """The token of a row that is that of the table's row topic up to `rows`, without it."""
+        """Return the token of a row that is current up to offset `rows` of the table's row topic, exclusive."""
         return Token.of({(self._lineage.rows[table], partition): rows - 1}) if rows else Token()
 
     async def reach(self, table: str, partition: int, asked: ReadOptions) -> None:
-        """Returns once what this worker holds of a partition is what is asked for.
+        """Wait until this worker's copy of a partition satisfies the read.
 
-        Raises NotYet where that takes too long, ForeignToken, and TableUnavailable where the partition is not, or no
-        longer, held here.
+        Raises NotYet if that takes too long, ForeignToken, and TableUnavailable if the partition is not, or no longer,
+        owned here.
         """
         until_s = asyncio.get_running_loop().time() + asked.wait_s
         service, home = self._lineage.homes[table]
         rows = self._lineage.rows.get(table, ""), partition
-        row_due = asked.at_least.positions.get(rows)  # what a watch, or the header of an answer, has told
+        row_due = asked.at_least.positions.get(rows)  # from a watch, or a reply's header
         due = await self._due(table, home, partition, asked, until_s)
         if due is not None and not await self._waiting.past((table, partition), due, until_s):
             raise not_yet([(service, home, partition, due, self._tables.position(table, partition))])
@@ -68,11 +66,11 @@ class Consistency:
             raise not_yet([(service, *rows, row_due, self._tables.rows(table, partition))])
 
     async def change(self, table: str, partition: int, position: int, until_s: float) -> bool:
-        """Whether this worker has folded more of a partition than it had at `position`, once it has, or time is up."""
+        """Wait until this worker folds more of a partition than up to `position`. False if time is up first."""
         return await self._waiting.past((table, partition), position, until_s)
 
     async def _due(self, table: str, home: str, partition: int, asked: ReadOptions, until_s: float) -> int | None:
-        """The offset of the table's source that it has to be past."""
+        """Return the offset of the table's source that it must pass; None if there is none."""
         due: list[int | None] = []
         if asked.level is Level.LINEARIZABLE:
             due.append(await self._offset_source.barrier(TP(home, partition), until_s))
@@ -90,7 +88,7 @@ class Consistency:
 
     async def _resolve(self, token: Token, home: str, partition: int, until_s: float) -> int | None:
         name = str(token), home, partition
-        if name not in self._resolved:  # once resolved, it stays so
+        if name not in self._resolved:  # once resolved, it does not change
             look = BoundedOffsets(self._offset_source, until_s)
             due = await token_to_token(self._lineage, token.positions, home, frozenset({partition}), look)
             self._resolved[name] = due.get(partition)
@@ -99,9 +97,9 @@ class Consistency:
         return self._resolved[name]
 
     async def _fresh(self, table: str, home: str, partition: int, until_s: float) -> int | None:
-        """The offset to wait for so that a read contains all that the table's sources hold now.
+        """Return the offset to wait for so that a read contains all that the table's sources hold now.
 
-        Their ends are enough, and no barrier is needed: what has happened is committed, so it lies below them.
+        Their ends suffice, without a barrier: all earlier records are committed, so they lie below the ends.
         """
         look = BoundedOffsets(self._offset_source, until_s)
         upstream = self._lineage.upstream(home, frozenset({partition}))

@@ -1,4 +1,4 @@
-"""What is held in rows for transactions that have not ended: shown, or left out."""
+"""What rows hold for open transactions: shown, or left out."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ Json = dict[str, Any]
 
 
 class HeldWork:
-    """Knows the participants of a topology, and what of a row they hold."""
+    """Knows the participants of a topology, and what their rows hold."""
 
     def __init__(self, topology: Topology) -> None:
         owned = (aggregate for service in topology.services.values() for aggregate in service.owned)
         self._holders = {a.name: a for a in owned if any(participants(a))}
 
     def check(self, table: str, asked: ReadOptions) -> None:
-        """Raises NoSuchConsistency where nothing of a table can be held."""
+        """Raise NoSuchConsistency if nothing of a table can be held."""
         if asked.pending is not Pending.SHOW and table not in self._holders:
             raise NoSuchConsistency(
                 f"nothing of {table!r} is ever pending: no Participant guards it; leave pending out"
             )
 
     def show(self, table: str, asked: ReadOptions) -> Callable[[Any], Json]:
-        """What makes JSON of a table's values; `pending` are the transactions that something is held for."""
+        """Return the function that makes JSON of a table's values.
+
+        In the JSON, `pending` lists the transactions for which something is held.
+        """
         aggregate = self._holders.get(table)
         if aggregate is None:
             return row_json
@@ -46,7 +49,7 @@ class HeldWork:
 
 
 def _without(aggregate: Aggregate[Any, Any, Any], state: Any) -> Any:
-    """The state without what is held in it."""
+    """Return the state without what is held in it."""
     for participant in participants(aggregate):
         if participant.without is not None:
             state = participant.without(state)
@@ -59,7 +62,7 @@ def _without(aggregate: Aggregate[Any, Any, Any], state: Any) -> Any:
                 raise NoSuchConsistency(f"{what}: its Participant needs `without`, as {error}") from error
             decided = empty(aggregate).decide(aggregate.decide, abort, state)
             if isinstance(decided, Rejected):
-                raise NoSuchConsistency(f"{what}: it is not let go of, {decided.reason}")
+                raise NoSuchConsistency(f"{what}: its abort is rejected, {decided.reason}")
             for event in decided:
                 state = state if isinstance(event, Effect) else aggregate.evolve(state, event)
     return state

@@ -1,4 +1,4 @@
-"""Reads the tables that this process holds. Only committed rows are in them, so a read needs no lock."""
+"""Reads the tables that this process owns or copies. They hold committed rows only, so a read needs no lock."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.model import StateMessage
 
 
 def row_json(value: Any) -> dict[str, Any]:
-    """A table's value for JSON: the author's row, and version and time where it is an aggregate's state."""
+    """Return a table's value for JSON: the author's row, and for an aggregate's state its version and time."""
     if isinstance(value, StateMessage):
         return {**row_json(value.body), "version": value.version, "time_ms": value.time_ms}
     return {"row": value._asdict() if hasattr(value, "_asdict") else dataclasses.asdict(value)}
 
 
-Show = Callable[[Any], dict[str, Any]]  # what makes JSON of a table's values
+Show = Callable[[Any], dict[str, Any]]  # makes JSON of a table's values
 
 
 class Found(NamedTuple):
-    """What is under a key. `tag`: changes with the row. `position`: the next offset to be folded; None: unknown.
+    """A row that was read. `tag`: changes with the row. `position`: the next offset to fold; None if unknown.
 
-    `rows`: the row is that of the table's row topic up to this offset, without it; 0 where that is not known.
+    `rows`: the row is current up to this offset of the table's row topic, exclusive; 0 if unknown.
     """
 
     row: dict[str, Any] | None
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 
 def tag(value: Any, data: bytes | None) -> str:
-    """What stands for a row: the version of an aggregate, as commands expect it, else a digest."""
+    """Return a row's tag: the version of an aggregate, which commands expect, otherwise a digest."""
     if data is None:
         return ""
     return str(value.version) if isinstance(value, StateMessage) else blake2b(data, digest_size=8).hexdigest()
@@ -45,9 +45,9 @@ def tag(value: Any, data: bytes | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which rows: keys that begin with `prefix`, come after `after`, are not before `start` and before `to`.
+    """A range of rows: keys with `prefix`, after `after`, from `start` on and before `to`.
 
-    Empty texts bound nothing. With `index`, only rows that it gives `value`.
+    Empty texts bound nothing. With `index`, only rows to which it gives `value`.
     """
 
     prefix: str = ""
@@ -59,22 +59,22 @@ class Range:
     value: str = ""
 
     def first(self) -> bytes:
-        """The least key that there may be."""
+        """Return the least key in the range."""
         return max(self.prefix.encode(), self.start.encode(), self.after.encode() + b"\0" if self.after else b"")
 
     def reaches(self, key: str) -> bool:
-        """Whether a key is not behind its end."""
+        """Return whether a key is before the range's end."""
         return not self.to or key.encode() < self.to.encode()
 
     def query(self) -> dict[str, str]:
-        """The range as query parameters of a forwarded request."""
+        """Return the range as query parameters of a forwarded request."""
         texts = {"prefix": self.prefix, "after": self.after, "from": self.start, "to": self.to}
         index = {"index": self.index, "value": self.value} if self.index else {}
         return {"limit": str(self.limit), **{name: text for name, text in texts.items() if text}, **index}
 
 
 def _marks(view: ReadView) -> tuple[int, int]:
-    """The next offsets of the table's source and of its row topic."""
+    """Return the next offsets of the table's source and of its row topic."""
     return view.store.position(view.folded) or 0, (view.store.position(view.rows) or 0) if view.rows else 0
 
 
@@ -85,12 +85,12 @@ class LocalTables:
         self._views = views
 
     def holds(self, table: str, partition: int) -> bool:
-        """Whether this worker is the one to ask for that partition."""
+        """Return whether this worker owns that partition."""
         view = self._views().get((table, partition))
         return view is not None and view.copy is None
 
     def age_s(self, table: str, partition: int) -> float | None:
-        """How old what can be read here of that partition may be: 0 for its owner; None where that is not known."""
+        """Return how old the local copy of a partition may be, in seconds: 0 for its owner, None if unknown."""
         view = self._views().get((table, partition))
         if view is None or view.restoring:
             return None
@@ -99,53 +99,53 @@ class LocalTables:
         return 0.0 if view.copy is None else view.copy.age_s()
 
     def is_replica(self, table: str, partition: int) -> bool:
-        """Whether that is a copy that all workers of the service have, and which nobody owns."""
+        """Return whether that is a replica, which each worker of the service has and none owns."""
         view = self._views().get((table, partition))
         return view is not None and view.age_s is not None
 
     def waits(self, table: str, partition: int) -> bool:
-        """Whether a read may have to wait for a database."""
+        """Return whether a read may have to wait for a database."""
         view = self._views().get((table, partition))
         return view is not None and view.shared
 
     def _view(self, table: str, partition: int) -> ReadView:
         view = self._views().get((table, partition))
         if view is None:
-            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
+            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker; ask again")
         if view.restoring:
             raise TableUnavailable(f"partition {partition} of {table!r} is being restored; ask again")
         return view
 
     def pairs(self, table: str, partition: int, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, Any]]:
-        """Up to `limit` keys and decoded values from the key `start` on, of those that begin with `prefix`."""
+        """Return up to `limit` keys and decoded values from the key `start` on, of those that begin with `prefix`."""
         view = self._view(table, partition)
         cut, decode = len(view.prefix), view.codec.decode
         rows = view.store.scan(view.prefix + prefix, view.prefix + start, limit)
         return [(key[cut:], decode(value)) for key, value in rows]
 
     def value(self, table: str, partition: int, key: bytes) -> Any:
-        """The value under a key in bytes, decoded; None where there is none."""
+        """Return the decoded value under a key in bytes; None if there is none."""
         view = self._view(table, partition)
         data = view.store.get(view.prefix + key)
         return None if data is None else view.codec.decode(data)
 
     def position(self, table: str, partition: int) -> int:
-        """The next offset of the table's source that is to be folded into it here. Raises TableUnavailable."""
+        """Return the next offset of the table's source to fold here. Raises TableUnavailable."""
         view = self._view(table, partition)
         if view.copy is not None:
-            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker")
+            raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker; ask again")
         return view.store.position(view.folded) or 0
 
     def rows(self, table: str, partition: int) -> int:
-        """The next offset of the table's row topic that is to be contained here. Raises TableUnavailable."""
+        """Return the next offset of the table's row topic that this copy does not contain. Raises TableUnavailable."""
         return _marks(self._view(table, partition))[1]
 
     def read(self, table: str, partition: int, key: str, show: Show = row_json) -> Found:
-        """The row, and where the table was."""
+        """Return the row, and the table's position when it was read."""
         view = self._view(table, partition)
         at = view.prefix + key.encode()
         before = _marks(view)
-        while True:  # until no checkpoint has come between
+        while True:  # until no checkpoint came in between
             data = view.store.get(at)
             if (after := _marks(view)) == before:
                 break
@@ -156,7 +156,7 @@ class LocalTables:
         return Found(row, tag(value, data), None if view.copy is not None else folded, rows)
 
     def get(self, table: str, partition: int, key: str, show: Show = row_json) -> dict[str, Any] | None:
-        """The row as JSON, or None where there is none."""
+        """Return the row as JSON; None if there is none."""
         value = self.value(table, partition, key.encode())
         return None if value is None else {"key": key, **show(value)}
 
@@ -168,7 +168,7 @@ class LocalTables:
         index_of: Callable[[Any], str | None] | None = None,
         show: Show = row_json,
     ) -> list[dict[str, Any]]:
-        """Rows of one partition, in key order. `index_of`: the function of the index that is asked for."""
+        """Return rows of one partition, in key order. `index_of`: the function of the range's index."""
         view = self._view(table, partition)
         if index_of is not None:
             return self._by_index(view, table, wanted, index_of)

@@ -1,1 +1,1 @@
-"""The JSON schemas of what endpoints take and answer, by what they are about."""
+"""The JSON schemas of requests and replies, by subject."""

@@ -1,4 +1,4 @@
-"""Commands, outcomes, history and deadlines of an aggregate; and where the instances of a saga stand."""
+"""Schemas of commands, outcomes, history and deadlines of an aggregate, and of a saga's instances."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PENDING: Json = {
     "properties": {
         "command_id": TEXT,
         "position": MAYBE,
-        "due_ms": {"type": ["integer", "null"], "description": "when it will be decided; null: as soon as it can be"},
-        "parked": text("why it is put aside, where it is: it is decided once it is redriven"),
+        "due_ms": {"type": ["integer", "null"], "description": "when it will be decided; null: as soon as possible"},
+        "parked": text("why it is parked, if it is: it is decided once it is redriven"),
         "detail": TEXT,
     },
     "required": ["command_id"],
@@ -33,12 +33,12 @@ INSTANCE: Json = {
     "saga": TEXT,
     "key": TEXT,
     "status": {"enum": list(STATUSES)},
-    "step": text("what is under way; empty where nothing is"),
+    "step": text("the step under way; empty if there is none"),
     "attempt": {"type": "integer"},
-    "waits_for": {**TEXTS, "description": "what it has asked others and was not answered"},
-    "reason": text("why it is undone, or tried again"),
-    "blocks": {**TEXTS, "description": "what others may find locked meanwhile"},
-    "since": text("when something last happened to it"),
+    "waits_for": {**TEXTS, "description": "requests to others without a reply so far"},
+    "reason": text("why it is undone or retried"),
+    "blocks": {**TEXTS, "description": "what is locked for others meanwhile"},
+    "since": text("when its last event happened"),
 }
 INTERVENTION = only({"by": WHO, "why": WHO})
 
@@ -48,7 +48,7 @@ def _of(hint: Any) -> Json:
 
 
 def command(of: Aggregate[Any, Any, Any]) -> Json:
-    """A command."""
+    """Return the schema of a command."""
     return _of(of.command)
 
 
@@ -58,23 +58,23 @@ def _accepted(of: Aggregate[Any, Any, Any]) -> Json:
             "outcome": {"const": "accepted"},
             "version": VERSION,
             "events": several(_of(of.event)),
-            "position": text("token of where the command stands, such as users.command/3@77: for `at_least` of reads"),
-            "complete": {"type": "boolean", "description": "false where the events were too large to be told here"},
+            "position": text("token of the command's position, such as users.command/3@77: for `at_least` of reads"),
+            "complete": {"type": "boolean", "description": "false if the events were too large for this reply"},
         }
     )
 
 
 def sent(of: Aggregate[Any, Any, Any]) -> Json:
-    """What a command is answered with."""
+    """Return the responses to a command."""
     return {
         "200": in_json("decided", _accepted(of)),
-        "202": in_json("stored; not decided yet, or not within the wait, or to be decided at its time", PENDING),
+        "202": in_json("stored; not decided yet, or not within the wait, or scheduled", PENDING),
     }
 
 
 def outcome(of: Aggregate[Any, Any, Any]) -> Json:
-    """What became of a command."""
-    waits = "not decided yet: scheduled, or put aside until it is redriven"
+    """Return the responses with the outcome of a command."""
+    waits = "not decided yet: scheduled, or parked until it is redriven"
     return {
         "200": in_json("decided", {"oneOf": [_accepted(of), REJECTED]}),
         "202": in_json(waits, {"anyOf": [PARKED, PENDING]}),
@@ -84,36 +84,36 @@ def outcome(of: Aggregate[Any, Any, Any]) -> Json:
 def _past(of: Aggregate[Any, Any, Any], told: Json) -> Json:
     reached: Json = {
         "last": {**LONG, "description": "the last version that the history holds"},
-        "current": {**LONG, "description": "the version that the table was at when it was asked"},
+        "current": {**LONG, "description": "the table's version when it was asked"},
     }
     found = {"aggregate": {"const": of.name}, "key": TEXT, **told, **reached}
     return {"200": in_json("as far as the history goes", fields(found))}
 
 
 def history(of: Aggregate[Any, Any, Any]) -> Json:
-    """Events, page by page."""
-    read: Json = {**MAYBE, "description": "token of what the decision has read of copies"}
+    """Return the responses with events, page by page."""
+    read: Json = {**MAYBE, "description": "token of the copies that the decision has read"}
     event = {"version": LONG, "time_ms": LONG, "command_id": TEXT, "correlation_id": TEXT, "event": _of(of.event)}
     page: Json = {
         "events": several(fields(event | ({"read": read} if of.reads else {}))),
-        "next": {"type": ["integer", "null"], "description": "`after` of the next page; null where there is none"},
+        "next": {"type": ["integer", "null"], "description": "`after` of the next page; null if there is none"},
         "first": {**LONG, "description": "the first version that the event log holds; 1 unless its beginning is gone"},
     }
     return _past(of, page)
 
 
 def state(of: Aggregate[Any, Any, Any]) -> Json:
-    """The state that one had."""
-    time_ms: Json = {"type": ["integer", "null"], "description": "of the last event in it; null before the first"}
+    """Return the responses with an earlier state."""
+    time_ms: Json = {"type": ["integer", "null"], "description": "the time of its last event; null before the first"}
     return _past(of, {"row": json_schema(type(of.initial)), "version": LONG, "time_ms": time_ms})
 
 
 def deadlines(of: Aggregate[Any, Any, Any]) -> Json:
-    """What is still to come."""
-    due: Json = {"type": ["integer", "null"], "description": "null: it has been sent, and is about to be decided"}
+    """Return the responses with what is still due."""
+    due: Json = {"type": ["integer", "null"], "description": "null: sent, about to be decided"}
     told: Json = {
         "kind": {"enum": ["deadline", "scheduled"]},
-        "name": text("of the deadline; a scheduled command's id"),
+        "name": text("the deadline's name, or the scheduled command's id"),
         "due_ms": due,
         "command_id": TEXT,
         "correlation_id": TEXT,
@@ -125,21 +125,21 @@ def deadlines(of: Aggregate[Any, Any, Any]) -> Json:
 
 
 def instances(_: Saga[Any] | None) -> Json:
-    """Where instances stand."""
+    """Return the responses with the progress of instances."""
     page = {"sagas": several(fields(INSTANCE)), "next": MAYBE, "unavailable": TEXTS}
     return {"200": in_json("by saga and key", fields(page))}
 
 
 def instance(of: Saga[Any]) -> Json:
-    """Where one stands."""
+    """Return the responses with the progress of one instance."""
     told = fields({**INSTANCE, "version": LONG, "state": json_schema(type(of.initial))})
     return {"200": in_json("with its state", told)}
 
 
 def intervened(_: Saga[Any]) -> Json:
-    """What an intervention is answered with."""
+    """Return the responses to an intervention."""
     done = fields({"outcome": {"const": "accepted"}, "version": LONG, "events": {"type": "array"}})
     return {
-        "200": in_json("done; it stands in the instance's event log", done),
+        "200": in_json("done; the instance's event log contains it", done),
         "202": in_json("stored; not decided within the wait", fields({"command_id": TEXT})),
     }

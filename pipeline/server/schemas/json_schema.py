@@ -20,7 +20,7 @@ PRIMITIVES: dict[Any, Json] = {
 
 
 def json_schema(hint: Any, *, tagged: bool = False) -> Json:
-    """The JSON schema of a type or message class. `tagged`: records carry their class's name as `type`."""
+    """Return the JSON schema of a type or message class. `tagged`: records have their class's name as `type`."""
     options = alternatives(hint)
     if len(options) > 1:
         records = sum(dataclasses.is_dataclass(option) for option in options)

@@ -1,4 +1,4 @@
-"""What many schemas are made from."""
+"""Parts that many schemas share."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ PROBLEM: Json = {
 
 
 def text(description: str) -> Json:
-    """A text that is described."""
+    """Return the schema of a text with a description."""
     return {**TEXT, "description": description}
 
 
 def fields(properties: Json, **more: Any) -> Json:
-    """An object with all of these."""
+    """Return the schema of an object with all of these properties."""
     return {"type": "object", "properties": properties, "required": list(properties), **more}
 
 
 def only(properties: Json) -> Json:
-    """An object with all of these, and nothing else."""
+    """Return the schema of an object with exactly these properties."""
     return fields(properties, additionalProperties=False)
 
 
 def several(item: Json, **more: Any) -> Json:
-    """An array."""
+    """Return the schema of an array."""
     return {"type": "array", "items": item, **more}
 
 
 def in_json(description: str, schema: Json, **more: Any) -> Json:
-    """An answer in JSON."""
+    """Return a response in JSON."""
     return {"description": description, "content": {"application/json": {"schema": schema}}, **more}
 
 
-VERSION: Json = {**LONG, "description": "of the aggregate, after the command"}
+VERSION: Json = {**LONG, "description": "the aggregate's version after the command"}

@@ -1,4 +1,4 @@
-"""What of a topology an endpoint is described for: one operation of the OpenAPI document each."""
+"""The subjects of endpoints in a topology: each has one operation in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.topology import Topology
 
 
 class Subject(NamedTuple):
-    """`name`: in summaries and operation ids. `parts`: of the path. `it`: what schemas are made from."""
+    """`name`: for summaries and operation ids. `parts`: of the path. `it`: the object from which schemas are made."""
 
     name: str
     parts: dict[str, str]
@@ -20,12 +20,12 @@ class Subject(NamedTuple):
 
 
 def alone(_: Topology) -> Iterator[Subject]:
-    """An endpoint that is about nothing in particular."""
+    """Yield the subject of an endpoint that has none in the topology."""
     yield Subject("", {}, None)
 
 
 def tables(topology: Topology) -> Iterator[Subject]:
-    """Each table."""
+    """Yield each table."""
     for service in topology.services.values():
         found = [_of(aggregate) for aggregate in service.owned]
         found += [Table(each.name, type(each.initial), sorted(each.indexes)) for each in service.projections]
@@ -34,53 +34,53 @@ def tables(topology: Topology) -> Iterator[Subject]:
 
 
 def watchable(topology: Topology) -> Iterator[Subject]:
-    """Each table that is no replica."""
+    """Return each table that is not a replica."""
     return (subject for subject in tables(topology) if subject.it.can_be_watched)
 
 
 def states(topology: Topology) -> Iterator[Subject]:
-    """The table of each aggregate."""
+    """Return the table of each aggregate."""
     return (subject for subject in tables(topology) if not subject.it.is_derived)
 
 
 def snapshots(topology: Topology) -> Iterator[Subject]:
-    """All aggregates, by name."""
+    """Yield the names of all aggregates as one subject."""
     yield Subject("", {}, [subject.name for subject in states(topology)])
 
 
 def addressed(topology: Topology) -> Iterator[Subject]:
-    """Each aggregate that takes commands from outside."""
+    """Return each aggregate that takes commands from outside."""
     return (_aggregate(each) for service in topology.services.values() for each in service.addressed)
 
 
 def with_history(topology: Topology) -> Iterator[Subject]:
-    """Each aggregate that keeps its history."""
+    """Return each aggregate that keeps its history."""
     return (_aggregate(each) for service in topology.services.values() for each in service.owned if each.history)
 
 
 def with_deadlines(topology: Topology) -> Iterator[Subject]:
-    """Each aggregate that takes deadlines."""
+    """Return each aggregate that takes deadlines."""
     return (_aggregate(each) for service in topology.services.values() for each in service.owned if each.deadlines)
 
 
 def any_saga(topology: Topology) -> Iterator[Subject]:
-    """All sagas together, if there are any."""
+    """Yield all sagas as one subject, if there are any."""
     if topology.sagas:
         yield Subject("all sagas", {}, None)
 
 
 def sagas(topology: Topology) -> Iterator[Subject]:
-    """Each saga."""
+    """Return each saga."""
     return (Subject(name, {"saga": name}, saga) for name, saga in topology.sagas.items())
 
 
 def knowing(action: str) -> Callable[[Topology], Iterator[Subject]]:
-    """Each saga of which one may ask `action`."""
+    """Return a function that lists the sagas with this action."""
     return lambda topology: (subject for subject in sagas(topology) if action in subject.it.actions)
 
 
 def sources(topology: Topology) -> Iterator[Subject]:
-    """Each source topic of each service."""
+    """Yield each source topic of each service."""
     for service in topology.services.values():
         for topic in service.source_topics():
             yield Subject(f"{service.name}_{topic}", {"service": service.name, "topic": topic}, None)

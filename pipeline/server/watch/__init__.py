@@ -1,1 +1,1 @@
-"""Watched rows: tails of row topics, and a bounded subscription for each watcher."""
+"""Watched rows: tails of row topics, and a bounded subscription for each watch."""

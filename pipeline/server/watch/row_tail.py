@@ -1,4 +1,4 @@
-"""Rows as they come: follows row topics, and hands each record to those who watch its key. No clock, no threads."""
+"""Follows row topics, and hands each record to the watches of its key. No clock, no threads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.errors import UndecodableRecord
 log = logging.getLogger(__name__)
 
 RECORDS = 2_000  # of one step
-BUSY_S = 0.01  # how long a step waits for news while somebody is behind
-Tell = Callable[[int, bytes | None], str]  # offset and value of a record, None: deleted; as readers are told
+BUSY_S = 0.01  # how long a step waits for records while a watch is behind
+Tell = Callable[[int, bytes | None], str]  # makes the text of an event from a record's offset and value, None: deleted
 
 
 class Event(NamedTuple):
-    """A row as it has become. `text`: as readers are told; `deleted`: whether there is none any more."""
+    """A new row. `text`: of the event; `deleted`: whether the row was deleted."""
 
     offset: int
     text: str
@@ -28,9 +28,10 @@ class Event(NamedTuple):
 class Watch:
     """One key, watched from the offset `start` of its row topic on.
 
-    `end`: where the row topic was when the present row was read. `absent`: there was none. Compaction forgets deletions
-    after a while, so where the log between `start` and `end` does not end in one, it is told at `end`; it may have been
-    told before. Events gather in `came`, until somebody takes them; all below `next` has been looked at.
+    `end`: the end of the row topic when the present row was read. `absent`: there was no row then. Compaction removes
+    deletions after a while; so if there was no row, but the log between `start` and `end` does not end in a deletion,
+    one is reported at `end`, maybe for the second time. Events gather in `came` until `drain`; all offsets below `next`
+    are done.
     """
 
     def __init__(self, tp: TP, key: bytes, start: int, end: int, tell: Tell, *, absent: bool) -> None:
@@ -39,7 +40,7 @@ class Watch:
         self._owes_deletion, self._deleted = absent and start < end, False
 
     def take(self, event: Event) -> None:
-        """A record of the key."""
+        """Take a record of the key."""
         if event.offset < self.next:
             return
         if event.offset < self.end:
@@ -49,7 +50,7 @@ class Watch:
         self.came.append(event)
 
     def reach(self, position: int) -> None:
-        """All below that offset has been handed to `take`."""
+        """Note that all records below that offset were handed to `take`."""
         self.next = max(self.next, position)
         if position >= self.end:
             self._settle()
@@ -60,14 +61,14 @@ class Watch:
         self._owes_deletion = False
 
     def drain(self) -> list[Event]:
-        """What has come since."""
+        """Return the events since the last call."""
         came, self.came = self.came, []
         return came
 
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A partition that is followed, and who watches which of its keys."""
+    """A partition that is followed, and the watches of its keys."""
 
     position: int
     by_key: dict[bytes, list[Watch]] = field(default_factory=dict)
@@ -78,36 +79,36 @@ class _Place:
 
 
 class RowTail:
-    """Follows partitions by one reader; who watches must not need what has gone by."""
+    """Tails partitions with one reader. A watch must start at or after the reader's position."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
         self._places: dict[TP, _Place] = {}
 
     def follows(self, tp: TP) -> bool:
-        """Whether that partition is followed."""
+        """Return whether that partition is followed."""
         return tp in self._places
 
     def begin(self, tp: TP, offset: int) -> None:
-        """Follows a partition from that offset on."""
+        """Follow a partition from that offset on."""
         self._places[tp] = _Place(offset)
         self._reader.follow({tp: offset or None})
 
     def end(self, tp: TP) -> None:
-        """Follows a partition no more; one that is not followed is fine."""
+        """Stop following a partition, if it is followed."""
         if self._places.pop(tp, None) is not None:
             self._reader.unfollow([tp])
 
     def watches(self) -> list[Watch]:
-        """All who watch."""
+        """Return all watches."""
         return [watch for place in self._places.values() for watch in place.watches()]
 
     def watched(self, tp: TP) -> bool:
-        """Whether anybody watches that partition."""
+        """Return whether there is a watch of that partition."""
         return tp in self._places and bool(self._places[tp].by_key)
 
     def take(self, watch: Watch) -> bool:
-        """Adds one, unless what it needs next has gone by."""
+        """Add a watch, unless the reader has passed its next offset. Return whether it was added."""
         place = self._places[watch.tp]
         if place.position > watch.next:
             return False
@@ -115,7 +116,7 @@ class RowTail:
         return True
 
     def drop(self, watch: Watch) -> None:
-        """Takes one out; one that is not there is fine."""
+        """Remove a watch, if it is there."""
         place = self._places.get(watch.tp)
         watches = place.by_key.get(watch.key, []) if place else []
         if place and watch in watches:
@@ -124,9 +125,9 @@ class RowTail:
                 del place.by_key[watch.key]
 
     def step(self, timeout_s: float) -> tuple[set[Watch], list[Watch]]:
-        """Takes in what has arrived. Returns who has got on, and who cannot be told what comes next.
+        """Read what has arrived. Return the watches that advanced, and those that are lost.
 
-        Their partition does not hold it, or it cannot be read here.
+        A watch is lost if the partition no longer holds its next record, or the record cannot be decoded.
         """
         polled = self._reader.poll(RECORDS, timeout_s)
         moved: set[Watch] = set()
@@ -163,10 +164,10 @@ def _reach(place: _Place, position: int) -> set[Watch]:
 
 
 class TailWithCatchUp:
-    """One tail for those who are where the logs are, and one for those who have to catch up with them.
+    """One tail at the ends of the logs, and one for watches that have to catch up.
 
-    The second goes over a partition again for all who are behind; who needs what it has gone by waits for its next
-    round. So nobody who begins far back holds up others.
+    The second goes over a partition for all watches that are behind. A watch that needs an earlier record waits for the
+    next round, so a watch that begins far back does not delay others.
     """
 
     def __init__(self, live: LogReader, behind: LogReader) -> None:
@@ -175,22 +176,22 @@ class TailWithCatchUp:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody watches anything."""
+        """Whether there are no watches."""
         return not (self._pending or self._behind.watches() or self._live.watches())
 
     def add(self, watch: Watch) -> None:
-        """Somebody watches from now on."""
+        """Add a watch."""
         self._pending.append(watch)
 
     def remove(self, watch: Watch) -> None:
-        """And no more."""
+        """Remove a watch."""
         self._pending = [other for other in self._pending if other is not watch]
         self._behind.drop(watch)
         self._live.drop(watch)
         self._tidy([watch.tp])
 
     def step(self, timeout_s: float) -> tuple[set[Watch], list[Watch]]:
-        """One round; waits for news up to `timeout_s`. See RowTail.step."""
+        """Do one round; wait for records up to `timeout_s`. See RowTail.step."""
         self._pending = [watch for watch in self._pending if not self._placed(watch)]
         moved: set[Watch] = set()
         lost: list[Watch] = []
@@ -219,7 +220,7 @@ class TailWithCatchUp:
         return self._behind.take(watch)
 
     def _tidy(self, partitions: Iterable[TP]) -> None:
-        """Stops following what nobody watches."""
+        """Stop following partitions without watches."""
         for tp in partitions:
             if not self._behind.watched(tp):
                 self._behind.end(tp)

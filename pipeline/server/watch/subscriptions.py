@@ -1,4 +1,4 @@
-"""The watchers of one worker: a thread that follows row topics, and in the event loop a bounded stream for each."""
+"""The watches of one worker: a thread follows row topics, and each watch has a bounded stream in the event loop."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pipeline.server.watch.row_tail import Event, TailWithCatchUp, Watch
 log = logging.getLogger(__name__)
 
 WATCHERS_MAX = 1_000
-BUFFER_BYTES = 256 * 1024  # of one watcher; a single row may be larger
+BUFFER_BYTES = 256 * 1024  # of one watch; a single row may be larger
 POLL_S = 0.05
-PAUSE_S = 1.0  # before another try where following has failed
+PAUSE_S = 1.0  # before another try after an error
 
 
 class Subscription:
-    """What a reader is to be told, in the event loop. `passed`: all below has been handed over, or is about to be."""
+    """The events for a reader, in the event loop. `passed`: events before this offset were handed over, or soon are."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch, self.passed = watch, watch.next
@@ -34,7 +34,7 @@ class Subscription:
         self._news = asyncio.Event()
 
     def take_in(self, came: list[Event], passed: int) -> None:
-        """News; too much of it ends the stream before the first that does not fit."""
+        """Queue events. If too many wait, end the stream before the first that does not fit."""
         for event in came:
             if self.ended is None:
                 if self._bytes and self._bytes + len(event.text) > BUFFER_BYTES:
@@ -48,12 +48,12 @@ class Subscription:
             self._news.set()
 
     def end(self, why: str) -> None:
-        """Nothing comes any more."""
+        """End the stream; further events are dropped."""
         self.ended = self.ended or why
         self._news.set()
 
     async def news(self, patience_s: float) -> str:
-        """What has come since, waiting for it; empty where that takes longer, or nothing will come."""
+        """Return the text of new events, waiting for them up to `patience_s`; empty if there are none."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await self._news.wait()
@@ -66,12 +66,12 @@ class Subscription:
 
 
 class Subscriptions:
-    """All watchers of a worker share two readers, which are opened when the first comes."""
+    """All watches of a worker. They share two readers, which open with the first watch."""
 
     def __init__(self, open_reader: Callable[[str], LogReader]) -> None:
         self._open_reader = open_reader
-        self._streams: dict[Watch, Subscription] = {}  # of the event loop
-        self._changes: deque[tuple[Watch, bool]] = deque()  # to be added, or removed
+        self._streams: dict[Watch, Subscription] = {}  # used in the event loop only
+        self._changes: deque[tuple[Watch, bool]] = deque()  # whether to add or remove each
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,17 +81,17 @@ class Subscriptions:
 
     @property
     def watchers(self) -> int:
-        """How many there are."""
+        """The number of watches."""
         return len(self._streams)
 
     def check(self) -> None:
-        """Raises Overloaded where there is no room for another one."""
+        """Raise Overloaded if there is no room for another watch."""
         if self._closed or len(self._streams) >= WATCHERS_MAX:
-            why = "the worker stops" if self._closed else f"{WATCHERS_MAX} watch here already"
+            why = "the worker is stopping" if self._closed else f"this worker has {WATCHERS_MAX} watches already"
             raise Overloaded(f"{why}; ask another worker, or again later")
 
     def open(self, watch: Watch) -> Subscription:
-        """A stream of what comes. Raises Overloaded."""
+        """Open a stream of a watch's events. Raises Overloaded."""
         self.check()
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
@@ -102,12 +102,12 @@ class Subscriptions:
         return stream
 
     def leave(self, stream: Subscription) -> None:
-        """Its reader has gone."""
+        """Remove a stream whose reader has gone."""
         if self._streams.pop(stream.watch, None) is not None:
             self._change(stream.watch, wanted=False)
 
     async def close(self) -> None:
-        """Ends all streams, and the thread."""
+        """End all streams, and the thread."""
         self._closed = True
         for stream in self._streams.values():
             stream.end(CLOSING)
@@ -139,8 +139,8 @@ class Subscriptions:
                 for name in ("watch", "watch-behind"):
                     readers.append(self._open_reader(name))
                 self._follow(TailWithCatchUp(*readers), watches)
-            except Exception as error:  # such as a topic that is gone; whoever watches asks again
-                log.warning("watching: %s", error)
+            except Exception as error:  # such as a deleted topic; the readers ask again
+                log.warning("watches end and start again: %s", error)
                 self._take_changes(watches)
                 self._tell(partial(self._end, watches, BROKEN))
                 self._wake.clear()

@@ -131,4 +131,4 @@ def test_on_time_and_by_hand(shop: Shop) -> None:
     assert 890_000 < told["due_ms"] - time.time() * 1000 < 900_000
     assert json.loads(by_hand(shop, "deadlines", "users", "anna", "--json")) == told
     assert "Hanna" in by_hand(shop, "deadlines", "users", "anna")
-    assert "nothing is to come" in by_hand(shop, "deadlines", "users", "berta")
+    assert "nothing is due" in by_hand(shop, "deadlines", "users", "berta")

@@ -115,7 +115,7 @@ def test_each_level_on_any_worker(shop: Shop, client: Client, query: QueryClient
 
     with pytest.raises(NoSuchConsistency, match="no aggregate"):
         query.get("customers", "user-1", consistency="linearizable")
-    with pytest.raises(NoSuchConsistency, match="made from nothing"):
+    with pytest.raises(NoSuchConsistency, match="has no source"):
         query.get("users", "user-1", consistency="fresh")
     with pytest.raises(ForeignToken, match=r"nothing flows from inventory\.command"):
         query.get("users", "user-1", at_least="inventory.command/0@1")

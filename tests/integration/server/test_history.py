@@ -129,9 +129,9 @@ def check_pages(url: str) -> None:
     assert len(httpx.get(f"{url}/TEA").json()["events"]) == 100
     assert httpx.get(f"{url}/TEA/state").json()["version"] == ROUNDS
     for path, code, says in [
-        ("nothing", 404, "nothing has happened to inventory 'nothing'"),
-        ("nothing/state?as_of=1", 404, "nothing has happened"),
-        (f"TEA/state?as_of={ROUNDS + 1}", 404, f"has got to version {ROUNDS}, not yet to {ROUNDS + 1}"),
+        ("nothing", 404, "inventory 'nothing' has no events"),
+        ("nothing/state?as_of=1", 404, "has no events"),
+        (f"TEA/state?as_of={ROUNDS + 1}", 404, f"is at version {ROUNDS}; version {ROUNDS + 1} does not exist yet"),
         ("TEA/state?as_of=yesterday", 400, "neither a version"),
         ("TEA/state?as_of=-1", 400, "neither a version"),
         ("TEA?after=x", 400, "after='x' is not a number from 0"),
@@ -203,7 +203,7 @@ def test_a_log_that_has_been_cut_is_told(shop: Shop) -> None:
     assert status(again)["wiped"] == {"out_of_range": len(last)}
     assert "has lost its beginning: its first event is version 40" in again.log.read_text()
     key = next(key for _, key, _ in last.values())
-    assert "versions 1 to 39 are gone from the event log" in by_hand(shop, "inventory", key).stdout
+    assert "versions 1 to 39 are no longer in the event log" in by_hand(shop, "inventory", key).stdout
 
 
 def test_by_hand(shop: Shop) -> None:
@@ -241,8 +241,8 @@ def test_by_hand(shop: Shop) -> None:
     assert "description" in table
     assert "no field differs" in by_hand(shop, "inventory", "TEA", "--diff", "4", "4").stdout
     for arguments, says in [
-        (("inventory", "nothing"), "nothing has happened to inventory 'nothing'"),
-        (("inventory", "TEA", "--as-of", "9"), "has got to version 4, not yet to 9"),
+        (("inventory", "nothing"), "inventory 'nothing' has no events"),
+        (("inventory", "TEA", "--as-of", "9"), "is at version 4; version 9 does not exist yet"),
         (("inventory", "TEA", "--as-of", "yesterday"), "neither a version"),
         (("nothing", "TEA"), "no table 'nothing'"),
     ]:

@@ -252,7 +252,7 @@ def test_a_file_without_customers_has_no_reads_to_show(invoices: Invoices) -> No
         (["--checkout", "3pc"], "'3pc' is not one of 'saga', '2pc'"),
         (["--json", "nowhere/out.json"], "there is no directory nowhere"),
         (["--json", "tests"], "tests is a directory"),
-        (["--json", "tests/out.json", "--home", "tests"], "lies in the demo's own folder"),
+        (["--json", "tests/out.json", "--home", "tests"], "is in the demo's own directory"),
     ],
 )
 def test_options_that_cannot_be(arguments: list[str], says: str) -> None:

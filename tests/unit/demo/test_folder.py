@@ -73,7 +73,7 @@ def test_a_folder_that_holds_anything_else_is_refused_and_stays_as_it_is(tmp_pat
     done = CliRunner().invoke(main, ["demo", "--input", str(source), "--home", str(home)])
     assert done.exit_code == 2
     (line,) = [line for line in done.stderr.splitlines() if line]
-    assert line.startswith(f"error: {home} holds what no demo has made, '{files[-1].partition('/')[0]}', ")
+    assert line.startswith(f"error: {home} contains what no demo has made, '{files[-1].partition('/')[0]}', ")
     assert "--home" in line
     assert names(home) == set(files)
     assert all((home / file).read_text() == "something" for file in files)
@@ -104,7 +104,10 @@ def test_a_link_is_deleted_and_not_what_it_leads_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("home", ["file", "file/below"])
 def test_a_folder_that_cannot_be_is_told(tmp_path: Path, home: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DemoFolderError, match=r"cannot use .* as the demo's folder: .*--home"), hold(tmp_path / home):
+    with (
+        pytest.raises(DemoFolderError, match=r"cannot use .* as the demo's directory: .*--home"),
+        hold(tmp_path / home),
+    ):
         pass
 
 

@@ -285,7 +285,7 @@ def test_who_takes_none_is_sent_none() -> None:
 
 def test_a_moment_that_is_no_time_is_refused() -> None:
     assert parse_time("2026-12-01T12:00") == parse_time(str(NOON_MS)) == NOON_MS
-    with pytest.raises(InvalidMoment, match="is no time"):
+    with pytest.raises(InvalidMoment, match="is not a time"):
         parse_time("17")
 
 

@@ -154,7 +154,7 @@ def test_who_waits_when_the_worker_ends_hears_it_at_once_and_nobody_is_asked_any
         offset_source.moved()
         async with asyncio.timeout(5):
             told = await asyncio.gather(*waits, return_exceptions=True)
-            with pytest.raises(TableUnavailable, match="ending"):
+            with pytest.raises(TableUnavailable, match="stopping"):
                 await offset_source.passed({folder: 5}, until_s)
         assert [type(each) for each in told] == [TableUnavailable] * 3
         assert asyncio.all_tasks() == {asyncio.current_task()}  # no poller of what nobody answers

@@ -32,6 +32,6 @@ def test_what_cannot_be_answered_any_more_is_503_while_the_worker_ends() -> None
                 assert (await client.get("/here")).status == 200
                 assert (await client.get("/nowhere")).status == 405
                 await ending.close()
-            assert "this worker is ending; ask another" in (await answer.json())["detail"]
+            assert "this worker is stopping; ask another" in (await answer.json())["detail"]
 
     asyncio.run(asked())

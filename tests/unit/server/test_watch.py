@@ -148,7 +148,7 @@ def test_the_page_tells_what_happens(driver: TestDriver, monkeypatch: pytest.Mon
             await page.hub.close()
             ended = await event(response)
             assert (ended["event"], ended["reason"]) == ("end", "closing")
-        with pytest.raises(Overloaded, match="stops"):
+        with pytest.raises(Overloaded, match="stopping"):
             page.hub.check()
 
     page.run(scenario)
