@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
-from pipeline.engine.state.table import RowCodec, table_prefix
+from pipeline.engine.state.row_keys import table_prefix
+from pipeline.engine.state.table import RowCodec
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import message_to_row

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from pipeline.engine.ports import Store
 from pipeline.engine.state.cache import MISSING
-from pipeline.engine.state.table import Pairs, Table, TableSpec, table_prefix
+from pipeline.engine.state.row_keys import join_key, order_prefix, scan_all, split_key
+from pipeline.engine.state.table import Pairs, Table, TableSpec
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import NEVER, DeadlineMessage
 
-LOOK_AHEAD, COUNTED_AT_ONCE = 100, 10_000  # places in the order that are read at once
+LOOK_AHEAD = 100  # places in the order that are read at once
 
 
 def deadline_key(key: bytes, name: str) -> bytes:
@@ -22,18 +23,13 @@ def deadline_key(key: bytes, name: str) -> bytes:
 
     `name`: PREFIX and a deadline's name, or SCHEDULED and a command's id.
     """
-    return len(key).to_bytes(4, "big") + key + name.encode()
+    return join_key(key, name.encode())
 
 
 def parts(row_key: bytes) -> tuple[bytes, str]:
     """The aggregate id and the name in the key of a row."""
-    end = 4 + int.from_bytes(row_key[:4], "big")
-    return row_key[4:end], row_key[end:].decode()
-
-
-def order_prefix(name: str) -> bytes:
-    """What the keys of the order begin with."""
-    return table_prefix(f"{name}.order")
+    key, name = split_key(row_key)
+    return key, name.decode()
 
 
 def deadline_rows(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:
@@ -135,10 +131,7 @@ class Deadlines(Table):
 
     def _begin(self) -> None:
         """Counts the rows."""
-        start = self._order
-        while ahead := self.store.scan(self._order, start, COUNTED_AT_ONCE):
-            self._count += len(ahead)
-            start = ahead[-1][0] + b"\0"
+        self._count += sum(1 for _ in scan_all(self.store, self._order))
         self._counted, self.active = True, self._count > 0 or bool(self._changed)
 
     # --- Table --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline.engine.ports import Store
+from pipeline.engine.state.row_keys import join_key
 from pipeline.engine.state.table import RowCodec
 from pipeline.errors import HistoryIncomplete
 from pipeline.flow import events_to_state, version_at
@@ -32,7 +33,7 @@ class HistorySpec(NamedTuple):
 
 def of_key(kind: bytes, key: bytes) -> bytes:
     """What the rows of that kind begin with that belong to a key."""
-    return kind + len(key).to_bytes(4, "big") + key
+    return kind + join_key(key)
 
 
 def at_version(kind: bytes, key: bytes, version: int) -> bytes:

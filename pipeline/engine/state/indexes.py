@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from pipeline.engine.ports import Store
+from pipeline.engine.state.row_keys import join_key, table_prefix
 from pipeline.flow import row_to_index
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 def entries_prefix(table: str, index: str, value: str) -> bytes:
     """What the entries of one value begin with; the row's key follows."""
-    data = value.encode()
-    return f"{table}.index.{index}".encode() + b"\0" + len(data).to_bytes(4, "big") + data
+    return table_prefix(f"{table}.index.{index}") + join_key(value.encode())
 
 
 def index_mark(table: str) -> str:

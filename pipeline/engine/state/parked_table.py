@@ -7,13 +7,11 @@ a table of the task like any other, so they are committed with what is folded an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.engine.ports import Record, Store
+from pipeline.engine.state.row_keys import join_key, scan_all, split_key
 from pipeline.engine.state.table import Pairs, Table, TableSpec
-
-LOOK_AHEAD = 200  # entries that are read at once
 
 
 class Header(NamedTuple):
@@ -66,27 +64,15 @@ class ReplayedRecord:
         return [(name, value) for name, value in self.entry.headers]
 
 
-def key_prefix(key: bytes) -> bytes:
-    """What the rows of that key's queue begin with, the table's own prefix left out."""
-    return len(key).to_bytes(4, "big") + key
-
-
 def row_key(key: bytes, offset: int) -> bytes:
     """Where a queued record stands: behind those of its key that came before it."""
-    return key_prefix(key) + offset.to_bytes(8, "big")
+    return join_key(key, offset.to_bytes(8, "big"))
 
 
 def parts(row: bytes) -> tuple[bytes, int]:
     """Key and offset of a row; the reverse of `row_key`."""
-    return row[4:-8], int.from_bytes(row[-8:], "big")
-
-
-def scanned(store: Store, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-    """All pairs whose key begins with `prefix`, from `prefix + start` on; a part is read at a time."""
-    begin = prefix + start
-    while rows := store.scan(prefix, begin, LOOK_AHEAD):
-        yield from rows
-        begin = rows[-1][0] + b"\0"
+    key, offset = split_key(row)
+    return key, int.from_bytes(offset, "big")
 
 
 class ParkedTable(Table):
@@ -108,7 +94,7 @@ class ParkedTable(Table):
         if self._held is None:
             self._held, self._ids, self._records = {}, {}, 0
             cut = len(self.prefix)
-            for row, data in scanned(self.store, self.prefix):
+            for row, data in scan_all(self.store, self.prefix):
                 self._count(parts(row[cut:])[0], self.codec.decode(data).id, 1)
         return self._held
 
@@ -142,7 +128,7 @@ class ParkedTable(Table):
         """The first record of the key, which the others wait for."""
         changed = self._entries.get(key, {})
         start = self._gone_to.get(key, 0).to_bytes(8, "big")
-        for row, data in scanned(self.store, self.prefix + key_prefix(key), start):
+        for row, data in scan_all(self.store, self.prefix + join_key(key), start):
             _, offset = parts(row[len(self.prefix) :])
             if offset not in changed:
                 entry: ParkedRecord = self.codec.decode(data)

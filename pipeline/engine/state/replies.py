@@ -12,7 +12,8 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from pipeline.engine.ports import Store
-from pipeline.engine.state.table import Pairs, Table, TableSpec, table_prefix
+from pipeline.engine.state.row_keys import join_key, order_prefix
+from pipeline.engine.state.table import Pairs, Table, TableSpec
 from pipeline.flow import is_old, last_issue_ms
 from pipeline.model import Idempotency, ReplyMessage
 
@@ -41,12 +42,7 @@ class ReplyPlace(NamedTuple):
 
 def reply_key(key: bytes, command_id: str) -> bytes:
     """Key of a reply: no other aggregate id and command id have the same."""
-    return len(key).to_bytes(4, "big") + key + command_id.encode()
-
-
-def order_prefix(name: str) -> bytes:
-    """What the keys of the order begin with, which is local and made from the replies."""
-    return table_prefix(f"{name}.order")
+    return join_key(key, command_id.encode())
 
 
 def place_row(prefix: bytes, place: ReplyPlace) -> tuple[bytes, bytes]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 from pipeline.engine.ports import SharedStore, Store
 from pipeline.engine.state.cache import MISSING, RowCache
 from pipeline.engine.state.indexes import index_rows
+from pipeline.engine.state.row_keys import table_prefix
 
 CACHE_BYTES = 1 << 20  # until the lane says what it may use
 Pairs = Sequence[tuple[bytes, bytes | None]]  # None deletes
@@ -28,11 +29,6 @@ class Codecs(Protocol):
     """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
 
     def __call__(self, topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec: ...
-
-
-def table_prefix(name: str) -> bytes:
-    """What the keys of a table begin with in its task's store."""
-    return name.encode() + b"\0"
 
 
 def rows_by_key(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:

@@ -13,8 +13,8 @@ from pipeline.client.commands import outcome_json
 from pipeline.client.wire.outcome import Outcome, outcome_of
 from pipeline.client.wire.paths import path_part
 from pipeline.engine.state.deadlines import deadline_key
-from pipeline.engine.state.parked_table import key_prefix
 from pipeline.engine.state.replies import reply_key
+from pipeline.engine.state.row_keys import join_key
 from pipeline.errors import InvalidCommand, NoReply, UndecodableRecord, UnknownAggregate
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import Rejected, ReplyMessage, TopicKind
@@ -126,7 +126,7 @@ class CommandApi:
         """Return why a command waits, if it does. Looks only at the first records of a long queue."""
         service = self._dispatcher.topology.service_of(aggregate).name
         queue = TopicKind.QUEUE.topic(f"{service}.{TopicKind.COMMAND.topic(aggregate)}")
-        prefix = key_prefix(key.encode())
+        prefix = join_key(key.encode())
         for _, entry in self._tables.pairs(queue, partition, prefix, prefix, LOOK_MAX):
             with suppress(UndecodableRecord):
                 if client.commands.kind(aggregate).decode(entry.value).id == command_id:

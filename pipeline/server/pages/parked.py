@@ -15,7 +15,8 @@ from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
-from pipeline.engine.state.parked_table import LOOK_AHEAD, ParkedRecord, key_prefix, parts, row_key
+from pipeline.engine.state.parked_table import ParkedRecord, parts, row_key
+from pipeline.engine.state.row_keys import READ_AT_ONCE, join_key
 from pipeline.errors import BadRequest, NotParked, PipelineError, TableUnavailable, TopologyError, UndecodableRecord
 from pipeline.model import TopicKind
 from pipeline.server import endpoint
@@ -106,7 +107,7 @@ class ParkedApi:
         key, offset = _key(request.values), -1 if after is None else integer("after", after, -1, LONG_MAX)
         start = row_key(key, offset + 1)
         rows = await self._dispatcher.blocking(
-            lambda: self._tables.pairs(place.queue, place.partition, key_prefix(key), start, limit)
+            lambda: self._tables.pairs(place.queue, place.partition, join_key(key), start, limit)
         )
         if not rows and offset < 0:
             raise NotParked(f"no record is parked under the key {key!r} of {place.topic}-{place.partition}")
@@ -173,7 +174,7 @@ class ParkedApi:
         """Return up to `limit` keys after `after`, each with its first record and their number."""
         found: list[dict[str, Any]] = []
         start = row_key(after, 2**64 - 1) if after is not None else b""
-        while rows := self._tables.pairs(place.queue, place.partition, b"", start, LOOK_AHEAD):
+        while rows := self._tables.pairs(place.queue, place.partition, b"", start, READ_AT_ONCE):
             for row, entry in rows:
                 key, _ = parts(row)
                 named = _named(place, key)

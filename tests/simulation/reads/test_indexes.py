@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.engine.ports import Store
-from pipeline.engine.state.table import table_prefix
+from pipeline.engine.state.row_keys import table_prefix
 from pipeline.errors import FoldError
 from pipeline.server.reads.local_tables import LocalTables, Range
 from pipeline.testing import Simulation, TestDriver

@@ -10,7 +10,8 @@ import pytest
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
 from pipeline.engine.ports import Store
-from pipeline.engine.state.replies import LOOK_AHEAD, ReplyTable, order_prefix, reply_key, reply_rows, trim_copy
+from pipeline.engine.state.replies import LOOK_AHEAD, ReplyTable, reply_key, reply_rows, trim_copy
+from pipeline.engine.state.row_keys import order_prefix
 from pipeline.engine.state.table import Table, TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.ask import AskSender

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory.tables import Disk
 from pipeline.engine.ports import TP
-from pipeline.engine.state import deadlines, replies
+from pipeline.engine.state import replies
 from pipeline.engine.state.positions import changelog_position, source_position
-from pipeline.engine.state.table import RowCodec, table_prefix
+from pipeline.engine.state.row_keys import order_prefix, table_prefix
+from pipeline.engine.state.table import RowCodec
 from pipeline.flow import keep_ms
 from pipeline.model import Idempotency, TopicKind
 from pipeline.testing.simulation.judge.differences import Rows, committed, rows_differ
@@ -127,7 +128,7 @@ def misplaced(
     where: str, rows: Mapping[bytes, bytes], rows_there: Mapping[bytes, bytes], codec: RowCodec
 ) -> Iterator[str]:
     """Findings about replies on a disk that have no place in the order by which they are forgotten."""
-    order = replies.order_prefix(where.partition("-")[0])
+    order = order_prefix(where.partition("-")[0])
     places = {(k[len(order) :], v[16:]) for k, v in rows.items() if k.startswith(order)}
     for key, data in rows_there.items():
         reply = codec.decode(data)
@@ -137,7 +138,7 @@ def misplaced(
 
 def out_of_order(where: str, rows: Rows, there: Rows, codec: RowCodec) -> Iterator[str]:
     """Findings about the order of time on a disk, which must be that of its rows."""
-    order = deadlines.order_prefix(where.partition("-")[0])
+    order = order_prefix(where.partition("-")[0])
     places = {key[len(order) :] for key in rows if key.startswith(order)}
     due = {codec.decode(data).due_ms.to_bytes(8, "big") + key for key, data in there.items()}
     if places != due:
