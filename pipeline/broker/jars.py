@@ -1,4 +1,4 @@
-"""Kafka's jars, fetched from Maven Central the first time; each is there whole or not at all."""
+"""Kafka's jars, fetched from Maven Central the first time. A partial download is never used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Say = Callable[[str], None]
 
 
 def cache() -> Path:
-    """Where what is fetched is kept."""
+    """Return the directory of what is fetched."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kafka-pipeline"
 
 
 def kafka_jars(say: Say) -> list[str]:
-    """Paths of Kafka's jars; fetches them where they are not there. Raises LocalBrokerError."""
+    """Return the paths of Kafka's jars; fetch them if they are missing. Raises LocalBrokerError."""
     kept = cache()
     listing = kept / f"kafka-{KAFKA_VERSION}.txt"
     if jars := _listed(listing):
@@ -43,7 +43,7 @@ def kafka_jars(say: Say) -> list[str]:
 
 
 def _listed(listing: Path) -> list[str]:
-    """What has been fetched wholly; nothing if any of it is gone."""
+    """Return the jars in the list; nothing if any of them is missing."""
     jars = listing.read_text().split("\n") if listing.exists() else []
     return jars if all(Path(jar).exists() for jar in jars) else []
 
@@ -67,12 +67,12 @@ def _fetch(kept: Path, listing: Path, say: Say) -> list[str]:
 
 
 def _build(kept: Path) -> list[Path]:
-    """Has jgo download what is missing in the local Maven repository, and link all of it into one directory."""
+    """Let jgo download what is missing in the local Maven repository, and link all of it into one directory."""
     import jgo
     from jgo.maven import PythonResolver
 
     class Resolver(PythonResolver):
-        """Downloads beside, and moves what is whole into its place: jgo takes a file that is there for the whole."""
+        """Downloads to another file and renames it once complete: jgo takes any existing file for complete."""
 
         def download(self, artifact: Any) -> Path | None:
             part = _Beside(artifact)
@@ -83,13 +83,13 @@ def _build(kept: Path) -> list[Path]:
                 part.cached_path.unlink(missing_ok=True)
             return Path(artifact.cached_path)
 
-    # update: jgo would take a directory in which the linking was stopped half-way for the whole.
+    # update: otherwise jgo would use a directory in which an earlier run was stopped half-way.
     # all_jars, not classpath: the latter leaves out jars that jgo files under modules/.
     return list(jgo.build(COORDINATES, cache_dir=kept / "jgo", update=True, resolver=Resolver()).all_jars)
 
 
 class _Beside:
-    """An artifact of jgo whose file lies elsewhere."""
+    """An artifact of jgo with another path for its file."""
 
     def __init__(self, artifact: Any) -> None:
         self._artifact = artifact
@@ -103,7 +103,7 @@ class _Beside:
 
 
 def _forget(jars: list[Path]) -> None:
-    """Removes jars that were not downloaded to their end from the local Maven repository."""
+    """Delete jars whose download is incomplete from the local Maven repository."""
     from jgo.config import GlobalSettings
 
     for jar in jars:

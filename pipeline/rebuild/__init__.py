@@ -1,1 +1,1 @@
-"""A projection's next version beside the one that is read: built, compared, switched to, and the old one dropped."""
+"""The next version of a projection beside the one that readers get: build, compare, switch, drop the old one."""

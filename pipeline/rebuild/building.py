@@ -1,4 +1,4 @@
-"""Folds a version of a projection until it is level with its sources; begun again, it goes on where it was."""
+"""Folds a version of a projection until it has caught up with its sources. Restarted, it continues where it was."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from pipeline.worker.settings import MachineClock
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
-LEVEL_S = 5.0  # who has followed all hops to where they ended so long ago is level
-Step = Callable[[int, int], object]  # (records folded, records that there are)
+LEVEL_S = 5.0  # caught up: all hops were followed to their ends as of this long ago
+Step = Callable[[int, int], object]  # (records folded, records in total)
 
 
 class Progress:
-    """How far the group of a version is, asked of Kafka alone. Close it. Calls may raise BrokerUnreachable."""
+    """The progress of a version's group, from Kafka only. Close it. Calls may raise BrokerUnreachable."""
 
     def __init__(self, bootstrap: str, client: AdminClient, subject: Subject) -> None:
         counts = partition_counts(client)
@@ -46,12 +46,12 @@ class Progress:
         self._group = GroupOffsets(bootstrap, subject.plan.group)
         self._hop, self._goal = 0, dict[TP, int]()
         self._began_s = 0.0
-        self.begun: int | None = None  # what was folded at the first look
+        self.begun: int | None = None  # records folded at the first look
         self.done = self.total = 0
         self.level = False
 
     def look(self) -> None:
-        """Asks. Level once all hops have been followed, one after the other, to where each ended a moment ago."""
+        """Look at Kafka. Caught up once all hops, one after the other, have reached their ends of a moment ago."""
         every = [tp for hop in self._hops for tp in hop]
         committed, ends = self._asked(every)
         self.done, self.total = sum(committed.values()), sum(ends.values())
@@ -72,17 +72,17 @@ class Progress:
             self._began_s = time.monotonic()
 
     def _asked(self, every: list[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
-        """What is committed, and after that where logs end: what the one covers lies below the other."""
+        """Return committed offsets and then the ends of logs: what the commits caused lies below these ends."""
         committed = {tp: each.offset for tp, each in self._group.of_all(every).items()}
         return committed, end_offsets(self._client, every)
 
     def close(self) -> None:
-        """Lets the connection go."""
+        """Close the connection."""
         self._group.close()
 
 
 def watch(progress: Progress, served: Callable[[], object], step: Step) -> None:
-    """Waits while workers fold it; until it is level, or `served` is no more."""
+    """Wait while workers fold it, until it has caught up or `served` is empty."""
     while not progress.level and served():
         time.sleep(LOOK_S)
         progress.look()
@@ -90,7 +90,7 @@ def watch(progress: Progress, served: Callable[[], object], step: Step) -> None:
 
 
 def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> None:
-    """Folds it in this process, as a worker does, as one member of its group. Raises what ends a worker."""
+    """Fold it in this process, as a member of its group like a worker. Raises the errors that end a worker."""
     slot, stores = claim_slot(state_dir, subject.service.name, None)
     name = slot_name(subject.plan.group, node, slot)
     identity = Identity(name, 0, home_word(state_dir.parent / "home"))

@@ -1,4 +1,4 @@
-"""What two versions of a projection differ in, row by row, by their row topics."""
+"""Compares two versions of a projection row by row, by their row topics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.model import TopicKind
 from pipeline.model.projection.versions import table_of
 from pipeline.verify.sources.kafka import KafkaHistory
 
-LOOKS = 5  # rows that somebody changes meanwhile may differ for a moment
+LOOKS = 5  # rows that change meanwhile may differ for a moment
 PAUSE_S = 1.0
 EXAMPLES = 10
 Pair = tuple[Any, Any]  # the old row and the new one; None if there is none
@@ -26,7 +26,7 @@ Pair = tuple[Any, Any]  # the old row and the new one; None if there is none
 
 @dataclass(slots=True)
 class Differences:
-    """How many rows are the same, are in one version only, or say something else; and some of these."""
+    """How many rows are equal, differ, or are in one version only; and some of these."""
 
     same: int = 0
     missing: int = 0  # in the old version only
@@ -36,31 +36,31 @@ class Differences:
 
     @property
     def total(self) -> int:
-        """All rows that differ."""
+        """The number of rows that differ."""
         return self.missing + self.added + self.changed
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the figures as JSON."""
         counts = {name: getattr(self, name) for name in ("same", "missing", "added", "changed")}
         return {**counts, "examples": self.examples}
 
 
 class _Rows:
-    """Reads row topics without the classes of the rows, as those of an old version may be gone."""
+    """Decodes row topics without the classes of the rows, as those of an old version may be gone."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._schemas: dict[int, Any] = {}
 
     def same(self, one: bytes, other: bytes) -> bool:
-        """Whether two rows say the same."""
+        """Return whether two rows are equal."""
         if one[5:] == other[5:] and self._schema(one) == self._schema(other):
             return True
         same: bool = self.decode(one) == self.decode(other)
         return same
 
     def decode(self, data: bytes) -> Any:
-        """A row in dicts."""
+        """Decode a row to dicts."""
         return schemaless_reader(BytesIO(data[5:]), self._schema(data), None)
 
     def _schema(self, data: bytes) -> Any:
@@ -74,7 +74,7 @@ class _Rows:
 
 
 def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -> Differences:
-    """What two versions of a projection differ in. Rows that go on changing while it looks may be among them."""
+    """Compare two versions of a projection. Rows that keep changing meanwhile may count as different."""
     topics = TopicKind.ROW.topic(table_of(name, old)), TopicKind.ROW.topic(table_of(name, new))
     differ, moved = set[str](), dict[TP, int]()
     for look in range(LOOKS):
@@ -92,7 +92,7 @@ def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -
 
 
 def waiting(bootstrap: str, plan: ServicePlan) -> int:
-    """How many records of a service are parked, or wait behind one that is."""
+    """Count the records of a service that are parked, or wait behind a parked one."""
     with KafkaHistory(bootstrap, {}, None, None, 0) as history:
         queues = [source_topic.tables[0].changelog for source_topic in plan.source_topics.values()]
         return sum(len(_last(history, _all(queue, history.partitions(queue)))) for queue in queues)
@@ -105,7 +105,7 @@ def _all(topic: str, partitions: int) -> list[TP]:
 def _look(
     history: KafkaHistory, registry: Registry, topics: tuple[str, str], counts: list[int], only: set[str] | None
 ) -> tuple[Differences, dict[str, Pair]]:
-    """One look, partition by partition where the same key is in the same. `only`: keys that differed before."""
+    """Compare once, by partition if both topics have as many. `only`: keys that differed before."""
     rows, found, differ = _Rows(registry), Differences(), dict[str, Pair]()
     together = counts[0] == counts[1]
     for part in [[n] for n in range(counts[0])] if together else [list(range(max(counts)))]:
@@ -130,7 +130,7 @@ def _look(
 
 
 def _last(history: KafkaHistory, partitions: list[TP]) -> dict[bytes, bytes]:
-    """The last value under each key; deleted ones left out."""
+    """Return the last value of each key, without deleted ones."""
     last: dict[bytes, bytes | None] = {}
     for tp in partitions:
         for entry in history.records(tp):

@@ -1,4 +1,4 @@
-"""One version of a projection, as what is built: its service, its plan, its topics."""
+"""One version of a projection that is built: its service, its plan, its topics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.topology import Topology
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One declared version of a projection."""
+    """A declared version of a projection."""
 
     name: str
     version: int
@@ -29,13 +29,13 @@ class Subject:
     plan: ServicePlan
 
     def hops(self) -> list[list[str]]:
-        """The topics that it is folded from, hop by hop, by their declared names."""
+        """Return the topics that it is folded from, hop by hop, by their declared names."""
         first = list(dict.fromkeys(source.topic for source in self.projection.sources))
         return [first] if self.projection.route is None else [first, [TopicKind.BY_KEY.topic(self.table)]]
 
 
 def subject(topology: Topology, name: str, version: int | None = None) -> Subject:
-    """That version of the projection `name`, the newest if none is named. Raises TopologyError, UnknownTable."""
+    """Return a version of the projection `name`, by default the newest. Raises TopologyError, UnknownTable."""
     if topology.names:
         raise TopologyError(f"{topology.name} uses other topic names than declared; versions need the declared names")
     declared = topology.versions.get(name)
@@ -44,7 +44,7 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
         if name not in names:
             raise UnknownTable(f"no projection {name!r} in {topology.name}; it has {', '.join(sorted(names))}")
         raise TopologyError(
-            f"of {name!r} only version 1 is declared. Declare what it is to become beside it, as another Projection of "
+            f"only version 1 of {name!r} is declared. Declare the next one beside it, as another Projection of "
             f"the same name with version=2, and its schemas, {name}_v2.row.avsc and, if it has a route, "
             f"{name}_v2.by_key.avsc; docs/rebuild.md has an example"
         )
@@ -58,10 +58,7 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
 
 
 def prepare(client: AdminClient, subject: Subject, topology: str) -> list[str]:
-    """Creates what is missing of its topics, with as many partitions and copies as its first source has.
-
-    Raises TopicError.
-    """
+    """Create its missing topics, with as many partitions and replicas as its first source has. Raises TopicError."""
     source = subject.projection.sources[0].topic
     found = client.list_topics(timeout=ANSWER_S).topics.get(source)
     if found is None or not found.partitions:

@@ -1,4 +1,4 @@
-"""Has readers get another version, once all workers can give it; and drops what no reader gets any more."""
+"""Switches readers to another version once all workers can serve it, and drops versions that no reader gets."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ ANSWER_S = 5.0
 
 
 def known(router: Router) -> Steps[dict[str, Json]]:
-    """What each worker says of versions, as any of them may be asked for any table. Raises TableUnavailable."""
+    """Return the versions that each worker declares, as any worker serves any table. Raises TableUnavailable."""
     found = {}
     services = router.topology.services
     workers: set[str] = yield Blocking(lambda: {url for name in services for url in router.workers(name)})
     for worker in sorted(workers):
         answer: Answer | None = yield HttpCall(worker, "/v1/projections", {}, ANSWER_S)
         if answer is None:
-            raise TableUnavailable(f"the worker at {worker} does not answer; stop it, or wait until it is gone")
+            raise TableUnavailable(f"the worker at {worker} does not respond; stop it, or wait until it is gone")
         found[worker] = answer.body if answer.status == 200 else {}
     return found
 
 
 def asked(router: Router, patience_s: float, attempt: Callable[[], Steps[T]]) -> T:
-    """What an attempt comes to, which may raise TableUnavailable for so long."""
+    """Return the result of an attempt, repeated for `patience_s` while it raises TableUnavailable."""
 
     def anew() -> Steps[T]:
         router.forget_all()
@@ -52,16 +52,16 @@ def asked(router: Router, patience_s: float, attempt: Callable[[], Steps[T]]) ->
 
 
 def check_ready(router: Router, subject: Subject, progress: Progress) -> Steps[None]:
-    """Raises TopologyError unless all workers declare the version.
+    """Raise TopologyError unless all workers declare the version.
 
-    TableUnavailable unless all its partitions are held, and it is level with its sources.
+    Raises TableUnavailable unless all its partitions are owned, and it has caught up with its sources.
     """
     table = router.topology.versioned_name(subject.table)
     for worker, said in (yield from known(router)).items():
         if str(subject.version) not in said.get(subject.name, {}).get("tables", {}):
             raise TopologyError(
-                f"the worker at {worker} does not declare version {subject.version} of {subject.name!r}; start it "
-                "again with this code"
+                f"the worker at {worker} does not declare version {subject.version} of {subject.name!r}; restart it "
+                "with this code"
             )
     yield Blocking(lambda: [router.holder(table, partition) for partition in range(router.partitions(table))])
     yield Blocking(progress.look)
@@ -70,7 +70,7 @@ def check_ready(router: Router, subject: Subject, progress: Progress) -> Steps[N
 
 
 def check_switched(router: Router, subject: Subject) -> Steps[int]:
-    """How many workers there are; TableUnavailable unless all have switched."""
+    """Return the number of workers. Raises TableUnavailable unless all have switched."""
     now = yield from known(router)
     for worker, said in now.items():
         if said[subject.name]["version"] != subject.version:
@@ -79,7 +79,7 @@ def check_switched(router: Router, subject: Subject) -> Steps[int]:
 
 
 def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patience_s: float = 30.0) -> int:
-    """Has readers get that version. Returns how many workers have switched, which is all of them.
+    """Switch readers to that version. Return the number of workers, all of which have switched.
 
     Raises TopologyError, TableUnavailable, BrokerUnreachable.
     """
@@ -99,7 +99,10 @@ def switch(bootstrap: str, topology: Topology, subject: Subject, by: str, patien
 
 
 def droppable(client: AdminClient, topology: Topology, name: str, current: int, patience_s: float = 15.0) -> list[str]:
-    """The topics of all versions before `current`. Raises TopologyError, TableUnavailable if one is still folded."""
+    """Return the topics of all versions before `current`. Raises TopologyError if one is still declared.
+
+    Also raises UnknownTable, TableUnavailable.
+    """
     there, services = partition_counts(client), topology.services.values()
     owner = next((s.part_of or s.name for s in services for p in s.projections if declared_name(p) == name), None)
     if owner is None:
@@ -112,8 +115,8 @@ def droppable(client: AdminClient, topology: Topology, name: str, current: int, 
     for who, declared in folded:
         if min(declared) < current:
             raise TopologyError(
-                f"{who} still declares version {min(declared)} of {name!r}; take it out of the code, start all workers "
-                "again, and drop it then"
+                f"{who} still declares version {min(declared)} of {name!r}; remove it from the code, restart all "
+                "workers, and drop it then"
             )
     found = []
     for version in range(1, current):
@@ -121,14 +124,14 @@ def droppable(client: AdminClient, topology: Topology, name: str, current: int, 
         service = owner if version == 1 else f"{owner}_{table}"
         by_key = TopicKind.BY_KEY.topic(table)
         own = {TopicKind.ROW.topic(table), by_key, TopicKind.QUEUE.topic(f"{service}.{by_key}")}
-        if version > 1:  # a service of its own
+        if version > 1:  # it has a service of its own
             own |= {topic for topic in there if topic.startswith(f"{service}.") and TopicKind.of(topic) is not None}
         found += sorted(own & there.keys())
     return found
 
 
 def drop(client: AdminClient, topics: list[str]) -> None:
-    """Deletes them. Raises TopicError."""
+    """Delete the topics. Raises TopicError."""
     for topic, future in client.delete_topics(topics).items() if topics else ():
         try:
             future.result()

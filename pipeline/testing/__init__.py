@@ -1,4 +1,4 @@
-"""For tests of a topology: given events, when a command comes, then these events; or all of it in a simulated world."""
+"""Tests of a topology: given events, when a command comes, then these events; or all of it in a simulated world."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The simulated world is loaded when it is asked for: it needs the extra `testing`."""
+    """Import the simulated world on first use: it needs the extra `testing`."""
     if name not in ("Simulation", "TestDriver"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,9 +1,9 @@
 """Planned faults at the ports of a lane, for tests of the engine and of topologies that run on it.
 
-Each call that a lane makes through `pipeline.engine.ports` is a named point, before and after:
-`producer.commit:after` is when the transaction is committed and the local tables are not written yet. A plan says what
-happens at the n-th call there, by chance or for certain. It is a value: the same plan fires at the same calls in every
-process and in any run, so whoever schedules the calls, the machine or a simulator, can ask it.
+Each call that a lane makes through `pipeline.engine.ports` has two named points, before and after: at
+`producer.commit:after` the transaction is committed and the local tables are not yet written. A plan says what happens
+at the n-th call of a point, by chance or for certain. It is a value: the same plan fires at the same calls in every
+process and run, so that a machine or a simulator, whichever schedules the calls, can ask it.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ PORTS: dict[str, type] = {
 
 
 def methods(port: str) -> list[str]:
-    """The calls of a port."""
+    """Return the names of a port's calls."""
     return [name for name in vars(PORTS[port]) if not name.startswith("_")]
 
 
 POINTS = tuple(f"{port}.{method}:{when}" for port in PORTS for method in methods(port) for when in ("before", "after"))
-# Where an action can stand for something that happens in the world. The broker may refuse a transaction until it has
-# committed it, never after; only a commit has an outcome that can stay unknown.
+# Where each action corresponds to something that happens in the world. The broker may refuse a transaction until it has
+# committed it, never after; only a commit's outcome can remain unknown.
 _REFUSABLE = tuple(f"producer.{call}" for call in ("produce", "park", "produce_last", "flush"))
 PLACES: dict[str, Callable[[str], bool]] = {
     "kill": lambda point: True,  # SIGKILL to this process
-    "stop": lambda point: True,  # SIGSTOP to this process; somebody else has to let it go on
+    "stop": lambda point: True,  # SIGSTOP to this process; another one must continue it
     "abort": lambda point: point == "producer.commit:before" or point.partition(":")[0] in _REFUSABLE,
     "fatal": lambda point: point.startswith("producer.") or point == "consumer.poll:before",
-    "unknown": lambda point: point == "producer.commit:after",  # committed, but the answer is lost
+    "unknown": lambda point: point == "producer.commit:after",  # committed, but the reply is lost
 }
 
 
 class Firing(NamedTuple):
-    """A fault that fires: what, where, at which call of that point in that lane."""
+    """A fault that fires: which action, at which call of which point in which lane."""
 
     lane: str
     point: str
@@ -78,10 +78,10 @@ class Firing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`action` at the calls `first` to `last` (None: for ever) of every point that `point` matches and that allows it.
+    """`action` at calls `first` to `last` (None: for ever) of each point that matches `point` and allows the action.
 
-    As text: `[lane/]point[@first[-[last]]][%probability]=action`, for instance `orders/producer.commit:after@3=kill`
-    or `*:*%0.001=kill`. Lane and point may hold `*`.
+    As text: `[lane/]point[@first[-[last]]][%probability]=action`, for instance `orders/producer.commit:after@3=kill` or
+    `*:*%0.001=kill`. Lane and point may contain `*`.
     """
 
     point: str
@@ -100,17 +100,17 @@ class Rule:
             raise ValueError(f"rule without any call to fire at: {self}")
 
     def touches(self, point: str) -> bool:
-        """Whether the rule may fire at that point."""
+        """Return whether the rule may fire at that point."""
         return fnmatchcase(point, self.point) and PLACES[self.action](point)
 
     def covers(self, lane: str, point: str, call: int) -> bool:
-        """Whether the rule may fire at that call."""
+        """Return whether the rule may fire at that call."""
         in_time = self.first <= call and (self.last is None or call <= self.last)
         return in_time and fnmatchcase(lane, self.lane) and self.touches(point)
 
     @classmethod
     def parse(cls, text: str) -> Rule:
-        """Raises ValueError."""
+        """Parse a rule. Raises ValueError."""
         where, equals, action = text.strip().partition("=")
         if not equals:
             raise ValueError(f"not a rule: {text!r}; write [lane/]point[@first[-[last]]][%probability]=action")
@@ -130,25 +130,25 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Rules, the first that fires wins. As text: `seed=7; rule; rule`."""
+    """Rules; the first that fires wins. As text: `seed=7; rule; rule`."""
 
     rules: tuple[Rule, ...] = ()
     seed: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Plan:
-        """Raises ValueError."""
+        """Parse a plan. Raises ValueError."""
         parts = [part.strip() for part in text.split(";") if part.strip()]
         seed = int(parts.pop(0)[5:]) if parts and parts[0].startswith("seed=") else 0
         return cls(tuple(Rule.parse(part) for part in parts), seed)
 
     @classmethod
     def by_chance(cls, seed: int, probability: float, action: str = "kill", point: str = "*") -> Plan:
-        """`action` with that probability at each call of each point that allows it."""
+        """Make a plan of one action, with that probability at each call of each point that allows it."""
         return cls((Rule(point, action, probability=probability),), seed)
 
     def fires(self, lane: str, point: str, call: int) -> Firing | None:
-        """What happens at that call. Depends on nothing else."""
+        """Return the fault that fires at that call. It depends on nothing else."""
         for number, rule in enumerate(self.rules):
             if rule.covers(lane, point, call) and (
                 rule.probability == 1
@@ -188,15 +188,15 @@ def _note(firing: Firing) -> None:
 
 
 class Faults:
-    """Counts the calls of one process and lets the plan's faults happen. `note` hears of each before it does."""
+    """Counts the calls of one process and fires the plan's faults. `note` is called with each before it happens."""
 
     def __init__(self, plan: Plan, note: Action = _note, actions: Mapping[str, Action] = PROCESS) -> None:
         self.plan, self._note, self._actions = plan, note, actions
         self._calls: Counter[tuple[str, str]] = Counter()
-        self._counting = threading.Lock()  # lanes have threads of their own, and queries read stores in others
+        self._counting = threading.Lock()  # lanes have their own threads, and queries read stores in others
 
     def at(self, lane: str, point: str) -> None:
-        """To be called at the point."""
+        """Count a call of a point, and fire its fault, if any."""
         with self._counting:
             self._calls[lane, point] += 1
             call = self._calls[lane, point]
@@ -205,7 +205,7 @@ class Faults:
             self._actions[firing.action](firing)
 
     def around(self, lane: str, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call` with its two points; itself where no rule touches them, so that what is not tested costs nothing."""
+        """Return `call` with its two points; `call` itself if no rule touches them, as it then costs nothing."""
         before, after = f"{name}:before", f"{name}:after"
         if not any(rule.touches(point) for rule in self.plan.rules for point in (before, after)):
             return call
@@ -220,7 +220,7 @@ class Faults:
 
 
 class _Wrapped:
-    """An adapter with the points of its port; whatever else it has is the adapter's own."""
+    """An adapter with the points of its port. Other attributes are the adapter's own."""
 
     def __init__(self, port: str, inner: object, lane: str, faults: Faults, **instead: Callable[..., Any]) -> None:
         self._inner = inner
@@ -233,17 +233,17 @@ class _Wrapped:
 
 
 def wrap_producer(inner: Producer, lane: str, faults: Faults) -> Producer:
-    """The producer with its points."""
+    """Return the producer with its points."""
     return cast(Producer, _Wrapped("producer", inner, lane, faults))
 
 
 def wrap_reader(inner: LogReader, lane: str, faults: Faults) -> LogReader:
-    """The log reader with its points."""
+    """Return the log reader with its points."""
     return cast(LogReader, _Wrapped("reader", inner, lane, faults))
 
 
 def wrap_consumer(inner: GroupConsumer, lane: str, faults: Faults) -> GroupConsumer:
-    """The consumer with its points, and with those of the listener that will subscribe."""
+    """Return the consumer with its points, and with those of the listener that subscribes."""
 
     def subscribe(topics: Any, listener: Listener) -> None:
         inner.subscribe(topics, cast(Listener, _Wrapped("listener", listener, lane, faults)))
@@ -252,7 +252,7 @@ def wrap_consumer(inner: GroupConsumer, lane: str, faults: Faults) -> GroupConsu
 
 
 def wrap_shared(inner: SharedStores, lane: str, faults: Faults) -> SharedStores:
-    """Stores in a database, with the points of any other."""
+    """Return stores in a database with the points of local ones."""
 
     def opened(source: TP, tables: Sequence[TableSpec]) -> SharedStore:
         return cast(SharedStore, _Wrapped("store", inner.open(source, tables), lane, faults))
@@ -261,7 +261,7 @@ def wrap_shared(inner: SharedStores, lane: str, faults: Faults) -> SharedStores:
 
 
 def wrap_stores(inner: Stores, lane: str, faults: Faults) -> Stores:
-    """The stores with their points, and with those of each store."""
+    """Return the stores with their points, and with those of each store."""
 
     def opened(name: str) -> Store:
         return cast(Store, _Wrapped("store", inner.open(name), lane, faults))

@@ -13,7 +13,7 @@ Aggregated = Aggregate[Any, Any, Any]
 
 
 def given(aggregate: Aggregated, *events: object) -> Given:
-    """An aggregate to which `events` have happened, in order."""
+    """Return an aggregate to which `events` have happened, in order."""
     state: StateMessage | None = None
     for version, event in enumerate(events, 1):
         state = event_to_state(aggregate, state, EventMessage(version, "", "", 0, event))
@@ -34,7 +34,7 @@ class Given:
         return replace(self, copies={**self.copies, replica.name: rows})
 
     def when(self, command: object) -> When:
-        """Lets it decide on `command`."""
+        """Let the aggregate decide `command`."""
         message = CommandMessage("id", "id", None, 0, command)
         copies = Copies([(replica.source.topic, self._finder(replica.name)) for replica in self.aggregate.replicas])
         decision = command_to_event(self.aggregate, self.state, message, 0, copies)
@@ -45,23 +45,23 @@ class Given:
         return lambda key: (0, 0, rows.get(key))
 
     def has(self, state: object) -> None:
-        """Asserts the state itself, for what no command shows."""
+        """Assert the state itself, for what no command shows."""
         value = self.aggregate.initial if self.state is None else self.state.body
         assert value == state, f"state is {value}, expected {state}"
 
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A decision that was made."""
+    """A decision of an aggregate."""
 
     before: Given
     decision: tuple[list[EventMessage], tuple[Effect, ...]] | Rejected
 
     def then(self, *expected: object) -> Given:
-        """Asserts what was decided, events or one Rejected, and goes on from there. Nothing given: nothing happens.
+        """Assert the decision, events or one Rejected, and return the aggregate after it. No argument: no event.
 
-        Deadlines and cancellations are given behind the events. Rejections are compared by reason; by details too where
-        the expected one has any.
+        Deadlines and cancellations follow the events. Rejections are compared by reason, and by details if the expected
+        one has any.
         """
         if isinstance(self.decision, Rejected):
             shown: tuple[object, ...] = (self.decision,)
@@ -76,7 +76,7 @@ class When:
         return self.after()
 
     def after(self) -> Given:
-        """The aggregate once the decision has taken effect."""
+        """Return the aggregate after the decision."""
         state = self.before.state
         for event in [] if isinstance(self.decision, Rejected) else self.decision[0]:
             state = event_to_state(self.before.aggregate, state, event)

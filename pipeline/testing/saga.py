@@ -1,4 +1,4 @@
-"""given_saga(saga, *messages).when(message).then(*what it owes now)."""
+"""given_saga(saga, *messages).when(message).then(*the commands that it sends)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.model import Ask, Effect, Intervention, Rejected, Replied, Saga
 
 
 def given_saga(saga: Saga[Any], *messages: object) -> GivenSaga:
-    """An instance that has been told `messages`, in order. AssertionError where it refuses one."""
+    """Return an instance that has received `messages`, in order. Raises AssertionError if it refuses one."""
     given = GivenSaga(saga, saga.initial)
     for message in messages:
         given = given.when(message).after()
@@ -17,12 +17,12 @@ def given_saga(saga: Saga[Any], *messages: object) -> GivenSaga:
 
 
 def accepted(step: str, attempt: int = 1) -> Replied:
-    """A yes to an Ask."""
+    """Return an acceptance of an Ask."""
     return Replied(step, attempt, True)
 
 
 def rejected(step: str, reason: str, attempt: int = 1) -> Replied:
-    """A no to an Ask."""
+    """Return a rejection of an Ask."""
     return Replied(step, attempt, False, reason)
 
 
@@ -34,7 +34,7 @@ class GivenSaga:
     state: Any
 
     def when(self, message: object) -> WhenTold:
-        """Tells it `message`."""
+        """Let the instance receive `message`."""
         decision = self.saga.decide(message, self.state)
         if isinstance(decision, Rejected):
             return WhenTold(self, self.state, (), decision)
@@ -45,7 +45,7 @@ class GivenSaga:
         return WhenTold(self, after, tuple(each for each in decision if isinstance(each, Ask)), None)
 
     def is_at(self, status: str, reason: str = "") -> GivenSaga:
-        """Asserts where it stands, as its summary says, and why."""
+        """Assert the status in its summary, and its reason."""
         summary = self.saga.summary(self.state)
         assert summary.status == status, f"it is {summary.status}, expected {status}"
         assert reason in ("", summary.reason), f"the reason is {summary.reason}, expected {reason}"
@@ -54,7 +54,7 @@ class GivenSaga:
 
 @dataclass(frozen=True, slots=True)
 class WhenTold:
-    """An instance that has just been told something."""
+    """An instance that has received a message."""
 
     before: GivenSaga
     state: Any
@@ -62,9 +62,9 @@ class WhenTold:
     refused: Rejected | None
 
     def then(self, *expected: object) -> GivenSaga:
-        """Asserts what it sends because of that, in order, and goes on from there; or that it refuses an Intervention.
+        """Assert what it sends then, in order, or that it refuses an Intervention; return the instance after it.
 
-        Each is given as an Ask, or as the step's label alone, such as `reserve.0`. Nothing given: nothing is sent.
+        Each argument is an Ask, or just its step's label such as `reserve.0`. No argument: nothing is sent.
         """
         if self.refused is not None:
             assert expected == (self.refused,), f"refused: {self.refused}, expected {expected}"
@@ -75,11 +75,11 @@ class WhenTold:
         return self.after()
 
     def after(self) -> GivenSaga:
-        """The instance as it is now."""
+        """Return the instance as it is now."""
         assert self.refused is None, f"refused: {self.refused}"
         return GivenSaga(self.before.saga, self.state)
 
 
 def by_hand(action: str, by: str = "a person", why: str = "") -> Intervention:
-    """What a person asks of it."""
+    """Return an operator's action."""
     return Intervention(action, by, why)

@@ -1,1 +1,1 @@
-"""Avro in the Confluent wire format, to and from message classes; schemas and ids from a committed manifest."""
+"""Avro in the Confluent wire format, to and from message classes. Schemas and ids are in a committed manifest."""

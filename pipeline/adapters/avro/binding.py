@@ -1,4 +1,4 @@
-"""Holds message classes against Avro schemas: same names, same fields, same types, or a SchemaError that says where."""
+"""Checks that message classes match Avro schemas in names, fields and types. SchemaError says where they differ."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Classes = dict[str, type]
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union annotation; a single class is a union of one."""
+    """Return the members of a union annotation; a single class is a union of one."""
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
 def named_types(schema: Schema, names: Names | None = None, namespace: str = "") -> Names:
-    """All records, enums and fixed types defined in `schema`, by short and by full name."""
+    """Return all records, enums and fixed types defined in `schema`, by short and by full name."""
     names = {} if names is None else names
     if isinstance(schema, list):
         for branch in schema:
@@ -49,7 +49,7 @@ def named_types(schema: Schema, names: Names | None = None, namespace: str = "")
 
 
 def resolve(schema: Schema, names: Names) -> Schema:
-    """The type behind a name or behind `{"type": …}`; primitives come back as their name."""
+    """Return the type behind a name or behind `{"type": …}`; primitives are returned by name."""
     while True:
         if isinstance(schema, str) and schema in names:
             schema = names[schema]
@@ -60,9 +60,9 @@ def resolve(schema: Schema, names: Names) -> Schema:
 
 
 def field_hints(cls: type, body: object = None) -> dict[str, Any]:
-    """Name -> annotation of each field of a message class, in the order of its constructor.
+    """Return name -> annotation of each field of a message class, in the order of its constructor.
 
-    `body`: what stands for the `body` of an envelope (CommandMessage and its like), which is Any there.
+    `body`: the type of the `body` of an envelope (such as CommandMessage), which is Any there.
     """
     hints = {name: body if hint is Any else hint for name, hint in get_type_hints(cls).items()}
     if dataclasses.is_dataclass(cls):
@@ -71,7 +71,7 @@ def field_hints(cls: type, body: object = None) -> dict[str, Any]:
 
 
 def refuse_recursion(topic: str, schema: Schema, names: Names) -> None:
-    """SchemaError for a record that contains itself: straight-line code cannot follow it."""
+    """Raise SchemaError if a record contains itself: straight-line code cannot follow it."""
 
     def walk(schema: Schema, open_records: tuple[str, ...]) -> None:
         schema = resolve(schema, names)
@@ -95,9 +95,9 @@ def refuse_recursion(topic: str, schema: Schema, names: Names) -> None:
 
 
 def with_read(schema: Schema, root: object) -> Schema:
-    """The schema of events without `read`, with one that takes no bytes, as nothing but null can stand there.
+    """Return the schema of events with a field `read`, added as null if it is missing.
 
-    Those of aggregates that read no copies leave it out.
+    Aggregates that read no copies leave it out.
     """
     fields = schema.get("fields", ()) if root is EventMessage and isinstance(schema, dict) else ()
     if not fields or any(field["name"] == "read" for field in fields):
@@ -106,13 +106,13 @@ def with_read(schema: Schema, root: object) -> Schema:
 
 
 class Binding:
-    """Finds the class of each record of one topic's schema.
+    """Maps each record of one topic's schema to its class.
 
     `root`: class (or union) of the whole record; if that is an envelope, `body` is the class (or union) inside it.
-    `strict`: every record and field of the schema must have its counterpart, as for a topic one owns. "fields": only
-    every field of the records that have a class, as for a topic of another's that one writes to. Otherwise
-    classes may leave out fields, and records may have no class: a follower's view. "read": as True, and the schema of
-    an event must have `read`, as its aggregate reads copies.
+    `strict`: True: every record and field of the schema needs its counterpart, as for a topic one owns. "read": as
+    True, and an event's schema must have `read`, as its aggregate reads copies. "fields": only every field of records
+    that have a class, as for another's topic that one writes to. False: classes may leave out fields, and records may
+    have no class, as for another's topic that one follows.
     """
 
     def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: Strict = True) -> None:
@@ -130,7 +130,7 @@ class Binding:
         return SchemaError(f"{self.topic}.avsc and its message classes differ at {where}: {why}; change one of them")
 
     def python_type(self, branch: Schema) -> type | None:
-        """The type of a union branch's values; None for a record without a class, which is never written."""
+        """Return the type of a union branch's values; None for a record without a class, which is never encoded."""
         branch = resolve(branch, self.names)
         if isinstance(branch, str):
             return PRIMITIVES[branch]

@@ -1,7 +1,7 @@
 """Avro in the Confluent wire format: 0x00, schema id (four bytes, big-endian), Avro body.
 
-The hot path is compiled per schema, for the extension where that is there, else to Python; fastavro parses the schemas,
-resolves records that were written with an older version, and is what the tests hold the compiled code to.
+The hot path is compiled per schema, for the extension if it is installed, otherwise to Python. fastavro parses the
+schemas and resolves records encoded with an older version; tests compare the compiled code with it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, UndecodableRecord
 
-# What compiled code may raise on bytes or values that do not fit; anything else is a bug and stays one.
+# Errors that compiled code may raise on bytes or values that do not fit; any other error is a bug and is not caught.
 MISFITS = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.error, OverflowError)
 
 
 class Codec:
-    """Reads and writes the values of one topic as message classes.
+    """Decodes and encodes the values of one topic as message classes.
 
-    `encode(value)` gives the bytes of one record, `decode(data)` its value. `root`, `body`, `strict`: see Binding. A
+    `encode(value)` returns the bytes of one record, `decode(data)` its value. `root`, `body`, `strict`: see Binding. A
     record without a class decodes to None, or to an envelope whose body is None. Raises UndecodableRecord and
-    EncodeError. `native=False` does without the extension.
+    EncodeError. `native=False` does not use the extension.
     """
 
     decode: Callable[[bytes | None], Any]
@@ -77,7 +77,7 @@ class Codec:
             raise self._undecodable(data, error) from error
 
     def _decode_foreign(self, data: bytes | None) -> Any:
-        """The value of a record that does not begin with today's header."""
+        """Decode a record that does not begin with today's header."""
         try:
             rewritten = self._rewritten(data)
         except MISFITS as error:
@@ -85,9 +85,9 @@ class Codec:
         return self.decode(rewritten)
 
     def _rewritten(self, data: bytes | None) -> bytes:
-        """The record as if written with today's schema."""
+        """Return the record re-encoded with today's schema."""
         if data is None:
-            raise UndecodableRecord(f"no value on {self.topic}, where each record must have one")
+            raise UndecodableRecord(f"no value on {self.topic}; each record there must have one")
         if len(data) < 5 or data[0] != 0:
             raise UndecodableRecord(
                 f"not in the Confluent wire format, which starts with 0x00 and a schema id: {data[:8]!r}"
@@ -95,7 +95,7 @@ class Codec:
         (schema_id,) = struct.unpack_from(">I", data, 1)
         known = self._registry.written_with(schema_id)
         if known is None:
-            raise UndecodableRecord(f"unknown schema id {schema_id}; the manifest does not hold it")
+            raise UndecodableRecord(f"unknown schema id {schema_id}; it is not in the manifest")
         topic, schema = known
         if topic != self.topic:
             raise UndecodableRecord(f"schema id {schema_id} is that of {topic}, not of {self.topic}")
@@ -106,7 +106,7 @@ class Codec:
         try:
             value = schemaless_reader(body, writer, self._parsed[self.id], return_record_name=True)
             schemaless_writer(out, self._parsed[self.id], value)
-        except Exception as error:  # fastavro raises whatever the bytes lead it to
+        except Exception as error:  # fastavro raises many kinds of errors on bad bytes
             raise UndecodableRecord(f"schema id {schema_id} cannot be read as {self.topic}: {error!r:.300}") from error
         if body.read(1):
             raise UndecodableRecord(f"schema id {schema_id}: the record does not end where its schema says")
@@ -116,16 +116,16 @@ class Codec:
         return UndecodableRecord(f"not a {self.topic} record of schema id {self.id}: {error}")
 
     def _explained(self, value: Any, error: Exception) -> EncodeError:
-        """Names the field at fault where that can be found, else the value."""
+        """Return an error that names the wrong field if it can be found, otherwise the value."""
         found = misfit(value, self._root, self._schema, self._names, self._body)
         return EncodeError(f"{self.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
 
 
 def implementation() -> str:
-    """What reads and writes records in this process: "native", or "python" where the extension is missing."""
+    """Return what encodes and decodes in this process: "native", or "python" if the extension is missing."""
     return "native" if is_native() else "python"
 
 
 def codecs(schemas: Path) -> Callable[..., Codec]:
-    """What makes the codecs of a schema directory; see Codec for the arguments, less the registry."""
+    """Return the factory of codecs for a schema directory; its arguments are Codec's without the registry."""
     return partial(Codec, Registry(schemas))

@@ -1,7 +1,7 @@
-"""Compiles a bound Avro schema into a Python function that reads bytes straight into the message classes.
+"""Compiles a bound Avro schema into a Python function that decodes bytes straight into the message classes.
 
-fastavro walks the schema anew for each record; the lane handles the same few schemas all day, so the walk is done once,
-here, and leaves straight-line code. fastavro stays the contract: property tests hold both to the same values.
+fastavro walks the schema for each record. As a lane handles the same few schemas all the time, the walk is done once,
+here, and leaves straight-line code. fastavro stays the reference: property tests compare both.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.source_code import SourceCode
 from pipeline.adapters.avro.varint import length, varint
 
-# Items that take no bytes could be claimed by the billion in a record of a few; so many at most are believed in all.
+# A few bytes could claim billions of items that take no bytes; so at most this many are allowed in a record.
 EMPTY_ITEMS_MAX = 100_000
 
 
 def compile_decode(binding: Binding) -> Callable[[bytes, int], Any]:
-    """`decode(data, at)`: the value whose bytes begin at `at` and end with the data; None for a record without a class.
+    """Return `decode(data, at)`: it decodes the value from `at` to the end; None for a record without a class.
 
-    Raises one of codec.MISFITS on bytes that are no such value.
+    It raises one of codec.MISFITS on bytes that are no such value.
     """
     code = Decoder(
         binding,
@@ -44,14 +44,14 @@ def compile_decode(binding: Binding) -> Callable[[bytes, int], Any]:
 
 
 class Decoder(SourceCode):
-    """Source that reads.
+    """Source that decodes.
 
-    Variables of the code: d the bytes, i the place in them, n the number read last, e an end, z how many more items
-    without bytes are believed.
+    Variables of the code: d the bytes, i the position in them, n the last number, e an end, z how many more items
+    without bytes are allowed.
     """
 
     def smallest(self, schema: Schema) -> int:
-        """Fewest bytes that a value can take."""
+        """Return the fewest bytes that a value can take."""
         schema = resolve(schema, self.names)
         if isinstance(schema, dict) and schema["type"] == "record":
             return sum(self.smallest(field["type"]) for field in schema["fields"])
@@ -69,7 +69,7 @@ class Decoder(SourceCode):
         self.emit(depth, "e = i + (n >> 1)")
 
     def read(self, schema: Schema, var: str, depth: int, *, keep: bool = True) -> None:
-        """Code that reads one value into `var`; with keep=False it only steps over it where that is cheaper."""
+        """Emit code that decodes one value into `var`; with keep=False it may only skip it."""
         schema = resolve(schema, self.names)
         if isinstance(schema, list):
             self.read_union(schema, var, depth, keep=keep)

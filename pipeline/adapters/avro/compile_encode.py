@@ -1,4 +1,4 @@
-"""Compiles a bound Avro schema into a Python function that writes the message classes; see compile_decode for why."""
+"""Compiles a bound Avro schema into a Python function that encodes the message classes; see compile_decode for why."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def compile_encode(
     misfits: tuple[type[Exception], ...],
     explain: Callable[[Any, Exception], Exception],
 ) -> Callable[[Any], bytes]:
-    """`encode(value)`: the header and then the value's bytes.
+    """Return `encode(value)`: it returns the header and the value's bytes.
 
-    Where a value that the schema does not allow raises one of `misfits`, `explain(value, it)` is raised instead.
+    If the value raises one of `misfits`, it raises `explain(value, error)` instead.
     """
     code = Encoder(
         binding,
@@ -36,7 +36,7 @@ def compile_encode(
         },
     )
     code.emit(0, "def encode(v):")
-    code.emit(1, "try:")  # here, and not in a caller: the hot path saves a call a record
+    code.emit(1, "try:")  # here, not in a caller: saves the hot path a call for each record
     code.emit(2, "p = [header]")
     code.emit(2, "add = p.append")
     code.write(binding.schema, "v", 2)
@@ -47,14 +47,14 @@ def compile_encode(
 
 
 class Encoder(SourceCode):
-    """Source that writes. Variables of the code: v the value, add appends bytes, n a number, s a string, t a type."""
+    """Source that encodes. Variables of the code: v the value, add appends bytes, n a number, s a string, t a type."""
 
     def write_count(self, expression: str, depth: int) -> None:
         self.emit(depth, f"n = {expression}")
         self.emit(depth, "add(SMALL[n << 1] if n < 64 else long_bytes(n))")
 
     def write(self, schema: Schema, value: str, depth: int) -> None:
-        """Code that appends the bytes of the expression `value` to the parts."""
+        """Emit code that appends the bytes of the expression `value` to the parts."""
         schema = resolve(schema, self.names)
         if isinstance(schema, list):
             self.write_union(schema, value, depth)
@@ -114,7 +114,7 @@ class Encoder(SourceCode):
     def write_union(self, branches: list[Any], value: str, depth: int) -> None:
         self.emit(depth, f"t = type({value})")
         for index, branch in enumerate(branches):
-            cls = self.bind(self.binding.python_type(branch))  # no value is of the type None
+            cls = self.bind(self.binding.python_type(branch))  # no value has the type None
             self.emit(depth, f"{'el' if index else ''}if t is {cls}:")
             self.emit(depth + 1, f"add({long_bytes(index)!r})")
             self.write(branch, value, depth + 1)

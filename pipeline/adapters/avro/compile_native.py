@@ -1,7 +1,7 @@
-"""Compiles a bound Avro schema into a program for the extension `_native`, which reads and writes without Python code.
+"""Compiles a bound Avro schema into a program for the extension `_native`, which runs without Python code.
 
-The extension is optional: it is missing if there was no C compiler at installation, and the Python that
-compile_decode and compile_encode generate does the same, several times slower.
+The extension is optional: without a C compiler at installation it is missing, and the Python that compile_decode and
+compile_encode generate does the same, several times slower.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipeline.adapters.avro.registry import Schema
 try:
     from pipeline.adapters.avro import _native
 except ImportError:
-    _native = None  # type: ignore[assignment]  # that it may be missing is the point
+    _native = None  # type: ignore[assignment]  # it is optional
 
 
 def is_native() -> bool:
-    """Whether the extension is there."""
+    """Return whether the extension is installed."""
     return _native is not None
 
 
@@ -34,10 +34,10 @@ def compile_native(
     undecodable: Callable[[Any, Exception], Exception],
     unwritable: Callable[[Any, Exception], Exception],
 ) -> _native.Program | None:
-    """The program of a schema, with `encode(value)` and `decode(data)`; None if the extension cannot run it.
+    """Return the program of a schema, with `encode(value)` and `decode(data)`; None if the extension cannot run it.
 
-    Where one of `misfits` is raised, `unwritable(value, it)` or `undecodable(data, it)` is raised from it instead.
-    Data that does not begin with `header` is left to `foreign(data)`.
+    If one of `misfits` is raised, `unwritable(value, error)` or `undecodable(data, error)` is raised from it. Data that
+    does not begin with `header` is passed to `foreign(data)`.
     """
     if _native is None:
         return None
@@ -51,7 +51,7 @@ def compile_native(
 
 
 class Compiler:
-    """Collects the nodes; each type once, behind those that it refers to. `_native.c` says what they are."""
+    """Collects the nodes, each type once, after those that it refers to. `_native.c` documents them."""
 
     def __init__(self, binding: Binding) -> None:
         self.binding = binding
@@ -59,7 +59,7 @@ class Compiler:
         self._places: dict[str | int, int] = {}
 
     def place(self, schema: Schema) -> int:
-        """Place of the node of `schema`, which is added if it is new."""
+        """Return the index of the node of `schema`; add the node if it is new."""
         schema = resolve(schema, self.binding.names)
         key = schema if isinstance(schema, str) else id(schema)
         if key not in self._places:
@@ -92,7 +92,7 @@ class Compiler:
     def _record(self, schema: dict[str, Any]) -> tuple[Any, ...]:
         cls = self.binding.classes.get(schema["name"])
         made = construction(cls) if cls else Construction("none", ())
-        # A tuple is more than its items from 3.14 on.
+        # From 3.14 on, a tuple is more than its items.
         how = "call" if made.how == "tuple" and sys.version_info >= (3, 14) else made.how
         argument = {name: place for place, name in enumerate(made.arguments)}
         fields = tuple(

@@ -1,7 +1,7 @@
-"""How instances of a message class are made: by its constructor, or around it where that only sets the fields.
+"""How to make instances of a message class: by its constructor, or without it if it only sets the fields.
 
-A frozen dataclass sets each field through object.__setattr__, and a named tuple repacks its arguments, which takes most
-of the time that it takes to read a small record.
+A frozen dataclass sets each field through object.__setattr__, and a named tuple repacks its arguments. That takes most
+of the time to decode a small record.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 class Construction(NamedTuple):
     """The fields that the constructor takes, and how to make an instance.
 
-    `how`: "slots" or "tuple" if the constructor may be gone around, else "call"; "none" if there is no class.
+    `how`: "slots" or "tuple" if the constructor may be bypassed, otherwise "call"; "none" if there is no class.
     """
 
     how: str
@@ -24,17 +24,17 @@ class Construction(NamedTuple):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """All of them, in the order of a call."""
+        """All fields, in the order of a call."""
         return self.positional + self.keywords
 
 
 def construction(cls: type) -> Construction:
-    """How to make a `cls`. A class with code of its own that runs when an instance is made is called as usual."""
+    """Return how to make a `cls`. A class with code of its own in construction is called as usual."""
     if not dataclasses.is_dataclass(cls):
-        names: tuple[str, ...] = cls._fields  # type: ignore[attr-defined]  # Binding lets nothing else through
+        names: tuple[str, ...] = cls._fields  # type: ignore[attr-defined]  # Binding accepts nothing else
         return Construction("tuple" if is_plain_tuple(cls, names) else "call", names)
     fields = [field for field in dataclasses.fields(cls) if field.init]
-    if not has_generated_init(cls):  # whose parameters may stand in another order: as dataclasses.replace calls it
+    if not has_generated_init(cls):  # its parameters may have another order: call it as dataclasses.replace does
         return Construction("call", (), tuple(field.name for field in fields))
     placed = tuple(field.name for field in fields if not field.kw_only)
     named = tuple(field.name for field in fields if field.kw_only)
@@ -42,15 +42,15 @@ def construction(cls: type) -> Construction:
 
 
 def is_plain(cls: Any) -> bool:
-    """Whether nothing of one's own runs when an instance is made, read or deleted."""
+    """Return whether no code of the author runs when an instance is made, read or deleted."""
     reads: Any = cls.__getattribute__
     usual = reads in (object.__getattribute__, tuple.__getattribute__)
     return type(cls) is type and usual and not hasattr(cls, "__del__")
 
 
 def is_plain_tuple(cls: Any, names: tuple[str, ...]) -> bool:
-    """Whether `cls` is a named tuple as typing.NamedTuple makes it, less methods."""
-    make: Any = namedtuple  # whose fields are known to no type checker
+    """Return whether `cls` is a plain typing.NamedTuple, apart from its methods."""
+    make: Any = namedtuple  # type checkers do not know its fields
     twin = make("twin", names)
     getters = {type(twin.__dict__[name]) for name in names}
     return (
@@ -62,9 +62,10 @@ def is_plain_tuple(cls: Any, names: tuple[str, ...]) -> bool:
 
 
 def has_generated_init(cls: Any) -> bool:
-    """Whether the constructor is the one that dataclasses generates: the same code as that of a twin without methods.
+    """Return whether the constructor is the one that dataclasses generates.
 
-    That of a class with a __post_init__ calls it, so it is not the twin's.
+    If so, its code equals that of a twin without methods. The constructor of a class with a __post_init__ calls it, so
+    it differs from the twin's.
     """
     own = [
         (f.name, Any, dataclasses.field(default=f.default, default_factory=f.default_factory, kw_only=f.kw_only))
@@ -77,7 +78,7 @@ def has_generated_init(cls: Any) -> bool:
 
 
 def has_plain_slots(cls: Any) -> bool:
-    """Whether to set the slots is all that the generated constructor of this dataclass does."""
+    """Return whether the generated constructor of this dataclass does nothing but set the slots."""
     return (
         is_plain(cls)
         and cls.__new__ is object.__new__

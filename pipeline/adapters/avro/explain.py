@@ -1,4 +1,4 @@
-"""Says which field of a value does not fit its schema, and what it should be."""
+"""Explains which field of a value does not fit its schema, and what it should be."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ BITS = {"int": 32, "long": 64}
 
 
 def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = None, where: str = "") -> str | None:
-    """The first place where `value` is not of its class, or out of the schema's range; None if it all fits.
+    """Return the first place where `value` is not of its class, or out of the schema's range; None if it all fits.
 
-    `hint`: the declared class or union; `body`: what stands for the body of an envelope.
+    `hint`: the declared class or union; `body`: the type of an envelope's body.
     """
     options, schema = alternatives(hint), resolve(schema, names)
     cls = type(value)
@@ -55,7 +55,7 @@ def _out_of_range(value: Any, schema: Schema, names: Names, where: str) -> str |
 
 
 def _kinds(schema: Schema, names: Names) -> list[Any]:
-    """The branches of a union, resolved; one where it is none."""
+    """Return the resolved branches of a union; any other schema is its only branch."""
     return [resolve(branch, names) for branch in schema] if isinstance(schema, list) else [schema]
 
 
@@ -64,6 +64,6 @@ def _kind(schema: Schema, names: Names, kind: str) -> dict[str, Any] | None:
 
 
 def _branch(schema: Schema, names: Names, name: str) -> dict[str, Any] | None:
-    """The record of that name, or the only one there is: an envelope's class is named otherwise."""
+    """Return the record of that name, or the only one there is: an envelope's class has another name."""
     records = [s for s in _kinds(schema, names) if isinstance(s, dict) and s["type"] == "record"]
     return next((record for record in records if record["name"] == name), records[0] if len(records) == 1 else None)

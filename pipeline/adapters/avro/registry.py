@@ -1,7 +1,7 @@
 """Schemas by topic and by id: the .avsc files, and the committed manifest that gives each its id.
 
-`manifest.json` remembers every version of every schema that records may have been written with; the .avsc file is the
-version to write now. No schema registry has to run. The engine's own schemas come with it, under ids of their own.
+`manifest.json` has every version of every schema that records may have been encoded with; the .avsc file is the present
+version. No schema registry has to run. The engine's own schemas come with it, and have ids of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fastavro.schema import SchemaParseException
 from pipeline.errors import SchemaError
 
 MANIFEST = "manifest.json"
-ENGINE = Path(__file__).parents[2] / "schemas"  # of what no author defines; ids from 2,000,000,001 on
+ENGINE = Path(__file__).parents[2] / "schemas"  # the engine's own; ids from 2,000,000,001 on
 Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 
 
@@ -43,26 +43,26 @@ class Registry:
         except (ValueError, KeyError, TypeError) as error:
             raise SchemaError(f"{path} is not a manifest: {error!r}; restore it from version control") from error
         if len(set(ids)) != len(ids):
-            raise SchemaError(f"{path} gives an id twice; ids are for ever, restore it from version control")
+            raise SchemaError(f"{path} gives an id twice, but ids are permanent; restore it from version control")
         return entries
 
     def topics(self) -> list[str]:
-        """Names of all topics (and replica tables) that have an .avsc file."""
+        """Return the names of all topics (and replica tables) that have an .avsc file."""
         return sorted(path.name.removesuffix(".avsc") for path in self.directory.glob("*.avsc"))
 
     def current(self, topic: str) -> tuple[int, Schema]:
-        """Id and schema that records of `topic` are written with now."""
+        """Return id and schema of the present version for `topic`."""
         schema = self._read(topic)
         schema_id = self._newest.get(topic)
         if schema_id is None or self._by_id[schema_id][1] != schema:
             raise SchemaError(
-                f"{self.directory / topic}.avsc is not what {MANIFEST} holds as its newest version; "
+                f"{self.directory / topic}.avsc differs from its newest version in {MANIFEST}; "
                 "register it with: pipeline schemas register"
             )
         return schema_id, schema
 
     def written_with(self, schema_id: int) -> tuple[str, Schema] | None:
-        """Topic and schema of that id, or None if the manifest does not know it."""
+        """Return topic and schema of that id; None if the manifest does not have it."""
         return self._by_id.get(schema_id)
 
     def _read(self, topic: str) -> Schema:
@@ -77,7 +77,7 @@ class Registry:
         return schema
 
     def register(self) -> list[str]:
-        """Gives each new or changed .avsc the next id and writes the manifest. Returns the topics concerned."""
+        """Give each new or changed .avsc the next id and write the manifest. Return the topics that changed."""
         entries = self._entries(self.directory)
         last = max((entry["id"] for entry in entries), default=0)
         changed = []

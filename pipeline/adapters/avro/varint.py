@@ -1,4 +1,4 @@
-"""Avro's numbers: zigzag varints. Helpers that compiled code calls."""
+"""Avro's numbers, zigzag varints: helpers that compiled code calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SMALL = [bytes([n]) for n in range(128)]
 
 
 def varint(first: int, data: bytes, at: int) -> tuple[int, int]:
-    """The rest of a zigzag varint whose first byte was `first`: its raw value and the place behind it."""
+    """Decode a zigzag varint after its first byte. Return its raw value and the position after it."""
     byte = data[at]
     at += 1
     if byte < 128:  # two bytes: most lengths, quantities and prices
@@ -28,7 +28,7 @@ def varint(first: int, data: bytes, at: int) -> tuple[int, int]:
 
 
 def length(first: int, data: bytes, at: int) -> tuple[int, int]:
-    """The rest of a length, still doubled as zigzag has it: refuses negative ones."""
+    """Decode a length after its first byte. Return it doubled, as zigzag has it. Raises ValueError if negative."""
     if first > 127:
         first, at = varint(first, data, at)
     if first & 1:
@@ -37,16 +37,16 @@ def length(first: int, data: bytes, at: int) -> tuple[int, int]:
 
 
 def long_bytes(n: int) -> bytes:
-    """Zigzag varint of a 64-bit number."""
+    """Encode a 64-bit number as a zigzag varint."""
     if 64 <= n < 8192:
         return bytes((n << 1 & 127 | 128, n >> 6))
     return any_long_bytes(n)
 
 
-# Large numbers are mostly times, and the records of a batch share them: the same few come again and again.
+# Large numbers are mostly times, which the records of a batch share; so the same few recur.
 @lru_cache(4096)
 def any_long_bytes(n: int) -> bytes:
-    """Zigzag varint of any 64-bit number."""
+    """Encode a number as a zigzag varint. Raises ValueError if it does not fit 64 bits."""
     if not -0x8000000000000000 <= n <= 0x7FFFFFFFFFFFFFFF:
         raise ValueError(f"{n} does not fit 64 bits")
     n = (n << 1) ^ (n >> 63)
@@ -59,7 +59,7 @@ def any_long_bytes(n: int) -> bytes:
 
 
 def int_bytes(n: int) -> bytes:
-    """Zigzag varint of a 32-bit number."""
+    """Encode a number as a zigzag varint. Raises ValueError if it does not fit 32 bits."""
     if not -0x80000000 <= n <= 0x7FFFFFFF:
         raise ValueError(f"{n} does not fit 32 bits")
     return long_bytes(n)

@@ -1,7 +1,7 @@
-"""Kafka and local tables in memory, under a clock that somebody moves; faithful in what the ports use, and only that.
+"""Kafka and local tables in memory, with a virtual clock. Faithful in what the ports use, and only in that.
 
-Markers take offsets, an open transaction holds the stable end back, epochs and generations fence, sessions and
-transactions time out, offsets within an undecided transaction are not to be had. No thread, no real time.
+Transaction markers take offsets, an open transaction holds back the stable end, epochs and generations fence, sessions
+and transactions time out, and offsets in an undecided transaction cannot be read. No thread, no real time.
 """
 
 from pipeline.adapters.memory.clock import MemoryClock

@@ -1,19 +1,19 @@
-"""Virtual time: stands still until it is moved, and then lets happen what is due."""
+"""Virtual time: it stands still until it is advanced, and then runs the timers that are due."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
 
-EPOCH_MS = 1_700_000_000_000  # virtual time begins then; any moment would do
+EPOCH_MS = 1_700_000_000_000  # the start of virtual time; arbitrary
 
 
 class MemoryClock:
-    """A `Clock` with timers. Those due at one moment go off in the order in which they were set."""
+    """A `Clock` with timers. Those due at the same moment run in the order in which they were set."""
 
     def __init__(self) -> None:
-        self.now_s = 1.0  # not 0: what asks "how long ago" of something that never was must not be told "just now"
-        self.next_s = float("inf")  # when the first timer goes off
+        self.now_s = 1.0  # not 0: otherwise "how long ago" of something that never happened would be "just now"
+        self.next_s = float("inf")  # when the first timer is due
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
 
@@ -24,7 +24,7 @@ class MemoryClock:
         return EPOCH_MS + int(self.now_s * 1000)
 
     def later(self, delay_s: float, call: Callable[[], None]) -> None:
-        """Calls once so much time has passed; at once if that is none."""
+        """Run `call` after a delay; at once if there is none."""
         if delay_s <= 0:
             call()
             return
@@ -33,7 +33,7 @@ class MemoryClock:
         self.next_s = self._timers[0][0]
 
     def advance(self, seconds: float) -> None:
-        """Lets so much time pass."""
+        """Advance the time, and run the timers that are due."""
         until = self.now_s + seconds
         while self.next_s <= until:
             at, _, call = heapq.heappop(self._timers)

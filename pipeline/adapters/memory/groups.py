@@ -17,12 +17,12 @@ SESSION_S = 6.0
 
 
 class Standing(Enum):
-    """What the coordinator tells a member that asks how things are."""
+    """The coordinator's reply to a member's heartbeat."""
 
     STABLE = auto()
-    REBALANCING = auto()  # join again
+    REBALANCING = auto()  # the member must join again
     UNKNOWN = auto()  # expelled
-    FENCED = auto()  # another has joined under the same static name
+    FENCED = auto()  # another member has joined with the same static name
 
 
 class Membership(NamedTuple):
@@ -35,7 +35,7 @@ class Membership(NamedTuple):
 
 @dataclass(slots=True)
 class Member:
-    """One member. `held`: what it has been told to read and has not given back."""
+    """One member. `held`: partitions that were assigned to it and that it has not given back."""
 
     number: int
     instance: str
@@ -49,7 +49,7 @@ class Member:
 
 
 class Group:
-    """A group, and the offsets committed in its name."""
+    """A group, and its committed offsets."""
 
     def __init__(self, name: str, kafka: MemoryKafka) -> None:
         self.name, self._kafka = name, kafka
@@ -57,7 +57,7 @@ class Group:
         self.stable = True
         self.members: dict[int, Member] = {}
         self.offsets: dict[TP, Position] = {}
-        self.owners: dict[TP, str] = {}  # whose producer has committed there last
+        self.owners: dict[TP, str] = {}  # the producer of each last commit
         self._pending: dict[Transaction, dict[TP, Position]] = {}
         self._replaced: set[int] = set()
         self._numbers = 0
@@ -65,7 +65,7 @@ class Group:
     # --- membership ---------------------------------------------------------------------------------------------------
 
     def join(self, instance: str, topics: Sequence[str], *, incremental: bool) -> int:
-        """A new member, or a static one that returns: that changes nothing while the group is stable."""
+        """Add a member; return its number. A static one that returns changes nothing while the group is stable."""
         self._numbers += 1
         member = Member(self._numbers, instance, topics, incremental)
         old = next((m for m in self.members.values() if instance and m.instance == instance), None)
@@ -78,19 +78,19 @@ class Group:
         self.members[member.number] = member
         if old is None or not self.stable:
             self.rebalance(joined=member)
-        elif old.held - member.held:  # it has died with what others wait for
+        elif old.held - member.held:  # it has died with partitions that others wait for
             self.rebalance()
         return member.number
 
     def standing(self, number: int) -> Standing:
-        """How it is with that member."""
+        """Return how the coordinator sees that member."""
         member = self.members.get(number)
         if member is None:
             return Standing.FENCED if number in self._replaced else Standing.UNKNOWN
         return Standing.STABLE if self.stable or member.joined else Standing.REBALANCING
 
     def rebalance(self, joined: Member | None = None) -> None:
-        """All members have to join again, but the one that just has."""
+        """Start a rebalance: all members must join again, except the one that just has."""
         if self.stable:
             self.stable = False
             for member in self.members.values():
@@ -100,24 +100,24 @@ class Group:
         self._complete()
 
     def rejoin(self, number: int, held: Iterable[TP]) -> None:
-        """A member is ready for the next generation; it goes on with what it holds."""
+        """Note that a member is ready for the next generation; it keeps the partitions it holds."""
         member = self.members[number]
         member.held, member.joined = set(held), True
         self._complete()
 
     def leave(self, number: int) -> None:
-        """A member goes, or is expelled."""
+        """Remove a member that leaves or is expelled."""
         if self.members.pop(number, None) is not None:
             self.rebalance()
 
     def silence(self, number: int) -> None:
-        """Its heartbeats have stopped; unless they come again, it is expelled."""
+        """Stop a member's heartbeats; it is expelled after a session time-out."""
         if member := self.members.get(number):
             since = member.silent_since_s = self._kafka.clock.now_s
             self._kafka.clock.later(SESSION_S, lambda: self._expire(number, since))
 
     def beat(self, number: int) -> None:
-        """Its heartbeats come again."""
+        """Resume a member's heartbeats."""
         if member := self.members.get(number):
             member.silent_since_s = None
 
@@ -127,7 +127,7 @@ class Group:
             self.leave(number)
 
     def _complete(self) -> None:
-        """Once all have joined, the next generation begins."""
+        """Start the next generation once all have joined."""
         if self.stable or not all(member.joined for member in self.members.values()):
             return
         self.generation += 1
@@ -135,7 +135,7 @@ class Group:
         targets = self._range()
         for member in self.members.values():
             others = {tp for m in self.members.values() if m is not member for tp in m.held}
-            # What another has not given back yet is not given away: its owner's next join brings it.
+            # A partition that another member has not given back yet is not assigned: that member's next join brings it.
             member.assignment = [tp for tp in targets[member.number] if tp not in others]
             member.generation = self.generation
         for member in self.members.values():
@@ -143,7 +143,7 @@ class Group:
         self._kafka.changed(self.name)
 
     def _range(self) -> dict[int, list[TP]]:
-        """Each topic's partitions, in equal stretches, by the order of the members' names."""
+        """Split each topic's partitions into equal ranges, by the order of the members' names."""
         targets: dict[int, list[TP]] = {number: [] for number in self.members}
         for topic in sorted({topic for member in self.members.values() for topic in member.topics}):
             members = [m for m in self.members.values() if topic in m.topics]
@@ -160,7 +160,7 @@ class Group:
     # --- offsets ------------------------------------------------------------------------------------------------------
 
     def refuses(self, membership: Membership) -> str | None:
-        """Why that member may not commit, or None."""
+        """Return why that member may not commit, or None."""
         member = self.members.get(membership.member)
         if member is None:
             return "the coordinator does not know this member"
@@ -169,18 +169,18 @@ class Group:
         return None
 
     def hold(self, transaction: Transaction, offsets: Positions) -> None:
-        """Positions whose transaction is not decided yet."""
+        """Add positions whose transaction is not decided yet."""
         self._pending.setdefault(transaction, {}).update(offsets)
 
     def release(self, transaction: Transaction) -> None:
-        """The transaction's outcome has arrived."""
+        """Apply the outcome of a transaction."""
         offsets = self._pending.pop(transaction)
         if transaction.outcome == "commit":
             self.offsets |= offsets
             self.owners |= dict.fromkeys(offsets, transaction.name)
 
     def committed(self, tps: Sequence[TP]) -> dict[TP, Position | None] | None:
-        """Committed offsets; None as long as a transaction may change one of them."""
+        """Return committed offsets; None as long as a transaction may change one of them."""
         if any(tp in offsets for offsets in self._pending.values() for tp in tps):
             return None
         return {tp: self.offsets.get(tp) for tp in tps}

@@ -11,7 +11,7 @@ Headers = Sequence[tuple[str, str | bytes | None]]
 
 
 class Transaction:
-    """What a producer writes together. `outcome` is decided once; markers bring it to each log later."""
+    """A producer's transaction. `outcome` is decided once; markers bring it to each log later."""
 
     __slots__ = ("began_s", "logs", "name", "offsets", "outcome", "unmarked")
 
@@ -24,7 +24,7 @@ class Transaction:
 
 
 class MemoryRecord:
-    """A `Record`. `transaction`: what it was written in, None if in none."""
+    """A `Record`. `transaction`: the one it was written in, None if there was none."""
 
     __slots__ = ("_headers", "_key", "_offset", "_time_ms", "_value", "gone_ms", "transaction")
 
@@ -39,7 +39,7 @@ class MemoryRecord:
     ) -> None:
         self._key, self._value, self._offset, self._time_ms, self._headers = key, value, offset, time_ms, headers
         self.transaction = transaction
-        self.gone_ms: int | None = None  # when the next cleaning may take a deletion away
+        self.gone_ms: int | None = None  # after when compaction may remove a deletion
 
     def key(self) -> Any:
         return self._key
@@ -58,19 +58,19 @@ class MemoryRecord:
 
     @property
     def decided(self) -> bool:
-        """Whether it is to be committed for certain, markers or not."""
+        """Whether it is or will be committed, with or without its marker."""
         return self.transaction is None or self.transaction.outcome == "commit"
 
 
 class PartitionLog:
-    """Offsets from `start` to `end`. `archive` keeps what cleaning and retention take, for those who judge a past."""
+    """Offsets from `start` to `end`. `archive`: also what compaction and retention have removed, for judges."""
 
     def __init__(self, tp: TP) -> None:
         self.tp = tp
         self.start = self.end = 0
         self.records: list[MemoryRecord] = []
         self.archive: list[MemoryRecord] = []
-        self._undecided: dict[Transaction, int] = {}  # and where each begins
+        self._undecided: dict[Transaction, int] = {}  # and the offset at which each begins
         self.stable_end = 0
 
     def append(
@@ -81,7 +81,7 @@ class PartitionLog:
         headers: Headers = (),
         transaction: Transaction | None = None,
     ) -> int:
-        """Stores a record and returns its offset."""
+        """Store a record and return its offset."""
         offset = self.end
         record = MemoryRecord(key, value, offset, time_ms, headers, transaction)
         self.records.append(record)
@@ -94,7 +94,7 @@ class PartitionLog:
         return offset
 
     def mark(self, transaction: Transaction) -> None:
-        """Writes the marker that says how the transaction ended."""
+        """Write the marker with a transaction's outcome."""
         del self._undecided[transaction]
         self.end += 1
         self._find_stable_end()
@@ -103,7 +103,7 @@ class PartitionLog:
         self.stable_end = min(self._undecided.values(), default=self.end)
 
     def read(self, position: int, count: int) -> tuple[list[MemoryRecord], int]:
-        """Up to `count` committed records from `position` on, and where to read on after them."""
+        """Return up to `count` committed records from `position` on, and the next position to read."""
         records, stable = self.records, self.stable_end
         at = len(records)
         while at and records[at - 1]._offset >= position:
@@ -119,7 +119,7 @@ class PartitionLog:
         return found, stable
 
     def compact(self, now_ms: int, delete_retention_ms: int) -> None:
-        """Keeps the last committed record of each key; a deletion until a cleaning that comes after its time."""
+        """Keep the last committed record of each key; a deletion until a compaction after its retention time."""
         last = {r._key: r._offset for r in self.records if r._offset < self.stable_end and r.decided}
         kept = []
         for record in self.records:
@@ -134,6 +134,6 @@ class PartitionLog:
         self.records = kept
 
     def truncate(self, start: int) -> None:
-        """What lies before `start` is gone."""
+        """Remove the records before `start`."""
         self.start = max(self.start, min(start, self.stable_end))
         self.records = [record for record in self.records if record._offset >= self.start]

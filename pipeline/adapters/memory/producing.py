@@ -12,7 +12,7 @@ from pipeline.engine.ports import TP, Positions
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TransactionAborted
 from pipeline.model.records.partitioning import partition_of
 
-BATCH = 4  # queued records that are sent on before anybody asks for it, so that open transactions show in the logs
+BATCH = 4  # queued records that are sent at once, so that open transactions show in the logs
 ASK_AGAIN_S = 0.05
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class MemoryProducer:
-    """A transactional `Producer`; opening it ends a transaction that an earlier holder of its id left open.
+    """A transactional `Producer`. Opening it aborts a transaction that an earlier holder of its id left open.
 
-    `wait` lets time pass; `at` hears when a commit's offsets have joined the transaction, the commit itself to follow.
+    `wait` lets time pass. `at` is called between the joining of a commit's offsets and the commit itself.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MemoryProducer:
         self._until_free(60.0)
 
     def _until_free(self, patience_s: float) -> None:
-        """Waits until the markers of the last transaction are written."""
+        """Wait until the markers of the last transaction are written."""
         deadline = self._kafka.clock.now_s + patience_s
         while self._kafka.transactions.busy(self.name):
             if self._kafka.clock.now_s >= deadline:
@@ -64,7 +64,7 @@ class MemoryProducer:
     ) -> None:
         if not self._begun:
             raise RuntimeError("no transaction is open")
-        if len(value or b"") > self._kafka.request_bytes_max:  # the client itself does not send it
+        if len(value or b"") > self._kafka.request_bytes_max:  # refused by the client itself
             raise RecordRefused(f"the broker refuses a record: {len(value or b'')} bytes are too large")
         if partition < 0:
             partition = partition_of(key or b"", self._kafka.facts(topic).partitions)
@@ -73,7 +73,7 @@ class MemoryProducer:
             self._send()
 
     def _send(self) -> None:
-        """Stores what is queued; what a fenced producer sends is lost, which its commit will tell."""
+        """Store what is queued. What a fenced producer sends is lost; its commit raises then."""
         self._until_free(60.0)
         queue, self._queue = self._queue, []
         try:
@@ -103,7 +103,7 @@ class MemoryProducer:
         return dict(self._last)
 
     def _prepare(self, positions: Positions, group: object) -> None:
-        """Everything of a commit but its decision."""
+        """Do everything of a commit except its decision."""
         self.flush()
         membership = group if isinstance(group, Membership) else None
         self._kafka.transactions.add_offsets(self.name, self._epoch, positions, membership)
@@ -118,7 +118,7 @@ class MemoryProducer:
         self._begun = False
 
     def commit_late(self, positions: Positions, group: object, delay_s: float) -> None:
-        """The request to commit is under way for so long, and its sender gives up first. Raises OutcomeUnknown."""
+        """Send a commit that arrives after `delay_s`. Raises OutcomeUnknown, as the sender gives up first."""
         self._prepare(positions, group)
         transactions, name, epoch = self._kafka.transactions, self.name, self._epoch
 

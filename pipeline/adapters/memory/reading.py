@@ -1,4 +1,4 @@
-"""Reading in memory: the group consumer of a lane and its log reader."""
+"""The group consumer of a lane and its log reader, in memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PAUSED = -1
 
 
 class _Fetching:
-    """Positions in logs, and what stands there. A partition at `PAUSED` is not read."""
+    """Positions in logs, and reads from there. A partition at `PAUSED` is not read."""
 
     def __init__(self, kafka: MemoryKafka) -> None:
         self._kafka = kafka
         self.positions: dict[TP, int] = {}
-        self._told: dict[TP, int] = {}  # the end that was reported last
-        self.stopped: set[TP] = set()  # out of range was what these asked for
-        self.astray = False  # whether the next fetch is told, wrongly, that a position is out of range
+        self._told: dict[TP, int] = {}  # the end that was last reported
+        self.stopped: set[TP] = set()  # partitions whose position was out of range
+        self.astray = False  # whether the next fetch wrongly reports a position as out of range
         self._first = 0
 
     def seek(self, tp: TP, offset: int | None) -> None:
@@ -42,7 +42,7 @@ class _Fetching:
         tps = list(self.positions)
         if not tps:
             return polled
-        self._first = (self._first + 1) % len(tps)  # no partition starves another
+        self._first = (self._first + 1) % len(tps)  # so that no partition starves another
         slow = self._kafka.slow
         for tp in tps[self._first :] + tps[: self._first]:
             position = self.positions[tp]
@@ -51,11 +51,11 @@ class _Fetching:
             log = self._kafka.log(tp)
             if self.astray or not log.start <= position <= log.end:
                 if polled.out_of_range:
-                    continue  # one at a time: a set of several has no order that is always the same
+                    continue  # one at a time: a set of several would have no fixed order
                 self.astray = False
                 polled.out_of_range.add(tp)
                 self.stopped.add(tp)
-                self.positions[tp] = PAUSED  # until somebody says where to read
+                self.positions[tp] = PAUSED  # until the next seek
                 continue
             if position < log.stable_end and count > 0:
                 records, position = log.read(position, count)
@@ -77,7 +77,7 @@ def _nothing(polled: Polled) -> bool:
 class MemoryGroupConsumer:
     """A `GroupConsumer`. `protocol`: "classic" stops all members for a rebalance, "consumer" only what moves.
 
-    `wait` lets time pass, until there is news at the latest. Its heartbeats go on by themselves, but for `silence`.
+    `wait` lets time pass, at most until there are records. Heartbeats go on by themselves until `silence`.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class MemoryGroupConsumer:
         self._listener: Listener | None = None
         self._member: int | None = None
         self._generation = -1
-        self._told = False  # whether this poll has told the listener anything
+        self._told = False  # whether this poll has called the listener
         self._raised: Exception | None = None  # by the listener
-        self._late = False  # whether this poll hears of the group only after it has fetched
+        self._late = False  # whether this poll asks the coordinator only after it has fetched
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         self._topics, self._listener = topics, listener
@@ -114,7 +114,7 @@ class MemoryGroupConsumer:
 
     def _poll(self, records_max: int, timeout_s: float) -> Polled:
         self._told = False
-        # Both orders happen: what was fetched may belong to an assignment that this very poll ends.
+        # Both orders occur: fetched records may belong to an assignment that this very poll ends.
         if not self._late:
             self._hear()
         polled = self._fetching.fetch(records_max)
@@ -127,7 +127,7 @@ class MemoryGroupConsumer:
         return polled
 
     def _tell(self, listen: Callable[[Sequence[TP]], None], partitions: list[TP]) -> None:
-        """What the listener raises, the poll raises once it is done, as with the real client."""
+        """Call the listener. As with the real client, the poll raises its error at the end."""
         self._told = True
         try:
             listen(partitions)
@@ -135,13 +135,13 @@ class MemoryGroupConsumer:
             self._raised = error
 
     def _is_to_raise(self) -> bool:
-        """Whether this poll ends with an exception: joining again takes longer than it lasts."""
+        """Return whether this poll ends with an error: joining again takes longer than the poll lasts."""
         return self._raised is not None
 
     # --- the group ----------------------------------------------------------------------------------------------------
 
     def _hear(self) -> None:
-        """Does what the coordinator asks for."""
+        """Do what the coordinator asks for."""
         if self._listener is None:
             return
         if self._member is not None:
@@ -156,9 +156,9 @@ class MemoryGroupConsumer:
             elif standing is Standing.REBALANCING:
                 if not self._incremental:
                     self._give_back(list(self._fetching.positions))
-                # Giving back took time: the coordinator may have lost patience meanwhile.
+                # Giving back took time: the coordinator may have expelled the member meanwhile.
                 if self._group.standing(self._member) is Standing.REBALANCING:
-                    # What it goes on with, it holds in the generation that it has just heard of.
+                    # The partitions that it keeps, it holds in the generation that it has just learned of.
                     self._generation = self._group.generation
                     self._group.rejoin(self._member, self._fetching.positions)
         if self._is_to_raise():
@@ -175,7 +175,7 @@ class MemoryGroupConsumer:
             self._fetching.forget(partitions)
 
     def _take_over(self) -> None:
-        """Takes in the assignment of a new generation."""
+        """Apply the assignment of a new generation."""
         assert self._listener is not None
         member = self._group.members.get(self._member or 0)
         if member is None or not self._group.stable or member.generation == self._generation:
@@ -184,7 +184,7 @@ class MemoryGroupConsumer:
         gone = [tp for tp in self._fetching.positions if tp not in member.assignment]
         self._give_back(gone)
         if member.generation != self._group.generation or self._group.members.get(member.number) is not member:
-            return  # giving back took so long that the group has gone on
+            return  # giving back took so long that there is another generation
         self._generation = member.generation
         if new := [tp for tp in member.assignment if tp not in held]:
             self._fetching.positions |= dict.fromkeys(new, PAUSED)
@@ -194,21 +194,21 @@ class MemoryGroupConsumer:
             self._group.rebalance()
 
     def silence(self) -> None:
-        """The process hangs or is gone: no more heartbeats."""
+        """Stop the heartbeats: the process hangs or is gone."""
         if self._member is not None:
             self._group.silence(self._member)
 
     def beat(self) -> None:
-        """The process goes on."""
+        """Resume the heartbeats."""
         if self._member is not None:
             self._group.beat(self._member)
 
     def go_astray(self) -> None:
-        """A broker that has just become the leader says once that it does not hold what is asked for."""
+        """Report the next position as out of range, as a broker that has just become the leader may do once."""
         self._fetching.astray = True
 
     def expel(self) -> None:
-        """The coordinator throws the member out, as it does when heartbeats are lost on their way."""
+        """Expel the member, as the coordinator does when heartbeats are lost."""
         if self._member is not None:
             self._group.leave(self._member)
 
@@ -220,7 +220,7 @@ class MemoryGroupConsumer:
     def start(self, partition: TP, offset: int | None) -> None:
         if partition not in self._fetching.positions:
             raise RuntimeError(f"{partition} is not assigned to this consumer")
-        if partition in self._fetching.stopped:  # librdkafka has given it up for good
+        if partition in self._fetching.stopped:  # librdkafka does not read it again
             raise LaneFatal(f"{partition.topic}-{partition.partition} cannot be read on")
         self._fetching.seek(partition, offset)
 
@@ -241,7 +241,7 @@ class MemoryGroupConsumer:
         return {tp: self._group.owners[tp] for tp in partitions if tp in self._group.owners}
 
     def close(self) -> None:
-        """A static member stays in the group until its session ends."""
+        """Close the consumer. A static member stays in the group until its session ends."""
         if self._member is not None:
             self._give_back(list(self._fetching.positions))
             if self._instance:
@@ -274,7 +274,7 @@ class MemoryLogReader:
         return polled
 
     def go_astray(self) -> None:
-        """As with the group consumer."""
+        """See MemoryGroupConsumer."""
         self._fetching.astray = True
 
     def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:

@@ -1,6 +1,6 @@
 """Tables in memory: local ones, and those of a database that outlives its workers.
 
-A crash may take from the local ones the last writes since the last flush, each as a whole.
+A crash may lose the last writes to local ones since the last flush, each as a whole.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Write = tuple[list[tuple[bytes, bytes | None]], dict[str, int]]
 
 
 class Disk:
-    """What lies on the disk under one store's name, and what has been written since the last flush."""
+    """The disk of one store, and the writes since its last flush."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
@@ -35,7 +35,7 @@ class Disk:
         self.in_use = False
 
     def now(self) -> tuple[dict[bytes, bytes], dict[str, int]]:
-        """Rows and positions with all that was written, flushed or not."""
+        """Return rows and positions with all writes, flushed or not."""
         if not self.unflushed:
             return self.rows, self.positions
         level = Disk()
@@ -101,7 +101,7 @@ class MemoryStore:
             part.clear()
 
     def damaged(self) -> LaneFatal:
-        """From now on it cannot be read; opened again, it begins empty."""
+        """Damage the store: it cannot be read any more; opened again, it is empty. Return the error."""
         self.wipe()
         self._disk.damage = "a block's checksum is wrong"
         self._open = self._disk.in_use = False
@@ -114,7 +114,7 @@ class MemoryStore:
 
 
 class MemoryStores:
-    """The stores of one service in one slot; they outlive those who open them."""
+    """The stores of one service in one slot; they outlive the workers that open them."""
 
     def __init__(self) -> None:
         self.disks: dict[str, Disk] = {}
@@ -126,7 +126,7 @@ class MemoryStores:
         return MemoryStore(name, disk)
 
     def crash(self, kept: Callable[[int], int]) -> None:
-        """The process is gone. `kept(n)`: how many of the n writes since a store's last flush have got to the disk."""
+        """End the process. `kept(n)`: how many of the n writes since a store's last flush are on the disk."""
         for disk in self.disks.values():
             disk.take_in(disk.unflushed[: kept(len(disk.unflushed))])
             disk.in_use = False
@@ -141,7 +141,7 @@ class SharedDisk(Disk):
 
 
 class MemorySharedStore(MemoryStore):
-    """A `SharedStore`. Whoever opens it last has it; what is written is safe at once."""
+    """A `SharedStore`. The last opener owns it; what is written is safe at once."""
 
     def __init__(self, name: str, disk: SharedDisk) -> None:
         super().__init__(name, disk)
@@ -153,7 +153,7 @@ class MemorySharedStore(MemoryStore):
         return {key: self._rows[key] for key in keys if key in self._rows}
 
     def check(self, key: bytes, value: bytes) -> None:
-        """It takes everything."""
+        """Accept everything."""
 
     def _mine(self) -> None:
         self._check()
@@ -170,7 +170,7 @@ class MemorySharedStore(MemoryStore):
         super().wipe()
 
     def damaged(self) -> LaneFatal:
-        """What is in a database stays there; for a moment it does not answer."""
+        """Return the error of a database that does not respond for a moment; its contents stay."""
         return DatabaseUnreachable(f"the database of {self.name} does not answer")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The coordinator of transactions: epochs fence, an outcome is decided at once and reaches each log by a marker."""
+"""The coordinator of transactions: epochs fence; an outcome is decided at once and reaches each log by a marker."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TRANSACTION_S = 60.0
 
 @dataclass(slots=True)
 class Identity:
-    """One transactional id: who may use it now, and its last transaction."""
+    """One transactional id: its present epoch, and its last transaction."""
 
     epoch: int = 0
     transaction: Transaction | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether the last transaction's markers are still on their way: nothing new may begin."""
+        """Whether the last transaction's markers are still on their way, so that no other may begin."""
         return self.transaction is not None and self.transaction.outcome != "open" and self.transaction.unmarked > 0
 
 
@@ -37,28 +37,28 @@ class Transactions:
         self._identities: dict[str, Identity] = {}
 
     def join(self, name: str) -> int:
-        """A new producer takes the id over: the epoch that fences all earlier ones. Their open transaction ends."""
+        """Let a new producer take an id; fence earlier ones and abort their open transaction. Return its epoch."""
         identity = self._identities.setdefault(name, Identity())
         self.fence(name)
         return identity.epoch
 
     def fence(self, name: str) -> None:
-        """Whoever uses the id can do so no more; what is open is aborted."""
+        """Fence the present user of the id; abort its open transaction."""
         identity = self._identities[name]
         identity.epoch += 1
         if identity.transaction is not None and identity.transaction.outcome == "open":
             self._decide(identity.transaction, "abort")
 
     def busy(self, name: str) -> bool:
-        """Whether the producer has to wait before it can write again."""
+        """Return whether the producer must wait before it can write again."""
         return self._identities[name].busy
 
     def is_fenced(self, name: str, epoch: int) -> bool:
-        """Whether that epoch of the id is over."""
+        """Return whether that epoch of the id is over."""
         return self._identities[name].epoch != epoch
 
     def _current(self, name: str, epoch: int) -> Transaction:
-        """The open transaction, begun if there is none. LaneFatal if fenced."""
+        """Return the open transaction; begin one if there is none. Raises LaneFatal if fenced."""
         identity = self._identities[name]
         if identity.epoch != epoch:
             raise LaneFatal(f"the producer {name} is fenced: another has taken its id, or its transaction timed out")
@@ -75,14 +75,14 @@ class Transactions:
     def append(
         self, name: str, epoch: int, log: PartitionLog, key: bytes | None, value: bytes | None, headers: Headers
     ) -> int:
-        """Stores a record within the open transaction; returns its offset."""
+        """Store a record in the open transaction. Return its offset."""
         transaction = self._current(name, epoch)
         return log.append(key, value, self._kafka.clock.time_ms(), headers, transaction)
 
     def add_offsets(self, name: str, epoch: int, offsets: Positions, membership: Membership | None) -> None:
-        """Joins positions to the transaction. TransactionAborted if the group says that this is no member of now.
+        """Join positions to the transaction. Raises TransactionAborted if the group refuses the member.
 
-        Without a membership nobody is asked: Kafka takes offsets from whoever is not in a group.
+        Without a membership the group is not asked: Kafka takes offsets from a producer outside a group.
         """
         transaction = self._current(name, epoch)
         if membership is None:
@@ -95,7 +95,7 @@ class Transactions:
             group.hold(transaction, offsets)
 
     def end(self, name: str, epoch: int, *, commit: bool) -> None:
-        """Decides the open transaction. LaneFatal if fenced."""
+        """Decide the open transaction. Raises LaneFatal if fenced."""
         self._decide(self._current(name, epoch), "commit" if commit else "abort")
 
     def _decide(self, transaction: Transaction, outcome: str) -> None:
@@ -125,14 +125,14 @@ class Transactions:
             self._kafka.changed(transaction.name)
 
     def open_since(self) -> dict[str, float]:
-        """Whose transactions with records are open, and when each was begun."""
+        """Return the producers whose transactions have records and are open, and when each began."""
         found = {name: identity.transaction for name, identity in self._identities.items()}
         return {
             name: open_.began_s for name, open_ in found.items() if open_ and open_.outcome == "open" and open_.logs
         }
 
     def undecided(self) -> bool:
-        """Whether anything is open or on its way."""
+        """Return whether any transaction is open, or any marker on its way."""
         return any(
             i.transaction is not None and (i.transaction.outcome == "open" or i.transaction.unmarked)
             for i in self._identities.values()

@@ -1,8 +1,8 @@
-"""One RocksDB directory: how it is opened, what its errors mean, and who uses it.
+"""One RocksDB directory: how to open it, what its errors mean, and the names of its stores.
 
-All tables of a service in one slot share one, their histories another: a database takes 6 open files before it holds
-anything, and a service has dozens of tables. One column family, no write-ahead log: what is not flushed yet comes back
-from Kafka, and what a crash leaves is a prefix of the writes.
+All tables of a service in one slot share one database, and their histories another: each database needs 6 open files
+while it is empty, and a service has dozens of tables. One column family, no write-ahead log: what was not flushed is
+restored from Kafka, and after a crash a prefix of the writes is left.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from pipeline.errors import OutOfDescriptors, PipelineError, StateDirectoryError
 
 log = logging.getLogger(__name__)
 
-DAMAGED = "damaged"  # a file of this name tells the next opening to begin anew
-DAMAGE = ("Corruption", "No such file", "Invalid argument")  # in the message of a database that cannot be read
-# In the message of one that is whole, and cannot be used as things are: what to do about that.
+DAMAGED = "damaged"  # a file of this name makes the next opening start empty
+DAMAGE = ("Corruption", "No such file", "Invalid argument")  # parts of the messages of a damaged database
+# Parts of the messages of a whole database that cannot be used at present, and the cure for each.
 SURROUNDINGS = {
     "No space left": "free some space",
     "quota exceeded": "free some space",
@@ -45,15 +45,15 @@ SURROUNDINGS = {
 LOCK_S = 5.0
 LOCK_PAUSE_S = 0.02
 BLOCK_CACHE_BYTES = 64 << 20
-MEMTABLES_BYTES = 64 << 20  # of all databases
-MEMTABLE_BYTES = 16 << 20  # of one
-MEMTABLE_BLOOM = 0.01  # of it: taken whether it is full or not, and enough for rows of 250 bytes
-FILES_MIN = 20  # RocksDB takes no less; of these, it keeps 10 for itself
-FILES_MAX = 512  # table files of 64 MB: 32 GB that are read without opening any of them again
+MEMTABLES_BYTES = 64 << 20  # of all databases together
+MEMTABLE_BYTES = 16 << 20  # of one database
+MEMTABLE_BLOOM = 0.01  # its share of the memtable: always allocated, and enough for rows of 250 bytes
+FILES_MIN = 20  # RocksDB's minimum, of which it keeps 10 for itself
+FILES_MAX = 512  # table files of 64 MB: 32 GB that are read without reopening files
 WRITE_OPTIONS = WriteOptions()
-WRITE_OPTIONS.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, whatever the stub says
-NAMES = b"\0\0"  # begins the keys under which names have their numbers
-ID_BYTES = 2  # a number begins all keys of its name; none is 0
+WRITE_OPTIONS.disable_wal = True  # type: ignore[method-assign, assignment]  # a property, despite its stub
+NAMES = b"\0\0"  # prefix of the keys that map names to numbers
+ID_BYTES = 2  # prefix of all keys of a name, never 0
 
 
 @cache
@@ -68,7 +68,7 @@ def _memtables() -> WriteBufferManager:
 
 @cache
 def shared_options(files: int) -> Options:
-    """What all databases of this process are opened with; `files`: how many each may keep open.
+    """Return the options of all databases of this process. `files`: how many each may keep open.
 
     They share one block cache and one write buffer manager, so that memory does not grow with the number of services.
     """
@@ -78,9 +78,9 @@ def shared_options(files: int) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_max_open_files(files)
-    options.set_table_cache_num_shard_bits(2)  # each shard keeps one at least, and by itself there are 64 of them
+    options.set_table_cache_num_shard_bits(2)  # each shard keeps at least one file, and the default is 64 shards
     options.set_block_based_table_factory(blocks)
-    # A key that is not there, as most ids of commands are not, is not looked for in the memtable either.
+    # A missing key, as most command ids are, is not searched in the memtable either.
     options.set_write_buffer_size(MEMTABLE_BYTES)
     options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM)
     options.set_memtable_whole_key_filtering(True)
@@ -89,7 +89,7 @@ def shared_options(files: int) -> Options:
 
 
 def not_damaged(path: Path, why: str) -> PipelineError | None:
-    """The error to raise if `why` says nothing against what the database holds; None if it may."""
+    """Return the error to raise if `why` does not mean that the data is damaged; None if it may."""
     if descriptors.exhausted(why):
         return OutOfDescriptors(f"no more files can be opened for the tables {path}: {why}; {descriptors.cure()}")
     for sign, cure in SURROUNDINGS.items():
@@ -103,13 +103,13 @@ def not_damaged(path: Path, why: str) -> PipelineError | None:
 class RocksDatabase:
     """An open RocksDB directory. Reads are safe from any thread; after `close` they raise TableUnavailable.
 
-    `damage`: why what was there before could not be used; it began empty then.
+    `damage`: why earlier data could not be used; the database is then new.
     """
 
     def __init__(self, path: Path, files: int = FILES_MAX) -> None:
         self.path, self._options = path, shared_options(files)
         self.damage: str | None = None
-        self.broken = False  # it has given an error that will not pass; the next opening begins anew
+        self.broken = False  # had an error that will not pass; the next opening starts empty
         self.flushes = 0
         self._lock = threading.Lock()
         marker = path / DAMAGED
@@ -125,10 +125,10 @@ class RocksDatabase:
         while True:
             try:
                 return Rdict(str(self.path), self._options)
-            except Exception as error:  # rocksdict raises no class of its own
+            except Exception as error:  # rocksdict raises plain Exception
                 why = str(error)
             if "lock hold by" in why and time.monotonic() < deadline:
-                time.sleep(LOCK_PAUSE_S)  # a reader of the same process still holds what has just been closed
+                time.sleep(LOCK_PAUSE_S)  # a reader in this process still uses the one just closed
             elif not_damaged(self.path, why) is None and any(sign in why for sign in DAMAGE) and self.damage is None:
                 self._throw_away(why)
             else:
@@ -137,7 +137,7 @@ class RocksDatabase:
     def _unusable(self, why: str) -> PipelineError:
         return not_damaged(self.path, why) or StateDirectoryError(
             f"cannot open the tables {self.path}: {why}; if another worker uses this state directory stop it, "
-            "else start the worker with another --home: its tables are made again from Kafka"
+            "otherwise start the worker with another --home: its tables are restored from Kafka"
         )
 
     def _throw_away(self, why: str) -> None:
@@ -145,15 +145,15 @@ class RocksDatabase:
         self.damage = why or "damaged"
 
     def remove(self) -> None:
-        """Deletes what is on the disk."""
+        """Delete the directory."""
         try:
             shutil.rmtree(self.path)
         except OSError as error:
             raise self._unusable(str(error)) from error
 
     def failed(self, error: Exception) -> PipelineError:
-        """What an error of the database means; a damaged one is marked, so that it is not opened again."""
-        if isinstance(error, DbClosedError) or "borrowed" in str(error):  # closed, or just being closed
+        """Return the meaning of an error of the database. Mark a damaged one, so that the next opening starts empty."""
+        if isinstance(error, DbClosedError) or "borrowed" in str(error):  # closed, or being closed
             return unavailable()
         if passing := not_damaged(self.path, str(error)):
             return passing
@@ -163,7 +163,7 @@ class RocksDatabase:
         return StoreDamaged(f"the tables {self.path} cannot be read or written: {error}")
 
     def number_of(self, name: str) -> bytes:
-        """What begins all keys of `name`, a number that it keeps for good."""
+        """Return the prefix of all keys of `name`: a number that it keeps for good."""
         key = NAMES + name.encode()
         try:
             with self._lock:
@@ -182,14 +182,14 @@ class RocksDatabase:
         return number
 
     def write(self, batch: WriteBatch) -> None:
-        """All or nothing. Survives a crash only once flushed."""
+        """Write the whole batch or nothing. It survives a crash only once flushed."""
         try:
             self.db.write(batch, WRITE_OPTIONS)
         except Exception as error:
             raise self.failed(error) from None
 
     def flush(self) -> None:
-        """Has all that was written survive a crash."""
+        """Make all that was written survive a crash."""
         try:
             self.db.flush()
         except Exception as error:
@@ -197,13 +197,13 @@ class RocksDatabase:
         self.flushes += 1
 
     def close(self) -> None:
-        """Flushes and closes it, if it can."""
+        """Flush and close, if possible."""
         try:
             self.db.close()
-        except Exception as error:  # what could not be flushed comes back from Kafka
+        except Exception as error:  # what was not flushed is restored from Kafka
             log.warning("closing the tables %s: %s", self.path, error)
 
 
 def unavailable() -> TableUnavailable:
-    """Of a table that is closed."""
+    """Return the error of a closed table."""
     return TableUnavailable("the partition has just moved to another worker; ask again")

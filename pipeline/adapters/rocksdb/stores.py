@@ -1,7 +1,7 @@
 """Local tables on RocksDB (rocksdict).
 
-A store is what one task, replica or history keeps: a range of keys in a database that it shares with the others of its
-service in its slot (`pipeline.adapters.rocksdb.database`). Values and positions go into the same write batch, and one
+A store has what one task, replica or history keeps: a range of keys in a database that it shares with the others of its
+service in its slot (`pipeline.adapters.rocksdb.database`). Values and positions are in the same write batch, and one
 column family keeps them together through a crash (with two, or with a flush in between, they part).
 """
 
@@ -24,9 +24,9 @@ from pipeline.errors import OutOfDescriptors, PipelineError, StateDirectoryError
 
 log = logging.getLogger(__name__)
 
-POSITION = b"\0position\0"  # no table has an empty name, so no row begins like this
-OWNER = "service"  # a file of this name says whose tables a directory has
-HISTORY = "history."  # begins the names of histories, which may be large and can be made again by themselves
+POSITION = b"\0position\0"  # no table has an empty name, so no row begins with this
+OWNER = "service"  # a file of this name says which service owns a directory
+HISTORY = "history."  # prefix of the names of histories, which may be large and are rebuilt separately
 KEY = itemgetter(0)
 
 
@@ -37,7 +37,7 @@ class RocksStore:
         self.name, self.damage = name, damage
         self._database, self._shelf, self._prefix = database, cached_partition, database.number_of(name)
         self._db = database.db
-        self._written_at = -1  # how often the database had been flushed when this store was written to last
+        self._written_at = -1  # the database's number of flushes at the last write to this store
         self.closed = False
 
     def _check(self) -> None:
@@ -57,7 +57,7 @@ class RocksStore:
         found: list[tuple[bytes, bytes]] = []
         first, prefix = self._prefix + max(prefix, start), self._prefix + prefix
         try:
-            # Not items(): that ends without a word if a block cannot be read.
+            # Not items(): it ends silently if a block cannot be read.
             cursor = self._db.iter()
             cursor.seek(first)
             while cursor.valid() and len(found) < limit:
@@ -74,7 +74,7 @@ class RocksStore:
     def write(self, pairs: Iterable[tuple[bytes, bytes | None]], positions: Mapping[str, int]) -> None:
         self._check()
         batch, mine = WriteBatch(raw_mode=True), self._prefix
-        for key, value in sorted(pairs, key=KEY):  # goes in at a third of the cost; stable, as keys may recur
+        for key, value in sorted(pairs, key=KEY):  # sorted, writes cost a third; stable, as keys may recur
             if value is None:
                 batch.delete(mine + key)
             else:
@@ -89,7 +89,7 @@ class RocksStore:
         return None if value is None else int.from_bytes(value, "big")
 
     def flush(self) -> None:
-        """Flushes the database, and so the stores that share it; not if that was done since the last write to this."""
+        """Flush the database, and so all stores in it, unless it was flushed since the last write to this one."""
         self._check()
         if self._written_at == self._database.flushes:
             self._database.flush()
@@ -102,24 +102,24 @@ class RocksStore:
         self._database.write(batch)
 
     def close(self) -> None:
-        """What was written survives a crash from now on, if it can be flushed."""
+        """Close the store, and make what was written survive a crash if possible."""
         if not self.closed:
             self.closed = True
             self._shelf.give_back(self, unflushed=self._written_at == self._database.flushes)
 
 
 class Shelf:
-    """The stores in one database, which is opened with the first of them and closed with the last."""
+    """The stores in one database. It opens with the first of them and closes with the last."""
 
     def __init__(self, path: Path, files: int) -> None:
         self._path, self._files = path, files
         self._database: RocksDatabase | None = None
         self._stores: weakref.WeakValueDictionary[str, RocksStore] = weakref.WeakValueDictionary()
-        self._told: set[str] = set()  # who has been told that what was there is lost
+        self._told: set[str] = set()  # stores that have reported the damage
         self._lock = threading.Lock()
 
     def open(self, name: str) -> RocksStore:
-        """Opens a store. StateDirectoryError if it is open already, or the database cannot be used."""
+        """Open a store. Raises StateDirectoryError if it is open already, or the database cannot be used."""
         with self._lock:
             if self._database is not None and self._database.broken:
                 self._close()
@@ -135,7 +135,7 @@ class Shelf:
             return store
 
     def give_back(self, store: RocksStore, *, unflushed: bool) -> None:
-        """A store is closed."""
+        """Remove a closed store."""
         with self._lock:
             if self._stores.get(store.name) is not store:
                 return
@@ -145,7 +145,7 @@ class Shelf:
             elif unflushed and self._database is not None:
                 try:
                     self._database.flush()
-                except PipelineError as error:  # it comes back from Kafka
+                except PipelineError as error:  # what was not flushed is restored from Kafka
                     log.warning("closing %s: %s", store.name, error)
 
     def _close(self) -> None:
@@ -168,28 +168,28 @@ class RocksStores:
         self._tables, self._histories = (Shelf(directory / place, files) for place in ("tables", "history"))
 
     def open(self, name: str) -> RocksStore:
-        """Opens the store of that name. StateDirectoryError if it is open already, or cannot be used."""
+        """Open the store of that name. Raises StateDirectoryError if it is open already, or cannot be used."""
         return (self._histories if name.startswith(HISTORY) else self._tables).open(name)
 
     @property
     def last_port(self) -> int:
-        """The port that this slot's worker served on last; 0 if there was none."""
+        """The port on which this slot's worker last served; 0 if there was none."""
         try:
             return int((self.directory / "port").read_text())
         except (OSError, ValueError):
             return 0
 
     def remember_port(self, port: int) -> None:
-        """Keeps the port for the next worker in this slot."""
+        """Keep the port for the next worker in this slot."""
         (self.directory / "port").write_text(str(port))
 
     def close(self) -> None:
-        """Releases the slot; stores must be closed before."""
+        """Release the slot. Close the stores first."""
         self._lock.close()
 
 
 def claim_slot(state_dir: Path, service: str, slot: int | None, files: int = FILES_MAX) -> tuple[int, RocksStores]:
-    """Takes a slot of `service` for this process: the given one, or the first free one.
+    """Take a slot of `service` for this process: the given one, or the first free one.
 
     A slot is a directory with a lock that ends with the process. It gives a worker its stable identity in the group, so
     that it finds its tables and partitions again after a restart. `files`: how many each of its databases may keep
@@ -226,7 +226,7 @@ def _unusable(path: Path, error: OSError) -> PipelineError:
 
 
 def _sign(directory: Path, service: str) -> None:
-    """Notes whose tables these are. Raises StateDirectoryError if they are another service's."""
+    """Note the service that owns the directory. Raises StateDirectoryError if another one does."""
     mark = directory / OWNER
     try:
         owner = mark.read_text().strip() if mark.exists() else ""

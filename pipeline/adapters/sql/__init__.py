@@ -1,4 +1,4 @@
-"""Tables in a database, SQLite or PostgreSQL, by SQLAlchemy Core."""
+"""Tables in a database, SQLite or PostgreSQL, with SQLAlchemy Core."""
 
 from pipeline.adapters.sql.database import SqlDatabase, database_url
 from pipeline.adapters.sql.store import SqlStore, SqlStores

@@ -1,7 +1,7 @@
-"""How a projection's rows lie in the columns of a table: one for each field of the Avro record.
+"""Maps a projection's rows to columns of a table, one for each field of the Avro record.
 
-Rows come and go as records of the row topic. What a field's type has no column for (records, arrays, maps, unions) is
-kept as JSON; a logical type (timestamps, dates, decimals, UUIDs) becomes the database's own.
+Rows come and go as records of the row topic. A field of a type without a column (records, arrays, maps, unions) is kept
+as JSON; a logical type (timestamps, dates, decimals, UUIDs) becomes the database's own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HEADER = struct.Struct(">BI")
 
 
 class Moment(sa.TypeDecorator[datetime]):
-    """A point in time. SQLite keeps none with a zone, so it is UTC there."""
+    """A point in time. SQLite keeps none with a zone, so there it is in UTC."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -45,7 +45,7 @@ class Moment(sa.TypeDecorator[datetime]):
 
 
 class Exact(sa.TypeDecorator[Decimal]):
-    """A decimal number. SQLite has none, so it is text there."""
+    """A decimal number. SQLite has none, so there it is text."""
 
     impl = sa.Numeric
     cache_ok = True
@@ -82,7 +82,7 @@ ANY_JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 class Shape:
-    """One projection's table. Raises SchemaError if its rows cannot be kept in columns."""
+    """The table of one projection. Raises SchemaError if its rows cannot be kept in columns."""
 
     def __init__(self, spec: TableSpec, registry: Registry, metadata: sa.MetaData) -> None:
         topic = TopicKind.ROW.topic(spec.name)
@@ -107,13 +107,13 @@ class Shape:
             if len(name) > NAME_MAX or name in (KEY, PARTITION):
                 raise SchemaError(f"{topic}.avsc: {name!r} cannot be a name in a database; choose another")
         self._schema = parse_schema({**schema, "fields": fields})
-        # In the order of bytes, as in every other table; PostgreSQL would go by the language of the server.
+        # In the order of bytes, as in every other table; PostgreSQL's default depends on the server's language.
         key = sa.Column(KEY, sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True)
         partition = sa.Column(PARTITION, sa.Integer, nullable=False)
         self.table = sa.Table(spec.name, metadata, key, partition, *columns)
 
     def _column(self, schema: Schema) -> tuple[sa.types.TypeEngine[Any] | None, bool]:
-        """The type of a field's column, None for JSON, and whether it may be null."""
+        """Return the type of a field's column, None for JSON, and whether it may be null."""
         declared = schema
         schema = resolve(schema, self._names)
         if isinstance(schema, list):
@@ -133,9 +133,9 @@ class Shape:
     # --- rows ---------------------------------------------------------------------------------------------------------
 
     def columns(self, data: bytes) -> dict[str, Any]:
-        """A record's fields as the columns take them. Raises ValueError for what none takes."""
+        """Return a record's fields as column values. Raises ValueError if a value does not fit its column."""
         if data[: len(self._header)] != self._header:
-            data = self._codec.encode(self._codec.decode(data))  # written with an older version of the schema
+            data = self._codec.encode(self._codec.decode(data))  # it has an older version of the schema
         row: Any = schemaless_reader(
             BytesIO(data[len(self._header) :]),
             self._schema,
@@ -148,7 +148,7 @@ class Shape:
         return dict(row)
 
     def data(self, columns: Mapping[str, Any]) -> bytes:
-        """The record whose fields those are."""
+        """Return the record with those fields."""
         row = dict(columns)
         for name, schema in self._nested.items():
             row[name] = from_json(schema, row[name], self._names)
@@ -158,7 +158,7 @@ class Shape:
         return out.getvalue()
 
     def check(self, key: bytes, data: bytes) -> None:
-        """Raises ValueError if the record would not come back from the database as it is."""
+        """Raise ValueError if the database would not return the record byte by byte."""
         if len(key) > KEY_BYTES_MAX:
             raise ValueError(f"the key has {len(key)} bytes, and a row key in a database at most {KEY_BYTES_MAX}")
         if b"\0" in key:
@@ -175,7 +175,7 @@ class Shape:
 
 
 def _refused(value: Any) -> str | None:
-    """Why a database does not take a column's value, or something in it."""
+    """Return why a database does not take a value, or a part of it; None if it does."""
     if isinstance(value, str):
         return "contains a zero character" if "\0" in value else None
     if isinstance(value, float):
@@ -188,5 +188,5 @@ def _refused(value: Any) -> str | None:
 
 
 def _infinite(value: Any) -> str | None:
-    """JSON knows no infinity."""
+    """Return why JSON does not take an infinite number; None if the value is none."""
     return "is infinite" if isinstance(value, float) and math.isinf(value) else None

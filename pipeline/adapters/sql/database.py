@@ -17,8 +17,8 @@ from pipeline.adapters.descriptors import cure
 from pipeline.errors import DatabaseUnreachable, DatabaseUnusable, OutOfDescriptors, PipelineError, StoreDamaged
 
 CONNECT_S = 5
-# A worker that stands still within a transaction must not hold up the one that takes over. What was committed last may
-# be lost with the server's memory, rows and positions together: the row topic has it, as with a local table.
+# A worker that hangs within a transaction must not block a take-over. The last commits may be lost with the server's
+# memory, rows and positions together; as with a local table, the row topic has them.
 POSTGRES = {
     "connect_timeout": CONNECT_S,
     "tcp_user_timeout": 10_000,
@@ -30,7 +30,7 @@ POSTGRES = {
     "-c synchronous_commit=off -c timezone=UTC",
 }
 SQLITE_BUSY_S = 10.0
-SQLITE_FILES = 5  # of a connection: the database, its log, its index, a journal, and what it opens for a moment
+SQLITE_FILES = 5  # for a connection: the database, its log, its index, a journal, and a temporary file
 SQLITE_CURES = {
     sqlite3.SQLITE_FULL: "free some space, nothing is lost",
     **dict.fromkeys(
@@ -38,7 +38,7 @@ SQLITE_CURES = {
         "it is damaged: stop its workers and delete it, it is made again from Kafka",
     ),
 }
-LOCK = 0x70697065  # of PostgreSQL, while tables are made
+LOCK = 0x70697065  # a lock in PostgreSQL, held while tables are created
 
 METADATA = sa.MetaData()
 OWNER = sa.Table("pipeline_owner", METADATA, sa.Column("service", sa.Text, nullable=False))
@@ -50,7 +50,7 @@ POSITIONS = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("positions", sa.Text, nullable=False),
 )
-# What tasks keep beside their tables. `head`: the first bytes of a key, as many as an index takes; `rest`: the others.
+# Rows of tasks beside their tables. `head`: the first bytes of a key, as many as an index takes; `rest`: the others.
 PLAIN = sa.Table(
     "pipeline_rows",
     METADATA,
@@ -64,22 +64,20 @@ PLAIN = sa.Table(
 
 
 def database_url(text: str) -> sa.URL:
-    """What `--database` names: postgresql://user@host/name or sqlite:///path. Raises DatabaseUnusable."""
+    """Parse `--database`: postgresql://user@host/name or sqlite:///path. Raises DatabaseUnusable."""
     try:
         url = sa.make_url(text)
     except SQLAlchemyError:
-        raise DatabaseUnusable(f"{text!r} is no database; say postgresql://user@host/name or sqlite:///path") from None
+        raise DatabaseUnusable(f"{text!r} is no database; give postgresql://user@host/name or sqlite:///path") from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("postgresql+psycopg", "sqlite") or not url.database:
-        raise DatabaseUnusable(
-            f"{url} is no database that can be used; say postgresql://user@host/name or sqlite:///path"
-        )
+        raise DatabaseUnusable(f"{url} is not a usable database; give postgresql://user@host/name or sqlite:///path")
     return url
 
 
 class SqlDatabase:
-    """Connects when first asked. May be used from any thread."""
+    """Connects on first use. Safe to use from any thread."""
 
     def __init__(self, service: str, url: sa.URL) -> None:
         self.service, self.name = service, str(url)  # without the password
@@ -90,7 +88,7 @@ class SqlDatabase:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise DatabaseUnusable(f"cannot make {path.parent}: {error.strerror}") from error
+                raise DatabaseUnusable(f"cannot create {path.parent}: {error.strerror}") from error
             connecting: dict[str, Any] = {"timeout": SQLITE_BUSY_S, "check_same_thread": False, "isolation_level": None}
         else:
             connecting = POSTGRES
@@ -108,22 +106,22 @@ class SqlDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection for single statements."""
+        """Yield a connection for single statements."""
         with self._told(), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """A connection whose changes are made together, or not at all."""
+        """Yield a connection in a transaction."""
         with self._told(), self._engine.begin() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
     def claim(self, connection: sa.Connection) -> None:
-        """Makes the engine's own tables, once; nobody else makes tables until the transaction ends.
+        """Create the engine's own tables, once. No other worker creates tables until the transaction ends.
 
-        DatabaseUnusable if another service has the database.
+        Raises DatabaseUnusable if another service owns the database.
         """
         if not self.is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
@@ -133,16 +131,16 @@ class SqlDatabase:
             connection.execute(sa.insert(OWNER).values(service=self.service))
         elif owner != self.service:
             raise DatabaseUnusable(
-                f"the database {self.name} is that of the service {owner!r}; give {self.service!r} one of its own"
+                f"the database {self.name} belongs to the service {owner!r}; give {self.service!r} one of its own"
             )
 
     def check(self) -> None:
-        """Raises DatabaseUnreachable, DatabaseUnusable."""
+        """Raise DatabaseUnreachable or DatabaseUnusable if the database cannot be used."""
         with self.transaction() as connection:
             self.claim(connection)
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
     @contextmanager
@@ -157,26 +155,26 @@ class SqlDatabase:
     def _meaning(self, error: SQLAlchemyError) -> PipelineError:
         cause = error.orig if isinstance(error, DBAPIError) else error
         why = " ".join(str(cause).split())[:300]
-        # SQLite does not say why it cannot open a file; and what a server says may be about files of its own.
+        # SQLite does not say why it cannot open a file, and a server's message may be about its own files.
         could_not_open = isinstance(cause, sqlite3.Error) or descriptors.exhausted(why)
         if could_not_open and descriptors.fewer_left_than(SQLITE_FILES):
             return OutOfDescriptors(f"no more files can be opened for the database {self.name}: {why}; {cure()}")
         if isinstance(cause, sqlite3.Error):
             code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                return DatabaseUnreachable(f"the database {self.name} is held by somebody else: {why}")
+                return DatabaseUnreachable(f"the database {self.name} is locked by another process: {why}")
             if "no such table" in why or "no such column" in why:
-                return StoreDamaged(f"a table has been taken out of the database {self.name}: {why}")
-            help_ = SQLITE_CURES.get(code, "see that its folder exists and that this user may read and write in it")
+                return StoreDamaged(f"a table is missing in the database {self.name}: {why}")
+            help_ = SQLITE_CURES.get(code, "check that its directory exists and this user may read and write there")
             return DatabaseUnusable(f"the database {self.name}: {why}; {help_}")
         if getattr(cause, "sqlstate", None) in ("42P01", "42703"):
-            return StoreDamaged(f"a table has been taken out of the database {self.name}: {why}")
+            return StoreDamaged(f"a table is missing in the database {self.name}: {why}")
         if isinstance(error, (OperationalError, InterfaceError)) or getattr(error, "connection_invalidated", False):
             return DatabaseUnreachable(f"the database {self.name} does not answer: {why}")
-        return DatabaseUnusable(f"the database {self.name} refuses what the engine asks: {why}")
+        return DatabaseUnusable(f"the database {self.name} refuses a statement of the engine: {why}")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
-    # Readers and a writer side by side; the file stays whole, what was written last may be lost with the machine.
+    # Readers run beside a writer. The file stays whole; the last writes may be lost if the machine crashes.
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")

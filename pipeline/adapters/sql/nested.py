@@ -1,7 +1,7 @@
-"""Avro values that lie in one another, as JSON and back.
+"""Nested Avro values as JSON, and back.
 
-Records are objects, bytes are in base64. A value of a union is itself if there is one
-alternative beside null, else an object with the name of its type.
+Records are objects, bytes are in base64. A value of a union stands by itself if there is one alternative beside null;
+otherwise it is an object with the name of its type.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PYTHON |= {"array": list, "map": dict, "enum": str, "fixed": bytes}
 
 
 def without_logical_types(schema: Schema) -> Schema:
-    """The schema with numbers as numbers and bytes as bytes."""
+    """Return the schema with numbers as numbers and bytes as bytes."""
     if isinstance(schema, list):
         return [without_logical_types(branch) for branch in schema]
     if isinstance(schema, dict):
@@ -26,7 +26,7 @@ def without_logical_types(schema: Schema) -> Schema:
 
 
 def to_json(schema: Schema, value: Any, names: Names) -> Any:
-    """What fastavro has read, with the names of records in unions, as JSON."""
+    """Convert a value that fastavro has decoded, with the names of records in unions, to JSON."""
     schema = resolve(schema, names)
     if isinstance(schema, list):
         return _union_to_json(schema, value, names)
@@ -44,7 +44,7 @@ def to_json(schema: Schema, value: Any, names: Names) -> Any:
 
 
 def from_json(schema: Schema, value: Any, names: Names) -> Any:
-    """Convert a JSON value to what fastavro writes under `schema`."""
+    """Convert a JSON value to what fastavro encodes under `schema`."""
     schema = resolve(schema, names)
     if isinstance(schema, list):
         return _union_from_json(schema, value, names)
@@ -63,7 +63,7 @@ def from_json(schema: Schema, value: Any, names: Names) -> Any:
 
 
 def _branches(union: list[Schema], names: Names) -> dict[str, Schema]:
-    """Name -> type of each alternative but null."""
+    """Return name -> type of each alternative except null."""
     found = {}
     for branch in union:
         target = resolve(branch, names)
@@ -97,5 +97,5 @@ def _union_from_json(union: list[Schema], value: Any, names: Names) -> Any:
 
 
 def _full_name(name: str, names: Names) -> str:
-    """With its namespace, as fastavro wants it."""
+    """Return the name with its namespace, as fastavro expects it."""
     return max((full for full, schema in names.items() if schema is names[name]), key=len).lstrip(".")

@@ -1,6 +1,6 @@
-"""Rows of a task that have no columns: records that wait, entries of indexes. Bytes under bytes, as in a local table.
+"""Rows of a task without columns, such as parked records and index entries: bytes by key, as in a local table.
 
-The single writer that the fence lets through keeps keys unique; the index does not.
+The fence lets a single writer through, which keeps keys unique; the index does not.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ HEAD_BYTES = 1_000  # PostgreSQL's indexes take 2,700
 
 
 class PlainRows:
-    """Those of one task."""
+    """The rows of one task."""
 
     def __init__(self, source: TP) -> None:
         self._place = {"source": source.topic, "partition": source.partition}
         self._mine = sa.and_(PLAIN.c.source == source.topic, PLAIN.c.partition == source.partition)
 
     def get(self, connection: sa.Connection, key: bytes) -> bytes | None:
-        """What stands under a key."""
+        """Return the value under a key."""
         here = sa.and_(PLAIN.c.head == key[:HEAD_BYTES], PLAIN.c.rest == key[HEAD_BYTES:])
         return connection.execute(sa.select(PLAIN.c.value).where(self._mine, here)).scalar()
 
     def scan(self, connection: sa.Connection, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """As Store.scan."""
+        """See Store.scan."""
         begin = max(prefix, start)
         head, rest = begin[:HEAD_BYTES], begin[HEAD_BYTES:]
         behind = sa.or_(PLAIN.c.head > head, PLAIN.c.rest >= rest)
@@ -42,7 +42,7 @@ class PlainRows:
         return [(key, value) for key, value in pairs if key.startswith(prefix)]
 
     def write(self, connection: sa.Connection, changes: Mapping[bytes, bytes | None]) -> None:
-        """None deletes."""
+        """Write rows; None deletes."""
         if changes:
             these = sa.and_(PLAIN.c.head == sa.bindparam("its_head"), PLAIN.c.rest == sa.bindparam("its_rest"))
             named = [{"its_head": key[:HEAD_BYTES], "its_rest": key[HEAD_BYTES:]} for key in changes]
@@ -56,5 +56,5 @@ class PlainRows:
             connection.execute(sa.insert(PLAIN), put)
 
     def wipe(self, connection: sa.Connection) -> None:
-        """Deletes them all."""
+        """Delete all rows."""
         connection.execute(sa.delete(PLAIN).where(self._mine))

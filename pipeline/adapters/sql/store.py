@@ -1,8 +1,8 @@
 """The tables of a task in the service's database: one row a key, and the positions in the same transaction.
 
-Others may open the same tables. Each opening counts up the task's epoch, and each write asks, in the same statement
-that moves the positions, whether the epoch is still its own and the positions are still those it left: compare and set.
-So the rows are what was committed to Kafka up to the positions beside them, whoever wakes up when.
+Other workers may open the same tables. Each opening increments the task's epoch. Each write checks, in the statement
+that moves the positions, that the epoch is still its own and the positions are still those it left: compare and set. So
+the rows are always what was committed to Kafka up to the positions beside them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pipeline.engine.ports import SharedStore, SharedStores
 
 KEYS_PER_QUERY = 1_000
-Rows = dict[str, tuple[list[str], list[dict[str, Any]]]]  # by table: keys to delete, columns to put
+Rows = dict[str, tuple[list[str], list[dict[str, Any]]]]  # by table: keys to delete, rows to write
 
 
 class SqlStore:
-    """A `SharedStore`. Whoever opens it last has it."""
+    """A `SharedStore`. The last opener owns it."""
 
     damage: str | None = None
 
@@ -48,7 +48,7 @@ class SqlStore:
         self._positions: dict[str, int] = json.loads(self._noted)
 
     def _make(self, connection: sa.Connection, shape: Shape) -> None:
-        """Makes the table if it is missing, to be filled from the row topic. DatabaseUnusable if it differs."""
+        """Create the table if it is missing, to be filled from the row topic. Raises DatabaseUnusable if it differs."""
         table, inspector = shape.table, sa.inspect(connection)
         if not inspector.has_table(table.name):
             table.create(connection)
@@ -61,12 +61,12 @@ class SqlStore:
             if found != wanted:
                 raise DatabaseUnusable(
                     f"the table {table.name} of the database {self._database.name} has {found or 'nothing'} for "
-                    f"{column.name!r}, where its schema wants {wanted}. Stop the service's workers and drop the table: "
-                    "it is made again from its row topic"
+                    f"{column.name!r}, but its schema needs {wanted}. Stop the service's workers and drop the table: "
+                    "it is restored from its row topic"
                 )
 
     def _take_over(self, connection: sa.Connection) -> tuple[int, str]:
-        """From here on, what had the tables before can write no more."""
+        """Fence the former owner of the tables: it can no longer write."""
         claimed = connection.execute(
             sa.update(POSITIONS)
             .where(self._task)
@@ -112,7 +112,7 @@ class SqlStore:
         start_name = start[len(shape.spec.prefix) :] if start > shape.spec.prefix else b""
         begin, zero, _ = max(prefix_name, start_name).partition(b"\0")
         column = shape.table.c[KEY]
-        # No key contains a zero character, so what comes at or behind one that does, comes behind all before it.
+        # No key contains a zero character. So keys from one with a zero on are those after the part before the zero.
         from_there = column > begin.decode() if zero else column >= begin.decode()
         some = (
             sa.select(shape.table)
@@ -144,7 +144,7 @@ class SqlStore:
         self._positions, self._noted = moved, noted
 
     def _sorted(self, changes: Mapping[bytes, bytes | None]) -> tuple[Rows, dict[bytes, bytes | None]]:
-        """Rows of tables with columns, and those without."""
+        """Split changes into rows of tables with columns, and those without."""
         rows: Rows = {}
         plain: dict[bytes, bytes | None] = {}
         for key, value in changes.items():
@@ -161,13 +161,13 @@ class SqlStore:
         return rows, plain
 
     def _advance(self, connection: sa.Connection, noted: str) -> None:
-        """The fence. Superseded if it does not hold."""
+        """Move the positions if the fence holds. Raises Superseded if it does not."""
         mine = (POSITIONS.c.epoch == self._epoch, POSITIONS.c.positions == self._noted)
         moved = connection.execute(sa.update(POSITIONS).where(self._task, *mine).values(positions=noted))
         if moved.rowcount != 1:
             raise Superseded(
-                f"the tables of {self._source.topic}-{self._source.partition} in {self._database.name} are another "
-                "worker's now, or not as this one left them: whoever has them goes on from the row topic"
+                f"the tables of {self._source.topic}-{self._source.partition} in {self._database.name} belong to "
+                "another worker, or are not as this one left them; their owner goes on from the row topic"
             )
 
     def _change(self, connection: sa.Connection, shape: Shape, gone: list[str], put: list[dict[str, Any]]) -> None:
@@ -185,7 +185,7 @@ class SqlStore:
         return self._positions.get(name)
 
     def flush(self) -> None:
-        """All is with the database already."""
+        """Do nothing: all writes are committed already."""
 
     def wipe(self) -> None:
         self._check_open()
@@ -207,7 +207,7 @@ class SqlStore:
             raise TableUnavailable("the partition has just moved to another worker; ask again")
 
     def _place(self, key: bytes) -> tuple[Shape, bytes] | None:
-        """The table that a key begins with, and what the key is there; None if that has no columns."""
+        """Return the table that a key begins with, and the row's key in it; None if that has no columns."""
         self._check_open()
         name, zero, row_key = key.partition(b"\0")
         shape = self._shapes.get(name + zero)
@@ -215,7 +215,7 @@ class SqlStore:
 
 
 def _can_be_key(name: bytes) -> bool:
-    """Whether a row may be under it; a record that is to be parked may have any key."""
+    """Return whether a row may have this key; a record that is to be parked may have any."""
     try:
         name.decode()
     except UnicodeDecodeError:
@@ -224,7 +224,7 @@ def _can_be_key(name: bytes) -> bool:
 
 
 def _kind(kind: sa.types.TypeEngine[Any], connection: sa.Connection) -> str:
-    """What a column's type is called, without the order of its letters."""
+    """Return the name of a column's type, without its collation."""
     return kind.compile(connection.dialect).partition(" COLLATE")[0]
 
 
@@ -244,11 +244,11 @@ class SqlStores:
         return SqlStore(self._database, source, [self._shapes[spec.name] for spec in tables])
 
     def check(self) -> None:
-        """Raises DatabaseUnreachable, DatabaseUnusable."""
+        """Raise DatabaseUnreachable or DatabaseUnusable if the database cannot be used."""
         self._database.check()
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         self._database.close()
 
 

@@ -42,13 +42,27 @@ class CommandCodecs(NamedTuple):
     reply: Encode
 
 
-class DecideStep(Step):
-    """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
+class Parts(NamedTuple):
+    """What an aggregate's step decides with, in one partition.
 
     With `reply_table`, a command whose id was answered before gets the stored reply, and nothing else happens. With
     `unique_values`, a command that takes a value not reserved for it raises NeedsReservation. `scheduler` puts a
     scheduled command off; it is decided when it comes again once due. With `copies`, `decide` receives them, and
     events and reply record the position that was read.
+    """
+
+    table: Table
+    reply_table: ReplyTable | None
+    scheduler: Scheduler
+    ask_sender: AskSender
+    unique_values: UniqueValues | None
+    copies: Copies | None
+
+
+class DecideStep(Step):
+    """command -> events, state and reply: `<name>.command` into `<name>.event` and the table `<name>`, same partition.
+
+    `topic`: of the events.
     """
 
     def __init__(
@@ -57,19 +71,13 @@ class DecideStep(Step):
         codecs: CommandCodecs,
         topic: str,
         partition: int,
-        table: Table,
-        reply_table: ReplyTable | None,
-        scheduler: Scheduler,
-        ask_sender: AskSender,
+        parts: Parts,
         out: Output,
-        unique_values: UniqueValues | None = None,
-        copies: Copies | None = None,
     ) -> None:
         self.name = f"decide:{aggregate.name}"
-        self.aggregate, self.topic, self.partition = aggregate, topic, partition
-        self.table, self.reply_table, self.unique_values, self.out = table, reply_table, unique_values, out
-        self.scheduler, self.ask_sender, self._copies = scheduler, ask_sender, copies
-        self._deadlines = scheduler.table or WITHOUT
+        self.aggregate, self.topic, self.partition, self.out = aggregate, topic, partition, out
+        self.table, self.reply_table, self.scheduler, self.ask_sender, self.unique_values, self._copies = parts
+        self._deadlines = self.scheduler.table or WITHOUT
         self.encode_command, self.encode_event, self.encode_reply = codecs
 
     def fold(self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt | None = None) -> None:

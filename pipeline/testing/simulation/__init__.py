@@ -1,8 +1,8 @@
-"""A world in memory: the engine itself on a simulated broker, under a virtual clock and a seeded scheduler.
+"""A world in memory: the engine itself on a simulated broker, with a virtual clock and a seeded scheduler.
 
-`Simulation` makes a history from a seed, faults included, and judges it. `TestDriver` is for tests of a topology: no
+`Simulation` makes a history from a seed, faults included, and checks it. `TestDriver` is for tests of a topology: no
 faults, one call after another. Needs greenlet (the extra `testing`): a lane is plain synchronous code, and only a
-greenlet can be left at any of its calls, and entered again there, without a thread.
+greenlet can be suspended at any of its calls, and resumed there, without a thread.
 """
 
 from pipeline.testing.simulation.driver import TestDriver

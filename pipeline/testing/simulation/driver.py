@@ -1,4 +1,4 @@
-"""A synchronous test driver: send commands, let time pass, read tables and topics. No broker, no wait."""
+"""A synchronous test driver: send commands, let time pass, read tables and topics. No broker, no waiting."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pipeline.topology import Topology
 
 
 class TestDriver:
-    """A topology, one worker a service, nothing goes wrong. Each call returns when all that it caused has happened.
+    """A topology with one worker for each service and no faults. Each call returns when all its effects have happened.
 
-    `partitions`: of every topic. `park`: what the topology raises parks the record, as in a worker; else a call raises
-    it. A context manager; not for use by several threads.
+    `partitions`: of every topic. `park`: if the topology's code raises, park the record, as a worker does; otherwise
+    the call raises the error. A context manager; not safe to use from several threads.
     """
 
-    __test__ = False  # pytest is not to collect it
+    __test__ = False  # pytest must not collect it
 
     def __init__(
         self, topology: Topology, *, partitions: int = 2, park: bool = False, codecs: Codecs | None = None
@@ -33,7 +33,7 @@ class TestDriver:
 
         self._oracle: Oracle = known_oracle(topology, codecs)
         self._world = World(self._oracle, Schedule(workers=1, partitions=partitions), park=park)
-        self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # news wakes them
+        self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # records wake them
         self._sent = 0
         for worker in self._world.workers:
             worker.start()
@@ -48,24 +48,24 @@ class TestDriver:
         self.close()
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Stop the workers."""
         self._world.close()
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
     def send(self, aggregate: str, key: str, *commands: Any) -> None:
-        """Sends commands to the aggregate `key`, in order, and lets all that follows from them happen."""
+        """Send commands to the aggregate `key`, in order, and let all their effects happen."""
         self.send_unseen(aggregate, key, *commands)
         self._settle()
 
     def send_unseen(self, aggregate: str, key: str, *commands: Any, at_ms: int | None = None) -> None:
-        """Only stores the commands; they are folded when time passes. `at_ms`: when they are to be decided."""
+        """Only store the commands; they are folded when time passes. `at_ms`: when they are due."""
         for command in commands:
             self._sent += 1
             self._world.send(aggregate, key, command, f"command-{self._sent}", due_ms=at_ms)
 
     def advance(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Let time pass."""
         self._until(lambda: False, seconds)
 
     def _settle(self) -> None:
@@ -78,21 +78,21 @@ class TestDriver:
         return reached
 
     def _raise(self) -> None:
-        """What ended a worker is the test's to see."""
+        """Raise the error that has ended a worker."""
         if self._world.errors:
             raise self._world.errors[0]
         assert not self._world.findings, self._world.findings
 
     def parked(self) -> list[tuple[str, str, int]]:
-        """Source topic and key of each queue, and the offset of the first record that waits there."""
+        """Return the source topic and key of each queue, and the offset of its first parked record."""
         return [(tp.topic, key.decode(errors="replace"), offset) for _, tp, key, offset in held(self._world)]
 
     def redrive(self, limit: int = 1_000) -> None:
-        """Redrives what is parked, of each key at most so many records."""
+        """Redrive parked records, at most `limit` of each key."""
         self._operate("redrive", limit)
 
     def discard(self, limit: int = 1) -> None:
-        """Throws away the first of each key's parked records, or so many."""
+        """Discard the first `limit` parked records of each key."""
         self._operate("discard", limit)
 
     def _operate(self, action: str, limit: int) -> None:
@@ -108,7 +108,7 @@ class TestDriver:
     # --- what is seen -------------------------------------------------------------------------------------------------
 
     def rows(self, table: str) -> dict[str, Any]:
-        """All rows of an aggregate's table, a projection or a replica, by key. An aggregate's are `StateMessage`."""
+        """Return all rows of a table by key; those of an aggregate are `StateMessage`. Raises UnknownTable."""
         found: dict[str, Any] = {}
         views = 0
         for worker in self._world.workers:
@@ -119,21 +119,21 @@ class TestDriver:
                         found[key[len(view.prefix) :].decode()] = view.codec.decode(value)
         if not views:
             self._oracle.topology.service_of(table)
-            raise UnknownTable(f"no worker holds {table!r} yet; let time pass")
+            raise UnknownTable(f"no worker has {table!r} yet; let time pass")
         return found
 
     def row(self, table: str, key: str) -> Any | None:
-        """One row, None where there is none."""
+        """Return one row; None if there is none."""
         return self.rows(table).get(key)
 
     def events(self, aggregate: str, key: str) -> list[Any]:
-        """What happened to the aggregate `key`."""
+        """Return the events of the aggregate `key`."""
         topic = TopicKind.EVENT.topic(aggregate)
         partition = partition_of(key.encode(), self._world.schedule.partitions)
         return [message.body for at, message in self.records(topic, partition) if at == key]
 
     def records(self, topic: str, partition: int | None = None) -> list[tuple[str, Any]]:
-        """Key and message of each committed record of a topic, in order within each partition."""
+        """Return key and message of each committed record of a topic, in order within each partition."""
         decode = self._oracle.codec[topic].decode if topic in self._oracle.codec else lambda value: value
         logs = self._world.kafka.topics[topic].logs
         return [

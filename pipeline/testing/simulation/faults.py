@@ -1,4 +1,4 @@
-"""What each kind of fault does to the world."""
+"""The effect of each kind of fault on the simulated world."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> None:
-    """Lets the fault happen, where it can happen: may raise in the worker, or let others go on before it returns."""
+    """Apply the fault, if it can happen at this point. May raise in the worker, or let others run before it returns."""
     kind, size = fault.kind, fault.size
     if (places := PLACES[kind]) and point not in places:
         return
@@ -68,7 +68,7 @@ def _said(fault: Fault, point: str) -> str:
 
 
 def _slow(world: World, worker: Worker, fault: Fault) -> None:
-    """One topic that the service has to do with, or all its changelogs, or the offsets of its group."""
+    """Slow down one topic of the service, or all its changelogs, or the offsets of its group."""
     own = dict(worker.plan.own_topics())
     topics = sorted({*own, *worker.plan.source_topics})
     chosen = int(fault.share * (len(topics) + 1))

@@ -1,4 +1,4 @@
-"""The engine's own log as part of the story, and otherwise silent."""
+"""Redirects the engine's log to the story of a history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENGINE_LOG = logging.getLogger("pipeline.engine")
 
 
 class _LogCapture(logging.Handler):
-    """What the engine logs becomes part of the story."""
+    """A handler that adds each line to the story."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _LogCapture(logging.Handler):
 
 @contextmanager
 def engine_log(world: World) -> Iterator[None]:
-    """For the time of a history, what the engine logs goes to that world."""
+    """Redirect the engine's log to that world for the time of a history."""
     level, propagate, handler = ENGINE_LOG.level, ENGINE_LOG.propagate, _LogCapture(world)
     ENGINE_LOG.setLevel(logging.INFO if world.telling else logging.CRITICAL + 1)
     ENGINE_LOG.addHandler(handler)

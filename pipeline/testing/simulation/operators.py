@@ -1,4 +1,4 @@
-"""Operators in the simulated world: those who redrive and discard what is parked."""
+"""Operators in the simulated world: they redrive and discard parked records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLEARING_MAX = 60  # rounds
 
 
 class Held(NamedTuple):
-    """A key that has parked records, and the first of them, as its owner's table has it."""
+    """A key that has parked records, and the first of them, from its owner's table."""
 
     worker: Worker
     tp: TP
@@ -26,7 +26,7 @@ class Held(NamedTuple):
 
 
 def held(world: World) -> list[Held]:
-    """All of them, in order."""
+    """Return all keys that have parked records, in order."""
     found: dict[tuple[TP, bytes], Held] = {}
     for worker in world.workers:
         views = {} if worker.lane is None else worker.lane.views
@@ -34,7 +34,7 @@ def held(world: World) -> list[Held]:
             for n in range(world.schedule.partitions):
                 view = views.get((source_topic.queue, n))
                 if view is not None and view.copy is None and not view.restoring:
-                    # past the lane's own points
+                    # without passing the lane's points
                     store, tp = worker.stores[f"{source_topic.topic}-{n}"], TP(source_topic.topic, n)
                     for row, _ in store.scan(view.prefix, view.prefix, 10**9):
                         key, offset = parts(row[len(view.prefix) :])
@@ -43,10 +43,10 @@ def held(world: World) -> list[Held]:
 
 
 def operate(world: World, operation: Operation) -> None:
-    """An operator asks the owner of a key."""
+    """Send an operator's action to the owner of a key."""
     try:
         keys = held(world)
-    except TableUnavailable:  # it is moving
+    except TableUnavailable:  # the partition is moving
         return
     if keys:
         worker, tp, key, offset = keys[operation.nth % len(keys)]
@@ -57,12 +57,12 @@ def operate(world: World, operation: Operation) -> None:
 
 
 def all_done(world: World) -> bool:
-    """Whether no operator waits for anybody, and all is settled."""
+    """Return whether all operators' actions are done, and all is settled."""
     return not any(worker.asked for worker in world.workers) and world.is_settled()
 
 
 def clear(world: World, patience_s: float) -> bool:
-    """Operators redrive all that waits, and discard what raises still; whether nothing was wrong with that."""
+    """Redrive all parked records, and discard those that raise again. Return whether that succeeded."""
     for turn in range(CLEARING_MAX):
         keys = held(world)
         if not keys:

@@ -1,4 +1,4 @@
-"""The named points of a lane: before and after each call it makes through its ports. There anything can happen."""
+"""The named points of a lane: before and after each call through its ports. Faults and switches happen there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pipeline.engine.ports import GroupConsumer, Listener, LogReader, Producer, 
 from pipeline.testing import faults
 
 At = Callable[[str], None]
-# Between these two a commit's offsets have joined the transaction, and nothing is decided.
+# Between these two points a commit's offsets have joined the transaction, and it is not yet decided.
 POINTS = (*faults.POINTS, "producer.commit:offsets")
 
 
 class Pointed:
-    """An adapter with the points of its port: one class a port, as these are made by the thousand."""
+    """An adapter with the points of its port. One class for each port, as thousands of instances are made."""
 
     def __init__(self, inner: Any, at: At) -> None:
         self._inner, self._at = inner, at
@@ -40,7 +40,7 @@ POINTED: dict[str, Any] = {port: _pointed(port) for port in faults.PORTS}
 
 
 def _subscribe(self: Pointed, topics: Sequence[str], listener: Listener) -> None:
-    """The listener has points, too."""
+    """Subscribe a listener with points of its own."""
     self._at("consumer.subscribe:before")
     self._inner.subscribe(topics, POINTED["listener"](listener, self._at))
     self._at("consumer.subscribe:after")
@@ -50,19 +50,19 @@ POINTED["consumer"].subscribe = _subscribe
 
 
 def pointed_consumer(inner: GroupConsumer, at: At) -> GroupConsumer:
-    """With its points, and with those of the listener that will subscribe."""
+    """Return the consumer with its points, and with those of the listener that subscribes."""
     return cast(GroupConsumer, POINTED["consumer"](inner, at))
 
 
 def pointed_store(inner: Store, at: At) -> Store:
-    """With its points."""
+    """Return the store with its points."""
     store = POINTED["store"](inner, at)
     store.damage = inner.damage
     return cast(Store, store)
 
 
 def pointed_shared_store(inner: SharedStore, at: At) -> SharedStore:
-    """With the points of any store; many rows are got as one is."""
+    """Return the shared store with the points of any store; `get_many` has those of `get`."""
 
     def get_many(keys: Sequence[bytes]) -> dict[bytes, bytes]:
         at("store.get:before")
@@ -76,17 +76,17 @@ def pointed_shared_store(inner: SharedStore, at: At) -> SharedStore:
 
 
 def pointed_producer(inner: Producer, at: At) -> Producer:
-    """With its points."""
+    """Return the producer with its points."""
     producer = POINTED["producer"](inner, at)
     producer.name = inner.name
     return cast(Producer, producer)
 
 
 def pointed_reader(inner: LogReader, at: At) -> LogReader:
-    """With its points."""
+    """Return the reader with its points."""
     return cast(LogReader, POINTED["reader"](inner, at))
 
 
 def pointed_stores(inner: Stores, at: At) -> Stores:
-    """With their points."""
+    """Return the stores with their points."""
     return cast(Stores, POINTED["stores"](inner, at))

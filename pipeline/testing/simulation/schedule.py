@@ -1,4 +1,4 @@
-"""A schedule: everything that makes one history what it is, as a value. Its seed makes it, or a test spells it out."""
+"""A schedule: all that determines one history, as a value, made from a seed or written out by a test."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from pipeline.testing.simulation.points import POINTS
 
 STEP = "step"  # a fault at the n-th call of all
 CHANGELOGS = 2.0  # the share of "slow" and "markers" that means all changelogs of the service
-TIMED_OUT_MS = 90_000  # what is open since the first seconds would be timed out
-MANY = 40  # records that a poll may bring where each takes long
+TIMED_OUT_MS = 90_000  # transactions open since the first seconds would be timed out by then
+MANY = 40  # records of a poll if each call takes long
 TIME = "time"  # a fault at the n-th millisecond
 _WRITING = tuple(
     f"producer.{call}:{when}" for call in ("produce", "produce_last", "flush") for when in ("before", "after")
 )
 _TABLE = tuple(f"store.{call}:before" for call in ("get", "scan", "write", "position", "flush"))
-# Where each kind may strike: where the world can do the same. `()`: at any point.
+# At which points each kind may strike: those where the real world can do the same. `()`: at any point.
 PLACES: dict[str, tuple[str, ...]] = {
-    "crash": (),  # the process is killed; back after so many seconds, 0: not before calm
-    "pause": (),  # it hangs for so many seconds, then goes on as if nothing had been
-    "stop": (),  # it is asked to stop, and started again after so many seconds
+    "crash": (),  # the process is killed; restarted after `size` seconds, 0: not before calm
+    "pause": (),  # it hangs for `size` seconds, then goes on as if nothing had happened
+    "stop": (),  # it is asked to stop, and restarted after `size` seconds
     "abort": (*_WRITING, "producer.commit:before", "producer.commit:offsets"),  # the broker aborts the transaction
     "fence": (),  # the producer's epoch is raised
-    "unknown": ("producer.commit:after",),  # committed, but the answer is lost
-    "late": ("producer.commit:before",),  # the request arrives after so many seconds, when nobody waits for it
+    "unknown": ("producer.commit:after",),  # committed, but the reply is lost
+    "late": ("producer.commit:before",),  # the request arrives `size` seconds later, after its time-out
     "unreachable": ("reader.ends:before", "reader.facts:before", "consumer.bounds:before"),
     "damage": _TABLE,  # a local table cannot be read
     "rebalance": (),  # the group begins a new generation
-    "expel": (),  # the group expels the member, which goes on
-    "slow": (),  # a topic answers no reader for so many seconds
-    "markers": (),  # what is committed to a topic, or to the group's offsets, is not to be read for so many seconds
-    "skew": (),  # the machine's clock jumps by so many seconds
-    "compact": (TIME,),  # the cleaner visits all compacted topics
-    "truncate": (TIME,),  # retention takes what all have folded, and what compacted logs need no more
-    "day": (TIME,),  # at the next quiet moment a day passes, and the cleaner takes deletions away
+    "expel": (),  # the group expels the member, which does not notice
+    "slow": (),  # a topic answers no reader for `size` seconds
+    "markers": (),  # commits to a topic or the group's offsets stay invisible for `size` s
+    "skew": (),  # the machine's clock jumps by `size` seconds
+    "compact": (TIME,),  # the cleaner compacts all topics
+    "truncate": (TIME,),  # retention removes what all have folded, and what compaction made obsolete
+    "day": (TIME,),  # at the next quiet moment a day passes, and the cleaner removes deletions
 }
 KINDS = tuple(PLACES)
-PLACES["busy"] = (TIME,)  # from now on, each call of a worker takes so many seconds
-PLACES["twin"] = (TIME,)  # a worker is started under the name of another, in a home of its own
-PLACES["astray"] = ()  # the group's or the logs' reader is told, wrongly, that a log does not hold what it asks for
+PLACES["busy"] = (TIME,)  # from now on, each call of a worker takes `size` seconds
+PLACES["twin"] = (TIME,)  # another worker starts under the name of one, with another home directory
+PLACES["astray"] = ()  # the group's or a log's reader is told, wrongly, that its offset is out of range
 
 
 class Sent(NamedTuple):
-    """A command, and when a client sends it. `id`: empty for a fresh one. `age_ms`: how long before it was issued.
+    """A command of a client. `id`: empty for a new one. `age_ms`: how long before `at_ms` it was issued.
 
-    `wait_ms`: after how long it is to be decided; 0: at once.
+    `wait_ms`: after how long it is due; 0: at once.
     """
 
     at_ms: int
@@ -61,9 +61,9 @@ class Sent(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """What an operator does about the `nth` of the keys that have parked records then: "redrive" or "discard".
+    """An operator's action, "redrive" or "discard", on the `nth` key that has parked records at that time.
 
-    `limit`: of how many records at most; a redrive stops before that where one raises.
+    `limit`: the largest number of records; a redrive stops earlier if one raises.
     """
 
     at_ms: int
@@ -73,7 +73,7 @@ class Operation(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """`kind` strikes at the `nth` time that any worker comes to `point`. `size`, `share`: see PLACES, and the world."""
+    """`kind` strikes when workers reach `point` for the `nth` time. `size`, `share`: see PLACES and `World`."""
 
     kind: str
     point: str
@@ -84,10 +84,10 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`switches`: the calls, counted over all workers, at which another worker goes on.
+    """The determinants of a history. `switches`: calls, counted over all workers, at which another worker goes on.
 
-    `mended_ms`: until then the topology's code is broken, where the simulation knows how; 0: it never is. `cleared`:
-    whether operators empty the queues before the judgement.
+    `mended_ms`: until then the topology's code is broken, if the simulation can break it; 0: it never is. `cleared`:
+    operators empty the queues before the judgement.
     """
 
     commands: tuple[Sent, ...] = ()
@@ -107,7 +107,7 @@ Commands = Callable[[random.Random], Iterable[tuple[str, str, Any]]]
 
 
 def from_seed(seed: int, commands: Commands) -> Schedule:
-    """The schedule of a seed. `commands(random)` gives (aggregate, key, command)."""
+    """Make the schedule of a seed. `commands(random)` yields (aggregate, key, command)."""
     rng = random.Random(seed)
     asked = list(commands(rng))
     at_ms, sent = 0, []
@@ -143,7 +143,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         tuple(faults),
         switches,
         workers=rng.choice((1, 2, 2, 2, 3)),
-        standby=rng.random() < (0.8 if 0.1 <= scene < 0.2 else 0.3),  # standbys are there to take over
+        standby=rng.random() < (0.8 if 0.1 <= scene < 0.2 else 0.3),  # standbys for the take-over
         protocol=rng.choice(("classic", "classic", "consumer")),
         operations=operations,
         mended_ms=mended_ms,
@@ -153,7 +153,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
 
 
 def _operators(rng: random.Random, end_ms: int) -> tuple[tuple[Operation, ...], int]:
-    """The code is broken for a while, and those who look after it redrive and discard, some of them too early."""
+    """Break the code for a while; meanwhile operators redrive and discard, some of them too early."""
     mended_ms = rng.choice((1, rng.randrange(1, end_ms + 2), end_ms + rng.randrange(1, 20_000)))
     operations = [
         Operation(
@@ -168,13 +168,13 @@ def _operators(rng: random.Random, end_ms: int) -> tuple[tuple[Operation, ...], 
 
 
 def _again(rng: random.Random, sent: list[Sent]) -> list[Sent]:
-    """Some commands come twice, as clients send them again that had no answer; an id may stand for another command."""
+    """Resend some commands, as clients without a reply do; rarely, another command has the same id."""
     found = []
     for n, each in enumerate(sent):
         if rng.random() < 0.25:
             after_ms = rng.choice((0, 3, 100, 1_000, 6_000))
             sent[n] = each._replace(id=f"again-{n}")
-            ahead_ms = rng.choice((0, 0, 2_000, 30_000, 90_000))  # by the sender's clock
+            ahead_ms = rng.choice((0, 0, 2_000, 30_000, 90_000))  # of the sender's clock
             sent[n] = sent[n]._replace(age_ms=-ahead_ms)
             age_ms = rng.choice((after_ms, after_ms, 0)) - ahead_ms
             again = sent[n]._replace(at_ms=each.at_ms + after_ms, age_ms=age_ms)
@@ -208,14 +208,14 @@ def _fault(rng: random.Random, end_ms: int) -> Fault:
 
 
 def _absence(rng: random.Random) -> Iterable[Fault]:
-    """A worker is away while others go on; in the end perhaps for so long that deletions are gone when it is back."""
+    """Stop a worker while others go on, maybe until deletions have been compacted away."""
     yield Fault("crash", STEP, rng.randrange(100, 1000), rng.choice((0.0, 18.0)), rng.choice((0.0, 0.3, 1.0)))
     if rng.random() < 0.6:
         yield Fault("day", TIME, 17_000)
 
 
 def _handover(rng: random.Random) -> Iterable[Fault]:
-    """Partitions change hands while what was committed last is not to be read everywhere yet."""
+    """Move partitions while the last commits are not yet visible everywhere."""
     nth = rng.randrange(1, 12)
     kind = rng.choice(("slow", "markers"))
     yield Fault(kind, "producer.flush:after", nth, rng.choice((9.0, 15.0)), rng.choice((CHANGELOGS, 0.99)))
@@ -223,16 +223,16 @@ def _handover(rng: random.Random) -> Iterable[Fault]:
 
 
 def _trouble(rng: random.Random, sent: list[Sent]) -> Iterable[Fault]:
-    """A machine that has much else to do while many commands wait, or that was given another one's name."""
+    """Make a machine slow while many commands wait, or give it another one's name."""
     if rng.random() < 0.5:
-        late = [each._replace(at_ms=TIMED_OUT_MS) for each in sent[:1]]  # trouble lasts until then
+        late = [each._replace(at_ms=TIMED_OUT_MS) for each in sent[:1]]  # the trouble lasts until then
         sent[:] = [each._replace(at_ms=min(each.at_ms, 500)) for each in sent] + late
         yield Fault("busy", TIME, rng.randrange(400, 900), rng.choice((0.2, 0.5, 1.0)), round(rng.random(), 2))
     else:
         yield Fault("twin", TIME, rng.randrange(5_000), 0.0, round(rng.random(), 2))
 
 
-# Calls that are rare by themselves, and what leads to them.
+# Calls that are rare, and faults that lead to them.
 _CORNERS = {
     "listener.lost": ("pause",),
     "consumer.bounds": ("astray",),
@@ -242,12 +242,12 @@ _CORNERS = {
     "producer.abort": ("abort",),
     "store.wipe": ("astray",),
     "store.flush": ("later",),
-    "producer.park": ("refused",),  # where the commands have such a record
+    "producer.park": ("refused",),  # if the commands have such a record
 }
 
 
 def _corner(rng: random.Random, sent: list[Sent]) -> Iterable[Fault]:
-    """A crash in a call that is rarely made."""
+    """Crash in a call that is rarely made."""
     call = rng.choice(tuple(_CORNERS))
     kind = rng.choice(_CORNERS[call])
     nth = rng.randrange(1, 4)

@@ -1,4 +1,4 @@
-"""Makes a failing schedule short: whatever can be left out while it still fails is left out."""
+"""Shortens a failing schedule: drops whatever it does not need in order to fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Fails = Callable[[Schedule], bool]
 
 
 def shrink(schedule: Schedule, fails: Fails, runs_max: int = RUNS_MAX) -> Schedule:
-    """A schedule that still fails, with nothing in it that it could do without; less short once `runs_max` are made."""
+    """Return a schedule that still fails and has nothing to drop, or what is reached after `runs_max` runs."""
     runs = 0
 
     def still(candidate: Schedule) -> bool:
@@ -31,7 +31,7 @@ def shrink(schedule: Schedule, fails: Fails, runs_max: int = RUNS_MAX) -> Schedu
 
 
 def _without(schedule: Schedule, field: str, still: Fails) -> Schedule:
-    """Leaves out halves, quarters … and at last single parts."""
+    """Drop halves, quarters … and at last single items of a field."""
     size = len(getattr(schedule, field))
     while size:
         at = 0
@@ -46,7 +46,7 @@ def _without(schedule: Schedule, field: str, still: Fails) -> Schedule:
 
 
 def _simpler(schedule: Schedule, still: Fails) -> Schedule:
-    """Fewer workers, one partition, no standbys, the usual protocol."""
+    """Try fewer workers, one partition, no standbys, the classic protocol."""
     simpler: Sequence[dict[str, Any]] = ({"workers": 1}, {"workers": 2}, {"partitions": 1}, {"standby": False})
     for change in (*simpler, {"protocol": "classic"}):
         candidate = replace(schedule, **change)
@@ -57,7 +57,7 @@ def _simpler(schedule: Schedule, still: Fails) -> Schedule:
 
 
 def regression_test(name: str, schedule: Schedule) -> str:
-    """Source of a test that plays the schedule."""
+    """Return the source of a test that plays the schedule."""
     lines = [f"def test_{name}() -> None:", "    schedule = Schedule("]
     for field in ("commands", "faults", "operations"):
         if parts := getattr(schedule, field):

@@ -1,4 +1,4 @@
-"""One history: from a seed or a schedule to a verdict, and for a failing one to its story."""
+"""One history: from a seed or a schedule to its findings, and to the story of a failing one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.topology import Topology
 
 @dataclass(slots=True)
 class History:
-    """What came of a schedule. `findings`: what is wrong; empty if nothing. `story` only where it was asked for."""
+    """The result of a schedule. `findings`: what is wrong, if anything. `story`: its events, if `telling`."""
 
     schedule: Schedule
     findings: list[str]
@@ -32,7 +32,7 @@ _ORACLES: dict[int, Oracle] = {}  # by the topology's identity; each holds its t
 
 
 def known_oracle(topology: Topology, codecs: Codecs | None = None) -> Oracle:
-    """The judge of that topology, made once."""
+    """Return the judge of a topology, made once."""
     oracle = _ORACLES.get(id(topology))
     if oracle is None or oracle.topology is not topology:
         oracle = _ORACLES[id(topology)] = oracle_of(topology, codecs)
@@ -40,10 +40,10 @@ def known_oracle(topology: Topology, codecs: Codecs | None = None) -> Oracle:
 
 
 class Simulation:
-    """A topology in a world of its own, with the faults and interleavings of a seed, or of a schedule.
+    """A topology in a world of its own, with the faults and interleavings of a seed or a schedule.
 
-    `commands(random)`: what clients ask in the history of a seed, as (aggregate, key, command). `mend(mended)`: breaks
-    the topology's code, or mends it, as its schedule says.
+    `commands(random)`: the commands of a seed's history, as (aggregate, key, command). `mend(mended)`: breaks the
+    topology's code, or mends it, as the schedule says.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Simulation:
         self.schedule = schedule or from_seed(seed, commands)
 
     def run(self, *, telling: bool = False) -> History:
-        """The history; with `telling` its story, too."""
+        """Run the history; with `telling`, record its story."""
         return play(self._oracle, self.schedule, telling=telling, mend=self._mend)
 
     def explain(self) -> str:
-        """The shortest schedule that still fails, its story, and a test that repeats it. Empty where nothing fails."""
+        """Return the shortest failing schedule's story, findings and a test that repeats it; empty if none fails."""
         if not self.run().findings:
             return ""
         shortest = shrink(self.schedule, lambda schedule: bool(play(self._oracle, schedule, mend=self._mend).findings))
@@ -77,13 +77,13 @@ class Simulation:
         )
 
     def check(self) -> None:
-        """Runs the history; AssertionError with its story where something is wrong."""
+        """Run the history. Raises AssertionError with its story if anything is wrong."""
         if text := self.explain():
             raise AssertionError(text)
 
 
 def play(oracle: Oracle, schedule: Schedule, *, telling: bool = False, mend: Mend = lambda mended: None) -> History:
-    """Runs a schedule."""
+    """Run a schedule."""
     world = World(oracle, schedule, telling=telling, mend=mend)
     findings = world.run()
     story = [f"{at:8.3f}  {who:10} {what}".rstrip() for at, who, what in world.story]
@@ -93,7 +93,7 @@ def play(oracle: Oracle, schedule: Schedule, *, telling: bool = False, mend: Men
 
 
 def fingerprint(world: World) -> str:
-    """A digest of all that was ever stored, of when, and of how many calls it took."""
+    """Return a digest of every record with its time, and of the number of calls."""
     digest = hashlib.sha256(f"{world.steps} {world.kafka.clock.now_s:.6f} {world.findings}".encode())
     for name in sorted(world.kafka.topics):
         for log in world.kafka.topics[name].logs:

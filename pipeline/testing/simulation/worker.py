@@ -1,4 +1,4 @@
-"""A worker process in the simulated world: opens lanes as `pipeline.worker.main.LaneHost` does, in a greenlet."""
+"""A worker process of the simulated world: opens lanes as `pipeline.worker.main.LaneHost` does, in a greenlet."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 
 
 class Killed(BaseException):
-    """The process is gone. No except clause of the engine's hears of it."""
+    """The process is killed. No except clause of the engine catches this."""
 
 
 class SimulatedClock:
-    """The clock of one machine: its idea of the date may be wrong, its seconds are not."""
+    """The clock of one machine: its date may be wrong, its seconds are right."""
 
     def __init__(self, world: World) -> None:
         self._clock = world.kafka.clock
@@ -65,7 +65,7 @@ class SimulatedClock:
 
 
 class _Committing(MemoryProducer):
-    """A producer whose commits can be late, and are told of."""
+    """A producer whose commits can be late, and appear in the story."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker.world.kafka, worker.name, worker.wait, worker.at)
@@ -97,7 +97,7 @@ class _Sharing:
 
 
 class Worker:
-    """One service in one process, again and again. `name` is its name in the group: service and slot."""
+    """One service in one process, restarted again and again. `name`: its name in the group, service and slot."""
 
     def __init__(self, world: World, plan: ServicePlan, slot: int, home: str = "home") -> None:
         self.world, self.plan, self.name = world, plan, f"{plan.service.name}-{slot}"
@@ -109,22 +109,22 @@ class Worker:
         self.lane: Lane | None = None
         self.consumer: MemoryGroupConsumer | None = None
         self.reader: MemoryLogReader | None = None
-        self.past: MemoryLogReader | None = None  # that of the histories
+        self.past: MemoryLogReader | None = None  # of the histories
         self.greenlet: greenlet | None = None
         self.state = "down"  # "ready", "waiting" until `wake_s`, "paused"
         self.wake_s = 0.0
         self.stopping = False
         self.at: At = partial(world.at, self)
-        self.late_s: float | None = None  # the next commit arrives so much later
-        self.again_s = 1.0  # after an orderly stop
-        self.asked: deque[tuple[Operation, TP, bytes, int]] = deque()  # by operators
-        self.busy_s = 0.0  # what each call takes, on a machine that has much else to do
-        self.torn_share = 0.0  # of the writes since the last flush, what the next crash takes
+        self.late_s: float | None = None  # by how many seconds the next commit is late
+        self.again_s = 1.0  # until a restart after an orderly stop
+        self.asked: deque[tuple[Operation, TP, bytes, int]] = deque()  # operators' actions
+        self.busy_s = 0.0  # how long each call takes on a machine that is overloaded
+        self.torn_share = 0.0  # the share of unflushed writes that the next crash loses
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """A new process, unless one runs."""
+        """Start a new process, unless one runs."""
         if self.state == "down":
             self.stopping, self.late_s, self.busy_s, self.stats = False, None, 0.0, LaneStats()
             self.greenlet = greenlet(self._live, self.world.hub)
@@ -150,7 +150,7 @@ class Worker:
         self.world.look_at_disk(self)
 
     def _lanes(self) -> float:
-        """One lane after the other; returns after how many seconds a supervisor starts the process again."""
+        """Run one lane after the other. Return after how many seconds a supervisor restarts the process."""
         reopening = RestartPolicy()
         while True:
             commits, lane, began_s = self.stats.checkpoints, None, self.clock.monotonic_s()
@@ -191,7 +191,7 @@ class Worker:
             self.stats.reopened += 1
 
     def _operate(self, lane: Lane) -> None:
-        """Does what operators have asked for."""
+        """Run the operators' actions."""
         while self.asked:
             operation, tp, key, offset = self.asked.popleft()
             audit = Audit("operator", f"at {operation.at_ms} ms")
@@ -252,19 +252,19 @@ class Worker:
     def _touching(self, store: MemoryStore) -> At:
         def at(point: str) -> None:
             self.world.touched = store
-            self.at(point)  # damage strikes what is touched
+            self.at(point)  # damage strikes the store in use
 
         return at
 
     # --- the scheduler's ----------------------------------------------------------------------------------------------
 
     def wait(self, seconds: float) -> None:
-        """Lets the others go on until there is news or the time is over."""
+        """Let other workers run until there are records or the time is over."""
         self.state, self.wake_s = "waiting", self.world.kafka.clock.now_s + seconds
         self.world.switch()
 
     def pause(self, seconds: float) -> None:
-        """Hangs: no heartbeats, no progress, and no idea of it afterwards."""
+        """Hang: no heartbeats, no progress, and no notice of it afterwards."""
         consumer = self.consumer
         if consumer is not None:
             consumer.silence()
@@ -276,13 +276,13 @@ class Worker:
             consumer.beat()
 
     def toil(self) -> None:
-        """Gets on slowly: heartbeats go on, but nothing else for a while."""
+        """Let a slow call's time pass: heartbeats go on, nothing else does."""
         self.state, incarnation = "paused", self.greenlet
         self.world.kafka.clock.later(self.busy_s, lambda: self.resume(incarnation))
         self.world.switch()
 
     def resume(self, incarnation: greenlet | None) -> None:
-        """The pause is over."""
+        """End the pause."""
         if self.state == "paused" and self.greenlet is incarnation:
             if not self.busy_s:
                 self.world.tell(self.name, "goes on")
@@ -292,13 +292,13 @@ class Worker:
 
     @property
     def is_member(self) -> bool:
-        """Whether it has a lane, and its group counts on it."""
+        """Whether it has a lane, and is a member of its group."""
         members = self.world.kafka.group(self.plan.service.name).members.values()
         return self.lane is not None and any(member.instance == str(self.identity) for member in members)
 
     @property
     def is_level(self) -> bool:
-        """Whether its lane folds all it was given, and its replicas and histories have got to the end."""
+        """Whether its lane folds all assigned partitions, and its replicas and histories have caught up."""
         if self.lane is None or self.state != "waiting" or self.stats.restoring or self.lane._tasks.waiting:
             return False
         for replica, _, _ in self.plan.replicas:
@@ -311,7 +311,7 @@ class Worker:
 
     @property
     def has_followed(self) -> bool:
-        """Whether its standbys have got to the end."""
+        """Whether its standbys have caught up."""
         assert self.lane is not None
         tasks = self.lane._tasks
         ends = {tp: self.world.kafka.log(tp).end for copy in tasks._standbys.values() for tp in copy._tables}
@@ -320,7 +320,7 @@ class Worker:
         )
 
     def _is_remembered(self, source: TP) -> bool:
-        """Whether the history of that command partition, if it is to have one, has got to the end."""
+        """Return whether the history of that command partition, if it has one, has caught up."""
         assert self.lane is not None
         spec = self.plan.histories.get(source.topic)
         if spec is None:

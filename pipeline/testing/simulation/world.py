@@ -1,6 +1,6 @@
-"""The simulated world: a broker in memory, workers in greenlets, and a scheduler that follows a schedule to the letter.
+"""The simulated world: a broker in memory, workers in greenlets, and a scheduler that follows a schedule exactly.
 
-Nothing here is left to chance or to the machine: the same schedule gives the same history, call by call.
+Nothing depends on chance or the machine: the same schedule gives the same history, call by call.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pipeline.testing.simulation.operators import clear, operate
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
 from pipeline.testing.simulation.worker import Killed, Worker
 
-STEP_S = 0.001  # what a call takes
-STEPS_MAX = 5_000  # a worker
-SETTLE_S = 120.0  # once faults have stopped, all must be done within so much virtual time
-FAULTS_S = 40.0  # after the last command, faults strike for so long at most
-LEFT_OPEN_S = 25.0  # a session, and time for those who take over
+STEP_S = 0.001  # how long a call takes
+STEPS_MAX = 5_000  # for each worker
+SETTLE_S = 120.0  # after the last fault, all must be settled within this virtual time
+FAULTS_S = 40.0  # how long after the last command faults may strike
+LEFT_OPEN_S = 25.0  # a session, and time for a take-over
 DAY_S = 26 * 3600.0
 
 
@@ -37,7 +37,7 @@ Mend = Callable[[bool], None]
 
 
 class World:
-    """One history in the making."""
+    """One history while it runs."""
 
     def __init__(
         self,
@@ -48,7 +48,10 @@ class World:
         mend: Mend = lambda mended: None,
         park: bool = True,
     ) -> None:
-        """`mend(mended)`: mends the topology's code, or breaks it. `park`: False stops a worker whose code raises."""
+        """Set up the world.
+
+        `mend(mended)`: mends or breaks the topology's code. `park`: if False, a worker whose code raises stops.
+        """
         self.oracle, self.schedule, self.telling, self.mend = oracle, schedule, telling, mend
         self.raising = (SHARE, AT_LEAST) if park else (0.0, 1)
         self.kafka = MemoryKafka(MemoryClock())
@@ -60,10 +63,10 @@ class World:
         self.findings: list[str] = []
         self.errors: list[BaseException] = []
         self.struck: Counter[str] = Counter()  # faults by kind
-        self.points: set[str] = set()  # where they struck
+        self.points: set[str] = set()  # where faults struck
         self.touched: MemoryStore | None = None
         self.steps = 0
-        self.running = ""  # the worker whose turn it is
+        self.running = ""  # the name of the worker that runs
         self.hub: greenlet = getcurrent()
         self._ready: deque[Worker] = deque()
         self._switches = frozenset(schedule.switches)
@@ -74,24 +77,24 @@ class World:
         self._step_faults = {f.nth: f for f in schedule.faults if f.point == STEP}
         self._counts: Counter[str] = Counter()
         self.armed = True
-        self.ahead_ms = 0  # by how much some machine's clock has gone ahead
+        self.ahead_ms = 0  # by how much any machine's clock has been ahead at most
         self._unsent = self._to_come = 0
         self.day_due = self._closed = False
         for plan in oracle.plans:
             for topic, kind in plan.own_topics():
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
         self.workers = [Worker(self, plan, n) for plan in oracle.plans for n in range(schedule.workers)]
-        self.twins: list[Worker] = []  # workers under the name of one of these, in other homes
+        self.twins: list[Worker] = []  # workers under the name of one of these, with other home directories
         self._steps_max = STEPS_MAX * max(4, len(self.workers))
         self._databases: dict[str, MemoryDatabase] = {}
         self._watchers = self._interests()
 
     def database(self, plan: ServicePlan) -> MemoryDatabase:
-        """That of a service, which all its workers share."""
+        """Return the database of a service, which all its workers share."""
         return self._databases.setdefault(plan.service.name, MemoryDatabase())
 
     def _interests(self) -> dict[str, list[Worker]]:
-        """Who is to be woken by news of which topic, group or producer."""
+        """Map each topic, group and producer to the workers that its changes wake."""
         watchers: dict[str, list[Worker]] = {}
         for worker in self.workers:
             plan = worker.plan
@@ -113,7 +116,7 @@ class World:
     # --- a history ----------------------------------------------------------------------------------------------------
 
     def run(self) -> list[str]:
-        """From the first start to the judgement; returns what is wrong."""
+        """Run the history from the first start to the judgement. Return what is wrong."""
         with engine_log(self):
             try:
                 self._history()
@@ -151,12 +154,12 @@ class World:
                 self.wrong(f"not settled {SETTLE_S:.0f} s after the last fault: {self.unsettled()}")
 
     def calm(self) -> None:
-        """No more faults; those who were away come back, and the code is mended."""
+        """Stop the faults, restart the workers that are down, and mend the code."""
         self.armed = self.day_due = False  # a day that found no quiet moment would outlast the time to settle in
         self._mended()
         self.tell("", "calm: no more faults")
         for worker in self._everybody():
-            worker.clock.skew_s = worker.busy_s = 0.0  # by one that goes behind, nothing would fall due for long
+            worker.clock.skew_s = worker.busy_s = 0.0  # with a clock that is behind, nothing would be due for long
             self.look_at_disk(worker)
             worker.resume(worker.greenlet)
             if worker in self.twins:
@@ -165,16 +168,16 @@ class World:
                 worker.start()
 
     def close(self) -> None:
-        """Ends all that still runs."""
+        """End all greenlets that still run."""
         self.armed = self.telling = False
         self._closed = True
         for worker in self._everybody():
-            if worker.greenlet:  # has begun and not ended
+            if worker.greenlet:  # it has begun and not ended
                 worker.greenlet.throw(Killed)
             worker.greenlet = None
 
     def until(self, there: Callable[[], bool], deadline_s: float) -> bool:
-        """Lets things happen until a quiet moment in which that is so; False at the deadline, or once all is lost."""
+        """Run until `there()` at a quiet moment. False at the deadline, or once there is a finding."""
         clock, ready = self.kafka.clock, self._ready
         while not self.findings:
             while ready:
@@ -208,7 +211,7 @@ class World:
         return [*self.workers, *self.twins]
 
     def double(self, worker: Worker) -> None:
-        """Starts another worker under the same name, which knows nothing of that one's home."""
+        """Start another worker under the same name, with another home directory."""
         twin = Worker(self, worker.plan, self.workers.index(worker) % self.schedule.workers, "elsewhere")
         assert twin.name == worker.name
         if all(other.name != twin.name for other in self.twins):
@@ -219,7 +222,7 @@ class World:
             twin.start()
 
     def opens(self, worker: Worker) -> None:
-        """A worker is about to open its producer, which fences all others of that name."""
+        """Check a worker that opens its producer, which fences all others of that name."""
         for other in self._everybody():
             if other is not worker and other.name == worker.name and other.is_member:
                 self.wrong(f"{worker.name} of {worker.identity.home} fences its namesake, a member of the group")
@@ -229,7 +232,7 @@ class World:
             self.wrong(f"a transaction of {name} has timed out, though its worker lives")
 
     def _look_for_what_is_left_open(self) -> None:
-        """Finds transactions of workers that are gone, where others have their partitions for long."""
+        """Find transactions of dead workers that are still open long after others have taken over their partitions."""
         before_s = self.kafka.clock.now_s - LEFT_OPEN_S
         for name, began_s in self.kafka.transactions.open_since().items():
             owners = [worker for worker in self.workers if worker.name == name]
@@ -240,12 +243,12 @@ class World:
     # --- the scheduler ------------------------------------------------------------------------------------------------
 
     def make_ready(self, worker: Worker) -> None:
-        """It may go on."""
+        """Let a worker go on."""
         worker.state = "ready"
         self._ready.append(worker)
 
     def switch(self) -> None:
-        """From a worker to the scheduler."""
+        """Switch from a worker to the scheduler."""
         self.hub.switch()
 
     def _changed(self, name: str) -> None:
@@ -254,7 +257,7 @@ class World:
                 self.make_ready(worker)
 
     def at(self, worker: Worker, point: str) -> None:
-        """A worker has come to a point."""
+        """Pass a point: let time pass, and let the fault or switch planned there happen."""
         self.steps = steps = self.steps + 1
         if steps > self._steps_max:
             raise Killed
@@ -286,7 +289,7 @@ class World:
         self.send(sent.aggregate, sent.key, sent.command, name, sent.age_ms, due_ms)
 
     def send(self, aggregate: str, key: str, command: Any, name: str, age_ms: int = 0, due_ms: int | None = None) -> TP:
-        """A client's command is stored, which it issued so long before, to be decided then."""
+        """Store a client's command, issued `age_ms` earlier and due at `due_ms`."""
         topic, value = self.oracle.command(aggregate, command, name, self.kafka.clock.time_ms() - age_ms, due_ms)
         tp = TP(topic, partition_of(key.encode(), self.schedule.partitions))
         offset = self.kafka.append(tp, key.encode(), value)
@@ -301,7 +304,7 @@ class World:
         self.mend(True)
 
     def may_raise(self, call: Callable[..., Any], *args: Any) -> bool:
-        """Whether the topology's code, as it was before it was mended, raises on that."""
+        """Return whether the topology's code, as it was before it was mended, raises on that call."""
         self.mend(False)
         try:
             call(*args)
@@ -333,7 +336,7 @@ class World:
     # --- how things are -----------------------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
-        """Nobody hangs, nothing is open: a reader that lives has read all there is."""
+        """Return whether no worker hangs and no transaction is open: running readers have read everything."""
         return (
             not self._unsent
             and not self.kafka.slow
@@ -346,7 +349,7 @@ class World:
         return not self._unsent and not self._to_come and not self.day_due and not self._behind()
 
     def is_settled(self) -> bool:
-        """Whether all that was sent has gone all the way through."""
+        """Return whether all that was sent has been folded everywhere, with all its effects."""
         return not self.unsettled()
 
     def _behind(self) -> list[str]:
@@ -364,7 +367,7 @@ class World:
         return found
 
     def unsettled(self) -> str:
-        """Why it is not settled."""
+        """Return why the world is not settled; empty if it is."""
         reasons = self._behind()
         if not reasons:
             reasons = [f"{w.name} is {w.state}, not level" for w in self.workers if not w.is_level]
@@ -380,17 +383,17 @@ class World:
         return "; ".join(reasons)
 
     def wrong(self, finding: str, error: BaseException | None = None) -> None:
-        """Something is not as it must be."""
+        """Add a finding."""
         self.findings.append(finding)
         if error is not None:
             self.errors.append(error)
 
     def look_at_disk(self, worker: Worker) -> None:
-        """What is on a disk, after a crash or at any time, must be a committed prefix of the changelogs."""
+        """Check that a disk, at any time, has a committed prefix of the changelogs."""
         if not self._closed:
             self.findings += self.oracle.disk(self, worker)
 
     def tell(self, who: str, what: str) -> None:
-        """A line of the story."""
+        """Add a line to the story."""
         if self.telling:
             self.story.append((self.kafka.clock.now_s, who, what))

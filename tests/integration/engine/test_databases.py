@@ -242,7 +242,7 @@ def test_kills_a_worker_that_stands_still_and_a_server_that_dies_cost_no_row(
 def test_a_worker_that_is_told_no_database_or_an_absent_one_says_so(shop: Shop) -> None:
     for url, code, says in [
         ("postgresql://nobody@127.0.0.1:1/nothing", 1, "does not answer"),  # started again, it may
-        ("mysql://host/name", 2, "is no database that can be used"),
+        ("mysql://host/name", 2, "is not a usable database"),
     ]:
         worker = shop.worker("--service", "reports", "--database", f"reports={url}")
         assert worker.process.wait(60) == code

@@ -15,7 +15,7 @@ from pipeline.engine.state.row_keys import order_prefix
 from pipeline.engine.state.table import Table, TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.ask import AskSender
-from pipeline.engine.steps.decide import REPLY_EVENTS_BYTES_MAX, CommandCodecs, DecideStep
+from pipeline.engine.steps.decide import REPLY_EVENTS_BYTES_MAX, CommandCodecs, DecideStep, Parts
 from pipeline.engine.steps.scheduler import Scheduler
 from pipeline.engine.steps.step import Output
 from pipeline.errors import TopologyError
@@ -315,17 +315,9 @@ class Folded:
         self.answers = ReplyTable(idempotency or Idempotency(), SPEC, memory_store())
         coders = CommandCodecs(COMMAND.encode, EVENT.encode, REPLY.encode)
         out = Output(self.sink, self.stats)  # type: ignore[arg-type]
-        self._node = DecideStep(
-            aggregate,
-            coders,
-            "users.event",
-            2,
-            self.table,
-            self.answers,
-            Scheduler("users", None, COMMAND, self.stats),
-            AskSender("users", "users.command", 2, {}),
-            out,
-        )
+        scheduler, asks = Scheduler("users", None, COMMAND, self.stats), AskSender("users", "users.command", 2, {})
+        parts = Parts(self.table, self.answers, scheduler, asks, None, None)
+        self._node = DecideStep(aggregate, coders, "users.event", 2, parts, out)
         self._offset = 0
 
     def fold(self, message: CommandMessage, time_ms: int = 1_000) -> ReplyMessage | None:

@@ -326,7 +326,7 @@ def test_each_worker_is_asked_once_and_all_have_to_answer() -> None:
     assert ended.value.value == {"http://a": {}, "http://b": {"sums": {"version": 2}}}
     steps = known(router)
     steps.send(next(steps).function())
-    with pytest.raises(TableUnavailable, match="http://a does not answer; stop it"):
+    with pytest.raises(TableUnavailable, match="http://a does not respond; stop it"):
         steps.send(None)
 
 

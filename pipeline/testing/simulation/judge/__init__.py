@@ -1,1 +1,1 @@
-"""The simulator's judge: what the stores and logs of a world must hold."""
+"""The simulator's judge: what the stores and logs of a world must contain."""

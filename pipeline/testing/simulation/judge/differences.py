@@ -1,4 +1,4 @@
-"""What is there, what should be, and how the difference is said."""
+"""Compares actual with expected contents, and describes the differences."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Rows = Mapping[bytes, bytes]
 
 
 def committed(world: World, tp: TP) -> list[MemoryRecord]:
-    """All that was ever committed to a partition, in order, cleaned away or not, but for barriers."""
+    """Return all that was ever committed to a partition, in order, compacted away or not, without barriers."""
     log = world.kafka.topics[tp.topic].logs[tp.partition]
     return [r for r in log.archive if r.decided and not is_barrier(r.value(), r.headers())]
 
 
 def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
-    """Findings about rows by key."""
+    """Yield findings about rows by key."""
     if due != there:
         for key in sorted({*due, *there}):
             want, have = due.get(key), there.get(key)

@@ -1,6 +1,6 @@
-"""What lies on disks and in tables, held against the changelogs.
+"""Compares the contents of disks and tables with the changelogs.
 
-Knows how the engine lays its rows out: nothing outside of it does, so that no second opinion could.
+Uses the engine's layout of rows: only the engine defines it, so there can be no second opinion on it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Due = Mapping[bytes, bytes | None]
 
 
 class DiskCheck:
-    """Judges disks and tables. `codec`: by topic; `idempotency`: what each aggregate promises, by its name."""
+    """Checks disks and tables. `codec`: by topic; `idempotency`: each aggregate's, by its name."""
 
     def __init__(self, codec: Mapping[str, RowCodec], idempotency: Mapping[str, Idempotency | None]) -> None:
         self._codec, self._idempotency = codec, idempotency
 
     def disk(self, world: World, worker: Worker) -> Iterator[str]:
-        """A store holds what its changelog holds up to the position noted in it: committed, and nothing else.
+        """Check that a store equals its changelog up to the position noted in it: committed records, and nothing else.
 
-        While it is restored from a cleaned log, a key may be missing whose next value is still to come.
+        While it is restored from a compacted log, a key may be missing if its next value is still to come.
         """
         yield from histories(world, worker)
         for source_topic in worker.plan.source_topics.values():
@@ -65,18 +65,18 @@ class DiskCheck:
                     for key in sorted({*due, *there}):
                         if due.get(key) != there.get(key) and not (key not in there and key in to_come):
                             yield (
-                                f"on the disk of {worker.name}, {name}-{n} noted as level with {changelog}@{position} "
+                                f"on the disk of {worker.name}, {name}-{n} caught up with {changelog}@{position} "
                                 f"holds {self._shown(changelog, there.get(key))} for {key.decode()!r}, "
                                 f"and should {self._shown(changelog, due.get(key))}"
                             )
 
     def _forgettable(self, world: World, name: str, due: Due, folded: int) -> set[bytes]:
-        """Replies that need not be remembered, where so much is folded."""
+        """Return the replies that may be forgotten once records up to `folded` are folded."""
         idempotency = self._idempotency[name.rpartition(".")[0]]
         assert idempotency is not None
         replies = {key: self._codec[name].decode(data) for key, data in due.items() if data is not None}
         since_ms = world.kafka.clock.time_ms() - keep_ms(idempotency)
-        last = max([folded - 1, *(reply.place[0] for reply in replies.values())])  # a copy goes by the last reply
+        last = max([folded - 1, *(reply.place[0] for reply in replies.values())])  # a standby goes by the last reply
         return {
             key
             for key, reply in replies.items()
@@ -87,7 +87,7 @@ class DiskCheck:
         return "nothing" if data is None else str(self._codec[topic].decode(data))
 
     def tables(self, world: World) -> Iterator[str]:
-        """Once all is settled: each partition has one owner, whose tables hold what their changelogs do."""
+        """Check that each partition has one owner, whose tables equal their changelogs, once all is settled."""
         for n in range(world.schedule.partitions):
             for plan in world.oracle.plans:
                 for source_topic in plan.source_topics.values():
@@ -112,7 +112,7 @@ class DiskCheck:
             yield f"{owners} workers own {name}-{changelog.partition}"
 
     def replicas(self, world: World) -> Iterator[str]:
-        """All workers of a service hold the same copy; verify judges one."""
+        """Check that all workers of a service have the same replica; verify checks one."""
         for plan in world.oracle.plans:
             workers = [worker for worker in world.workers if worker.plan is plan]
             for replica, *_ in plan.replicas:
@@ -127,7 +127,7 @@ class DiskCheck:
 def misplaced(
     where: str, rows: Mapping[bytes, bytes], rows_there: Mapping[bytes, bytes], codec: RowCodec
 ) -> Iterator[str]:
-    """Findings about replies on a disk that have no place in the order by which they are forgotten."""
+    """Yield findings about replies on a disk that are missing in the order in which replies are forgotten."""
     order = order_prefix(where.partition("-")[0])
     places = {(k[len(order) :], v[16:]) for k, v in rows.items() if k.startswith(order)}
     for key, data in rows_there.items():
@@ -137,7 +137,7 @@ def misplaced(
 
 
 def out_of_order(where: str, rows: Rows, there: Rows, codec: RowCodec) -> Iterator[str]:
-    """Findings about the order of time on a disk, which must be that of its rows."""
+    """Yield findings about the order by time on a disk, which must be that of its rows."""
     order = order_prefix(where.partition("-")[0])
     places = {key[len(order) :] for key in rows if key.startswith(order)}
     due = {codec.decode(data).due_ms.to_bytes(8, "big") + key for key, data in there.items()}

@@ -1,4 +1,4 @@
-"""A simulated world as `pipeline verify` sees one: logs, committed offsets and tables."""
+"""A simulated world in the form that `pipeline verify` reads: logs, committed offsets and tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SimulatedHistory:
 
     def low(self, tp: TP) -> int:
         assert tp.topic in self._world.kafka.topics
-        return 0  # the archive has everything
+        return 0  # the archive is complete
 
     def end(self, tp: TP) -> int:
         return int(self._world.kafka.log(tp).end)

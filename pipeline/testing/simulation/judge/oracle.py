@@ -1,8 +1,8 @@
-"""The judge: `pipeline verify` over the simulated world, and what only a simulation can look at.
+"""The judge: `pipeline verify` over the simulated world, and checks that only a simulation can make.
 
-Verify replays events, states, rows, replies, deadlines, parked records and asks. It shares the pure steps of `flow`
-and the topology's own functions with the engine, and nothing of what runs them. Disks and tables are judged here, byte
-by byte; for that the judge uses the engine's codecs and its layout of rows.
+Verify replays events, states, rows, replies, deadlines, parked records and asks. It shares the pure steps of `flow` and
+the topology's own functions with the engine, and nothing of what runs them. Disks and tables are compared here byte by
+byte; for that the judge uses the engine's codecs and its layout of rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SECRET = b"of no use outside"
 
 
 class Oracle:
-    """Knows a topology: its services' plans, and what each record means. One serves many histories."""
+    """Knows a topology: its services' plans, and the codec of each topic. One serves many histories."""
 
     def __init__(self, topology: Topology, make: Codecs) -> None:
         self.topology = topology
@@ -85,16 +85,16 @@ class Oracle:
 
     @staticmethod
     def topics(aggregate: str) -> tuple[str, str, str]:
-        """Its commands, events and states."""
+        """Return the topics of an aggregate's commands, events and states."""
         command, event, state = (k.topic(aggregate) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE))
         return command, event, state
 
     def command(
         self, aggregate: str, command: Any, name: str, now_ms: int, due_ms: int | None = None
     ) -> tuple[str, bytes]:
-        """A command's topic and bytes, as a client would send it."""
+        """Return a command's topic and bytes, as a client would send it."""
         topic = self.topics(aggregate)[0]
-        if isinstance(command, bytes):  # what no client would send
+        if isinstance(command, bytes):  # not Avro: no client would send it
             return topic, command
         return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command, due_ms=due_ms))
 
@@ -103,7 +103,7 @@ class Oracle:
         return Judge(self.topology)
 
     def judge(self, world: World) -> list[str]:
-        """What is wrong once all is settled."""
+        """Return what is wrong once all is settled."""
         found = sorted(str(finding) for finding in self._verify(SimulatedHistory(world)).findings)
         for a in self.aggregates.values():
             found += answered_once(world, a, self.codec)
@@ -115,10 +115,10 @@ class Oracle:
         return found
 
     def disk(self, world: World, worker: Worker) -> list[str]:
-        """What is wrong on a disk, at any time."""
+        """Return what is wrong on a disk, at any time."""
         return list(self._disks.disk(world, worker))
 
 
 def oracle_of(topology: Topology, make: Codecs | None = None) -> Oracle:
-    """The judge of a topology, which takes longer to make than many a history."""
+    """Make the judge of a topology. That takes longer than many a history."""
     return Oracle(topology, make or codecs(topology.schemas))

@@ -1,4 +1,4 @@
-"""What the histories on a disk hold, held against the event logs."""
+"""Compares the histories on a disk with the event logs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SNAPSHOT_EVERY = 3  # histories are short
 
 
 def histories(world: World, worker: Worker) -> Iterator[str]:
-    """Each holds what was committed to its log below the position noted in it, and nothing else."""
+    """Check that each history has what was committed to its log below the position noted in it, and nothing else."""
     for spec in worker.plan.histories.values():
         for n in range(world.schedule.partitions):
             disk = worker.disk.disks.get(f"history.{spec.aggregate.name}-{n}")
             if disk is not None:
                 rows, positions = disk.now()
                 position = positions.get(POSITION, 0)
-                where = f"the history {spec.aggregate.name}-{n} of {worker.name}, noted as level with {position},"
+                where = f"the history {spec.aggregate.name}-{n} of {worker.name}, caught up with {position},"
                 yield from rows_differ(where, _due(world, spec, n, position), rows)
 
 

@@ -1,4 +1,4 @@
-"""What must be so once all is settled, and only a simulation can know."""
+"""Checks of a settled world that only a simulation can make."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def answered_once(world: World, a: Aggregate[Any, Any, Any], codec: Mapping[str, RowCodec]) -> Iterator[str]:
-    """What an aggregate has asked of others, each once; nothing is under way."""
+    """Yield what an aggregate has asked of others and was not answered exactly once."""
     asked: Counter[str] = Counter()
     for name in a.asks:
         ids = (command.id for command in _commands(world, name, codec))
@@ -41,7 +41,7 @@ def _commands(world: World, aggregate: str, codec: Mapping[str, RowCodec]) -> It
 def taken_twice(
     world: World, a: Aggregate[Any, Any, Any], codec: Mapping[str, RowCodec], secret: bytes
 ) -> Iterator[str]:
-    """Reservations of other values than those that their owners have; `secret` tells which stands for which."""
+    """Yield reservations that differ from the values that their owners have. `secret`: the key of reservations."""
     for unique in a.unique:
         owners: dict[str, str] = {}
         for key, state in _states(world, a.name, codec):
@@ -64,7 +64,7 @@ def _states(world: World, aggregate: str, codec: Mapping[str, RowCodec]) -> Iter
 
 
 def overdue(world: World, tables: Mapping[str, RowCodec]) -> Iterator[str]:
-    """What is committed and due, and has not been sent. `tables`: how the rows of each changelog are read."""
+    """Yield what is committed and due, and has not been sent. `tables`: the codec of each changelog."""
     now_ms = world.kafka.clock.time_ms()
     for topic, codec in tables.items():
         for log in world.kafka.topics[topic].logs:
