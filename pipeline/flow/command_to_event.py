@@ -38,6 +38,11 @@ def command_to_event(
         read = copies.position
     if isinstance(decision, Rejected):
         return decision
+    if decision is None:
+        raise TypeError(
+            f"decide of {aggregate.name!r} returned None on a {type(body).__name__}: is a case missing? "
+            "Return [] if nothing happens"
+        )
     events: list[EventMessage] = []
     effects: tuple[Effect, ...] = ()
     for event in decision:

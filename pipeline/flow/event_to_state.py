@@ -16,4 +16,7 @@ def event_to_state(
     """The state after `event`; `state` is None before an aggregate's first event."""
     value = aggregate.initial if state is None else state.body
     version, _, _, time_ms, body, _ = event
-    return new(StateMessage, (version, time_ms, aggregate.evolve(value, body)))
+    after = aggregate.evolve(value, body)
+    if after is None:
+        raise TypeError(f"evolve of {aggregate.name!r} returned None on a {type(body).__name__}: is a case missing?")
+    return new(StateMessage, (version, time_ms, after))

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.testing.author_checks import AuthorError
 from pipeline.testing.given import Given, When, given
 from pipeline.testing.saga import GivenSaga, accepted, by_hand, given_saga, rejected
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from pipeline.testing.simulation import Simulation, TestDriver
 
 __all__ = [
+    "AuthorError",
     "Given",
     "GivenSaga",
     "Simulation",

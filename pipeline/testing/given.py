@@ -8,12 +8,14 @@ from typing import Any
 
 from pipeline.flow import Copies, Find, command_to_event, event_to_state
 from pipeline.model import Aggregate, CommandMessage, Effect, EventMessage, Rejected, Replica, StateMessage
+from pipeline.testing.author_checks import check_command, checked_aggregate
 
 Aggregated = Aggregate[Any, Any, Any]
 
 
 def given(aggregate: Aggregated, *events: object) -> Given:
     """Return an aggregate to which `events` have happened, in order."""
+    aggregate = checked_aggregate(aggregate)
     state: StateMessage | None = None
     for version, event in enumerate(events, 1):
         state = event_to_state(aggregate, state, EventMessage(version, "", "", 0, event))
@@ -34,7 +36,8 @@ class Given:
         return replace(self, copies={**self.copies, replica.name: rows})
 
     def when(self, command: object) -> When:
-        """Let the aggregate decide `command`."""
+        """Let the aggregate decide `command`. Raises AuthorError if its functions do what they must not do."""
+        check_command(self.aggregate, command)
         message = CommandMessage("id", "id", None, 0, command)
         copies = Copies([(replica.source.topic, self._finder(replica.name)) for replica in self.aggregate.replicas])
         decision = command_to_event(self.aggregate, self.state, message, 0, copies)

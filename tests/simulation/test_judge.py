@@ -22,7 +22,7 @@ from tests.simulation.worlds.tills import TOPOLOGY, Code, commands
 from tests.unit.test_purity import ROOT, imports
 
 JUDGE = ROOT / "pipeline" / "testing" / "simulation" / "judge"
-LAYOUT = {"pipeline.engine.state", "pipeline.engine.state.positions", "pipeline.engine.state.table"}
+LAYOUT = {"pipeline.engine.state", *(f"pipeline.engine.state.{each}" for each in ("positions", "row_keys", "table"))}
 # What each file of the judge may know of the engine.
 OF_THE_ENGINE = {
     "__init__.py": set(),

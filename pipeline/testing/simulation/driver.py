@@ -10,6 +10,7 @@ from pipeline.engine.state.table import Codecs
 from pipeline.errors import UnknownTable
 from pipeline.model import TopicKind
 from pipeline.model.records.partitioning import partition_of
+from pipeline.testing.author_checks import check_command
 from pipeline.testing.simulation.judge.oracle import Oracle
 from pipeline.testing.simulation.operators import all_done, held, operate
 from pipeline.testing.simulation.schedule import Operation, Schedule
@@ -21,7 +22,8 @@ class TestDriver:
     """A topology with one worker for each service and no faults. Each call returns when all its effects have happened.
 
     `partitions`: of every topic. `park`: if the topology's code raises, park the record, as a worker does; otherwise
-    the call raises the error. A context manager; not safe to use from several threads.
+    the call raises the error. So does a function that changes a state in place, or returns what is no event: see
+    AuthorError. A context manager; not safe to use from several threads.
     """
 
     __test__ = False  # pytest must not collect it
@@ -31,7 +33,7 @@ class TestDriver:
     ) -> None:
         from pipeline.testing.simulation.simulation import known_oracle
 
-        self._oracle: Oracle = known_oracle(topology, codecs)
+        self._oracle: Oracle = known_oracle(topology, codecs, check=True)
         self._world = World(self._oracle, Schedule(workers=1, partitions=partitions), park=park)
         self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # records wake them
         self._sent = 0
@@ -62,6 +64,8 @@ class TestDriver:
         """Only store the commands; they are folded when time passes. `at_ms`: when they are due."""
         for command in commands:
             self._sent += 1
+            if not isinstance(command, bytes):
+                check_command(self._oracle.aggregates[aggregate], command)
             self._world.send(aggregate, key, command, f"command-{self._sent}", due_ms=at_ms)
 
     def advance(self, seconds: float) -> None:

@@ -28,14 +28,14 @@ class History:
     story: list[str] = field(default_factory=list)
 
 
-_ORACLES: dict[int, Oracle] = {}  # by the topology's identity; each holds its topology
+_ORACLES: dict[tuple[int, bool], Oracle] = {}  # by the topology's identity; each holds its topology
 
 
-def known_oracle(topology: Topology, codecs: Codecs | None = None) -> Oracle:
+def known_oracle(topology: Topology, codecs: Codecs | None = None, *, check: bool = False) -> Oracle:
     """Return the judge of a topology, made once."""
-    oracle = _ORACLES.get(id(topology))
+    oracle = _ORACLES.get((id(topology), check))
     if oracle is None or oracle.topology is not topology:
-        oracle = _ORACLES[id(topology)] = oracle_of(topology, codecs)
+        oracle = _ORACLES[id(topology), check] = oracle_of(topology, codecs, check=check)
     return oracle
 
 

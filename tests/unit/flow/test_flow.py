@@ -1,10 +1,15 @@
 """The pure steps: what each makes of one message."""
 
+from dataclasses import replace
+
+import pytest
+
 from pipeline.flow import command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
 from pipeline.model import CommandMessage, EventMessage, Rejected, StateMessage
 from topologies import inventory as inv
 from topologies import payments as p
 from topologies import reports as r
+from topologies import users as u
 
 COMMAND = CommandMessage("c1", "corr", None, 1, inv.ReceiveStock(5))
 STOCKED = StateMessage(7, 1, inv.Stock(True, "TEA", on_hand=3, received=3))
@@ -77,3 +82,12 @@ def test_customers_are_told_of_everything() -> None:
 def test_rows_add_up_from_the_initial_one() -> None:
     first = message_to_row(r.revenue, None, r.Amount(10))
     assert message_to_row(r.revenue, first, r.Amount(5)) == r.Revenue(thousandths=15, orders=2)
+
+
+def test_a_function_that_forgets_a_case_is_named_in_what_is_raised() -> None:
+    users = replace(u.users, decide=lambda command, state: None)
+    with pytest.raises(TypeError, match="decide of 'users' returned None on a str: is a case missing"):
+        command_to_event(users, None, CommandMessage("c", "c", None, 0, "register"), 0)
+    users = replace(u.users, evolve=lambda state, event: None)
+    with pytest.raises(TypeError, match="evolve of 'users' returned None on a str: is a case missing"):
+        event_to_state(users, None, EventMessage(1, "c", "c", 0, "registered"))

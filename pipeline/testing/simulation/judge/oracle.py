@@ -26,6 +26,7 @@ from pipeline.model import (
     StateMessage,
     TopicKind,
 )
+from pipeline.testing.author_checks import checked
 from pipeline.testing.simulation.judge.disk import DiskCheck
 from pipeline.testing.simulation.judge.history import SimulatedHistory
 from pipeline.testing.simulation.judge.settled import answered_once, taken_twice
@@ -39,9 +40,12 @@ SECRET = b"of no use outside"
 
 
 class Oracle:
-    """Knows a topology: its services' plans, and the codec of each topic. One serves many histories."""
+    """Knows a topology: its services' plans, and the codec of each topic. One serves many histories.
 
-    def __init__(self, topology: Topology, make: Codecs) -> None:
+    `check`: whether the topology's functions are called through the checks for authors.
+    """
+
+    def __init__(self, topology: Topology, make: Codecs, *, check: bool = False) -> None:
         self.topology = topology
         made: dict[Any, RowCodec] = {}
 
@@ -52,7 +56,8 @@ class Oracle:
             return made[asked]
 
         self._make: Codecs = once
-        self.plans = [ServicePlan(service, self._make, secret=SECRET) for service in topology.chosen(())]
+        services = [checked(service) if check else service for service in topology.chosen(())]
+        self.plans = [ServicePlan(service, self._make, secret=SECRET) for service in services]
         self.codec: dict[str, RowCodec] = {
             source_topic.queue: source_topic.tables[0].codec
             for plan in self.plans
@@ -119,6 +124,6 @@ class Oracle:
         return list(self._disks.disk(world, worker))
 
 
-def oracle_of(topology: Topology, make: Codecs | None = None) -> Oracle:
+def oracle_of(topology: Topology, make: Codecs | None = None, *, check: bool = False) -> Oracle:
     """Make the judge of a topology. That takes longer than many a history."""
-    return Oracle(topology, make or codecs(topology.schemas))
+    return Oracle(topology, make or codecs(topology.schemas), check=check)

@@ -1,0 +1,112 @@
+"""Finds what an author of a topology says by mistake, and the engine would not notice or would tell less clearly.
+
+`given` and the TestDriver call a topology's functions through these checks. A worker does not: they copy each state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pipeline.adapters.avro.binding import alternatives
+from pipeline.model import Aggregate, Effect, Projection, Rejected, Replica, Service
+from pipeline.model.reservation import decide_reservation
+
+T = TypeVar("T", Projection[Any, Any], Replica[Any, Any])
+
+
+class AuthorError(AssertionError):
+    """A function of the topology does what it must not do; says which, on what class, and the cure."""
+
+
+def checked(service: Service) -> Service:
+    """Return a service whose aggregates, projections and replicas are checked whenever they are called."""
+    replicas = {replica.name: checked_table(replica) for replica in service.replicas}
+    aggregates = [
+        replace(checked_aggregate(each), reads=tuple(replicas[replica.name] for replica in each.replicas))
+        if each.decide is not decide_reservation
+        else each
+        for each in service.aggregates
+    ]
+    projections = [checked_table(projection) for projection in service.projections]
+    return replace(service, aggregates=aggregates, projections=projections, replicas=list(replicas.values()))
+
+
+def checked_aggregate(aggregate: Aggregate[Any, Any, Any]) -> Aggregate[Any, Any, Any]:
+    """Return an aggregate whose `decide` and `evolve` raise AuthorError if they do what they must not do."""
+    events = tuple(each for each in alternatives(aggregate.event) if isinstance(each, type))
+    states = type(aggregate.initial)
+
+    def decide(command: Any, state: Any, *copies: Any) -> Any:
+        decision = _unchanged(aggregate.decide, "state", 1, command, state, *copies)
+        where = f"{_name(aggregate.decide)}, decide of {aggregate.name!r}, on a {type(command).__name__}"
+        if isinstance(decision, Rejected):
+            return decision
+        if decision is None:
+            raise AuthorError(f"{where}, returned None: is a case missing? Return [] if nothing happens")
+        if isinstance(decision, str | bytes) or not isinstance(decision, Iterable) or hasattr(decision, "_fields"):
+            raise AuthorError(f"{where}, returned a {type(decision).__name__}: return a list of events, or a Rejected")
+        for event in (decision := list(decision)):
+            if events and not isinstance(event, (*events, Effect)):
+                names = ", ".join(each.__name__ for each in events)
+                raise AuthorError(
+                    f"{where}, returned a {type(event).__name__}, which is no event of it: it declares {names}"
+                )
+        return decision
+
+    def evolve(state: Any, event: Any) -> Any:
+        after = _unchanged(aggregate.evolve, "state", 0, state, event)
+        if not isinstance(after, states):
+            raise AuthorError(
+                f"{_name(aggregate.evolve)}, evolve of {aggregate.name!r}, on a {type(event).__name__}, returned "
+                f"{_a(after)}: is a case missing? Return the next {states.__name__}"
+            )
+        return after
+
+    return replace(aggregate, decide=decide, evolve=evolve)
+
+
+def checked_table(table: T) -> T:
+    """Return a projection or replica whose `evolve` raises AuthorError if it does what it must not do."""
+    rows = type(table.initial)
+
+    def evolve(row: Any, message: Any) -> Any:
+        after = _unchanged(table.evolve, "row", 0, row, message)
+        if after is not None and not isinstance(after, rows):
+            raise AuthorError(
+                f"{_name(table.evolve)}, evolve of {table.name!r}, on a {type(message).__name__}, returned "
+                f"{_a(after)}: return the next {rows.__name__}, or None to delete the row"
+            )
+        return after
+
+    return replace(table, evolve=evolve)
+
+
+def check_command(aggregate: Aggregate[Any, Any, Any], command: object) -> None:
+    """Raise AuthorError if an aggregate does not take commands of that class."""
+    classes = tuple(each for each in alternatives(aggregate.command) if isinstance(each, type))
+    if classes and not isinstance(command, classes):
+        names = ", ".join(each.__name__ for each in classes)
+        raise AuthorError(f"{_a(command)} is no command of {aggregate.name!r}: it declares {names}")
+
+
+def _unchanged(function: Callable[..., Any], what: str, number: int, *arguments: Any) -> Any:
+    """Call `function`, and raise AuthorError if it changes that argument in place."""
+    before = deepcopy(arguments[number])
+    result = function(*arguments)
+    if arguments[number] != before:
+        raise AuthorError(
+            f"{_name(function)} changed its {what} in place, a {type(before).__name__}: it was {before!r}, and is "
+            f"{arguments[number]!r}. Others share it, under other keys, too; return a new one (dataclasses.replace)"
+        )
+    return result
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+def _a(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
