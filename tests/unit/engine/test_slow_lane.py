@@ -226,7 +226,7 @@ def test_a_member_that_lives_is_not_fenced_when_its_partitions_move() -> None:
 def test_a_partition_has_an_owner_before_anything_is_folded_there(shop: Shop) -> None:
     lane = shop.lane("tills-0")
     shop.turn(lane, lambda: bool(lane._tasks.running()))
-    assert lane._consumer.owners([COMMANDS]) == {COMMANDS: "tills-0"}
+    assert lane._consumer.owners([COMMANDS]) == {COMMANDS: ("tills-0",)}
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
