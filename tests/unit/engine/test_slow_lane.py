@@ -14,6 +14,7 @@ from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
+from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan, command_codec
 from pipeline.engine.ports import TP, Positions
 from pipeline.errors import NameTaken, TransactionAborted
@@ -41,10 +42,10 @@ class Shop:
     def plan(self) -> ServicePlan:
         return ServicePlan(self.service, MAKE, t.TOPOLOGY.names)
 
-    def send(self, count: int) -> None:
+    def send(self, count: int, amount: int = 1) -> None:
         encode = command_codec(MAKE, t.tills).encode
         for n in range(count):
-            message = CommandMessage(f"c{n}", f"c{n}", "", self.kafka.clock.time_ms(), t.Take(1), None, None, None)
+            message = CommandMessage(f"c{n}", f"c{n}", "", self.kafka.clock.time_ms(), t.Take(amount), None, None, None)
             self.kafka.append(COMMANDS, b"till-1", encode(message))
 
     def lane(self, name: str = "tills-0", producer: MemoryProducer | None = None, **settings: Any) -> Lane:
@@ -154,6 +155,22 @@ def test_the_pace_never_takes_nothing_and_never_more_than_it_may() -> None:
         pace.folded(pace.take, 0.0)
         pace.committed(0.01)
     assert pace.take == 100
+
+
+def test_a_slow_redrive_is_committed_within_the_budget_and_goes_on_when_asked_again(shop: Shop) -> None:
+    t.Code.mend(False)
+    lane = shop.lane(raising_share=1.0)
+    shop.send(100, 6)
+    shop.turn(lane, lambda: shop.committed() == 100)
+    t.Code.mend(True)
+    shop.decide_s = 1.0
+    began_s, done, left = shop.kafka.clock.now_s, 0, 100
+    while left:
+        drained = lane.redrive(COMMANDS, b"till-1", 100, Audit("operator", "decide is mended"))
+        assert shop.kafka.clock.now_s - began_s <= TURN_S + 2 * shop.decide_s
+        began_s, done, left = shop.kafka.clock.now_s, done + drained.done, drained.left
+        assert drained.cause is None
+    assert (done, shop.taken()) == (100, 100)
 
 
 class Refusing(MemoryProducer):
