@@ -14,7 +14,7 @@ from pipeline.engine.copies.histories import Views
 from pipeline.engine.loop.alone import Alone
 from pipeline.engine.loop.assignment import Assignment
 from pipeline.engine.loop.held_back import HeldBack
-from pipeline.engine.loop.pace import Pace
+from pipeline.engine.loop.pace import TURN_S, Pace
 from pipeline.engine.loop.takeover import Takeover
 from pipeline.engine.loop.task import Task
 from pipeline.engine.loop.transaction import Transaction
@@ -169,6 +169,14 @@ class Lane:
             self._backlog = True
             self._ends.pop(task.tp, None)
             self._consumer.start(task.tp, task.position)
+        elif self._is_slow() and not self._rewound and task.tp not in self._ends:
+            # The client gives out what it has fetched first come first served, thousands of one partition before any of
+            # another. Read again, it comes behind what waits of the others.
+            self._consumer.start(task.tp, task.position)
+
+    def _is_slow(self) -> bool:
+        """Whether this turn takes long over few records."""
+        return self._turn_s > TURN_S / 2 and self._turn_records <= self.settings.backlog_records
 
     def _hold(self, task: Task, seconds: float) -> None:
         """Pause a partition for a while. The lane continues, and stays in the group."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan, command_codec
-from pipeline.engine.ports import TP, Positions
+from pipeline.engine.ports import TP, Polled, Positions, Record
 from pipeline.errors import NameTaken, TransactionAborted
 from pipeline.model.records.messages import CommandMessage
 from tests.simulation.worlds import tills as t
@@ -42,16 +43,22 @@ class Shop:
     def plan(self) -> ServicePlan:
         return ServicePlan(self.service, MAKE, t.TOPOLOGY.names)
 
-    def send(self, count: int, amount: int = 1) -> None:
+    def send(self, count: int, amount: int = 1, partition: int = 0) -> None:
         encode = command_codec(MAKE, t.tills).encode
         for n in range(count):
             message = CommandMessage(f"c{n}", f"c{n}", "", self.kafka.clock.time_ms(), t.Take(amount), None, None, None)
-            self.kafka.append(COMMANDS, b"till-1", encode(message))
+            self.kafka.append(TP(COMMANDS.topic, partition), b"till-1", encode(message))
 
-    def lane(self, name: str = "tills-0", producer: MemoryProducer | None = None, **settings: Any) -> Lane:
+    def lane(
+        self,
+        name: str = "tills-0",
+        producer: MemoryProducer | None = None,
+        consumer: MemoryGroupConsumer | None = None,
+        **settings: Any,
+    ) -> Lane:
         kafka = self.kafka
         ports = LanePorts(
-            MemoryGroupConsumer(kafka, "tills", str(Identity(name, 0, "home"))),
+            consumer or MemoryGroupConsumer(kafka, "tills", str(Identity(name, 0, "home"))),
             producer or MemoryProducer(kafka, name),
             MemoryLogReader(kafka, name),
             MemoryStores(),
@@ -155,6 +162,46 @@ def test_the_pace_never_takes_nothing_and_never_more_than_it_may() -> None:
         pace.folded(pace.take, 0.0)
         pace.committed(0.01)
     assert pace.take == 100
+
+
+class FetchingAhead(MemoryGroupConsumer):
+    """As librdkafka does, it gives out what it has fetched, of all partitions, first come first served."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._fetched: deque[tuple[TP, Record]] = deque()
+
+    def poll(self, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
+        polled = super().poll(1_000, 0 if self._fetched else timeout_s)
+        for tp in [*polled.batches]:
+            self._fetched += [(tp, record) for record in polled.batches.pop(tp)]
+        polled.ends.clear()
+        for _ in range(min(records_max, len(self._fetched))):
+            tp, record = self._fetched.popleft()
+            polled.batches.setdefault(tp, []).append(record)
+        return polled
+
+    def start(self, partition: TP, offset: int | None) -> None:
+        self._fetched = deque(each for each in self._fetched if each[0] != partition)
+        super().start(partition, offset)
+
+
+def test_no_slow_partition_keeps_the_others_waiting() -> None:
+    shop = Shop(partitions=2)
+    consumer = FetchingAhead(shop.kafka, "tills", str(Identity("tills-0", 0, "home")))
+    lane = shop.lane(consumer=consumer)
+    for n in range(2):
+        shop.send(200, partition=n)
+    shop.decide_s = 0.1
+    apart, offsets = [], shop.kafka.group("tills").offsets
+
+    def both() -> bool:
+        one, other = (offsets[tp].offset if (tp := TP(COMMANDS.topic, n)) in offsets else 0 for n in range(2))
+        apart.append(abs(one - other))
+        return one == other == 200
+
+    shop.turn(lane, both)
+    assert max(apart) < 5 * TURN_S / shop.decide_s
 
 
 def test_a_slow_redrive_is_committed_within_the_budget_and_goes_on_when_asked_again(shop: Shop) -> None:
