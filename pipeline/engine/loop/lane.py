@@ -61,7 +61,8 @@ class Lane:
         self._waiting: dict[TP, float] = {}  # partitions that stand before a record to be tried again, and until when
         self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
         self._folded = 0  # records since the last commit
-        self._pace = Pace(self.settings.records_per_poll_max, self.settings.records_per_commit_max)
+        most, commit_after_max = self.settings.records_per_poll_max, self.settings.records_per_commit_max
+        self._pace = Pace(most, commit_after_max, careful=self.stats.reopened > 0)
         self._takeover = Takeover(self._consumer, self._producer, self._clock)
         self._transaction = Transaction(context, self._tasks, self._pace, self._takeover)
         self._alone = Alone(context, self._transaction, self._start_over)

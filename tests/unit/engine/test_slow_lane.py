@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLogReader, MemoryProducer, MemoryStores
+from pipeline.adapters.memory.transactions import TRANSACTION_S
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of
 from pipeline.engine.loop.lane import Lane
@@ -18,7 +19,8 @@ from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan, command_codec
 from pipeline.engine.ports import TP, Polled, Positions, Record
-from pipeline.errors import NameTaken, TransactionAborted
+from pipeline.engine.stats import LaneStats
+from pipeline.errors import LaneFatal, NameTaken, TransactionAborted
 from pipeline.model.records.messages import CommandMessage
 from tests.simulation.worlds import tills as t
 
@@ -54,6 +56,7 @@ class Shop:
         name: str = "tills-0",
         producer: MemoryProducer | None = None,
         consumer: MemoryGroupConsumer | None = None,
+        stats: LaneStats | None = None,
         **settings: Any,
     ) -> Lane:
         kafka = self.kafka
@@ -64,7 +67,7 @@ class Shop:
             MemoryStores(),
             kafka.clock,
         )
-        lane = Lane(self.plan(), ports, LaneSettings(**settings))
+        lane = Lane(self.plan(), ports, LaneSettings(**settings), stats)
         lane.open()
         return lane
 
@@ -140,6 +143,28 @@ def test_it_takes_little_while_that_is_slow_and_much_again_once_it_is_fast(shop:
     shop.decide_s = 0.001
     shop.turn(lane, lambda: shop.committed() == 3_000)
     assert max(asked[-5:]) > 100
+
+
+def test_a_record_that_outlives_a_transaction_stops_nobody_for_ever(shop: Shop) -> None:
+    """What was folded before it in one transaction cannot be committed any more: that has timed out."""
+    shop.send(40)
+
+    def decide(command: Any, till: t.Till) -> Any:
+        shop.kafka.clock.advance(TRANSACTION_S + 5.0 if till.total == 20 else 0.0)
+        return t.decide_till(command, till)
+
+    shop.service = replace(t.TILLS, aggregates=[replace(t.tills, decide=decide)])
+    stats = LaneStats()
+    while shop.committed() < 40:
+        lane = shop.lane(stats=stats)
+        try:
+            shop.turn(lane, lambda: shop.committed() == 40)
+        except LaneFatal as error:
+            lane.abandon(error)
+            stats.reopened += 1
+            assert stats.reopened < 10
+    assert shop.taken() == 40
+    assert stats.reopened, "it has happened"
 
 
 def test_a_slow_commit_gives_a_turn_more_time_and_a_bound() -> None:
