@@ -101,7 +101,7 @@ def cost_us(kind: Kind, count: int) -> float:
         started = time.thread_time()
         for n in range(0, len(records), PART):
             task.fold(records[n : n + PART])
-            checkpoint([task], producer, None, clock, 1.0)  # type: ignore[arg-type]
+            checkpoint([task], producer, None, clock, 1.0, {})  # type: ignore[arg-type]
         taken_s = time.thread_time() - started
     assert stats.parked == 0
     assert not stats.rejected

@@ -25,11 +25,13 @@ class Position(NamedTuple):
     """A group's position in a source partition, committed as one.
 
     `offset` is the next to fold. `changelogs` says how far each must be read to contain the effects of all records
-    before it: topic -> (offset, identity of the topic).
+    before it: topic -> (offset, identity of the topic). `unended`: former owners, by the ids of their transactions, of
+    which it is not known that nothing is open any more. They are noted beside the owner, for the next one to look for.
     """
 
     offset: int
     changelogs: Mapping[str, tuple[int, int]]
+    unended: tuple[str, ...] = ()
 
 
 Positions = Mapping[TP, Position]
@@ -116,10 +118,10 @@ class GroupConsumer(Protocol):
     def members(self) -> set[str]:
         """The static names of the group's members, as its coordinator knows them now; also before `subscribe`."""
 
-    def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
-        """The transactional id that last committed a position of each partition; open transactions do not count.
+    def owners(self, partitions: Sequence[TP]) -> dict[TP, tuple[str, ...]]:
+        """The transactional id that last committed a position of each partition, and those it noted as `unended`.
 
-        Partitions without a noted owner are left out.
+        Open transactions do not count. Partitions without a noted owner are left out.
         """
 
     def close(self) -> None: ...

@@ -212,7 +212,7 @@ def test_positions_are_committed_with_the_transaction_or_not_at_all(
         assert member.consumer.committed([tp]) == {tp: None}
         producer.begin()
         producer.produce(topic, b"k", b"v", 1)
-        position = Position(5, {"a.state": (77, 2**64 - 1), "b.row": (0, 1)})
+        position = Position(5, {"a.state": (77, 2**64 - 1), "b.row": (0, 1)}, ("orders-dead-0",))
         producer.commit({tp: position}, member.consumer.group(), 10)
         assert member.consumer.committed([tp]) == {tp: position}
 
@@ -227,12 +227,12 @@ def test_a_commit_notes_whose_it_is_and_what_is_open_does_not_count(
         assert member.consumer.owners([tp]) == {}
         producer.begin()
         producer.produce(topic, b"k", b"v", 1)
-        producer.commit({tp: Position(5, {"a.state": (77, 1)})}, member.consumer.group(), 10)
-        assert member.consumer.owners([tp, TP(topic, 1)]) == {tp: producer.name}
+        producer.commit({tp: Position(5, {"a.state": (77, 1)}, ("orders-dead-0",))}, member.consumer.group(), 10)
+        assert member.consumer.owners([tp, TP(topic, 1)]) == {tp: (producer.name, "orders-dead-0")}
         other.begin()
         other.produce(topic, b"k", b"v", 1)
         cluster.join_offsets(other, {tp: Position(6, {})}, member.consumer.group())
-        assert member.consumer.owners([tp]) == {tp: producer.name}
+        assert member.consumer.owners([tp]) == {tp: (producer.name, "orders-dead-0")}
         other.abort()
 
 

@@ -6,9 +6,10 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 from confluent_kafka import (
     IsolationLevel,
@@ -27,7 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if n
 from pipeline.adapters.kafka.away import ask_by
 from pipeline.adapters.kafka.away import on_error as on_error
 from pipeline.adapters.kafka.connection import connection
-from pipeline.engine.ports import TP, LogFacts
+from pipeline.engine.ports import TP, LogFacts, Position
 from pipeline.errors import BrokerUnreachable
 
 log = logging.getLogger(__name__)
@@ -62,20 +63,20 @@ def plainly() -> Iterator[None]:
         raise KafkaException(KafkaError(KafkaError._FATAL, str(error), fatal=True)) from error
 
 
-def note(owner: str, changelogs: Mapping[str, tuple[int, int]]) -> str:
-    """The metadata committed beside an offset: the producer, and the end and identity of each changelog.
+def note(owner: str, position: Position) -> str:
+    """The metadata beside an offset: who commits it, `unended` owners, and the end and identity of each changelog.
 
-    Such as `by:users-a-0 users.state=77@1f`.
+    Such as `by:users-a-0 by:users-b-0 users.state=77@1f`.
     """
+    owners = (BY + quote(name) for name in (owner, *position.unended))  # of a node with any name
     return " ".join(
-        [BY + owner, *(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in changelogs.items())]
+        [*owners, *(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items())]
     )
 
 
-def read_owner(text: str | None) -> str:
-    """The producer named in such metadata; empty if there is none."""
-    first = (text or "").partition(" ")[0]
-    return first.removeprefix(BY) if first.startswith(BY) else ""
+def read_owners(text: str | None) -> tuple[str, ...]:
+    """The producers named in such metadata, that which committed it first."""
+    return tuple(unquote(word.removeprefix(BY)) for word in (text or "").split(" ") if word.startswith(BY))
 
 
 def read_note(text: str | None) -> dict[str, tuple[int, int]]:

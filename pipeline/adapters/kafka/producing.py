@@ -21,6 +21,7 @@ from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
+FENCE_S = 5.0  # as PATIENCE_S; there is another time, and the lane goes on meanwhile
 ABORT_FLUSH_S = 1.0
 FLUSH_LOOK_S = 1.0  # between looks whether the transaction has failed
 ASK_TOPIC_S = 10.0  # how long it is believed that a topic is there, or not
@@ -57,7 +58,7 @@ def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicEr
 class KafkaProducer:
     """A transactional `Producer`; opening it ends a transaction that an earlier holder of its id left open."""
 
-    def __init__(self, bootstrap: str, transactional_id: str, **overrides: Any) -> None:
+    def __init__(self, bootstrap: str, transactional_id: str, patience_s: float = PATIENCE_S, **overrides: Any) -> None:
         config = COMMON | {
             **connection(bootstrap),
             "transactional.id": transactional_id,
@@ -80,7 +81,7 @@ class KafkaProducer:
         self._last: dict[TP, int] = {}
         self._topics: dict[str, tuple[int, float]] = {}  # partitions of each, and when that was asked
         try:
-            self._guarded(lambda: self._producer.init_transactions(ANSWER_S))
+            self._guarded(lambda: self._producer.init_transactions(ANSWER_S), patience_s)
         except Exception:
             self.close()
             raise
@@ -182,7 +183,7 @@ class KafkaProducer:
 
     def commit(self, positions: Positions, group: object, patience_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + patience_s
-        offsets = [TopicPartition(*tp, p.offset, metadata=note(self.name, p.changelogs)) for tp, p in positions.items()]
+        offsets = [TopicPartition(*tp, p.offset, metadata=note(self.name, p)) for tp, p in positions.items()]
         with self._nudge.watching():
             self._guarded(lambda: self._producer.send_offsets_to_transaction(offsets, group, ANSWER_S), patience_s)
         asked = 0
@@ -216,7 +217,7 @@ class KafkaProducer:
             raise LaneFatal(f"the transaction cannot be aborted: {error}") from error
 
     def fence(self, name: str) -> None:
-        KafkaProducer(self._bootstrap, name).close()
+        KafkaProducer(self._bootstrap, name, FENCE_S).close()
 
     def close(self) -> None:
         # One that has failed for good answers everything with its error.

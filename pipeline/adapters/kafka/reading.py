@@ -23,7 +23,7 @@ from pipeline.adapters.kafka.cluster import (
     on_error,
     plainly,
     read_note,
-    read_owner,
+    read_owners,
     static_members,
 )
 from pipeline.adapters.kafka.connection import connection
@@ -182,7 +182,10 @@ class KafkaGroupConsumer:
             raise LaneFatal(f"the broker does not say what the group has committed: {error.args[0].str()}") from error
         if any(p.error is not None for p in answer):
             return None
-        told = {TP(p.topic, p.partition): Position(p.offset, read_note(p.metadata)) for p in answer}
+        told = {
+            TP(p.topic, p.partition): Position(p.offset, read_note(p.metadata), read_owners(p.metadata)[1:])
+            for p in answer
+        }
         return {tp: position if position.offset >= 0 else None for tp, position in told.items()}
 
     def start(self, partition: TP, offset: int | None) -> None:
@@ -210,10 +213,10 @@ class KafkaGroupConsumer:
     def members(self) -> set[str]:
         return static_members(self._admin, self._group)
 
-    def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
+    def owners(self, partitions: Sequence[TP]) -> dict[TP, tuple[str, ...]]:
         with contextlib.closing(GroupOffsets(self._bootstrap, self._group, stable=False)) as offsets:
             told = offsets.of_all(partitions, GROUP_S)
-        return {tp: owner for tp, committed in told.items() if (owner := read_owner(committed.note))}
+        return {tp: owners for tp, committed in told.items() if (owners := read_owners(committed.note))}
 
     def close(self) -> None:
         with contextlib.suppress(KafkaException), plainly():

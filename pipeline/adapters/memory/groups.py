@@ -57,7 +57,7 @@ class Group:
         self.stable = True
         self.members: dict[int, Member] = {}
         self.offsets: dict[TP, Position] = {}
-        self.owners: dict[TP, str] = {}  # the producer of each last commit
+        self.owners: dict[TP, tuple[str, ...]] = {}  # the producer of each last commit, and whom it noted
         self._pending: dict[Transaction, dict[TP, Position]] = {}
         self._replaced: set[int] = set()
         self._numbers = 0
@@ -177,7 +177,7 @@ class Group:
         offsets = self._pending.pop(transaction)
         if transaction.outcome == "commit":
             self.offsets |= offsets
-            self.owners |= dict.fromkeys(offsets, transaction.name)
+            self.owners |= {tp: (transaction.name, *position.unended) for tp, position in offsets.items()}
 
     def committed(self, tps: Sequence[TP]) -> dict[TP, Position | None] | None:
         """Return committed offsets; None as long as a transaction may change one of them."""

@@ -186,7 +186,8 @@ class MemoryGroupConsumer:
         if member.generation != self._group.generation or self._group.members.get(member.number) is not member:
             return  # giving back took so long that there is another generation
         self._generation = member.generation
-        if new := [tp for tp in member.assignment if tp not in held]:
+        new = [tp for tp in member.assignment if tp not in held]
+        if new or not (held or self._incremental):  # "classic" tells a spare member, too, that it is one
             self._fetching.positions |= dict.fromkeys(new, PAUSED)
             self._tell(self._listener.assigned, new)
         if gone:
@@ -237,7 +238,7 @@ class MemoryGroupConsumer:
     def members(self) -> set[str]:
         return {member.instance for member in self._group.members.values() if member.instance}
 
-    def owners(self, partitions: Sequence[TP]) -> dict[TP, str]:
+    def owners(self, partitions: Sequence[TP]) -> dict[TP, tuple[str, ...]]:
         return {tp: self._group.owners[tp] for tp in partitions if tp in self._group.owners}
 
     def close(self) -> None:

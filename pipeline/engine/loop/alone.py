@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pipeline.engine.loop.pace import TURN_S
 from pipeline.engine.loop.task import Task
 from pipeline.engine.loop.transaction import Transaction
 from pipeline.engine.parking.parking import Drained
@@ -28,7 +29,8 @@ class Alone:
         self, context: LaneContext, transaction: Transaction, start_over: Callable[[TransactionAborted], None]
     ) -> None:
         self._transaction, self._start_over = transaction, start_over
-        self._error_rate, self._patience_s = context.error_rate, context.settings.commit_patience_s
+        self._error_rate, self._clock = context.error_rate, context.ports.clock
+        self._patience_s = context.settings.commit_patience_s
 
     # --- a record that the broker may refuse --------------------------------------------------------------------------
 
@@ -61,10 +63,14 @@ class Alone:
     # --- parked records that are taken up again -----------------------------------------------------------------------
 
     def redrive(self, task: Task, key: bytes, limit: int, audit: Audit) -> Drained:
-        """Fold a key's parked records in order, `limit` at most. Raises NotParked or TableUnavailable."""
+        """Fold a key's parked records in order, `limit` at most, and as many as a turn has time for.
+
+        Raises NotParked or TableUnavailable.
+        """
+        until_s = self._clock.monotonic_s() + TURN_S
         for count in (limit, 1):
             try:
-                return self._committed(lambda count=count: task.redrive(key, count, audit))  # type: ignore[misc]
+                return self._committed(lambda count=count: task.redrive(key, count, audit, until_s))  # type: ignore[misc]
             except RecordRefused as refused:  # together, or by itself
                 self._transaction.abort()
                 last = refused

@@ -14,8 +14,17 @@ FLUSH_ROWS = 200_000  # a crash costs the roll-forward of at most so many rows a
 FLUSH_S = 60.0
 
 
-def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: Clock, patience_s: float) -> None:
+def checkpoint(
+    tasks: Sequence[Task],
+    producer: Producer,
+    group: object,
+    clock: Clock,
+    patience_s: float,
+    unended: Mapping[TP, tuple[str, ...]],
+) -> None:
     """Commit all that `tasks` have folded since their last commit. The producer's transaction is open.
+
+    `unended`: see `Position`.
 
     Steps 1 and 2, fold and produce, have happened in the lane. Raises TransactionAborted or LaneFatal with nothing
     changed here; either way the stores hold a committed prefix of their changelogs.
@@ -32,7 +41,11 @@ def checkpoint(tasks: Sequence[Task], producer: Producer, group: object, clock: 
     # 4. Source positions join the transaction, with the group's generation as a fence; then it commits.
     now_ms = clock.time_ms()  # from before the commit: however long that takes, this is not too late
     reached = {task.tp: changelogs_of(task, ends) for task in tasks}
-    positions = {task.tp: Position(task.position, reached[task.tp]) for task in tasks if task.position is not None}
+    positions = {
+        task.tp: Position(task.position, reached[task.tp], unended.get(task.tp, ()))
+        for task in tasks
+        if task.position is not None
+    }
     producer.commit(positions, group, max(0.0, deadline_s - clock.monotonic_s()))
 
     # 5. Only now the local tables: rows, source position and changelog position in one atomic write per task.

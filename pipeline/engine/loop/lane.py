@@ -14,7 +14,7 @@ from pipeline.engine.copies.histories import Views
 from pipeline.engine.loop.alone import Alone
 from pipeline.engine.loop.assignment import Assignment
 from pipeline.engine.loop.held_back import HeldBack
-from pipeline.engine.loop.pace import Pace
+from pipeline.engine.loop.pace import TURN_S, Pace
 from pipeline.engine.loop.takeover import Takeover
 from pipeline.engine.loop.task import Task
 from pipeline.engine.loop.transaction import Transaction
@@ -61,12 +61,14 @@ class Lane:
         self._waiting: dict[TP, float] = {}  # partitions that stand before a record to be tried again, and until when
         self._rewound = False  # whether partitions were rewound since the last poll: what it brought is void
         self._folded = 0  # records since the last commit
-        self._pace = Pace(self.settings.records_per_poll_max, self.settings.records_per_commit_max)
-        self._transaction = Transaction(context, self._tasks, self._pace)
+        most, commit_after_max = self.settings.records_per_poll_max, self.settings.records_per_commit_max
+        self._pace = Pace(most, commit_after_max, careful=self.stats.reopened > 0)
+        self._takeover = Takeover(self._consumer, self._producer, self._clock)
+        self._transaction = Transaction(context, self._tasks, self._pace, self._takeover)
         self._alone = Alone(context, self._transaction, self._start_over)
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
-        self._takeover = Takeover(self._consumer, self._producer, self._clock)
+        self._unclaimed: dict[TP, Task] = {}  # running, and nothing is folded there before this lane is noted
         self._committed_s = self._clock.monotonic_s()
         self._backlog = False  # whether more waits to be read, to go by what the last poll brought
 
@@ -88,8 +90,7 @@ class Lane:
         """Read what has arrived, waiting for the idle time at most. Also advance restores, standbys and replicas."""
         self._takeover.step()
         followed, started = self._tasks.step(self._consumer.committed)
-        self._claim(started)
-        for task in started:
+        for task in self._claim(started):
             self._consumer.start(task.tp, task.committed)
         self._try_again()
         self._error_rate.sample()
@@ -112,7 +113,7 @@ class Lane:
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._folds(tp)]
 
     def _folds(self, tp: TP) -> bool:
-        return tp not in self._waiting and self._tasks.runs(tp)
+        return tp not in self._waiting and tp not in self._unclaimed and self._tasks.runs(tp)
 
     def _wait_s(self, followed: bool) -> float:
         """How long to wait for records: not at all while there is other work to do, nor beyond the next deadline."""
@@ -169,6 +170,14 @@ class Lane:
             self._backlog = True
             self._ends.pop(task.tp, None)
             self._consumer.start(task.tp, task.position)
+        elif self._is_slow() and not self._rewound and task.tp not in self._ends:
+            # The client gives out what it has fetched first come first served, thousands of one partition before any of
+            # another. Read again, it comes behind what waits of the others.
+            self._consumer.start(task.tp, task.position)
+
+    def _is_slow(self) -> bool:
+        """Whether this turn takes long over few records."""
+        return self._turn_s > TURN_S / 2 and self._turn_records <= self.settings.backlog_records
 
     def _hold(self, task: Task, seconds: float) -> None:
         """Pause a partition for a while. The lane continues, and stays in the group."""
@@ -207,8 +216,8 @@ class Lane:
             self._checkpoint()
 
     def _fires_nothing(self) -> bool:
-        """Whether deadlines must wait: for records folded one by one, or for the end of a pause."""
-        return bool(self._suspect) or self._clock.monotonic_s() < self._resume_s
+        """Whether deadlines must wait: for records folded one by one, for a claim, or for the end of a pause."""
+        return bool(self._suspect or self._unclaimed) or self._clock.monotonic_s() < self._resume_s
 
     def _fire(self) -> None:
         """Send commands that have fallen due, a bounded number a turn, so that records are folded, too."""
@@ -350,17 +359,23 @@ class Lane:
 
     # --- partitions that are taken over -------------------------------------------------------------------------------
 
-    def _claim(self, started: Sequence[Task]) -> None:
+    def _claim(self, started: Sequence[Task]) -> list[Task]:
         """Note this lane as the owner of partitions that were another's or nobody's, before it writes for them.
 
-        So the next owner knows whose transaction may be open, even if this lane never committed.
+        So the next owner knows whose transaction may be open, even if this lane never committed. Returns the tasks that
+        may fold from now on; an abort leaves the others to the next turn.
         """
-        for task in started:
-            task.claims = self._takeover.was_anothers(task.tp)
+        self._unclaimed |= {task.tp: task for task in started}
+        for task in self._unclaimed.values():
+            task.claims = self._takeover.is_unclaimed(task.tp)
             if task.committed is None:
                 task.position = self._consumer.bounds(task.tp)[0]
-        if started and self._tasks.uncommitted():
+        if self._unclaimed and self._tasks.uncommitted():
             self._checkpoint()
+        claimed = [task for task in self._unclaimed.values() if not task.claims]
+        for task in claimed:
+            del self._unclaimed[task.tp]
+        return claimed
 
     # --- assignments, called from within the consumer's poll ----------------------------------------------------------
 
@@ -395,3 +410,4 @@ class Lane:
         for tp in partitions:
             self._suspect.pop(tp, None)
             self._waiting.pop(tp, None)
+            self._unclaimed.pop(tp, None)

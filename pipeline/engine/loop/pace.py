@@ -23,9 +23,14 @@ class Pace:
     `commit_after`: records of several turns after which a commit is due, whatever the time.
     """
 
-    def __init__(self, most: int, commit_after_max: int) -> None:
+    def __init__(self, most: int, commit_after_max: int, *, careful: bool = False) -> None:
+        """`careful`: begin with a transaction of one record. What ended the lane before may have been a single one.
+
+        It may take longer than a transaction lives: then those before it are to be committed without it.
+        """
         self._most, self._commit_after_max = most, commit_after_max
-        self.take, self.budget_s, self.commit_after = min(FIRST, most), TURN_S, commit_after_max
+        self.take, self.budget_s = 1 if careful else min(FIRST, most), TURN_S
+        self.commit_after = 1 if careful else commit_after_max
         self._fits = self.take  # records, by the last turn that found as many as it could take
 
     def folded(self, records: int, seconds: float) -> None:

@@ -2,12 +2,14 @@
 
 Each commit notes whose it is, see `GroupConsumer.owners`. An owner that is no member of the group any more has lost its
 partitions, and its open transaction would hide later records of all that it writes from readers until it times out.
+Until that has been looked for, each commit also notes the owner before: whoever takes over may be gone as soon.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 from pipeline.engine.loop.identity import names
 from pipeline.engine.ports import TP, Clock, GroupConsumer, Producer
@@ -16,6 +18,9 @@ from pipeline.errors import LaneFatal, TransactionAborted
 log = logging.getLogger(__name__)
 
 COMES_BACK_S = 6.0  # a broker that has stood still expels all members at once, and those that live come back by then
+AGAIN_S = 5.0  # after a producer could not be fenced
+TRIES_MAX = 6
+NOTED_MAX = 4  # former owners of a partition; what is noted beside an offset is bounded by the broker
 
 
 class Takeover:
@@ -31,45 +36,82 @@ class Takeover:
             None  # from then on, who is no member is gone; None: as long as this lane is none
         )
         self._taken: list[TP] = []  # assigned, and not known yet whose they were
-        self._others: set[TP] = set()  # of the assigned, those that others have owned
-        self._owners: set[str] = set()  # of these, not looked for yet
+        self._unclaimed: set[TP] = set()  # of the assigned, those that are noted as another's or nobody's
+        self._unended: dict[
+            TP, tuple[str, ...]
+        ] = {}  # of the assigned, other owners that are noted, not looked for yet
+        self._owners: set[str] = set()  # not looked for yet, those of partitions that have moved on included
+        self._failed: Counter[str] = Counter()  # how often each could not be fenced
 
     def assigned(self, partitions: Sequence[TP]) -> None:
-        """Take note of partitions that are new here."""
+        """Take note of partitions that are new here. None may be: a spare member is a member, too."""
         self._taken += partitions
+        if self._certain_s is None:
+            self._certain_s = self._clock.monotonic_s() + COMES_BACK_S
 
     def removed(self, partitions: Sequence[TP]) -> None:
         """Forget partitions that are given up."""
         self._taken = [tp for tp in self._taken if tp not in partitions]
-        self._others -= set(partitions)
+        self._unclaimed -= set(partitions)
+        for tp in partitions:
+            self._unended.pop(tp, None)
 
     def lost(self) -> None:
         """The lane is no member any more."""
         self._certain_s = None
         self._owners.clear()
 
-    def was_anothers(self, tp: TP) -> bool:
-        """Whether another lane has committed there last, as far as is known since `step`."""
-        return tp in self._others
+    def is_unclaimed(self, tp: TP) -> bool:
+        """Whether this lane has to note itself there before it folds, as far as is known since `step`."""
+        return tp in self._unclaimed
+
+    @property
+    def unended(self) -> Mapping[TP, tuple[str, ...]]:
+        """What commits have to note: the former owners of each partition that may have left something open."""
+        return self._unended
 
     def step(self) -> None:
-        """Find out whose the new partitions were, and fence who is gone, if it is time to. Raises BrokerUnreachable."""
+        """Find out whose the new partitions were, and fence one owner that is gone, if it is time to.
+
+        One at a time: the broker may be slow, and this lane has something else to do. Raises BrokerUnreachable.
+        """
         if self._taken:
             self._find_owners()
         if not self._owners or self._certain_s is None or self._clock.monotonic_s() < self._certain_s:
             return
-        gone, self._owners = self._owners - names(self._consumer.members()), set()
-        for name in sorted(gone):
-            try:
-                self._producer.fence(name)
-                log.info("%s has left the group; its open transaction, if there was one, is ended", name)
-            except (LaneFatal, TransactionAborted) as error:  # then it ends at its time-out
-                log.warning("what %s has left open cannot be ended now: %s", name, error)
+        members = names(self._consumer.members())
+        if self._producer.name not in members:
+            return  # it is expelled itself, and about to hear of it: who else is gone shows once it is back
+        self._settle(self._owners & members)
+        for name in sorted(self._owners)[:1]:
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        try:
+            self._producer.fence(name)
+            log.info("%s has left the group; its open transaction, if there was one, is ended", name)
+        except (LaneFatal, TransactionAborted) as error:
+            log.warning("what %s has left open cannot be ended now: %s", name, error)
+            self._failed[name] += 1
+            if self._failed[name] < TRIES_MAX:
+                self._certain_s = self._clock.monotonic_s() + AGAIN_S
+                return
+            del self._failed[name]  # it has ended at its time-out
+        self._settle({name})
+
+    def _settle(self, owners: Collection[str]) -> None:
+        """Nothing of these is open any more, or they are there to end it."""
+        self._owners -= set(owners)
+        left = {tp: tuple(name for name in noted if name not in owners) for tp, noted in self._unended.items()}
+        self._unended = {tp: noted for tp, noted in left.items() if noted}
 
     def _find_owners(self) -> None:
-        if self._certain_s is None:
-            self._certain_s = self._clock.monotonic_s() + COMES_BACK_S
+        noted = self._consumer.owners(self._taken)
         taken, self._taken = self._taken, []
-        others = {tp: owner for tp, owner in self._consumer.owners(taken).items() if owner != self._producer.name}
-        self._others |= others.keys()
-        self._owners |= set(others.values())
+        for tp in taken:
+            owners = noted.get(tp, ())
+            if owners[:1] != (self._producer.name,):
+                self._unclaimed.add(tp)
+            if others := tuple(name for name in owners if name != self._producer.name)[:NOTED_MAX]:
+                self._unended[tp] = others
+                self._owners.update(others)

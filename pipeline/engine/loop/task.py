@@ -120,9 +120,12 @@ class Task:
         self.parking.skip(record, error, bare=bare)
         self.position = record.offset() + 1
 
-    def redrive(self, key: bytes, limit: int, audit: Audit) -> Drained:
-        """Folds the records of a key's queue in order, `limit` at most, until one raises again. Raises NotParked."""
-        return self.parking.redrive(key, limit, audit, self._now())
+    def redrive(self, key: bytes, limit: int, audit: Audit, until_s: float = inf) -> Drained:
+        """Fold the records of a key's queue in order until one raises again, `limit` at most. Raises NotParked.
+
+        None is begun once the clock shows `until_s`, but the first.
+        """
+        return self.parking.redrive(key, limit, audit, self._now(), until_s)
 
     def refuse(self, key: bytes, error: Exception, audit: Audit) -> Drained:
         """Keep the first record of a key parked: the broker refuses its effects."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.engine.loop.assignment import Assignment
 from pipeline.engine.loop.checkpoint import checkpoint
 from pipeline.engine.loop.pace import Pace
+from pipeline.engine.loop.takeover import Takeover
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 class Transaction:
     """`is_open`: whether there is anything to abort. `aborted`: how many transactions in a row."""
 
-    def __init__(self, context: LaneContext, tasks: Assignment, pace: Pace) -> None:
-        self._tasks, self._pace, self._stats = tasks, pace, context.stats
+    def __init__(self, context: LaneContext, tasks: Assignment, pace: Pace, takeover: Takeover) -> None:
+        self._tasks, self._pace, self._takeover, self._stats = tasks, pace, takeover, context.stats
         self._consumer, self._producer, self._clock = (
             context.ports.consumer,
             context.ports.producer,
@@ -35,7 +36,8 @@ class Transaction:
         """Commit what is folded. Raises TransactionAborted if the transaction must be aborted, or LaneFatal."""
         started_s = self._clock.monotonic_s()
         self.begin()
-        checkpoint(self._tasks.uncommitted(), self._producer, self._consumer.group(), self._clock, patience_s)
+        tasks, unended = self._tasks.uncommitted(), self._takeover.unended
+        checkpoint(tasks, self._producer, self._consumer.group(), self._clock, patience_s, unended)
         self.is_open = False
         self.aborted = 0
         self._pace.committed(self._clock.monotonic_s() - started_s)

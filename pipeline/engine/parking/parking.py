@@ -6,6 +6,7 @@ What is done when stands in `flow.waiting`; here it is applied to the queues, wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engine.parking.parking_log import Audit, Notices, describe_error
@@ -144,10 +145,13 @@ class Parking:
 
     # --- an operator redrives or discards -----------------------------------------------------------------------------
 
-    def redrive(self, key: bytes, limit: int, audit: Audit, now: TakenUp) -> Drained:
-        """Fold the records of a key's queue in order, `limit` at most, until one raises again. Raises NotParked."""
+    def redrive(self, key: bytes, limit: int, audit: Audit, now: TakenUp, until_s: float = inf) -> Drained:
+        """Fold the records of a key's queue in order until one raises again, `limit` at most. Raises NotParked.
+
+        None is begun once the clock shows `until_s`, but the first.
+        """
         self._check_held(key)
-        return self._fold_on(key, limit, audit, now)
+        return self._fold_on(key, limit, audit, now, until_s)
 
     def refuse(self, key: bytes, error: Exception, audit: Audit, now: TakenUp) -> Drained:
         """Keep the first record of a key parked: the broker refuses its effects."""
@@ -207,10 +211,12 @@ class Parking:
 
     # --- what they share ----------------------------------------------------------------------------------------------
 
-    def _fold_on(self, key: bytes, limit: int | None, audit: Audit, now: TakenUp) -> Drained:
+    def _fold_on(self, key: bytes, limit: int | None, audit: Audit, now: TakenUp, until_s: float = inf) -> Drained:
         """Fold the records of a queue in order, up to one that has to wait. `limit`: an operator asks for so many."""
         done = 0
         while (limit is None or done < limit) and (entry := self.queue.first(key)) is not None:
+            if done and self._clock.monotonic_s() > until_s:
+                break
             if limit is not None and RULES[KeyState(entry.reason), KeyEvent.REDRIVE].action is Action.REFUSE:
                 return self._reserved_first(key, done)
             again, error = self._fold_again(key, entry, now)

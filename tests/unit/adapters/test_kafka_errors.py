@@ -8,8 +8,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.adapters.kafka import reading
-from pipeline.adapters.kafka.cluster import note, plainly, read_note, read_owner
+from pipeline.adapters.kafka.cluster import note, plainly, read_note, read_owners
 from pipeline.adapters.kafka.producing import KafkaProducer
+from pipeline.engine.ports import Position
 from pipeline.errors import LaneFatal
 
 FATAL = KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True)
@@ -75,8 +76,10 @@ def test_another_system_error_is_fatal_for_the_lane_alone_too() -> None:
     assert raised.value.args[0].fatal()
 
 
-def test_a_note_tells_owner_and_changelogs_and_takes_others_notes_for_what_they_are() -> None:
-    text = note("orders-my.host-0", {"orders.state": (77, 31), "orders.replies": (0, 1)})
-    assert read_owner(text) == "orders-my.host-0"
-    assert read_note(text) == {"orders.state": (77, 31), "orders.replies": (0, 1)}
-    assert (read_owner(None), read_owner(""), read_owner("set by hand")) == ("", "", "")
+@pytest.mark.parametrize("node", ["my.host", "my host", "by:a=1@2"])
+def test_a_note_tells_owners_and_changelogs_and_takes_others_notes_for_what_they_are(node: str) -> None:
+    changelogs = {"orders.state": (77, 31), "orders.replies": (0, 1)}
+    text = note(f"orders-{node}-0", Position(5, changelogs, (f"orders-{node}-1",)))
+    assert read_owners(text) == (f"orders-{node}-0", f"orders-{node}-1")
+    assert read_note(text) == changelogs
+    assert (read_owners(None), read_owners(""), read_owners("set by hand")) == ((), (), ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,13 +11,16 @@ import pytest
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLogReader, MemoryProducer, MemoryStores
+from pipeline.adapters.memory.transactions import TRANSACTION_S
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
+from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan, command_codec
-from pipeline.engine.ports import TP, Positions
-from pipeline.errors import NameTaken, TransactionAborted
+from pipeline.engine.ports import TP, Polled, Positions, Record
+from pipeline.engine.stats import LaneStats
+from pipeline.errors import LaneFatal, NameTaken, TransactionAborted
 from pipeline.model.records.messages import CommandMessage
 from tests.simulation.worlds import tills as t
 
@@ -41,22 +45,29 @@ class Shop:
     def plan(self) -> ServicePlan:
         return ServicePlan(self.service, MAKE, t.TOPOLOGY.names)
 
-    def send(self, count: int) -> None:
+    def send(self, count: int, amount: int = 1, partition: int = 0) -> None:
         encode = command_codec(MAKE, t.tills).encode
         for n in range(count):
-            message = CommandMessage(f"c{n}", f"c{n}", "", self.kafka.clock.time_ms(), t.Take(1), None, None, None)
-            self.kafka.append(COMMANDS, b"till-1", encode(message))
+            message = CommandMessage(f"c{n}", f"c{n}", "", self.kafka.clock.time_ms(), t.Take(amount), None, None, None)
+            self.kafka.append(TP(COMMANDS.topic, partition), b"till-1", encode(message))
 
-    def lane(self, name: str = "tills-0", producer: MemoryProducer | None = None, **settings: Any) -> Lane:
+    def lane(
+        self,
+        name: str = "tills-0",
+        producer: MemoryProducer | None = None,
+        consumer: MemoryGroupConsumer | None = None,
+        stats: LaneStats | None = None,
+        **settings: Any,
+    ) -> Lane:
         kafka = self.kafka
         ports = LanePorts(
-            MemoryGroupConsumer(kafka, "tills", str(Identity(name, 0, "home"))),
+            consumer or MemoryGroupConsumer(kafka, "tills", str(Identity(name, 0, "home"))),
             producer or MemoryProducer(kafka, name),
             MemoryLogReader(kafka, name),
             MemoryStores(),
             kafka.clock,
         )
-        lane = Lane(self.plan(), ports, LaneSettings(**settings))
+        lane = Lane(self.plan(), ports, LaneSettings(**settings), stats)
         lane.open()
         return lane
 
@@ -134,6 +145,28 @@ def test_it_takes_little_while_that_is_slow_and_much_again_once_it_is_fast(shop:
     assert max(asked[-5:]) > 100
 
 
+def test_a_record_that_outlives_a_transaction_stops_nobody_for_ever(shop: Shop) -> None:
+    """What was folded before it in one transaction cannot be committed any more: that has timed out."""
+    shop.send(40)
+
+    def decide(command: Any, till: t.Till) -> Any:
+        shop.kafka.clock.advance(TRANSACTION_S + 5.0 if till.total == 20 else 0.0)
+        return t.decide_till(command, till)
+
+    shop.service = replace(t.TILLS, aggregates=[replace(t.tills, decide=decide)])
+    stats = LaneStats()
+    while shop.committed() < 40:
+        lane = shop.lane(stats=stats)
+        try:
+            shop.turn(lane, lambda: shop.committed() == 40)
+        except LaneFatal as error:
+            lane.abandon(error)
+            stats.reopened += 1
+            assert stats.reopened < 10
+    assert shop.taken() == 40
+    assert stats.reopened, "it has happened"
+
+
 def test_a_slow_commit_gives_a_turn_more_time_and_a_bound() -> None:
     pace = Pace(4_000, 50_000)
     pace.committed(3.0)
@@ -154,6 +187,62 @@ def test_the_pace_never_takes_nothing_and_never_more_than_it_may() -> None:
         pace.folded(pace.take, 0.0)
         pace.committed(0.01)
     assert pace.take == 100
+
+
+class FetchingAhead(MemoryGroupConsumer):
+    """As librdkafka does, it gives out what it has fetched, of all partitions, first come first served."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._fetched: deque[tuple[TP, Record]] = deque()
+
+    def poll(self, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
+        polled = super().poll(1_000, 0 if self._fetched else timeout_s)
+        for tp in [*polled.batches]:
+            self._fetched += [(tp, record) for record in polled.batches.pop(tp)]
+        polled.ends.clear()
+        for _ in range(min(records_max, len(self._fetched))):
+            tp, record = self._fetched.popleft()
+            polled.batches.setdefault(tp, []).append(record)
+        return polled
+
+    def start(self, partition: TP, offset: int | None) -> None:
+        self._fetched = deque(each for each in self._fetched if each[0] != partition)
+        super().start(partition, offset)
+
+
+def test_no_slow_partition_keeps_the_others_waiting() -> None:
+    shop = Shop(partitions=2)
+    consumer = FetchingAhead(shop.kafka, "tills", str(Identity("tills-0", 0, "home")))
+    lane = shop.lane(consumer=consumer)
+    for n in range(2):
+        shop.send(200, partition=n)
+    shop.decide_s = 0.1
+    apart, offsets = [], shop.kafka.group("tills").offsets
+
+    def both() -> bool:
+        one, other = (offsets[tp].offset if (tp := TP(COMMANDS.topic, n)) in offsets else 0 for n in range(2))
+        apart.append(abs(one - other))
+        return one == other == 200
+
+    shop.turn(lane, both)
+    assert max(apart) < 5 * TURN_S / shop.decide_s
+
+
+def test_a_slow_redrive_is_committed_within_the_budget_and_goes_on_when_asked_again(shop: Shop) -> None:
+    t.Code.mend(False)
+    lane = shop.lane(raising_share=1.0)
+    shop.send(100, 6)
+    shop.turn(lane, lambda: shop.committed() == 100)
+    t.Code.mend(True)
+    shop.decide_s = 1.0
+    began_s, done, left = shop.kafka.clock.now_s, 0, 100
+    while left:
+        drained = lane.redrive(COMMANDS, b"till-1", 100, Audit("operator", "decide is mended"))
+        assert shop.kafka.clock.now_s - began_s <= TURN_S + 2 * shop.decide_s
+        began_s, done, left = shop.kafka.clock.now_s, done + drained.done, drained.left
+        assert drained.cause is None
+    assert (done, shop.taken()) == (100, 100)
 
 
 class Refusing(MemoryProducer):
@@ -226,7 +315,7 @@ def test_a_member_that_lives_is_not_fenced_when_its_partitions_move() -> None:
 def test_a_partition_has_an_owner_before_anything_is_folded_there(shop: Shop) -> None:
     lane = shop.lane("tills-0")
     shop.turn(lane, lambda: bool(lane._tasks.running()))
-    assert lane._consumer.owners([COMMANDS]) == {COMMANDS: "tills-0"}
+    assert lane._consumer.owners([COMMANDS]) == {COMMANDS: ("tills-0",)}
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
