@@ -18,18 +18,19 @@ from pipeline.adapters.memory import (
     MemoryStore,
     MemoryStores,
 )
+from pipeline.drive import drive
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Histories
 from pipeline.engine.copies.history_follower import POSITION
 from pipeline.engine.loop.identity import Identity, make_sure_of
 from pipeline.engine.loop.lane import Lane
-from pipeline.engine.loop.restart_policy import RestartPolicy
+from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Positions, SharedStore, Store
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import BrokerUnreachable, LaneFatal, NameTaken, NotParked, TableUnavailable
+from pipeline.errors import LaneFatal, NameTaken, NotParked, TableUnavailable
 from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
 from pipeline.testing.simulation.points import (
     At,
@@ -151,44 +152,29 @@ class Worker:
 
     def _lanes(self) -> float:
         """Run one lane after the other. Return after how many seconds a supervisor restarts the process."""
-        reopening = RestartPolicy()
-        while True:
-            commits, lane, began_s = self.stats.checkpoints, None, self.clock.monotonic_s()
-            try:
-                lane = self.lane = self._open_lane()
-                lane.open()
-                while not self.stopping:
-                    lane.turn()
-                    self._operate(lane)
-            except Exception as raised:
-                error = raised
-                self.world.tell(self.name, f"{type(error).__name__}: {error}")
-                if lane is not None:
-                    try:
-                        lane.abandon(error)
-                    except Exception as left:
-                        self.world.tell(self.name, f"does not close well: {left}")
+        try:
+            drive(supervise(self.name, self.stats, self._open_lane), self._do)
+        except Exception as error:
+            ended = f"the worker {self.name} ended: {type(error).__name__}: {error}"
+            self.world.tell(self.name, ended)
+            if not isinstance(error, (LaneFatal, NameTaken)):
+                self.world.wrong(ended, error)
+            return 1.0
+        return self.again_s
+
+    def _do(self, step: Step) -> Lane | Now | None:
+        match step:
+            case Call(call, error):
+                if error is not None:
+                    self.world.tell(self.name, f"{type(error).__name__}: {error}")
+                return call()
+            case Turn(lane):
+                lane.turn()
+                self._operate(lane)
+            case Pause(seconds):
                 self.lane = None
-                lived_s = self.clock.monotonic_s() - began_s
-                reopening.lived(lived_s, committed=self.stats.checkpoints > commits)
-            else:
-                try:
-                    lane.close()
-                except (LaneFatal, BrokerUnreachable) as left:
-                    self.world.tell(self.name, f"stopped without a last commit: {left}")
-                return self.again_s
-            pause_s = reopening.pause_s(error)
-            if isinstance(error, NameTaken):
-                return 1.0
-            if not isinstance(error, (BrokerUnreachable, LaneFatal)):
-                self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
-                return 1.0
-            if pause_s is None:
-                return 1.0
-            self.wait(pause_s)
-            if self.stopping:
-                return self.again_s
-            self.stats.reopened += 1
+                self.wait(seconds)
+        return Now(self.clock.monotonic_s(), self.stopping)
 
     def _operate(self, lane: Lane) -> None:
         """Run the operators' actions."""
@@ -236,7 +222,8 @@ class Worker:
             _Sharing(self),
             histories,
         )
-        return Lane(self.plan, ports, settings, self.stats)
+        self.lane = Lane(self.plan, ports, settings, self.stats)
+        return self.lane
 
     def open_store(self, name: str) -> Store:
         store = self.stores[name] = self.disk.open(name)
