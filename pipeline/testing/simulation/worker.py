@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenlet import greenlet
 
@@ -27,20 +27,12 @@ from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
-from pipeline.engine.ports import TP, Positions, SharedStore, Store
+from pipeline.engine.ports import TP, Positions, Store
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import LaneFatal, NameTaken, NotParked, TableUnavailable
+from pipeline.testing.points import At, pointed
 from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
-from pipeline.testing.simulation.points import (
-    At,
-    pointed_consumer,
-    pointed_producer,
-    pointed_reader,
-    pointed_shared_store,
-    pointed_store,
-    pointed_stores,
-)
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.schedule import Operation
@@ -83,18 +75,10 @@ class _Committing(MemoryProducer):
             worker.world.tell(worker.name, f"commits {where}")
 
 
-class _Opening:
-    """A worker's `Stores`."""
+class _Opening(NamedTuple):
+    """A worker's `Stores`, or `SharedStores`."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.open = worker.open_store
-
-
-class _Sharing:
-    """A worker's `SharedStores`."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.open = worker.open_shared
+    open: Callable[..., Any]
 
 
 class Worker:
@@ -208,33 +192,36 @@ class Worker:
             raising_share=self.world.raising[0],
             raising_at_least=self.world.raising[1],
         )
-        stores, histories = pointed_stores(_Opening(self), at), None
+        stores, histories = _Opening(self.open_store), None
         if self.plan.histories:
             self.past = MemoryLogReader(kafka, self.name, self.wait)
-            past = pointed_reader(self.past, at)
-            histories = Histories(self.plan, past, stores, self.clock, self.stats, SNAPSHOT_EVERY)
+            histories = Histories(
+                self.plan, pointed("reader", self.past, at), stores, self.clock, self.stats, SNAPSHOT_EVERY
+            )
         ports = LanePorts(
-            pointed_consumer(self.consumer, at),
-            pointed_producer(producer, at),
-            pointed_reader(reader, at),
+            pointed("consumer", consumer, at),
+            pointed("producer", producer, at),
+            pointed("reader", reader, at),
             stores,
             self.clock,
-            _Sharing(self),
+            _Opening(self.open_shared),
             histories,
         )
         self.lane = Lane(self.plan, ports, settings, self.stats)
         return self.lane
 
     def open_store(self, name: str) -> Store:
-        store = self.stores[name] = self.disk.open(name)
-        return pointed_store(store, self._touching(store))
+        return self._opened(name, lambda: self.disk.open(name))
 
-    def open_shared(self, source: TP, tables: Sequence[TableSpec]) -> SharedStore:
+    def open_shared(self, source: TP, tables: Sequence[TableSpec]) -> Store:
+        database = self.world.database(self.plan)
+        return self._opened(f"{source.topic}-{source.partition}", lambda: database.open(source, tables))
+
+    def _opened(self, name: str, open_it: Callable[[], MemoryStore]) -> Store:
         self.at("stores.open:before")
-        store = self.world.database(self.plan).open(source, tables)
-        self.stores[f"{source.topic}-{source.partition}"] = store
+        store = self.stores[name] = open_it()
         self.at("stores.open:after")
-        return pointed_shared_store(store, self._touching(store))
+        return pointed("store", store, self._touching(store))
 
     def _touching(self, store: MemoryStore) -> At:
         def at(point: str) -> None:
