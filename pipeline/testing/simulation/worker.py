@@ -289,9 +289,7 @@ class Worker:
         assert self.lane is not None
         tasks = self.lane._tasks
         ends = {tp: self.world.kafka.log(tp).end for copy in tasks._standbys.values() for tp in copy._tables}
-        return not tasks._unattended and all(
-            (copy._stored(tp) or 0) >= ends[tp] for copy in tasks._standbys.values() for tp in copy._tables
-        )
+        return not tasks._unattended and all(copy.has_reached(ends) for copy in tasks._standbys.values())
 
     def _is_remembered(self, source: TP) -> bool:
         """Return whether the history of that command partition, if it has one, has caught up."""
