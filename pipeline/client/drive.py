@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -26,6 +26,7 @@ from pipeline.client.owner_request import (
     Stream,
     Wait,
 )
+from pipeline.drive import drive, drive_async
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -46,37 +47,25 @@ class Driver:
 
     def run(self, steps: Steps[T]) -> T:
         """Run the steps and return their result."""
-        answer: Any = None
-        error: Exception | None = None
-        try:  # not by way of `each`: queueing a command costs little more than this
-            while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                try:
-                    answer, error = self._take(step), None
-                except Exception as raised:
-                    error = raised
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        finally:
-            steps.close()
+        return drive(steps, self._take)
 
     def each(self, steps: Stream[T]) -> Generator[T, None, None]:
         """Yield the items of the steps. The next step runs when the next item is requested."""
-        answer: Any = None
-        error: Exception | None = None
+        go_on = partial(next, steps)
         opened = _Opened(lambda: self._streams)
         try:
             while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                answer, error = None, None
+                step = go_on()
                 if isinstance(step, Items):
                     yield from step.items
+                    go_on = partial(next, steps)
                     continue
                 try:
-                    answer = opened.take(step) if isinstance(step, Open | Read) else self._take(step)
-                except Exception as raised:
-                    error = raised
+                    go_on = partial(
+                        steps.send, opened.take(step) if isinstance(step, Open | Read) else self._take(step)
+                    )
+                except Exception as error:
+                    go_on = partial(steps.throw, error)
         except StopIteration:
             return
         finally:
@@ -121,38 +110,25 @@ class AsyncDriver:
 
     async def run(self, steps: Steps[T]) -> T:
         """Run the steps and return their result."""
-        answer: Any = None
-        error: Exception | None = None
-        try:
-            while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                try:
-                    answer, error = await self._take(step), None
-                except Exception as raised:
-                    error = raised
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        finally:
-            steps.close()
+        return await drive_async(steps, self._take)
 
     async def each(self, steps: Stream[T]) -> AsyncGenerator[T, None]:
         """Yield the items of the steps. The next step runs when the next item is requested."""
-        answer: Any = None
-        error: Exception | None = None
+        go_on = partial(next, steps)
         opened = _OpenedAsync(lambda: self._streams)
         try:
             while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                answer, error = None, None
+                step = go_on()
                 if isinstance(step, Items):
                     for item in step.items:
                         yield item
+                    go_on = partial(next, steps)
                     continue
                 try:
-                    answer = await (opened.take(step) if isinstance(step, Open | Read) else self._take(step))
-                except Exception as raised:
-                    error = raised
+                    taken = opened.take(step) if isinstance(step, Open | Read) else self._take(step)
+                    go_on = partial(steps.send, await taken)
+                except Exception as error:
+                    go_on = partial(steps.throw, error)
         except StopIteration:
             return
         finally:

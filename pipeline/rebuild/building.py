@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,22 +17,20 @@ from pipeline.adapters.kafka import (
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot
+from pipeline.drive import drive
 from pipeline.engine.context import LanePorts
 from pipeline.engine.loop.identity import Identity, slot_name
 from pipeline.engine.loop.lane import Lane
-from pipeline.engine.loop.restart_policy import RestartPolicy
+from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.ports import TP
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import BrokerUnreachable, DatabaseUnreachable, LaneFatal
 from pipeline.rebuild.subject import Subject
 from pipeline.worker.secrets import home_word
 from pipeline.worker.settings import MachineClock
 
-log = logging.getLogger(__name__)
-
 LOOK_S = 0.5
 LEVEL_S = 5.0  # caught up: all hops were followed to their ends as of this long ago
-Step = Callable[[int, int], object]  # (records folded, records in total)
+Report = Callable[[int, int], object]  # (records folded, records in total)
 
 
 class Progress:
@@ -81,20 +78,20 @@ class Progress:
         self._group.close()
 
 
-def watch(progress: Progress, served: Callable[[], object], step: Step) -> None:
+def watch(progress: Progress, served: Callable[[], object], report: Report) -> None:
     """Wait while workers fold it, until it has caught up or `served` is empty."""
     while not progress.level and served():
         time.sleep(LOOK_S)
         progress.look()
-        step(progress.done, progress.total)
+        report(progress.done, progress.total)
 
 
-def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, step: Step) -> None:
+def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, report: Report) -> None:
     """Fold it in this process, as a member of its group like a worker. Raises the errors that end a worker."""
     slot, stores = claim_slot(state_dir, subject.service.name, None)
     name = slot_name(subject.plan.group, node, slot)
     identity = Identity(name, 0, home_word(state_dir.parent / "home"))
-    stats, reopening, clock = LaneStats(), RestartPolicy(), MachineClock()
+    stats, clock, looked_s = LaneStats(), MachineClock(), time.monotonic()
 
     def open_lane() -> Lane:
         consumer = KafkaGroupConsumer(bootstrap, subject.plan.group, str(identity), subject.service.name)
@@ -102,41 +99,22 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
         reader = KafkaLogReader(bootstrap, f"{name}-reader")
         return Lane(subject.plan, LanePorts(consumer, producer, reader, stores, clock), stats=stats)
 
+    def do(step: Step) -> Lane | Now | None:
+        nonlocal looked_s
+        match step:
+            case Call(call):
+                return call()
+            case Turn(lane):
+                lane.turn()
+                if time.monotonic() - looked_s >= LOOK_S:
+                    looked_s = time.monotonic()
+                    progress.look()
+                    report(progress.done, progress.total)
+            case Pause(seconds):
+                time.sleep(seconds)
+        return Now(time.monotonic(), progress.level)
+
     try:
-        while not progress.level:
-            commits, began_s = stats.checkpoints, time.monotonic()
-            lane = None
-            try:
-                lane = open_lane()
-                _turns(lane, progress, step)
-            except (LaneFatal, BrokerUnreachable, DatabaseUnreachable) as error:
-                if lane is not None:
-                    lane.abandon(error)
-                reopening.lived(time.monotonic() - began_s, committed=stats.checkpoints > commits)
-                pause_s = reopening.pause_s(error)
-                if pause_s is None:
-                    raise
-                log.warning("%s: %s; going on from the last commit", subject.service.name, error)
-                time.sleep(pause_s)
-            else:
-                _close(lane)
+        drive(supervise(subject.service.name, stats, open_lane), do)
     finally:
         stores.close()
-
-
-def _close(lane: Lane) -> None:
-    try:
-        lane.close()
-    except (LaneFatal, BrokerUnreachable) as error:
-        log.warning("stopped without a last commit (%s); nothing is lost", error)
-
-
-def _turns(lane: Lane, progress: Progress, step: Step) -> None:
-    lane.open()
-    looked_s = time.monotonic()
-    while not progress.level:
-        lane.turn()
-        if time.monotonic() - looked_s >= LOOK_S:
-            looked_s = time.monotonic()
-            progress.look()
-            step(progress.done, progress.total)

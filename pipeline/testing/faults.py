@@ -14,44 +14,17 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import NamedTuple
 
-from pipeline.engine.ports import (
-    TP,
-    GroupConsumer,
-    Listener,
-    LogReader,
-    Producer,
-    SharedStore,
-    SharedStores,
-    Store,
-    Stores,
-)
-from pipeline.engine.state.table import TableSpec
 from pipeline.errors import LaneFatal, OutcomeUnknown, TransactionAborted
+from pipeline.testing.points import POINTS, At
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-PORTS: dict[str, type] = {
-    "consumer": GroupConsumer,
-    "listener": Listener,
-    "reader": LogReader,
-    "producer": Producer,
-    "stores": Stores,
-    "store": Store,
-}
-
-
-def methods(port: str) -> list[str]:
-    """Return the names of a port's calls."""
-    return [name for name in vars(PORTS[port]) if not name.startswith("_")]
-
-
-POINTS = tuple(f"{port}.{method}:{when}" for port in PORTS for method in methods(port) for when in ("before", "after"))
 # Where each action corresponds to something that happens in the world. The broker may refuse a transaction until it has
 # committed it, never after; only a commit's outcome can remain unknown.
 _REFUSABLE = tuple(f"producer.{call}" for call in ("produce", "park", "produce_last", "flush"))
@@ -192,11 +165,14 @@ class Faults:
 
     def __init__(self, plan: Plan, note: Action = _note, actions: Mapping[str, Action] = PROCESS) -> None:
         self.plan, self._note, self._actions = plan, note, actions
+        self._touched = {point for point in POINTS if any(rule.touches(point) for rule in plan.rules)}
         self._calls: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()  # lanes have their own threads, and queries read stores in others
 
     def at(self, lane: str, point: str) -> None:
-        """Count a call of a point, and fire its fault, if any."""
+        """Count a call of a point, and fire its fault, if any. What no rule touches costs next to nothing."""
+        if point not in self._touched:
+            return
         with self._counting:
             self._calls[lane, point] += 1
             call = self._calls[lane, point]
@@ -204,66 +180,6 @@ class Faults:
             self._note(firing)
             self._actions[firing.action](firing)
 
-    def around(self, lane: str, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `call` with its two points; `call` itself if no rule touches them, as it then costs nothing."""
-        before, after = f"{name}:before", f"{name}:after"
-        if not any(rule.touches(point) for rule in self.plan.rules for point in (before, after)):
-            return call
-
-        def with_points(*args: Any, **kwargs: Any) -> Any:
-            self.at(lane, before)
-            result = call(*args, **kwargs)
-            self.at(lane, after)
-            return result
-
-        return with_points
-
-
-class _Wrapped:
-    """An adapter with the points of its port. Other attributes are the adapter's own."""
-
-    def __init__(self, port: str, inner: object, lane: str, faults: Faults, **instead: Callable[..., Any]) -> None:
-        self._inner = inner
-        for method in methods(port):
-            call = instead.get(method) or getattr(inner, method)
-            setattr(self, method, faults.around(lane, f"{port}.{method}", call))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-def wrap_producer(inner: Producer, lane: str, faults: Faults) -> Producer:
-    """Return the producer with its points."""
-    return cast(Producer, _Wrapped("producer", inner, lane, faults))
-
-
-def wrap_reader(inner: LogReader, lane: str, faults: Faults) -> LogReader:
-    """Return the log reader with its points."""
-    return cast(LogReader, _Wrapped("reader", inner, lane, faults))
-
-
-def wrap_consumer(inner: GroupConsumer, lane: str, faults: Faults) -> GroupConsumer:
-    """Return the consumer with its points, and with those of the listener that subscribes."""
-
-    def subscribe(topics: Any, listener: Listener) -> None:
-        inner.subscribe(topics, cast(Listener, _Wrapped("listener", listener, lane, faults)))
-
-    return cast(GroupConsumer, _Wrapped("consumer", inner, lane, faults, subscribe=subscribe))
-
-
-def wrap_shared(inner: SharedStores, lane: str, faults: Faults) -> SharedStores:
-    """Return stores in a database with the points of local ones."""
-
-    def opened(source: TP, tables: Sequence[TableSpec]) -> SharedStore:
-        return cast(SharedStore, _Wrapped("store", inner.open(source, tables), lane, faults))
-
-    return cast(SharedStores, _Wrapped("stores", inner, lane, faults, open=opened))
-
-
-def wrap_stores(inner: Stores, lane: str, faults: Faults) -> Stores:
-    """Return the stores with their points, and with those of each store."""
-
-    def opened(name: str) -> Store:
-        return cast(Store, _Wrapped("store", inner.open(name), lane, faults))
-
-    return cast(Stores, _Wrapped("stores", inner, lane, faults, open=opened))
+    def of(self, lane: str) -> At:
+        """Return what to call at the points of that lane."""
+        return partial(self.at, lane)

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 import faust
 
+from pipeline.drive import drive_async
 from pipeline.engine.loop.lane import Lane
-from pipeline.engine.loop.restart_policy import RestartPolicy
+from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import Batch
 from pipeline.engine.stats import LaneStats, LargestLately
-from pipeline.errors import BrokerUnreachable, LaneFatal, NotParked, Overloaded, TableUnavailable
+from pipeline.errors import NotParked, Overloaded, Retryable, TableUnavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,8 +32,8 @@ STEP_MAX_S = 150.0  # more than all patience of one step; less than the five min
 ASKED_MAX = 16  # requests of operators that wait for a lane
 
 
-class Stuck(LaneFatal):
-    """The lane's thread does not return from a step."""
+class Stuck(Retryable):
+    """The lane's thread does not return from a step. Another lane would need that thread."""
 
 
 class LaneHost(faust.Service):
@@ -49,11 +50,10 @@ class LaneHost(faust.Service):
         super().__init__()
         self.plan, self.stats = plan, LaneStats()
         self._open_lane, self._failed = open_lane, failed
-        self.lane = open_lane(self.stats)
+        self.lane = self._make()
         self.channels: dict[str, Any] = {}
         self.moved: Callable[[], None] = lambda: None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{plan.service.name}")
-        self._reopening = RestartPolicy()
         self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
@@ -69,44 +69,40 @@ class LaneHost(faust.Service):
 
     async def lanes(self) -> None:
         """Run one lane after the other, until the service stops or an error ends the worker."""
-        while not self.should_stop:
-            commits, began = self.stats.checkpoints, time.monotonic()
-            try:
-                await self.turns()
-            except asyncio.CancelledError:
-                raise
-            except Stuck as error:  # its thread cannot be had any more: only the end of the process helps
-                self._failed(error)
-                return
-            except BaseException as error:
-                await self._abandon(error)
-                self._reopening.lived(time.monotonic() - began, committed=self.stats.checkpoints > commits)
-                if not await self._another_lane(error):
-                    return
         try:
-            await self.in_thread(self.lane.close)
-        except (LaneFatal, BrokerUnreachable) as error:
-            log.warning("%s: stopped without a last commit (%s); nothing is lost", self.plan.service.name, error)
+            await drive_async(supervise(self.plan.service.name, self.stats, self._make, self.lane), self._do)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._failed(error)
 
-    async def _abandon(self, error: BaseException) -> None:
-        self._refuse_all()
-        try:
-            await self.in_thread(self.lane.abandon, error)
-        except Exception:  # what it leaves behind, the next lane or the next process has to cope with anyway
-            log.exception("%s: the failed lane could not be closed cleanly", self.plan.service.name)
-        self.moved()
+    def _make(self) -> Lane:
+        self.lane = self._open_lane(self.stats)
+        return self.lane
 
-    async def turns(self) -> None:
-        """Run the turns of one lane."""
-        await self.in_thread(self.lane.open)
-        while not self.should_stop:
-            batches = await self._bounded(self.lane.poll)
-            self.moved()  # replicas have followed, tasks have started or gone
-            if batches:
-                await asyncio.gather(*[self._hand_out(batch) for batch in batches])
-            await self._bounded(self.lane.commit_if_due)
-            self.moved()  # a checkpoint may have been made
-            await self._serve()
+    async def _do(self, step: Step) -> Lane | Now | None:
+        match step:
+            case Call(call, error):
+                if error is not None:
+                    self._refuse_all()
+                if not isinstance(error, Stuck):  # if it is, only the end of the process helps
+                    return await self.in_thread(call)
+            case Turn(lane):
+                await self._turn(lane)
+            case Pause(seconds):
+                self.moved()  # its tables are gone
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), seconds)
+        return Now(time.monotonic(), self.should_stop)
+
+    async def _turn(self, lane: Lane) -> None:
+        batches = await self._bounded(lane.poll)
+        self.moved()  # replicas have followed, tasks have started or gone
+        if batches:
+            await asyncio.gather(*[self._hand_out(batch) for batch in batches])
+        await self._bounded(lane.commit_if_due)
+        self.moved()  # a checkpoint may have been made
+        await self._serve()
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
@@ -144,26 +140,6 @@ class LaneHost(faust.Service):
     def _refuse_all(self) -> None:
         while self._asked:
             _set(self._asked.popleft()[1], TableUnavailable("the service is being opened again; ask again"))
-
-    async def _another_lane(self, error: BaseException) -> bool:
-        """Open a lane in place of the one that `error` ended. False if another lane would not help."""
-        while True:
-            pause_s = self._reopening.pause_s(error)
-            if pause_s is None:
-                self._failed(error)
-                return False
-            log.error("%s: %s; going on from the last commit in %.1f s", self.plan.service.name, error, pause_s)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), pause_s)
-            if self.should_stop:
-                return False
-            try:
-                self.lane = await self.in_thread(self._open_lane, self.stats)
-            except Exception as another:
-                error = another
-            else:
-                self.stats.reopened += 1
-                return True
 
     async def on_started(self) -> None:
         self._turning = self.add_future(self.lanes())

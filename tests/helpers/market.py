@@ -15,7 +15,7 @@ from pipeline.model import Aggregate, Invariant, Rejected, Saga, Service, linear
 from pipeline.model.saga.coordinator import Transaction, Work
 from pipeline.model.saga.participant import Ledger, Participant
 from pipeline.model.saga.steps import Progress, Retry, Step, To
-from pipeline.model.saga.two_phase import COORDINATOR, Table
+from pipeline.model.saga.two_phase import COORDINATOR, Coordination
 from pipeline.topology import Topology
 
 # --- the participants: things that can be had in amounts, or by one at a time -----------------------------------------
@@ -213,7 +213,7 @@ def works(state: Moving, attempt: int) -> list[Work]:
     return [Work("goods", key, hold, confirm, Release(t), Release(t, state.since)) for key in state.places]
 
 
-def move_saga(table: Table = COORDINATOR, attempts: int = 4, tell_again_s: float | None = 20) -> Saga[Any]:
+def move_saga(table: Coordination = COORDINATOR, attempts: int = 4, tell_again_s: float | None = 20) -> Saga[Any]:
     return two_phase_saga(
         "move",
         state=Moving(),

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from pipeline.testing import Simulation
-from pipeline.testing.simulation.points import POINTS
+from pipeline.testing.simulation.schedule import POINTS
 from tests.simulation.worlds.seeds import FRESH
 from tests.simulation.worlds.tills import TOPOLOGY, Code, commands
 

@@ -24,7 +24,7 @@ LAYERS = (
     ("flow",),
     ("topology",),
     ("model",),
-    ("errors",),
+    ("errors", "drive"),
 )
 # (importer, imported): why it may, although it goes up or round.
 EXCEPTIONS = {

@@ -85,7 +85,8 @@ def rebuild(
             step(reached.done, reached.total)
             router = Router(client, loaded)
             watch(reached, lambda: router.workers(built.service.name), step)
-            build(address, built, home / "state", node, reached, step)
+            if not reached.level:
+                build(address, built, home / "state", node, reached, step)
         parked = waiting(address, built.plan)
         current, found = versions.current(name), None
         if current != built.version:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pipeline.client.near_cache.cached_partition import CachedPartition, PendingRead, Row
 from pipeline.client.owner_request import Answer
 from pipeline.client.wire.read_options import Level, ReadOptions
+from pipeline.engine.copies.log_followers import Lag
 from pipeline.engine.ports import TP, LogReader
 from pipeline.errors import UnknownKey
 from pipeline.flow import Lineage
@@ -91,7 +92,7 @@ class NearCache:
                 self._misses += 1
                 return None
             upto = max(cached_partition.followed, row.at)
-            age_s = self._clock() - max(cached_partition.level_s, row.level_s)
+            age_s = self._clock() - max(cached_partition.lag.caught_up_s, row.level_s)
             if not (
                 age_s <= min(asked.max_age_s, AGE_S_MAX)
                 if asked.eventual
@@ -145,7 +146,7 @@ class NearCache:
             tp = self._tp(table, partition)
             cached_partition = self._cached.get(tp)
             if cached_partition is None and pending_read.cached_partition is None:
-                cached_partition = self._cached[tp] = CachedPartition(table, at, at, level_s)
+                cached_partition = self._cached[tp] = CachedPartition(table, at, at, Lag(level_s))
                 pending_read.since = at
                 self._wake()
             elif (
@@ -173,7 +174,8 @@ class NearCache:
         """Return the figures so far."""
         with self._lock:
             age_s = max(
-                (self._clock() - cached_partition.level_s for cached_partition in self._cached.values()), default=None
+                (self._clock() - cached_partition.lag.caught_up_s for cached_partition in self._cached.values()),
+                default=None,
             )
             counts = self._hits, self._misses, self._behind, self._invalidated, self._evicted
             return Figures(*counts, len(self._used), self._bytes, age_s)
@@ -246,14 +248,11 @@ class NearCache:
         ends = reader.ends(sorted(self._following))
         with self._lock:
             for tp, cached_partition in list(self._cached.items()):
-                if cached_partition.goal is None and tp in ends:
-                    cached_partition.goal = ends[tp], now_s
-                if cached_partition.goal is not None and cached_partition.followed >= cached_partition.goal[0]:
-                    cached_partition.level_s = max(cached_partition.level_s, cached_partition.goal[1])
-                    cached_partition.goal = (ends[tp], now_s) if tp in ends else None
+                if tp in ends:
+                    cached_partition.lag.sample(ends[tp], now_s, cached_partition.followed.__ge__)
                 if (
                     not (cached_partition.rows or cached_partition.asking)
-                    or now_s - cached_partition.level_s > AGE_S_MAX
+                    or now_s - cached_partition.lag.caught_up_s > AGE_S_MAX
                 ):
                     self._clear(tp)
 

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from pipeline.engine.copies.log_followers import Lag
+
 MARKS = 32  # the last ones of each partition; an older offset is looked up under the next one
 PLACES = 1_000
 Place = tuple[str, int]  # a topic's declared name, and a partition
@@ -44,11 +46,10 @@ class CachedPartition:
     table: str
     followed: int
     brought: int
-    level_s: float  # when the copy was last caught up
+    lag: Lag[int]
     rows: dict[str, Row] = field(default_factory=dict)
     asking: dict[str, list[PendingRead]] = field(default_factory=lambda: defaultdict(list))
     marks: dict[Place, list[tuple[int, int]]] = field(default_factory=dict)  # (offset there, offset of the row topic)
-    goal: tuple[int, float] | None = None  # an end to reach, and when it was looked up
 
     def add_token(self, place: Place, offset: int, rows: int) -> None:
         """Note that all that the record at `offset` of `place` caused is in the row topic below `rows`."""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
+from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.history_reader import EVENT, STATE, HistoryReader, HistorySpec, at_version, version_of
 from pipeline.engine.stats import LaneStats, Wipe
@@ -24,19 +25,16 @@ IDENTITY = "history of"  # the position that holds the identity of the topic
 FLUSH_ROWS = 200_000
 
 
-class HistoryFollower:
+class HistoryFollower(Follower):
     """Keeps the history of one partition up with its event log."""
 
     def __init__(self, spec: HistorySpec, partition: int, store: Store, stats: LaneStats, snapshot_every: int) -> None:
-        self.log, self.store = TP(spec.topic, partition), store
+        self.log = TP(spec.topic, partition)
+        super().__init__("the history of {}-{}".format(*self.log), store, stats, {self.log: POSITION})
         self.past = HistoryReader(spec, store)
-        self._spec, self._stats, self._every = spec, stats, snapshot_every
-        self._identity, self._unflushed = 0, 0
+        self._spec, self._every = spec, snapshot_every
         self.target: int | None = None  # the log's end when it was begun; what lies below must be in before it answers
         self.ended = False  # whether it has got to the end that the log had when it was read last
-        if store.damage is not None:
-            log.warning("the history of %s-%d could not be used: %s", *self.log, store.damage)
-            stats.wipe(Wipe.DAMAGED)
 
     @property
     def building(self) -> bool:
@@ -46,25 +44,20 @@ class HistoryFollower:
     @property
     def position(self) -> int:
         """The offset up to which the log is applied."""
-        return self.store.position(POSITION) or 0
+        return self.stored(self.log) or 0
 
     def begin(self, facts: LogFacts, end: int) -> int | None:
         """Where to read on. `facts`: what the event topic is; `end`: where the partition ends now."""
-        self._identity = facts.identity
+        self._marks = {IDENTITY: facts.identity}
         if self.store.position(IDENTITY) not in (None, facts.identity):
             self._wipe(Wipe.OTHER_TOPIC)
         elif self.position > end:
             self._wipe(Wipe.AHEAD)
-        self.store.write([], {IDENTITY: facts.identity})
+        self._sign()
         self.target = end
-        return self.store.position(POSITION)
+        return self.stored(self.log)
 
-    def flush(self) -> None:
-        """Bounds what a crash leaves to read again."""
-        self._unflushed = 0
-        self.store.flush()
-
-    # --- Copy ---------------------------------------------------------------------------------------------------------
+    # --- Follower -----------------------------------------------------------------------------------------------------
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
         rows: list[tuple[bytes, bytes | None]] = []
@@ -81,29 +74,23 @@ class HistoryFollower:
             rows.append((at_version(EVENT, key, version), value))
             if version % every == 0:
                 due.add(key)
-        if self.store.position(POSITION) is None:
+        if self.stored(tp) is None:
             self._check_beginning(rows)
         if due:
             rows += self._states(due, records)
         self.ended = False
         self._stats.history_events += len(records)
-        self.store.write(rows, {POSITION: records[-1].offset() + 1})
-        self._unflushed += len(rows)
-        if self._unflushed >= FLUSH_ROWS:
+        self._write(rows, tp, records[-1].offset() + 1)
+        if self.unflushed >= FLUSH_ROWS:
             self.flush()
 
     def reached(self, tp: TP, end: int) -> None:
-        # Records that came in the same poll may lie behind the end that was told before them.
-        position = self.position
-        self.ended = end >= position
-        if end > position:
-            self.store.write([], {POSITION: end})
+        self.ended = end >= self.position
+        super().reached(tp, end)
 
     def begin_again(self) -> Iterable[TP]:
         self.target, self.ended = max(self.target or 0, self.position), False
-        self._wipe(Wipe.OUT_OF_RANGE)
-        self.store.write([], {IDENTITY: self._identity})
-        return [self.log]
+        return super().begin_again()
 
     # --- small things -------------------------------------------------------------------------------------------------
 
@@ -135,9 +122,3 @@ class HistoryFollower:
         """Warns if the first event of the log is nobody's first."""
         if rows and (version := version_of(rows[0][0])) > 1:
             log.warning("%s-%d has lost its beginning: its first event is version %d", *self.log, version)
-
-    def _wipe(self, why: Wipe) -> None:
-        log.warning("the history of %s-%d is wiped and begins again: %s", *self.log, why.value)
-        self._stats.wipe(why)
-        self._unflushed = 0
-        self.store.wipe()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Clock, LogFacts, Position, Record, Store
 from pipeline.engine.state.indexes import declared, index_mark
@@ -22,34 +23,31 @@ log = logging.getLogger(__name__)
 STALLED_S = 120.0
 
 
-class TableRecovery:
+class TableRecovery(Follower):
     """Keeps the store of one source partition up with the changelogs of its tables."""
 
     def __init__(self, source: TP, source_topic: SourceTopic, store: Store, clock: Clock, stats: LaneStats) -> None:
-        self.source, self.store = source, store
-        self._clock, self._stats = clock, stats
         self._tables = {TP(spec.changelog, source.partition): spec for spec in source_topic.tables}
+        places = {tp: changelog_position(tp.topic) for tp in self._tables}
+        super().__init__("the local tables of {}-{}".format(*source), store, stats, places)
+        self.source, self._clock = source, clock
         self._targets: dict[TP, int] | None = None
         self._facts: Mapping[str, LogFacts] = {}
         self.unfinished: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
-        self.unflushed = 0
         self._aimed_ms, self._aimed_s, self._moved_s = 0, 0.0, 0.0
         self.rolled = 0  # records taken in since the copy was aimed
-        self.caught_up_s: float | None = None  # when the copy was last known to lack nothing
-        self._look: tuple[Mapping[TP, int], float, int] | None = None  # ends to get to, and when they were asked for
-        if store.damage is not None:
-            log.warning("the local tables of %s-%d could not be used: %s", *source, store.damage)
-            stats.wipe(Wipe.DAMAGED)
 
     # --- beginning and end --------------------------------------------------------------------------------------------
 
     def begin(self, ends: Mapping[TP, int], facts: Mapping[str, LogFacts]) -> dict[TP, int | None]:
         """Return the offset from which to read each changelog. `ends`, `facts`: the current ones of all changelogs."""
         self._facts = facts
+        marks = {changelog_identity(tp.topic): facts[tp.topic].identity for tp in self._tables}
+        self._marks = marks | {index_mark(spec.name): declared(spec) for spec in self._tables.values() if spec.indexes}
         if why := self._useless(ends):
             self._wipe(why)
         self._sign()
-        return {tp: self._stored(tp) for tp in self._tables}
+        return {tp: self.stored(tp) for tp in self._tables}
 
     def set_target(self, committed: Position | None, ends: Mapping[TP, int]) -> None:
         """Set what was committed as the target: the copy is complete once it holds that.
@@ -68,13 +66,13 @@ class TableRecovery:
                     "--reset-offsets"
                 )
         self._aimed_ms, self._aimed_s, self.rolled = self._clock.time_ms(), self._clock.monotonic_s(), 0
-        self.unfinished = {tp for tp, target in self._targets.items() if (self._stored(tp) or 0) < target}
+        self.unfinished = {tp for tp, target in self._targets.items() if (self.stored(tp) or 0) < target}
 
     def check(self) -> None:
         """Raises LaneFatal if the log does not deliver what was committed."""
         if self.unfinished and self._clock.monotonic_s() - self._moved_s > STALLED_S:
             places = ", ".join(
-                f"{tp.topic}-{tp.partition} from {self._stored(tp) or 0}" for tp in sorted(self.unfinished)
+                f"{tp.topic}-{tp.partition} from {self.stored(tp) or 0}" for tp in sorted(self.unfinished)
             )
             raise LaneFatal(
                 f"no stable record comes for {STALLED_S:.0f} s from {places}, though more was committed: a transaction "
@@ -105,29 +103,17 @@ class TableRecovery:
         targets = self._targets or {}
         return {tp.topic: (targets[tp], self._facts[tp.topic].identity) for tp in self._tables}
 
-    def sample_lag(self, ends: Mapping[TP, int], asked_s: float, asked_ms: int) -> None:
-        """Note when the copy had last caught up: at the last sample whose ends it has reached.
-
-        `ends` were asked for at `asked_s`, on the machine's clock, and `asked_ms`, since the epoch. Under a steady load
-        it has never got to the ends of now, but soon to those of the look before.
-        """
-        if self._look is None:
-            self._look = ends, asked_s, asked_ms
-        goal, caught_up_s, caught_up_ms = self._look
-        if all((self._stored(tp) or 0) >= goal[tp] for tp in self._tables):
-            self.caught_up_s = caught_up_s
-            self.store.write([], {CAUGHT_UP_MS: caught_up_ms})
-            self._look = ends, asked_s, asked_ms
-
-    def flush(self) -> None:
-        """Bounds what a crash leaves to roll forward."""
-        self.store.flush()
+    def sample_lag(self, ends: Mapping[TP, int], asked_s: float) -> bool:
+        if caught_up := super().sample_lag(ends, asked_s):
+            age_s = self._clock.monotonic_s() - self.lag.caught_up_s
+            self.store.write([], {CAUGHT_UP_MS: self._clock.time_ms() - int(1000 * age_s)})
+        return caught_up
 
     def age_s(self) -> float | None:
         """The copy's lag in seconds; None if it has never caught up. Safe from any thread."""
-        return None if self.caught_up_s is None else self._clock.monotonic_s() - self.caught_up_s
+        return self.lag.age_s(self._clock.monotonic_s())
 
-    # --- Copy ---------------------------------------------------------------------------------------------------------
+    # --- Follower -----------------------------------------------------------------------------------------------------
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
         spec = self._tables[tp]
@@ -139,14 +125,8 @@ class TableRecovery:
         self._stats.restored += len(records)
         self.rolled += len(records)
 
-    def reached(self, tp: TP, end: int) -> None:
-        # An end below the target is the last stable offset: a commit below the target is still under way. Wait for it.
-        if end > (self._stored(tp) or 0):
-            self._write([], tp, end)
-
     def begin_again(self) -> Iterable[TP]:
-        self._wipe(Wipe.OUT_OF_RANGE)
-        self._sign()
+        super().begin_again()
         self.unfinished = {tp for tp in self._tables if self._targets is None or self._targets[tp] > 0}
         return self.unfinished
 
@@ -156,7 +136,7 @@ class TableRecovery:
         """The reason why the store cannot be rolled forward, if it cannot."""
         caught_up_ms = self.store.position(CAUGHT_UP_MS)
         for tp in self._tables:
-            stored, facts = self._stored(tp), self._facts[tp.topic]
+            stored, facts = self.stored(tp), self._facts[tp.topic]
             if stored is None:
                 continue
             if (self.store.position(index_mark(self._tables[tp].name)) or 0) != declared(self._tables[tp]):
@@ -173,25 +153,12 @@ class TableRecovery:
         return None
 
     def _sign(self) -> None:
-        """Notes which topics this is a copy of, and for a new one when it was begun."""
-        marks = {changelog_identity(tp.topic): self._facts[tp.topic].identity for tp in self._tables}
-        marks |= {index_mark(spec.name): declared(spec) for spec in self._tables.values() if spec.indexes}
-        if self.store.position(CAUGHT_UP_MS) is None:
-            marks[CAUGHT_UP_MS] = self._clock.time_ms()
-        self.store.write([], marks)
+        began = {} if self.store.position(CAUGHT_UP_MS) is not None else {CAUGHT_UP_MS: self._clock.time_ms()}
+        self.store.write([], {**self._marks, **began})
 
     def _write(self, rows: Pairs, tp: TP, position: int) -> None:
         self._moved_s = self._clock.monotonic_s()
-        self.store.write(rows, {changelog_position(tp.topic): position})
-        self.unflushed += len(rows)
+        super()._write(rows, tp, position)
+        # An end below the target is the last stable offset: a commit below the target is still under way. Wait for it.
         if self._targets is not None and position >= self._targets[tp]:
             self.unfinished.discard(tp)
-
-    def _wipe(self, why: Wipe) -> None:
-        log.warning("the local tables of %s-%d are wiped and restored: %s", *self.source, why.value)
-        self._stats.wipe(why)
-        self.caught_up_s = self._look = None
-        self.store.wipe()
-
-    def _stored(self, changelog: TP) -> int | None:
-        return self.store.position(changelog_position(changelog.topic))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
 from pipeline.engine.state.row_keys import table_prefix
@@ -20,41 +21,27 @@ log = logging.getLogger(__name__)
 IDENTITY = "replica of"  # the position that holds the identity of the source topic
 
 
-class ReplicaCopy:
+class ReplicaCopy(Follower):
     """Keeps the rows of one replica up to date with all partitions of its source, for ever."""
 
     def __init__(
         self, replica: Replica[Any, Any], events: RowCodec, rows: RowCodec, store: Store, stats: LaneStats
     ) -> None:
-        self.replica, self.store = replica, store
-        self._events, self._rows, self._stats = events, rows, stats
-        self._partitions = self._identity = 0
-        self._goal: tuple[Mapping[TP, int], float] | None = None  # ends to get to, and when they were asked for
-        self._caught_up_s: float | None = None
-        if store.damage is not None:
-            log.warning("the rows of replica %s could not be used: %s", replica.name, store.damage)
-            stats.wipe(Wipe.DAMAGED)
+        super().__init__(f"the rows of replica {replica.name}", store, stats, {})
+        self.replica, self._events, self._rows = replica, events, rows
 
     def starts(self, facts: LogFacts) -> dict[TP, int | None]:
         """Where to read on each of the source's partitions."""
-        self._partitions, self._identity = facts.partitions, facts.identity
+        topic, self._marks = self.replica.source.topic, {IDENTITY: facts.identity}
+        self.places = {TP(topic, n): f"replica:{topic}-{n}" for n in range(facts.partitions)}
         if self.store.position(IDENTITY) not in (None, facts.identity):
             self._wipe(Wipe.OTHER_TOPIC)
-        self.store.write([], {IDENTITY: facts.identity})
-        return {tp: self.store.position(self.position(tp)) for tp in self.sources()}
+        self._sign()
+        return {tp: self.stored(tp) for tp in self.places}
 
     def prefix(self, partition: int) -> bytes:
         """What the keys of the rows from one of the source's partitions begin with."""
         return table_prefix(f"{self.replica.name}.{partition}")
-
-    def sources(self) -> list[TP]:
-        """The partitions that it follows, all of them."""
-        return [TP(self.replica.source.topic, partition) for partition in range(self._partitions)]
-
-    @staticmethod
-    def position(tp: TP) -> str:
-        """Name of the position up to which a partition of the source is contained."""
-        return f"replica:{tp.topic}-{tp.partition}"
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
         prefix = self.prefix(tp.partition)
@@ -72,7 +59,7 @@ class ReplicaCopy:
                     self.replica, self._row(prefix + key, changed.get(key, MISSING)), message.body
                 )
         pairs = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
-        self.store.write(pairs, {self.position(tp): records[-1].offset() + 1})
+        self._write(pairs, tp, records[-1].offset() + 1)
 
     def _row(self, place: bytes, changed: Any) -> Any | None:
         """The row as changed in this batch, else as stored."""
@@ -87,38 +74,6 @@ class ReplicaCopy:
         In the lane's thread, which also applies: so all that is found between two turns is as of one position.
         """
         name = key.encode()
-        partition = partition_of(name, self._partitions)
-        end = self.store.position(self.position(TP(self.replica.source.topic, partition))) or 0
+        partition = partition_of(name, len(self.places))
+        end = self.stored(TP(self.replica.source.topic, partition)) or 0
         return partition, end, self._row(self.prefix(partition) + name, MISSING)
-
-    def has_reached(self, ends: Mapping[TP, int]) -> bool:
-        """Whether the replica has applied its source up to these ends."""
-        return all((self.store.position(self.position(tp)) or 0) >= ends[tp] for tp in self.sources())
-
-    def sample_lag(self, ends: Mapping[TP, int], asked_s: float) -> None:
-        """Note when the replica had last caught up; see TableRecovery.sample_lag."""
-        if self._goal is None:
-            self._goal = ends, asked_s
-        goal, caught_up_s = self._goal
-        if self.has_reached(goal):
-            self._caught_up_s, self._goal = caught_up_s, (ends, asked_s)
-
-    def age_s(self, now_s: float) -> float | None:
-        """The replica's lag in seconds; None if it has never caught up. Safe from any thread."""
-        return None if self._caught_up_s is None else now_s - self._caught_up_s
-
-    def reached(self, tp: TP, end: int) -> None:
-        # Records that came in the same poll may lie behind the end that was told before them.
-        if end > (self.store.position(self.position(tp)) or 0):
-            self.store.write([], {self.position(tp): end})
-
-    def begin_again(self) -> Iterable[TP]:
-        self._wipe(Wipe.OUT_OF_RANGE)
-        self.store.write([], {IDENTITY: self._identity})
-        return self.sources()
-
-    def _wipe(self, why: Wipe) -> None:
-        log.warning("replica %s is wiped and begins again: %s", self.replica.name, why.value)
-        self._caught_up_s = self._goal = None
-        self._stats.wipe(why)
-        self.store.wipe()

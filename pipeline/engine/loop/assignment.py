@@ -81,11 +81,11 @@ class Assignment:
             self._following.follow(copy, starts)
             for tp in starts:
                 self.views[replica.name, tp.partition] = ReadView(
-                    store, copy.prefix(tp.partition), rows, copy.position(tp), age_s=age_s
+                    store, copy.prefix(tp.partition), rows, copy.places[tp], age_s=age_s
                 )
         read = {name for source_topic in self._plan.source_topics.values() for name in source_topic.reads}
         if copies := [copy for copy in self._replicas if copy.replica.name in read]:
-            ends = self._reader.ends([tp for copy in copies for tp in copy.sources()])
+            ends = self._reader.ends([tp for copy in copies for tp in copy.places])
             until_s = self._clock.monotonic_s() + self._settings.copy_wait_s
             self._awaiting = ReplicaGate(self._plan.service.name, copies, ends, until_s)
         if self._standby:
@@ -293,23 +293,21 @@ class Assignment:
 
     def _look_after_copies(self) -> None:
         """Measure the lag of standbys and replicas from time to time; reads report it."""
-        now, replicas = self._clock.monotonic_s(), self._replicas if self._settings.replica_ages else []
-        if not (self._standbys or replicas) or now - self._looked_s < STANDBY_LOOK_S:
+        now = self._clock.monotonic_s()
+        copies = [*self._standbys.values(), *(self._replicas if self._settings.replica_ages else [])]
+        if not copies or now - self._looked_s < STANDBY_LOOK_S:
             return
-        self._looked_s, now_ms = now, self._clock.time_ms()
-        followed = [changelog for tp in self._standbys for changelog in self._changelogs(tp)]
+        self._looked_s = now
         try:
-            ends = self._reader.ends([*followed, *(tp for replica in replicas for tp in replica.sources())])
+            ends = self._reader.ends([tp for copy in copies for tp in copy.places])
         except BrokerUnreachable as error:  # they grow older, no more
             log.warning("%s: copies: %s", self._plan.service.name, error)
             return
-        for copy in self._standbys.values():
-            copy.sample_lag(ends, now, now_ms)
-        for replica in replicas:
-            replica.sample_lag(ends, now)
+        for copy in copies:
+            copy.sample_lag(ends, now)
 
     def _age_of(self, replica: ReplicaCopy) -> float | None:
-        return replica.age_s(self._clock.monotonic_s())
+        return replica.lag.age_s(self._clock.monotonic_s())
 
     def _flush_the_quiet(self) -> None:
         """Bounds what a crash leaves to roll forward if no checkpoint comes by."""
@@ -319,10 +317,8 @@ class Assignment:
         self._flushed_s = now
         for task in self.running():
             flush_when_due(task, 0, self._clock)
-        for copy in self._standbys.values():
+        for copy in (*self._standbys.values(), *self._replicas):
             copy.flush()
-        for replica in self._replicas:
-            replica.store.flush()
         if self._histories is not None:
             self._histories.flush()
 

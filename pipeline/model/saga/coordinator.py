@@ -20,14 +20,16 @@ from pipeline.model.saga.two_phase import (
     IDLE,
     VOTING,
     WAITING,
-    Table,
-    Transition,
-    refusal,
+    Coordination,
+    Do,
+    Event,
+    Guard,
     rows,
     state_diagram,
 )
 
-ACTIONS = ("commit", "abort")
+FORCED = {"commit": Event.FORCE_COMMIT, "abort": Event.FORCE_ABORT}
+ACTIONS = tuple(FORCED)
 ONCE = Retry()
 
 
@@ -80,7 +82,7 @@ def two_phase_saga(
     vote_s: float = 30.0,
     tell_again_s: float | None = None,
     retry: Retry = ONCE,
-    table: Table = COORDINATOR,
+    table: Coordination = COORDINATOR,
 ) -> Saga[Any]:
     """A saga whose participants do all of their work, or none of it.
 
@@ -121,7 +123,7 @@ class _Coordinator:
     vote_s: float
     tell_again_s: float | None
     retry: Retry
-    table: Table
+    table: Coordination
 
     # --- evolve: from a message to an event of the table, and from its row to the next state --------------------------
 
@@ -131,7 +133,7 @@ class _Coordinator:
             if t.state != IDLE:
                 return state
             state = self.begun(message)
-            return self._go(state, Transaction(attempt=1), "begin", Tell(1, 0, "", 0), "")
+            return self._go(state, Transaction(attempt=1), Event.BEGIN, Tell(1, 0, "", 0), "")
         match message:
             case Replied(step, _, accepted, reason):
                 event, tell = self._of_reply(t, step, accepted)
@@ -139,90 +141,84 @@ class _Coordinator:
             case TimeUp(timer):
                 return self._go(state, t, self._of_timer(t, timer), Tell(t.attempt, 0, "", 0), TIMEOUT)
             case Intervention(action, by):
-                return self._go(state, t, _of_action(action), Tell(t.attempt, 0, "", 0), f"{action} forced by {by}")
+                return self._go(state, t, FORCED.get(action), Tell(t.attempt, 0, "", 0), f"{action} forced by {by}")
         return state
 
-    def _of_reply(self, t: Transaction, step: str, accepted: bool) -> tuple[str, Tell]:
+    def _of_reply(self, t: Transaction, step: str, accepted: bool) -> tuple[Event | None, Tell]:
         """Which event of the table a reply is, and which participant's."""
         kind, _, numbers = step.partition("-")
         attempt, _, place = numbers.partition(".")
         if not (attempt.isdecimal() and place.isdecimal()):
-            return "", Tell(0, 0, "", 0)
+            return None, Tell(0, 0, "", 0)
         tell = Tell(int(attempt), int(place), kind, 0)
         current = tell.attempt == t.attempt
         if kind == "prepare":
             if t.state == VOTING and current:
-                return (("yes" if accepted else "no") if tell.place in t.missing else ""), tell
+                return ((Event.YES if accepted else Event.NO) if tell.place in t.missing else None), tell
             aborted = tell.attempt < t.attempt or (current and t.state in (WAITING, ABORTED))
-            return ("late yes" if accepted and aborted else ""), tell
+            return (Event.LATE_YES if accepted and aborted else None), tell
         if not any(_same(tell, other) and tell.outcome == other.outcome for other in t.telling):
-            return "", tell
-        return ("acknowledged" if accepted else "outcome refused"), tell
+            return None, tell
+        return (Event.ACKNOWLEDGED if accepted else Event.REFUSED), tell
 
-    def _of_timer(self, t: Transaction, timer: str) -> str:
+    def _of_timer(self, t: Transaction, timer: str) -> Event | None:
         if timer == f"outcome/{t.told}" and t.telling:
-            return "not acknowledged in time"
+            return Event.UNACKNOWLEDGED
         if timer == (f"vote/{t.attempt}" if t.state == VOTING else f"backoff/{t.attempt}"):
-            return "time-out"
-        return ""
+            return Event.TIME_OUT
+        return None
 
-    def _go(self, state: Any, t: Transaction, event: str, who: Tell, reason: str) -> Any:
+    def _go(self, state: Any, t: Transaction, event: Event | None, who: Tell, reason: str) -> Any:
         for row in rows(self.table, t.state, event):
-            if self._holds(row.guard, state, t, who, reason):
+            if row.guard is None or self._holds(row.guard, state, t, who, reason):
                 after = replace(t, state=row.to)
                 for does in row.does:
-                    after = self._do(does, row, state, after, who, reason)
+                    after = self._do(does, row.to, state, after, who, reason)
                 return replace(state, transaction=after)
         return state
 
-    def _holds(self, guard: str, state: Any, t: Transaction, who: Tell, reason: str) -> bool:
+    def _holds(self, guard: Guard, state: Any, t: Transaction, who: Tell, reason: str) -> bool:
         match guard:
-            case "":
-                return True
-            case "nobody takes part":
+            case Guard.NOBODY:
                 return not self.works(state, t.attempt)
-            case "votes are missing":
+            case Guard.MISSING:
                 return t.missing != (who.place,)
-            case "worth another attempt":
+            case Guard.RETRIES:
                 return t.attempt < self.retry.attempts and self.retry.is_worth(reason)
-            case "others have not":
+            case Guard.OTHERS:
                 commits = [tell for tell in t.telling if tell.outcome == "commit"]
                 return any(not _same(tell, who) for tell in commits)
-        raise ValueError(f"the table has a guard {guard!r}, which the coordinator does not know")
 
-    def _do(self, does: str, row: Transition, state: Any, t: Transaction, who: Tell, reason: str) -> Transaction:
+    def _do(self, does: Do, to: str, state: Any, t: Transaction, who: Tell, reason: str) -> Transaction:
         match does:
-            case "ask all to prepare":
+            case Do.ASK:
                 return replace(t, missing=tuple(range(len(self.works(state, t.attempt)))))
-            case "begin the next attempt":
+            case Do.NEXT:
                 return replace(t, attempt=t.attempt + 1)
-            case "count it":
+            case Do.COUNT:
                 return replace(t, missing=tuple(place for place in t.missing if place != who.place))
-            case "note why":
+            case Do.NOTE_WHY:
                 return replace(t, reason=reason)
-            case "note trouble":
+            case Do.NOTE_TROUBLE:
                 return replace(t, trouble=reason)
-            case "tell all to commit":
+            case Do.COMMIT:
                 return self._tell_all(state, t, "commit")
-            case "tell all to abort":
-                return self._tell_all(replace(state, transaction=t), t, "again" if row.to == WAITING else "abort")
-            case "tell it to abort":
+            case Do.ABORT:
+                return self._tell_all(replace(state, transaction=t), t, "again" if to == WAITING else "abort")
+            case Do.ABORT_IT:
                 outcome = "again" if t.state in (VOTING, WAITING) else "abort"
                 if any(_same(who, tell) and tell.outcome != "settled" for tell in t.telling):
                     return t
                 return replace(t, telling=(*t.telling, Tell(who.attempt, who.place, outcome, 1)))
-            case "tell it no more":
+            case Do.TELL_NO_MORE:
                 left = tuple(tell for tell in t.telling if not (_same(tell, who) and tell.outcome == who.outcome))
                 return replace(t, telling=left)
-            case "tell who waits":
+            case Do.SETTLE:
                 places = range(len(self.settled(replace(state, transaction=t))))
                 return replace(t, telling=(*t.telling, *(Tell(t.attempt, n, "settled", 1) for n in places)))
-            case "tell again":
+            case Do.TELL_AGAIN:
                 again = tuple(replace(tell, times=tell.times + 1) for tell in t.telling)
                 return replace(t, telling=again, told=t.told + 1)
-        if refusal(row):
-            return t
-        raise ValueError(f"the table has {does!r} to do, which the coordinator does not know")
 
     def _tell_all(self, state: Any, t: Transaction, outcome: str) -> Transaction:
         """All participants, instead of what they may have been told of the same attempt."""
@@ -272,15 +268,11 @@ class _Coordinator:
         t: Transaction = state.transaction
         if t.state == IDLE:
             return Rejected("unknown_transaction")
-        found = rows(self.table, t.state, _of_action(asked.action))
+        found = rows(self.table, t.state, FORCED.get(asked.action))
         if not found:
             return Rejected("unknown_action", {"actions": ", ".join(ACTIONS)})
-        reason = refusal(found[0])
+        reason = found[0].refuses
         return None if reason is None else Rejected(reason, {"state": t.state, "missing": str(len(t.missing))})
-
-
-def _of_action(action: str) -> str:
-    return f"force {action}"
 
 
 def _same(one: Tell, other: Tell) -> bool:

@@ -11,8 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.model.aggregate import Aggregate, Rejected
-from pipeline.model.saga.two_phase import ABORTED, COMMITTED, PARTICIPANT, PREPARED, UNKNOWN, Table, refusal, rows
+from pipeline.model.saga.two_phase import (
+    ABORTED,
+    COMMITTED,
+    PARTICIPANT,
+    PREPARED,
+    UNKNOWN,
+    Act,
+    Asked,
+    Participation,
+    rows,
+)
 
+CHANGES = {Act.HOLD, Act.MAKE_IT_SO, Act.LET_GO, Act.REMEMBER}
 REMEMBERED = 32  # transactions that have ended, of each aggregate id
 
 
@@ -128,7 +139,7 @@ class Participant:
     abort: type
     ledger: Callable[[Any], Ledger]
     exclusive: bool = False
-    table: Table = PARTICIPANT
+    table: Participation = PARTICIPANT
     without: Callable[[Any], Any] | None = None
 
     def decide(self, command: Any, state: Any, inner: Callable[..., Sequence[Any] | Rejected], *copies: Any) -> Any:
@@ -136,20 +147,20 @@ class Participant:
 
         `copies`: of the replicas that the aggregate reads.
         """
-        kinds = {self.prepare: "prepare", self.commit: "commit", self.abort: "abort"}
+        kinds = {self.prepare: Asked.PREPARE, self.commit: Asked.COMMIT, self.abort: Asked.ABORT}
         kind = kinds.get(type(command))
         if kind is None:
             return inner(command, state, *copies)
         ledger = self.ledger(state)
         answer: Sequence[Any] | Rejected = []
         for row in rows(self.table, ledger.state_of(command.transaction), kind):
-            if reason := refusal(row):
-                return Rejected(reason)
-            if row.does == ("vote no",):
+            if row.refuses is not None:
+                return Rejected(row.refuses)
+            if Act.VOTE_NO in row.does:
                 return answer if isinstance(answer, Rejected) else Rejected("already_aborted")
-            if not {"hold", "make it so", "let go", "remember"} & set(row.does):
+            if CHANGES.isdisjoint(row.does):
                 return []
-            answer = self._locked(ledger, command) if kind == "prepare" else []
+            answer = self._locked(ledger, command) if kind is Asked.PREPARE else []
             answer = answer or inner(command, state, *copies)
             if not isinstance(answer, Rejected):
                 return answer

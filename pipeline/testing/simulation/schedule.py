@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.testing.simulation.points import POINTS
+from pipeline.testing import points
 
+# At the last, a commit's offsets have joined the transaction, and it is not yet decided.
+POINTS = (*points.POINTS, "producer.commit:offsets")
 STEP = "step"  # a fault at the n-th call of all
 CHANGELOGS = 2.0  # the share of "slow" and "markers" that means all changelogs of the service
 TIMED_OUT_MS = 90_000  # transactions open since the first seconds would be timed out by then

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenlet import greenlet
 
@@ -18,28 +18,21 @@ from pipeline.adapters.memory import (
     MemoryStore,
     MemoryStores,
 )
+from pipeline.drive import drive
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Histories
 from pipeline.engine.copies.history_follower import POSITION
 from pipeline.engine.loop.identity import Identity, make_sure_of
 from pipeline.engine.loop.lane import Lane
-from pipeline.engine.loop.restart_policy import RestartPolicy
+from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
-from pipeline.engine.ports import TP, Positions, SharedStore, Store
+from pipeline.engine.ports import TP, Positions, Store
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import BrokerUnreachable, LaneFatal, NameTaken, NotParked, TableUnavailable
+from pipeline.errors import LaneFatal, NameTaken, NotParked, TableUnavailable
+from pipeline.testing.points import At, pointed
 from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
-from pipeline.testing.simulation.points import (
-    At,
-    pointed_consumer,
-    pointed_producer,
-    pointed_reader,
-    pointed_shared_store,
-    pointed_store,
-    pointed_stores,
-)
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.schedule import Operation
@@ -82,18 +75,10 @@ class _Committing(MemoryProducer):
             worker.world.tell(worker.name, f"commits {where}")
 
 
-class _Opening:
-    """A worker's `Stores`."""
+class _Opening(NamedTuple):
+    """A worker's `Stores`, or `SharedStores`."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.open = worker.open_store
-
-
-class _Sharing:
-    """A worker's `SharedStores`."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.open = worker.open_shared
+    open: Callable[..., Any]
 
 
 class Worker:
@@ -151,44 +136,29 @@ class Worker:
 
     def _lanes(self) -> float:
         """Run one lane after the other. Return after how many seconds a supervisor restarts the process."""
-        reopening = RestartPolicy()
-        while True:
-            commits, lane, began_s = self.stats.checkpoints, None, self.clock.monotonic_s()
-            try:
-                lane = self.lane = self._open_lane()
-                lane.open()
-                while not self.stopping:
-                    lane.turn()
-                    self._operate(lane)
-            except Exception as raised:
-                error = raised
-                self.world.tell(self.name, f"{type(error).__name__}: {error}")
-                if lane is not None:
-                    try:
-                        lane.abandon(error)
-                    except Exception as left:
-                        self.world.tell(self.name, f"does not close well: {left}")
+        try:
+            drive(supervise(self.name, self.stats, self._open_lane), self._do)
+        except Exception as error:
+            ended = f"the worker {self.name} ended: {type(error).__name__}: {error}"
+            self.world.tell(self.name, ended)
+            if not isinstance(error, (LaneFatal, NameTaken)):
+                self.world.wrong(ended, error)
+            return 1.0
+        return self.again_s
+
+    def _do(self, step: Step) -> Lane | Now | None:
+        match step:
+            case Call(call, error):
+                if error is not None:
+                    self.world.tell(self.name, f"{type(error).__name__}: {error}")
+                return call()
+            case Turn(lane):
+                lane.turn()
+                self._operate(lane)
+            case Pause(seconds):
                 self.lane = None
-                lived_s = self.clock.monotonic_s() - began_s
-                reopening.lived(lived_s, committed=self.stats.checkpoints > commits)
-            else:
-                try:
-                    lane.close()
-                except (LaneFatal, BrokerUnreachable) as left:
-                    self.world.tell(self.name, f"stopped without a last commit: {left}")
-                return self.again_s
-            pause_s = reopening.pause_s(error)
-            if isinstance(error, NameTaken):
-                return 1.0
-            if not isinstance(error, (BrokerUnreachable, LaneFatal)):
-                self.world.wrong(f"the worker {self.name} ended: {type(error).__name__}: {error}", error)
-                return 1.0
-            if pause_s is None:
-                return 1.0
-            self.wait(pause_s)
-            if self.stopping:
-                return self.again_s
-            self.stats.reopened += 1
+                self.wait(seconds)
+        return Now(self.clock.monotonic_s(), self.stopping)
 
     def _operate(self, lane: Lane) -> None:
         """Run the operators' actions."""
@@ -222,32 +192,36 @@ class Worker:
             raising_share=self.world.raising[0],
             raising_at_least=self.world.raising[1],
         )
-        stores, histories = pointed_stores(_Opening(self), at), None
+        stores, histories = _Opening(self.open_store), None
         if self.plan.histories:
             self.past = MemoryLogReader(kafka, self.name, self.wait)
-            past = pointed_reader(self.past, at)
-            histories = Histories(self.plan, past, stores, self.clock, self.stats, SNAPSHOT_EVERY)
+            histories = Histories(
+                self.plan, pointed("reader", self.past, at), stores, self.clock, self.stats, SNAPSHOT_EVERY
+            )
         ports = LanePorts(
-            pointed_consumer(self.consumer, at),
-            pointed_producer(producer, at),
-            pointed_reader(reader, at),
+            pointed("consumer", consumer, at),
+            pointed("producer", producer, at),
+            pointed("reader", reader, at),
             stores,
             self.clock,
-            _Sharing(self),
+            _Opening(self.open_shared),
             histories,
         )
-        return Lane(self.plan, ports, settings, self.stats)
+        self.lane = Lane(self.plan, ports, settings, self.stats)
+        return self.lane
 
     def open_store(self, name: str) -> Store:
-        store = self.stores[name] = self.disk.open(name)
-        return pointed_store(store, self._touching(store))
+        return self._opened(name, lambda: self.disk.open(name))
 
-    def open_shared(self, source: TP, tables: Sequence[TableSpec]) -> SharedStore:
+    def open_shared(self, source: TP, tables: Sequence[TableSpec]) -> Store:
+        database = self.world.database(self.plan)
+        return self._opened(f"{source.topic}-{source.partition}", lambda: database.open(source, tables))
+
+    def _opened(self, name: str, open_it: Callable[[], MemoryStore]) -> Store:
         self.at("stores.open:before")
-        store = self.world.database(self.plan).open(source, tables)
-        self.stores[f"{source.topic}-{source.partition}"] = store
+        store = self.stores[name] = open_it()
         self.at("stores.open:after")
-        return pointed_shared_store(store, self._touching(store))
+        return pointed("store", store, self._touching(store))
 
     def _touching(self, store: MemoryStore) -> At:
         def at(point: str) -> None:
@@ -315,9 +289,7 @@ class Worker:
         assert self.lane is not None
         tasks = self.lane._tasks
         ends = {tp: self.world.kafka.log(tp).end for copy in tasks._standbys.values() for tp in copy._tables}
-        return not tasks._unattended and all(
-            (copy._stored(tp) or 0) >= ends[tp] for copy in tasks._standbys.values() for tp in copy._tables
-        )
+        return not tasks._unattended and all(copy.has_reached(ends) for copy in tasks._standbys.values())
 
     def _is_remembered(self, source: TP) -> bool:
         """Return whether the history of that command partition, if it has one, has caught up."""

@@ -20,17 +20,8 @@ from pipeline.cli import run
 from pipeline.engine.loop import checkpoint
 from pipeline.engine.ports import GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.model import Rejected
-from pipeline.testing.faults import (
-    Action,
-    Faults,
-    Firing,
-    Plan,
-    wrap_consumer,
-    wrap_producer,
-    wrap_reader,
-    wrap_shared,
-    wrap_stores,
-)
+from pipeline.testing.faults import Action, Faults, Firing, Plan
+from pipeline.testing.points import pointed
 from pipeline.worker import main as worker
 from topologies import users
 
@@ -49,21 +40,21 @@ def faulty(faults: Faults) -> worker.Adapters:
     """The real adapters with points. A lane is known by its service."""
 
     def consumer(bootstrap: str, group: str, *identity: str) -> GroupConsumer:
-        return wrap_consumer(KafkaGroupConsumer(bootstrap, group, *identity), group, faults)
+        return pointed("consumer", KafkaGroupConsumer(bootstrap, group, *identity), faults.of(group))
 
     def producer(bootstrap: str, identity: str) -> Producer:
-        return wrap_producer(KafkaProducer(bootstrap, identity), identity.partition("-")[0], faults)
+        return pointed("producer", KafkaProducer(bootstrap, identity), faults.of(identity.partition("-")[0]))
 
     def reader(bootstrap: str, name: str) -> LogReader:
-        return wrap_reader(KafkaLogReader(bootstrap, name), name.partition("-")[0], faults)
+        return pointed("reader", KafkaLogReader(bootstrap, name), faults.of(name.partition("-")[0]))
 
     def stores(inner: Stores) -> Stores:
         assert isinstance(inner, RocksStores)
-        return wrap_stores(inner, inner.directory.parent.name, faults)
+        return pointed("stores", inner, faults.of(inner.directory.parent.name))
 
     def shared(inner: SharedStores) -> SharedStores:
         assert isinstance(inner, SqlStores)
-        return wrap_shared(inner, inner.service, faults)
+        return pointed("stores", inner, faults.of(inner.service))
 
     return worker.Adapters(consumer, producer, reader, stores, shared)
 

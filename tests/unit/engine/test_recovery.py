@@ -196,7 +196,7 @@ def test_a_standby_knows_its_age(world: World) -> None:
     restored(world)  # as far as 3
 
     def look(copy: TableRecovery, end: int) -> None:
-        copy.sample_lag({CHANGELOG: end}, world.clock.monotonic_s(), world.clock.time_ms())
+        copy.sample_lag({CHANGELOG: end}, world.clock.monotonic_s())
 
     copy, _ = world.begin(end=3)
     assert copy.age_s() is None

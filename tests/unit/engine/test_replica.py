@@ -58,15 +58,15 @@ def test_its_age_is_since_when_it_may_lack_something(stores: RocksStores) -> Non
     replica = copy(stores, load("topologies"), LaneStats())
     replica.starts(FACTS)
     replica.sample_lag({SOURCE: 5}, 100.0)
-    assert replica.age_s(101.0) is None, "it has not got there yet"
+    assert replica.lag.age_s(101.0) is None, "it has not got there yet"
     replica.reached(SOURCE, 5)
     replica.sample_lag({SOURCE: 8}, 102.0)
-    assert replica.age_s(102.5) == 2.5, "it had all that there was at the look before, and no more is known"
+    assert replica.lag.age_s(102.5) == 2.5, "it had all that there was at the look before, and no more is known"
     replica.sample_lag({SOURCE: 9}, 103.0)
-    assert replica.age_s(103.5) == 3.5, "behind, it grows older"
+    assert replica.lag.age_s(103.5) == 3.5, "behind, it grows older"
     replica.reached(SOURCE, 8)
     replica.sample_lag({SOURCE: 12}, 104.0)
-    assert replica.age_s(104.5) == 2.5, "under a steady load it is as of the look that it has got to"
+    assert replica.lag.age_s(104.5) == 2.5, "under a steady load it is as of the look that it has got to"
     replica.begin_again()
-    assert replica.age_s(105.0) is None
+    assert replica.lag.age_s(105.0) is None
     replica.store.close()

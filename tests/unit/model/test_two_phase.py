@@ -14,7 +14,24 @@ from pipeline.model import Effect, Rejected
 from pipeline.model.saga.coordinator import two_phase_saga
 from pipeline.model.saga.participant import Claim, Ended, Ledger, Participant
 from pipeline.model.saga.saga import Ask, Intervention, Replied, Saga, TimeUp
-from pipeline.model.saga.two_phase import COORDINATOR, PARTICIPANT, Table, Transition, state_diagram, state_table
+from pipeline.model.saga.two_phase import (
+    COORDINATOR,
+    PARTICIPANT,
+    A,
+    Able,
+    Act,
+    Asked,
+    Coordination,
+    Do,
+    E,
+    Event,
+    G,
+    Participation,
+    Table,
+    Transition,
+    state_diagram,
+    state_table,
+)
 from tests.helpers.market import (
     ESCROW,
     LOCK,
@@ -243,7 +260,9 @@ class Moves(World):
                 ), "it votes yes for what it has aborted"
 
 
-def drive(schedule: bytes, saga: Saga[Any] = MOVE, table: Table = PARTICIPANT, *, forgets: bool = False) -> None:
+def drive(
+    schedule: bytes, saga: Saga[Any] = MOVE, table: Participation = PARTICIPANT, *, forgets: bool = False
+) -> None:
     escrow, lock = (replace(each, table=table).guards(decide) for each in (ESCROW, LOCK))
     world = Moves(saga, goods(escrow), {key: Goods(n) for key, n in STOCK.items()}, decides_after_telling=forgets)
     plain = world.decide
@@ -284,28 +303,35 @@ def test_a_coordinator_that_forgets_its_decision_is_found() -> None:
     assert finds(lambda schedule: drive(schedule, forgets=True))
 
 
-def without(table: Table, state: str, event: str, *instead: Transition) -> Table:
+def without(table: Table[E, G, A], state: str, event: str, *instead: Transition[E, G, A]) -> Table[E, G, A]:
     return (*(row for row in table if (row.state, row.event) != (state, event)), *instead)
 
 
 @pytest.mark.parametrize(
     "table",
     [
-        without(PARTICIPANT, "aborted", "prepare", Transition("aborted", "prepare", "", "aborted", ("vote yes",))),
+        without(
+            PARTICIPANT, "aborted", "prepare", Transition("aborted", Asked.PREPARE, None, "aborted", (Act.VOTE_YES,))
+        ),
         without(
             PARTICIPANT, "aborted", "prepare", *(r for r in PARTICIPANT if (r.state, r.event) == ("unknown", "prepare"))
         ),
-        without(PARTICIPANT, "prepared", "commit", Transition("prepared", "commit", "", "prepared", ("acknowledge",))),
+        without(
+            PARTICIPANT,
+            "prepared",
+            "commit",
+            Transition("prepared", Asked.COMMIT, None, "prepared", (Act.ACKNOWLEDGE,)),
+        ),
     ],
     ids=["votes yes after an abort", "holds again after an abort", "acknowledges and does nothing"],
 )
-def test_a_participant_that_breaks_its_word_is_found(table: Table) -> None:
-    assert finds(lambda schedule: drive(schedule, table=tuple(replace_aborted(table))))
+def test_a_participant_that_breaks_its_word_is_found(table: Participation) -> None:
+    assert finds(lambda schedule: drive(schedule, table=replace_aborted(table)))
 
 
-def replace_aborted(table: Table) -> list[Transition]:
+def replace_aborted(table: Participation) -> Participation:
     """Rows that were copied from another state, as rows of `aborted`."""
-    seen: list[Transition] = []
+    seen: list[Transition[Asked, Able, Act]] = []
     for row in table:
         seen.append(row._replace(state="aborted") if row in seen else row)
     return seen
@@ -318,23 +344,23 @@ def replace_aborted(table: Table) -> list[Transition]:
             COORDINATOR,
             "committing",
             "acknowledged",
-            Transition("committing", "acknowledged", "", "committed", ("tell it no more",)),
+            Transition("committing", Event.ACKNOWLEDGED, None, "committed", (Do.TELL_NO_MORE,)),
         ),
         without(
             COORDINATOR,
             "committing",
             "not acknowledged in time",
-            Transition("committing", "not acknowledged in time", "", "aborted", ("tell all to abort",)),
+            Transition("committing", Event.UNACKNOWLEDGED, None, "aborted", (Do.ABORT,)),
         ),
         without(
             COORDINATOR,
             "voting",
             "yes",
-            Transition("voting", "yes", "", "committing", ("count it", "tell all to commit")),
+            Transition("voting", Event.YES, None, "committing", (Do.COUNT, Do.COMMIT)),
         ),
         without(COORDINATOR, "aborted", "not acknowledged in time"),
     ],
     ids=["forgets after one acknowledgement", "changes its mind", "does not wait for all votes", "tells an abort once"],
 )
-def test_a_coordinator_that_breaks_the_table_is_found(table: Table) -> None:
+def test_a_coordinator_that_breaks_the_table_is_found(table: Coordination) -> None:
     assert finds(lambda schedule: drive(schedule, saga=move_saga(table)))

@@ -11,18 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.engine.ports import TP, Polled
 from pipeline.errors import LaneFatal, OutcomeUnknown, TransactionAborted
-from pipeline.testing.faults import (
-    PLACES,
-    POINTS,
-    Faults,
-    Firing,
-    Plan,
-    Rule,
-    wrap_consumer,
-    wrap_producer,
-    wrap_reader,
-    wrap_stores,
-)
+from pipeline.testing.faults import PLACES, Faults, Firing, Plan, Rule
+from pipeline.testing.points import POINTS, pointed
 
 HOLD = TP("t", 0)
 
@@ -89,7 +79,7 @@ def test_the_points_that_the_engine_is_tested_at_exist() -> None:
 def test_it_fires_at_the_calls_named_in_the_lane_named_and_nowhere_else() -> None:
     faults, noted = fired("orders/producer.flush:after@3=kill; producer.flush:before@2-3=abort")
     for lane in ("orders", "users"):
-        producer = wrap_producer(Spy(), lane, faults)
+        producer = pointed("producer", Spy(), faults.of(lane))
         for _ in range(5):
             producer.flush(1.0)
     assert [str(firing) for firing in noted] == [
@@ -119,7 +109,7 @@ def test_chance_keeps_to_the_points_that_allow_the_action() -> None:
 def test_calls_go_through_and_what_no_rule_touches_is_left_alone() -> None:
     faults, noted = fired("producer.commit:before@1=kill")
     inner = Spy()
-    producer = wrap_producer(inner, "orders", faults)
+    producer = pointed("producer", inner, faults.of("orders"))
     assert producer.flush(1.0) == "flush"
     assert producer.commit({HOLD: 1}, object(), 1.0) == "commit"
     assert producer.purge() == "purge"  # what the port does not know is the adapter's own
@@ -144,11 +134,11 @@ class Stores:
 
 def test_listeners_and_stores_have_their_points_too() -> None:
     faults, noted = fired("listener.*:*=stop; store.write:*=kill; reader.poll:after=kill")
-    consumer, listener = wrap_consumer(Consumer(), "orders", faults), Spy()
+    consumer, listener = pointed("consumer", Consumer(), faults.of("orders")), Spy()
     consumer.subscribe(["t"], listener)
     consumer.poll(1, 0)
-    wrap_stores(Stores(), "orders", faults).open("s").write([], {})
-    wrap_reader(Spy(), "orders", faults).poll(1, 0)
+    pointed("stores", Stores(), faults.of("orders")).open("s").write([], {})
+    pointed("reader", Spy(), faults.of("orders")).poll(1, 0)
     assert listener.called == ["assigned", "revoked"]
     assert [firing.point for firing in noted] == [
         "listener.assigned:before",
@@ -171,14 +161,14 @@ def test_listeners_and_stores_have_their_points_too() -> None:
 )
 def test_what_the_lane_is_told(plan: str, error: type[Exception], carried_out: list[str]) -> None:
     inner = Spy()
-    producer = wrap_producer(inner, "orders", Faults(Plan.parse(plan)))
+    producer = pointed("producer", inner, Faults(Plan.parse(plan)).of("orders"))
     with pytest.raises(error, match="injected: orders/"):
         producer.commit({}, object(), 1.0)
     assert inner.called == carried_out
 
 
 def _flush(plan: str) -> None:
-    wrap_producer(Spy(), "orders", Faults(Plan.parse(plan))).flush(1.0)
+    pointed("producer", Spy(), Faults(Plan.parse(plan)).of("orders")).flush(1.0)
 
 
 def test_kill_and_stop_are_what_they_say() -> None:

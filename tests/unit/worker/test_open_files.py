@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.rocksdb.database import FILES_MAX, FILES_MIN
-from pipeline.engine.loop.restart_policy import FRUITLESS_MAX, RestartPolicy
 from pipeline.errors import OutOfDescriptors
 from pipeline.topology import Topology
 from pipeline.worker.open_files import files_for_each_database, needed, options_of, parts_of, share_out
@@ -70,10 +69,3 @@ def test_several_processes_are_told_which_services_are_theirs(
     assert f"they run in {len(parts)} processes" in caplog.text
     assert "may have 256 open" in caplog.text
     assert options_of(["a", "b"], 8080) == ["--service", "a", "--service", "b", "--port", "8080"]
-
-
-def test_a_lane_that_has_run_out_of_files_is_opened_again_some_times() -> None:
-    reopening = RestartPolicy()
-    pauses = [reopening.pause_s(OutOfDescriptors("no more")) for _ in range(FRUITLESS_MAX + 1)]
-    assert None not in pauses[:-1]
-    assert pauses[-1] is None
