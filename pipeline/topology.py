@@ -26,9 +26,9 @@ from pipeline.model.projection_versions import ProjectionVersions, split_version
 class Topology:
     """Services by name, and the directory of the schemas that they share.
 
-    `names`: what topics and consumer groups are called on this cluster, if that differs from the declared name; such as
-    `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names.
-    `invariants`: what must be true of their tables together. Raises TopologyError if these need one nobody keeps.
+    `names`: names of topics and consumer groups on this cluster that differ from the declared ones, such as
+    `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names. `invariants`:
+    what must be true of their tables together. Raises TopologyError if one needs a table that no service keeps.
 
     A later version of a projection is among the services as one of its own; see model.projection_versions.
     """

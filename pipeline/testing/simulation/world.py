@@ -280,7 +280,7 @@ class World:
                 self.make_ready(worker)
                 self.switch()
 
-    # --- what happens by itself ---------------------------------------------------------------------------------------
+    # --- commands -----------------------------------------------------------------------------------------------------
 
     def _arrives(self, sent: Sent) -> None:
         self._unsent -= 1
@@ -333,7 +333,7 @@ class World:
         for worker in self._everybody():
             worker.wake_s = min(worker.wake_s, self.kafka.clock.now_s)
 
-    # --- how things are -----------------------------------------------------------------------------------------------
+    # --- the state of the world ---------------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
         """Return whether no worker hangs and no transaction is open: running readers have read everything."""
