@@ -48,10 +48,7 @@ class World:
         mend: Mend = lambda mended: None,
         park: bool = True,
     ) -> None:
-        """Set up the world.
-
-        `mend(mended)`: mends or breaks the topology's code. `park`: if False, a worker whose code raises stops.
-        """
+        """Set up. `mend(mended)`: mends or breaks the code. `park`: False stops a worker whose code raises."""
         self.oracle, self.schedule, self.telling, self.mend = oracle, schedule, telling, mend
         self.raising = (SHARE, AT_LEAST) if park else (0.0, 1)
         self.kafka = MemoryKafka(MemoryClock())
