@@ -117,7 +117,7 @@ def test_two_versions_may_follow_the_same_topic_with_other_classes() -> None:
 def test_only_what_is_declared_can_be_built() -> None:
     assert subject(BOTH, "sums").version == 2
     assert subject(BOTH, "sums", 1).hops() == [["tills.event"], ["sums.by_key"]]
-    with pytest.raises(TopologyError, match=r"only version 1 is declared.*sums_v2\.row\.avsc"):
+    with pytest.raises(TopologyError, match=r"only version 1 of .sums. is declared.*sums_v2\.row\.avsc"):
         subject(t.TOPOLOGY, "sums")
     with pytest.raises(TopologyError, match="version 3 of 'sums' is not declared"):
         subject(BOTH, "sums", 3)
