@@ -102,7 +102,7 @@ class Router:
         if holder is None:
             self.forget(table)
             raise TableUnavailable(
-                f"no worker of service {service.name!r} holds partition {partition} of {table!r} just now; "
+                f"no worker of service {service.name!r} owns partition {partition} of {table!r} at present; "
                 f"ask again, or start one with: pipeline worker {self.topology.name} --service {service.name}"
             )
         return holder
@@ -113,7 +113,7 @@ class Router:
         if holder is None:
             self._groups.pop(service, None)
             raise TableUnavailable(
-                f"no worker of service {service!r} folds partition {partition} of {topic} just now; "
+                f"no worker of service {service!r} folds partition {partition} of {topic} at present; "
                 f"ask again, or start one with: pipeline worker {self.topology.name} --service {service}"
             )
         return holder
