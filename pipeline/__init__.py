@@ -75,7 +75,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The clients come when they are asked for: who only declares services needs no Kafka library."""
+    """Import the clients on first use: a program that only declares services needs no Kafka library."""
     if name in ("AsyncQueryClient", "QueryClient"):
         from pipeline.client import queries
 

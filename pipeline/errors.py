@@ -5,7 +5,7 @@ A message says what is wrong, where, and the cure. Four bases say what a caller 
     Retryable      the same call may succeed later
     BadInput       the caller has to change what it gave
     NotFound       what was named does not exist
-    NeedsOperator  somebody has to repair or decide something first
+    NeedsOperator  an operator has to repair or decide something first
 
 `http_status` is the status of an error that leaves a worker's page. The command line prints an error as one line and
 exits with 2, or with 1 if starting again may help. Any other exception that reaches the top is a bug and keeps its
@@ -44,7 +44,7 @@ class NotFound(PipelineError):
 
 
 class NeedsOperator(PipelineError):
-    """The system cannot go on by itself: somebody has to repair or decide something. Nothing is lost meanwhile."""
+    """The system cannot go on by itself: an operator must repair or decide something. Nothing is lost meanwhile."""
 
 
 # --- what an author or a user gives ---------------------------------------------------------------------------------

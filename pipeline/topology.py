@@ -1,6 +1,6 @@
 """Loads a topology: the services that a package, module or file declares, each as a module-level `service`.
 
-A module-level `invariants` says what must be true of several of them together.
+A module-level `invariants` lists what must be true of several of them together.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipeline.model.projection_versions import ProjectionVersions, split_version
 class Topology:
     """Services by name, and the directory of the schemas that they share.
 
-    `names`: what topics and consumer groups are called on this cluster, if that differs from the declared name; such as
-    `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names.
-    `invariants`: what must be true of their tables together. Raises TopologyError if these need one nobody keeps.
+    `names`: names of topics and consumer groups on this cluster that differ from the declared ones, such as
+    `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names. `invariants`:
+    what must be true of their tables together. Raises TopologyError if one needs a table that no service keeps.
 
     A later version of a projection is among the services as one of its own; see model.projection_versions.
     """
@@ -57,9 +57,9 @@ class Topology:
                 )
 
     def chosen(self, names: tuple[str, ...]) -> list[Service]:
-        """The services of those names, with the later versions of their projections; all if none is named.
+        """Return the services of those names, with later versions of their projections; all if none is named.
 
-        Raises TopologyError for a name it does not have.
+        Raises TopologyError for an unknown name.
         """
         known = {*self.services, *(service.part_of for service in self.services.values())}
         if unknown := [name for name in names if name not in known]:
@@ -68,26 +68,26 @@ class Topology:
         return [self.services[name] for name in sorted(chosen)]
 
     def table(self, name: str) -> str:
-        """The table that `name` means: `x_v1` is the first version of x, and x the oldest version declared."""
+        """Return the table that `name` means: `x_v1` is the first version of x, and x the oldest version declared."""
         return self._tables.get(name, name)
 
     def is_fixed(self, name: str) -> bool:
-        """Whether `name` always means the same table, whichever version readers get."""
+        """Return whether `name` always means the same table, whichever version readers get."""
         return name not in self._tables
 
     def versioned_name(self, table: str) -> str:
-        """The name that reads exactly that table, whichever version readers get."""
+        """Return the name that reads exactly that table, whichever version readers get."""
         return versioned_name(table, 1) if 1 in self.versions.get(table, ()) else table
 
     def only(self, *names: str) -> Topology:
-        """A topology of these services alone, with the invariants over their tables. Raises TopologyError."""
+        """Return a topology of only these services, with the invariants over their tables. Raises TopologyError."""
         services = {service.name: service for service in self.chosen(names)}
         kept = {table for service in services.values() for table in service.tables()}
         fitting = tuple(invariant for invariant in self.invariants if kept.issuperset(invariant.tables))
         return replace(self, services=services, invariants=fitting)
 
     def service_of(self, table: str) -> Service:
-        """The service that keeps `table`. Raises UnknownTable."""
+        """Return the service that keeps `table`. Raises UnknownTable."""
         table = self.table(table)
         known = []
         for service in self.services.values():
@@ -98,7 +98,7 @@ class Topology:
         raise UnknownTable(f"no table {table!r} in {self.name}; it has {', '.join(sorted(known))}")
 
     def indexes(self, table: str) -> Mapping[str, Callable[[Any], str | None]]:
-        """The indexes of a table, by name. Raises UnknownTable."""
+        """Return the indexes of a table, by name. Raises UnknownTable."""
         projections = {projection.name: projection for projection in self.service_of(table).projections}
         table = self.table(table)
         return projections[table].indexes if table in projections else {}
@@ -109,13 +109,13 @@ class Topology:
         return {saga.name: saga for service in self.services.values() for saga in service.sagas}
 
     def saga(self, name: str) -> Saga[Any]:
-        """The saga of that name. Raises UnknownTable."""
+        """Return the saga of that name. Raises UnknownTable."""
         if name not in self.sagas:
             raise UnknownTable(f"no saga {name!r} in {self.name}; it has {', '.join(sorted(self.sagas)) or 'none'}")
         return self.sagas[name]
 
     def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
-        """The aggregate of that name, which keeps its history. Raises UnknownTable, NoHistory."""
+        """Return the aggregate of that name if it keeps its history. Raises UnknownTable, NoHistory."""
         aggregate = self._aggregate(name)
         if aggregate is None:
             raise NoHistory(f"{name!r} is no aggregate, so it has no history of its own; its sources have")
@@ -124,7 +124,7 @@ class Topology:
         return aggregate
 
     def with_deadlines(self, name: str) -> Aggregate[Any, Any, Any]:
-        """The aggregate of that name, which takes deadlines. Raises UnknownTable, NoDeadlines."""
+        """Return the aggregate of that name if it takes deadlines. Raises UnknownTable, NoDeadlines."""
         aggregate = self._aggregate(name)
         if aggregate is None:
             raise NoDeadlines(f"{name!r} is no aggregate, so it has no deadlines")
@@ -133,12 +133,12 @@ class Topology:
         return aggregate
 
     def _aggregate(self, name: str) -> Aggregate[Any, Any, Any] | None:
-        """None if the table of that name belongs to none. Raises UnknownTable."""
+        """Return the aggregate of that table; None if the table is not an aggregate's. Raises UnknownTable."""
         return next((each for each in self.service_of(name).owned if each.name == name), None)
 
 
 def load(name: str, schemas: Path | None = None) -> Topology:
-    """The topology `name`: an importable package or module, or a path to a .py file or to a directory of them.
+    """Load the topology `name`: an importable package or module, or a path to a .py file or a directory of them.
 
     `schemas`: default is the directory `schemas` beside the package, or beside a single module's package.
     """
@@ -170,7 +170,7 @@ def _invariants(module: ModuleType) -> Sequence[Invariant]:
 
 
 def _modules(name: str) -> tuple[list[ModuleType], Path]:
-    """The modules of a topology, and the directory in which its schemas are expected."""
+    """Return the modules of a topology, and the directory in which its schemas are expected."""
     path = Path(name)
     if path.suffix == ".py" or "/" in name:
         if not path.exists():
@@ -181,12 +181,12 @@ def _modules(name: str) -> tuple[list[ModuleType], Path]:
         beside = path.resolve().parent
         return [_import_file(path)], beside if (beside / "schemas").is_dir() else beside.parent
     if name.partition(".")[0] != __package__ and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that one's own topology is found
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that the user's topology is found
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-            raise  # found, but something that it imports is missing: the traceback says where
+            raise  # found, but an import of its own is missing: the traceback says which
         raise TopologyError(
             f"no topology {name!r} can be imported from here; give a package, a module or a path "
             "(the shop of the demo is pipeline.demo.topologies)"
@@ -203,6 +203,6 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up while they are made
+    sys.modules[path.stem] = module  # dataclasses look up their module while they are made
     spec.loader.exec_module(module)
     return module

@@ -1,6 +1,6 @@
-"""Open files: how many this process may have, what one takes, and how running out of them is told.
+"""Open files: how many this process may have, how many a thing needs, and how to detect that they are exhausted.
 
-One word for all that takes a file descriptor: files, sockets, pipes. What things take was counted in /proc/PID/fd, see
+One word for all that takes a file descriptor: files, sockets, pipes. The needs were counted in /proc/PID/fd, see
 docs/architecture.md.
 """
 
@@ -11,21 +11,21 @@ import os
 import resource
 from contextlib import suppress
 
-WANTED_MAX = 65_536  # no process of ours needs more, and a limit without end costs who walks through all numbers
+WANTED_MAX = 65_536  # none of our processes needs more, and a larger limit costs programs that walk through all numbers
 TRIED = (WANTED_MAX, 10_240, 4_096, 1_024)  # macOS refuses more than kern.maxfilesperproc, whatever its hard limit says
 SIGNS = ("Too many open files", "os error 24)", "os error 23)")  # in the words of libraries that keep no number
 
 
 def limit() -> int:
-    """How many files this process may have open now."""
+    """Return how many files this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return WANTED_MAX if soft == resource.RLIM_INFINITY else min(soft, WANTED_MAX)
 
 
 def raise_limit() -> int:
-    """Raises the soft limit as far as the hard one and the system let it, and returns what it is now.
+    """Raise the soft limit as far as the hard one and the system allow. Return the new limit.
 
-    It is never lowered. Processes that are started from here have it, too.
+    It is never lowered. Child processes inherit it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -41,14 +41,14 @@ def raise_limit() -> int:
 
 
 def exhausted(error: BaseException | str) -> bool:
-    """Whether that says that no more files may be opened, by this process or by all of the machine."""
+    """Return whether an error means that no more files may be opened, by this process or on the whole machine."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return True
     return any(sign in str(error) for sign in SIGNS)
 
 
 def fewer_left_than(count: int) -> bool:
-    """Whether fewer files can be opened just now, for what says only that it could not open one."""
+    """Return whether fewer files can be opened now, for errors that do not say why a file could not be opened."""
     opened: list[int] = []
     try:
         while len(opened) < count:
@@ -62,7 +62,7 @@ def fewer_left_than(count: int) -> bool:
 
 
 def cure(needed: int | None = None) -> str:
-    """What to do about it."""
+    """Return what an operator can do about exhausted files."""
     more = f"at least {needed:,}" if needed else "more"
     return (
         f"this process may have {limit():,} open (RLIMIT_NOFILE): allow {more} with ulimit -n, docker run --ulimit or "

@@ -48,7 +48,7 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
     "--secret-file",
     type=click.Path(path_type=Path),
     envvar="PIPELINE_SECRET_FILE",
-    help="File with the secret key of reservations of unique values, the same for all workers of a service.  "
+    help="File with the secret for hashing unique values, the same for all workers of a service.  "
     "[default: one in --home, made if there is none]",
 )
 @click.option(

@@ -26,7 +26,7 @@ def without_metadata(command: CommandMessage) -> CommandMessage:
 
 
 def fingerprint(record: bytes) -> int:
-    """Stands for what was `asked`, written as a record: the schema's id, and a CRC-32 over what follows it."""
+    """Return the schema's id and a CRC-32 of the rest, as one number that identifies a command's encoded contents."""
     return int.from_bytes(record[1:5], "big") << 32 | crc32(record[5:])
 
 

@@ -44,7 +44,7 @@ class Copies:
 
 
 def empty(aggregate: Aggregate[Any, Any, Any]) -> Copies:
-    """Copies without a row of all that the aggregate reads."""
+    """Return copies without a row of all that the aggregate reads."""
     return Copies([(replica.source.topic, lambda _: (0, 0, None)) for replica in aggregate.replicas])
 
 

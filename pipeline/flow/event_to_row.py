@@ -11,7 +11,7 @@ from pipeline.model.records.messages import EventMessage
 
 
 def event_to_messages(projection: Projection[Any, Any], key: str, event: EventMessage) -> Iterable[tuple[str, Any]]:
-    """Pairs (row key, message) of a routed projection for `event` of the aggregate `key`."""
+    """Return the pairs (row key, message) of a routed projection for `event` of the aggregate `key`."""
     assert projection.route is not None
     windows = projection.windows
     if windows is None:

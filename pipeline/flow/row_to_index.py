@@ -7,7 +7,10 @@ from typing import Any
 
 
 def row_to_index(indexes: Mapping[str, Callable[[Any], str | None]], row: Any) -> Iterator[tuple[str, str]]:
-    """Pairs (index, value) of a row; none if its function returns None. Raises TypeError if a value is no text."""
+    """Return the pairs (index, value) of a row; none if the function of its index returns None.
+
+    Raises TypeError if a value is not text.
+    """
     for name, value_of in indexes.items():
         value = value_of(row)
         if value is None:

@@ -20,13 +20,13 @@ GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh")
 
 
 class Children:
-    """Starts child processes that end with this process, whatever ends it, SIGKILL included, unless they are released.
+    """Starts child processes that end with this process, however it ends, SIGKILL included, unless they are released.
 
     A watchdog, a small process in a session of its own, reads a pipe that only this process holds open. Once the pipe
-    ends, it sends SIGTERM to those that it was told of and, after `grace_s`, SIGKILL. A pipe, and not the kernel's
-    signal at a parent's death: that one is Linux's alone, comes when the starting *thread* ends, and cannot be taken
-    back for a process that is to stay. `holding`: descriptors of locks that are to be held until all that has ended.
-    For one thread at a time.
+    ends, it sends SIGTERM to the processes it watches and, after `grace_s`, SIGKILL. A pipe, not the kernel's signal at
+    a parent's death: that one exists only on Linux, comes when the starting *thread* ends, and cannot be taken back for
+    a process that is to stay. `holding`: descriptors of locks to hold until all of them have ended. For one thread at a
+    time.
     """
 
     def __init__(self, grace_s: float = GRACE_S, holding: Sequence[int] = ()) -> None:
@@ -56,7 +56,7 @@ class Children:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Starts a child in a session of its own, so that a Ctrl-C reaches it by this process alone; without input."""
+        """Start a child without input, in a session of its own: a Ctrl-C reaches it only by this process."""
         process = subprocess.Popen(
             [*GATE, *command],
             stdin=subprocess.PIPE,

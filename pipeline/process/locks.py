@@ -46,7 +46,7 @@ def take(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another one may have thrown the file away with its directory: then the lock is that of nobody else's file.
+        # Another process may have deleted the file with its directory: then the lock is on a file that is gone.
         if os.fstat(lock).st_ino == path.stat().st_ino:
             return lock
     except (BlockingIOError, FileNotFoundError):

@@ -12,7 +12,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Ended(BaseException):
-    """A signal has asked this process to end. No Exception: nobody is to handle it but by cleaning up."""
+    """A signal has asked this process to end. Not an Exception: it must only be handled by cleaning up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -23,17 +23,17 @@ class Ended(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a process that the signal has ended."""
+        """The exit code that a shell reports for a process that the signal has ended."""
         return 128 + self.number
 
 
 @contextmanager
 def orderly_end() -> Iterator[None]:
-    """Has SIGTERM, SIGINT (Ctrl-C) and SIGHUP (a closed terminal) raise Ended, so that what is in the block cleans up.
+    """Raise Ended on SIGTERM, SIGINT (Ctrl-C) and SIGHUP (a closed terminal), so that the block cleans up.
 
     The first one raises Ended in the main thread; others that come while the block unwinds change nothing, so a second
-    Ctrl-C does not interrupt the clean-up. SIGHUP stays ignored if it was, as under nohup. To be called in the main
-    thread. What has to be bounded is the clean-up: nothing but SIGKILL cuts it short.
+    Ctrl-C does not interrupt the clean-up. SIGHUP stays ignored if it was, as under nohup. Call it in the main thread,
+    and bound the clean-up: only SIGKILL cuts it short.
     """
     raised: list[Ended] = []
     over = False
@@ -41,7 +41,7 @@ def orderly_end() -> Iterator[None]:
     def end(number: int, _: FrameType | None) -> None:
         if over or (raised and _unwinds(raised[-1])):
             return
-        raised.append(Ended(number))  # the one before was swallowed, as in a destructor: nobody cleans up yet
+        raised.append(Ended(number))  # an earlier one was swallowed, as in a destructor: no clean-up runs
         raise raised[-1]
 
     before = {number: signal.getsignal(number) for number in ENDING}

@@ -1,7 +1,7 @@
-"""Ends the processes that it was told of once its standard input ends: once the process that started it has ended.
+"""Ends the processes that it watches once its standard input ends, that is, once the process that started it ends.
 
-A script, started by `Children` with the interpreter alone (`-I -S`), so that it is small and there at once. Each line
-that it reads is `watch <pid>` or `release <pid>`. Signals do not end it: it ends when those it watches have.
+A script, started by `Children` with the interpreter alone (`-I -S`), so that it is small and starts at once. Each line
+of its input is `watch <pid>` or `release <pid>`. Signals do not end it: it ends when those it watches have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOOK_S = 0.05
 
 
 class Watched:
-    """One process. Where the system has handles of processes, a later one of the same number is not taken for it."""
+    """One process. If the system has process handles, a later process with the same id is not taken for it."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -44,7 +44,7 @@ class Watched:
 
 
 def main(grace_s: float) -> None:
-    """Reads until the input ends, then ends who is watched."""
+    """Read until the input ends, then end the watched processes."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watched: dict[int, Watched] = {}

@@ -146,7 +146,7 @@ class Place(NamedTuple):
 
     @property
     def what(self) -> str:
-        """Its name in messages."""
+        """The partition's name in messages."""
         return f"partition {self.partition} of {self.folds[1] if self.folds else self.table!r}"
 
 

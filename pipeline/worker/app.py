@@ -77,7 +77,7 @@ def build_app(
         web_port=port,
     )
     app.boot_strategy = WithoutKafka(app)
-    app.flow_control.resume()  # nobody else does where Faust's consumer is not started
+    app.flow_control.resume()  # Faust's consumer, which would do this, is not started
     for host in hosts:
         for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)

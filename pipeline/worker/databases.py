@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def databases(
     plans: Sequence[ServicePlan], told: Mapping[str, str], state_dir: Path, schemas: Path
 ) -> dict[str, SqlStores]:
-    """The tables of each service that keeps some in a database. `told`: service -> URL. Raises DatabaseUnusable."""
+    """Open the database of each service that keeps tables in one.
+
+    `told`: service -> URL. Raises DatabaseUnusable.
+    """
     found = {}
     for plan in plans:
         service, declared = plan.service.name, plan.databases()

@@ -146,7 +146,7 @@ class LaneHost(faust.Service):
         self.add_future(self.watch_the_loop())
 
     async def watch_the_loop(self) -> None:
-        """Measures how late the event loop comes: what holds the interpreter, or the loop itself, holds up HTTP too."""
+        """Measure how late the event loop runs: what delays the interpreter, or the loop itself, also delays HTTP."""
         late = LargestLately(LATE_WINDOW_S)
         while not self.should_stop:
             before_s = time.monotonic()

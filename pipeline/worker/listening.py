@@ -27,7 +27,7 @@ class Bound:
     claim: socket.socket | None
 
     def close(self) -> None:
-        """Gives it back."""
+        """Release the port."""
         self.held.close()
         if self.claim is not None:
             self.claim.close()

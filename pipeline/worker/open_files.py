@@ -54,7 +54,7 @@ def _of(service: Service, client: int, database: int) -> int:
 
 
 def share_out(services: Sequence[Service], all_services: int, brokers: int, limit: int) -> list[list[str]]:
-    """Names of the services that each process is to run: as few processes as have room for them.
+    """Return the names of the services that each process runs: as few processes as have room for them.
 
     A service that is too large for any has one to itself. Raises OutOfDescriptors if it could not even start.
     """
@@ -94,7 +94,7 @@ def parts_of(topology: Topology, names: Sequence[str], bootstrap: str) -> list[l
 
 
 def options_of(part: Sequence[str], port: int) -> list[str]:
-    """What a process of its own is told to run these services only."""
+    """Return the options of a process that runs only these services."""
     return [*(word for name in part for word in ("--service", name)), "--port", str(port)]
 
 

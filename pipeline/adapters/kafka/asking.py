@@ -76,7 +76,7 @@ class KafkaBroker:
         return stored
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         with self._lock:
             for offsets in self._groups.values():
                 offsets.close()

@@ -1,6 +1,6 @@
-"""What the log says of brokers that do not answer: once that they are away, then for how long, and that they are back.
+"""Logs that brokers do not respond: once when they are away, then for how long, and when they are back.
 
-librdkafka tells of each attempt to connect, of each client and of each of its connections: a hundred lines a second.
+librdkafka logs each attempt to connect, of each client and each of its connections: a hundred lines a second.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 ANSWER_S = 3.0
-REPEAT_S = 30.0  # what recurs is told again after so long
+REPEAT_S = 30.0  # how long a recurring message is suppressed
 KINDS_MAX = 1000
 CONNECTIONS = frozenset(
     [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT]
 )
-CHANGING = re.compile(r"\(after .*?\)|\d+")  # in a message that is else the one before
+CHANGING = re.compile(r"\(after .*?\)|\d+")  # in messages that are otherwise equal
 
 
 class Repeated:
-    """Says what is told again only after REPEAT_S. Safe from any thread."""
+    """Suppresses recurring messages for REPEAT_S. Safe to use from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -55,7 +55,7 @@ class Cluster:
         self._back_s = -REPEAT_S
 
     def trouble(self, text: str) -> None:
-        """A client cannot reach a broker."""
+        """Note that a client cannot reach a broker."""
         with self._lock:
             if self._looking or not self._repeated.is_due(text):
                 return
@@ -65,7 +65,7 @@ class Cluster:
     def _look(self, text: str) -> None:
         try:
             if self._answers():  # one broker of several, or one connection: the others do
-                if time.monotonic() - self._back_s >= REPEAT_S:  # not what a client tells late of when it was away
+                if time.monotonic() - self._back_s >= REPEAT_S:  # not a late report of the time when it was away
                     log.warning("Kafka: %s", text)
                 return
             began_s = told_s = time.monotonic()
@@ -105,7 +105,10 @@ _cluster = Cluster(_repeated, _all_answer)
 
 
 def on_error(error: KafkaError) -> None:
-    """Connection troubles, which librdkafka heals by itself; said, so that a wait is understood."""
+    """Log an error of a client.
+
+    librdkafka heals connection troubles by itself; they are logged to explain a wait.
+    """
     if error.code() in CONNECTIONS and not error.fatal():
         _cluster.trouble(error.str())
     elif error.fatal() or _repeated.is_due(error.str()):
@@ -113,7 +116,7 @@ def on_error(error: KafkaError) -> None:
 
 
 class Calmed(logging.Filter):
-    """Lets pass what librdkafka itself logs, once each; but for connections, which `on_error` tells of."""
+    """Passes librdkafka's own log lines, each kind once per REPEAT_S; connection errors are `on_error`'s."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be logged."""

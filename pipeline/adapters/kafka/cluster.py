@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SESSION_S = 6.0  # a worker that is not heard of for so long loses its partitions
-ANSWER_S = 10.0  # how long a request to the broker may take before the caller is told
+ANSWER_S = 10.0  # how long a request to the broker may take before the caller gets an error
 GROUP_S = 60.0  # the same of a group's coordinator, which a broker makes when it is first asked for
 TRY_S = 3.0
 RETRY_PAUSE_S = 0.1

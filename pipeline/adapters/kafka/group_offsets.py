@@ -1,4 +1,4 @@
-"""What a group has committed, asked by a client that never joins it."""
+"""The committed offsets of a group, read by a client that never joins it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class Committed(NamedTuple):
 
 
 class GroupOffsets:
-    """A consumer of a group that only asks. Safe to use from several threads. Connects when it is first asked.
+    """A consumer of a group that only reads its offsets. Safe to use from several threads. Connects on first use.
 
     The admin client's own call for this crashes librdkafka 2.16 (a null group, if the coordinator answers an error).
-    `stable`: nothing is told of a partition while a commit of it is under way; else what was committed before.
+    `stable`: offsets of a partition are unavailable while a commit of it is under way; otherwise the earlier ones are
+    read.
     """
 
     def __init__(self, bootstrap: str, group: str, *, stable: bool = True) -> None:
@@ -34,11 +35,14 @@ class GroupOffsets:
         self._consumer = Consumer(config | {"enable.auto.commit": False, "error_cb": on_error}, logger=kafka_log)
 
     def told(self, partitions: Iterable[TP], timeout_s: float = ANSWER_S) -> dict[TP, Committed]:
-        """What is told right now; without partitions of which nothing is. Raises KafkaException."""
+        """Return the offsets that are available now; partitions without any are left out. Raises KafkaException."""
         return self._read(partitions, timeout_s)[0]
 
     def of_all(self, partitions: Iterable[TP], patience_s: float = ANSWER_S) -> dict[TP, Committed]:
-        """What is told of all; without those that have none. Ask again until then. Raises BrokerUnreachable."""
+        """Return the offsets of all, retrying until they are available. Raises BrokerUnreachable.
+
+        Partitions without a committed offset are left out.
+        """
         asked = list(partitions)
 
         def ask() -> dict[TP, Committed]:

@@ -92,7 +92,7 @@ class Router:
         return partition_of(key.encode(), self.partitions(table))
 
     def holder(self, table: str, partition: int) -> str:
-        """Address of the worker that holds a partition of `table`; any of the service's for a replica."""
+        """Return the address of the worker that owns a partition of `table`; any of the service's for a replica."""
         service, topic = self.home(table)
         group = self._group(service.name)
         if self.topology.table(table) not in service.tables():
@@ -102,7 +102,7 @@ class Router:
         if holder is None:
             self.forget(table)
             raise TableUnavailable(
-                f"no worker of service {service.name!r} holds partition {partition} of {table!r} just now; "
+                f"no worker of service {service.name!r} owns partition {partition} of {table!r} at present; "
                 f"ask again, or start one with: pipeline worker {self.topology.name} --service {service.name}"
             )
         return holder
@@ -113,17 +113,17 @@ class Router:
         if holder is None:
             self._groups.pop(service, None)
             raise TableUnavailable(
-                f"no worker of service {service!r} folds partition {partition} of {topic} just now; "
+                f"no worker of service {service!r} folds partition {partition} of {topic} at present; "
                 f"ask again, or start one with: pipeline worker {self.topology.name} --service {service}"
             )
         return holder
 
     def members(self, table: str) -> list[str]:
-        """Addresses of all workers of the table's service."""
+        """Return the addresses of all workers of the table's service."""
         return self.workers(self.home(table)[0].name)
 
     def workers(self, service: str) -> list[str]:
-        """Addresses of all workers of a service."""
+        """Return the addresses of all workers of a service."""
         return list(self._group(service).members)
 
     def forget(self, table: str) -> None:
@@ -154,7 +154,7 @@ class Router:
             futures = self._client.describe_consumer_groups([name], request_timeout=DESCRIBE_S)
             described = futures[name].result()
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # nobody has ever served it
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # it has never had a worker
                 return group
             self._why = f": {error.args[0].str()}"
             raise TableUnavailable(f"the broker does not say who serves {service!r}{self._why}; ask again") from None

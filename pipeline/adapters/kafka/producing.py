@@ -136,9 +136,9 @@ class KafkaProducer:
                 raise _for_the_lane(raised.args[0]) from raised
 
     def _raise_failure(self) -> None:
-        """Raises what the open transaction has failed by, if it has: librdkafka then sends no more of what is queued.
+        """Raise the error by which the open transaction has failed, if any: librdkafka then sends no more of its queue.
 
-        To begin another transaction is refused either way, and only the error differs.
+        Beginning another transaction is refused either way, and only the error differs.
         """
         try:
             self._producer.begin_transaction()

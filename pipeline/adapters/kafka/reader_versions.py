@@ -1,4 +1,4 @@
-"""Which version of each projection readers get: what was said last on `<projection>.versions`.
+"""Which version of each projection readers get: the last record on `<projection>.versions`.
 
 All workers follow these topics, so that all of them switch within moments, and each at once for all keys.
 """
@@ -26,18 +26,18 @@ from pipeline.topology import Topology
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
-READ_S = 30.0  # the topics hold a record each time somebody has switched
+READ_S = 30.0  # the topics have one record for each switch
 
 
 class Known(NamedTuple):
-    """What is known of a projection: the version that readers get, and the table of each that is declared."""
+    """What is known of a projection: the version that readers get, and the table of each declared one."""
 
     version: int
     tables: Mapping[int, str]
 
 
 class Versions:
-    """Follows what was said. Safe from any thread; costs nothing where no projection has had a second version.
+    """Follows the switches. Safe to use from any thread; costs nothing if no projection has had a second version.
 
     Raises BrokerUnreachable.
     """
@@ -59,7 +59,7 @@ class Versions:
             self._thread.start()
 
     def current(self, projection: str) -> int:
-        """The version that readers get. If nobody has switched: the first, or the oldest if that never was."""
+        """Return the version that readers get. Before any switch: the first, or the oldest if none is the first."""
         if projection in self._said:
             return self._said[projection]
         declared = self._topology.versions.get(projection, {1: projection})
@@ -68,15 +68,15 @@ class Versions:
         return min(declared)
 
     def table(self, name: str) -> str:
-        """The table that readers get who ask for `name`."""
+        """Return the table that readers of `name` get."""
         if name in self._topology.versions:
             return table_of(name, self.current(name))
         return self._topology.table(name)
 
     def check(self) -> None:
-        """Raises TopologyError if readers get a version that the code does not declare.
+        """Raise TopologyError if readers get a version that the code does not declare.
 
-        TopicError if it could not be heard that they are switched.
+        Raises TopicError if the topic of its switches is missing.
         """
         for name in self._topology.versions:
             if name not in self._names.values():
@@ -94,11 +94,11 @@ class Versions:
                 )
 
     def state(self) -> dict[str, Known]:
-        """The projections of which there are several versions."""
+        """Return the projections that have several versions."""
         return {name: Known(self.current(name), tables) for name, tables in self._topology.versions.items()}
 
     def close(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
@@ -118,7 +118,7 @@ class Versions:
             self._poll()
 
     def _poll(self) -> str:
-        """Takes in one record; the topic whose end was met, if one was."""
+        """Read one record. Return the topic whose end was reached, or ""."""
         message = self._consumer.poll(POLL_S)
         if message is None:
             return ""
@@ -141,12 +141,12 @@ class Versions:
 
 
 def as_json(state: Mapping[str, Known]) -> dict[str, dict[str, Any]]:
-    """The versions as JSON has them: keys are text."""
+    """Return the versions as JSON: keys are text."""
     return {name: each._asdict() for name, each in state.items()}
 
 
 def say(bootstrap: str, topic: str, projection: str, version: int, by: str) -> None:
-    """Has readers get that version. Raises BrokerUnreachable if it is not known whether that was stored."""
+    """Switch readers to that version. Raises BrokerUnreachable if it is unknown whether the switch was stored."""
     failed: list[str] = []
 
     def stored(error: KafkaError | None, _: object) -> None:

@@ -63,9 +63,9 @@ def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions:
 
 
 def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
-    """Returns once all are there: the partitions of all topics, as the broker has them that knows of these.
+    """Create topics. Return the number of partitions of all topics, from a broker that knows the new ones.
 
-    Another broker may not know of them yet, so that is not to be asked again. Raises TopicError.
+    Another broker may not know of them yet, so do not ask again. Raises TopicError.
     """
     for topic, future in client.create_topics(new).items() if new else ():
         try:
@@ -112,7 +112,7 @@ def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
 
 
 def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
-    """Raises TopicError if a topic of the service is missing, or has too few or too many partitions."""
+    """Raise TopicError if a topic of the service is missing, or has too few or too many partitions."""
     counts = partition_counts(client)
     service = plan.service.name
     needed = [topic for topic, _ in plan.own_topics()] + plan.followed_topics()

@@ -180,7 +180,7 @@ class NearCache:
             counts = self._hits, self._misses, self._behind, self._invalidated, self._evicted
             return Figures(*counts, len(self._used), self._bytes, age_s)
 
-    # --- who follows --------------------------------------------------------------------------------------------------
+    # --- the follower -------------------------------------------------------------------------------------------------
 
     @property
     def idle(self) -> bool:
@@ -256,7 +256,7 @@ class NearCache:
                 ):
                     self._clear(tp)
 
-    # --- small things; the lock is held -------------------------------------------------------------------------------
+    # --- helpers; the lock is held ------------------------------------------------------------------------------------
 
     def _may_answer(self, table: str, asked: ReadOptions) -> bool:
         return table in self._lineage.rows and (asked.eventual or (asked.level is Level.OWNER and bool(asked.at_least)))

@@ -58,7 +58,7 @@ class CachedPartition:
         marks = self.marks.setdefault(place, [])
         at = bisect_left(marks, (offset, 0))
         if at < len(marks) and marks[at][1] <= rows:
-            return  # a lower bound is known already
+            return  # a stronger mark is known already
         while at > 0 and marks[at - 1][1] >= rows:
             at -= 1
             del marks[at]

@@ -65,7 +65,7 @@ class WatchApi:
         stream, first, place = await self._open(request)
         return Stream(_texts(stream, first, place), HEADERS, lambda: self._hub.leave(stream))
 
-    # --- where it begins ----------------------------------------------------------------------------------------------
+    # --- the beginning ------------------------------------------------------------------------------------------------
 
     async def _open(self, request: Request) -> tuple[Subscription, str, Place]:
         """Return the subscription, its first event (empty if there is none yet), and the partition of the row topic.
@@ -125,7 +125,7 @@ class WatchApi:
                     raise
             await asyncio.sleep(RETRY_S)
 
-    # --- what is told -------------------------------------------------------------------------------------------------
+    # --- the events ---------------------------------------------------------------------------------------------------
 
     def _tell(self, table: str, key: str, place: Place) -> Tell:
         if table not in self._codecs:

@@ -90,7 +90,7 @@ class ClusterOffsets:
             behind = [(folder, offset) for folder, offset in wanted.items() if self._folded_to(folder) <= offset]
             raise not_yet([(*folder, offset, self._folded_to(folder)) for folder, offset in behind])
 
-    # --- small things -------------------------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------------------------------
 
     async def _passed(self, folder: Folder, offset: int, until_s: float) -> bool:
         if self._folded_to(folder) <= offset:

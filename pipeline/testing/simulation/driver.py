@@ -53,7 +53,7 @@ class TestDriver:
         """Stop the workers."""
         self._world.close()
 
-    # --- what happens -------------------------------------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------------------------------------------
 
     def send(self, aggregate: str, key: str, *commands: Any) -> None:
         """Send commands to the aggregate `key`, in order, and let all their effects happen."""
@@ -109,7 +109,7 @@ class TestDriver:
         """The time, in milliseconds since the epoch."""
         return self._world.kafka.clock.time_ms()
 
-    # --- what is seen -------------------------------------------------------------------------------------------------
+    # --- reads --------------------------------------------------------------------------------------------------------
 
     def rows(self, table: str) -> dict[str, Any]:
         """Return all rows of a table by key; those of an aggregate are `StateMessage`. Raises UnknownTable."""

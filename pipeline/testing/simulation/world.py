@@ -48,10 +48,7 @@ class World:
         mend: Mend = lambda mended: None,
         park: bool = True,
     ) -> None:
-        """Set up the world.
-
-        `mend(mended)`: mends or breaks the topology's code. `park`: if False, a worker whose code raises stops.
-        """
+        """Set up. `mend(mended)`: mends or breaks the code. `park`: False stops a worker whose code raises."""
         self.oracle, self.schedule, self.telling, self.mend = oracle, schedule, telling, mend
         self.raising = (SHARE, AT_LEAST) if park else (0.0, 1)
         self.kafka = MemoryKafka(MemoryClock())
@@ -282,7 +279,7 @@ class World:
                 self.make_ready(worker)
                 self.switch()
 
-    # --- what happens by itself ---------------------------------------------------------------------------------------
+    # --- commands -----------------------------------------------------------------------------------------------------
 
     def _arrives(self, sent: Sent) -> None:
         self._unsent -= 1
@@ -335,7 +332,7 @@ class World:
         for worker in self._everybody():
             worker.wake_s = min(worker.wake_s, self.kafka.clock.now_s)
 
-    # --- how things are -----------------------------------------------------------------------------------------------
+    # --- the state of the world ---------------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
         """Return whether no worker hangs and no transaction is open: running readers have read everything."""
