@@ -17,9 +17,9 @@ from pipeline.client.wire.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
+from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.topology import Topology
 
-KEY_BYTES_MAX = 512
 ID_BYTES_MAX = 256
 
 

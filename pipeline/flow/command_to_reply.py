@@ -63,10 +63,13 @@ def too_late(command: CommandMessage, idempotency: Idempotency, time_ms: int, fo
     """
     if command.causation_id is not None:
         return None
+    times = {"issued_ms": str(command.issued_ms), "stored_ms": str(time_ms)}
     if time_ms - command.issued_ms > 1000 * idempotency.window_s:
-        return Rejected("expired", {"issued_ms": str(command.issued_ms), "stored_ms": str(time_ms)})
+        return Rejected("expired", times)
     if command.issued_ms - time_ms > 1000 * AHEAD_S_MAX:
-        return Rejected("issued_in_the_future", {"issued_ms": str(command.issued_ms), "stored_ms": str(time_ms)})
+        ahead_s = -((time_ms - command.issued_ms) // 1000)  # rounded up
+        clock = f"the sender's is {ahead_s} s ahead of the broker's; {AHEAD_S_MAX:g} s are allowed"
+        return Rejected("issued_in_the_future", {**times, "clock": clock})
     if command.issued_ms <= forgotten_ms:
         return Rejected("expired", {"issued_ms": str(command.issued_ms), "forgotten_ms": str(forgotten_ms)})
     return None

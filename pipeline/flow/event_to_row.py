@@ -19,7 +19,9 @@ def event_to_messages(projection: Projection[Any, Any], key: str, event: EventMe
     if is_late(projection, event):
         return []
     start = moment_text(windows.start(_happened_ms(windows, event)))
-    return [(f"{row_key}/{start}", part) for row_key, part in projection.route(key, event.body)]
+    pairs = projection.route(key, event.body)
+    # What is no text stays as it is: whoever encodes it refuses it.
+    return [(f"{row_key}/{start}" if isinstance(row_key, str) else row_key, part) for row_key, part in pairs]
 
 
 def is_late(projection: Projection[Any, Any], event: EventMessage) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.client.commands import KEY_BYTES_MAX
+from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.server.endpoint import Described, Endpoint, Json, Param
 from pipeline.server.endpoints import aggregates, operators, tables
 from pipeline.server.schemas.parts import PROBLEM

@@ -11,14 +11,14 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
-from multidict import MultiMapping
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 from pipeline.client.wire.from_json import parsed
 from pipeline.client.wire.read_options import parse_read_options
-from pipeline.errors import NotYet, PipelineError, TableUnavailable
+from pipeline.errors import BadRequest, NotYet, PipelineError, TableUnavailable
 from pipeline.server.endpoint import OWNERS, Endpoint, Page, Pages, Param, Reply, Request, Stream, problem
 from pipeline.server.owner.dispatch import Dispatcher
-from pipeline.server.owner.forward import FORWARDED, RETRY
+from pipeline.server.owner.forward import CONDITIONS, FORWARDED, RETRY
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +52,28 @@ async def _request(endpoint: Endpoint, request: web.Request, table_now: Callable
         unquote_to_bytes(path).decode()
     except UnicodeDecodeError as error:  # another server would decode it differently
         raise endpoint.bad_path(f"the path is not UTF-8: {error}") from None
+    try:
+        unquote_to_bytes(request.rel_url.raw_query_string).decode()
+    except UnicodeDecodeError as error:  # it would be replaced by other text
+        raise BadRequest(f"the query is not UTF-8: {error}") from None
     parts = dict(request.match_info)
     if "table" in parts and FORWARDED not in request.headers:  # a forwarded one is resolved already
         parts["table"] = table_now(parts["table"])
     values = {param.name: _value(param, parts, request.query, request.headers) for param in endpoint.params}
     reading = parse_read_options(request.query) if endpoint.reads else OWNERS
     body = parsed(await request.read()) if endpoint.body is not None else None
-    return Request(path, parts, request.query, request.headers, values, body, reading)
+    return Request(path, parts, request.query, _in_one_line(request.headers), values, body, reading)
+
+
+def _in_one_line(headers: CIMultiDictProxy[str]) -> MultiMapping[str]:
+    """Return the headers with the lists that pages read from several lines in one."""
+    several = [name for name in CONDITIONS if len(headers.getall(name, ())) > 1]
+    if not several:
+        return headers
+    joined = CIMultiDict(headers)
+    for name in several:
+        joined[name] = ", ".join(headers.getall(name))
+    return joined
 
 
 def _value(param: Param, parts: Mapping[str, str], query: MultiMapping[str], headers: MultiMapping[str]) -> Any:

@@ -104,7 +104,7 @@ def build_app(
     Gauge("pipeline_watchers", "Open watches of rows", registry=metrics).set_function(lambda: hub.watchers)
     query = QueryApi(tables, dispatcher, consistency, lambda: status(hosts), metrics)
     held = {name: codec for host in hosts for name, codec in host.plan.commands.items()}
-    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, dispatcher)
+    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, dispatcher, query.version)
     pages: Pages = {
         **WatchApi(hub, tables, dispatcher, consistency, lineage, make).pages(),  # before rows: keys may be anything
         **query.pages(),

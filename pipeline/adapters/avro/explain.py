@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any, get_args, get_origin
 
 from pipeline.adapters.avro.binding import Names, alternatives, field_hints, resolve
 from pipeline.adapters.avro.registry import Schema
 
 BITS = {"int": 32, "long": 64}
+SHOWN_SYMBOLS = 20  # of an enum
 
 
 def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = None, where: str = "") -> str | None:
@@ -33,24 +35,63 @@ def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = N
             return next(filter(None, each), None)
         if origin is dict and isinstance(value, dict):
             item = (_kind(schema, names, "map") or {}).get("values", "null")
+            for key in value:
+                if found := _unfit_key(key, where):
+                    return found
             each = (misfit(v, items[1], item, names, None, f"{where}[{k!r}]") for k, v in value.items())
             return next(filter(None, each), None)
         if option is cls:
-            return _out_of_range(value, schema, names, where)
+            return _out_of_range(value, schema, names, where or "value")
     wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    return f"{where or 'value'} must be {wanted}, not {cls.__name__} {value!r:.100}"
+    return f"{where or 'value'} must be {wanted}, not {cls.__name__} {_shown(value)}"
+
+
+def _unfit_key(key: Any, where: str) -> str | None:
+    if type(key) is not str:
+        return f"{where} must have keys of type str, not {type(key).__name__} {_shown(key)}"
+    why = _no_text(key)
+    return f"{where} must have keys that UTF-8 can hold: {why}" if why else None
 
 
 def _out_of_range(value: Any, schema: Schema, names: Names, where: str) -> str | None:
+    """Why a value of the right class does not fit its schema: a number's range, an enum's symbols, a length."""
+    kinds = _kinds(schema, names)
     if type(value) is int:
-        kinds = [BITS[kind] for kind in _kinds(schema, names) if kind in BITS]
-        if kinds and not -(2 ** (max(kinds) - 1)) <= value < 2 ** (max(kinds) - 1):
-            return f"{where} must fit {max(kinds)} bits, which {value} does not"
-    if type(value) is str:
+        bits = [BITS[kind] for kind in kinds if isinstance(kind, str) and kind in BITS]
+        if bits and not -(2 ** (max(bits) - 1)) <= value < 2 ** (max(bits) - 1):
+            return f"{where} must fit {max(bits)} bits, which {_shown(value)} does not"
+    if type(value) is float and "float" in kinds and "double" not in kinds:
         try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            return f"{where} must be text that UTF-8 can hold: {error}"
+            struct.pack("<f", value)
+        except OverflowError:
+            return f"{where} must fit a float of 32 bits, whose largest is 3.4028235e+38, which {value!r} does not"
+    if type(value) is str:
+        if why := _no_text(value):
+            return f"{where} must be text that UTF-8 can hold: {why}"
+        enums = [kind for kind in kinds if isinstance(kind, dict) and kind["type"] == "enum"]
+        if enums and "string" not in kinds and value not in (symbols := [s for e in enums for s in e["symbols"]]):
+            others = f" or another of {len(symbols)} symbols" if len(symbols) > SHOWN_SYMBOLS else ""
+            return f"{where} must be {' or '.join(symbols[:SHOWN_SYMBOLS])}{others}, not {value!r:.100}"
+    if type(value) is bytes:
+        sizes = [kind["size"] for kind in kinds if isinstance(kind, dict) and kind["type"] == "fixed"]
+        if sizes and "bytes" not in kinds and len(value) not in sizes:
+            return f"{where} must have {' or '.join(map(str, sizes))} bytes, not {len(value)}"
+    return None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.100}"
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "one that is too long to show"
+
+
+def _no_text(value: str) -> str | None:
+    """Why UTF-8 cannot hold a text; None if it can."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return str(error)
     return None
 
 

@@ -24,9 +24,9 @@ from pipeline.adapters.sql.nested import from_json, to_json, without_logical_typ
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import SchemaError
 from pipeline.model import TopicKind
+from pipeline.model.records.keys import ROW_KEY_BYTES_MAX
 
 KEY, PARTITION = "row_key", "row_partition"
-KEY_BYTES_MAX = 2_000  # PostgreSQL's indexes take 2,700
 NAME_MAX = 63  # letters of a name in PostgreSQL
 HEADER = struct.Struct(">BI")
 
@@ -159,8 +159,8 @@ class Shape:
 
     def check(self, key: bytes, data: bytes) -> None:
         """Raise ValueError if the database would not return the record byte by byte."""
-        if len(key) > KEY_BYTES_MAX:
-            raise ValueError(f"the key has {len(key)} bytes, and a row key in a database at most {KEY_BYTES_MAX}")
+        if len(key) > ROW_KEY_BYTES_MAX:
+            raise ValueError(f"the key has {len(key)} bytes, and a row key in a database at most {ROW_KEY_BYTES_MAX}")
         if b"\0" in key:
             raise ValueError("the key contains a zero character, which a database does not take")
         try:

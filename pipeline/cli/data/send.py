@@ -161,6 +161,7 @@ def _told(outcome: Outcome) -> str:
 def _send_one(client: Client, line: dict[str, Any], timeout: float | None, *, as_json: bool) -> bool:
     from pipeline.client.commands import outcome_json
     from pipeline.client.wire.from_json import to_json
+    from pipeline.client.wire.outcome import explained
     from pipeline.errors import NoReply
     from pipeline.model import Rejected
 
@@ -178,6 +179,8 @@ def _send_one(client: Client, line: dict[str, Any], timeout: float | None, *, as
         click.echo(json.dumps({"command_id": line["command_id"], **outcome_json(outcome)}, ensure_ascii=False))
     elif isinstance(outcome, Rejected):
         click.echo(f"{_told(outcome)}" + "".join(f"\n  {name}: {value}" for name, value in outcome.details.items()))
+        if (meaning := explained(outcome)) is not None:
+            click.echo(meaning, err=True)
     else:
         click.echo(f"accepted: version {outcome.version}, at {outcome.position}")
         for event in to_json(outcome.events):
@@ -189,17 +192,23 @@ def _send_all(client: Client, lines: list[dict[str, Any]], timeout: float | None
     """Send the lines in order, and show how many had which outcome. Return whether any failed."""
     from rich.progress import Progress
 
+    from pipeline.client.wire.outcome import explained
     from pipeline.errors import NoReply
+    from pipeline.model import Rejected
 
     console = Console(stderr=True)
     outcomes: Counter[str] = Counter()
+    meanings: dict[str, str] = {}
     waiting: deque[Pending] = deque()
 
     def settle(left: int) -> None:
         while len(waiting) > left:
             pending = waiting.popleft()
             try:
-                told = _told(pending.result(timeout or 0))
+                outcome = pending.result(timeout or 0)
+                told = _told(outcome)
+                if isinstance(outcome, Rejected) and (meaning := explained(outcome)) is not None:
+                    meanings[outcome.reason] = meaning
             except NoReply:
                 told = "no reply in time"
             outcomes[told] += 1
@@ -222,4 +231,6 @@ def _send_all(client: Client, lines: list[dict[str, Any]], timeout: float | None
         for told, count in outcomes.most_common():
             shown.add_row(told, f"{count:,}")
         Console().print(shown)
+    for reason, meaning in meanings.items():
+        click.echo(f"{reason}: {meaning}", err=True)
     return any(told not in ("accepted", "stored") for told in outcomes)

@@ -5,18 +5,47 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 from typing import Any, NoReturn, get_args, get_origin
 
 from pipeline.adapters.avro.binding import alternatives, field_hints
-from pipeline.errors import InvalidCommand
+from pipeline.errors import BadRequest, InvalidCommand
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # an escape of one, or one that Python has let in
 
 
 def parsed(text: str | bytes) -> Any:
-    """Parse JSON. Raises InvalidCommand if it is not valid, or has NaN or an infinity, which other readers refuse."""
+    """Parse JSON. Raises InvalidCommand if it is not valid, or has NaN or an infinity, which other readers refuse.
+
+    Raises BadRequest for text with half of a surrogate pair, which UTF-8 cannot hold.
+    """
     try:
-        return json.loads(text if isinstance(text, str) else text.decode(), parse_constant=_refuse)
+        text = text if isinstance(text, str) else text.decode()
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InvalidCommand(f"not JSON: {error}") from None
+    if SURROGATE.search(text) and (where := _not_text(value)) is not None:
+        raise BadRequest(
+            f"the JSON has half of a surrogate pair in {where}, which UTF-8 cannot hold; send whole characters"
+        )
+    return value
+
+
+def _not_text(value: Any) -> str | None:
+    """Return the first text in a JSON value that UTF-8 cannot hold, as Python shows it."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            try:
+                each.encode()
+            except UnicodeEncodeError:
+                return f"{each!r:.100}"
+        elif isinstance(each, dict):
+            waiting += [*reversed(each.values()), *reversed(each)]
+        elif isinstance(each, list):
+            waiting += reversed(each)
+    return None
 
 
 def _refuse(name: str) -> NoReturn:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.flow.command_to_reply import AHEAD_S_MAX
 from pipeline.model import Acceptance, Rejected, ReplyMessage, Token, TopicKind
 
 Decode = Callable[[bytes | None], Any]
@@ -27,6 +28,29 @@ class Accepted:
 
 
 Outcome = Accepted | Rejected
+# Of the engine's reasons: a detail that tells them from an aggregate's own, and what they mean.
+MEANINGS = {
+    "version_conflict": (
+        "actual",
+        "the aggregate is at another version than the command expects; read it and decide again",
+    ),
+    "id_reused": ("position", "the id was used before, for another command; give each command its own"),
+    "issued_in_the_future": (
+        "issued_ms",
+        f"the sender's clock is more than {AHEAD_S_MAX:g} s ahead of the broker's; set the clock right and send again",
+    ),
+    "expired": (
+        "issued_ms",
+        "it was stored too long after it was issued to know whether it was answered before, or the sender's clock is "
+        "behind the broker's; ask for its outcome, set the clock right, or send it as a new command",
+    ),
+}
+
+
+def explained(rejected: Rejected) -> str | None:
+    """Return what a rejection by the engine means, and the cure; None for one by the aggregate."""
+    wanted, sentence = MEANINGS.get(rejected.reason, ("", ""))
+    return sentence if sentence and wanted in rejected.details else None
 
 
 def position_token(aggregate: str, partition: int, offset: int) -> Token:

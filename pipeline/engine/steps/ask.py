@@ -10,6 +10,7 @@ from pipeline.engine.steps.scheduler import CommandPlace
 from pipeline.errors import TopologyError
 from pipeline.flow import ask_to_command, command_position
 from pipeline.model import Aggregate, Ask, CommandMessage, Effect, TopicKind
+from pipeline.model.records.keys import KEY_BYTES_MAX, key_bytes
 
 Records = list[tuple[str, bytes, bytes]]  # topic, key, value
 
@@ -42,5 +43,7 @@ class AskSender:
                 topic, codec = self._targets[ask.to]
                 correlation_id, reply_to = command.correlation_id, self._to + own
                 message = ask_to_command(self._name, own, ask, correlation_id, cause, at.time_ms, reply_to)
-                found.append((topic, ask.key.encode(), codec.encode(message)))
+                giver = f"{self._name!r}: its step {ask.step!r}"
+                to = key_bytes(ask.key, KEY_BYTES_MAX, giver, f"the command to {ask.to!r}")
+                found.append((topic, to, codec.encode(message)))
         return found

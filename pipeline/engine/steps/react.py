@@ -9,6 +9,7 @@ from pipeline.engine.steps.step import DecidedAt, Encode, Output, Step
 from pipeline.errors import TopologyError
 from pipeline.flow import event_to_command
 from pipeline.model import CommandMessage, EventMessage, Reaction, Send
+from pipeline.model.records.keys import KEY_BYTES_MAX, key_bytes, named
 
 
 class ReactStep(Step):
@@ -17,6 +18,7 @@ class ReactStep(Step):
     def __init__(self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], out: Output) -> None:
         self.name = f"react:{reaction.name}"
         self.reaction, self.targets, self.emit = reaction, targets, out.emit
+        self._giver = f"reaction {reaction.name!r}: its react {named(reaction.react)}"
 
     def fold(self, key: bytes, record: Record, message: EventMessage, placed: DecidedAt | None = None) -> None:
         commands = event_to_command(self.reaction, key.decode(), message)
@@ -31,4 +33,4 @@ class ReactStep(Step):
                 "which no aggregate of its service takes"
             )
         topic, encode = target
-        return topic, send.key.encode(), encode(command)
+        return topic, key_bytes(send.key, KEY_BYTES_MAX, self._giver, "a command"), encode(command)

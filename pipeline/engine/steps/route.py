@@ -8,6 +8,7 @@ from pipeline.engine.ports import Record
 from pipeline.engine.steps.step import DecidedAt, Encode, Output, Step
 from pipeline.flow import event_to_messages, is_late
 from pipeline.model import EventMessage, Projection
+from pipeline.model.records.keys import ROW_KEY_BYTES_MAX, key_bytes, named
 
 
 class RouteStep(Step):
@@ -17,11 +18,15 @@ class RouteStep(Step):
         self.name = f"route:{projection.name}"
         self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
         self.stats = out.stats
+        self._giver = f"projection {projection.name!r}: its route {named(projection.route)}"
 
     def fold(self, key: bytes, record: Record, message: EventMessage, placed: DecidedAt | None = None) -> None:
         if self.projection.windows is not None and is_late(self.projection, message):
             self.stats.leave_out(self.projection.name)
             return
         parts = event_to_messages(self.projection, key.decode(), message)
-        for row_key, data in [(row_key.encode(), self.encode(part)) for row_key, part in parts]:
-            self.emit(self.topic, row_key, data, -1)
+        messages = [
+            (key_bytes(row_key, ROW_KEY_BYTES_MAX, self._giver, "a row"), self.encode(part)) for row_key, part in parts
+        ]
+        for to, data in messages:
+            self.emit(self.topic, to, data, -1)

@@ -10,6 +10,7 @@ from pipeline.errors import BadRequest, InvalidCommand
 from pipeline.model.deadline import TIME_MS_MAX
 from pipeline.server.endpoint import At, Body, Described, Endpoint, Json, Param, number
 from pipeline.server.endpoints.parts import BAD_PARAMETER, LONG_MAX, UNAVAILABLE, limit
+from pipeline.server.entity_tags import Tags, parse_tags
 from pipeline.server.schemas import aggregates, subjects
 from pipeline.server.schemas.json_schema import LONG
 from pipeline.server.schemas.parts import DATE_TIME, TEXT
@@ -38,14 +39,16 @@ def _issued_ms(text: str) -> int:
     return int(text)
 
 
-def _expected_version(text: str) -> int:
-    """Parse If-Match: `"7"` or 7."""
-    found = re.fullmatch(r'\s*"?([0-9]{1,18})"?\s*', text)
-    if not found:
-        raise BadRequest(f"If-Match must be a version number, not {text!r:.100}")
-    return int(found[1])
+def _versions(name: str, text: str) -> Tags:
+    """Parse a condition on the aggregate's version: `"7"`, 7, W/"7", a list of these, or `*`."""
+    tags = parse_tags(name, text)
+    numbers = [each for each in tags.names if re.fullmatch("[0-9]{1,18}", each)]
+    if tags.names and not numbers:
+        raise BadRequest(f"{name} must be a version number or *, not {text!r:.100}; the ETag of an aggregate is one")
+    return tags._replace(names=tuple(str(int(each)) for each in numbers))  # no aggregate is at any other tag
 
 
+VERSIONS = r'^([*]|(W/)?"[0-9]{1,18}"(, (W/)?"[0-9]{1,18}"){0,9})$'
 PREFER = Param(
     "Prefer",
     {**TEXT, "pattern": "^(wait=[0-9]{1,2}|respond-async)$"},
@@ -71,13 +74,22 @@ ISSUED = Param(
 )
 EXPECTED = Param(
     "If-Match",
-    {**TEXT, "pattern": '^"?[0-9]{1,18}"?$'},
-    "the version that the aggregate must be at",
-    _expected_version,
+    {**TEXT, "pattern": VERSIONS},
+    "the version that the aggregate must be at, or one of several; `*`: any, so it must have events",
+    lambda text: _versions("If-Match", text),
     place="header",
+    is_list=True,
+)
+UNEXPECTED = Param(
+    "If-None-Match",
+    {**TEXT, "pattern": VERSIONS},
+    "the versions that the aggregate must not be at; `*`: any, so it must have no events yet",
+    lambda text: _versions("If-None-Match", text),
+    place="header",
+    is_list=True,
 )
 CORRELATION = Param("X-Correlation-Id", place="header", is_hidden=True)
-SENT = (PREFER, COMMAND_ID, ISSUED, EXPECTED, CORRELATION)
+SENT = (PREFER, COMMAND_ID, ISSUED, EXPECTED, UNEXPECTED, CORRELATION)
 AT_TIME: Json = {"oneOf": [{"type": "integer", "minimum": 10**11, "maximum": TIME_MS_MAX}, DATE_TIME]}
 AT = Param(
     "at",

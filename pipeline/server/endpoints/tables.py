@@ -35,7 +35,8 @@ def _reading(kinds: str, what: str) -> tuple[Param, ...]:
 
 READING = _reading("show hide", "what is held for transactions: shown as such, or left out")
 READING_ONE = _reading("show hide wait", "what is held for transactions: shown, left out, or waited for")
-KNOWN = text("If-None-Match", "an ETag; the reply is 304 if it is unchanged", "header", pattern='^"[0-9a-f]{1,16}"$')
+TAGS = r'^([*]|(W/)?"[0-9a-f]{1,16}"(, (W/)?"[0-9a-f]{1,16}"){0,9})$'
+KNOWN = text("If-None-Match", "ETags, or `*`; the reply is 304 if it is unchanged", "header", pattern=TAGS)
 KEYS = Body("the keys")
 ANY_KEY = r"{key:[\s\S]+}"  # with slashes and line breaks
 WATCH = Endpoint(

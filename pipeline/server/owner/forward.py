@@ -19,7 +19,7 @@ FORWARDED = "X-Pipeline-Forwarded"
 POSITION = "X-Pipeline-Position"  # the token of the table's position when it was read
 VERSION = "X-Pipeline-Version"  # an aggregate's
 ROWS = "X-Pipeline-Row-Position"  # the token up to which the row is that of the table's row topic
-ASKED, ANSWERED = ("If-None-Match",), ("ETag", POSITION, VERSION, ROWS)  # forwarded there, and back
+CONDITIONS, ANSWERED = ("If-Match", "If-None-Match"), ("ETag", POSITION, VERSION, ROWS)  # forwarded there, and back
 RETRY = {"Retry-After": "1"}
 TIMEOUT_S = 10.0
 
@@ -66,7 +66,7 @@ class Forwarding:
             async with self._session.request(
                 "GET" if body is None else "POST",
                 url.with_query(query) if query else url,
-                headers={FORWARDED: "1", **(_those(asked, ASKED) if whole else {})},
+                headers={FORWARDED: "1", **(_those(asked, CONDITIONS) if whole else {})},
                 json=body,
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S + wait_s),
             ) as answer:

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from pipeline.client import AsyncClient
 from pipeline.client.command_client import Options
 from pipeline.client.commands import outcome_json
-from pipeline.client.wire.outcome import Outcome, outcome_of
+from pipeline.client.wire.outcome import Accepted, Outcome, explained, outcome_of
 from pipeline.client.wire.paths import path_part
 from pipeline.engine.state.deadlines import deadline_key
 from pipeline.engine.state.replies import reply_key
 from pipeline.engine.state.row_keys import join_key
-from pipeline.errors import InvalidCommand, NoReply, UndecodableRecord, UnknownAggregate
+from pipeline.errors import BadRequest, InvalidCommand, NoReply, UndecodableRecord, UnknownAggregate
 from pipeline.flow.command_to_deadline import SCHEDULED
 from pipeline.model import Rejected, ReplyMessage, TopicKind
 from pipeline.server.endpoint import Page, Pages, Reply, Request, problem
 from pipeline.server.endpoints.aggregates import OUTCOME, SEND
+from pipeline.server.entity_tags import Tags
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables
 
 LOOK_MAX = 1_000  # parked records of a key that are searched for a command
-CONFLICTS = ("version_conflict", "id_reused")
+Version = Callable[[Request, str, str], Awaitable[int]]  # of an aggregate and key
 
 
 class CommandApi:
     """`POST /v1/commands/{aggregate}/{key}` and `GET /v1/commands/{aggregate}/{key}/{id}`.
 
-    `client` is called on the first command, so a worker without commands keeps no connection for them.
+    `client` is called on the first command, so a worker without commands keeps no connection for them. `version` looks
+    an aggregate's version up.
     """
 
-    def __init__(self, client: Callable[[], AsyncClient], tables: LocalTables, dispatcher: Dispatcher) -> None:
-        self._make, self._tables, self._dispatcher = client, tables, dispatcher
+    def __init__(
+        self, client: Callable[[], AsyncClient], tables: LocalTables, dispatcher: Dispatcher, version: Version
+    ) -> None:
+        self._make, self._tables, self._dispatcher, self._version = client, tables, dispatcher, version
         self._client: AsyncClient | None = None
 
     def pages(self) -> Pages:
@@ -79,6 +83,10 @@ class CommandApi:
         wait_s, options = request["Prefer"], _options(request)
         options["at"] = due_ms
         client = await self._connected()
+        expected = await self._expected(request, aggregate, key, due_ms)
+        if isinstance(expected, Accepted | Rejected):
+            return _told(expected)
+        options["expected_version"] = expected
         try:
             if wait_s == 0 or _ms_to_come(due_ms) > 1000 * wait_s:
                 command_id, position = await client.store(aggregate, key, command, **options)
@@ -91,6 +99,46 @@ class CommandApi:
             if error.parked is not None:
                 told["parked"] = error.parked
             return Reply(202, told, _location(place, error.command_id))
+
+    async def _expected(self, request: Request, aggregate: str, key: str, due_ms: int | None) -> int | Outcome | None:
+        """Return the version that If-Match and If-None-Match leave to the command; None for any.
+
+        One version, or none at all, is decided with the command. For all else the version is looked up, and the command
+        expects that one if it will do. If it will not do, or the command's id has an outcome, return that.
+        """
+        wanted: Tags | None = request["If-Match"]
+        unwanted: Tags | None = request["If-None-Match"]
+        if wanted is None and unwanted is None:
+            return None
+        if unwanted is None and wanted is not None and len(wanted.names) == 1:
+            return int(wanted.names[0])
+        if wanted is None and unwanted is not None and unwanted.is_any:
+            return 0
+        if _ms_to_come(due_ms) > 0 and (wanted is None or not wanted.is_any or unwanted is not None):
+            raise BadRequest("give one version in If-Match with a command that is decided later, or *")
+        version = await self._version(request, aggregate, key)
+        if (known := await self._known(request, aggregate, key)) is not None:
+            return known
+        there = str(version) if version else None
+        if (wanted is None or wanted.has(there) or str(version) in wanted.names) and not (
+            unwanted and unwanted.has(there)
+        ):
+            return None if unwanted is None and wanted is not None and wanted.is_any else version  # events stay
+        expected = " and ".join(
+            f"{what}{tags}" for what, tags in (("", wanted), ("not ", unwanted)) if tags is not None
+        )
+        return Rejected("version_conflict", {"expected": expected, "actual": str(version)})
+
+    async def _known(self, request: Request, aggregate: str, key: str) -> Outcome | None:
+        """Return the outcome of the command that was sent before under the request's id, if it has one."""
+        command_id, client = request["Idempotency-Key"], await self._connected()
+        if command_id is None:
+            return None
+        try:
+            found = await client.outcome(aggregate, key, command_id)
+        except InvalidCommand:  # it keeps no replies
+            return None
+        return found if isinstance(found, Accepted | Rejected) else None
 
     def _check(self, request: Request) -> None:
         name, services = request.parts["aggregate"], self._dispatcher.topology.services.values()
@@ -141,9 +189,8 @@ def _ms_to_come(due_ms: int | None) -> float:
 def _told(outcome: Outcome) -> Reply:
     if not isinstance(outcome, Rejected):
         return Reply(200, outcome_json(outcome), {"ETag": f'"{outcome.version}"'})
-    detail = "it has another version, or the id was used before" if outcome.reason in CONFLICTS else ""
-    told = outcome_json(outcome)
-    return problem(409, detail or f"the aggregate rejects the command: {outcome.reason}", "Rejected", **told)
+    detail = explained(outcome) or f"the aggregate rejects the command: {outcome.reason}"
+    return problem(409, detail, "Rejected", **outcome_json(outcome))
 
 
 def _location(place: str, command_id: str) -> dict[str, str]:
@@ -153,7 +200,7 @@ def _location(place: str, command_id: str) -> dict[str, str]:
 
 def _options(request: Request) -> Options:
     """Return the command's options from the headers."""
-    options = Options(expected_version=request["If-Match"])
+    options = Options()
     if request["Idempotency-Key"] is not None:
         options["command_id"] = request["Idempotency-Key"]
     if request["X-Correlation-Id"]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from json import dumps
 from typing import Any, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from pipeline.client.wire.read_options import Pending, ReadOptions
+from pipeline.client.wire.read_options import Level, Pending, ReadOptions
 from pipeline.errors import BadRequest, NotYet, UnknownAggregate
 from pipeline.model import Token
 from pipeline.server.endpoint import Page, Pages, Place, Reply, Request, problem
 from pipeline.server.endpoints.tables import AGGREGATE, GET, METRICS, OPENAPI, ROW, ROWS, STATUS, TABLES
+from pipeline.server.entity_tags import parse_tags
 from pipeline.server.openapi import document
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import POSITION, VERSION
@@ -173,6 +175,11 @@ class QueryApi:
             reading=asked,
         )
 
+    async def version(self, request: Request, aggregate: str, key: str) -> int:
+        """Return an aggregate's version after all that was stored before this call; 0 if it has no events."""
+        parts = await self.several(request, [(aggregate, key)], ReadOptions(Level.LINEARIZABLE))
+        return next((int(row["version"]) for part in parts.values() for row in part.rows), 0)
+
     async def several(
         self, request: Request, keys: Sequence[tuple[str, str]], asked: ReadOptions
     ) -> dict[tuple[str, int], Part]:
@@ -240,9 +247,12 @@ class QueryApi:
 def tagged(request: Request, body: Any, tag: str, headers: dict[str, str]) -> Reply:
     """Return a reply with its ETag; 304 without a body if the reader has it already."""
     headers["ETag"] = f'"{tag}"'
-    known = request.headers.get("If-None-Match", "")
-    if known == "*" or headers["ETag"] in [each.strip().removeprefix("W/") for each in known.split(",")]:
-        return Reply(304, None, headers)
+    with suppress(BadRequest):  # what is no list of tags is none that the reader has
+        if (wanted := request.headers.get("If-Match")) is not None and not parse_tags("If-Match", wanted).has(tag):
+            return problem(412, f"its ETag is {headers['ETag']}, and If-Match names others", "NoMatch", headers)
+    with suppress(BadRequest):
+        if (known := request.headers.get("If-None-Match")) is not None and parse_tags("If-None-Match", known).has(tag):
+            return Reply(304, None, headers)
     return Reply(200, body, headers)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipeline.client.commands import KEY_BYTES_MAX
+from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.server.schemas.json_schema import LONG, Json, json_schema
 from pipeline.server.schemas.parts import COUNT, MAYBE, TEXT, TEXTS, WHO, fields, in_json, only, several
 

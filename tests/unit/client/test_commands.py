@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.client import Accepted
-from pipeline.client.commands import ID_BYTES_MAX, KEY_BYTES_MAX, Commands, outcome_json
+from pipeline.client.commands import ID_BYTES_MAX, Commands, outcome_json
 from pipeline.client.wire.from_json import from_json, parsed, to_json
 from pipeline.errors import EncodeError, InvalidCommand, UnknownAggregate
 from pipeline.model import Rejected
+from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.topology import load
 from topologies import orders, users
 

@@ -74,6 +74,7 @@ def test_a_clock_far_ahead_is_refused() -> None:
     refused = too_late(command(ahead_ms + 1), Idempotency(), 0, -1)
     assert refused is not None
     assert refused.reason == "issued_in_the_future"
+    assert refused.details["clock"] == "the sender's is 61 s ahead of the broker's; 60 s are allowed"
 
 
 def test_what_the_pipeline_itself_sends_is_never_too_late() -> None:

@@ -62,7 +62,7 @@ def ask(driver: TestDriver, method: str, path: str, body: Any = None, client: An
     here = tables(driver)
     dispatcher = Dispatcher(here, Forwarding(router))
     pages = DeadlineApi({"tills": driver._oracle.codec["tills.command"]}, here, t.TOPOLOGY).pages()
-    commands = CommandApi(lambda: client, here, dispatcher).pages()
+    commands = CommandApi(lambda: client, here, dispatcher, None).pages()
 
     async def asked() -> tuple[int, Any]:
         app = web.Application(middlewares=[as_problems])

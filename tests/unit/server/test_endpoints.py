@@ -37,7 +37,7 @@ DISPATCHER = Dispatcher(NOTHING, cast(Any, SimpleNamespace(router=SimpleNamespac
 
 def served() -> list[tuple[Endpoint, Page]]:
     query = QueryApi(NOTHING, DISPATCHER, NOTHING, dict, CollectorRegistry())
-    commands = CommandApi(NOTHING, NOTHING, DISPATCHER)
+    commands = CommandApi(NOTHING, NOTHING, DISPATCHER, query.version)
     lineage = Lineage(MARKET.services.values())
     parts: list[Pages] = [
         query.pages(),

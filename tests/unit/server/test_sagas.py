@@ -66,7 +66,7 @@ class Pages:
         forwarding = Forwarding(router)
         forwarding.ask = self._ask  # type: ignore[method-assign]
         self.dispatcher = Dispatcher(tables, forwarding)
-        commands = CommandApi(lambda: self.sender, tables, self.dispatcher)  # type: ignore[arg-type, return-value]
+        commands = CommandApi(lambda: self.sender, tables, self.dispatcher, None)  # type: ignore[arg-type, return-value]
         self.api = SagaApi(tables, self.dispatcher, commands)
 
     async def _ask(self, asked: Any, what: str, owner: Any, path: str, query: Any, *_: Any, **__: Any) -> Reply:
