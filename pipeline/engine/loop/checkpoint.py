@@ -63,10 +63,8 @@ def checkpoint(
                         marks[changelog_position(table.changelog)] = end
             task.store.write(rows, marks)
             written.append((task, len(rows)))
-    for (
-        task,
-        count,
-    ) in written:  # after all writes: stores share databases, and one flush is enough for all that are due
+    # After all writes: stores share databases, and one flush is enough for all that are due.
+    for task, count in written:
         flush_when_due(task, count, clock)
 
     # 6. Readers may see the new positions.

@@ -10,9 +10,7 @@ from __future__ import annotations
 FIRST = 64  # records of the first poll, when nothing is known
 TURN_S = 1.0  # of folding before a commit
 TURN_S_MAX = 10.0  # the limit if commits are slow; far below the time-out of a transaction
-COMMIT_SHARE = (
-    2.0  # a turn may fold this many times as long as its commit takes, or commits would take most of the time
-)
+COMMIT_SHARE = 2.0  # a turn may fold so many times as long as its commit takes, or commits take most of the time
 ABORTED_SHARE = 4  # after an abort, a transaction takes so much less
 PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # after so many aborts in a row
 

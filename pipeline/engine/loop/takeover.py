@@ -32,14 +32,11 @@ class Takeover:
 
     def __init__(self, consumer: GroupConsumer, producer: Producer, clock: Clock) -> None:
         self._consumer, self._producer, self._clock = consumer, producer, clock
-        self._certain_s: float | None = (
-            None  # from then on, who is no member is gone; None: as long as this lane is none
-        )
+        # From then on, who is no member is gone. None as long as this lane is no member itself.
+        self._certain_s: float | None = None
         self._taken: list[TP] = []  # assigned, and not known yet whose they were
         self._unclaimed: set[TP] = set()  # of the assigned, those that are noted as another's or nobody's
-        self._unended: dict[
-            TP, tuple[str, ...]
-        ] = {}  # of the assigned, other owners that are noted, not looked for yet
+        self._unended: dict[TP, tuple[str, ...]] = {}  # other owners noted for each of the assigned, not looked for yet
         self._owners: set[str] = set()  # not looked for yet, those of partitions that have moved on included
         self._failed: Counter[str] = Counter()  # how often each could not be fenced
 

@@ -30,9 +30,7 @@ class Act(NamedTuple):
     cause: str = ""
     by: str = ""
     why: str = ""
-    bare: bool = (
-        False  # whether the record's value could not be queued, so that it can only be discarded, without an answer
-    )
+    bare: bool = False  # whether the value could not be queued: the record can only be discarded, without a reply
 
 
 def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Act | None:

@@ -20,9 +20,7 @@ from pipeline.verify.sources.history import Entry, Kept, Stored, read_whole
 Rows = Callable[[str, int], Iterable[Mapping[str, Any]]]
 Positions = Callable[[str], Mapping[str, Mapping[str, Any]]]
 
-QUIET_S = (
-    60.0  # so long an answer may take: a killed worker's transaction stays open for up to 20 s, a broker may be away
-)
+QUIET_S = 60.0  # the longest wait for an answer: a killed worker may have left a transaction open, a broker be away
 RETRY_S = 0.2
 BATCH = 10_000
 
