@@ -10,12 +10,13 @@ import click
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.kafka.acl_rules import Principals, rules
-from pipeline.adapters.kafka.acls import apply_acls
-from pipeline.adapters.kafka.topics import check_topics, create_topics
+from pipeline.adapters.kafka.access.acls import apply_acls
+from pipeline.adapters.kafka.access.rules import Principals, rules
+from pipeline.adapters.kafka.topic_settings import mend
+from pipeline.adapters.kafka.topics import check_topics, create_topics, setting_differences, settings_text
 from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, schemas_option
 from pipeline.engine.plan import ServicePlan
-from pipeline.errors import TopologyError
+from pipeline.errors import TopicError, TopologyError
 from pipeline.topology import load
 
 
@@ -51,26 +52,39 @@ def create(
     """
     loaded = load(topology, schemas)
     plans = [ServicePlan(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
-    created = create_topics(admin(bootstrap_of(bootstrap, home)), plans, partitions, replication)
+    client = admin(bootstrap_of(bootstrap, home))
+    created = create_topics(client, plans, partitions, replication)
     for topic in created:
         click.echo(f"created {topic}")
     if not created:
         click.echo("all topics exist")
+    if found := setting_differences(client, plans):
+        raise TopicError(settings_text(found, topology))
 
 
 @command.command()
 @click.argument("topology")
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service; repeatable.")
+@click.option("--fix", is_flag=True, help="Give topics the settings that they have to have. No record is lost by it.")
 @bootstrap_option
 @home_option
 @schemas_option
-def check(topology: str, services: tuple[str, ...], bootstrap: str | None, home: Path, schemas: Path | None) -> None:
-    """Check that the topics of TOPOLOGY exist and that their partitions match each other."""
+def check(
+    topology: str, services: tuple[str, ...], fix: bool, bootstrap: str | None, home: Path, schemas: Path | None
+) -> None:
+    """Check that the topics of TOPOLOGY exist, match each other in partitions, and keep what they have to keep."""
     loaded = load(topology, schemas)
     client = admin(bootstrap_of(bootstrap, home))
-    for service in loaded.chosen(services):
-        check_topics(client, ServicePlan(service, codecs(loaded.schemas)), topology)
-        click.echo(f"{service.name}: all topics are correct")
+    plans = [ServicePlan(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
+    found = setting_differences(client, plans)
+    if found and not fix:
+        raise TopicError(settings_text(found, topology))
+    mend(client, found)
+    for difference in found:
+        click.echo(f"changed {difference.topic}: {difference.setting} was {difference.found}")
+    for plan in plans:
+        check_topics(client, plan, topology)
+        click.echo(f"{plan.service.name}: all topics are correct")
 
 
 @command.command()

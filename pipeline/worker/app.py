@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import KafkaBroker, admin
-from pipeline.adapters.kafka.acl_rules import HTTP
+from pipeline.adapters.kafka.access.rules import HTTP
 from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.client import AsyncClient

@@ -31,7 +31,7 @@ EXCEPTIONS = {
     ("pipeline.errors", "pipeline.model.records.token"): "an error names the type of what it carries",
 }
 LIBRARIES = {
-    "confluent_kafka": {"adapters.kafka", "client", "demo", "rebuild", "verify.sources"},
+    "confluent_kafka": {"adapters.kafka", "adapters.kafka.access", "client", "demo", "rebuild", "verify.sources"},
     "faust": {"worker"},
     "rocksdict": {"adapters.rocksdb"},
     "sqlalchemy": {"adapters.sql"},

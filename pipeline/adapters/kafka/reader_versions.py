@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from pipeline.adapters.kafka import ANSWER_S, COMMON, READING, admin, connection
-from pipeline.adapters.kafka.acl_rules import VERSIONS_GROUP
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError, TopologyError
 from pipeline.model import TopicKind
-from pipeline.model.projection.versions import declared_name, table_of
+from pipeline.model.projection.versions import VERSIONS_GROUP, declared_name, table_of
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)

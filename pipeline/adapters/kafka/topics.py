@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
 
 from pipeline.adapters.kafka import ANSWER_S, admin
+from pipeline.adapters.kafka.topic_settings import SETTINGS, Difference, differences
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError
 from pipeline.model import TopicKind
 from pipeline.model.service import NAME
 
+log = logging.getLogger(__name__)
+
 APPEAR_S = 30.0
 REPLY_PARTITIONS = 8
-DAY_MS = 24 * 60 * 60 * 1000
-CONFIG: dict[TopicKind, dict[str, str]] = {
-    # LogAppendTime: when a command was stored is for the broker to say, not for its sender.
-    TopicKind.COMMAND: {"retention.ms": str(7 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
-    TopicKind.EVENT: {"retention.ms": "-1", "retention.bytes": "-1"},
-    TopicKind.STATE: {"cleanup.policy": "compact"},
-    TopicKind.ROW: {"cleanup.policy": "compact"},
-    TopicKind.QUEUE: {"cleanup.policy": "compact"},
-    # Longer than any window of idempotency; in files of a day, so that what is too old goes.
-    TopicKind.REPLIES: {
-        "retention.ms": str(7 * DAY_MS),
-        "retention.bytes": "-1",
-        "segment.ms": str(DAY_MS),
-        "message.timestamp.type": "LogAppendTime",
-    },
-    TopicKind.DEADLINES: {"cleanup.policy": "compact"},
-    TopicKind.REPLY: {"retention.ms": str(3_600_000), "segment.ms": str(3_600_000)},
-    TopicKind.BY_KEY: {"retention.ms": str(7 * DAY_MS)},
-    TopicKind.PARKED: {"retention.ms": str(90 * DAY_MS)},
-    TopicKind.VERSIONS: {"cleanup.policy": "compact"},
-}
 
 
 def partition_counts(client: AdminClient) -> dict[str, int]:
@@ -58,7 +41,7 @@ def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions:
     """Create the missing topics of the services; return their names. Raises TopicError."""
     there = partition_counts(client)
     wanted = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic not in there}
-    _create(client, [NewTopic(topic, partitions, replication, config=CONFIG[kind]) for topic, kind in wanted.items()])
+    _create(client, [NewTopic(topic, partitions, replication, config=SETTINGS[kind]) for topic, kind in wanted.items()])
     return sorted(wanted)
 
 
@@ -90,7 +73,7 @@ def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
     client = admin(bootstrap)
     there = partition_counts(client)
     if topic not in there:
-        there = _create(client, [NewTopic(topic, REPLY_PARTITIONS, -1, config=CONFIG[TopicKind.REPLY])])
+        there = _create(client, [NewTopic(topic, REPLY_PARTITIONS, -1, config=SETTINGS[TopicKind.REPLY])])
     return topic, there[topic]
 
 
@@ -112,7 +95,10 @@ def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
 
 
 def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
-    """Raise TopicError if a topic of the service is missing, or has too few or too many partitions."""
+    """Raise TopicError if a topic of the service is missing, or has too few or too many partitions.
+
+    Also if the broker deletes what the engine keeps there; a warning says what else is not as it has to be.
+    """
     counts = partition_counts(client)
     service = plan.service.name
     needed = [topic for topic, _ in plan.own_topics()] + plan.followed_topics()
@@ -129,3 +115,27 @@ def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
                     f"{counts[source]} and {counts[other]} partitions; give both the same number "
                     "(partitions can be added with kafka-topics --alter, while the topics are still empty)"
                 )
+    found = setting_differences(client, [plan])
+    if any(difference.loses for difference in found):
+        raise TopicError(settings_text(found, topology))
+    if found:
+        log.warning("%s", settings_text(found, topology))
+
+
+def setting_differences(client: AdminClient, plans: Iterable[ServicePlan]) -> list[Difference]:
+    """How the settings of the services' own topics differ from what they have to be; none if that may not be asked."""
+    there = partition_counts(client)
+    kinds = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic in there}
+    try:
+        return differences(client, kinds.items())
+    except KafkaException as error:
+        log.warning("the settings of topics are not checked: %s", error.args[0].str())
+        return []
+
+
+def settings_text(found: Sequence[Difference], topology: str) -> str:
+    """What is said of topics that were there before with other settings, and the cure."""
+    return (
+        f"topics have settings that the engine cannot live with: {'; '.join(map(str, found))}. "
+        f"Give them those with: pipeline topics check {topology} --fix"
+    )

@@ -8,6 +8,8 @@ from typing import Any
 from pipeline.errors import TopologyError
 from pipeline.model.projection.projection import Database, Projection
 
+VERSIONS_GROUP = "pipeline-versions"  # the group of consumers that follow which version readers get
+
 
 def table_of(projection: str, version: int) -> str:
     """The table of a version, by which its topics and its service are named, too."""

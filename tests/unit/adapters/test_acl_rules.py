@@ -15,8 +15,8 @@ from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-d
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import connection
-from pipeline.adapters.kafka.acl_rules import Principals, Rule, rules
-from pipeline.adapters.kafka.acls import apply_acls, bindings
+from pipeline.adapters.kafka.access.acls import apply_acls, bindings
+from pipeline.adapters.kafka.access.rules import Principals, Rule, rules
 from pipeline.cli import main
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import ClientConfigError, TopicError

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if n
 )
 
 from pipeline.adapters.kafka import ANSWER_S
-from pipeline.adapters.kafka.acl_rules import Rule
+from pipeline.adapters.kafka.access.rules import Rule
 from pipeline.errors import TopicError
 
 RESOURCES = {

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from pipeline.engine.plan import ServicePlan
 from pipeline.flow import Lineage
 from pipeline.model import TopicKind
+from pipeline.model.projection.versions import VERSIONS_GROUP
 from pipeline.topology import Topology
 
 READ, WRITE, DESCRIBE, CONFIGS, CREATE = "READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "CREATE"
 HTTP = "http"  # the requester that the HTTP sides of the workers are
-VERSIONS_GROUP = "pipeline-versions"  # of the consumers that follow which version readers get
 
 
 class Rule(NamedTuple):
