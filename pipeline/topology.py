@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.errors import NoDeadlines, NoHistory, TopologyError, UnknownTable
+from pipeline.errors import NoDeadlines, NoHistory, PipelineError, TopologyError, UnknownTable
 from pipeline.model import Aggregate, Invariant, Saga, Service
 from pipeline.model.ownership import check_ownership
 from pipeline.model.projection.versions import versioned_name
@@ -116,25 +116,19 @@ class Topology:
 
     def with_history(self, name: str) -> Aggregate[Any, Any, Any]:
         """Return the aggregate of that name if it keeps its history. Raises UnknownTable, NoHistory."""
-        aggregate = self._aggregate(name)
-        if aggregate is None:
-            raise NoHistory(f"{name!r} is no aggregate, so it has no history of its own; its sources have")
-        if not aggregate.history:
-            raise NoHistory(f"the aggregate {name!r} keeps no history; declare it with history=True")
-        return aggregate
+        return self._declared(name, "history", NoHistory)
 
     def with_deadlines(self, name: str) -> Aggregate[Any, Any, Any]:
         """Return the aggregate of that name if it takes deadlines. Raises UnknownTable, NoDeadlines."""
-        aggregate = self._aggregate(name)
-        if aggregate is None:
-            raise NoDeadlines(f"{name!r} is no aggregate, so it has no deadlines")
-        if not aggregate.deadlines:
-            raise NoDeadlines(f"the aggregate {name!r} takes no deadlines; declare it with deadlines=True")
-        return aggregate
+        return self._declared(name, "deadlines", NoDeadlines)
 
-    def _aggregate(self, name: str) -> Aggregate[Any, Any, Any] | None:
-        """Return the aggregate of that table; None if the table is not an aggregate's. Raises UnknownTable."""
-        return next((each for each in self.service_of(name).owned if each.name == name), None)
+    def _declared(self, name: str, what: str, error: type[PipelineError]) -> Aggregate[Any, Any, Any]:
+        aggregate = next((each for each in self.service_of(name).owned if each.name == name), None)
+        if aggregate is None:
+            raise error(f"{name!r} is no aggregate, so it has no {what} of its own; its sources may have")
+        if not getattr(aggregate, what):
+            raise error(f"the aggregate {name!r} has no {what}; declare it with {what}=True")
+        return aggregate
 
 
 def load(name: str, schemas: Path | None = None) -> Topology:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.broker import local
 from pipeline.errors import BrokerUnreachable
 
+if TYPE_CHECKING:
+    from pipeline.client.queries import QueryClient
+    from pipeline.topology import Topology
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 HOME = Path(".pipeline")
 HOME_HELP = "Directory of the local broker and of the workers' tables."
 
@@ -33,16 +42,58 @@ schemas_option = click.option(
 )
 
 
-def bootstrap_of(given: str | None, home: Path) -> str:
-    """Return the given address, or that of the local broker of `home`. Raises BrokerUnreachable."""
-    if given:
-        return given
-    running = local.find(home / "broker")
-    if running is None:
-        raise BrokerUnreachable(
-            f"no local broker runs in {home}; start one with: pipeline broker up, or name another with --bootstrap"
-        )
-    return running.bootstrap
+@dataclass(frozen=True)
+class Where:
+    """A topology, and the cluster that it runs on, as the command line names them."""
+
+    name: str  # of the topology
+    schemas: Path | None
+    bootstrap: str | None
+    home: Path
+
+    @property
+    def address(self) -> str:
+        """The given address, or that of the local broker of `home`. Raises BrokerUnreachable."""
+        if self.bootstrap:
+            return self.bootstrap
+        running = local.find(self.home / "broker")
+        if running is None:
+            raise BrokerUnreachable(
+                f"no local broker runs in {self.home}; start one with: pipeline broker up, or name another with "
+                "--bootstrap"
+            )
+        return running.bootstrap
+
+    @cached_property
+    def topology(self) -> Topology:
+        """The topology. Raises TopologyError."""
+        from pipeline.topology import load
+
+        return load(self.name, self.schemas)
+
+    def queries(self, *, eventual: bool = False) -> QueryClient:
+        """Open a client for reads."""
+        from pipeline.client.queries import QueryClient
+
+        return QueryClient(self.address, self.topology, eventual=eventual)
+
+
+def where(*options: Decorator) -> Decorator:
+    """Add `options`, and those that name a cluster; pass what they and the argument `topology` name as `where`."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def run(
+            *args: Any, topology: str, bootstrap: str | None, home: Path, schemas: Path | None = None, **others: Any
+        ) -> None:
+            function(*args, where=Where(topology, schemas, bootstrap, home), **others)
+
+        decorated: Callable[..., None] = home_option(bootstrap_option(run))
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:

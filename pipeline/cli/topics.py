@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import click
 
@@ -14,10 +13,9 @@ from pipeline.adapters.kafka.access.acls import apply_acls
 from pipeline.adapters.kafka.access.rules import Principals, rules
 from pipeline.adapters.kafka.topic_settings import mend
 from pipeline.adapters.kafka.topics import check_topics, create_topics, setting_differences, settings_text
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, schemas_option
+from pipeline.cli.options import Where, json_option, schemas_option, where
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError, TopologyError
-from pipeline.topology import load
 
 
 @click.group()
@@ -34,56 +32,46 @@ def command() -> None:
     "--partitions", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Partitions of each topic."
 )
 @click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each partition.")
-@bootstrap_option
-@home_option
-@schemas_option
+@where(schemas_option)
 def create(
-    topology: str,
     services: tuple[str, ...],
     partitions: int,
     replication: int,
-    bootstrap: str | None,
-    home: Path,
-    schemas: Path | None,
+    where: Where,
 ) -> None:
     """Create the topics of TOPOLOGY that do not exist yet.
 
     Their number of partitions cannot be changed later, as it decides each key's partition.
     """
-    loaded = load(topology, schemas)
+    loaded = where.topology
     plans = [ServicePlan(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
-    client = admin(bootstrap_of(bootstrap, home))
+    client = admin(where.address)
     created = create_topics(client, plans, partitions, replication)
     for topic in created:
         click.echo(f"created {topic}")
     if not created:
         click.echo("all topics exist")
     if found := setting_differences(client, plans):
-        raise TopicError(settings_text(found, topology))
+        raise TopicError(settings_text(found, where.name))
 
 
 @command.command()
 @click.argument("topology")
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service; repeatable.")
 @click.option("--fix", is_flag=True, help="Give topics the settings that they have to have. No record is lost by it.")
-@bootstrap_option
-@home_option
-@schemas_option
-def check(
-    topology: str, services: tuple[str, ...], fix: bool, bootstrap: str | None, home: Path, schemas: Path | None
-) -> None:
+@where(schemas_option)
+def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
     """Check that the topics of TOPOLOGY exist, match each other in partitions, and keep what they have to keep."""
-    loaded = load(topology, schemas)
-    client = admin(bootstrap_of(bootstrap, home))
-    plans = [ServicePlan(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
+    client = admin(where.address)
+    plans = [ServicePlan(service, codecs(where.topology.schemas)) for service in where.topology.chosen(services)]
     found = setting_differences(client, plans)
     if found and not fix:
-        raise TopicError(settings_text(found, topology))
+        raise TopicError(settings_text(found, where.name))
     mend(client, found)
     for difference in found:
         click.echo(f"changed {difference.topic}: {difference.setting} was {difference.found}")
     for plan in plans:
-        check_topics(client, plan, topology)
+        check_topics(client, plan, where.name)
         click.echo(f"{plan.service.name}: all topics are correct")
 
 
@@ -106,26 +94,21 @@ def check(
 )
 @click.option("--apply", is_flag=True, help="Add them to the cluster instead of showing them.")
 @json_option
-@bootstrap_option
-@home_option
-@schemas_option
+@where(schemas_option)
 def acls(
-    topology: str,
     services: tuple[str, ...],
     principals: tuple[str, ...],
     requesters: tuple[str, ...],
     apply: bool,
     as_json: bool,
-    bootstrap: str | None,
-    home: Path,
-    schemas: Path | None,
+    where: Where,
 ) -> None:
     """Show the ACLs that enforce the borders between the services of TOPOLOGY on the broker.
 
     Each service's principal may read and write its own topics, read the event topics that it follows, and send commands
     to the services that it asks. A broker with an authorizer refuses everything else.
     """
-    loaded = load(topology, schemas)
+    loaded = where.topology
     chosen = {service.name for service in loaded.chosen(services)}
     plans = [ServicePlan(service, codecs(loaded.schemas), loaded.names) for service in loaded.chosen(())]
     who = Principals(_named(principals, loaded.services), _named(requesters))
@@ -134,7 +117,7 @@ def acls(
         asked = {who.runs(plan) for plan in plans if plan.service.name in chosen}
         wanted = [rule for rule in wanted if rule.principal in asked]
     if apply:
-        count = apply_acls(admin(bootstrap_of(bootstrap, home)), wanted)
+        count = apply_acls(admin(where.address), wanted)
         click.echo(f"{count} ACLs are applied")
         return
     for rule in wanted:

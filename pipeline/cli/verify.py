@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, schemas_option
+from pipeline.cli.options import Where, schemas_option, where
 
 
 @click.command()
@@ -19,18 +18,13 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, sc
 @click.option("--no-tables", is_flag=True, help="Check the topics only; no worker has to run.")
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Findings of each kind to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
-@bootstrap_option
-@home_option
-@schemas_option
+@where(schemas_option)
 def command(
-    topology: str,
     services: tuple[str, ...],
     no_tables: bool,
     limit: int,
     as_json: bool,
-    bootstrap: str | None,
-    home: Path,
-    schemas: Path | None,
+    where: Where,
 ) -> None:
     """Prove that every record of TOPOLOGY's services has had its effect exactly once.
 
@@ -39,7 +33,6 @@ def command(
     held, and TOPOLOGY's invariants hold. Changes nothing, and may run while workers run. Exit code 1 if anything is
     wrong.
     """
-    from pipeline.topology import load
     from pipeline.verify.run import verify
     from pipeline.verify.show import show
 
@@ -47,8 +40,8 @@ def command(
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=as_json) as progress:
         bar = progress.add_task("", total=None)
         report = verify(
-            bootstrap_of(bootstrap, home),
-            load(topology, schemas),
+            where.address,
+            where.topology,
             services,
             tables=not no_tables,
             limit=limit,

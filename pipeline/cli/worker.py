@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, log_to_stderr, schemas_option
+from pipeline.cli.options import Where, log_to_stderr, schemas_option, where
 
 
 @click.command()
@@ -70,11 +70,8 @@ from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, lo
 @click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
-@bootstrap_option
-@home_option
-@schemas_option
+@where(schemas_option)
 def command(
-    topology: str,
     services: tuple[str, ...],
     processes: int,
     slot: int | None,
@@ -86,9 +83,7 @@ def command(
     databases: tuple[str, ...],
     group_protocol: str,
     log_level: str,
-    bootstrap: str | None,
-    home: Path,
-    schemas: Path | None,
+    where: Where,
 ) -> None:
     """Run the services of TOPOLOGY (a package, a module or a .py file) until SIGTERM or Ctrl-C.
 
@@ -103,14 +98,12 @@ def command(
             raise click.UsageError("--slot and --port name one process; leave them out with --processes")
         sys.exit(run_processes(processes))
 
-    from pipeline.topology import load
     from pipeline.worker.databases import parse_databases
     from pipeline.worker.main import run_worker
     from pipeline.worker.open_files import options_of, parts_of
     from pipeline.worker.settings import WorkerSettings
 
-    loaded = load(topology, schemas)
-    address = bootstrap_of(bootstrap, home)
+    loaded, address = where.topology, where.address
     parts = parts_of(loaded, services, address)
     if len(parts) > 1:
         from pipeline.worker.processes import run_processes
@@ -118,7 +111,7 @@ def command(
         sys.exit(run_processes(len(parts), [options_of(part, port if n == 0 else 0) for n, part in enumerate(parts)]))
     settings = WorkerSettings(
         bootstrap=address,
-        state_dir=home / "state",
+        state_dir=where.home / "state",
         services=services,
         node=node,
         slot=slot,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.cli.options import Where, json_option, topology_option, where
 from pipeline.client.wire.as_of import iso, parse_as_of
 from pipeline.flow import ABSENT, state_difference
 
@@ -31,9 +30,7 @@ MOMENT = "VERSION|TIME"
 @click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="Events after that version.")
 @click.option("--limit", type=click.IntRange(1), help="The largest number of events.  [default: all]")
 @json_option
-@topology_option
-@bootstrap_option
-@home_option
+@where(topology_option)
 def command(
     aggregate: str,
     key: str,
@@ -42,9 +39,7 @@ def command(
     after: int,
     limit: int | None,
     as_json: bool,
-    topology: str,
-    bootstrap: str | None,
-    home: Path,
+    where: Where,
 ) -> None:
     """Show each event of one AGGREGATE: version, time, cause. Or its state at a moment, or what differs.
 
@@ -57,16 +52,13 @@ def command(
     A moment is a version (a number below 100,000,000,000), milliseconds since the epoch (any other number) or an ISO
     8601 time, in UTC unless it has a zone. At version 0 there are no events yet.
     """
-    from pipeline.client.queries import QueryClient
-    from pipeline.topology import load
-
     if as_of is not None and diff is not None:
         raise click.UsageError("give --as-of or --diff, not both")
     if (as_of is not None or diff is not None) and (after or limit is not None):
         raise click.UsageError("--after and --limit are for events; leave them out with --as-of and --diff")
     for text in [as_of] if as_of is not None else diff or ():
         parse_as_of(text)
-    with QueryClient(bootstrap_of(bootstrap, home), load(topology)) as client:
+    with where.queries() as client:
         if as_of is not None:
             _show_state(client.state_as_of(aggregate, key, as_of), as_json=as_json)
         elif diff is not None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.cli.options import Where, json_option, topology_option, where
 
 if TYPE_CHECKING:
     from pipeline.client.requests import Options
@@ -42,9 +41,7 @@ if TYPE_CHECKING:
 @click.option("--watch", is_flag=True, help="Show the row of KEY, and each new one, until interrupted.")
 @click.option("--since", metavar="TOKEN", help="With --watch: only rows after that event.")
 @json_option
-@topology_option
-@bootstrap_option
-@home_option
+@where(topology_option)
 def command(
     table: str,
     key: str | None,
@@ -60,9 +57,7 @@ def command(
     watch: bool,
     since: str | None,
     as_json: bool,
-    topology: str,
-    bootstrap: str | None,
-    home: Path,
+    where: Where,
 ) -> None:
     """Read the row of TABLE under KEY, or without KEY the rows in key order.
 
@@ -72,9 +67,6 @@ def command(
     pipeline query customers 12346 --at-least orders.command/3@1234
     pipeline query inventory 85048 --watch
     """
-    from pipeline.client.queries import QueryClient
-    from pipeline.topology import load
-
     asked: dict[str, Any] = {"consistency": consistency, "at_least": at_least, "wait": wait, "max_age": max_age}
     asked["pending"] = pending
     options = cast("Options", {name: value for name, value in asked.items() if value is not None})
@@ -85,7 +77,7 @@ def command(
         raise click.UsageError("--watch needs KEY, and takes no read option but --wait")
     if since is not None and not watch:
         raise click.UsageError("--since needs --watch")
-    with QueryClient(bootstrap_of(bootstrap, home), load(topology), eventual=eventual) as client:
+    with where.queries(eventual=eventual) as client:
         if key is not None and watch:
             with suppress(KeyboardInterrupt):
                 for event in client.watch(table, key, since, wait=wait):

@@ -8,14 +8,13 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.cli.options import Where, json_option, topology_option, where
 from pipeline.errors import InvalidCommand, PipelineError
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ WINDOW = 1_000  # commands of a file that wait for their replies at once
 @click.option("--at", metavar="TIME", help="When to decide it: ISO 8601, in UTC unless it has a zone.")
 @click.option("--after", metavar="DURATION", help="After how long to decide it: 90s, 15m, 2h or 7d.")
 @json_option
-@topology_option
-@bootstrap_option
-@home_option
+@where(topology_option)
 def command(
     aggregate: str | None,
     key: str | None,
@@ -55,9 +52,7 @@ def command(
     at: str | None,
     after: str | None,
     as_json: bool,
-    topology: str,
-    bootstrap: str | None,
-    home: Path,
+    where: Where,
 ) -> None:
     """Send a command of TYPE, with its fields as JSON, to the AGGREGATE of that KEY.
 
@@ -76,7 +71,6 @@ def command(
     Exit code 0: stored, and with --wait decided and not rejected. 1: rejected, or no reply in time. 2: not sent.
     """
     from pipeline.client import Client
-    from pipeline.topology import load
 
     one = (aggregate, key, type_)
     if (file is None) == (aggregate is None) or (file is None and None in one):
@@ -86,8 +80,7 @@ def command(
     due_ms = _due_ms(at, after)
     if due_ms is not None and wait is None:
         wait = False
-    loaded, address = load(topology), bootstrap_of(bootstrap, home)
-    with Client(address, loaded, "cli") as client:
+    with Client(where.address, where.topology, "cli") as client:
         if file is not None:
             lines = list(_lines(client, file))
             bad = _send_all(client, lines, timeout if wait else None, as_json=as_json)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.cli.options import Where, json_option, topology_option, where
 from pipeline.client.wire.as_of import iso
 
 
@@ -18,19 +17,14 @@ from pipeline.client.wire.as_of import iso
 @click.argument("aggregate")
 @click.argument("key")
 @json_option
-@topology_option
-@bootstrap_option
-@home_option
-def command(aggregate: str, key: str, as_json: bool, topology: str, bootstrap: str | None, home: Path) -> None:
+@where(topology_option)
+def command(aggregate: str, key: str, as_json: bool, where: Where) -> None:
     """Show the deadlines of one AGGREGATE and the commands scheduled for it, in order of time.
 
     \b
     pipeline deadlines users anna
     """
-    from pipeline.client.queries import QueryClient
-    from pipeline.topology import load
-
-    with QueryClient(bootstrap_of(bootstrap, home), load(topology)) as client:
+    with where.queries() as client:
         found = client.deadlines(aggregate, key)
     if as_json:
         for each in found:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
+from pipeline.cli.options import Where, json_option, topology_option, where
 from pipeline.client.drive import Driver
 from pipeline.client.owner_request import Json, OwnerRequest, problem_of
 from pipeline.client.wire.as_of import iso
@@ -29,12 +28,11 @@ AT_ONCE = 100  # records of one request
 class Workers:
     """Sends requests to any worker; each forwards what another one owns."""
 
-    def __init__(self, bootstrap: str, topology: str) -> None:
+    def __init__(self, where: Where) -> None:
         from pipeline.adapters.kafka import admin
         from pipeline.adapters.kafka.owners import Router
-        from pipeline.topology import load
 
-        self._asking = OwnerRequest(Router(admin(bootstrap), load(topology)), time.monotonic, PATIENCE_S)
+        self._asking = OwnerRequest(Router(admin(where.address), where.topology), time.monotonic, PATIENCE_S)
         self._driver = Driver()
 
     def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Json:
@@ -73,21 +71,10 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--topic", help="Only records of this topic.")
     @click.option("--key", help="Only this key; in base64 if it is not text.")
     @json_option
-    @topology_option
-    @bootstrap_option
-    @home_option
+    @where(topology_option)
     @wraps(function)
-    def wrapped(
-        service: str | None,
-        topic: str | None,
-        key: str | None,
-        topology: str,
-        bootstrap: str | None,
-        home: Path,
-        **others: Any,
-    ) -> None:
-        workers = Workers(bootstrap_of(bootstrap, home), topology)
-        function(workers, (service, topic, key), **others)
+    def wrapped(service: str | None, topic: str | None, key: str | None, where: Where, **others: Any) -> None:
+        function(Workers(where), (service, topic, key), **others)
 
     return wrapped
 

@@ -8,7 +8,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, schemas_option, topology_option
+from pipeline.cli.options import Where, schemas_option, topology_option, where
 
 if TYPE_CHECKING:
     from pipeline.rebuild.comparing import Differences
@@ -42,10 +41,7 @@ def command() -> None:
 )
 @by_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
-@topology_option
-@schemas_option
-@bootstrap_option
-@home_option
+@where(topology_option, schemas_option)
 def rebuild(
     name: str,
     version: int | None,
@@ -53,10 +49,7 @@ def rebuild(
     node: str,
     by: str,
     as_json: bool,
-    topology: str,
-    schemas: Path | None,
-    bootstrap: str | None,
-    home: Path,
+    where: Where,
 ) -> None:
     """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
 
@@ -72,12 +65,10 @@ def rebuild(
     from pipeline.rebuild.comparing import compare, waiting
     from pipeline.rebuild.subject import prepare, subject
     from pipeline.rebuild.switching import switch
-    from pipeline.topology import load
 
-    address = bootstrap_of(bootstrap, home)
-    loaded, client = load(topology, schemas), admin(address)
-    built = subject(loaded, name, version)
-    prepare(client, built, topology)
+    address, loaded = where.address, where.topology
+    client, built = admin(address), subject(loaded, name, version)
+    prepare(client, built, where.name)
     versions, reached = Versions(address, loaded), Reached(address, client, built)
     try:
         reached.look()
@@ -86,7 +77,7 @@ def rebuild(
             router = Router(client, loaded)
             watch(reached, lambda: router.workers(built.service.name), step)
             if not reached.level:
-                build(address, built, home / "state", node, reached, step)
+                build(address, built, where.home / "state", node, reached, step)
         parked = waiting(address, built.plan)
         current, found = versions.current(name), None
         if current != built.version:
@@ -110,18 +101,12 @@ def rebuild(
 @click.argument("name")
 @version_option
 @by_option
-@topology_option
-@schemas_option
-@bootstrap_option
-@home_option
+@where(topology_option, schemas_option)
 def switch(
     name: str,
     version: int | None,
     by: str,
-    topology: str,
-    schemas: Path | None,
-    bootstrap: str | None,
-    home: Path,
+    where: Where,
 ) -> None:
     """Switch readers of NAME to its newest version, or to the one that --version names, which may be older.
 
@@ -129,27 +114,21 @@ def switch(
     """
     from pipeline.rebuild.subject import subject
     from pipeline.rebuild.switching import switch as to
-    from pipeline.topology import load
 
-    loaded = load(topology, schemas)
-    chosen = subject(loaded, name, version)
-    workers = to(bootstrap_of(bootstrap, home), loaded, chosen, by)
+    chosen = subject(where.topology, name, version)
+    workers = to(where.address, where.topology, chosen, by)
     click.echo(f"readers of {name} get version {chosen.version}, from all {workers} workers")
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
-@topology_option
-@schemas_option
-@bootstrap_option
-@home_option
-def list_(as_json: bool, topology: str, schemas: Path | None, bootstrap: str | None, home: Path) -> None:
+@where(topology_option, schemas_option)
+def list_(as_json: bool, where: Where) -> None:
     """List the projections with several declared versions, and which one readers get."""
     from pipeline.adapters.kafka.reader_versions import Versions
     from pipeline.adapters.kafka.reader_versions import as_json as plain
-    from pipeline.topology import load
 
-    versions = Versions(bootstrap_of(bootstrap, home), load(topology, schemas))
+    versions = Versions(where.address, where.topology)
     state = versions.state()
     versions.close()
     if as_json:
@@ -166,11 +145,8 @@ def list_(as_json: bool, topology: str, schemas: Path | None, bootstrap: str | N
 @command.command("drop-old")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@topology_option
-@schemas_option
-@bootstrap_option
-@home_option
-def drop_old(name: str, yes: bool, topology: str, schemas: Path | None, bootstrap: str | None, home: Path) -> None:
+@where(topology_option, schemas_option)
+def drop_old(name: str, yes: bool, where: Where) -> None:
     """Delete the topics of the versions of NAME before the one that readers get.
 
     Refused while the topology or a worker still declares one of them.
@@ -178,10 +154,9 @@ def drop_old(name: str, yes: bool, topology: str, schemas: Path | None, bootstra
     from pipeline.adapters.kafka import admin
     from pipeline.adapters.kafka.reader_versions import Versions
     from pipeline.rebuild.switching import drop, droppable
-    from pipeline.topology import load
 
-    address = bootstrap_of(bootstrap, home)
-    loaded, client = load(topology, schemas), admin(address)
+    address, loaded = where.address, where.topology
+    client = admin(address)
     versions = Versions(address, loaded)
     current = versions.current(name)
     versions.close()

@@ -6,22 +6,21 @@ import getpass
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.options import bootstrap_of, bootstrap_option, home_option, json_option, topology_option
-from pipeline.model.saga.saga import IN_FLIGHT, STATUSES
+from pipeline.cli.options import Where, json_option, topology_option, where
+from pipeline.model.saga.saga import IN_FLIGHT, STATUSES, Saga
 
 Decorated = Callable[..., Any]
 
 
 def common(function: Decorated) -> Decorated:
     """Add the options that all commands share."""
-    return json_option(topology_option(bootstrap_option(home_option(function))))
+    return json_option(where(topology_option)(function))
 
 
 def by_hand(function: Decorated) -> Decorated:
@@ -37,36 +36,25 @@ def command() -> None:
     """Work that spans services, each instance known by its key."""
 
 
-@command.command("list")
-@click.argument("saga", required=False)
-@click.option(
-    "--state", type=click.Choice(STATUSES), multiple=True, help="Repeatable.  [default: all that are not settled]"
-)
-@common
-def list_(saga: str | None, state: tuple[str, ...], **options: Any) -> None:
-    """List the instances of SAGA, or of all sagas."""
-    show_list(saga, state, two_phase=None, **options)
+def list_command(what: str, is_meant: Callable[[Saga[Any]], bool]) -> click.Command:
+    """Return a command that lists the instances of sagas that are meant."""
+
+    @click.command("list", help=f"List the {what} of SAGA, or of all sagas.")
+    @click.argument("saga", required=False)
+    @click.option(
+        "--state", type=click.Choice(STATUSES), multiple=True, help="Repeatable.  [default: all that are not settled]"
+    )
+    @common
+    def list_(saga: str | None, state: tuple[str, ...], *, as_json: bool, where: Where) -> None:
+        sagas = [where.topology.saga(saga)] if saga else list(where.topology.sagas.values())
+        names = sorted(each.name for each in sagas if is_meant(each))
+        with where.queries() as client:
+            _show_list([each for name in names for each in client.sagas(name, state or IN_FLIGHT)], as_json=as_json)
+
+    return list_
 
 
-def show_list(
-    saga: str | None,
-    state: tuple[str, ...],
-    *,
-    two_phase: bool | None,
-    topology: str,
-    as_json: bool,
-    bootstrap: str | None,
-    home: Path,
-) -> None:
-    """Print the list. `two_phase`: only two-phase commits or only the others; None for all."""
-    from pipeline.client.queries import QueryClient
-    from pipeline.topology import load
-
-    loaded = load(topology)
-    sagas = [loaded.saga(saga)] if saga else list(loaded.sagas.values())
-    names = [each.name for each in sagas if two_phase is None or ("commit" in each.actions) == two_phase]
-    with QueryClient(bootstrap_of(bootstrap, home), loaded) as client:
-        found = [each for name in sorted(names) for each in client.sagas(name, state or IN_FLIGHT)]
+def _show_list(found: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for each in found:
             click.echo(json.dumps(each, ensure_ascii=False))
@@ -86,12 +74,9 @@ def show_list(
 @click.argument("saga")
 @click.argument("key")
 @common
-def show(saga: str, key: str, *, topology: str, as_json: bool, bootstrap: str | None, home: Path) -> None:
+def show(saga: str, key: str, *, as_json: bool, where: Where) -> None:
     """Show the progress of the instance KEY of SAGA, what it waits for, and its events."""
-    from pipeline.client.queries import QueryClient
-    from pipeline.topology import load
-
-    with QueryClient(bootstrap_of(bootstrap, home), load(topology)) as client:
+    with where.queries() as client:
         found, events = client.saga(saga, key), list(client.history(saga, key))
     if as_json:
         click.echo(json.dumps({**found, "events": events}, ensure_ascii=False))
@@ -114,27 +99,15 @@ def diagram(saga: str, topology: str) -> None:
 
 
 def intervene(
-    action: str,
-    saga: str,
-    key: str,
-    *,
-    by: str,
-    why: str,
-    timeout: float,
-    topology: str,
-    as_json: bool,
-    bootstrap: str | None,
-    home: Path,
+    action: str, saga: str, key: str, *, by: str, why: str, timeout: float, as_json: bool, where: Where
 ) -> None:
     """Send an action to the saga, and show the reply. Exit code 1 if it is refused."""
     from pipeline.client import Client
     from pipeline.client.commands import outcome_json
     from pipeline.model import Intervention, Rejected
-    from pipeline.topology import load
 
-    loaded = load(topology)
-    with Client(bootstrap_of(bootstrap, home), loaded) as client:
-        outcome = client.send(loaded.saga(saga).name, key, Intervention(action, by, why), wait=timeout)
+    with Client(where.address, where.topology) as client:
+        outcome = client.send(where.topology.saga(saga).name, key, Intervention(action, by, why), wait=timeout)
     if as_json:
         click.echo(json.dumps(outcome_json(outcome), ensure_ascii=False))
     elif isinstance(outcome, Rejected):
@@ -157,3 +130,4 @@ def _action(name: str, what: str) -> None:
 _action("retry", "Retry the step of the instance KEY of SAGA now.")
 _action("skip", "Continue the instance KEY of SAGA as if its step had succeeded.")
 _action("abort", "Undo all that the instance KEY of SAGA has done.")
+command.add_command(list_command("instances", lambda saga: True))

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.operate.saga import by_hand, common, intervene, show, show_list
-from pipeline.model.saga.saga import STATUSES
+from pipeline.cli.operate.saga import by_hand, common, intervene, list_command, show
 
 
 @click.group()
@@ -15,17 +14,7 @@ def command() -> None:
     """Two-phase commits, each known by its saga and key."""
 
 
-@command.command("list")
-@click.argument("saga", required=False)
-@click.option(
-    "--state", type=click.Choice(STATUSES), multiple=True, help="Repeatable.  [default: all that are not settled]"
-)
-@common
-def list_(saga: str | None, state: tuple[str, ...], **options: Any) -> None:
-    """List the transactions of SAGA, or of all sagas."""
-    show_list(saga, state, two_phase=True, **options)
-
-
+command.add_command(list_command("transactions", lambda saga: "commit" in saga.actions))
 command.add_command(show)
 
 
