@@ -21,8 +21,8 @@ EVENTS = TP("tills.event", 0)
 class Crew:
     """Workers of the tills, and the log that they write."""
 
-    def __init__(self) -> None:
-        self.shop = Shop()
+    def __init__(self, partitions: int = 1) -> None:
+        self.shop = Shop(partitions)
         self.kafka, self.events = self.shop.kafka, self.shop.kafka.log(EVENTS)
 
     @property
@@ -202,3 +202,60 @@ def test_who_is_not_told_as_a_member_itself_fences_nobody(crew: Crew) -> None:
     lane._consumer.members = members  # type: ignore[method-assign]
     lane.turn()
     assert producer.fenced
+
+
+# --- who lives is left in peace ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair() -> Iterator[Crew]:
+    t.Code.mend(True)
+    yield Crew(partitions=2)
+    t.Code.mend(False)
+
+
+def both(crew: Crew) -> tuple[list[Lane], list[Hindered]]:
+    """Two lanes that share the partitions, and their producers."""
+    producers = [Hindered(crew.kafka, f"tills-{n}") for n in range(2)]
+    lanes = [crew.running(producers[0].name, producer=producers[0])]
+    crew.until(lanes, lambda: False, 2 * COMES_BACK_S)
+    lanes.append(crew.shop.lane(producers[1].name, producer=producers[1]))
+    crew.until(lanes, lambda: all(len(lane._tasks.running()) == 2 for lane in lanes), 2 * COMES_BACK_S)
+    return lanes, producers
+
+
+def test_who_has_given_a_partition_up_and_lives_is_not_fenced(pair: Crew) -> None:
+    lanes, producers = both(pair)
+    pair.until(lanes, lambda: False, 2 * COMES_BACK_S)
+    assert not producers[0].fenced
+    assert not producers[1].fenced
+
+
+def test_members_that_were_expelled_together_do_not_fence_one_another(pair: Crew) -> None:
+    lanes, producers = both(pair)
+    pair.until(lanes, lambda: False, 2 * COMES_BACK_S)
+    for lane in lanes:
+        lane._consumer.expel()  # type: ignore[attr-defined]
+    pair.until(lanes[:1], lambda: len(lanes[0]._tasks.running()) == 4, COMES_BACK_S / 2)
+    assert len(lanes[0]._tasks.running()) == 4, "the first to come back gets all"
+    pair.until(lanes, lambda: False, 2 * COMES_BACK_S)
+    assert all(len(lane._tasks.running()) == 2 for lane in lanes)
+    assert not producers[0].fenced
+    assert not producers[1].fenced
+
+
+def test_a_claim_is_forgotten_with_its_partition(pair: Crew) -> None:
+    """Else what is due there would wait for it for ever."""
+    producer = Hindered(pair.kafka, "tills-0")
+    producer.aborts = 2
+    lane, other = pair.shop.lane("tills-0", producer=producer), pair.shop.lane("tills-1")
+    while producer.aborts == 2:
+        lane.poll()
+    other.turn()
+    lane.poll()  # its claim is aborted again, and then it hears that another has come
+    assert not producer.aborts
+    pair.until([lane, other], lambda: len(other._tasks.running()) == 2, 2 * COMES_BACK_S)
+    pair.shop.send(1, 6)  # sets a deadline
+    pair.until([lane, other], lambda: not lane.stats.deadlines_fired, 1)
+    pair.until([lane, other], lambda: bool(lane.stats.deadlines_fired), 10)
+    assert lane.stats.deadlines_fired
