@@ -71,11 +71,11 @@ class Where:
 
         return load(self.name, self.schemas)
 
-    def queries(self, *, eventual: bool = False) -> QueryClient:
-        """Open a client for reads."""
+    def queries(self, **options: Any) -> QueryClient:
+        """Return a client for reads; `options` are those of QueryClient."""
         from pipeline.client.queries import QueryClient
 
-        return QueryClient(self.address, self.topology, eventual=eventual)
+        return QueryClient(self.address, self.topology, **options)
 
 
 def where(*options: Decorator) -> Decorator:
