@@ -54,6 +54,10 @@ class ClientConfigError(BadInput):
     """The file with the settings of the connection to a cluster cannot be used."""
 
 
+class UnfitAddress(BadInput):
+    """An address cannot be listened on, or told to others."""
+
+
 class TopologyError(BadInput):
     """A topology cannot be loaded, or its declarations contradict each other."""
 

@@ -33,10 +33,19 @@ from pipeline.cli.options import Where, log_to_stderr, schemas_option, where
     help="Name of this machine in the consumer groups; must be unique and stable.  [default: the host name]",
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to serve HTTP on; other workers reach it there."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Name or address of this machine to serve HTTP on; 0.0.0.0 or ::, all of them, needs --advertise.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port to serve HTTP on; 0: a free one."
+)
+@click.option(
+    "--advertise",
+    envvar="PIPELINE_ADVERTISE",
+    metavar="HOST[:PORT]",
+    help="What other workers and clients are to call.  [default: the address that is listened on]",
 )
 @click.option(
     "--standby",
@@ -78,6 +87,7 @@ def command(
     node: str,
     host: str,
     port: int,
+    advertise: str | None,
     standby: bool,
     secret_file: Path | None,
     databases: tuple[str, ...],
@@ -90,12 +100,17 @@ def command(
     Workers of the same service share its partitions, wherever they run. Each serves queries at /v1/tables, its status
     at /v1/status and its metrics at /metrics, and keeps its tables under --home.
     """
+    from pipeline.worker.addresses import advertised_address, listening_address
+
     log_to_stderr(log_level)
+    has_port = advertised_address(advertise, listening_address(host, port)).port != 0
     if processes > 1:
         from pipeline.worker.processes import run_processes
 
-        if slot is not None or port:
-            raise click.UsageError("--slot and --port name one process; leave them out with --processes")
+        if slot is not None or port or has_port:
+            raise click.UsageError(
+                "--slot, --port and the port of --advertise name one process; leave them out with --processes"
+            )
         sys.exit(run_processes(processes))
 
     from pipeline.worker.databases import parse_databases
@@ -106,6 +121,11 @@ def command(
     loaded, address = where.topology, where.address
     parts = parts_of(loaded, services, address)
     if len(parts) > 1:
+        if has_port:
+            raise click.UsageError(
+                f"--advertise {advertise} names the port of one process, and these services run in {len(parts)}; leave "
+                "the port out, or allow the process more open files"
+            )
         from pipeline.worker.processes import run_processes
 
         sys.exit(run_processes(len(parts), [options_of(part, port if n == 0 else 0) for n, part in enumerate(parts)]))
@@ -117,6 +137,7 @@ def command(
         slot=slot,
         host=host,
         port=port,
+        advertise=advertise,
         standby=standby,
         secret_file=secret_file,
         databases=parse_databases(databases),

@@ -72,7 +72,7 @@ def build_app(
         f"pipeline-{topology.name}",
         broker=f"kafka://{settings.bootstrap}",
         datadir=str(settings.state_dir / "faust"),
-        web_host=settings.host,
+        canonical_url=settings.advertised(port).url,
         web_bind=settings.host,
         web_port=port,
     )

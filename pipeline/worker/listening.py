@@ -15,7 +15,10 @@ from aiohttp.web import SockSite
 
 from pipeline.adapters.rocksdb.stores import RocksStores
 from pipeline.errors import LaneFatal, PipelineError
+from pipeline.worker.addresses import Address
 from pipeline.worker.settings import WorkerSettings
+
+NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,21 @@ class Bound:
 
 
 def bind(host: str, port: int) -> Bound:
-    """Bind a port. Raises OSError if another process has it."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    """Bind a port. Raises OSError if another process has it, or if the machine has no such address."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # such as a part of a name that is too long
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from None
+    for n, place in enumerate(places):  # a name may have an address that this machine has not
+        try:
+            return _bind(*place)
+        except OSError as error:
+            if error.errno not in NO_SUCH_ADDRESS or n == len(places) - 1:
+                raise
+    raise socket.gaierror(socket.EAI_NONAME, "it has no address")
+
+
+def _bind(family: int, kind: int, protocol: int, _: str, address: Any) -> Bound:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the last worker may linger
@@ -66,20 +82,25 @@ def choose_port(settings: WorkerSettings, slots: Sequence[RocksStores]) -> Bound
     A worker that keeps its port keeps its identity in the groups, see `lane_opener`. PipelineError if the port asked
     for is taken.
     """
+    host = settings.listening().host
     if not settings.port:
         for port in [stores.last_port for stores in slots if stores.last_port]:
             try:
-                return bind(settings.host, port)
+                return bind(host, port)
             except OSError:  # another has taken it meanwhile
                 continue
     try:
-        return bind(settings.host, settings.port)
+        return bind(host, settings.port)
     except OSError as error:
         raise _taken(settings, settings.port, error) from None
 
 
 def _taken(settings: WorkerSettings, port: int, error: OSError) -> PipelineError:
-    what = f"cannot listen on {settings.host}:{port}: {error.strerror or error}"
+    what = f"cannot listen on {Address(settings.listening().host, port)}: {error.strerror or error}"
+    if isinstance(error, socket.gaierror) or error.errno in NO_SUCH_ADDRESS:
+        return PipelineError(f"{what}; choose another --host, a name or an address of this machine")
+    if error.errno == errno.EACCES:
+        return PipelineError(f"{what}; choose a --port of 1024 or more, or 0 for any free one")
     if settings.port:
         return PipelineError(f"{what}; choose another --port, or 0 for any free one")
     if port:

@@ -49,22 +49,25 @@ LEFT_S = {"classic": SESSION_S + 3.0, "consumer": 50.0}
 def lane_opener(
     plan: ServicePlan,
     identity: Identity,
+    address: str,
     stores: RocksStores,
     settings: WorkerSettings,
     adapters: Adapters,
     cache_bytes: int,
     shared: SqlStores | None,
 ) -> OpenLane:
-    """What opens a service's lane with its clients, again and again. The lane raises NameTaken; see `make_sure_of`."""
+    """What opens a service's lane with its clients, again and again. The lane raises NameTaken; see `make_sure_of`.
+
+    `address`: the client id that says where to ask for its tables.
+    """
     group, bootstrap, slot = plan.group, settings.bootstrap, identity.name
     session_s = LEFT_S[settings.group_protocol]
-    url = f"http://{settings.host}:{identity.port}"
 
     def open_lane(stats: LaneStats) -> Lane:
         admin(bootstrap)  # raises what is waited for, if no broker answers
         if shared is not None:
             shared.check()  # the same
-        address, clock = client_id(plan.service.name, url), MachineClock()
+        clock = MachineClock()
         with ExitStack() as unfinished:  # clients that are closed again if the next one cannot be opened
             consumer = adapters.consumer(bootstrap, group, str(identity), address, settings.group_protocol)
             unfinished.callback(consumer.close)
@@ -140,12 +143,15 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     slots = [claim_slot(settings.state_dir, plan.service.name, settings.slot, files) for plan in plans]
     bound = choose_port(settings, [stores for _, stores in slots])
     port = bound.port
+    advertised = settings.advertised(port)
 
     def host(plan: ServicePlan, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
-        identity = Identity(slot_name(plan.group, settings.node, slot), port, home)
+        identity = Identity(slot_name(plan.group, settings.node, slot), advertised.number, home)
         shared = kept.get(plan.service.name)
-        opener = lane_opener(plan, identity, stores, settings, adapters, share, shared)
+        opener = lane_opener(
+            plan, identity, client_id(plan.service.name, advertised.url), stores, settings, adapters, share, shared
+        )
         return LaneHost(plan, opener, fail)
 
     # At once: if a killed worker has left transactions open, each producer takes half a second to end them.
@@ -153,7 +159,13 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         hosts = list(opening.map(host, plans, *zip(*slots, strict=True)))
     app = build_app(hosts, topology, settings, port, adapters, make, versions)
     names = ", ".join(plan.service.name for plan in plans)
-    serve_on(app, bound, settings, lambda: log.info("serving %s at http://%s:%d", names, settings.host, port), fail)
+
+    def serves() -> None:
+        log.info("serving %s at %s", names, advertised.url)
+        if (listening := settings.listening()._replace(port=port)) != advertised:
+            log.info("listening on %s", listening)
+
+    serve_on(app, bound, settings, serves, fail)
     worker = FaustWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     warn_if_slow_codec()
     tune_gc()

@@ -11,11 +11,14 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer
 from pipeline.engine.ports import GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.engine.state.table import Codecs
+from pipeline.worker.addresses import LOCAL, Address, advertised_address, listening_address
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """What one worker process runs, and where. `port` 0 takes a free one; `slot` None takes the first free one.
+
+    `advertise`: what others are to call, `HOST` or `HOST:PORT`; None: the address that it listens on.
 
     `cache_bytes`: decoded rows kept in memory, of all services together. `secret_file`: of unique values; None: one
     beside the state directory, which may be deleted while the secret may not, made if there is none.
@@ -26,8 +29,9 @@ class WorkerSettings:
     services: tuple[str, ...] = ()
     node: str = ""
     slot: int | None = None
-    host: str = "127.0.0.1"
+    host: str = LOCAL
     port: int = 0
+    advertise: str | None = None
     standby: bool = False
     group_protocol: str = "classic"
     commit_interval_s: float = 0.1
@@ -35,6 +39,17 @@ class WorkerSettings:
     secret_file: Path | None = None
     databases: Mapping[str, str] = field(default_factory=dict)  # service -> URL
     log_level: str = "INFO"
+
+    def listening(self) -> Address:
+        """Return the address to listen on. Raises UnfitAddress, also if there is none to tell others."""
+        address = listening_address(self.host, self.port)
+        advertised_address(self.advertise, address)
+        return address
+
+    def advertised(self, port: int) -> Address:
+        """Return what others are to call, if the worker listens on this port. Raises UnfitAddress."""
+        address = advertised_address(self.advertise, listening_address(self.host, self.port))
+        return address._replace(port=address.port or port)
 
 
 @dataclass(frozen=True, slots=True)

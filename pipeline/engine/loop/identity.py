@@ -23,7 +23,8 @@ LOOK_S = 0.5
 class Identity(NamedTuple):
     """A member's static name in its group. `name`: also the id of its transactions. `home`: a random word of its own.
 
-    `port`: kept by the coordinator for a static member that comes back, and with it the address to route queries to.
+    `port`: of the address to route queries to, which the coordinator keeps for a static member that comes back; for
+    another address than that of the machine itself, a number that stands for all of it.
     """
 
     name: str

@@ -141,7 +141,7 @@ PAST_ERRORS = {
 }
 HISTORY = Endpoint(
     "GET",
-    "/v1/history/{aggregate}/{key}",
+    "/v1/history/{aggregate}/{key:[^/]+}",
     At.KEY,
     (number("after", 0, LONG_MAX, 0), limit(1_000)),
     described=Described("The events of one of {}", "history", subjects.with_history, aggregates.history, PAST_ERRORS),
@@ -156,7 +156,7 @@ AS_OF = Param(
 )
 STATE = Endpoint(
     "GET",
-    "/v1/history/{aggregate}/{key}/state",
+    "/v1/history/{aggregate}/{key:[^/]+}/state",
     At.KEY,
     (AS_OF,),
     described=Described("A past state of one of {}", "state", subjects.with_history, aggregates.state, PAST_ERRORS),

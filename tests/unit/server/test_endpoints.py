@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
@@ -58,6 +60,23 @@ def test_what_is_declared_is_served_once() -> None:
     pages = [endpoint for endpoint, _ in served()]
     assert len(pages) == len(set(pages))
     assert set(pages) == declared
+
+
+def router_of_all() -> tuple[web.UrlDispatcher, dict[Endpoint, Any]]:
+    """The router of a worker, and the resource of each page that has a key in its path."""
+
+    async def page(_: web.Request) -> web.Response:
+        raise AssertionError
+
+    router = web.Application().router
+    # In the order in which a worker mounts them: a watch before a row.
+    pages = sorted((endpoint for endpoint, _ in served()), key=lambda each: not each.path.endswith("/watch"))
+    found = {each: router.add_route(each.method, each.path, page).resource for each in pages}
+    return router, {each: resource for each, resource in found.items() if "key" in each.names}
+
+
+ROUTER, PAGES_OF_KEYS = router_of_all()
+thoroughly = settings(max_examples=100, deadline=None)
 
 
 def test_an_endpoint_is_answered_where_it_says() -> None:
@@ -114,3 +133,22 @@ def test_every_key_reaches_its_page() -> None:
                 assert (answer.status, await answer.json()) == (200, key)
 
     asyncio.run(asked())
+
+
+@thoroughly
+@example("{a}")
+@example("..")
+@example("a/watch")
+@example("/state")
+@example("get")
+@example("%2F%2e")
+@example("line\nbreak\r\n\0")
+@example("\N{LINE SEPARATOR}")
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_each_page_of_a_key_is_found_under_every_key(key: str) -> None:
+    for endpoint, resource in PAGES_OF_KEYS.items():
+        parts = {name: {"key": key, "id": "a/1"}.get(name, "users") for name in endpoint.names}
+        request = make_mocked_request(endpoint.method, endpoint.url(**parts))
+        found = asyncio.run(ROUTER.resolve(request))
+        assert found.route.resource is resource, endpoint.path
+        assert dict(found) == parts
