@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
-from pipeline.model.projection.projection import Projection, Replica
+from pipeline.model.projection.projection import Database, Projection, Replica
+from pipeline.model.projection.sql_names import field_names, unfit_columns, unfit_table
 from pipeline.model.projection.versions import with_table
 from pipeline.model.reaction import Reaction
 from pipeline.model.records.topics import TopicKind
@@ -66,6 +67,7 @@ class Service:
         self._check_replicas()
         for projection in self.projections:
             self._check_projection(projection)
+        self._check_sql_names()
         homes: dict[str, Projection[Any, Any]] = {}
         for projection in self.projections:
             other = homes.setdefault(self.tables()[projection.name], projection)
@@ -126,6 +128,15 @@ class Service:
                 f"{where} has {len(projection.sources)} sources but no route; give route and by_key, so that all that "
                 "changes a row arrives over one topic, in one order"
             )
+
+    def _check_sql_names(self) -> None:
+        """Refuse here, and not when a worker makes the tables, what cannot stand in a database."""
+        kept = [projection for projection in self.projections if projection.database is not Database.ROCKSDB]
+        tables = [projection.name for projection in kept]
+        for projection in kept:
+            why = unfit_table(projection.name, tables) or unfit_columns(field_names(projection.initial))
+            if why is not None:
+                raise TopologyError(f"service {self.name!r}, projection {projection.name!r} in SQL: {why}")
 
     @cached_property
     def owned(self) -> tuple[Aggregate[Any, Any, Any], ...]:

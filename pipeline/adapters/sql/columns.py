@@ -24,10 +24,9 @@ from pipeline.adapters.sql.nested import from_json, to_json, without_logical_typ
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import SchemaError
 from pipeline.model import TopicKind
+from pipeline.model.projection.sql_names import KEY, PARTITION, unfit_columns, unfit_table
 from pipeline.model.records.keys import ROW_KEY_BYTES_MAX
 
-KEY, PARTITION = "row_key", "row_partition"
-NAME_MAX = 63  # letters of a name in PostgreSQL
 HEADER = struct.Struct(">BI")
 
 
@@ -102,10 +101,8 @@ class Shape:
                 field = {**field, "type": without_logical_types(field["type"])}
             columns.append(sa.Column(field["name"], ANY_JSON if kind is None else kind, nullable=nullable))
             fields.append(field)
-        names = [spec.name, *(column.name for column in columns)]
-        for name in names:
-            if len(name) > NAME_MAX or name in (KEY, PARTITION):
-                raise SchemaError(f"{topic}.avsc: {name!r} cannot be a name in a database; choose another")
+        if (why := unfit_table(spec.name) or unfit_columns([column.name for column in columns])) is not None:
+            raise SchemaError(f"{topic}.avsc: {why}")
         self._schema = parse_schema({**schema, "fields": fields})
         # In the order of bytes, as in every other table; PostgreSQL's default depends on the server's language.
         key = sa.Column(KEY, sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True)

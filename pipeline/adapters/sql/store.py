@@ -15,12 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.adapters.avro.registry import Registry
-from pipeline.adapters.sql.columns import KEY, PARTITION, Shape
+from pipeline.adapters.sql.columns import Shape
 from pipeline.adapters.sql.database import PLAIN, POSITIONS, SqlDatabase
 from pipeline.adapters.sql.plain import PlainRows
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import DatabaseUnusable, Superseded, TableUnavailable
+from pipeline.model.projection.sql_names import KEY, PARTITION
 
 if TYPE_CHECKING:
     from pipeline.engine.ports import SharedStore, SharedStores
