@@ -89,6 +89,7 @@ UNEXPECTED = Param(
     is_list=True,
 )
 CORRELATION = Param("X-Correlation-Id", place="header", is_hidden=True)
+UNREAD = "the version that If-Match or If-None-Match asks for could not be read in time"
 SENT = (PREFER, COMMAND_ID, ISSUED, EXPECTED, UNEXPECTED, CORRELATION)
 AT_TIME: Json = {"oneOf": [{"type": "integer", "minimum": 10**11, "maximum": TIME_MS_MAX}, DATE_TIME]}
 AT = Param(
@@ -116,6 +117,7 @@ SEND = Endpoint(
             415: "the body is not application/json",
             422: "the command does not fit its schema",
             **UNAVAILABLE,
+            504: UNREAD,
         },
         aggregates.command,
     ),

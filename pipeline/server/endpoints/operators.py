@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.errors import BadRequest
 from pipeline.model.saga.saga import ACTIONS, IN_FLIGHT, STATUSES
 from pipeline.server.endpoint import At, Body, Described, Endpoint, Param, number
-from pipeline.server.endpoints.aggregates import SENT
+from pipeline.server.endpoints.aggregates import SENT, UNREAD
 from pipeline.server.endpoints.parts import (
     AFTER,
     BAD_PARAMETER,
@@ -83,6 +83,7 @@ INTERVENE = {
                 413: "the body is too large",
                 **NO_JSON,
                 **UNAVAILABLE,
+                504: UNREAD,
             },
             lambda _: aggregates.INTERVENTION,
         ),

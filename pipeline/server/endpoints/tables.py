@@ -14,6 +14,7 @@ ROWS_MAX = 10_000  # of a page
 READ_ERRORS = {
     400: "a parameter cannot be used, or the table cannot give that consistency",
     422: "the token names topics that the table is not made from",
+    412: "If-Match names other ETags",
     **UNAVAILABLE,
     504: "the table did not reach the position in time; `behind` lists the lagging services",
 }
@@ -37,6 +38,8 @@ READING = _reading("show hide", "what is held for transactions: shown as such, o
 READING_ONE = _reading("show hide wait", "what is held for transactions: shown, left out, or waited for")
 TAGS = r'^([*]|(W/)?"[0-9a-f]{1,16}"(, (W/)?"[0-9a-f]{1,16}"){0,9})$'
 KNOWN = text("If-None-Match", "ETags, or `*`; the reply is 304 if it is unchanged", "header", pattern=TAGS)
+MATCH = text("If-Match", "ETags, or `*`; the reply is 412 if the present one is not among them", "header", pattern=TAGS)
+CONDITIONS = (KNOWN, MATCH)
 KEYS = Body("the keys")
 ANY_KEY = r"{key:[\s\S]+}"  # with slashes and line breaks
 WATCH = Endpoint(
@@ -66,7 +69,7 @@ ROW, AGGREGATE = (
         "GET",
         path,
         At.KEY,
-        (KNOWN, *READING_ONE),
+        (*CONDITIONS, *READING_ONE),
         reads=True,
         described=Described("A row of {}", operation, of, tables.row, {**READ_ERRORS, 404: "no such row"}),
     )
@@ -80,7 +83,7 @@ ROWS = Endpoint(
     "/v1/tables/{table}",
     At.ALL,
     (
-        KNOWN,
+        *CONDITIONS,
         text("prefix", "keys with this prefix", default="", maxLength=100),
         text("from", "keys from this one on", default="", maxLength=100),
         text("to", "keys before this one", default="", maxLength=100),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from pipeline.client.owner_request import Blocking, HttpCall
 from pipeline.client.requests import Requests
@@ -21,6 +22,7 @@ from pipeline.errors import Contended, NoSuchConsistency, NotYet
 from pipeline.model import Ledger, Rejected, Service, StateMessage, Token
 from pipeline.model.records.partitioning import partition_of
 from pipeline.model.saga.participant import holds
+from pipeline.server.endpoints.tables import AGGREGATE, ROW
 from pipeline.server.openapi import document
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
@@ -198,6 +200,19 @@ def test_rows_that_another_worker_has(market: Market) -> None:
     assert here.ask("GET", "/v1/tables/goods/tea?pending=wait&wait=0.1")[0] == 504
     market.after(("none", Restock(1)), ("tea", Release("u")))
     assert here.ask("GET", "/v1/tables/goods/tea?pending=wait")[1]["row"]["free"] == 4
+
+
+@pytest.mark.parametrize(
+    "key",
+    [".", "..", "a/../b", "%2e", "%2F", "a%2Fb", "line\nbreak", "\0", " ", "a?b#c", "{a}", "/", "a/watch", "é"],
+)
+def test_a_row_is_forwarded_under_every_key(market: Market, key: str) -> None:
+    here = Market(market.driver, market)
+    market.driver.send("goods", key, Restock(1))
+    for path in (ROW.url(table="goods", key=key), AGGREGATE.url(table="goods", key=key)):
+        status, told = here.ask("GET", URL(path, encoded=True))  # type: ignore[arg-type]
+        assert (status, told["key"]) == (200, key)
+    assert here.ask("POST", "/v1/tables/goods/get", json={"keys": [key]})[1]["rows"][0]["key"] == key
 
 
 def test_who_knows_the_rows_of_another_worker_is_told_so(market: Market) -> None:
