@@ -17,6 +17,7 @@ from pipeline.client.wire.outcome import Outcome, outcome_of
 from pipeline.client.wire.paths import path_part
 from pipeline.errors import InvalidCommand, NoReply, TableUnavailable
 from pipeline.model import Parked, ReplyMessage, Token
+from pipeline.model.records.keys import asked_text
 from pipeline.topology import Topology
 
 FLUSH_S = 60.0
@@ -155,9 +156,10 @@ class CommandRequests:
         """Return the outcome of a command that any client sent earlier: Parked if it is parked, None if it is unknown.
 
         Asks the worker that owns the aggregate, which keeps replies for as long as the aggregate's Idempotency says.
-        Raises UnknownAggregate, and TableUnavailable if no worker can reply at present.
+        Raises UnknownAggregate, BadRequest, and TableUnavailable if no worker can reply at present.
         """
         self.commands.kind(aggregate)
+        asked_text("the command's id", command_id)
         partition: int = yield Blocking(lambda: self._router.partition(aggregate, key))
         path = f"/v1/commands/{aggregate}/{path_part(key)}/{path_part(command_id)}"
         answer = yield from OwnerRequest(self._router, time.monotonic, 0).steps(aggregate, partition, path, {})

@@ -30,6 +30,7 @@ from pipeline.client.wire.paths import path_part
 from pipeline.client.wire.read_options import Pending, ReadOptions, parse_read_options
 from pipeline.errors import BadRequest
 from pipeline.model import Token
+from pipeline.model.records.keys import asked_key, asked_text
 from pipeline.model.saga.saga import IN_FLIGHT
 
 KEYS_AT_ONCE = 500
@@ -98,6 +99,8 @@ class Requests:
     def get_many(self, table: str, keys: Sequence[str], **options: Unpack[Options]) -> Steps[list[Json | None]]:
         """Return the rows of several keys, in the order of the keys, None for each that has no row. Raises as `get`."""
         asked = self._reading(options)
+        for key in keys:
+            asked_key(key)
         found: list[Json | None] = []
         for at in range(0, len(keys), KEYS_AT_ONCE):
             few = list(keys[at : at + KEYS_AT_ONCE])
@@ -115,6 +118,8 @@ class Requests:
         """
         if not keys:
             raise BadRequest("read_together needs at least one (table, key)")
+        for _, each in keys:
+            asked_key(each)
         asked = parse_read_options({} if wait is None else {"wait": str(wait)})
         (table, key), body = keys[0], {"keys": [{"table": table, "key": key} for table, key in keys]}
         partition = yield from self._partition(table, key)
@@ -273,8 +278,10 @@ def _position(answer: Answer) -> Json:
 def wanted_rows(
     prefix: str, start: str, to: str, index: str, value: str, after: str, limit: int | None
 ) -> dict[str, str]:
-    """Return the query parameters for a page of a scan."""
+    """Return the query parameters for a page of a scan. Raises BadRequest for what is no text."""
     texts = {"prefix": prefix, "from": start, "to": to, "after": after}
     by_index = {"index": index, "value": value} if index else {}
+    for name, text in (*texts.items(), *by_index.items()):
+        asked_text(f"`{name}`", text)
     rows = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit)
     return {**{name: text for name, text in texts.items() if text}, **by_index, "limit": str(rows)}

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.errors import TableUnavailable, TopicError
 from pipeline.model import Service
+from pipeline.model.records.keys import asked_key
 from pipeline.model.records.partitioning import partition_of
 from pipeline.topology import Topology
 
@@ -88,8 +89,8 @@ class Router:
         return self._partitions[topic]
 
     def partition(self, table: str, key: str) -> int:
-        """The partition of `table` that holds `key`."""
-        return partition_of(key.encode(), self.partitions(table))
+        """The partition of `table` that holds `key`. Raises BadRequest if no row can have it."""
+        return partition_of(asked_key(key), self.partitions(table))
 
     def holder(self, table: str, partition: int) -> str:
         """Return the address of the worker that owns a partition of `table`; any of the service's for a replica."""

@@ -1,10 +1,10 @@
-"""key -> bytes: the keys that a topology's functions give, held to what every store and every client takes."""
+"""Keys as bytes: those that a topology's functions give, and those that are asked for, held to what a key can be."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pipeline.errors import TopologyError
+from pipeline.errors import BadRequest, TopologyError
 
 KEY_BYTES_MAX = 512  # of an aggregate
 ROW_KEY_BYTES_MAX = 2_000  # of a row: PostgreSQL's indexes take 2,700, a URL 8,000, in which a byte takes up to three
@@ -31,6 +31,23 @@ def key_bytes(key: Any, bytes_max: int, giver: str, given: str) -> bytes:
 
 def _unfit(giver: str, given: str, what: str, bytes_max: int) -> TopologyError:
     return TopologyError(f"{giver} gives {given} {what}; give text of 1 to {bytes_max} bytes, or leave {given} out")
+
+
+def asked_key(key: Any) -> bytes:
+    """Encode a key that a reader asks for. Raises BadRequest if no row can have it."""
+    if key == "":
+        raise BadRequest("the key is empty; give the key of a row")
+    return asked_text("the key", key)
+
+
+def asked_text(what: str, text: Any) -> bytes:
+    """Encode a text that a reader gives. Raises BadRequest if it is none, or none that UTF-8 can hold."""
+    if not isinstance(text, str):
+        raise BadRequest(f"{what} must be text, not {type(text).__name__} {text!r:.100}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"{what} must be text that UTF-8 can hold: {error}") from None
 
 
 def named(function: Any) -> str:
