@@ -10,7 +10,7 @@ KEY, PARTITION = "row_key", "row_partition"  # columns that each table has
 OWN_TABLES = ("pipeline_owner", "pipeline_positions", "pipeline_rows")
 OWN_INDEX = "pipeline_rows_by_head"
 NAME_MAX = 63  # letters of a name in PostgreSQL
-SQLITES = "sqlite_"  # what names of SQLite's own begin with
+RESERVED = {"sqlite_": "SQLite", "pg_": "PostgreSQL"}  # what names of their own begin with
 PRIMARY = "_pkey"  # how PostgreSQL calls the index of a table's key, in the same list of names as tables
 POSTGRES_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 
@@ -26,8 +26,9 @@ def unfit_table(table: str, others: Iterable[str] = ()) -> str | None:
     """Return why no table can have that name beside those of the `others` and the engine's; None if one can."""
     if len(table) > NAME_MAX:
         return f"{table!r} has {len(table)} letters, and a table's name at most {NAME_MAX}; rename the projection"
-    if table.startswith(SQLITES):
-        return f"SQLite keeps names such as {table!r} to itself; rename the projection"
+    for prefix, database in RESERVED.items():
+        if table.startswith(prefix):
+            return f"{database} keeps names such as {table!r} to itself; rename the projection"
     taken = {each + PRIMARY for each in (*others, *OWN_TABLES)}
     if table in (*OWN_TABLES, OWN_INDEX) or table in taken:
         return f"{table!r} is the name of something of the engine's own in the database; rename the projection"
