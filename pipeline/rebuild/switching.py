@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import admin
@@ -128,13 +127,3 @@ def droppable(client: AdminClient, topology: Topology, name: str, current: int, 
             own |= {topic for topic in there if topic.startswith(f"{service}.") and TopicKind.of(topic) is not None}
         found += sorted(own & there.keys())
     return found
-
-
-def drop(client: AdminClient, topics: list[str]) -> None:
-    """Delete the topics. Raises TopicError."""
-    for topic, future in client.delete_topics(topics).items() if topics else ():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise TopicError(f"cannot delete topic {topic}: {error.args[0].str()}") from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
@@ -50,12 +51,7 @@ def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
 
     Another broker may not know of them yet, so do not ask again. Raises TopicError.
     """
-    for topic, future in client.create_topics(new).items() if new else ():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise TopicError(f"cannot create topic {topic}: {error.args[0].str()}") from None
+    _finish(client.create_topics(new) if new else {}, "create", KafkaError.TOPIC_ALREADY_EXISTS)
     wanted = {topic.topic for topic in new}
     deadline = time.monotonic() + APPEAR_S
     while missing := wanted - (there := partition_counts(client)).keys():
@@ -77,19 +73,28 @@ def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
     return topic, there[topic]
 
 
+def _finish(futures: Mapping[str, Future[None]], what: str, fine: int) -> None:
+    """Wait until the broker has done all of it. Raises TopicError, except for the error code `fine`."""
+    for topic, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != fine:
+                raise TopicError(f"cannot {what} topic {topic}: {error.args[0].str()}") from None
+
+
+def delete_topics(client: AdminClient, topics: Sequence[str]) -> None:
+    """Delete the topics with all their records. Raises TopicError."""
+    _finish(client.delete_topics(list(topics)) if topics else {}, "delete", KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
 def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
     """Delete the services' own topics with all their records; return once they are gone.
 
     With a topic the broker also forgets the offsets that groups have committed for it.
     """
     own = {topic for plan in plans for topic, _ in plan.own_topics()}
-    there = sorted(own & partition_counts(client).keys())
-    for topic, future in client.delete_topics(there).items() if there else ():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise TopicError(f"cannot delete topic {topic}: {error.args[0].str()}") from None
+    delete_topics(client, sorted(own & partition_counts(client).keys()))
     while own & partition_counts(client).keys():
         time.sleep(0.1)
 

@@ -153,7 +153,8 @@ def drop_old(name: str, yes: bool, where: Where) -> None:
     """
     from pipeline.adapters.kafka import admin
     from pipeline.adapters.kafka.reader_versions import Versions
-    from pipeline.rebuild.switching import drop, droppable
+    from pipeline.adapters.kafka.topics import delete_topics
+    from pipeline.rebuild.switching import droppable
 
     address, loaded = where.address, where.topology
     client = admin(address)
@@ -166,7 +167,7 @@ def drop_old(name: str, yes: bool, where: Where) -> None:
     if not topics:
         click.echo(f"the versions of {name} before {current} have no topics left")
     elif yes or click.confirm(f"Delete these {len(topics)} topics for good?"):
-        drop(client, topics)
+        delete_topics(client, topics)
         click.echo("deleted")
 
 
