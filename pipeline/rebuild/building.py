@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
@@ -19,14 +20,14 @@ from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.drive import drive
 from pipeline.engine.context import LanePorts
-from pipeline.engine.loop.identity import Identity, slot_name
+from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.ports import TP
 from pipeline.engine.stats import LaneStats
 from pipeline.rebuild.subject import Subject
 from pipeline.worker.secrets import home_word
-from pipeline.worker.settings import MachineClock
+from pipeline.worker.settings import LEFT_S, MachineClock
 
 LOOK_S = 0.5
 LEVEL_S = 5.0  # caught up: all hops were followed to their ends as of this long ago
@@ -94,9 +95,14 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
     stats, clock, looked_s = LaneStats(), MachineClock(), time.monotonic()
 
     def open_lane() -> Lane:
-        consumer = KafkaGroupConsumer(bootstrap, subject.plan.group, str(identity), subject.service.name)
-        producer = KafkaProducer(bootstrap, name)
-        reader = KafkaLogReader(bootstrap, f"{name}-reader")
+        with ExitStack() as unfinished:  # clients that are closed again if the next one cannot be opened
+            consumer = KafkaGroupConsumer(bootstrap, subject.plan.group, str(identity), subject.service.name)
+            unfinished.callback(consumer.close)
+            make_sure_of(identity, consumer, clock, time.sleep, LEFT_S["classic"])
+            producer = KafkaProducer(bootstrap, name)
+            unfinished.callback(producer.close)
+            reader = KafkaLogReader(bootstrap, f"{name}-reader")
+            unfinished.pop_all()
         return Lane(subject.plan, LanePorts(consumer, producer, reader, stores, clock), stats=stats)
 
     def do(step: Step) -> Lane | Now | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import implementation
-from pipeline.adapters.kafka import SESSION_S, admin
+from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import client_id
 from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.adapters.kafka.topics import broker_count, check_topics
@@ -33,7 +33,7 @@ from pipeline.worker.host import LaneHost, OpenLane
 from pipeline.worker.listening import choose_port, serve_on
 from pipeline.worker.open_files import files_for_each_database
 from pipeline.worker.secrets import home_word, service_secret
-from pipeline.worker.settings import Adapters, MachineClock, WorkerSettings
+from pipeline.worker.settings import LEFT_S, Adapters, MachineClock, WorkerSettings
 
 if TYPE_CHECKING:
     from pipeline.adapters.sql import SqlStores
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KAFKA = Adapters()
-# For how long a member that died may be in its group, by protocol: its session, which the broker sets for the second,
-# and some time for the broker to look.
-LEFT_S = {"classic": SESSION_S + 3.0, "consumer": 50.0}
 
 
 def lane_opener(

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.adapters.avro.codec import codecs
-from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer
+from pipeline.adapters.kafka import SESSION_S, KafkaGroupConsumer, KafkaLogReader, KafkaProducer
 from pipeline.engine.ports import GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.engine.state.table import Codecs
 from pipeline.worker.addresses import LOCAL, Address, advertised_address, listening_address
+
+# For how long a member that died may be in its group, by protocol: its session, which the broker sets for the second,
+# and some time for the broker to look.
+LEFT_S = {"classic": SESSION_S + 3.0, "consumer": 50.0}
 
 
 @dataclass(frozen=True, slots=True)
