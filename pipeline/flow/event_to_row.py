@@ -20,7 +20,7 @@ def event_to_messages(projection: Projection[Any, Any], key: str, event: EventMe
         return []
     start = moment_text(windows.start(_happened_ms(windows, event)))
     pairs = projection.route(key, event.body)
-    # What is no text stays as it is: whoever encodes it refuses it.
+    # A key that is not text stays as it is; encoding it raises an error.
     return [(f"{row_key}/{start}" if isinstance(row_key, str) else row_key, part) for row_key, part in pairs]
 
 

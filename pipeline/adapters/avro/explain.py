@@ -54,7 +54,7 @@ def _unfit_key(key: Any, where: str) -> str | None:
 
 
 def _out_of_range(value: Any, schema: Schema, names: Names, where: str) -> str | None:
-    """Why a value of the right class does not fit its schema: a number's range, an enum's symbols, a length."""
+    """Return why a value of the right class does not fit its schema (range, enum symbol, length); None if it does."""
     kinds = _kinds(schema, names)
     if type(value) is int:
         bits = [BITS[kind] for kind in kinds if isinstance(kind, str) and kind in BITS]
@@ -87,7 +87,7 @@ def _shown(value: Any) -> str:
 
 
 def _no_text(value: str) -> str | None:
-    """Why UTF-8 cannot hold a text; None if it can."""
+    """Return why UTF-8 cannot hold a text; None if it can."""
     try:
         value.encode()
     except UnicodeEncodeError as error:

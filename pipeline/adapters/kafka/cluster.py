@@ -64,9 +64,9 @@ def plainly() -> Iterator[None]:
 
 
 def note(owner: str, position: Position) -> str:
-    """The metadata beside an offset: who commits it, `unended` owners, and the end and identity of each changelog.
+    """Return the metadata of an offset: its producer, `unended` owners, and the end and identity of each changelog.
 
-    Such as `by:users-a-0 by:users-b-0 users.state=77@1f`.
+    For example `by:users-a-0 by:users-b-0 users.state=77@1f`.
     """
     owners = (BY + quote(name) for name in (owner, *position.unended))  # of a node with any name
     return " ".join(
@@ -75,7 +75,7 @@ def note(owner: str, position: Position) -> str:
 
 
 def read_owners(text: str | None) -> tuple[str, ...]:
-    """The producers named in such metadata, that which committed it first."""
+    """Return the producers named in such metadata, the one that committed it first."""
     return tuple(unquote(word.removeprefix(BY)) for word in (text or "").split(" ") if word.startswith(BY))
 
 

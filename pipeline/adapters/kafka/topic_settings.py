@@ -60,7 +60,7 @@ class Difference(NamedTuple):
 
 
 def differences(client: AdminClient, topics: Iterable[tuple[str, TopicKind]]) -> list[Difference]:
-    """How the settings of topics differ from what their kinds need, in order. Topics that are not there are left out.
+    """Return how the settings of existing topics differ from what their kinds need, in order.
 
     More retention than needed is no difference. Raises KafkaException if the broker does not say.
     """
@@ -93,7 +93,7 @@ def _amount(value: str) -> float:
 
 
 def mend(client: AdminClient, found: Iterable[Difference]) -> None:
-    """Give topics the settings that they have to have. Raises TopicError."""
+    """Give topics the settings that they need. Raises TopicError."""
     resources: dict[str, ConfigResource] = {}
     for each in found:
         resource = resources.setdefault(each.topic, ConfigResource(ResourceType.TOPIC, each.topic))

@@ -102,7 +102,7 @@ def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
 def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
     """Raise TopicError if a topic of the service is missing, or has too few or too many partitions.
 
-    Also if the broker deletes what the engine keeps there; a warning says what else is not as it has to be.
+    Also if its settings let the broker delete what the engine keeps there; other wrong settings are logged.
     """
     counts = partition_counts(client)
     service = plan.service.name
@@ -128,7 +128,7 @@ def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
 
 
 def setting_differences(client: AdminClient, plans: Iterable[ServicePlan]) -> list[Difference]:
-    """How the settings of the services' own topics differ from what they have to be; none if that may not be asked."""
+    """Return the wrong settings of the services' own topics; none if this client may not read them."""
     there = partition_counts(client)
     kinds = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic in there}
     try:
@@ -139,7 +139,7 @@ def setting_differences(client: AdminClient, plans: Iterable[ServicePlan]) -> li
 
 
 def settings_text(found: Sequence[Difference], topology: str) -> str:
-    """What is said of topics that were there before with other settings, and the cure."""
+    """Return the message about topics with wrong settings, with the cure."""
     return (
         f"topics have settings that the engine cannot live with: {'; '.join(map(str, found))}. "
         f"Give them those with: pipeline topics check {topology} --fix"

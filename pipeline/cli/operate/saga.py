@@ -37,7 +37,7 @@ def command() -> None:
 
 
 def list_command(what: str, is_meant: Callable[[Saga[Any]], bool]) -> click.Command:
-    """Return a command that lists the instances of sagas that are meant."""
+    """Return a command that lists the instances of the sagas for which `is_meant` is true."""
 
     @click.command("list", help=f"List the {what} of SAGA, or of all sagas.")
     @click.argument("saga", required=False)

@@ -247,7 +247,7 @@ class QueryApi:
 def tagged(request: Request, body: Any, tag: str, headers: dict[str, str]) -> Reply:
     """Return a reply with its ETag; 304 without a body if the reader has it already."""
     headers["ETag"] = f'"{tag}"'
-    with suppress(BadRequest):  # what is no list of tags is none that the reader has
+    with suppress(BadRequest):  # a malformed list has no tag of the reader's
         if (wanted := request.headers.get("If-Match")) is not None and not parse_tags("If-Match", wanted).has(tag):
             return problem(412, f"its ETag is {headers['ETag']}, and If-Match names others", "NoMatch", headers)
     with suppress(BadRequest):
