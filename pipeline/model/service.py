@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
@@ -19,6 +19,7 @@ from pipeline.model.reservation import decide_reservation, reservations
 from pipeline.model.saga.saga import Saga
 from pipeline.model.source import Source, check_followed
 
+ENGINE = f"{__package__}."  # modules of the classes that aggregates of any service may share, such as those of sagas
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
@@ -63,6 +64,7 @@ class Service:
                 f"service {self.name!r}: the reaction and the aggregate named {name!r} would send commands of the "
                 "same ids; rename one"
             )
+        self._check_commands()
         self._check_replicas()
         for projection in self.projections:
             self._check_projection(projection)
@@ -90,6 +92,18 @@ class Service:
         there = {aggregate.decide for aggregate in self.aggregates}
         if made and decide_reservation not in there:
             object.__setattr__(self, "aggregates", (*self.aggregates, *made))
+
+    def _check_commands(self) -> None:
+        shared = {cls: names for cls, names in self.takers.items() if len(names) > 1}
+        for cls, names in shared.items() if self.reactions else ():
+            if not cls.__module__.startswith(ENGINE):
+                who = " and ".join(map(repr, names))
+                reactions = ", ".join(repr(reaction.name) for reaction in self.reactions)
+                raise TopologyError(
+                    f"service {self.name!r}: the aggregates {who} all take the command class {cls.__name__}, so a Send "
+                    f"of the reaction {reactions} does not say which one is meant; give each aggregate a class of its "
+                    "own, or keep the reaction in a service that has only one of them"
+                )
 
     def _check_replicas(self) -> None:
         topics = Counter(replica.source.topic for replica in self.replicas)
@@ -131,6 +145,15 @@ class Service:
     def owned(self) -> tuple[Aggregate[Any, Any, Any], ...]:
         """Its aggregates, and its sagas as what they are to the engine: aggregates, too."""
         return (*self.aggregates, *(saga.aggregate for saga in self.sagas))
+
+    @cached_property
+    def takers(self) -> dict[type, list[str]]:
+        """The names of the aggregates that take commands of a class. A reaction can send only what one of them takes."""
+        found: dict[type, list[str]] = {}
+        for aggregate in self.addressed:
+            for cls in dict.fromkeys(get_args(aggregate.command) or (aggregate.command,)):
+                found.setdefault(cls, []).append(aggregate.name)
+        return found
 
     @property
     def addressed(self) -> list[Aggregate[Any, Any, Any]]:
