@@ -165,6 +165,12 @@ class NotParked(NotFound):
     """No such record is parked under that key; it may have been redriven or discarded since."""
 
 
+class CopyHeld(PipelineError):
+    """A replica's `evolve` raises on an event of that key: the row lacks it and all later ones, which wait."""
+
+    http_status = 409
+
+
 class TableUnavailable(Retryable):
     """No worker can answer for the key's partition right now: it is moving or being restored."""
 
@@ -191,7 +197,7 @@ class UndecodableRecord(PipelineError):
 
 
 class FoldError(NeedsOperator):
-    """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
+    """A topology's own functions raise, and no record can be parked for it: in a test driver, or in a history."""
 
     http_status = 500
 

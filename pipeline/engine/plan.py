@@ -108,7 +108,7 @@ class ServicePlan:
         self._reserving = {unique.name: unique for aggregate in service.aggregates for unique in aggregate.unique}
         self._reservations: dict[str, Reservations] = {}
         self._claiming: set[str] = set()  # command topics of aggregates with unique values
-        self._queue_codec = codecs(TopicKind.QUEUE.value, ParkedRecord)
+        self.queue_codec = codecs(TopicKind.QUEUE.value, ParkedRecord)
         for aggregate in service.owned:
             self._plan_aggregate(aggregate)
         for reaction in service.reactions:
@@ -174,7 +174,7 @@ class ServicePlan:
     def _add_source_topic(self, declared: str, codec: RowCodec, *, envelope: bool) -> SourceTopic:
         topic = self._called(declared)
         name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
-        queue = TableSpec(name, self._called(name), self._queue_codec, ParkedTable)
+        queue = TableSpec(name, self._called(name), self.queue_codec, ParkedTable)
         self._queues.append(queue.changelog)
         self._pairs[topic] = [queue.changelog]
         source_topic = self.source_topics[topic] = SourceTopic(

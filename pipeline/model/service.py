@@ -20,7 +20,19 @@ from pipeline.model.saga.saga import Saga
 from pipeline.model.source import Source, check_followed
 
 ENGINE = f"{__package__}."  # modules of the classes that aggregates of any service may share, such as those of sagas
+RAISING_SHARE = 0.1
+RAISING_AT_LEAST = 20  # so that some bad records in a quiet minute hold nobody up
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+
+
+def check_raising(share: float, at_least: int, where: str) -> None:
+    """Raises TopologyError if that is no share of records and no number of them."""
+    if not (isinstance(share, int | float) and 0 <= share <= 1):
+        raise TopologyError(
+            f"{where}: raising_share={share!r} is not between 0 and 1; 0.1 means a tenth of the records"
+        )
+    if not (isinstance(at_least, int) and at_least >= 1):
+        raise TopologyError(f"{where}: raising_at_least={at_least!r} is not a number of records from 1 on")
 
 
 @dataclass(frozen=True)  # without slots: `owned` is kept
@@ -28,7 +40,9 @@ class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
     Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions
-    that may be gone when the same is tried again a moment later. `part_of`: the service whose projection this is a
+    that may be gone when the same is tried again a moment later. `raising_share`, `raising_at_least`: if of the records
+    folded lately more than this share raises, and so many, a worker folds no more until it is resumed; a share of 1
+    never holds it. `part_of`: the service whose projection this is a
     later version of; see families. Raises TopologyError if names collide or parts do not fit together.
     """
 
@@ -39,6 +53,8 @@ class Service:
     replicas: Sequence[Replica[Any, Any]] = ()
     sagas: Sequence[Saga[Any]] = ()
     transient: tuple[type[Exception], ...] = ()
+    raising_share: float = RAISING_SHARE
+    raising_at_least: int = RAISING_AT_LEAST
     part_of: str = ""
 
     def __post_init__(self) -> None:
@@ -56,6 +72,7 @@ class Service:
         for each in self.transient:
             if not (isinstance(each, type) and issubclass(each, Exception)):
                 raise TopologyError(f"service {self.name!r}: transient={each!r} is no type of exceptions")
+        check_raising(self.raising_share, self.raising_at_least, f"service {self.name!r}")
         for name, count in Counter(tables).items():
             if count > 1:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
@@ -148,7 +165,7 @@ class Service:
 
     @cached_property
     def takers(self) -> dict[type, list[str]]:
-        """The names of the aggregates that take commands of a class. A reaction can send only what one of them takes."""
+        """The names of the aggregates that take commands of a class. A reaction can send what one alone takes."""
         found: dict[type, list[str]] = {}
         for aggregate in self.addressed:
             for cls in dict.fromkeys(get_args(aggregate.command) or (aggregate.command,)):

@@ -35,6 +35,8 @@ class WorkerSettings:
     secret_file: Path | None = None
     databases: Mapping[str, str] = field(default_factory=dict)  # service -> URL
     log_level: str = "INFO"
+    raising_share: float | None = None  # in place of what the services declare
+    raising_at_least: int | None = None  # the same
 
 
 @dataclass(frozen=True, slots=True)

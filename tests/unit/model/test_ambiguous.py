@@ -37,7 +37,9 @@ def account(name: str, command: object, **more: Any) -> Aggregate[Any, Any, Any]
 WAGES = Reaction("wages", Source("payroll.event", Deposit), lambda key, event: [Send(key, event)])
 
 
-@pytest.mark.parametrize("commands", [(Deposit, Deposit), (Deposit | Close, Deposit), (Close | Deposit, Deposit | Close)])
+@pytest.mark.parametrize(
+    "commands", [(Deposit, Deposit), (Deposit | Close, Deposit), (Close | Deposit, Deposit | Close)]
+)
 def test_it_is_refused_with_class_aggregates_reaction_and_cure(commands: tuple[object, object]) -> None:
     two = [account(name, command) for name, command in zip(("checking", "savings"), commands, strict=True)]
     with pytest.raises(TopologyError) as refused:
