@@ -197,7 +197,7 @@ class UndecodableRecord(PipelineError):
 
 
 class FoldError(NeedsOperator):
-    """A topology's own functions raise, and no record can be parked for it: in a test driver, or in a history."""
+    """A topology's functions raise where nobody could resume the service: in a test driver, a rebuild, or a history."""
 
     http_status = 500
 

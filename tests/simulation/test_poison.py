@@ -61,7 +61,7 @@ def test_a_replica_that_raises_lacks_nothing_in_the_end(first: int) -> None:
 
 
 def test_seeds_bring_bursts_too() -> None:
-    assert any(from_seed(seed, tills.commands).raising[1] for seed in range(40))
+    assert any(from_seed(seed, tills.commands).raising[1] for seed in range(200))
 
 
 # --- planted bugs -----------------------------------------------------------------------------------------------------

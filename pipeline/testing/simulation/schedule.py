@@ -142,7 +142,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
     parking = random.Random(f"parking {seed}")
     operations, mended_ms = _operators(parking, at_ms) if parking.random() < 0.5 else ((), 0)
     raising: tuple[float | None, int | None] = None, None
-    if mended_ms and seed % 4 == 1:
+    if mended_ms and seed % 16 == 2:
         poison = random.Random(f"poison {seed}")
         raising = 0.05, poison.choice((1, 2, 4))
         operations = tuple(sorted((*operations, *_poison(poison, commands, sent, at_ms))))
