@@ -169,6 +169,12 @@ class NotParked(NotFound):
     """No such record is parked under that key; it may have been redriven or discarded since."""
 
 
+class CopyHeld(PipelineError):
+    """A replica's `evolve` raises on an event of that key: the row lacks it and all later ones, which wait."""
+
+    http_status = 409
+
+
 class TableUnavailable(Retryable):
     """No worker can answer for the key's partition right now: it is moving or being restored."""
 
@@ -195,7 +201,7 @@ class UndecodableRecord(PipelineError):
 
 
 class FoldError(NeedsOperator):
-    """A topology's own functions raise so often that the code is at fault. The lane stops; nothing is lost."""
+    """A topology's functions raise where nobody could resume the service: in a test driver, a rebuild, or a history."""
 
     http_status = 500
 

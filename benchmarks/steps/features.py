@@ -26,9 +26,10 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.engine.loop.checkpoint import checkpoint
 from pipeline.engine.loop.task import Task
-from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, ErrorRate
+from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.ports import TP
 from pipeline.engine.stats import LaneStats
+from pipeline.model.service import RAISING_AT_LEAST, RAISING_SHARE
 from pipeline.topology import load
 from pipeline.worker.main import tune_gc
 from pipeline.worker.settings import MachineClock
@@ -89,7 +90,7 @@ def cost_us(kind: Kind, count: int) -> float:
     ]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, kind.store(Path(home), source_topic) as store:
         stats = LaneStats()
-        error_rate = ErrorRate("features", clock, stats, SHARE, AT_LEAST)
+        error_rate = ErrorRate("features", clock, stats, RAISING_SHARE, RAISING_AT_LEAST)
         ports, plan = SimpleNamespace(producer=producer, clock=clock), SimpleNamespace(parked="parked")
         context: Any = SimpleNamespace(plan=plan, ports=ports, stats=stats, error_rate=error_rate)
         task = Task(TP(kind.topic, 0), source_topic, store, context, kind.finders)

@@ -77,6 +77,17 @@ from pipeline.cli.options import Where, log_to_stderr, schemas_option, where
     help="Protocol of the consumer groups; 'consumer' is that of KIP-848, for brokers from 4.0 on.",
 )
 @click.option(
+    "--raising-share",
+    type=click.FloatRange(0, 1),
+    help="A service folds no more if more than this share of its records raises; 1 never holds it.  "
+    "[default: what it declares, or 0.1]",
+)
+@click.option(
+    "--raising-at-least",
+    type=click.IntRange(1),
+    help="And if at least so many records raise.  [default: what it declares, or 20]",
+)
+@click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
 @where(schemas_option)
@@ -92,6 +103,8 @@ def command(
     secret_file: Path | None,
     databases: tuple[str, ...],
     group_protocol: str,
+    raising_share: float | None,
+    raising_at_least: int | None,
     log_level: str,
     where: Where,
 ) -> None:
@@ -143,5 +156,7 @@ def command(
         databases=parse_databases(databases),
         group_protocol=group_protocol,
         log_level=log_level,
+        raising_share=raising_share,
+        raising_at_least=raising_at_least,
     )
     run_worker(loaded, settings)

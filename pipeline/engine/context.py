@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.engine.parking.error_rate import AT_LEAST, SHARE, ErrorRate
+from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import Clock, GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.engine.stats import LaneStats
@@ -32,8 +32,8 @@ class LaneSettings:
     replica_ages: bool = False  # whether to measure how old replicas are
     copy_wait_s: float = 30.0  # for copies that decisions read, to get to where their logs ended when the lane began
     cache_bytes: int = 128 << 20  # of decoded rows, of all tables
-    raising_share: float = SHARE  # of a minute's records: where more raise, and
-    raising_at_least: int = AT_LEAST  # so many, the lane stops
+    raising_share: float | None = None  # in place of what the service declares
+    raising_at_least: int | None = None  # the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ class LaneContext:
     @classmethod
     def of(cls, plan: ServicePlan, ports: LanePorts, settings: LaneSettings, stats: LaneStats) -> LaneContext:
         """The context of a new lane."""
-        share, at_least = settings.raising_share, settings.raising_at_least
-        error_rate = ErrorRate(plan.service.name, ports.clock, stats, share, at_least)
+        service, share, at_least = plan.service, settings.raising_share, settings.raising_at_least
+        error_rate = ErrorRate(
+            service.name,
+            ports.clock,
+            stats,
+            service.raising_share if share is None else share,
+            service.raising_at_least if at_least is None else at_least,
+        )
         return cls(plan, ports, settings, stats, error_rate)

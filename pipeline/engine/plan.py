@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from pipeline.engine.ports import Producer, Store
 from pipeline.engine.state.deadlines import Deadlines, deadline_rows
@@ -108,7 +108,7 @@ class ServicePlan:
         self._reserving = {unique.name: unique for aggregate in service.aggregates for unique in aggregate.unique}
         self._reservations: dict[str, Reservations] = {}
         self._claiming: set[str] = set()  # command topics of aggregates with unique values
-        self._queue_codec = codecs(TopicKind.QUEUE.value, ParkedRecord)
+        self.queue_codec = codecs(TopicKind.QUEUE.value, ParkedRecord)
         for aggregate in service.owned:
             self._plan_aggregate(aggregate)
         for reaction in service.reactions:
@@ -174,7 +174,7 @@ class ServicePlan:
     def _add_source_topic(self, declared: str, codec: RowCodec, *, envelope: bool) -> SourceTopic:
         topic = self._called(declared)
         name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
-        queue = TableSpec(name, self._called(name), self._queue_codec, ParkedTable)
+        queue = TableSpec(name, self._called(name), self.queue_codec, ParkedTable)
         self._queues.append(queue.changelog)
         self._pairs[topic] = [queue.changelog]
         source_topic = self.source_topics[topic] = SourceTopic(
@@ -215,8 +215,9 @@ class ServicePlan:
             self._reservations[aggregate.name] = Reservations(unique, source_topic.topic, encode)
             source_topic.reply_topics = self._claiming
         else:
-            for cls in get_args(aggregate.command) or (aggregate.command,):
-                self._commands[cls] = (source_topic.topic, encode)
+            for cls, names in self.service.takers.items():
+                if names == [aggregate.name]:
+                    self._commands[cls] = (source_topic.topic, encode)
         if aggregate.unique:
             self._claiming.add(source_topic.topic)
         codecs = CommandCodecs(encode, event_codec.encode, reply_codec.encode)
@@ -255,7 +256,7 @@ class ServicePlan:
 
     def _plan_reaction(self, reaction: Reaction) -> None:
         source_topic = self._follow(reaction.source)
-        source_topic.step_factories.append(lambda c: ReactStep(reaction, self._commands, c.out))
+        source_topic.step_factories.append(lambda c: ReactStep(reaction, self._commands, self.service.takers, c.out))
 
     def _plan_projection(self, projection: Projection[Any, Any]) -> None:
         rows = TopicKind.ROW.topic(projection.name)

@@ -45,6 +45,7 @@ class LaneStats:
     queued: int = 0  # records that wait, now
     barriers: int = 0  # written by those who read, and stepped over
     skipped_by_replica: int = 0  # undecodable records that a replica could not follow
+    replica_keys: dict[str, int] = field(default_factory=dict)  # that replicas hold, now, by replica
     history_events: int = 0  # taken into histories
     skipped_by_history: int = 0  # undecodable records that a history lacks
     checkpoints: int = 0
@@ -59,6 +60,8 @@ class LaneStats:
     wiped: dict[Wipe, int] = field(default_factory=dict)  # stores thrown away and restored from nothing
     assigned: int = 0  # partitions held now
     restoring: int = 0  # of these, not folding yet
+    held: int = 0  # 1: too much has raised, and nothing is folded until somebody resumes the service
+    held_why: str = ""  # and how to go on
 
     def reject(self, aggregate: str, reason: str) -> None:
         """Counts a rejection."""
@@ -67,6 +70,10 @@ class LaneStats:
     def leave_out(self, projection: str) -> None:
         """Counts an event that came too late for its window."""
         self.late[projection] = self.late.get(projection, 0) + 1
+
+    def hold(self, why: str) -> None:
+        """Say that the service is held, and why; empty: that it goes on."""
+        self.held, self.held_why = int(bool(why)), why
 
     def wipe(self, why: Wipe) -> None:
         """Counts a store thrown away."""

@@ -32,7 +32,14 @@ def split_versions(services: Mapping[str, Service]) -> dict[str, Service]:
             own = f"{name}_{projection.name}"
             if own in services:
                 raise TopologyError(f"a service is named {own!r}, like a version of a projection; rename it")
-            found[own] = Service(own, projections=[projection], transient=service.transient, part_of=name)
+            found[own] = Service(
+                own,
+                projections=[projection],
+                transient=service.transient,
+                raising_share=service.raising_share,
+                raising_at_least=service.raising_at_least,
+                part_of=name,
+            )
     tables = {table for service in found.values() for table in service.tables()}
     for name in versions_of(found.values()):
         if versioned_name(name, 1) in tables:

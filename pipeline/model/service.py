@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
@@ -20,7 +20,20 @@ from pipeline.model.reservation import decide_reservation, reservations
 from pipeline.model.saga.saga import Saga
 from pipeline.model.source import Source, check_followed
 
+ENGINE = f"{__package__}."  # modules of the classes that aggregates of any service may share, such as those of sagas
+RAISING_SHARE = 0.1
+RAISING_AT_LEAST = 20  # so that some bad records in a quiet minute hold nobody up
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+
+
+def check_raising(share: float, at_least: int, where: str) -> None:
+    """Raises TopologyError if that is no share of records and no number of them."""
+    if not (isinstance(share, int | float) and 0 <= share <= 1):
+        raise TopologyError(
+            f"{where}: raising_share={share!r} is not between 0 and 1; 0.1 means a tenth of the records"
+        )
+    if not (isinstance(at_least, int) and at_least >= 1):
+        raise TopologyError(f"{where}: raising_at_least={at_least!r} is not a number of records from 1 on")
 
 
 @dataclass(frozen=True)  # without slots: `owned` is kept
@@ -28,7 +41,9 @@ class Service:
     """A bounded context: the aggregates it owns, and what it derives from its own and others' events.
 
     Aggregates with unique values bring those along that hold the reservations. `transient`: the types of exceptions
-    that may be gone when the same is tried again a moment later. `part_of`: the service whose projection this is a
+    that may be gone when the same is tried again a moment later. `raising_share`, `raising_at_least`: if of the records
+    folded lately more than this share raises, and so many, a worker folds no more until it is resumed; a share of 1
+    never holds it. `part_of`: the service whose projection this is a
     later version of; see families. Raises TopologyError if names collide or parts do not fit together.
     """
 
@@ -39,6 +54,8 @@ class Service:
     replicas: Sequence[Replica[Any, Any]] = ()
     sagas: Sequence[Saga[Any]] = ()
     transient: tuple[type[Exception], ...] = ()
+    raising_share: float = RAISING_SHARE
+    raising_at_least: int = RAISING_AT_LEAST
     part_of: str = ""
 
     def __post_init__(self) -> None:
@@ -56,6 +73,7 @@ class Service:
         for each in self.transient:
             if not (isinstance(each, type) and issubclass(each, Exception)):
                 raise TopologyError(f"service {self.name!r}: transient={each!r} is no type of exceptions")
+        check_raising(self.raising_share, self.raising_at_least, f"service {self.name!r}")
         for name, count in Counter(tables).items():
             if count > 1:
                 raise TopologyError(f"service {self.name!r}: {count} tables are named {name!r}; give each its own name")
@@ -64,6 +82,7 @@ class Service:
                 f"service {self.name!r}: the reaction and the aggregate named {name!r} would send commands of the "
                 "same ids; rename one"
             )
+        self._check_commands()
         self._check_replicas()
         for projection in self.projections:
             self._check_projection(projection)
@@ -92,6 +111,18 @@ class Service:
         there = {aggregate.decide for aggregate in self.aggregates}
         if made and decide_reservation not in there:
             object.__setattr__(self, "aggregates", (*self.aggregates, *made))
+
+    def _check_commands(self) -> None:
+        shared = {cls: names for cls, names in self.takers.items() if len(names) > 1}
+        for cls, names in shared.items() if self.reactions else ():
+            if not cls.__module__.startswith(ENGINE):
+                who = " and ".join(map(repr, names))
+                reactions = ", ".join(repr(reaction.name) for reaction in self.reactions)
+                raise TopologyError(
+                    f"service {self.name!r}: the aggregates {who} all take the command class {cls.__name__}, so a Send "
+                    f"of the reaction {reactions} does not say which one is meant; give each aggregate a class of its "
+                    "own, or keep the reaction in a service that has only one of them"
+                )
 
     def _check_replicas(self) -> None:
         topics = Counter(replica.source.topic for replica in self.replicas)
@@ -142,6 +173,15 @@ class Service:
     def owned(self) -> tuple[Aggregate[Any, Any, Any], ...]:
         """Its aggregates, and its sagas as what they are to the engine: aggregates, too."""
         return (*self.aggregates, *(saga.aggregate for saga in self.sagas))
+
+    @cached_property
+    def takers(self) -> dict[type, list[str]]:
+        """The names of the aggregates that take commands of a class. A reaction can send what one alone takes."""
+        found: dict[type, list[str]] = {}
+        for aggregate in self.addressed:
+            for cls in dict.fromkeys(get_args(aggregate.command) or (aggregate.command,)):
+                found.setdefault(cls, []).append(aggregate.name)
+        return found
 
     @property
     def addressed(self) -> list[Aggregate[Any, Any, Any]]:

@@ -25,6 +25,7 @@ from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.ports import TP
 from pipeline.engine.stats import LaneStats
+from pipeline.errors import FoldError
 from pipeline.rebuild.subject import Subject
 from pipeline.worker.secrets import home_word
 from pipeline.worker.settings import LEFT_S, MachineClock
@@ -112,6 +113,8 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
                 return call()
             case Turn(lane):
                 lane.turn()
+                if stats.held:  # nobody could resume it here
+                    raise FoldError(stats.held_why)
                 if time.monotonic() - looked_s >= LOOK_S:
                     looked_s = time.monotonic()
                     progress.look()

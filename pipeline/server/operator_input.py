@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.engine.parking.parking_log import Audit
 from pipeline.errors import BadRequest
 
 TEXT_MAX = 200  # characters of `by` and of `why`
@@ -20,3 +21,10 @@ def audit_text(body: Mapping[str, Any], name: str) -> str:
     except UnicodeEncodeError as error:
         raise BadRequest(f"`{name}` is not text that UTF-8 can hold: {error}") from None
     return text
+
+
+def audit_of(body: Any) -> Audit:
+    """Return who asks, and why. Raises BadRequest."""
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be an object with `by` and `why`")
+    return Audit(audit_text(body, "by"), audit_text(body, "why"))

@@ -31,6 +31,7 @@ from pipeline.server.pages.deadlines import DeadlineApi
 from pipeline.server.pages.history import HistoryApi
 from pipeline.server.pages.parked import ParkedApi
 from pipeline.server.pages.projections import ProjectionApi
+from pipeline.server.pages.resume import ResumeApi
 from pipeline.server.pages.sagas import SagaApi
 from pipeline.server.pages.snapshot_read import SnapshotReadApi
 from pipeline.server.pages.tables import QueryApi
@@ -113,7 +114,8 @@ def build_app(
         **DeadlineApi(held, tables, topology).pages(),
         **commands.pages(),
         **SagaApi(tables, dispatcher, commands).pages(),
-        **ParkedApi({host.plan.service.name: host for host in hosts}, tables, dispatcher).pages(),
+        **ParkedApi(by_service, tables, dispatcher).pages(),
+        **ResumeApi(by_service, dispatcher).pages(),
         **ProjectionApi(versions).pages(),
     }
     mount(web_app, dispatcher, pages, versions.table)
@@ -139,6 +141,7 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
         stats = host.stats
         counts: dict[str, Any] = {name: getattr(stats, name) for name in stats.__slots__}
         counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
+        counts["replica_keys"] = dict(stats.replica_keys)
         counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
         answer[host.plan.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
     return answer

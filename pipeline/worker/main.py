@@ -80,6 +80,8 @@ def lane_opener(
             standby=settings.standby,
             commit_interval_s=settings.commit_interval_s,
             cache_bytes=cache_bytes,
+            raising_share=settings.raising_share,
+            raising_at_least=settings.raising_at_least,
         )
         tables = adapters.stores(stores)
         histories = None if past is None else Histories(plan, past, tables, clock, stats)

@@ -51,6 +51,7 @@ GAUGES = {
     "partitions_standby": ("standbys", "Partitions of other workers with a standby copy here"),
     "deadlines_pending": ("deadlines_pending", "Deadlines and scheduled commands not yet due"),
     "parked_keys": ("held_keys", "Keys with at least one parked record"),
+    "held": ("held", "1 if the service folds nothing, as too many records raised, until it is resumed"),
     "queued_records": ("queued", "Records parked or waiting behind a parked one of the same key"),
     "histories_building": ("histories_building", "Histories not yet caught up, which answer no reads"),
     "event_loop_lag_seconds": ("loop_late_s", "Largest delay of the event loop within the last minute"),
@@ -78,6 +79,15 @@ class LaneCollector(Collector):
             for service, stats in self._lanes.items():
                 gauge.add_metric([service], getattr(stats, field))
             yield gauge
+        copies = GaugeMetricFamily(
+            "pipeline_replica_held_keys",
+            "Keys of which a replica's evolve cannot fold an event",
+            labels=["service", "replica"],
+        )
+        for service, stats in self._lanes.items():
+            for replica, count in list(stats.replica_keys.items()):
+                copies.add_metric([service, replica], count)
+        yield copies
         wiped = CounterMetricFamily(
             "pipeline_wiped", "Local stores wiped and restored from Kafka", labels=["service", "reason"]
         )

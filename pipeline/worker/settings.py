@@ -43,6 +43,8 @@ class WorkerSettings:
     secret_file: Path | None = None
     databases: Mapping[str, str] = field(default_factory=dict)  # service -> URL
     log_level: str = "INFO"
+    raising_share: float | None = None  # in place of what the services declare
+    raising_at_least: int | None = None  # the same
 
     def listening(self) -> Address:
         """Return the address to listen on. Raises UnfitAddress, also if there is none to tell others."""

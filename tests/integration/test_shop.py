@@ -20,7 +20,7 @@ from pipeline.demo.run import PARTITIONS
 from pipeline.errors import TableUnavailable, UnknownKey
 from pipeline.model import TopicKind
 from pipeline.topology import Topology
-from tests.helpers.support import Shop, until
+from tests.helpers.support import Shop, Worker, until
 from topologies import inventory as inv
 from topologies import orders as o
 from topologies import users as u
@@ -229,7 +229,7 @@ def test_the_query_command(shop: Shop) -> None:
         assert "Traceback" not in failed.stderr
 
 
-def test_a_bug_in_the_topology_stops_the_worker_and_loses_nothing(shop: Shop) -> None:
+def test_a_bug_in_the_topology_holds_the_service_and_loses_nothing(shop: Shop) -> None:
     package = shop.home / "buggy" / "topologies"
     shutil.copytree(Path(u.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(shop.topology.schemas, package.parent / "schemas")
@@ -239,19 +239,32 @@ def test_a_bug_in_the_topology_stops_the_worker_and_loses_nothing(shop: Shop) ->
     source.write_text(
         good.replace(case, f'        case ChangeName("boom"):\n            raise KeyError("a bug")\n{case}', 1)
     )
-    names = [f"u{n}" for n in range(20)]  # more than may raise while it is taken for the data's fault
+    names = [f"u{n}" for n in range(25)]  # more than may raise while it is taken for the data's fault
     shop.send(
         [Asked("users", name, u.RegisterUser(name, "France")) for name in names],
         [Asked("users", name, u.ChangeName("boom")) for name in names],
         [Asked("users", name, u.ChangeCountry("Spain")) for name in names],
     )
-    arguments = ("worker", str(source), "--schemas", str(shop.topology.schemas))
-    failed = cli(*arguments, "--bootstrap", shop.bootstrap, "--home", str(shop.home))
-    assert failed.returncode == 2
-    last = failed.stderr.strip().splitlines()[-1]
-    assert "users.command-" in last
-    assert "KeyError('a bug')" in last
-    assert "it is the code" in last
+    broken = Worker(shop.home, str(source), "--schemas", str(shop.topology.schemas), "--bootstrap", shop.bootstrap)
+    try:
+        (address,) = until("it serves", broken.addresses)
+
+        def status() -> dict[str, Any]:
+            found: dict[str, Any] = httpx.get(f"{address}/v1/status").json()["users"]
+            return found
+
+        until("it is held", lambda: status()["held"])
+        assert "KeyError: 'a bug'" in status()["held_why"]
+        assert "pipeline parked resume --service users" in status()["held_why"]
+        assert 'pipeline_held{service="users"} 1.0' in httpx.get(f"{address}/metrics").text
+        where = "--bootstrap", shop.bootstrap
+        listed = cli("parked", "list", "--json", *where)
+        assert len(listed.stdout.splitlines()) == status()["held_keys"] >= 20
+        assert cli("parked", "resume", "--service", "users", "--why", "a try", *where).returncode == 0
+        until("all is folded", lambda: status()["held_keys"] == len(names))
+        assert broken.process.poll() is None
+    finally:
+        assert broken.stop() == 0
     shop.worker()
     shop.settle()
     done = cli("parked", "redrive", "--all", "--why", "it is mended", "--bootstrap", shop.bootstrap)

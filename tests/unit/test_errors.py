@@ -15,11 +15,12 @@ from pipeline.errors import BadInput, NeedsOperator, NotFound, PipelineError, Re
 from pipeline.server.web import as_problems
 
 BASES = (Retryable, BadInput, NotFound, NeedsOperator)
-# Neither: sending again needs the id; a record's bytes are nobody's input.
-OTHERS = {errors.NoReply, errors.UndecodableRecord}
+# Neither: sending again needs the id; bytes are nobody's input; what needs a copy that lacks events is parked.
+OTHERS = {errors.NoReply, errors.UndecodableRecord, errors.CopyHeld}
 STATUS = {
     404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "NoHistory", "NoDeadlines", "NotParked"],
     400: ["BadRequest", "InvalidMoment", "InvalidToken", "NoSuchConsistency"],
+    409: ["CopyHeld"],
     410: ["HistoryIncomplete"],
     422: ["ForeignToken", "InvalidCommand", "EncodeError"],
     500: ["FoldError", "TopologyError", "SchemaError"],

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from pipeline.engine.copies.log_followers import Follower
+from pipeline.engine.copies.replica_queue import ReplicaQueue, Waiting
+from pipeline.engine.parking.parking import ENGINE, RAISED, Drained
+from pipeline.engine.parking.parking_log import describe_error
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
+from pipeline.engine.state.parked_table import ParkedRecord, ReplayedRecord
 from pipeline.engine.state.row_keys import table_prefix
-from pipeline.engine.state.table import RowCodec
+from pipeline.engine.state.table import Pairs, RowCodec
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.errors import UndecodableRecord
-from pipeline.flow import message_to_row
+from pipeline.flow import KeyState, message_to_row
 from pipeline.model import Replica
 from pipeline.model.records.partitioning import partition_of
 
@@ -21,14 +25,35 @@ log = logging.getLogger(__name__)
 IDENTITY = "replica of"  # the position that holds the identity of the source topic
 
 
+Skipped = list[tuple[Record, UndecodableRecord]]
+
+
+class _Folded(NamedTuple):
+    """What a batch leads to: rows as stored, events that wait, and what cannot be read."""
+
+    rows: Pairs
+    waiting: list[Waiting]
+    skipped: Skipped
+
+
 class ReplicaCopy(Follower):
-    """Keeps the rows of one replica up to date with all partitions of its source, for ever."""
+    """Keeps the rows of one replica up to date with all partitions of its source, for ever.
+
+    An event that makes `evolve` raise, or a row that does not fit its schema, holds its key: see ReplicaQueue.
+    """
 
     def __init__(
-        self, replica: Replica[Any, Any], events: RowCodec, rows: RowCodec, store: Store, stats: LaneStats
+        self,
+        replica: Replica[Any, Any],
+        events: RowCodec,
+        rows: RowCodec,
+        queue: RowCodec,
+        store: Store,
+        stats: LaneStats,
     ) -> None:
         super().__init__(f"the rows of replica {replica.name}", store, stats, {})
-        self.replica, self._events, self._rows = replica, events, rows
+        self.replica, self._events, self._rows, self._queue = replica, events, rows, queue
+        self.queues: list[ReplicaQueue] = []  # by partition
 
     def starts(self, facts: LogFacts) -> dict[TP, int | None]:
         """Where to read on each of the source's partitions."""
@@ -37,29 +62,89 @@ class ReplicaCopy(Follower):
         if self.store.position(IDENTITY) not in (None, facts.identity):
             self._wipe(Wipe.OTHER_TOPIC)
         self._sign()
+        self._open_queues()
+        self.try_all_again()  # the code may be mended
+        self._count()
         return {tp: self.stored(tp) for tp in self.places}
+
+    def begin_again(self) -> Iterable[TP]:
+        places = super().begin_again()
+        self._open_queues()
+        self._count()
+        return places
 
     def prefix(self, partition: int) -> bytes:
         """What the keys of the rows from one of the source's partitions begin with."""
         return table_prefix(f"{self.replica.name}.{partition}")
 
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
-        prefix = self.prefix(tp.partition)
+        try:
+            folded = self._fold(tp, records)
+        except ENGINE:
+            raise
+        except RAISED:  # whose event it is shows when they are folded one by one
+            folded = self._fold_one_by_one(tp, records)
+        queue = self.queues[tp.partition]
+        self._write([*folded.rows, *queue.added(folded.waiting)], tp, records[-1].offset() + 1)
+        for record, error in folded.skipped:
+            self._stats.skipped_by_replica += 1
+            log.error("replica %s skips %s-%d offset %d: %s", self.replica.name, *tp, record.offset(), error)
+        new = [waiting.key for waiting in folded.waiting if waiting.key not in queue]
+        for key, entries in folded.waiting:
+            queue.count(key, len(entries))
+        if new:
+            others = f" (and {len(new) - 1} other keys)" if new[1:] else ""
+            log.error("%s%s", queue.error(new[0]), others)
+        self._count()
+
+    def _fold(self, tp: TP, records: Sequence[Record]) -> _Folded:
+        """Fold a batch. Raises what `evolve` raises, with nothing done."""
+        prefix, queue = self.prefix(tp.partition), self.queues[tp.partition]
         changed: dict[bytes, Any] = {}
+        waiting: dict[bytes, list[ParkedRecord]] = {}
+        skipped: Skipped = []
         for record in records:
             key = record.key()
-            try:
-                message = self._events.decode(record.value())
-            except UndecodableRecord as error:
-                self._stats.skipped_by_replica += 1
-                log.error("replica %s skips %s-%d offset %d: %s", self.replica.name, *tp, record.offset(), error)
-                continue
-            if key and message.body is not None:
-                changed[key] = message_to_row(
-                    self.replica, self._row(prefix + key, changed.get(key, MISSING)), message.body
-                )
-        pairs = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
-        self._write(pairs, tp, records[-1].offset() + 1)
+            if key and key in queue:
+                waiting.setdefault(key, []).append(queue.entry(tp, record))
+            elif (body := self._body(record, skipped)) is not None and key:
+                changed[key] = message_to_row(self.replica, self._row(prefix + key, changed.get(key, MISSING)), body)
+        rows = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
+        return _Folded(rows, [Waiting(*each) for each in waiting.items()], skipped)
+
+    def _fold_one_by_one(self, tp: TP, records: Sequence[Record]) -> _Folded:
+        """Fold a batch in which some event raises. That one waits, and all later ones of its key behind it."""
+        prefix, queue = self.prefix(tp.partition), self.queues[tp.partition]
+        changed: dict[bytes, bytes | None] = {}  # encoded: an `evolve` that raises may have changed the row before
+        waiting: dict[bytes, list[ParkedRecord]] = {}
+        skipped: Skipped = []
+        for record in records:
+            key = record.key()
+            if key and (key in waiting or key in queue):
+                waiting.setdefault(key, []).append(queue.entry(tp, record))
+            elif (body := self._body(record, skipped)) is not None and key:
+                data = changed[key] if key in changed else self.store.get(prefix + key)
+                try:
+                    changed[key] = self._next(data, body)
+                except ENGINE:
+                    raise
+                except RAISED as error:
+                    waiting[key] = [queue.entry(tp, record, error)]
+        rows = [(prefix + key, data) for key, data in changed.items()]
+        return _Folded(rows, [Waiting(*each) for each in waiting.items()], skipped)
+
+    def _body(self, record: Record, skipped: Skipped) -> Any | None:
+        """The event; None if it is not followed, or cannot be read."""
+        try:
+            return self._events.decode(record.value()).body
+        except UndecodableRecord as error:
+            skipped.append((record, error))
+            return None
+
+    def _next(self, data: bytes | None, body: Any) -> bytes | None:
+        """The row after an event, both rows as stored."""
+        row = message_to_row(self.replica, None if data is None else self._rows.decode(data), body)
+        return None if row is None else self._rows.encode(row)
 
     def _row(self, place: bytes, changed: Any) -> Any | None:
         """The row as changed in this batch, else as stored."""
@@ -68,12 +153,74 @@ class ReplicaCopy(Follower):
         data = self.store.get(place)
         return None if data is None else self._rows.decode(data)
 
+    # --- keys that are held -------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """The number of keys that are held."""
+        return sum(map(len, self.queues))
+
+    def try_again(self, partition: int, key: bytes) -> Drained:
+        """Fold what waits for a key, in order, until an event raises again."""
+        queue, place, done = self.queues[partition], self.prefix(partition) + key, 0
+        while entries := list(queue.entries(key)):
+            data = self.store.get(place)
+            folded: list[ParkedRecord] = []
+            raised: BaseException | None = None
+            for entry in entries:
+                try:
+                    body = self._body(ReplayedRecord(key, entry), [])
+                    data = data if body is None else self._next(data, body)
+                except ENGINE:
+                    raise
+                except RAISED as error:
+                    raised = error
+                    break
+                folded.append(entry)
+            pairs = [(place, data), *queue.removed(key, folded)]
+            if raised is not None:
+                cause, trace = describe_error(raised)
+                again = entries[len(folded)]._replace(reason=KeyState.FAILED.value, cause=cause, traceback=trace)
+                pairs += queue.added([Waiting(key, [again])])
+            self.store.write(pairs, {})
+            done += len(folded)
+            queue.count(key, -len(folded))
+            if raised is not None:
+                self._count()
+                return Drained(done, queue.waiting(key), cause)
+        self._count()
+        return Drained(done, 0)
+
+    def try_all_again(self) -> tuple[int, str | None]:
+        """Fold what waits for all held keys. Return how many keys are free now, and why one of the others is not."""
+        freed, why = 0, None
+        for queue in self.queues:
+            for key in queue.keys:
+                left = self.try_again(queue.partition, key).left
+                freed += not left
+                why = str(queue.error(key)) if left and why is None else why
+        if freed or why:
+            text = f"; {why}" if why else ""
+            log.warning("replica %s goes on with %d of the keys that it held%s", self.replica.name, freed, text)
+        return freed, why
+
+    def _count(self) -> None:
+        self._stats.replica_keys[self.replica.name] = self.held
+
+    def _open_queues(self) -> None:
+        self.queues = [ReplicaQueue(self.replica.name, n, self.store, self._queue) for n in range(len(self.places))]
+
+    # --- reads --------------------------------------------------------------------------------------------------------
+
     def find(self, key: str) -> tuple[int, int, Any]:
         """For decisions: the partition of `key`, the offset up to which that is contained, and the row; None: no row.
 
+        Raises CopyHeld: the decision's command is parked with it, for a row that lacks events would decide wrongly.
         In the lane's thread, which also applies: so all that is found between two turns is as of one position.
         """
         name = key.encode()
         partition = partition_of(name, len(self.places))
+        if name in self.queues[partition]:
+            raise self.queues[partition].error(name)
         end = self.stored(TP(self.replica.source.topic, partition)) or 0
         return partition, end, self._row(self.prefix(partition) + name, MISSING)

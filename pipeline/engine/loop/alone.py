@@ -5,20 +5,21 @@ A transaction in which the broker refuses a record must be aborted, with all els
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.engine.loop.pace import TURN_S
 from pipeline.engine.loop.task import Task
 from pipeline.engine.loop.transaction import Transaction
 from pipeline.engine.parking.parking import Drained
-from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.parking.parking_log import Audit, Notices
 from pipeline.engine.ports import Record
 from pipeline.errors import RecordRefused, RowRefused, TableUnavailable, TransactionAborted
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
 
+T = TypeVar("T")
 PARK_TRIES = 4  # of a record that the broker refuses
 
 
@@ -31,6 +32,7 @@ class Alone:
         self._transaction, self._start_over = transaction, start_over
         self._error_rate, self._clock = context.error_rate, context.ports.clock
         self._patience_s = context.settings.commit_patience_s
+        self._notices = Notices(context.ports.producer, context.stats, context.plan.parked, "")
 
     # --- a record that the broker may refuse --------------------------------------------------------------------------
 
@@ -41,8 +43,6 @@ class Alone:
             task.fold([record])
             self._transaction.commit(self._patience_s)
         except RecordRefused as refused:
-            if isinstance(refused, RowRefused):
-                self._error_rate.record(task.tp, record.offset(), refused)
             self._park(task, record, refused)
 
     def _park(self, task: Task, record: Record, refused: RecordRefused) -> None:
@@ -54,6 +54,8 @@ class Alone:
             try:
                 self._transaction.begin()
                 task.skip(record, refused, bare=bare)
+                if isinstance(refused, RowRefused):
+                    self._error_rate.record(task.tp, record.offset(), refused)
                 self._transaction.commit(self._patience_s)
                 return
             except TransactionAborted as again:
@@ -80,12 +82,18 @@ class Alone:
         """Discard a key's first parked record, that of `offset`; None: the first `limit`. Raises as `redrive`."""
         return self._committed(lambda: task.discard(key, offset, limit, audit))
 
-    def _committed(self, act: Callable[[], Drained]) -> Drained:
+    def note_resumed(self, tasks: Sequence[Task], audit: Audit) -> None:
+        """Write a notice that the service goes on. Raises TableUnavailable; nothing has happened then."""
+        for task in tasks[:1]:  # what is committed is a position; a lane without partitions has nothing to resume
+            task.claims = True
+            self._committed(lambda: self._notices.resumed(audit))
+
+    def _committed(self, act: Callable[[], T]) -> T:
         try:
             self._transaction.begin()
-            drained = act()
+            done = act()
             self._transaction.commit(self._patience_s)
-            return drained
+            return done
         except RecordRefused:
             raise
         except TransactionAborted as aborted:

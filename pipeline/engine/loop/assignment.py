@@ -15,12 +15,15 @@ from pipeline.engine.copies.log_followers import LogFollowers
 from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.copies.replica_gate import ReplicaGate
+from pipeline.engine.copies.replica_queue import ReplicaQueue
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
 from pipeline.engine.loop.task import Task
+from pipeline.engine.parking.parking import Drained
 from pipeline.engine.ports import TP, Position, Store
 from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
 from pipeline.engine.state.table import RowCodec, SharedTable
-from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, RecordsLost, TableUnavailable
+from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost, TableUnavailable
+from pipeline.model import TopicKind
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
@@ -38,6 +41,7 @@ class ReadView(NamedTuple):
     which says how far its row topic is contained; empty for a replica.
     `restoring`: rows may still be missing. `copy`: set if another worker owns the partition and this is its standby.
     `shared`: a read may have to wait, for a database. `age_s`: of a replica; for how long it may lack something.
+    `held`: of a replica; keys of which it lacks events for longer.
     """
 
     store: Store
@@ -49,6 +53,7 @@ class ReadView(NamedTuple):
     shared: bool = False
     rows: str = ""
     age_s: Callable[[], float | None] | None = None
+    held: ReplicaQueue | None = None
 
 
 class Assignment:
@@ -74,15 +79,18 @@ class Assignment:
         """Start following the logs of replicas and standbys."""
         for replica, events, rows in self._plan.replicas:
             store = self._stores.open(f"replica.{replica.name}")
-            copy = ReplicaCopy(replica, events, rows, store, self._stats)
+            copy = ReplicaCopy(replica, events, rows, self._plan.queue_codec, store, self._stats)
             self._replicas.append(copy)
             age_s = partial(self._age_of, copy) if self._settings.replica_ages else None
             starts = copy.starts(self._reader.facts([replica.source.topic])[replica.source.topic])
             self._following.follow(copy, starts)
             for tp in starts:
+                queue, folded = copy.queues[tp.partition], copy.places[tp]
                 self.views[replica.name, tp.partition] = ReadView(
-                    store, copy.prefix(tp.partition), rows, copy.places[tp], age_s=age_s
+                    store, copy.prefix(tp.partition), rows, folded, age_s=age_s, held=queue
                 )
+                waiting = TopicKind.QUEUE.topic(f"{self._plan.service.name}.{replica.name}")
+                self.views[waiting, tp.partition] = ReadView(store, queue.prefix, self._plan.queue_codec, folded)
         read = {name for source_topic in self._plan.source_topics.values() for name in source_topic.reads}
         if copies := [copy for copy in self._replicas if copy.replica.name in read]:
             ends = self._reader.ends([tp for copy in copies for tp in copy.places])
@@ -240,6 +248,24 @@ class Assignment:
         if self._standby:
             self._unattended += [tp for tp in partitions if self._plan.source_topics[tp.topic].keeps_locally]
         self._count()
+
+    # --- replicas that hold keys --------------------------------------------------------------------------------------
+
+    def held_by_replicas(self) -> int:
+        """The number of keys that replicas hold."""
+        return sum(replica.held for replica in self._replicas)
+
+    def try_replicas_again(self) -> tuple[int, str | None]:
+        """Fold what waits in all replicas. Return how many keys are free now, and why one of the others is not."""
+        told = [replica.try_all_again() for replica in self._replicas]
+        return sum(freed for freed, _ in told), next((why for _, why in told if why), None)
+
+    def try_replica_again(self, name: str, partition: int, key: bytes) -> Drained:
+        """Fold what waits for one key of a replica. Raises NotParked."""
+        for replica in self._replicas:
+            if replica.replica.name == name and partition < len(replica.queues) and key in replica.queues[partition]:
+                return replica.try_again(partition, key)
+        raise NotParked(f"the replica {name!r} holds no key {key!r}")
 
     def close(self, *, owned: bool) -> None:
         """Closes everything."""

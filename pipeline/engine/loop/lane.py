@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pipeline.engine.context import LaneContext, LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Views
@@ -36,6 +37,18 @@ log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
 TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
+
+
+class Resumed(NamedTuple):
+    """What came of it: whether the lane was held; of the keys of replicas, how many are free now, and `left` are not.
+
+    `cause`: why one of these is not.
+    """
+
+    resumed: bool
+    freed: int = 0
+    left: int = 0
+    cause: str | None = None
 
 
 class Lane:
@@ -93,10 +106,11 @@ class Lane:
         for task in self._claim(started):
             self._consumer.start(task.tp, task.committed)
         self._try_again()
-        self._error_rate.sample()
         wait_s = self._wait_s(followed)
         self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
         self._rewound = False
+        if self.stats.held:
+            self._stand_still()
         take = self._pace.take
         polled = self._consumer.poll(take, wait_s, self._gather_s())
         if self._rewound:
@@ -113,7 +127,9 @@ class Lane:
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._folds(tp)]
 
     def _folds(self, tp: TP) -> bool:
-        return tp not in self._waiting and tp not in self._unclaimed and self._tasks.runs(tp)
+        if self.stats.held or tp in self._waiting or tp in self._unclaimed:
+            return False
+        return self._tasks.runs(tp)
 
     def _wait_s(self, followed: bool) -> float:
         """How long to wait for records: not at all while there is other work to do, nor beyond the next deadline."""
@@ -158,10 +174,9 @@ class Lane:
         self._look_after(batch, folded)
 
     def _look_after(self, batch: Batch, folded: int) -> None:
-        """Update pace, counts and pauses after a batch. Raises FoldError if the topology's code raises too often."""
+        """Update pace, counts and pauses after a batch."""
         self._folded += folded
         self._turn_records += folded
-        self._error_rate.stop_if_high()
         task = self._tasks[batch.tp]
         if task.stalled:
             task.stalled = False
@@ -216,8 +231,9 @@ class Lane:
             self._checkpoint()
 
     def _fires_nothing(self) -> bool:
-        """Whether deadlines must wait: for records folded one by one, for a claim, or for the end of a pause."""
-        return bool(self._suspect or self._unclaimed) or self._clock.monotonic_s() < self._resume_s
+        """Whether deadlines must wait: for records folded one by one, a claim, an operator, or the end of a pause."""
+        waits = self._suspect or self._unclaimed or self.stats.held
+        return bool(waits) or self._clock.monotonic_s() < self._resume_s
 
     def _fire(self) -> None:
         """Send commands that have fallen due, a bounded number a turn, so that records are folded, too."""
@@ -300,13 +316,42 @@ class Lane:
             self._checkpoint()
         task = self._tasks[batch.tp]
         for number, record in enumerate(batch.records):
-            if self._rewound or task.stalled or (number and self._clock.monotonic_s() > until_s):
+            if self._rewound or task.stalled or self.stats.held or (number and self._clock.monotonic_s() > until_s):
                 return number
             try:
                 self._alone.fold(task, record)
             except TransactionAborted as aborted:
                 self._start_over(aborted)
         return len(batch.records)
+
+    # --- held, as too much has raised ---------------------------------------------------------------------------------
+
+    def _stand_still(self) -> None:
+        """Read no more. The lane stays in the group, follows its copies, and does what operators ask."""
+        for task in self._tasks.running():
+            self._consumer.pause(task.tp)
+
+    def resume(self, audit: Audit) -> Resumed:
+        """Fold again, from where the lane was held, once a notice of it is committed; also what replicas hold.
+
+        Call it as `redrive`.
+        """
+        if not (self.stats.held or self._tasks.held_by_replicas()):
+            return Resumed(resumed=False)
+        self._alone.note_resumed(self._tasks.running(), audit)
+        freed, why = self._tasks.try_replicas_again()
+        log.warning("%s goes on, by %s: %s", self.plan.service.name, audit.by, audit.why)
+        if resumed := bool(self.stats.held):
+            self._error_rate.resume()
+            for task in self._tasks.running():
+                if self._folds(task.tp):
+                    self._consumer.start(task.tp, task.position)
+        return Resumed(resumed, freed, self._tasks.held_by_replicas(), why)
+
+    def redrive_copy(self, replica: str, partition: int, key: bytes, audit: Audit) -> Drained:
+        """Fold what waits for a key of this lane's copy, until an event raises again. Raises NotParked."""
+        log.warning("%s: %r of the replica %s is redriven, by %s: %s", self.plan.service.name, key, replica, *audit)
+        return self._tasks.try_replica_again(replica, partition, key)
 
     # --- parked records that are taken up again -----------------------------------------------------------------------
 

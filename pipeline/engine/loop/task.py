@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
-from pipeline.engine.parking.parking import ENGINE, Drained, Parking, TakenUp
-from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.parking.parking import ENGINE, RAISED, Drained, Parking, TakenUp
+from pipeline.engine.parking.parking_log import Audit, describe_error
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
@@ -15,7 +15,7 @@ from pipeline.engine.state.parked_table import ParkedTable
 from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.unique_values import NeedsReservation
-from pipeline.errors import TransactionAborted, UndecodableRecord
+from pipeline.errors import CopyHeld, TransactionAborted, UndecodableRecord
 from pipeline.flow import Find, ReservationReply
 from pipeline.model import NEVER
 
@@ -88,22 +88,22 @@ class Task:
                     node.fold(key, record, message)
             except ENGINE:
                 raise
-            except Exception as error:
+            except RAISED as error:
                 done = tuple(before.name for before in nodes[: nodes.index(node)])
                 if self._is_to_be_tried_again(record, error):
                     self.position, self.stalled = record.offset(), True
                     self._stats.records += number
                     if done:
-                        raise TransactionAborted(f"a transient error: {error!r}") from error
+                        raise TransactionAborted(f"a transient error: {describe_error(error)[0]}") from error
                     return number
-                if not isinstance(error, NeedsReservation):
+                if not isinstance(error, (NeedsReservation, CopyHeld)):  # these are no fault of the step's code
                     self._error_rate.record(self.tp, record.offset(), error)
                 parking.put_aside(record, error, message, done)
         self.position = records[last].offset() + 1
         self._stats.records += last + 1
         return last + 1
 
-    def _is_to_be_tried_again(self, record: Record, error: Exception) -> bool:
+    def _is_to_be_tried_again(self, record: Record, error: BaseException) -> bool:
         if not isinstance(error, self.source_topic.transient):
             return False
         offset, times = self.tried

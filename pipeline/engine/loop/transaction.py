@@ -18,6 +18,7 @@ class Transaction:
 
     def __init__(self, context: LaneContext, tasks: Assignment, pace: Pace, takeover: Takeover) -> None:
         self._tasks, self._pace, self._takeover, self._stats = tasks, pace, takeover, context.stats
+        self._error_rate = context.error_rate
         self._consumer, self._producer, self._clock = (
             context.ports.consumer,
             context.ports.producer,
@@ -43,6 +44,7 @@ class Transaction:
         self._pace.committed(self._clock.monotonic_s() - started_s)
         self._stats.checkpoints += 1
         self._tasks.count_queues()
+        self._error_rate.mark_committed()
 
     def abort(self) -> None:
         """Abort the open transaction, and drop all that was folded into it."""
@@ -51,3 +53,4 @@ class Transaction:
             self._producer.abort()
             self.is_open = False
         self._tasks.drop()
+        self._error_rate.roll_back()

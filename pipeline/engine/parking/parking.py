@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 # What the engine itself raises while a step runs; any other exception is the topology's, and parks the record.
 ENGINE = (Retryable, NeedsOperator, MemoryError)
+RAISED: tuple[type[BaseException], ...] = (
+    Exception,
+    SystemExit,
+)  # by the topology: one that calls sys.exit raises, too
 BEHIND_CAUSE = "it waits behind a parked record of its key"
 
 
@@ -107,7 +111,13 @@ class Parking:
         self.hold(record, KeyState.BEHIND, new=new, id=command_id, bare=bare)
 
     def put_aside(
-        self, record: Record, error: Exception, message: Any = None, done: tuple[str, ...] = (), *, bare: bool = False
+        self,
+        record: Record,
+        error: BaseException,
+        message: Any = None,
+        done: tuple[str, ...] = (),
+        *,
+        bare: bool = False,
     ) -> None:
         """Open the queue of a record's key. `done`: names of the nodes that have folded it already."""
         entry = self.hold(record, KeyState.FAILED, done=done, new=message is not None, id=id_of(message), bare=bare)
@@ -229,7 +239,7 @@ class Parking:
             done += 1
         return Drained(done, self.queue.held.get(key, 0))
 
-    def _fold_again(self, key: bytes, entry: ParkedRecord, now: TakenUp) -> tuple[ParkedRecord, Exception | None]:
+    def _fold_again(self, key: bytes, entry: ParkedRecord, now: TakenUp) -> tuple[ParkedRecord, BaseException | None]:
         """Run the nodes that have not folded a queued record. The entry with those that have, and what was raised."""
         record = ReplayedRecord(key, entry)
         try:
@@ -246,7 +256,7 @@ class Parking:
                     entry = entry._replace(done=(*entry.done, node.name))
         except ENGINE:
             raise
-        except Exception as error:
+        except RAISED as error:
             return entry, error
         return entry, None
 
@@ -254,7 +264,7 @@ class Parking:
         self,
         key: bytes | None,
         entry: ParkedRecord,
-        error: Exception,
+        error: BaseException,
         audit: Audit | None = None,
         now: TakenUp | None = None,
     ) -> str:

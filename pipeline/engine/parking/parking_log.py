@@ -11,6 +11,7 @@ from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.step import DecidedAt
 
 CAUSE_BYTES_MAX = 2000  # of the explanation of a parked record
+RESUMED = "resumed"  # a notice about the service, and not about a record
 TRACEBACK_CHARACTERS_MAX = 4000  # its end
 
 
@@ -42,6 +43,13 @@ class Notices:
         """A record was `redriven` or `discarded`."""
         self._send(key, entry, None, [], self._about(action, entry, audit, placed))
 
+    def resumed(self, audit: Audit) -> None:
+        """A service that was held goes on."""
+        about = {"action": RESUMED, **audit._asdict()}
+        self._producer.park(
+            self._topic, None, None, [(f"parked-{name}", text.encode()) for name, text in about.items()]
+        )
+
     def _about(
         self, action: str, entry: ParkedRecord, audit: Audit | None, placed: DecidedAt | None
     ) -> dict[str, object]:
@@ -72,6 +80,10 @@ class Notices:
 
 def describe_error(error: BaseException) -> tuple[str, str]:
     """An exception's class and text, and the end of its traceback."""
-    cause = f"{type(error).__name__}: {error}".encode(errors="replace")[:CAUSE_BYTES_MAX].decode(errors="ignore")
+    try:
+        text = str(error)
+    except Exception as another:  # of the author's own class, whose __str__ raises
+        text = f"<its text raises {type(another).__name__}>"
+    cause = f"{type(error).__name__}: {text}".encode(errors="replace")[:CAUSE_BYTES_MAX].decode(errors="ignore")
     trace = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
     return cause, trace[-TRACEBACK_CHARACTERS_MAX:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.engine.ports import Record
 from pipeline.engine.steps.step import DecidedAt, Encode, Output, Step
@@ -15,9 +15,15 @@ from pipeline.model.records.keys import KEY_BYTES_MAX, key_bytes, named
 class ReactStep(Step):
     """event -> commands to aggregates of the same service, each to its key's partition."""
 
-    def __init__(self, reaction: Reaction, targets: Mapping[type, tuple[str, Encode]], out: Output) -> None:
+    def __init__(
+        self,
+        reaction: Reaction,
+        targets: Mapping[type, tuple[str, Encode]],
+        takers: Mapping[type, Sequence[str]],
+        out: Output,
+    ) -> None:
         self.name = f"react:{reaction.name}"
-        self.reaction, self.targets, self.emit = reaction, targets, out.emit
+        self.reaction, self.targets, self._takers, self.emit = reaction, targets, takers, out.emit
         self._giver = f"reaction {reaction.name!r}: its react {named(reaction.react)}"
 
     def fold(self, key: bytes, record: Record, message: EventMessage, placed: DecidedAt | None = None) -> None:
@@ -28,9 +34,11 @@ class ReactStep(Step):
     def _addressed(self, send: Send, command: CommandMessage) -> tuple[str, bytes, bytes]:
         target = self.targets.get(type(send.command))
         if target is None:
+            names = self._takers.get(type(send.command), ())
+            who = f"the aggregates {', '.join(names)} all take" if names else "no aggregate of its service takes"
             raise TopologyError(
-                f"reaction {self.reaction.name!r} sends {type(send.command).__name__}, "
-                "which no aggregate of its service takes"
+                f"reaction {self.reaction.name!r} sends {type(send.command).__name__}, which {who}; "
+                "send a command that exactly one of them takes"
             )
         topic, encode = target
         return topic, key_bytes(send.key, KEY_BYTES_MAX, self._giver, "a command"), encode(command)

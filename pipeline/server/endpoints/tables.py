@@ -13,6 +13,7 @@ from pipeline.server.schemas.parts import TEXT, TOKEN, WAIT
 ROWS_MAX = 10_000  # of a page
 READ_ERRORS = {
     400: "a parameter cannot be used, or the table cannot give that consistency",
+    409: "a replica lacks events of that key, as its evolve raised",
     422: "the token names topics that the table is not made from",
     412: "If-Match names other ETags",
     **UNAVAILABLE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -80,6 +81,22 @@ class Dispatcher:
         if error is not None and not isinstance(error, passes):
             raise error
         return there(reply)
+
+    async def of_workers(
+        self, service: str, endpoint: Endpoint, parts: Mapping[str, str], body: Any
+    ) -> dict[str, Reply | PipelineError]:
+        """Return the reply of each worker of a service, this one among them, or why there is none, by its address."""
+        workers = dict.fromkeys(await self.blocking(lambda: self.router.workers(service)))
+
+        async def one(url: str) -> Reply | PipelineError:
+            what, path = f"the service {service!r}", endpoint.url(**parts)
+            try:
+                reply = await self._forwarding.ask({}, what, lambda: url, path, {}, body=body)
+            except PipelineError as error:
+                return error
+            return problem_of(Answer(reply.status, reply.body, reply.headers), url) or reply
+
+        return dict(zip(workers, await asyncio.gather(*map(one, workers)), strict=True))
 
     def is_here(self, place: Place, reading: ReadOptions = OWNERS) -> bool:
         """Whether this worker serves the read: as the owner, or as a standby whose copy is new enough for it."""

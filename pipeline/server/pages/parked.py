@@ -18,14 +18,16 @@ from pipeline.engine.ports import TP
 from pipeline.engine.state.parked_table import ParkedRecord, parts, row_key
 from pipeline.engine.state.row_keys import READ_AT_ONCE, join_key
 from pipeline.errors import BadRequest, NotParked, PipelineError, TableUnavailable, TopologyError, UndecodableRecord
-from pipeline.model import TopicKind
+from pipeline.model import Replica, Service, TopicKind
 from pipeline.server import endpoint
 from pipeline.server.endpoint import Page, Pages, Reply, Request, integer
 from pipeline.server.endpoints.operators import ALL_PARKED, DISCARD, PARKED, REDRIVE
 from pipeline.server.endpoints.parts import INT_MAX, LONG_MAX
-from pipeline.server.operator_input import audit_text
+from pipeline.server.operator_input import audit_of
 from pipeline.server.owner.dispatch import Dispatcher
+from pipeline.server.owner.forward import FORWARDED
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.topology import Topology
 
 T = TypeVar("T")
 LIMIT, LIMIT_MAX = 100, 1_000
@@ -43,10 +45,10 @@ class Host(Protocol):
 
 
 class Place(NamedTuple):
-    """A source partition of a service."""
+    """A source partition of a service, or a partition of one of its replicas, of which each worker has a copy."""
 
     service: str
-    topic: str  # its declared name
+    topic: str  # its declared name; that of the replica
     partition: int
 
     @property
@@ -111,11 +113,13 @@ class ParkedApi:
         )
         if not rows and offset < 0:
             raise NotParked(f"no record is parked under the key {key!r} of {place.topic}-{place.partition}")
-        decode = self._hosts[place.service].plan.source_topics[self._called(place.topic)].codec.decode
+        decode = self._decode(place)
         return Reply(200, {**_named(place, key), "records": [_shown(entry, decode) for _, entry in rows]})
 
     async def act(self, act: Act, request: Request) -> Reply:
         """Redrive or discard; reply once it is committed."""
+        if self._replica(_place(request)) is not None and FORWARDED not in request.headers:
+            return await self._at_all(request)
         host = self._hosts[request.parts["service"]]
         return Reply(200, (await host.ask(self._call(act, request)))._asdict())
 
@@ -124,8 +128,15 @@ class ParkedApi:
         place, body = _place(request), request.body
         if not isinstance(body, dict):
             raise BadRequest("the body must be an object with `key`, `by` and `why`")
-        key, audit = _key(body), Audit(audit_text(body, "by"), audit_text(body, "why"))
+        key, audit = _key(body), audit_of(request.body)
         limit = integer("limit", str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
+        if self._replica(place) is not None:
+            if act is not _redrive:
+                raise BadRequest(
+                    f"{place.topic!r} is a replica, and what it follows has happened: its events cannot be discarded; "
+                    "mend evolve and start the worker again, or redrive"
+                )
+            return lambda lane: lane.redrive_copy(place.topic, place.partition, key, audit)
         return act(body, TP(self._called(place.topic), place.partition), key, limit, audit)
 
     # --- places -------------------------------------------------------------------------------------------------------
@@ -137,25 +148,51 @@ class ParkedApi:
         """Return the partition that the path names. Raises NotParked."""
         place = _place(request)
         service = self._topology.services.get(place.service)
-        if service is None or place.topic not in service.source_topics():
-            raise NotParked(f"no service {place.service!r} folds a topic {place.topic!r}")
-        count = await self._dispatcher.blocking(lambda: self._dispatcher.router.count(self._called(place.topic)))
+        source = None if service is None else _sources(service).get(place.topic)
+        if source is None:
+            raise NotParked(
+                f"no service {place.service!r} folds a topic {place.topic!r}, or has a replica of that name"
+            )
+        count = await self._dispatcher.blocking(lambda: self._dispatcher.router.count(self._called(source)))
         if place.partition >= count:
             raise NotParked(f"{place.topic} has {count} partitions")
         return self._table(place)
 
     def _table(self, place: Place) -> endpoint.Place:
+        if self._replica(place) is not None:
+            return endpoint.Place(place.topic, place.partition)
         return endpoint.Place(place.queue, place.partition, (place.service, self._called(place.topic)))
+
+    def _replica(self, place: Place) -> Replica[Any, Any] | None:
+        """Return the replica that a place is of; None if it is a source partition's."""
+        service = self._topology.services.get(place.service)
+        replicas = () if service is None else service.replicas
+        return next((replica for replica in replicas if replica.name == place.topic), None)
+
+    def _decode(self, place: Place) -> Callable[[bytes | None], Any]:
+        """Return what decodes the records that are parked there."""
+        plan = self._hosts[place.service].plan
+        if self._replica(place) is None:
+            return plan.source_topics[self._called(place.topic)].codec.decode
+        return next(events.decode for replica, events, _ in plan.replicas if replica.name == place.topic)
+
+    async def _at_all(self, request: Request) -> Reply:
+        """Redrive a key of a replica at all workers of the service. The reply is that of the one with most left."""
+        service = request.parts["service"]
+        replies = await self._dispatcher.of_workers(service, REDRIVE, request.parts, request.body)
+        done = [reply.body for reply in replies.values() if isinstance(reply, Reply)]
+        errors = [error for error in replies.values() if isinstance(error, PipelineError)]
+        if error := next((each for each in errors if not isinstance(each, NotParked)), None):
+            raise TableUnavailable(f"not all workers of {service!r} can answer: {error}; ask again")
+        if not done:
+            raise errors[0] if errors else TableUnavailable(f"no worker of {service!r} runs; ask again")
+        return Reply(200, max(done, key=lambda each: (each["left"], each["done"])))
 
     def _places(self, only: str | None) -> Iterator[Place]:
         """Yield all source partitions, in order."""
-        try:
-            services = self._topology.chosen((only,) if only else ())
-        except TopologyError as error:
-            raise NotParked(str(error)) from None
-        for service in services:
-            for topic in sorted(service.source_topics()):
-                for n in range(self._dispatcher.router.count(self._called(topic))):
+        for service in chosen(self._topology, only):
+            for topic, source in sorted(_sources(service).items()):
+                for n in range(self._dispatcher.router.count(self._called(source))):
                     yield Place(service.name, topic, n)
 
     async def _listed(self, request: Request, place: Place, start: bytes | None, limit: int) -> list[dict[str, Any]]:
@@ -185,6 +222,20 @@ class ParkedApi:
                 found[-1]["waiting"] += 1
             start = rows[-1][0] + b"\0"
         return found
+
+
+def _sources(service: Service) -> dict[str, str]:
+    """The topic that splits the records of each place: a source topic itself, or what a replica follows."""
+    replicas = {replica.name: replica.source.topic for replica in service.replicas}
+    return {topic: topic for topic in service.source_topics()} | replicas
+
+
+def chosen(topology: Topology, only: str | None) -> list[Service]:
+    """The services of that name; all if none is named. Raises NotParked."""
+    try:
+        return topology.chosen((only,) if only else ())
+    except TopologyError as error:
+        raise NotParked(str(error)) from None
 
 
 def _place(request: Request) -> Place:

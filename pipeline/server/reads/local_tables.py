@@ -116,6 +116,13 @@ class LocalTables:
             raise TableUnavailable(f"partition {partition} of {table!r} is being restored; ask again")
         return view
 
+    def _row_view(self, table: str, partition: int, key: bytes) -> ReadView:
+        """Return the view to read a row in. Raises CopyHeld if the row lacks events."""
+        view = self._view(table, partition)
+        if view.held and key in view.held:
+            raise view.held.error(key)
+        return view
+
     def pairs(self, table: str, partition: int, prefix: bytes, start: bytes, limit: int) -> list[tuple[bytes, Any]]:
         """Return up to `limit` keys and decoded values from the key `start` on, of those that begin with `prefix`."""
         view = self._view(table, partition)
@@ -125,7 +132,7 @@ class LocalTables:
 
     def value(self, table: str, partition: int, key: bytes) -> Any:
         """Return the decoded value under a key in bytes; None if there is none."""
-        view = self._view(table, partition)
+        view = self._row_view(table, partition, key)
         data = view.store.get(view.prefix + key)
         return None if data is None else view.codec.decode(data)
 
@@ -142,7 +149,7 @@ class LocalTables:
 
     def read(self, table: str, partition: int, key: str, show: Show = row_json) -> Found:
         """Return the row, and the table's position when it was read."""
-        view = self._view(table, partition)
+        view = self._row_view(table, partition, key.encode())
         at = view.prefix + key.encode()
         before = _marks(view)
         while True:  # until no checkpoint came in between
@@ -173,6 +180,10 @@ class LocalTables:
         if index_of is not None:
             return self._by_index(view, table, wanted, index_of)
         pairs = view.store.scan(view.prefix + wanted.prefix.encode(), view.prefix + wanted.first(), wanted.limit)
+        if view.held:
+            is_full = len(pairs) == wanted.limit
+            end = pairs[-1][0][len(view.prefix) :] + b"\0" if is_full else wanted.to.encode()
+            view.held.check(wanted.first(), end, wanted.prefix.encode())
         rows = ((key[len(view.prefix) :].decode(), data) for key, data in pairs)
         return [{"key": key, **show(view.codec.decode(data))} for key, data in rows if wanted.reaches(key)]
 

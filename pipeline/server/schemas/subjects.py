@@ -79,6 +79,11 @@ def knowing(action: str) -> Callable[[Topology], Iterator[Subject]]:
     return lambda topology: (subject for subject in sagas(topology) if action in subject.it.actions)
 
 
+def services(topology: Topology) -> Iterator[Subject]:
+    """Return each service."""
+    return (Subject(name, {"service": name}, None) for name in topology.services)
+
+
 def sources(topology: Topology) -> Iterator[Subject]:
     """Yield each source topic of each service."""
     for service in topology.services.values():

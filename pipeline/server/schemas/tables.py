@@ -111,6 +111,9 @@ PARKED_KEYS = several(fields({**NAMED, "waiting": COUNT, **FIRST}))
 UP_TO: Json = {"limit": {"type": "integer", "minimum": 1, "maximum": 1000}}
 
 
+BY_WHOM: Json = {"type": "object", "properties": {"by": WHO, "why": WHO}, "required": ["by", "why"]}
+
+
 def all_parked(_: Any) -> Json:
     """Return the responses with the keys that have parked records."""
     page = fields({"parked": PARKED_KEYS, "next": MAYBE, "unavailable": TEXTS})
@@ -129,6 +132,20 @@ def acted(_: Any) -> Json:
     left = {**COUNT, "description": "records of the key that still wait"}
     cause = {**MAYBE, "description": "why it stopped, if a record raised again"}
     return {"200": in_json("it is committed", fields({"done": done, "left": left, "cause": cause}))}
+
+
+def resumed(_: Any) -> Json:
+    """Return the responses to the request to have a service go on."""
+    worker = {
+        "worker": {**TEXT, "description": "its address"},
+        "service": TEXT,
+        "resumed": {"type": "boolean", "description": "false: it was not held"},
+        "freed": {**COUNT, "description": "keys of its replicas that have been folded on"},
+        "left": {**COUNT, "description": "keys of its replicas that still wait"},
+        "cause": {**MAYBE, "description": "why one of them still waits"},
+    }
+    page = fields({"workers": several(fields(worker)), "unavailable": TEXTS})
+    return {"200": in_json("it is committed", page)}
 
 
 def order(extra: Json) -> Json:

@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.engine.state.table import Codecs
-from pipeline.errors import UnknownTable
+from pipeline.errors import FoldError, UnknownTable
 from pipeline.model import TopicKind
 from pipeline.model.records.partitioning import partition_of
 from pipeline.testing.author_checks import check_command
 from pipeline.testing.simulation.judge.oracle import Oracle
-from pipeline.testing.simulation.operators import all_done, held, operate
+from pipeline.testing.simulation.operators import held, operate
 from pipeline.testing.simulation.schedule import Operation, Schedule
 from pipeline.testing.simulation.world import SETTLE_S, World
 from pipeline.topology import Topology
@@ -21,9 +21,9 @@ from pipeline.topology import Topology
 class TestDriver:
     """A topology with one worker for each service and no faults. Each call returns when all its effects have happened.
 
-    `partitions`: of every topic. `park`: if the topology's code raises, park the record, as a worker does; otherwise
-    the call raises the error. So does a function that changes a state in place, or returns what is no event: see
-    AuthorError. A context manager; not safe to use from several threads.
+    `partitions`: of every topic. `park`: if the topology's code raises, park the record, and hold the service if that
+    is too much, as a worker does; otherwise the call raises the error. So does a function that changes a state in
+    place, or returns what is no event: see AuthorError. A context manager; not safe to use from several threads.
     """
 
     __test__ = False  # pytest must not collect it
@@ -33,6 +33,7 @@ class TestDriver:
     ) -> None:
         from pipeline.testing.simulation.simulation import known_oracle
 
+        self._park = park
         self._oracle: Oracle = known_oracle(topology, codecs, check=True)
         self._world = World(self._oracle, Schedule(workers=1, partitions=partitions), park=park)
         self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # records wake them
@@ -73,7 +74,7 @@ class TestDriver:
         self._until(lambda: False, seconds)
 
     def _settle(self) -> None:
-        assert self._until(self._world.is_settled, SETTLE_S), self._world.unsettled()
+        assert self._until(self._is_settled, SETTLE_S), self._world.unsettled()
 
     def _until(self, there: Callable[[], bool], seconds: float) -> bool:
         self._world.steps = 0
@@ -82,7 +83,10 @@ class TestDriver:
         return reached
 
     def _raise(self) -> None:
-        """Raise the error that has ended a worker."""
+        """Raise the error that has ended a worker, or that holds it although nothing is to be parked."""
+        for worker in () if self._park else self._world.workers:
+            if worker.stats.held and worker.lane is not None:
+                raise FoldError(worker.stats.held_why) from worker.lane._error_rate.error
         if self._world.errors:
             raise self._world.errors[0]
         assert not self._world.findings, self._world.findings
@@ -102,7 +106,17 @@ class TestDriver:
     def _operate(self, action: str, limit: int) -> None:
         for nth in range(len(held(self._world))):
             operate(self._world, Operation(0, action, nth, limit))
-        assert self._until(lambda: all_done(self._world), SETTLE_S)
+        self._settle()
+
+    def resume(self) -> None:
+        """Resume all services that are held."""
+        operate(self._world, Operation(0, "resume"))
+        self._settle()
+
+    def _is_settled(self) -> bool:
+        """Whether all has happened, or what has not waits for a service that is held."""
+        asked = any(worker.asked for worker in self._world.workers)
+        return not asked and (self._world.is_settled() or any(worker.stats.held for worker in self._world.workers))
 
     @property
     def now_ms(self) -> int:

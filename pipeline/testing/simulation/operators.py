@@ -25,6 +25,16 @@ class Held(NamedTuple):
     offset: int
 
 
+class Asked(NamedTuple):
+    """What an operator asks of a worker."""
+
+    operation: Operation
+    worker: Worker
+    tp: TP
+    key: bytes
+    offset: int
+
+
 def held(world: World) -> list[Held]:
     """Return all keys that have parked records, in order."""
     found: dict[tuple[TP, bytes], Held] = {}
@@ -43,7 +53,12 @@ def held(world: World) -> list[Held]:
 
 
 def operate(world: World, operation: Operation) -> None:
-    """Send an operator's action to the owner of a key."""
+    """Send an operator's action to the owner of a key; a resume goes to all workers that hold anything."""
+    if operation.action == "resume":
+        for worker in world.workers:
+            if worker.lane is not None and (worker.stats.held or any(worker.stats.replica_keys.values())):
+                _ask(world, Asked(operation, worker, TP("", 0), b"", 0))
+        return
     try:
         keys = held(world)
     except TableUnavailable:  # the partition is moving
@@ -51,9 +66,14 @@ def operate(world: World, operation: Operation) -> None:
     if keys:
         worker, tp, key, offset = keys[operation.nth % len(keys)]
         world.tell("operator", f"{operation.action} {operation.limit} of {key!r} in {tp.topic}-{tp.partition}")
-        worker.asked.append((operation, tp, key, offset))
-        if worker.state == "waiting":
-            world.make_ready(worker)
+        _ask(world, Asked(operation, worker, tp, key, offset))
+
+
+def _ask(world: World, asked: Asked) -> None:
+    worker = asked.worker
+    worker.asked.append((asked.operation, asked.tp, asked.key, asked.offset))
+    if worker.state == "waiting":
+        world.make_ready(worker)
 
 
 def all_done(world: World) -> bool:

@@ -65,7 +65,8 @@ class Sent(NamedTuple):
 class Operation(NamedTuple):
     """An operator's action, "redrive" or "discard", on the `nth` key that has parked records at that time.
 
-    `limit`: the largest number of records; a redrive stops earlier if one raises.
+    Or "resume": have all services go on that are held. `limit`: the largest number of records; a redrive stops earlier
+    if one raises.
     """
 
     at_ms: int
@@ -89,7 +90,8 @@ class Schedule:
     """The determinants of a history. `switches`: calls, counted over all workers, at which another worker goes on.
 
     `mended_ms`: until then the topology's code is broken, if the simulation can break it; 0: it never is. `cleared`:
-    operators empty the queues before the judgement.
+    operators empty the queues before the judgement. `raising`: the share and the number of raising records that hold a
+    service; None: as it declares.
     """
 
     commands: tuple[Sent, ...] = ()
@@ -103,6 +105,7 @@ class Schedule:
     mended_ms: int = 0
     cleared: bool = False
     records_per_poll: int = 4
+    raising: tuple[float | None, int | None] = None, None
 
 
 Commands = Callable[[random.Random], Iterable[tuple[str, str, Any]]]
@@ -138,6 +141,11 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         faults = list(_corner(random.Random(f"corner {seed}"), sent))
     parking = random.Random(f"parking {seed}")
     operations, mended_ms = _operators(parking, at_ms) if parking.random() < 0.5 else ((), 0)
+    raising: tuple[float | None, int | None] = None, None
+    if mended_ms and seed % 16 == 2:
+        poison = random.Random(f"poison {seed}")
+        raising = 0.05, poison.choice((1, 2, 4))
+        operations = tuple(sorted((*operations, *_poison(poison, commands, sent, at_ms))))
     density = rng.choice((0.0, 0.01, 0.05, 0.2))
     switches = tuple(n for n in range(1, 2500) if rng.random() < density) if density else ()
     return Schedule(
@@ -151,6 +159,7 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         mended_ms=mended_ms,
         cleared=parking.random() < 0.7,
         records_per_poll=MANY if any(fault.kind == "busy" for fault in faults) else 4,
+        raising=raising,
     )
 
 
@@ -167,6 +176,14 @@ def _operators(rng: random.Random, end_ms: int) -> tuple[tuple[Operation, ...], 
         for _ in range(rng.randrange(8))
     ]
     return tuple(sorted(operations)), mended_ms
+
+
+def _poison(rng: random.Random, commands: Commands, sent: list[Sent], end_ms: int) -> Iterable[Operation]:
+    """Add bursts, of which some may raise. Operators resume what is held, some of them too early."""
+    for _ in range(rng.randrange(1, 3)):
+        at_ms = rng.randrange(end_ms + 1)
+        sent += [Sent(at_ms, *each) for each in list(commands(rng))[:8]]
+    return [Operation(rng.randrange(end_ms + 20_000), "resume") for _ in range(rng.randrange(4))]
 
 
 def _again(rng: random.Random, sent: list[Sent]) -> list[Sent]:

@@ -153,7 +153,10 @@ class Worker:
                     self.world.tell(self.name, f"{type(error).__name__}: {error}")
                 return call()
             case Turn(lane):
+                held, folded = self.stats.held, self.stats.records
                 lane.turn()
+                if held and self.stats.records != folded:
+                    self.world.wrong(f"{self.name} folds, though it is held")
                 self._operate(lane)
             case Pause(seconds):
                 self.lane = None
@@ -166,6 +169,9 @@ class Worker:
             operation, tp, key, offset = self.asked.popleft()
             audit = Audit("operator", f"at {operation.at_ms} ms")
             try:
+                if operation.action == "resume":
+                    self.world.tell(self.name, str(lane.resume(audit)))
+                    continue
                 if operation.action == "redrive":
                     told = lane.redrive(tp, key, operation.limit, audit)
                 else:

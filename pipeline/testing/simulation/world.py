@@ -12,7 +12,6 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
-from pipeline.engine.parking.error_rate import AT_LEAST, SHARE
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
@@ -22,7 +21,7 @@ from pipeline.testing.simulation.judge.oracle import Oracle
 from pipeline.testing.simulation.judge.settled import overdue
 from pipeline.testing.simulation.log_capture import engine_log
 from pipeline.testing.simulation.operators import clear, operate
-from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Schedule, Sent
+from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Operation, Schedule, Sent
 from pipeline.testing.simulation.worker import Killed, Worker
 
 STEP_S = 0.001  # how long a call takes
@@ -30,6 +29,7 @@ STEPS_MAX = 5_000  # for each worker
 SETTLE_S = 120.0  # after the last fault, all must be settled within this virtual time
 FAULTS_S = 40.0  # how long after the last command faults may strike
 LEFT_OPEN_S = 25.0  # a session, and time for a take-over
+RESUME_S, RESUMES = 10.0, 6  # after the last fault
 DAY_S = 26 * 3600.0
 
 
@@ -48,9 +48,9 @@ class World:
         mend: Mend = lambda mended: None,
         park: bool = True,
     ) -> None:
-        """Set up. `mend(mended)`: mends or breaks the code. `park`: False stops a worker whose code raises."""
+        """Set up. `mend(mended)`: mends or breaks the code. `park`: False holds a worker whose code raises."""
         self.oracle, self.schedule, self.telling, self.mend = oracle, schedule, telling, mend
-        self.raising = (SHARE, AT_LEAST) if park else (0.0, 1)
+        self.raising = schedule.raising if park else (0.0, 1)
         self.kafka = MemoryKafka(MemoryClock())
         self.kafka.changed = self._changed
         self.kafka.timed_out = self._timed_out
@@ -142,7 +142,7 @@ class World:
         self._look_for_what_is_left_open()
         self.calm()
         if not self.findings:
-            if self.until(self.is_settled, clock.now_s + SETTLE_S) and self._is_cleared():
+            if self.until(self._is_all_there, clock.now_s + SETTLE_S) and self._is_cleared():
                 try:
                     self.findings += self.oracle.judge(self)
                 except TableUnavailable as error:
@@ -155,6 +155,7 @@ class World:
         self.armed = self.day_due = False  # a day that found no quiet moment would outlast the time to settle in
         self._mended()
         self.tell("", "calm: no more faults")
+        self._resume(RESUMES)
         for worker in self._everybody():
             worker.clock.skew_s = worker.busy_s = 0.0  # with a clock that is behind, nothing would be due for long
             self.look_at_disk(worker)
@@ -163,6 +164,12 @@ class World:
                 worker.stopping = True
             elif worker.state == "down":
                 worker.start()
+
+    def _resume(self, times: int) -> None:
+        """Resume all that are held, now and for a while: records of before the calm may be committed later."""
+        operate(self, Operation(0, "resume"))
+        if times:
+            self.kafka.clock.later(RESUME_S, lambda: self._resume(times - 1))
 
     def close(self) -> None:
         """End all greenlets that still run."""
@@ -364,6 +371,10 @@ class World:
                             f"{plan.service.name} has folded {topic}-{log.tp.partition} to {offset} of {log.end}"
                         )
         return found
+
+    def _is_all_there(self) -> bool:
+        """Whether it is settled, and replicas hold nothing any more."""
+        return self.is_settled() and not any(count for w in self.workers for count in w.stats.replica_keys.values())
 
     def unsettled(self) -> str:
         """Return why the world is not settled; empty if it is."""

@@ -17,7 +17,7 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.verify.checks.parked_checks import Before, Rows, compare_queue, replayed, rows_of
-from pipeline.verify.replay.notices import PARKED, Act, act_of, acts_on
+from pipeline.verify.replay.notices import PARKED, RESUMED, Act, act_of, acts_on, tells_of_service
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, command_decoder
 from pipeline.verify.sources.history import Entry, History, Stored
@@ -100,6 +100,9 @@ class ServiceCheck:
             first_ms: float = math.inf
             for entry in history.records(tp):
                 first_ms = min(first_ms, entry.time_ms)
+                if tells_of_service(entry.headers):
+                    report.checked[RESUMED] += 1
+                    continue
                 act = act_of(entry.key, entry.headers)
                 if act is None:
                     self._find(report, "unreadable", tp, entry, "headers that say what was done, and to what", "none")

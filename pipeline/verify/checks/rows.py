@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
-from pipeline.errors import UndecodableRecord
+from pipeline.errors import CopyHeld, UndecodableRecord
 from pipeline.flow import message_to_row
 from pipeline.model import EventMessage, Projection, Replica, Service, TopicKind
 from pipeline.model.records.partitioning import partition_of
@@ -115,7 +115,12 @@ class ReplicaCheck:
         """A replica commits nothing: it must come to hold what was there when it was looked at first."""
         source = TP(self.source, partition)
         bound = history.end(source)
-        rows = history.rows(self.replica.name, partition)
+        try:
+            rows = history.rows(self.replica.name, partition)
+        except CopyHeld as error:
+            where = (self.service, *source, None, None)
+            report.add(Finding("held", *where, "a copy with all events", str(error)))
+            return
         if rows is not None:
             allowed = self._fold.by_follower(history, source, bound, report)
             compare_table(self.service, self.replica.name, partition, allowed, rows, report)

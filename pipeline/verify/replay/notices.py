@@ -11,6 +11,7 @@ from pipeline.verify.sources.history import History, Kept
 
 REFUSED = "RecordRefused:"  # how the cause begins where the record was sound, but the broker refused what came of it
 PARKED, REDRIVEN, DISCARDED = "parked", "redriven", "discarded"
+RESUMED = "resumed"  # the service, and no record
 
 
 class Act(NamedTuple):
@@ -53,6 +54,12 @@ def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Ac
         )
     except (KeyError, ValueError):
         return None
+
+
+def tells_of_service(headers: Iterable[tuple[str, bytes | None]]) -> bool:
+    """Whether a notice is about the whole service."""
+    told = dict(headers)
+    return told.get("parked-action") == RESUMED.encode() and "parked-source-topic" not in told
 
 
 def acts_on(history: History, service: str) -> dict[TP, list[Act]]:

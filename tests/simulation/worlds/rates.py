@@ -14,7 +14,8 @@ from pipeline.topology import Topology
 
 SCHEMAS = Path(__file__).parent / "rates_schemas"
 CURRENCIES = ("franc", "lira", "mark")
-JAMMED = 5  # a rate that broken code raises on
+JAMMED = 5  # a rate that broken code raises on, where it decides
+UNFIT = 7  # the same, where it keeps the copy
 
 
 class Code:
@@ -88,12 +89,15 @@ class KnownRate:
     rate: int = 0
 
 
-known_rates = Replica(
-    "known_rates",
-    Source("rates.event", RateSet | RateDropped),
-    KnownRate(),
-    lambda _, event: KnownRate(event.rate) if isinstance(event, RateSet) else None,
-)
+def evolve_known(_: KnownRate, event: RateSet | RateDropped) -> KnownRate | None:
+    if isinstance(event, RateDropped):
+        return None
+    if event.rate == UNFIT and not Code.mended:
+        raise ValueError(f"{UNFIT} does not fit")
+    return KnownRate(event.rate)
+
+
+known_rates = Replica("known_rates", Source("rates.event", RateSet | RateDropped), KnownRate(), evolve_known)
 
 
 def decide(command: Sell, _: Sales, known: Copy[KnownRate]) -> list[Any] | Rejected:

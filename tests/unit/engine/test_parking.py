@@ -12,14 +12,12 @@ from pipeline import Aggregate, Service
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
 from pipeline.engine.loop.task import TRIES_MAX
-from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Store
 from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable, row_key
 from pipeline.engine.state.table import TableSpec
-from pipeline.engine.stats import LaneStats
-from pipeline.errors import FoldError, NotParked, TopologyError
+from pipeline.errors import NotParked, TopologyError
 from pipeline.flow import KeyState
 from pipeline.model import BARRIER, TopicKind
 from pipeline.testing import TestDriver
@@ -166,64 +164,6 @@ def test_one_that_does_not_pass_parks_its_record_and_others_go_on_meanwhile(driv
 def test_only_types_of_exceptions_are_transient() -> None:
     with pytest.raises(TopologyError, match="no type of exceptions"):
         Service("s", transient=(TimeoutError(),))  # type: ignore[arg-type]
-
-
-# --- when it is the code ----------------------------------------------------------------------------------------------
-
-
-class Clock:
-    now_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def time_ms(self) -> int:
-        return int(self.now_s * 1000)
-
-
-def raising(folded: int, raised: int, clock: Clock) -> ErrorRate:
-    stats = LaneStats()
-    made = ErrorRate("s", clock, stats, share=0.01, at_least=10)
-    stats.records = folded
-    for offset in range(raised):
-        made.record(TP("t", 0), offset, ValueError("no"))
-        made.record(TP("t", 0), offset, ValueError("folded again after an abort"))
-    return made
-
-
-@pytest.mark.parametrize(
-    ("folded", "raised", "stops"), [(9, 9, False), (10, 10, True), (1000, 10, False), (999, 10, True)]
-)
-def test_more_than_a_hundredth_of_at_least_ten_stops_the_lane(folded: int, raised: int, *, stops: bool) -> None:
-    made = raising(folded, raised, Clock())
-    if stops:
-        with pytest.raises(FoldError, match=f"{raised} of the {folded} records .* it is the code"):
-            made.stop_if_high()
-    else:
-        made.stop_if_high()
-
-
-def test_what_has_raised_more_than_a_minute_ago_does_not_count() -> None:
-    clock = Clock()
-    made = raising(20, 9, clock)
-    clock.now_s = 61.0
-    made.sample()
-    made.record(TP("t", 0), 99, ValueError("no"))
-    made.stop_if_high()
-
-
-def test_a_lane_whose_code_raises_on_everything_stops_and_commits_none_of_it() -> None:
-    def decide(command: object, till: t.Till) -> list[object]:
-        raise ZeroDivisionError
-
-    broken = Aggregate("tills", t.Take | t.Close | t.Scribble, t.tills.event, t.Till(), decide, t.evolve_till)
-    topology = Topology("broken", {"tills": Service("tills", aggregates=[broken])}, t.SCHEMAS)
-    with TestDriver(topology, partitions=1, park=True) as driver:
-        for n in range(10):
-            driver.send_unseen("tills", f"till-{n}", t.Take(3))
-        with pytest.raises(FoldError, match="ZeroDivisionError"):
-            driver.advance(60)
-        assert acts(driver) == []
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.ports import TP, LogFacts
+from pipeline.engine.state.parked_table import ParkedRecord
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.model import EventMessage, TopicKind
 from pipeline.topology import Topology, load
@@ -30,7 +31,8 @@ def copy(stores: RocksStores, topology: Topology, stats: LaneStats) -> ReplicaCo
     make = codecs(topology.schemas)
     events = make(SOURCE.topic, EventMessage, replica.source.event, strict=False)
     rows = make(TopicKind.REPLICA.topic(replica.name), type(replica.initial))
-    return ReplicaCopy(replica, events, rows, stores.open("replica"), stats)
+    queue = make("queue", ParkedRecord)
+    return ReplicaCopy(replica, events, rows, queue, stores.open("replica"), stats)
 
 
 def test_an_end_told_before_the_records_behind_it_does_not_turn_the_copy_back(stores: RocksStores) -> None:

@@ -26,6 +26,7 @@ from pipeline.server.pages.deadlines import DeadlineApi
 from pipeline.server.pages.history import HistoryApi
 from pipeline.server.pages.parked import ParkedApi
 from pipeline.server.pages.projections import ProjectionApi
+from pipeline.server.pages.resume import ResumeApi
 from pipeline.server.pages.sagas import SagaApi
 from pipeline.server.pages.snapshot_read import SnapshotReadApi
 from pipeline.server.pages.tables import QueryApi
@@ -50,6 +51,7 @@ def served() -> list[tuple[Endpoint, Page]]:
         DeadlineApi({}, NOTHING, MARKET).pages(),
         SagaApi(NOTHING, DISPATCHER, commands).pages(),
         ParkedApi({}, NOTHING, DISPATCHER).pages(),
+        ResumeApi({}, DISPATCHER).pages(),
         ProjectionApi(NOTHING).pages(),
     ]
     return [each for pages in parts for each in pages.items()]
