@@ -9,19 +9,19 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.copies.log_followers import LogFollowers
+from pipeline.engine.copies.read_view import ReadView
 from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.copies.replica_gate import ReplicaGate
-from pipeline.engine.copies.replica_queue import ReplicaQueue
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
 from pipeline.engine.loop.task import Task
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.ports import TP, Position, Store
 from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
-from pipeline.engine.state.table import RowCodec, SharedTable
+from pipeline.engine.state.table import SharedTable
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost, TableUnavailable
 from pipeline.model import TopicKind
 
@@ -32,28 +32,6 @@ log = logging.getLogger(__name__)
 
 STANDBY_LOOK_S = 1.0  # how often the age of standbys is measured
 Committed = Callable[[Sequence[TP]], Mapping[TP, Position | None] | None]
-
-
-class ReadView(NamedTuple):
-    """Where to read a table of one partition. Holds committed rows only.
-
-    `folded`: name of the position that says how far its source is folded in; of no standby's store. `rows`: of that
-    which says how far its row topic is contained; empty for a replica.
-    `restoring`: rows may still be missing. `copy`: set if another worker owns the partition and this is its standby.
-    `shared`: a read may have to wait, for a database. `age_s`: of a replica; for how long it may lack something.
-    `held`: of a replica; keys of which it lacks events for longer.
-    """
-
-    store: Store
-    prefix: bytes
-    codec: RowCodec
-    folded: str
-    restoring: bool = False
-    copy: TableRecovery | None = None
-    shared: bool = False
-    rows: str = ""
-    age_s: Callable[[], float | None] | None = None
-    held: ReplicaQueue | None = None
 
 
 class Assignment:

@@ -8,47 +8,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from pipeline.engine.context import LaneContext, LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Views
 from pipeline.engine.loop.alone import Alone
 from pipeline.engine.loop.assignment import Assignment
 from pipeline.engine.loop.held_back import HeldBack
+from pipeline.engine.loop.operators import Operators
 from pipeline.engine.loop.pace import TURN_S, Pace
 from pipeline.engine.loop.takeover import Takeover
 from pipeline.engine.loop.task import Task
 from pipeline.engine.loop.transaction import Transaction
-from pipeline.engine.parking.parking import Drained
-from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Batch, Polled, names_of
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import (
-    LaneFatal,
-    RecordRefused,
-    RecordsLost,
-    TableUnavailable,
-    TransactionAborted,
-)
+from pipeline.errors import LaneFatal, RecordRefused, RecordsLost, TransactionAborted
 from pipeline.model import NEVER
 
 log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
 TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
-
-
-class Resumed(NamedTuple):
-    """What came of it: whether the lane was held; of the keys of replicas, how many are free now, and `left` are not.
-
-    `cause`: why one of these is not.
-    """
-
-    resumed: bool
-    freed: int = 0
-    left: int = 0
-    cause: str | None = None
 
 
 class Lane:
@@ -79,6 +59,9 @@ class Lane:
         self._takeover = Takeover(self._consumer, self._producer, self._clock)
         self._transaction = Transaction(context, self._tasks, self._pace, self._takeover)
         self._alone = Alone(context, self._transaction, self._start_over)
+        asked = Operators(context, self._tasks, self._alone, self._checkpoint, self._folds)
+        self.redrive, self.discard = asked.redrive, asked.discard  # see there: what operators may do between turns
+        self.redrive_copy, self.resume = asked.redrive_copy, asked.resume
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
         self._unclaimed: dict[TP, Task] = {}  # running, and nothing is folded there before this lane is noted
@@ -330,53 +313,6 @@ class Lane:
         """Read no more. The lane stays in the group, follows its copies, and does what operators ask."""
         for task in self._tasks.running():
             self._consumer.pause(task.tp)
-
-    def resume(self, audit: Audit) -> Resumed:
-        """Fold again, from where the lane was held, once a notice of it is committed; also what replicas hold.
-
-        Call it as `redrive`.
-        """
-        if not (self.stats.held or self._tasks.held_by_replicas()):
-            return Resumed(resumed=False)
-        self._alone.note_resumed(self._tasks.running(), audit)
-        freed, why = self._tasks.try_replicas_again()
-        log.warning("%s goes on, by %s: %s", self.plan.service.name, audit.by, audit.why)
-        if resumed := bool(self.stats.held):
-            self._error_rate.resume()
-            for task in self._tasks.running():
-                if self._folds(task.tp):
-                    self._consumer.start(task.tp, task.position)
-        return Resumed(resumed, freed, self._tasks.held_by_replicas(), why)
-
-    def redrive_copy(self, replica: str, partition: int, key: bytes, audit: Audit) -> Drained:
-        """Fold what waits for a key of this lane's copy, until an event raises again. Raises NotParked."""
-        log.warning("%s: %r of the replica %s is redriven, by %s: %s", self.plan.service.name, key, replica, *audit)
-        return self._tasks.try_replica_again(replica, partition, key)
-
-    # --- parked records that are taken up again -----------------------------------------------------------------------
-
-    def redrive(self, tp: TP, key: bytes, limit: int, audit: Audit) -> Drained:
-        """Fold a key's parked records in order, `limit` at most, and commit. Stop at one that raises again.
-
-        Call it between turns, in the lane's thread. Raises NotParked, or TableUnavailable if nothing has happened and
-        the call can be repeated.
-        """
-        return self._alone.redrive(self._level(tp), key, limit, audit)
-
-    def discard(self, tp: TP, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
-        """Discard a key's first parked record, which must be that of `offset`; None: the first `limit` records.
-
-        As `redrive` otherwise.
-        """
-        return self._alone.discard(self._level(tp), key, offset, limit, audit)
-
-    def _level(self, tp: TP) -> Task:
-        """The task of that partition, with all that it folded committed."""
-        if not self._tasks.runs(tp):
-            raise TableUnavailable(f"{tp.topic}-{tp.partition} is not folded here just now; ask again")
-        if self._tasks.uncommitted():
-            self._checkpoint()
-        return self._tasks[tp]
 
     def _clear_suspects(self) -> None:
         """Drop the suspects that were folded and committed."""

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pipeline.adapters.json.writing import row_json
-from pipeline.engine.loop.assignment import ReadView
+from pipeline.engine.copies.read_view import ReadView
 from pipeline.engine.state.indexes import entries_prefix
 from pipeline.errors import TableUnavailable
 from pipeline.model import StateMessage

@@ -18,7 +18,7 @@ from pipeline.errors import TableUnavailable
 from pipeline.model.records.partitioning import partition_of
 from pipeline.testing.simulation.faults import strike
 from pipeline.testing.simulation.judge.oracle import Oracle
-from pipeline.testing.simulation.judge.settled import overdue
+from pipeline.testing.simulation.judge.settled import left_open, overdue
 from pipeline.testing.simulation.log_capture import engine_log
 from pipeline.testing.simulation.operators import clear, operate
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Operation, Schedule, Sent
@@ -28,7 +28,6 @@ STEP_S = 0.001  # how long a call takes
 STEPS_MAX = 5_000  # for each worker
 SETTLE_S = 120.0  # after the last fault, all must be settled within this virtual time
 FAULTS_S = 40.0  # how long after the last command faults may strike
-LEFT_OPEN_S = 25.0  # a session, and time for a take-over
 RESUME_S, RESUMES = 10.0, 6  # after the last fault
 DAY_S = 26 * 3600.0
 
@@ -139,7 +138,7 @@ class World:
             worker.start()
         last_s = max((sent.at_ms / 1000 for sent in self.schedule.commands), default=0.0)
         self.until(self._faults_are_over, clock.now_s + last_s + FAULTS_S)
-        self._look_for_what_is_left_open()
+        self.findings += left_open(self)
         self.calm()
         if not self.findings:
             if self.until(self._is_all_there, clock.now_s + SETTLE_S) and self._is_cleared():
@@ -234,15 +233,6 @@ class World:
     def _timed_out(self, name: str) -> None:
         if any(worker.name == name and worker.lane is not None for worker in self._everybody()):
             self.wrong(f"a transaction of {name} has timed out, though its worker lives")
-
-    def _look_for_what_is_left_open(self) -> None:
-        """Find transactions of dead workers that are still open long after others have taken over their partitions."""
-        before_s = self.kafka.clock.now_s - LEFT_OPEN_S
-        for name, began_s in self.kafka.transactions.open_since().items():
-            owners = [worker for worker in self.workers if worker.name == name]
-            heirs = [w for owner in owners for w in self.workers if w.plan is owner.plan and w.is_level]
-            if began_s < before_s and owners and heirs and all(w.state == "down" for w in owners):
-                self.wrong(f"a transaction of {name} is open since {began_s:.1f} s, though {heirs[0].name} goes on")
 
     # --- the scheduler ------------------------------------------------------------------------------------------------
 

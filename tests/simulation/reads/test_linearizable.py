@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.loop.assignment import ReadView
+from pipeline.engine.copies.read_view import ReadView
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
 from pipeline.model import BARRIER, StateMessage

@@ -16,6 +16,8 @@ from pipeline.testing.simulation.judge.differences import committed
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
 
+LEFT_OPEN_S = 25.0  # a session, and time for a take-over
+
 
 def answered_once(world: World, a: Aggregate[Any, Any, Any], codec: Mapping[str, RowCodec]) -> Iterator[str]:
     """Yield what an aggregate has asked of others and was not answered exactly once."""
@@ -72,3 +74,13 @@ def overdue(world: World, tables: Mapping[str, RowCodec]) -> Iterator[str]:
             for key, value in last.items():
                 if value is not None and codec.decode(value).due_ms <= now_ms:
                     yield f"{topic}-{log.tp.partition}: {key[4:].decode()} is due"
+
+
+def left_open(world: World) -> Iterator[str]:
+    """Yield transactions of dead workers that are still open long after others have taken over their partitions."""
+    before_s = world.kafka.clock.now_s - LEFT_OPEN_S
+    for name, began_s in world.kafka.transactions.open_since().items():
+        owners = [worker for worker in world.workers if worker.name == name]
+        heirs = [w for owner in owners for w in world.workers if w.plan is owner.plan and w.is_level]
+        if began_s < before_s and owners and heirs and all(w.state == "down" for w in owners):
+            yield f"a transaction of {name} is open since {began_s:.1f} s, though {heirs[0].name} goes on"
