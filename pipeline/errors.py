@@ -200,8 +200,8 @@ class UndecodableRecord(PipelineError):
     """A record's bytes do not match its topic's schema. The lane parks such a record."""
 
 
+class FoldError(NeedsOperator):
     """A topology's functions raise where no operator can resume the service: in a test driver, a rebuild, or a history."""
-    """A topology's functions raise where nobody could resume the service: in a test driver, a rebuild, or a history."""
 
     http_status = 500
 
