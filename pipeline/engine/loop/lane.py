@@ -28,6 +28,7 @@ from pipeline.model import NEVER
 log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
+YIELD_S = 5.0  # for how long a slow partition may keep others waiting
 TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
 
 
@@ -63,6 +64,7 @@ class Lane:
         self.redrive, self.discard = asked.redrive, asked.discard  # see there: what operators may do between turns
         self.redrive_copy, self.resume = asked.redrive_copy, asked.resume
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
+        self._yielded_s = 0.0  # when a partition was read again so that others get their turn
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
         self._unclaimed: dict[TP, Task] = {}  # running, and nothing is folded there before this lane is noted
         self._committed_s = self._clock.monotonic_s()
@@ -168,14 +170,16 @@ class Lane:
             self._backlog = True
             self._ends.pop(task.tp, None)
             self._consumer.start(task.tp, task.position)
-        elif self._is_slow() and not self._rewound and task.tp not in self._ends:
+        elif self._is_to_yield() and not self._rewound and task.tp not in self._ends:
             # The client gives out what it has fetched first come first served, thousands of one partition before any of
             # another. Read again, it comes behind what waits of the others.
+            self._yielded_s = self._clock.monotonic_s()
             self._consumer.start(task.tp, task.position)
 
-    def _is_slow(self) -> bool:
-        """Whether this turn takes long over few records."""
-        return self._turn_s > TURN_S / 2 and self._turn_records <= self.settings.backlog_records
+    def _is_to_yield(self) -> bool:
+        """Whether this turn takes long over few records, and none has yielded lately: to read again takes time, too."""
+        slow = self._turn_s > TURN_S / 2 and self._turn_records <= self.settings.backlog_records
+        return slow and self._clock.monotonic_s() - self._yielded_s > YIELD_S
 
     def _hold(self, task: Task, seconds: float) -> None:
         """Pause a partition for a while. The lane continues, and stays in the group."""

@@ -14,7 +14,7 @@ from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLog
 from pipeline.adapters.memory.transactions import TRANSACTION_S
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of
-from pipeline.engine.loop.lane import Lane
+from pipeline.engine.loop.lane import YIELD_S, Lane
 from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan, command_codec
@@ -216,17 +216,17 @@ def test_no_slow_partition_keeps_the_others_waiting() -> None:
     consumer = FetchingAhead(shop.kafka, "tills", str(Identity("tills-0", 0, "home")))
     lane = shop.lane(consumer=consumer)
     for n in range(2):
-        shop.send(200, partition=n)
+        shop.send(400, partition=n)
     shop.decide_s = 0.1
     apart, offsets = [], shop.kafka.group("tills").offsets
 
     def both() -> bool:
         one, other = (offsets[tp].offset if (tp := TP(COMMANDS.topic, n)) in offsets else 0 for n in range(2))
         apart.append(abs(one - other))
-        return one == other == 200
+        return one == other == 400
 
     shop.turn(lane, both)
-    assert max(apart) < 5 * TURN_S / shop.decide_s
+    assert max(apart) < 3 * YIELD_S / shop.decide_s
 
 
 def test_a_slow_redrive_is_committed_within_the_budget_and_goes_on_when_asked_again(shop: Shop) -> None:
