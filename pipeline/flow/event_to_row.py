@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.model.projection.projection import Projection, Replica
-from pipeline.model.projection.windows import Tumbling, moment_text
+from pipeline.model.projection.windows import Tumbling
 from pipeline.model.records.messages import EventMessage
 
 
@@ -18,7 +18,7 @@ def event_to_messages(projection: Projection[Any, Any], key: str, event: EventMe
         return projection.route(key, event.body)
     if is_late(projection, event):
         return []
-    start = moment_text(windows.start(_happened_ms(windows, event)))
+    start = windows.name(_happened_ms(windows, event))
     pairs = projection.route(key, event.body)
     # A key that is not text stays as it is; encoding it raises an error.
     return [(f"{row_key}/{start}" if isinstance(row_key, str) else row_key, part) for row_key, part in pairs]
@@ -31,7 +31,13 @@ def is_late(projection: Projection[Any, Any], event: EventMessage) -> bool:
 
 
 def _happened_ms(windows: Tumbling, event: EventMessage) -> int:
-    return event.time_ms if windows.at is None else windows.at(event.body)
+    if windows.at is None:
+        return event.time_ms
+    at_ms = windows.at(event.body)
+    if type(at_ms) is not int:
+        kind = type(event.body).__name__
+        raise TypeError(f"`at` of the windows gives {at_ms!r:.100} for {kind}, not a whole number of milliseconds")
+    return at_ms
 
 
 def message_to_row(projection: Projection[Any, Any] | Replica[Any, Any], row: Any | None, message: Any) -> Any | None:

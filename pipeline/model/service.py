@@ -150,10 +150,8 @@ class Service:
             raise TopologyError(
                 f"{where}: route and by_key go together; give both, or neither to keep the source's key"
             )
-        if projection.windows is not None and (projection.route is None or projection.windows.size_ms <= 0):
-            raise TopologyError(
-                f"{where}: windows need a size of more than 0, and a route, as each has rows of its own"
-            )
+        if projection.windows is not None and projection.route is None:
+            raise TopologyError(f"{where}: windows need a route, as each has rows of its own")
         if projection.route is None and len(projection.sources) > 1:
             raise TopologyError(
                 f"{where} has {len(projection.sources)} sources but no route; give route and by_key, so that all that "

@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pipeline.errors import TopologyError
+
 E = TypeVar("E")
-DAY_MS = 86_400_000
+SECOND_MS, DAY_MS = 1_000, 86_400_000
+FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000  # of the years 1 to 9999
 ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{3})\d*)?)?)?Z?")
 
 
 @dataclass(frozen=True, slots=True)
 class Tumbling:
-    """Windows of one length that lie end to end. Times are milliseconds since the epoch.
+    """Windows of one length that lie end to end. Times are milliseconds since the epoch, as whole numbers.
 
-    `size_ms`: how long each is. `offset_ms`: where the first one begins, after the epoch (which was a Thursday).
+    `size_ms`: how long each is. A window's beginning is written to the second in keys, or to the millisecond if its
+    length is less than a second. `offset_ms`: where the first one begins, after the epoch (which was a Thursday).
     `at(event)`: when it happened; left out, when the broker stored the command that it answers.
     `grace_ms`: an event that is stored later than so long after the end of its window is too late; None: never.
     """
@@ -25,6 +29,19 @@ class Tumbling:
     at: Callable[[Any], int] | None = None
     grace_ms: int | None = None
     offset_ms: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("size_ms", self.size_ms, 1), ("grace_ms", self.grace_ms or 0, 0)):
+            if type(value) is not int or value < least:
+                raise TopologyError(
+                    f"Tumbling({name}={value!r}): give a whole number of milliseconds, at least {least}"
+                )
+        if type(self.offset_ms) is not int:
+            raise TopologyError(f"Tumbling(offset_ms={self.offset_ms!r}): give a whole number of milliseconds")
+
+    def name(self, at_ms: int) -> str:
+        """What the window that the moment is in is called in keys: its beginning."""
+        return moment_text(self.start(at_ms), millis=self.size_ms < SECOND_MS)
 
     def start(self, at_ms: int) -> int:
         """When the window begins that the moment is in."""
@@ -58,12 +75,18 @@ def moment_ms(text: str) -> int:
     return days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + milli
 
 
-def moment_text(at_ms: int) -> str:
-    """Format a moment to the second, as `2009-12-01T07:45:00Z`. Texts sort as their moments do."""
+def moment_text(at_ms: int, *, millis: bool = False) -> str:
+    """Format a moment to the second, as `2009-12-01T07:45:00Z`, or to the millisecond. Texts sort as their moments do.
+
+    Raises ValueError for a moment that is not in the years 1 to 9999, whose texts would not.
+    """
+    if not FIRST_MS <= at_ms < END_MS:
+        raise ValueError(f"{at_ms} ms since the epoch is not in the years 1 to 9999")
     days, ms = divmod(at_ms, DAY_MS)
     year, month, day = _civil(days)
     seconds = ms // 1000
-    return f"{year:04}-{month:02}-{day:02}T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}Z"
+    fraction = f".{ms % 1000:03}" if millis else ""
+    return f"{year:04}-{month:02}-{day:02}T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}Z"
 
 
 # Years begin in March here, so that the leap day is their last; an era is 400 of them.

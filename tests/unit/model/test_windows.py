@@ -1,7 +1,9 @@
 """Windows by event time, what is too late, and the best of many."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,9 +77,40 @@ def test_without_a_time_of_its_own_an_event_happened_when_its_command_was_stored
 
 
 def test_windows_need_a_route() -> None:
-    for wrong in (hourly(0, route=None, by_key=None), hourly(0, windows=Tumbling(0))):
-        with pytest.raises(TopologyError, match="windows need"):
-            Service("s", projections=[wrong])
+    with pytest.raises(TopologyError, match="windows need"):
+        Service("s", projections=[hourly(0, route=None, by_key=None)])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size_ms": 0}, {"size_ms": -1}, {"size_ms": 0.25}, {"size_ms": True}, {"size_ms": timedelta(seconds=1)}]
+    + [{"grace_ms": -1}, {"grace_ms": 1.5}, {"offset_ms": 0.5}],
+)
+def test_times_of_windows_are_whole_milliseconds(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TopologyError, match=f"Tumbling.{next(iter(wrong))}=.* whole number of milliseconds"):
+        Tumbling(**{"size_ms": HOUR, **wrong})
+
+
+@pytest.mark.parametrize("size", [1, 250, 999, 1000, 1500, HOUR])
+def test_each_window_has_a_key_of_its_own_and_they_sort_as_it_does(size: int) -> None:
+    projection = hourly(None, windows=Tumbling(size, at=lambda event: event))
+    told = [event_to_messages(projection, "k", EventMessage(1, "c", "c", 0, n * size)) for n in range(-20, 20)]
+    keys = [key for pairs in told for key, _ in pairs]
+    assert sorted(set(keys)) == keys
+    assert keys[20] == ("a/1970-01-01T00:00:00.000Z" if size < 1000 else "a/1970-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("at", [1.0, math.nan, None, "1", True, datetime(2009, 12, 1, tzinfo=UTC)])
+def test_a_time_that_is_no_whole_number_raises(at: object) -> None:
+    projection = hourly(None, windows=Tumbling(HOUR, at=lambda event: at))  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match="`at` of the windows gives .* for int, not a whole number"):
+        event_to_messages(projection, "k", EventMessage(1, "c", "c", 0, 1))
+
+
+@pytest.mark.parametrize("at", [10**17, -(10**17), 253_402_300_800_000])
+def test_a_time_whose_text_would_not_sort_raises(at: int) -> None:
+    with pytest.raises(ValueError, match="not in the years 1 to 9999"):
+        moment_text(at)
 
 
 def test_top_keeps_the_best_and_one_of_each() -> None:
