@@ -61,6 +61,7 @@ class BareCodec:
         write = codec.encode
         self.decode = READERS[root](codec.decode)
         self.encode = lambda value: write(value.body)
+        self.fit = codec.fit
 
 
 def bare_codecs(schemas: Path) -> Codecs:

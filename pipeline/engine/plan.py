@@ -24,7 +24,7 @@ from pipeline.engine.steps.scheduler import Scheduler
 from pipeline.engine.steps.step import Output, Step
 from pipeline.engine.steps.unique_values import Reservations, UniqueValues
 from pipeline.errors import TopologyError
-from pipeline.flow import Copies, Find
+from pipeline.flow import Copies, Find, events_as_stored, rows_as_stored
 from pipeline.model import (
     Acceptance,
     Aggregate,
@@ -120,6 +120,7 @@ class ServicePlan:
             events = codecs(source.topic, EventMessage, source.event, strict=False)
             rows = codecs(TopicKind.REPLICA.topic(replica.name), type(replica.initial))
             here = replace(replica, source=replace(source, topic=self._called(source.topic)))
+            here = rows_as_stored(here, rows.fit)
             self.replicas.append((here, events, rows))
 
     # --- what others ask ----------------------------------------------------------------------------------------------
@@ -192,6 +193,7 @@ class ServicePlan:
         source_topic = self._add_source_topic(commands, command_codec(self._codecs, aggregate), envelope=True)
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event, strict="read" if aggregate.reads else True)
+        aggregate = events_as_stored(aggregate, event_codec.fit, state_codec.fit)
         source_topic.reads = [replica.name for replica in aggregate.replicas]
         source_topic.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
         output = self._called(events)
@@ -261,6 +263,7 @@ class ServicePlan:
     def _plan_projection(self, projection: Projection[Any, Any]) -> None:
         rows = TopicKind.ROW.topic(projection.name)
         row_codec = self._codecs(rows, type(projection.initial))
+        projection = rows_as_stored(projection, row_codec.fit)
         if projection.route is None:
             source_topic = self._follow(projection.sources[0])
         else:

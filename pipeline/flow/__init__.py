@@ -18,6 +18,7 @@ from pipeline.flow.event_to_row import event_to_messages, is_late, message_to_ro
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.inbox import Inbox, ReservationReply, place_of, reservation_id
 from pipeline.flow.lineage import Hop, Lineage
+from pipeline.flow.past.as_stored import events_as_stored, rows_as_stored
 from pipeline.flow.past.events_to_state import events_to_state, version_at
 from pipeline.flow.past.state_difference import ABSENT, Difference, state_difference
 from pipeline.flow.row_to_index import row_to_index
@@ -49,6 +50,7 @@ __all__ = [
     "event_to_command",
     "event_to_messages",
     "event_to_state",
+    "events_as_stored",
     "events_to_state",
     "fingerprint",
     "is_late",
@@ -62,6 +64,7 @@ __all__ = [
     "reply_to_command",
     "reservation_id",
     "row_to_index",
+    "rows_as_stored",
     "state_difference",
     "token_to_token",
     "too_late",

@@ -24,12 +24,14 @@ from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, command_decoder
 from pipeline.verify.sources.history import History
+from pipeline.verify.sources.stored import aggregate_as_stored
 
 
 class AggregateCheck:
     """Judges one aggregate, a partition at a time."""
 
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], registry: Registry) -> None:
+        aggregate = aggregate_as_stored(aggregate, registry)
         self.service, self.aggregate = service, aggregate
         name = aggregate.name
         self.commands, self.events, self.states = (

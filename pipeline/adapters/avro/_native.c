@@ -25,6 +25,7 @@ property, __eq__), and with it other threads and calls of the same program. */
 #include <Python.h>
 #include <structmember.h>
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -380,6 +381,7 @@ static PyObject *read_all(const program *self, PyObject *data, Py_ssize_t at) {
 typedef struct {
     uint8_t *bytes;
     Py_ssize_t used, size;
+    int inexact; /* whether something was written that reads back as another value, or as one of another class */
 } writer;
 
 static int write_value(const node *type, PyObject *value, writer *w);
@@ -431,6 +433,7 @@ static int write_integer(const node *type, PyObject *value, writer *w) {
     int overflow;
     if (!PyLong_Check(value))
         return unexpected("int", value);
+    w->inexact |= !PyLong_CheckExact(value);
     long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
     if (number == -1 && !overflow && PyErr_Occurred())
         return -1;
@@ -445,6 +448,9 @@ static int write_float(const node *type, PyObject *value, writer *w) {
     double number = PyFloat_AsDouble(value);
     if ((number == -1.0 && PyErr_Occurred()) || room(w, 8))
         return -1;
+    if (!isfinite(number))
+        return misfit("a number that is not finite");
+    w->inexact |= !PyFloat_CheckExact(value) || (type->kind == FLOAT && (double)(float)number != number);
     char *at = (char *)w->bytes + w->used;
     if (type->kind == FLOAT ? PyFloat_Pack4(number, at, 1) : PyFloat_Pack8(number, at, 1))
         return -1;
@@ -455,6 +461,7 @@ static int write_float(const node *type, PyObject *value, writer *w) {
 static int write_string(PyObject *value, writer *w) {
     if (!PyUnicode_Check(value))
         return unexpected("str", value);
+    w->inexact |= !PyUnicode_CheckExact(value);
     if (PyUnicode_IS_COMPACT_ASCII(value)) {
         Py_ssize_t length = PyUnicode_GET_LENGTH(value);
         return write_number(w, length) || write_raw(w, PyUnicode_DATA(value), length) ? -1 : 0;
@@ -477,6 +484,7 @@ static int write_code(const node *type, PyObject *value, writer *w) {
         return -1;
     }
     int64_t number = PyLong_AsLongLong(code);
+    w->inexact |= !PyUnicode_CheckExact(value); /* an enum's symbol is text; True and False come another way */
     if (type->kind == ENUM)
         return write_number(w, number);
     uint8_t byte = number != 0;
@@ -525,6 +533,9 @@ static int write_union(const node *type, PyObject *value, writer *w) {
     for (Py_ssize_t i = 0; i < type->count; i++)
         if (type->types[i] == (PyObject *)Py_TYPE(value))
             return write_number(w, i) ? -1 : write_value(type->branches[i], value, w);
+    for (Py_ssize_t i = 0; PyLong_CheckExact(value) && i < type->count; i++) /* an int will do where a float is wanted */
+        if (type->branches[i]->kind == FLOAT || type->branches[i]->kind == DOUBLE)
+            return write_number(w, i) ? -1 : write_float(type->branches[i], value, w);
     return unexpected("a member of the union", value);
 }
 
@@ -533,6 +544,7 @@ static int write_record(const node *type, PyObject *value, writer *w) {
     enum how how = Py_IS_TYPE(value, type->cls) ? type->how : CALL;
     if (how == TUPLE && PyTuple_GET_SIZE(value) != type->arguments)
         how = CALL;
+    w->inexact |= !Py_IS_TYPE(value, type->cls);
     for (const field *f = type->fields, *end = f + type->count; f < end; f++) {
         PyObject *part = NULL;
         if (f->argument >= 0 && how == SLOTS)
@@ -640,25 +652,50 @@ static PyObject *program_decode(program *self, PyObject *data) {
     return value;
 }
 
+static writer take_scratch(program *self) {
+    writer w = {self->scratch, 0, self->scratch_size, 0};
+    self->scratch = NULL;
+    self->scratch_size = 0;
+    return w;
+}
+
+static void give_back(program *self, const writer *w) {
+    if (self->scratch == NULL && w->size <= SCRATCH_KEPT) {
+        self->scratch = w->bytes;
+        self->scratch_size = w->size;
+    }
+    else
+        PyMem_Free(w->bytes);
+}
+
 PyDoc_STRVAR(encode_doc, "encode($self, value, /)\n--\n\nThe header and the value's bytes.");
 
 static PyObject *program_encode(program *self, PyObject *value) {
     PyObject *data = NULL;
-    writer w = {self->scratch, 0, self->scratch_size};
-    self->scratch = NULL;
-    self->scratch_size = 0;
+    writer w = take_scratch(self);
     if (write_raw(&w, PyBytes_AS_STRING(self->header), PyBytes_GET_SIZE(self->header)) == 0 &&
         write_value(&self->node[self->count - 1], value, &w) == 0)
         data = PyBytes_FromStringAndSize((const char *)w.bytes, w.used);
-    if (self->scratch == NULL && w.size <= SCRATCH_KEPT) {
-        self->scratch = w.bytes;
-        self->scratch_size = w.size;
-    }
-    else
-        PyMem_Free(w.bytes);
+    give_back(self, &w);
     if (data == NULL)
         explained(self, self->unwritable, value);
     return data;
+}
+
+PyDoc_STRVAR(fit_doc, "fit($self, value, /)\n--\n\nThe value as it is read back; itself if nothing of it changes.");
+
+static PyObject *program_fit(program *self, PyObject *value) {
+    PyObject *fitting = NULL;
+    const node *whole = &self->node[self->count - 1];
+    writer w = take_scratch(self);
+    if (write_value(whole, value, &w) == 0) {
+        reader r = {w.bytes, w.bytes + w.used, (uint64_t)self->empty_items_max};
+        fitting = w.inexact ? read_value(whole, &r) : Py_NewRef(value);
+    }
+    give_back(self, &w);
+    if (fitting == NULL)
+        explained(self, self->unwritable, value);
+    return fitting;
 }
 
 /* --- building one ------------------------------------------------------------------------------------------------- */
@@ -926,6 +963,7 @@ static void program_dealloc(program *self) {
 static PyMethodDef program_methods[] = {
     {"decode", (PyCFunction)program_decode, METH_O, decode_doc},
     {"encode", (PyCFunction)program_encode, METH_O, encode_doc},
+    {"fit", (PyCFunction)program_fit, METH_O, fit_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -59,6 +59,30 @@ def resolve(schema: Schema, names: Names) -> Schema:
             return schema
 
 
+def without_logical_types(schema: Schema) -> Schema:
+    """The schema with numbers as numbers, text as text and bytes as bytes, as message classes hold them."""
+    if isinstance(schema, list):
+        return [without_logical_types(branch) for branch in schema]
+    if isinstance(schema, dict):
+        return {name: without_logical_types(part) for name, part in schema.items() if name != "logicalType"}
+    return schema
+
+
+def is_message(cls: Any) -> bool:
+    """Whether a type is that of a record: a dataclass or a named tuple."""
+    return isinstance(cls, type) and (
+        dataclasses.is_dataclass(cls) or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
+    )
+
+
+def required_fields(cls: Any) -> list[str]:
+    """Names of the fields of a message class that have no default."""
+    if not dataclasses.is_dataclass(cls):
+        return [name for name in cls._fields if name not in cls._field_defaults]
+    missing = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(cls) if f.default is missing and f.default_factory is missing]
+
+
 def field_hints(cls: type, body: object = None) -> dict[str, Any]:
     """Return name -> annotation of each field of a message class, in the order of its constructor.
 
@@ -168,7 +192,8 @@ class Binding:
             if isinstance(target, dict) and target["type"] == "record":
                 chosen = [a for a in open_alternatives if getattr(a, "__name__", None) == target["name"]]
             else:
-                chosen = [a for a in open_alternatives if not dataclasses.is_dataclass(a)][:1]
+                plain = [a for a in open_alternatives if not is_message(a)]
+                chosen = [a for a in plain if (get_origin(a) or a) is self.python_type(target)] or plain[:1]
                 if target == "null":
                     chosen = [a for a in open_alternatives if a is type(None)]
             if chosen:
@@ -184,8 +209,7 @@ class Binding:
         known = self.classes.setdefault(schema["name"], cls)
         if known is not cls:
             raise self._fail(where, f"record {schema['name']!r} has two classes, {known} and {cls}")
-        is_message = isinstance(cls, type) and (dataclasses.is_dataclass(cls) or hasattr(cls, "_fields"))
-        if not is_message or (dataclasses.is_dataclass(cls) and cls.__name__ != schema["name"]):
+        if not is_message(cls) or (dataclasses.is_dataclass(cls) and cls.__name__ != schema["name"]):
             raise self._fail(where, f"record {schema['name']!r} needs a dataclass of that name, not {cls}")
         hints = field_hints(cls, self.body)
         fields = {field["name"]: field["type"] for field in schema["fields"]}

@@ -15,12 +15,13 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from pipeline.adapters.avro.binding import Binding
+from pipeline.adapters.avro.binding import Binding, without_logical_types
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
 from pipeline.adapters.avro.explain import misfit
-from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.fitting import Fit, fitting
+from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, UndecodableRecord
 
@@ -33,11 +34,12 @@ class Codec:
 
     `encode(value)` returns the bytes of one record, `decode(data)` its value. `root`, `body`, `strict`: see Binding. A
     record without a class decodes to None, or to an envelope whose body is None. Raises UndecodableRecord and
-    EncodeError. `native=False` does not use the extension.
+    EncodeError. `native=False` does not use the extension. `fit`: see fitting.
     """
 
     decode: Callable[[bytes | None], Any]
     encode: Callable[[Any], bytes]
+    fit: Fit | None
 
     def __init__(
         self,
@@ -55,7 +57,8 @@ class Codec:
         self._header = b"\0" + struct.pack(">I", self.id)
         binding = Binding(topic, self._schema, root, body, strict=strict)
         self._names = binding.names
-        self._parsed: dict[int, Any] = {self.id: parse_schema(self._schema)}
+        self._parsed: dict[int, Any] = {self.id: _as_parsed(self._schema)}
+        self.fit = fitting(binding, root, MISFITS, native=native)
         program = None
         if native:
             program = compile_native(
@@ -100,7 +103,7 @@ class Codec:
         if topic != self.topic:
             raise UndecodableRecord(f"schema id {schema_id} is that of {topic}, not of {self.topic}")
         if schema_id not in self._parsed:
-            self._parsed[schema_id] = parse_schema(schema)
+            self._parsed[schema_id] = _as_parsed(schema)
         writer = self._parsed[schema_id]
         body, out = BytesIO(data[5:]), BytesIO()
         try:
@@ -119,6 +122,11 @@ class Codec:
         """Return an error that names the wrong field if it can be found, otherwise the value."""
         found = misfit(value, self._root, self._schema, self._names, self._body)
         return EncodeError(f"{self.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
+
+
+def _as_parsed(schema: Schema) -> Any:
+    """For fastavro, which is to hand on numbers, text and bytes as they are, whatever they stand for."""
+    return parse_schema(without_logical_types(schema))
 
 
 def implementation() -> str:

@@ -20,10 +20,11 @@ from pipeline.adapters.avro.varint import length, varint
 EMPTY_ITEMS_MAX = 100_000
 
 
-def compile_decode(binding: Binding) -> Callable[[bytes, int], Any]:
+def compile_decode(binding: Binding, schema: Schema = None) -> Callable[[bytes, int], Any]:
     """Return `decode(data, at)`: it decodes the value from `at` to the end; None for a record without a class.
 
-    It raises one of codec.MISFITS on bytes that are no such value.
+    `schema`: a part of the binding's schema; the whole by default. `decode` raises one of codec.MISFITS on bytes that
+    are no such value.
     """
     code = Decoder(
         binding,
@@ -37,7 +38,7 @@ def compile_decode(binding: Binding) -> Callable[[bytes, int], Any]:
     )
     code.emit(0, "def decode(d, i):")
     code.emit(1, f"z = {EMPTY_ITEMS_MAX}")
-    code.read(binding.schema, "v", 1)
+    code.read(binding.schema if schema is None else schema, "v", 1)
     code.emit(1, "if i != len(d): raise ValueError('the record does not end where its schema says')")
     code.emit(1, "return v")
     return code.function("decode")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +18,12 @@ def compile_encode(
     header: bytes,
     misfits: tuple[type[Exception], ...],
     explain: Callable[[Any, Exception], Exception],
+    schema: Schema = None,
 ) -> Callable[[Any], bytes]:
     """Return `encode(value)`: it returns the header and the value's bytes.
 
-    If the value raises one of `misfits`, it raises `explain(value, error)` instead.
+    `schema`: a part of the binding's schema; the whole by default. If the value raises one of `misfits`, `encode` raises
+    `explain(value, error)` instead.
     """
     code = Encoder(
         binding,
@@ -33,13 +36,14 @@ def compile_encode(
             "SMALL": SMALL,
             "pack_float": struct.Struct("<f").pack,
             "pack_double": struct.Struct("<d").pack,
+            "isfinite": math.isfinite,
         },
     )
     code.emit(0, "def encode(v):")
     code.emit(1, "try:")  # here, not in a caller: saves the hot path a call for each record
     code.emit(2, "p = [header]")
     code.emit(2, "add = p.append")
-    code.write(binding.schema, "v", 2)
+    code.write(binding.schema if schema is None else schema, "v", 2)
     code.emit(2, "return b''.join(p)")
     code.emit(1, "except misfits as error:")
     code.emit(2, "raise explain(v, error) from error")
@@ -78,6 +82,7 @@ class Encoder(SourceCode):
             case "boolean":
                 self.emit(depth, f"add({self.bind({False: SMALL[0], True: SMALL[1]})}[{value}])")
             case "float" | "double":
+                self.emit(depth, f"if not isfinite({value}): raise ValueError('a number that is not finite')")
                 self.emit(depth, f"add(pack_{kind}({value}))")
             case "fixed":
                 size = schema["size"]
@@ -113,8 +118,11 @@ class Encoder(SourceCode):
 
     def write_union(self, branches: list[Any], value: str, depth: int) -> None:
         self.emit(depth, f"t = type({value})")
+        types = [self.binding.python_type(branch) for branch in branches]
+        if int not in types:  # an int will do where a float is wanted
+            self.emit(depth, "if t is int: t = float")
         for index, branch in enumerate(branches):
-            cls = self.bind(self.binding.python_type(branch))  # no value has the type None
+            cls = self.bind(types[index])  # no value has the type None
             self.emit(depth, f"{'el' if index else ''}if t is {cls}:")
             self.emit(depth + 1, f"add({long_bytes(index)!r})")
             self.write(branch, value, depth + 1)

@@ -33,8 +33,11 @@ def compile_native(
     foreign: Callable[[Any], Any],
     undecodable: Callable[[Any, Exception], Exception],
     unwritable: Callable[[Any, Exception], Exception],
+    schema: Schema = None,
 ) -> _native.Program | None:
-    """Return the program of a schema, with `encode(value)` and `decode(data)`; None if the extension cannot run it.
+    """Return the program of a schema, with `encode(value)`, `decode(data)` and `fit(value)`.
+
+    None if the extension cannot run it. `schema`: a part of the binding's schema; the whole by default.
 
     If one of `misfits` is raised, `unwritable(value, error)` or `undecodable(data, error)` is raised from it. Data that
     does not begin with `header` is passed to `foreign(data)`.
@@ -43,8 +46,8 @@ def compile_native(
         return None
     compiler = Compiler(binding)
     try:
-        compiler.place(binding.schema)
-        nodes = tuple(compiler.nodes)
+        last = compiler.place(binding.schema if schema is None else schema)
+        nodes = tuple(compiler.nodes[: last + 1])
         return _native.Program(nodes, header, EMPTY_ITEMS_MAX, misfits, foreign, undecodable, unwritable)
     except RecursionError:  # nested deeper than the extension allows
         return None

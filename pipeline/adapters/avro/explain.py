@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any, get_args, get_origin
 
@@ -10,6 +11,7 @@ from pipeline.adapters.avro.registry import Schema
 
 BITS = {"int": 32, "long": 64}
 SHOWN_SYMBOLS = 20  # of an enum
+PACKED = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
 
 
 def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = None, where: str = "") -> str | None:
@@ -40,7 +42,7 @@ def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = N
                     return found
             each = (misfit(v, items[1], item, names, None, f"{where}[{k!r}]") for k, v in value.items())
             return next(filter(None, each), None)
-        if option is cls:
+        if option is cls or (option is float and (cls is int or (len(options) == 1 and hasattr(cls, "__float__")))):
             return _out_of_range(value, schema, names, where or "value")
     wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
     return f"{where or 'value'} must be {wanted}, not {cls.__name__} {_shown(value)}"
@@ -56,15 +58,12 @@ def _unfit_key(key: Any, where: str) -> str | None:
 def _out_of_range(value: Any, schema: Schema, names: Names, where: str) -> str | None:
     """Return why a value of the right class does not fit its schema (range, enum symbol, length); None if it does."""
     kinds = _kinds(schema, names)
-    if type(value) is int:
-        bits = [BITS[kind] for kind in kinds if isinstance(kind, str) and kind in BITS]
-        if bits and not -(2 ** (max(bits) - 1)) <= value < 2 ** (max(bits) - 1):
+    bits = [BITS[kind] for kind in kinds if isinstance(kind, str) and kind in BITS]
+    if type(value) is int and bits:
+        if not -(2 ** (max(bits) - 1)) <= value < 2 ** (max(bits) - 1):
             return f"{where} must fit {max(bits)} bits, which {_shown(value)} does not"
-    if type(value) is float and "float" in kinds and "double" not in kinds:
-        try:
-            struct.pack("<f", value)
-        except OverflowError:
-            return f"{where} must fit a float of 32 bits, whose largest is 3.4028235e+38, which {value!r} does not"
+    elif hasattr(value, "__float__") and (packed := [kind for kind in PACKED if kind in kinds]):
+        return _not_a_number(value, packed[-1], where)
     if type(value) is str:
         if why := _no_text(value):
             return f"{where} must be text that UTF-8 can hold: {why}"
@@ -93,6 +92,17 @@ def _no_text(value: str) -> str | None:
     except UnicodeEncodeError as error:
         return str(error)
     return None
+
+
+def _not_a_number(value: Any, kind: str, where: str) -> str | None:
+    """Why a float of that kind cannot hold a value; None if it can."""
+    try:
+        number = float(value)
+        PACKED[kind].pack(number)
+    except (OverflowError, ValueError):
+        size = {"float": "32 bits, whose largest is 3.4028235e+38", "double": "64 bits"}[kind]
+        return f"{where} must fit a float of {size}, which {_shown(value)} does not"
+    return None if math.isfinite(number) else f"{where} must be a finite number, not {number}"
 
 
 def _kinds(schema: Schema, names: Names) -> list[Any]:

@@ -16,8 +16,13 @@ Pairs = Sequence[tuple[bytes, bytes | None]]  # None deletes
 
 
 class RowCodec(Protocol):
-    """Turns a row into the bytes that both the table and its changelog hold, and back."""
+    """Turns a row into the bytes that both the table and its changelog hold, and back.
 
+    `fit`: gives a row, or the body of an envelope, as it will be read back; None if it does not change.
+    """
+
+    @property
+    def fit(self) -> Callable[[Any], Any] | None: ...
     def encode(self, value: Any) -> bytes: ...
     def decode(self, data: bytes | None) -> Any: ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pipeline.engine.state.table import Codecs, RowCodec
@@ -13,8 +12,8 @@ from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Reject
 class InboxCodec:
     """Writes commands, and reads what stands there; see Inbox."""
 
-    def __init__(self, encode: Callable[[Any], bytes], inbox: Inbox) -> None:
-        self.encode, self.decode = encode, inbox.decode
+    def __init__(self, commands: RowCodec, inbox: Inbox) -> None:
+        self.encode, self.decode, self.fit = commands.encode, inbox.decode, commands.fit
 
 
 def command_codec(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> RowCodec:
@@ -23,4 +22,4 @@ def command_codec(codecs: Codecs, aggregate: Aggregate[Any, Any, Any]) -> RowCod
     if not aggregate.asks and not aggregate.unique:
         return commands
     replies = codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
-    return InboxCodec(commands.encode, Inbox(aggregate, commands.decode, replies.decode))
+    return InboxCodec(commands, Inbox(aggregate, commands.decode, replies.decode))

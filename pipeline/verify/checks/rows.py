@@ -20,6 +20,7 @@ from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder
 from pipeline.verify.sources.history import Entry, History
+from pipeline.verify.sources.stored import projection_as_stored, replica_as_stored
 
 
 class Fold:
@@ -85,7 +86,7 @@ class ProjectionCheck:
             decoder = Decoder(registry, self.home, projection.by_key)
         else:
             decoder = Decoder(registry, self.home, EventMessage, projection.sources[0].event)
-        self._fold = Fold(service.name, projection, decoder, own=routed)
+        self._fold = Fold(service.name, projection_as_stored(projection, registry), decoder, own=routed)
         self._row = Decoder(registry, self.rows, type(projection.initial))
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
@@ -109,7 +110,7 @@ class ReplicaCheck:
     def __init__(self, service: Service, replica: Replica[Any, Any], registry: Registry) -> None:
         self.service, self.replica, self.source = service.name, replica, replica.source.topic
         decoder = Decoder(registry, self.source, EventMessage, replica.source.event)
-        self._fold = Fold(service.name, replica, decoder, own=False)
+        self._fold = Fold(service.name, replica_as_stored(replica, registry), decoder, own=False)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
         """A replica commits nothing: it must come to hold what was there when it was looked at first."""

@@ -163,7 +163,10 @@ class CommandReplay:
         copies = None if self.recorded is None else self.recorded.untold()  # what is said was decided later
 
         def decide() -> None:
-            command_to_event(self.aggregate, life.state, turn.command, entry.time_ms, copies)
+            state = life.state
+            decision = command_to_event(self.aggregate, state, turn.command, entry.time_ms, copies)
+            for event in () if isinstance(decision, Rejected) else decision[0]:
+                state = event_to_state(self.aggregate, state, event)
 
         if is_known:
             queues.wrong.append(f"offset {entry.offset} was parked, though its id was answered")

@@ -10,7 +10,15 @@ from typing import Any, get_args, get_origin
 
 from fastavro import parse_schema, schemaless_reader
 
-from pipeline.adapters.avro.binding import Names, alternatives, field_hints, named_types, resolve, with_read
+from pipeline.adapters.avro.binding import (
+    Names,
+    alternatives,
+    field_hints,
+    named_types,
+    resolve,
+    with_read,
+    without_logical_types,
+)
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
@@ -40,7 +48,7 @@ class Decoder:
         self.topic, self.envelope = topic, body is not None
         self._registry = registry
         current, schema = registry.current(topic)
-        schema = with_read(schema, root)
+        schema = with_read(without_logical_types(schema), root)
         self._schema = parse_schema(schema)
         self._plans: dict[int, tuple[Any, Any]] = {current: (self._schema, None)}  # writer's and reader's schema
         self._convert = _converter(schema, root, body, named_types(schema))
@@ -51,7 +59,7 @@ class Decoder:
             raise UndecodableRecord(f"not in the Confluent wire format: {data!r:.40}")
         (schema_id,) = struct.unpack_from(">I", data, 1)
         if schema_id not in self._plans:
-            self._plans[schema_id] = (parse_schema(self._written_with(schema_id)), self._schema)
+            self._plans[schema_id] = (self._parsed(schema_id), self._schema)
         body = BytesIO(data)
         body.seek(5)
         try:
@@ -63,11 +71,11 @@ class Decoder:
             raise UndecodableRecord("the record does not end where its schema says")
         return message
 
-    def _written_with(self, schema_id: int) -> Schema:
+    def _parsed(self, schema_id: int) -> Schema:
         known = self._registry.written_with(schema_id)
         if known is None or known[0] != self.topic:
             raise UndecodableRecord(f"schema id {schema_id} is none of {self.topic}")
-        return known[1]
+        return parse_schema(without_logical_types(known[1]))
 
     def read(self, entry: Entry) -> tuple[str, Any] | None:
         """Key and message; None for a barrier, or a kind of record without a class. Raises UndecodableRecord."""

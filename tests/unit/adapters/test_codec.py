@@ -41,8 +41,8 @@ SIMPLE: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "bytes": (bytes, st.binary(max_size=12)),
     "long": (int, st.integers(-(2**63), 2**63 - 1)),
     "int": (int, st.integers(-(2**31), 2**31 - 1)),
-    "double": (float, st.floats(allow_nan=False)),
-    "float": (float, st.floats(width=32, allow_nan=False)),
+    "double": (float, st.floats(allow_nan=False, allow_infinity=False)),
+    "float": (float, st.floats(width=32, allow_nan=False, allow_infinity=False)),
     "boolean": (bool, st.booleans()),
 }
 

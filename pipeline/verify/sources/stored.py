@@ -1,0 +1,111 @@
+"""Aggregates, projections and replicas that fold what is stored: floats rounded as their schema has them.
+
+Not by the codec that the engine rounds with, as nothing here is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.adapters.avro.binding import Names, named_types, resolve
+from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.flow import events_as_stored, rows_as_stored
+from pipeline.model import Aggregate, Projection, Replica, TopicKind
+
+FLOAT = struct.Struct("<f")
+Fit = Callable[[Any], Any] | None
+
+
+def aggregate_as_stored(aggregate: Aggregate[Any, Any, Any], registry: Registry) -> Aggregate[Any, Any, Any]:
+    """The aggregate over stored events and states, which reads stored rows."""
+    if aggregate.reads:
+        copies = [replica_as_stored(replica, registry) for replica in aggregate.replicas]
+        aggregate = dataclasses.replace(aggregate, reads=copies)
+    events, states = (kind.topic(aggregate.name) for kind in (TopicKind.EVENT, TopicKind.STATE))
+    return events_as_stored(aggregate, _body(registry, events), _body(registry, states))
+
+
+def projection_as_stored(projection: Projection[Any, Any], registry: Registry) -> Projection[Any, Any]:
+    """The projection over stored rows."""
+    return rows_as_stored(projection, _whole(registry, TopicKind.ROW.topic(projection.name)))
+
+
+def replica_as_stored(replica: Replica[Any, Any], registry: Registry) -> Replica[Any, Any]:
+    """The replica over stored rows."""
+    return rows_as_stored(replica, _whole(registry, TopicKind.REPLICA.topic(replica.name)))
+
+
+def _whole(registry: Registry, topic: str) -> Fit:
+    _, schema = registry.current(topic)
+    return rounding(schema, named_types(schema))
+
+
+def _body(registry: Registry, topic: str) -> Fit:
+    _, schema = registry.current(topic)
+    body = next(field["type"] for field in schema["fields"] if field["name"] == "body")
+    return rounding(body, named_types(schema))
+
+
+def rounding(schema: Schema, names: Names) -> Fit:
+    """What rounds a value of the schema. It raises ValueError for what no record can hold. None: nothing is rounded."""
+    schema = resolve(schema, names)
+    if schema in ("float", "double"):
+        return _float if schema == "float" else _double
+    if isinstance(schema, list):
+        return _union(schema, names)
+    if not isinstance(schema, dict):
+        return None
+    if schema["type"] == "record":
+        return _record(schema, names)
+    if schema["type"] == "array" and (item := rounding(schema["items"], names)):
+        return lambda values: tuple([item(each) for each in values])
+    if schema["type"] == "map" and (value := rounding(schema["values"], names)):
+        return lambda values: {key: value(each) for key, each in values.items()}
+    return None
+
+
+def _float(value: Any) -> float:
+    (number,) = FLOAT.unpack(FLOAT.pack(_double(value)))
+    return float(number)
+
+
+def _double(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return float(value)
+
+
+def _record(schema: dict[str, Any], names: Names) -> Fit:
+    found = {field["name"]: rounding(field["type"], names) for field in schema["fields"]}
+    fits = {name: fit for name, fit in found.items() if fit is not None}
+    if not fits:
+        return None
+
+    def rounded(value: Any) -> Any:
+        changes = {name: fit(getattr(value, name)) for name, fit in fits.items()}
+        return value._replace(**changes) if hasattr(value, "_fields") else dataclasses.replace(value, **changes)
+
+    return rounded
+
+
+def _union(branches: list[Any], names: Names) -> Fit:
+    """By the value's class: that of a record has its name."""
+    fits: dict[str, Callable[[Any], Any]] = {}
+    shapes = {"float": "float", "double": "float", "array": "tuple", "map": "dict"}
+    for branch in branches:
+        target = resolve(branch, names)
+        kind = target["type"] if isinstance(target, dict) else target
+        if fit := rounding(target, names):
+            fits[target["name"] if kind == "record" else shapes[kind]] = fit
+    if not fits:
+        return None
+
+    def rounded(value: Any) -> Any:
+        fit = fits.get(type(value).__name__)
+        return value if fit is None else fit(value)
+
+    return rounded
