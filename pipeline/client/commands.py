@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.codec import codecs
-from pipeline.client.wire.from_json import from_json, to_json
+from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped
+from pipeline.adapters.json.reading import from_json
+from pipeline.adapters.json.writing import to_json
 from pipeline.client.wire.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
@@ -81,6 +83,18 @@ class Commands:
             raise InvalidCommand(f"{aggregate!r} takes no command {name!r}; it takes {', '.join(types)}")
         return from_json(types[name], values, name)
 
+    def from_tagged_json(self, aggregate: str, body: Any) -> Any:
+        """Return the command that `body` names as its `type`, with its other fields. Raises InvalidCommand."""
+        if not isinstance(body, dict) or not isinstance(body.get(TYPE), str):
+            raise InvalidCommand("the body must be an object with the command's fields and its name as `type`")
+        cls = self.kind(aggregate).types.get(body[TYPE])
+        fields = {name: value for name, value in body.items() if name != TYPE}
+        if cls is not None and is_wrapped(cls):
+            if fields.keys() != {VALUE}:
+                raise InvalidCommand(f"{cls.__name__} has a field `type` of its own: give its fields in `value`")
+            fields = fields[VALUE]
+        return self.from_json(aggregate, body[TYPE], fields)
+
     def outcome_from_json(self, aggregate: str, data: dict[str, Any]) -> Outcome:
         """Return the outcome in a worker's response; the reverse of `outcome_json`."""
         if data["outcome"] == "rejected":
@@ -131,7 +145,8 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as HTTP and the command line show it."""
     if isinstance(outcome, Rejected):
         return {"outcome": "rejected", "reason": outcome.reason, "details": outcome.details}
-    return {"outcome": "accepted", **{field.name: to_json(getattr(outcome, field.name)) for field in fields(outcome)}}
+    told = {field.name: to_json(getattr(outcome, field.name), tagged=True) for field in fields(outcome)}
+    return {"outcome": "accepted", **told}
 
 
 def _due_ms(at: datetime | int | None, after: float | None) -> int:

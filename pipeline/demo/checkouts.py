@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
+from pipeline.adapters.json.reading import from_json
 from pipeline.client.queries import QueryClient
-from pipeline.client.wire.from_json import from_json
 from pipeline.demo.figures import Refused
 from pipeline.demo.invoices import Adjustment, Invoices
 from pipeline.model.saga.saga import IN_FLIGHT

@@ -10,7 +10,9 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_reader
 
+from pipeline.adapters.avro.binding import without_logical_types
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.json.writing import to_json
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
@@ -60,8 +62,8 @@ class _Rows:
         return same
 
     def decode(self, data: bytes) -> Any:
-        """Decode a row to dicts."""
-        return schemaless_reader(BytesIO(data[5:]), self._schema(data), None)
+        """Decode a row to JSON."""
+        return to_json(schemaless_reader(BytesIO(data[5:]), self._schema(data), None))
 
     def _schema(self, data: bytes) -> Any:
         (schema_id,) = struct.unpack_from(">I", data, 1)
@@ -69,7 +71,7 @@ class _Rows:
             known = self._registry.written_with(schema_id)
             if known is None:
                 raise UndecodableRecord(f"schema id {schema_id} is not in the manifest")
-            self._schemas[schema_id] = parse_schema(known[1])
+            self._schemas[schema_id] = parse_schema(without_logical_types(known[1]))
         return self._schemas[schema_id]
 
 

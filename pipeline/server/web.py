@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -13,7 +12,8 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
-from pipeline.client.wire.from_json import parsed
+from pipeline.adapters.json.reading import parsed
+from pipeline.adapters.json.writing import json_text
 from pipeline.client.wire.read_options import parse_read_options
 from pipeline.errors import BadRequest, NotYet, PipelineError, TableUnavailable
 from pipeline.server.endpoint import OWNERS, Endpoint, Page, Pages, Param, Reply, Request, Stream, problem
@@ -88,7 +88,7 @@ def _response(reply: Reply) -> web.Response:
         return web.Response(status=reply.status, headers=reply.headers)
     if isinstance(reply.body, bytes):
         return web.Response(status=reply.status, body=reply.body, headers={**reply.headers, "Content-Type": reply.kind})
-    text = json.dumps(reply.body)
+    text = json_text(reply.body)
     return web.Response(status=reply.status, text=text, content_type=reply.kind, headers=reply.headers)
 
 

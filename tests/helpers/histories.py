@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.adapters.avro.codec import Codec, codecs
+from pipeline.adapters.json.writing import row_json
 from pipeline.demo.commands import Asked
 from pipeline.engine.ports import TP
 from pipeline.engine.state.parked_table import row_key
@@ -27,7 +28,6 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.model.records.partitioning import partition_of
-from pipeline.server.reads.local_tables import row_json
 from pipeline.topology import Topology
 from pipeline.verify import Entry
 from pipeline.verify.sources.history import Kept, Stored, read_whole

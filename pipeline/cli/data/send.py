@@ -108,14 +108,14 @@ def _due_ms(at: str | None, after: str | None) -> int | None:
 
 
 def _fields(text: str | None) -> Any:
-    from pipeline.client.wire.from_json import parsed
+    from pipeline.adapters.json.reading import parsed
 
     return {} if text is None else parsed(text)
 
 
 def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
     """Yield the lines as keyword arguments of Client.send. Raises InvalidCommand with the number of a wrong line."""
-    from pipeline.client.wire.from_json import parsed
+    from pipeline.adapters.json.reading import parsed
 
     for number, text in enumerate(file, 1):
         if text.strip():
@@ -152,8 +152,8 @@ def _told(outcome: Outcome) -> str:
 
 
 def _send_one(client: Client, line: dict[str, Any], timeout: float | None, *, as_json: bool) -> bool:
+    from pipeline.adapters.json.writing import to_json
     from pipeline.client.commands import outcome_json
-    from pipeline.client.wire.from_json import to_json
     from pipeline.client.wire.outcome import explained
     from pipeline.errors import NoReply
     from pipeline.model import Rejected
@@ -176,7 +176,7 @@ def _send_one(client: Client, line: dict[str, Any], timeout: float | None, *, as
             click.echo(meaning, err=True)
     else:
         click.echo(f"accepted: version {outcome.version}, at {outcome.position}")
-        for event in to_json(outcome.events):
+        for event in to_json(outcome.events, tagged=True):
             click.echo(f"  {event.pop('type')} {json.dumps(event, ensure_ascii=False)}")
     return isinstance(outcome, Rejected)
 

@@ -91,7 +91,7 @@ def rebuild(
     if as_json:
         told: dict[str, Any] = {"projection": name, "version": built.version, "readers_get": current}
         told |= {"records": reached.done, "begun_at": reached.begun, "parked_records": parked}
-        click.echo(json.dumps(told | {"differences": found and found.as_json()}, ensure_ascii=False, default=str))
+        click.echo(json.dumps(told | {"differences": found and found.as_json()}, ensure_ascii=False))
     else:
         _show(built, current, parked, found)
     sys.exit(1 if parked else 0)

@@ -63,11 +63,9 @@ class CommandApi:
 
     async def send(self, request: Request) -> Reply:
         """Send a command: its fields as JSON, with its class's name as `type`."""
-        aggregate, key, body = request.parts["aggregate"], request.parts["key"], request.body
-        if not isinstance(body, dict) or not isinstance(body.get("type"), str):
-            raise InvalidCommand("the body must be an object with the command's fields and its name as `type`")
+        aggregate, key = request.parts["aggregate"], request.parts["key"]
         client = await self._connected()
-        command = client.commands.from_json(aggregate, body["type"], {k: v for k, v in body.items() if k != "type"})
+        command = client.commands.from_tagged_json(aggregate, request.body)
         return await self.perform(request, aggregate, key, command, request.path, request["at"])
 
     async def perform(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.client.wire.from_json import to_json
+from pipeline.adapters.json.writing import to_json
 from pipeline.engine.state.deadlines import deadline_key, parts
 from pipeline.engine.state.table import RowCodec
 from pipeline.flow.command_to_deadline import SCHEDULED
@@ -49,5 +49,5 @@ class DeadlineApi:
             "due_ms": None if row.due_ms == NEVER else row.due_ms,
             "command_id": command.id,
             "correlation_id": command.correlation_id,
-            "command": to_json(command.body),
+            "command": to_json(command.body, tagged=True),
         }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.client.wire.from_json import to_json
+from pipeline.adapters.json.writing import row_json, to_json
 from pipeline.engine.copies.history_follower import HistoryFollower
 from pipeline.engine.state.history_reader import HistoryReader
 from pipeline.errors import FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
@@ -15,7 +15,7 @@ from pipeline.model import StateMessage
 from pipeline.server.endpoint import Page, Pages, Reply, Request
 from pipeline.server.endpoints.aggregates import HISTORY, STATE
 from pipeline.server.owner.dispatch import Dispatcher
-from pipeline.server.reads.local_tables import LocalTables, row_json
+from pipeline.server.reads.local_tables import LocalTables
 
 LEVEL_S, LOOK_S = 1.0, 0.005  # how long to wait for events that the table contains, how often to look
 Histories = Mapping[tuple[str, int], HistoryFollower]
@@ -98,7 +98,7 @@ def page_of(past: HistoryReader, key: bytes, after: int, limit: int) -> dict[str
             "time_ms": event.time_ms,
             "command_id": event.command_id,
             "correlation_id": event.correlation_id,
-            "event": to_json(event.body),
+            "event": to_json(event.body, tagged=True),
             **({"read": event.read} if past.spec.aggregate.reads else {}),
         }
         for event in past.events(key, after, limit)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from pipeline.client.wire.from_json import to_json
+from pipeline.adapters.json.writing import scalar, to_json
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import Audit
@@ -18,7 +18,7 @@ from pipeline.engine.ports import TP
 from pipeline.engine.state.parked_table import ParkedRecord, parts, row_key
 from pipeline.engine.state.row_keys import READ_AT_ONCE, join_key
 from pipeline.errors import BadRequest, NotParked, PipelineError, TableUnavailable, TopologyError, UndecodableRecord
-from pipeline.model import Replica, Service, TopicKind
+from pipeline.model import CommandMessage, EventMessage, Replica, ReplyMessage, Service, TopicKind
 from pipeline.server import endpoint
 from pipeline.server.endpoint import Page, Pages, Reply, Request, integer
 from pipeline.server.endpoints.operators import ALL_PARKED, DISCARD, PARKED, REDRIVE
@@ -34,6 +34,8 @@ LIMIT, LIMIT_MAX = 100, 1_000
 
 
 Act = Callable[[Mapping[str, Any], TP, bytes, int, Audit], Callable[[Lane], Drained]]
+
+ENVELOPES = (CommandMessage, EventMessage, ReplyMessage)  # shown without the name of their class
 
 
 class Host(Protocol):
@@ -273,14 +275,14 @@ def _shown(entry: ParkedRecord, decode: Callable[[bytes | None], Any]) -> dict[s
     record = None
     with suppress(UndecodableRecord):
         message = decode(entry.value)
-        record = to_json(message._asdict() if hasattr(message, "_asdict") else message)
+        record = to_json(message._asdict() if isinstance(message, ENVELOPES) else message, tagged=True)
     return {
         **_first(entry),
         "time_ms": entry.time_ms,
         "traceback": entry.traceback,
         "done": list(entry.done),
-        "headers": [[name, to_json(value)] for name, value in entry.headers],
-        "value_base64": to_json(entry.value),
+        "headers": [[name, scalar(value)] for name, value in entry.headers],
+        "value_base64": scalar(entry.value),
         "record": record,
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any, NamedTuple
 
+from pipeline.adapters.json.writing import row_json, to_json
 from pipeline.client.wire.as_of import iso
 from pipeline.errors import BadRequest, TableUnavailable, UnknownKey
 from pipeline.model import Intervention, Saga, StateMessage, Summary
@@ -15,7 +16,7 @@ from pipeline.server.endpoints.operators import INTERVENE, SAGA, SAGAS, SAGAS_OF
 from pipeline.server.operator_input import audit_text
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.pages.commands import CommandApi
-from pipeline.server.reads.local_tables import LocalTables, row_json
+from pipeline.server.reads.local_tables import LocalTables
 
 ROWS = 1_000  # read at once
 
@@ -32,7 +33,7 @@ class Instance(NamedTuple):
 
     def as_json(self) -> Json:
         """Return the instance as JSON."""
-        return {"saga": self.saga, "key": self.key, **self.summary._asdict(), "since": iso(self.since_ms)}
+        return {"saga": self.saga, "key": self.key, **to_json(self.summary), "since": iso(self.since_ms)}
 
 
 class Listing(NamedTuple):

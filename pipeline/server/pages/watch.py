@@ -7,11 +7,11 @@ read from that topic. So none is missed and none comes twice, even if the partit
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+from pipeline.adapters.json.writing import json_text, row_json
 from pipeline.client.wire.read_options import ReadOptions, parse_read_options
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import Codecs, RowCodec
@@ -24,7 +24,7 @@ from pipeline.server.endpoints.tables import ROW, WATCH
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import ROWS
 from pipeline.server.reads.consistency import Consistency
-from pipeline.server.reads.local_tables import LocalTables, row_json
+from pipeline.server.reads.local_tables import LocalTables
 from pipeline.server.watch.row_tail import Tell, Watch
 from pipeline.server.watch.subscriptions import Subscription, Subscriptions
 from pipeline.topology import Topology
@@ -144,7 +144,7 @@ async def _texts(stream: Subscription, first: str, place: Place) -> AsyncIterato
     while True:
         text = await stream.news(HEARTBEAT_S)
         if stream.ended is not None:
-            yield f"{text}event: end\ndata: {json.dumps({'reason': stream.ended})}\n\n"
+            yield f"{text}event: end\ndata: {json_text({'reason': stream.ended})}\n\n"
             return
         yield text or _heartbeat(place, stream.passed - 1)
 
@@ -172,7 +172,7 @@ def _asked(request: Request) -> tuple[Token | None, ReadOptions]:
 
 
 def _event(token: Token, body: dict[str, Any]) -> str:
-    return f"id: {token}\ndata: {json.dumps({**body, 'position': token})}\n\n"
+    return f"id: {token}\ndata: {json_text({**body, 'position': token})}\n\n"
 
 
 def _heartbeat(place: Place, offset: int) -> str:

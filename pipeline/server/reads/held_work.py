@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.adapters.json.writing import row_json
 from pipeline.client.wire.read_options import Pending, ReadOptions
 from pipeline.errors import NoSuchConsistency
 from pipeline.flow import empty
 from pipeline.model import Aggregate, Effect, Rejected, StateMessage
 from pipeline.model.saga.participant import holds, participants
-from pipeline.server.reads.local_tables import row_json
 from pipeline.topology import Topology
 
 Json = dict[str, Any]

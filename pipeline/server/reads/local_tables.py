@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from pipeline.adapters.json.writing import row_json
 from pipeline.engine.loop.assignment import ReadView
 from pipeline.engine.state.indexes import entries_prefix
 from pipeline.errors import TableUnavailable
 from pipeline.model import StateMessage
-
-
-def row_json(value: Any) -> dict[str, Any]:
-    """Return a table's value for JSON: the author's row, and for an aggregate's state its version and time."""
-    if isinstance(value, StateMessage):
-        return {**row_json(value.body), "version": value.version, "time_ms": value.time_ms}
-    return {"row": value._asdict() if hasattr(value, "_asdict") else dataclasses.asdict(value)}
-
 
 Show = Callable[[Any], dict[str, Any]]  # makes JSON of a table's values
 

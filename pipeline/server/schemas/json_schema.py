@@ -1,11 +1,11 @@
-"""The JSON schema of types and message classes."""
+"""The JSON schema of types and message classes; adapters.json.form has the rules by which their values are written."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, get_args, get_origin
 
-from pipeline.adapters.avro.binding import alternatives, field_hints
+from pipeline.adapters.avro.binding import alternatives, field_hints, is_message, required_fields
+from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped, name_of, named_members
 
 Json = dict[str, Any]
 LONG: Json = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
@@ -20,29 +20,52 @@ PRIMITIVES: dict[Any, Json] = {
 
 
 def json_schema(hint: Any, *, tagged: bool = False) -> Json:
-    """Return the JSON schema of a type or message class. `tagged`: records have their class's name as `type`."""
+    """Return the JSON schema of a type or message class. `tagged`: of what is written so, as commands and events are.
+
+    Records in what is tagged may leave out their class's name, unless they are members of a union.
+    """
+    return _schema(hint, tagged=tagged, is_named=tagged)
+
+
+def _schema(hint: Any, *, tagged: bool, is_named: bool = False) -> Json:
+    """`is_named`: the value must say what it is."""
     options = alternatives(hint)
     if len(options) > 1:
-        records = sum(dataclasses.is_dataclass(option) for option in options)
-        return {"oneOf": [json_schema(option, tagged=tagged or records > 1) for option in options]}
+        named = named_members(hint)
+        members = [_schema(each, tagged=tagged, is_named=is_named or each in named) for each in options]
+        return {"anyOf" if {int, float} <= {*options} else "oneOf": members}  # an integer is a number, too
     (option,) = options
-    if option in PRIMITIVES:
-        return PRIMITIVES[option]
+    if is_message(option):
+        return _record(option, tagged=tagged, is_named=is_named)
+    schema = _plain(option, tagged=tagged)
+    return _wrapped(option, schema) if is_named else schema
+
+
+def _plain(option: Any, *, tagged: bool) -> Json:
     if get_origin(option) is tuple:
-        return {"type": "array", "items": json_schema(get_args(option)[0])}
+        return {"type": "array", "items": _schema(get_args(option)[0], tagged=tagged)}
     if get_origin(option) is dict:
-        return {"type": "object", "additionalProperties": json_schema(get_args(option)[1])}
-    return _record(option, tagged=tagged)
+        return {"type": "object", "additionalProperties": _schema(get_args(option)[1], tagged=tagged)}
+    return PRIMITIVES[option]
 
 
-def _record(cls: Any, *, tagged: bool) -> Json:
-    properties = {"type": {"const": cls.__name__}} if tagged else {}
-    properties |= {name: json_schema(hint) for name, hint in field_hints(cls).items()}
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    without_default = {
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    required = [name for name in properties if name == "type" or name in without_default]
-    return {"title": cls.__name__, **schema, **({"required": required} if required else {})}
+def _record(cls: Any, *, tagged: bool, is_named: bool) -> Json:
+    fields = {name: _schema(hint, tagged=tagged) for name, hint in field_hints(cls).items()}
+    required = required_fields(cls)
+    plain = _object(cls, fields, required)
+    if is_wrapped(cls):
+        wrapped = _wrapped(cls, plain)
+        return wrapped if is_named else {"oneOf": [plain, wrapped]} if tagged else plain
+    if not tagged and not is_named:
+        return plain
+    return _object(cls, {TYPE: {"const": name_of(cls)}, **fields}, [TYPE, *required] if is_named else required)
+
+
+def _object(cls: Any, properties: Json, required: list[str]) -> Json:
+    schema = {"title": cls.__name__, "type": "object", "properties": properties, "additionalProperties": False}
+    return {**schema, **({"required": required} if required else {})}
+
+
+def _wrapped(option: Any, schema: Json) -> Json:
+    properties = {TYPE: {"const": name_of(option)}, VALUE: schema}
+    return {"type": "object", "properties": properties, "required": [TYPE, VALUE], "additionalProperties": False}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.adapters.json.writing import json_text, row_json
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.verify.report import Finding, Report, short
@@ -15,16 +14,6 @@ from pipeline.verify.sources.history import Entry, History
 
 # Key -> what may stand there: what was true at the bound, then each value since, as the pipeline may be running.
 Allowed = Mapping[str, Sequence[Any]]
-
-
-def as_row(value: Any) -> dict[str, Any]:
-    """A table's value as the query path shows it."""
-    if hasattr(value, "_fields"):
-        row = {"row": dataclasses.asdict(value.body), "version": value.version, "time_ms": value.time_ms}
-    else:
-        row = {"row": dataclasses.asdict(value)}
-    plain: dict[str, Any] = json.loads(json.dumps(row))
-    return plain
 
 
 def last_values(
@@ -83,13 +72,13 @@ def compare_table(
                 report.add(
                     Finding("missing_table_row", service, table, partition, key, None, short(values[-1]), "no row")
                 )
-        elif not any(value is not None and as_row(value) == row for value in values):
+        elif not any(value is not None and row_json(value) == row for value in values):
             kind = "extra" if values[-1] is None else "wrong"
             report.add(
                 Finding(
-                    f"{kind}_table_row", service, table, partition, key, None, short(values[-1]), short(json.dumps(row))
+                    f"{kind}_table_row", service, table, partition, key, None, short(values[-1]), short(json_text(row))
                 )
             )
     for key in rows.keys() - allowed.keys():
-        found = short(json.dumps(rows[key]))
+        found = short(json_text(rows[key]))
         report.add(Finding("extra_table_row", service, table, partition, key, None, "no row", found))

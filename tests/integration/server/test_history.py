@@ -16,14 +16,13 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.json.writing import row_json, to_json
 from pipeline.client.queries import QueryClient
-from pipeline.client.wire.from_json import to_json
 from pipeline.demo.commands import Asked
 from pipeline.engine.copies.histories import SNAPSHOT_EVERY
 from pipeline.errors import HistoryIncomplete, InvalidMoment, NoHistory, UnknownKey, UnknownTable
 from pipeline.flow import events_to_state
 from pipeline.model import EventMessage, StateMessage
-from pipeline.server.reads.local_tables import row_json
 from tests.helpers.support import Shop, Worker, until
 from topologies import inventory as inv
 
@@ -47,7 +46,7 @@ def logged(shop: Shop) -> dict[str, list[EventMessage]]:
 
 
 def as_json(event: EventMessage) -> dict[str, Any]:
-    told = {**event._asdict(), "event": to_json(event.body)} | {"body": None}
+    told = {**event._asdict(), "event": to_json(event.body, tagged=True)} | {"body": None}
     del told["read"]  # inventory reads no copies
     return told
 

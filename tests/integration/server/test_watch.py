@@ -17,11 +17,11 @@ import pytest
 
 from pipeline import AsyncQueryClient, Token
 from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.json.writing import row_json
 from pipeline.client import Accepted, Client
 from pipeline.errors import BadRequest, ForeignToken, UnknownTable
 from pipeline.flow import Lineage
 from pipeline.server.pages.watch import row_codec
-from pipeline.server.reads.local_tables import row_json
 from tests.helpers.support import Shop, until
 from topologies import orders as o
 from topologies import users as u

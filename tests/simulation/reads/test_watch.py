@@ -6,11 +6,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipeline.adapters.json.writing import row_json
 from pipeline.adapters.memory import MemoryLogReader
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
 from pipeline.model.records.partitioning import partition_of
-from pipeline.server.reads.local_tables import Found, LocalTables, row_json
+from pipeline.server.reads.local_tables import Found, LocalTables
 from pipeline.server.watch.row_tail import Event, TailWithCatchUp, Watch
 from pipeline.testing.simulation.world import World
 from tests.simulation.worlds.reading import LINEAGE, LOOK_S, world_of

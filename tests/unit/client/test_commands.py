@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.adapters.json.reading import from_json, parsed
+from pipeline.adapters.json.writing import to_json
 from pipeline.client import Accepted
 from pipeline.client.commands import ID_BYTES_MAX, Commands, outcome_json
-from pipeline.client.wire.from_json import from_json, parsed, to_json
 from pipeline.errors import EncodeError, InvalidCommand, UnknownAggregate
 from pipeline.model import Rejected
 from pipeline.model.records.keys import KEY_BYTES_MAX

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline import Token
+from pipeline.adapters.json.writing import to_json
 from pipeline.cli import main
 from pipeline.client import Accepted
-from pipeline.client.wire.from_json import to_json
 from pipeline.demo import checkouts, figures
 from pipeline.demo.commands import AMPLE, Way, received, stocking, trading
 from pipeline.demo.invoices import Adjustment, Invoices

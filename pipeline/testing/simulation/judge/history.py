@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from pipeline.adapters.json.writing import row_json
 from pipeline.engine.ports import TP
-from pipeline.server.reads.local_tables import row_json
 from pipeline.verify.sources.history import Entry, Kept, Stored, read_whole
 
 if TYPE_CHECKING:

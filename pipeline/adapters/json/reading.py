@@ -1,14 +1,17 @@
-"""Converts JSON to the message classes of a topology, and back. Errors name the field."""
+"""Reads values from JSON: message classes, and what is in them. The only place that does. Errors name the field."""
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import json
 import re
+from base64 import b64decode
+from collections.abc import Callable
+from decimal import InvalidOperation
+from enum import Enum
 from typing import Any, NoReturn, get_args, get_origin
 
-from pipeline.adapters.avro.binding import alternatives, field_hints
+from pipeline.adapters.avro.binding import alternatives, field_hints, is_message, required_fields
+from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
 from pipeline.errors import BadRequest, InvalidCommand
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # an escape of one, or one that Python has let in
@@ -53,36 +56,59 @@ def _refuse(name: str) -> NoReturn:
 
 
 def from_json(hint: Any, value: Any, where: str) -> Any:
-    """Return `value` as the class or type `hint`.
+    """Return `value` as the class or type `hint`. See `form` for what JSON says of which value.
 
-    Raises InvalidCommand with the field and the expected type. A field `type` names the record in a union; bytes are
-    base64.
+    Raises InvalidCommand with the field and the expected type.
     """
     options = alternatives(hint)
     if type(None) in options and value is None:
         return None
     options = tuple(option for option in options if option is not type(None))
     if len(options) > 1:
-        return _one_of(options, value, where)
+        return _one_of(hint, options, value, where)
     (option,) = options
-    if dataclasses.is_dataclass(option):
+    if is_message(option):
         return _record(option, value, where)
+    return _plain(option, value, where)
+
+
+def named_record(classes: dict[str, Any], value: Any, where: str) -> Any:
+    """Return the record that `value` names as its `type`, of these classes by name. Raises InvalidCommand."""
+    name = value.get(TYPE) if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in classes:
+        raise InvalidCommand(f"{where}.type must be one of {', '.join(classes)}, not {name!r:.100}")
+    if is_wrapped(classes[name]):
+        return _record(classes[name], _wrapped(value, where), where)
+    return _record(classes[name], value, where)
+
+
+def _plain(option: Any, value: Any, where: str) -> Any:
     origin, items = get_origin(option), get_args(option)
     if origin is tuple and isinstance(value, list):
         return tuple(from_json(items[0], each, f"{where}[{n}]") for n, each in enumerate(value))
     if origin is dict and isinstance(value, dict):
         return {key: from_json(items[1], each, f"{where}[{key!r}]") for key, each in value.items()}
     if option is bytes and isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True)
-        except ValueError:
-            raise InvalidCommand(f"{where} must be bytes in base64") from None
+        return _read(lambda text: b64decode(text, validate=True), value, where, "bytes in base64")
+    if option in TEXTS and isinstance(value, str):
+        return _read(TEXTS[option], value, where, f"a {option.__name__} as text")
     if option is float and type(value) is int:
         return _float(value, where)
+    if option is float and isinstance(value, str) and value in NOT_FINITE:
+        return NOT_FINITE[value]
+    if isinstance(option, type) and issubclass(option, Enum):
+        return _read(option, value, where, f"one of {', '.join(str(each.value) for each in option)}")
     if type(value) is option:
         return value
     shown: dict[Any, str] = {tuple: "a list", dict: "an object", bytes: "bytes in base64"}
     raise _misfit(where, shown.get(origin or option, getattr(option, "__name__", "something else")), value)
+
+
+def _read(read: Callable[[Any], Any], value: Any, where: str, wanted: str) -> Any:
+    try:
+        return read(value)
+    except (ValueError, InvalidOperation):
+        raise InvalidCommand(f"{where} must be {wanted}") from None
 
 
 def _float(value: int, where: str) -> float:
@@ -100,46 +126,40 @@ def _record(cls: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise _misfit(where, f"an object with the fields of {cls.__name__}", value)
     hints = field_hints(cls)
-    if unknown := sorted(value.keys() - hints.keys() - {"type"}):
+    if TYPE not in hints and value.get(TYPE, cls.__name__) != cls.__name__:
+        raise InvalidCommand(f"{where}.type must be {cls.__name__}, not {value[TYPE]!r:.100}")
+    if TYPE in hints and value.keys() == {TYPE, VALUE} and value[TYPE] == cls.__name__:
+        inner = value[VALUE]
+        if VALUE not in hints or (isinstance(inner, dict) and {TYPE, VALUE} <= inner.keys() <= hints.keys()):
+            return _record(cls, inner, where)
+    if unknown := sorted(value.keys() - hints.keys() - {TYPE}):
         raise InvalidCommand(f"{where} has no field {unknown[0]!r}; it has {', '.join(hints) or 'none'}")
-    required = [
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
-    if missing := [name for name in required if name not in value]:
+    if missing := [name for name in required_fields(cls) if name not in value]:
         raise InvalidCommand(f"{where} lacks the field {missing[0]!r}")
     return cls(
         **{name: from_json(hint, value[name], f"{where}.{name}") for name, hint in hints.items() if name in value}
     )
 
 
-def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    records: dict[str, Any] = {
-        getattr(each, "__name__", ""): each for each in options if dataclasses.is_dataclass(each)
-    }
-    if isinstance(value, dict) and records:
-        if not isinstance(value.get("type"), str) or value["type"] not in records:
-            raise InvalidCommand(f"{where}.type must be one of {', '.join(records)}, not {value.get('type')!r:.100}")
-        return _record(records[value["type"]], value, where)
+def _wrapped(value: dict[str, Any], where: str) -> Any:
+    if value.keys() != {TYPE, VALUE}:
+        raise InvalidCommand(f"{where} must be an object with `type` and `value`")
+    return value[VALUE]
+
+
+def _one_of(hint: Any, options: tuple[Any, ...], value: Any, where: str) -> Any:
+    named = {name_of(option): option for option in named_members(hint)}
+    records = {name: option for name, option in named.items() if is_message(option)}
+    if isinstance(value, dict) and named:
+        option = named.get(str(value.get(TYPE)))
+        if option is not None and not is_message(option) and value.keys() == {TYPE, VALUE}:
+            return _plain(option, value[VALUE], where)
+        if records:
+            return named_record(records, value, where)
     for option in options:
-        if option not in records.values():
+        if option not in named.values():
             try:
                 return from_json(option, value, where)
             except InvalidCommand:
                 continue
     raise _misfit(where, " or ".join(getattr(option, "__name__", str(option)) for option in options), value)
-
-
-def to_json(value: Any) -> Any:
-    """Return a message as JSON: records in a list of events have their class's name as `type`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if isinstance(value, (tuple, list)):
-        return [to_json(each) for each in value]
-    if isinstance(value, dict):
-        return {key: to_json(each) for key, each in value.items()}
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value
