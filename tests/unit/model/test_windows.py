@@ -83,8 +83,11 @@ def test_windows_need_a_route() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size_ms": 0}, {"size_ms": -1}, {"size_ms": 0.25}, {"size_ms": True}, {"size_ms": timedelta(seconds=1)}]
-    + [{"grace_ms": -1}, {"grace_ms": 1.5}, {"offset_ms": 0.5}],
+    [
+        *[{"size_ms": wrong} for wrong in (0, -1, 0.25, True, timedelta(seconds=1))],
+        *[{"grace_ms": wrong} for wrong in (-1, 1.5)],
+        {"offset_ms": 0.5},
+    ],
 )
 def test_times_of_windows_are_whole_milliseconds(wrong: dict[str, Any]) -> None:
     with pytest.raises(TopologyError, match=f"Tumbling.{next(iter(wrong))}=.* whole number of milliseconds"):
@@ -103,7 +106,7 @@ def test_each_window_has_a_key_of_its_own_and_they_sort_as_it_does(size: int) ->
 @pytest.mark.parametrize("at", [1.0, math.nan, None, "1", True, datetime(2009, 12, 1, tzinfo=UTC)])
 def test_a_time_that_is_no_whole_number_raises(at: object) -> None:
     projection = hourly(None, windows=Tumbling(HOUR, at=lambda event: at))  # type: ignore[arg-type, return-value]
-    with pytest.raises(TypeError, match="`at` of the windows gives .* for int, not a whole number"):
+    with pytest.raises(TypeError, match=r"`at` of the windows gives .* for int, not a whole number"):
         event_to_messages(projection, "k", EventMessage(1, "c", "c", 0, 1))
 
 
