@@ -60,7 +60,7 @@ def resolve(schema: Schema, names: Names) -> Schema:
 
 
 def without_logical_types(schema: Schema) -> Schema:
-    """The schema with numbers as numbers, text as text and bytes as bytes, as message classes hold them."""
+    """Return the schema with numbers as numbers, text as text and bytes as bytes, as message classes hold them."""
     if isinstance(schema, list):
         return [without_logical_types(branch) for branch in schema]
     if isinstance(schema, dict):
@@ -69,14 +69,14 @@ def without_logical_types(schema: Schema) -> Schema:
 
 
 def is_message(cls: Any) -> bool:
-    """Whether a type is that of a record: a dataclass or a named tuple."""
+    """Return whether a type is that of a record: a dataclass or a named tuple."""
     return isinstance(cls, type) and (
         dataclasses.is_dataclass(cls) or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
     )
 
 
 def required_fields(cls: Any) -> list[str]:
-    """Names of the fields of a message class that have no default."""
+    """Return the names of the fields of a message class that have no default."""
     if not dataclasses.is_dataclass(cls):
         return [name for name in cls._fields if name not in cls._field_defaults]
     missing = dataclasses.MISSING

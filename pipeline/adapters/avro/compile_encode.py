@@ -22,7 +22,7 @@ def compile_encode(
 ) -> Callable[[Any], bytes]:
     """Return `encode(value)`: it returns the header and the value's bytes.
 
-    `schema`: a part of the binding's schema; the whole by default. If the value raises one of `misfits`, `encode` raises
+    `schema`: a part of the binding's schema; the whole by default. If the value raises one of `misfits`, it raises
     `explain(value, error)` instead.
     """
     code = Encoder(

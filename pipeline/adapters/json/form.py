@@ -27,13 +27,13 @@ NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float(
 
 
 def name_of(option: Any) -> str:
-    """What a member of a union is called."""
+    """Return what a member of a union is called."""
     origin = get_origin(option) or option
     return {tuple: "list", dict: "map"}.get(origin) or str(getattr(origin, "__name__", origin))
 
 
 def named_members(hint: Any) -> tuple[Any, ...]:
-    """Members of a union whose values have to be named in JSON."""
+    """Return the members of a union whose values have to be named in JSON."""
     options = [option for option in alternatives(hint) if option is not type(None)]
     objects = [option for option in options if is_message(option) or get_origin(option) is dict]
     texts = [option for option in options if option in (str, bytes, *TEXTS)]
@@ -42,5 +42,5 @@ def named_members(hint: Any) -> tuple[Any, ...]:
 
 
 def is_wrapped(option: Any) -> bool:
-    """Whether a named value is in `value`, and not beside its name."""
+    """Return whether a named value is in `value`, and not beside its name."""
     return not is_message(option) or TYPE in field_hints(option)

@@ -82,6 +82,11 @@ def named_record(classes: dict[str, Any], value: Any, where: str) -> Any:
     return _record(classes[name], value, where)
 
 
+def base64_bytes(text: str) -> bytes:
+    """Return the bytes of a text in base64. Raises ValueError."""
+    return b64decode(text, validate=True)
+
+
 def _plain(option: Any, value: Any, where: str) -> Any:
     origin, items = get_origin(option), get_args(option)
     if origin is tuple and isinstance(value, list):
@@ -89,7 +94,7 @@ def _plain(option: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: from_json(items[1], each, f"{where}[{key!r}]") for key, each in value.items()}
     if option is bytes and isinstance(value, str):
-        return _read(lambda text: b64decode(text, validate=True), value, where, "bytes in base64")
+        return _read(base64_bytes, value, where, "bytes in base64")
     if option in TEXTS and isinstance(value, str):
         return _read(TEXTS[option], value, where, f"a {option.__name__} as text")
     if option is float and type(value) is int:

@@ -6,7 +6,6 @@ as JSON; a logical type (timestamps, dates, decimals, UUIDs) becomes the databas
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,9 +17,9 @@ import sqlalchemy as sa
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from sqlalchemy.dialects import postgresql
 
-from pipeline.adapters.avro.binding import named_types, resolve
+from pipeline.adapters.avro.binding import named_types, resolve, without_logical_types
 from pipeline.adapters.avro.registry import Registry, Schema
-from pipeline.adapters.sql.nested import from_json, to_json, without_logical_types
+from pipeline.adapters.sql.nested import from_json, to_json
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import SchemaError
 from pipeline.model import TopicKind
@@ -175,15 +174,8 @@ def _refused(value: Any) -> str | None:
     """Return why a database does not take a value, or a part of it; None if it does."""
     if isinstance(value, str):
         return "contains a zero character" if "\0" in value else None
-    if isinstance(value, float):
-        return "is not a number" if math.isnan(value) else None
     if isinstance(value, Mapping):
         return _refused([*value, *value.values()])
     if isinstance(value, list):
-        return next((why for each in value if (why := _refused(each) or _infinite(each))), None)
+        return next((why for each in value if (why := _refused(each))), None)
     return None
-
-
-def _infinite(value: Any) -> str | None:
-    """Return why JSON does not take an infinite number; None if the value is none."""
-    return "is infinite" if isinstance(value, float) and math.isinf(value) else None

@@ -1,4 +1,4 @@
-"""Nested Avro values as JSON, and back.
+"""Nested Avro values as the JSON of a column, and back, by their schema. What readers get is adapters.json's matter.
 
 Records are objects, bytes are in base64. A value of a union stands by itself if there is one alternative beside null;
 otherwise it is an object with the name of its type.
@@ -6,23 +6,15 @@ otherwise it is an object with the name of its type.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from typing import Any
 
 from pipeline.adapters.avro.binding import Names, resolve
 from pipeline.adapters.avro.registry import Schema
+from pipeline.adapters.json.reading import base64_bytes
+from pipeline.adapters.json.writing import scalar
 
 PYTHON = {"boolean": bool, "int": int, "long": int, "float": float, "double": float, "string": str, "bytes": bytes}
 PYTHON |= {"array": list, "map": dict, "enum": str, "fixed": bytes}
-
-
-def without_logical_types(schema: Schema) -> Schema:
-    """Return the schema with numbers as numbers and bytes as bytes."""
-    if isinstance(schema, list):
-        return [without_logical_types(branch) for branch in schema]
-    if isinstance(schema, dict):
-        return {name: without_logical_types(part) for name, part in schema.items() if name != "logicalType"}
-    return schema
 
 
 def to_json(schema: Schema, value: Any, names: Names) -> Any:
@@ -30,10 +22,8 @@ def to_json(schema: Schema, value: Any, names: Names) -> Any:
     schema = resolve(schema, names)
     if isinstance(schema, list):
         return _union_to_json(schema, value, names)
-    if isinstance(value, bytes):
-        return b64encode(value).decode()
-    if isinstance(schema, str):
-        return value
+    if isinstance(schema, str) or isinstance(value, bytes):
+        return scalar(value)
     if schema["type"] == "record":
         return {f["name"]: to_json(f["type"], value[f["name"]], names) for f in schema["fields"]}
     if schema["type"] == "array":
@@ -50,7 +40,7 @@ def from_json(schema: Schema, value: Any, names: Names) -> Any:
         return _union_from_json(schema, value, names)
     kind = schema if isinstance(schema, str) else schema["type"]
     if kind in ("bytes", "fixed"):
-        return b64decode(value)
+        return base64_bytes(value)
     if kind in ("float", "double"):
         return float(value)  # a database may give 1.0 as 1
     if kind == "record":

@@ -19,14 +19,14 @@ Folded = TypeVar("Folded", Projection[Any, Any], Replica[Any, Any])
 
 
 def events_as_stored(aggregate: Aggregate[Any, Any, Any], event: Fit, state: Fit) -> Aggregate[Any, Any, Any]:
-    """The aggregate, deciding on events and folding states that are as they will be read back."""
+    """Return the aggregate, deciding on events and folding states that are as they will be read back."""
     if event is not None:
         aggregate = replace(aggregate, decide=_decided(aggregate.decide, event))
     return aggregate if state is None else replace(aggregate, evolve=_folded(aggregate.evolve, state))
 
 
 def rows_as_stored(table: Folded, row: Fit) -> Folded:
-    """The projection or replica, folding rows that are as they will be read back."""
+    """Return the projection or replica, folding rows that are as they will be read back."""
     return table if row is None else replace(table, evolve=_folded(table.evolve, row))
 
 

@@ -40,7 +40,7 @@ class Tumbling:
             raise TopologyError(f"Tumbling(offset_ms={self.offset_ms!r}): give a whole number of milliseconds")
 
     def name(self, at_ms: int) -> str:
-        """What the window that the moment is in is called in keys: its beginning."""
+        """Return what the window that the moment is in is called in keys: its beginning."""
         return moment_text(self.start(at_ms), millis=self.size_ms < SECOND_MS)
 
     def start(self, at_ms: int) -> int:

@@ -28,7 +28,7 @@ def json_schema(hint: Any, *, tagged: bool = False) -> Json:
 
 
 def _schema(hint: Any, *, tagged: bool, is_named: bool = False) -> Json:
-    """`is_named`: the value must say what it is."""
+    """Return the schema of a type. `is_named`: the value must say what it is."""
     options = alternatives(hint)
     if len(options) > 1:
         named = named_members(hint)

@@ -21,7 +21,7 @@ Fit = Callable[[Any], Any] | None
 
 
 def aggregate_as_stored(aggregate: Aggregate[Any, Any, Any], registry: Registry) -> Aggregate[Any, Any, Any]:
-    """The aggregate over stored events and states, which reads stored rows."""
+    """Return the aggregate over stored events and states, which reads stored rows."""
     if aggregate.reads:
         copies = [replica_as_stored(replica, registry) for replica in aggregate.replicas]
         aggregate = dataclasses.replace(aggregate, reads=copies)
@@ -30,12 +30,12 @@ def aggregate_as_stored(aggregate: Aggregate[Any, Any, Any], registry: Registry)
 
 
 def projection_as_stored(projection: Projection[Any, Any], registry: Registry) -> Projection[Any, Any]:
-    """The projection over stored rows."""
+    """Return the projection over stored rows."""
     return rows_as_stored(projection, _whole(registry, TopicKind.ROW.topic(projection.name)))
 
 
 def replica_as_stored(replica: Replica[Any, Any], registry: Registry) -> Replica[Any, Any]:
-    """The replica over stored rows."""
+    """Return the replica over stored rows."""
     return rows_as_stored(replica, _whole(registry, TopicKind.REPLICA.topic(replica.name)))
 
 
@@ -51,7 +51,7 @@ def _body(registry: Registry, topic: str) -> Fit:
 
 
 def rounding(schema: Schema, names: Names) -> Fit:
-    """What rounds a value of the schema. It raises ValueError for what no record can hold. None: nothing is rounded."""
+    """Return what rounds a value of the schema; None if nothing is rounded. It raises ValueError for NaN."""
     schema = resolve(schema, names)
     if schema in ("float", "double"):
         return _float if schema == "float" else _double
@@ -93,7 +93,7 @@ def _record(schema: dict[str, Any], names: Names) -> Fit:
 
 
 def _union(branches: list[Any], names: Names) -> Fit:
-    """By the value's class: that of a record has its name."""
+    """Return what rounds a value by its class: that of a record has its name."""
     fits: dict[str, Callable[[Any], Any]] = {}
     shapes = {"float": "float", "double": "float", "array": "tuple", "map": "dict"}
     for branch in branches:
