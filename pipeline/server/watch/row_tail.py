@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.engine.ports import TP, LogReader
-from pipeline.errors import UndecodableRecord
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +126,7 @@ class RowTail:
     def step(self, timeout_s: float) -> tuple[set[Watch], list[Watch]]:
         """Read what has arrived. Return the watches that advanced, and those that are lost.
 
-        A watch is lost if the partition no longer holds its next record, or the record cannot be decoded.
+        A watch is lost if the partition no longer holds its next record, or the record cannot be shown.
         """
         polled = self._reader.poll(RECORDS, timeout_s)
         moved: set[Watch] = set()
@@ -139,8 +138,8 @@ class RowTail:
                         value, offset = record.value(), record.offset()
                         try:
                             event = Event(offset, watches[0].tell(offset, value), value is None)
-                        except UndecodableRecord as error:
-                            log.error("a watched row, %s-%d offset %d: %s", *tp, offset, error)
+                        except Exception as error:  # ends the watches of this row, and no others
+                            log.error("a watched row, %s-%d offset %d: %r", *tp, offset, error)
                             lost += watches
                             continue
                         for watch in watches:

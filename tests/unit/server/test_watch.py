@@ -28,6 +28,7 @@ from pipeline.server.watch import subscriptions
 from pipeline.server.watch.subscriptions import Subscriptions
 from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
+from pipeline.topology import Topology
 from tests.simulation.worlds import tills as t
 
 
@@ -48,8 +49,9 @@ def driver() -> Iterator[TestDriver]:
 class Page:
     """The page over a world in memory."""
 
-    def __init__(self, driver: TestDriver) -> None:
+    def __init__(self, driver: TestDriver, topology: Topology = t.TOPOLOGY) -> None:
         self.driver, kafka = driver, driver._world.kafka
+        lineage = Lineage(topology.services.values())
         workers = {worker.plan.service.name: worker for worker in driver._world.workers}
 
         def views() -> dict[Any, Any]:
@@ -57,18 +59,18 @@ class Page:
             for worker in workers.values():
                 assert worker.lane is not None
                 for (table, n), view in worker.lane.views.items():
-                    if table in LINEAGE.rows:
-                        found[table, n] = view._replace(store=worker.stores[f"{LINEAGE.home(table)}-{n}"])
+                    if table in lineage.rows:
+                        found[table, n] = view._replace(store=worker.stores[f"{lineage.home(table)}-{n}"])
             return found
 
-        router: Any = SimpleNamespace(topology=t.TOPOLOGY, knows=lambda table: True, partition=lambda table, key: 0)
+        router: Any = SimpleNamespace(topology=topology, knows=lambda table: True, partition=lambda table, key: 0)
         tables = LocalTables(views)
         offset_source: Any = SimpleNamespace(moved=lambda: None)
         self.hub = Subscriptions(lambda name: Threaded(kafka))
-        consistency = Consistency(LINEAGE, tables, offset_source)
-        make = codecs(t.TOPOLOGY.schemas)
+        consistency = Consistency(lineage, tables, offset_source)
+        make = codecs(topology.schemas)
         self.dispatcher = Dispatcher(tables, Forwarding(router))
-        self.api = WatchApi(self.hub, tables, self.dispatcher, consistency, LINEAGE, make)
+        self.api = WatchApi(self.hub, tables, self.dispatcher, consistency, lineage, make)
 
     def run(self, scenario: Any) -> None:
         async def running() -> None:
@@ -82,9 +84,6 @@ class Page:
                     await self.hub.close()
 
         asyncio.run(running())
-
-
-LINEAGE = Lineage(t.TOPOLOGY.services.values())
 
 
 async def event(response: Any) -> dict[str, Any]:
