@@ -75,12 +75,12 @@ def is_message(cls: Any) -> bool:
     )
 
 
-def required_fields(cls: Any) -> list[str]:
-    """Return the names of the fields of a message class that have no default."""
+def given_fields(cls: Any) -> dict[str, bool]:
+    """Return the fields that the constructor of a message class takes, and whether it needs them."""
     if not dataclasses.is_dataclass(cls):
-        return [name for name in cls._fields if name not in cls._field_defaults]
+        return {name: name not in cls._field_defaults for name in cls._fields}
     missing = dataclasses.MISSING
-    return [f.name for f in dataclasses.fields(cls) if f.default is missing and f.default_factory is missing]
+    return {f.name: f.default is f.default_factory is missing for f in dataclasses.fields(cls) if f.init}
 
 
 def field_hints(cls: type, body: object = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from decimal import InvalidOperation
 from enum import Enum
 from typing import Any, NoReturn, get_args, get_origin
 
-from pipeline.adapters.avro.binding import alternatives, field_hints, is_message, required_fields
+from pipeline.adapters.avro.binding import alternatives, field_hints, given_fields, is_message
 from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
 from pipeline.errors import BadRequest, InvalidCommand
 
@@ -139,11 +139,14 @@ def _record(cls: Any, value: Any, where: str) -> Any:
             return _record(cls, inner, where)
     if unknown := sorted(value.keys() - hints.keys() - {TYPE}):
         raise InvalidCommand(f"{where} has no field {unknown[0]!r}; it has {', '.join(hints) or 'none'}")
-    if missing := [name for name in required_fields(cls) if name not in value]:
+    given = given_fields(cls)
+    if missing := [name for name, is_needed in given.items() if is_needed and name not in value]:
         raise InvalidCommand(f"{where} lacks the field {missing[0]!r}")
-    return cls(
-        **{name: from_json(hint, value[name], f"{where}.{name}") for name, hint in hints.items() if name in value}
-    )
+    fields = {name: from_json(hints[name], value[name], f"{where}.{name}") for name in given if name in value}
+    try:
+        return cls(**fields)
+    except Exception as error:  # the class has conditions of its own
+        raise InvalidCommand(f"{where} is no {cls.__name__}: {type(error).__name__}: {error}") from error
 
 
 def _wrapped(value: dict[str, Any], where: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args, get_origin
 
-from pipeline.adapters.avro.binding import alternatives, field_hints, is_message, required_fields
+from pipeline.adapters.avro.binding import alternatives, field_hints, given_fields, is_message
 from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped, name_of, named_members
 
 Json = dict[str, Any]
@@ -51,7 +51,7 @@ def _plain(option: Any, *, tagged: bool) -> Json:
 
 def _record(cls: Any, *, tagged: bool, is_named: bool) -> Json:
     fields = {name: _schema(hint, tagged=tagged) for name, hint in field_hints(cls).items()}
-    required = required_fields(cls)
+    required = [name for name, is_needed in given_fields(cls).items() if is_needed]
     plain = _object(cls, fields, required)
     if is_wrapped(cls):
         wrapped = _wrapped(cls, plain)
