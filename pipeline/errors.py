@@ -201,7 +201,7 @@ class UndecodableRecord(PipelineError):
 
 
 class FoldError(NeedsOperator):
-    """A topology's functions raise where nobody could resume the service: in a test driver, a rebuild, or a history."""
+    """A topology's functions raise, and no operator can resume the service: in a test driver, rebuild or history."""
 
     http_status = 500
 
