@@ -46,6 +46,24 @@ def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions:
     return sorted(wanted)
 
 
+def refuse_other(client: AdminClient, plans: Iterable[ServicePlan], partitions: int, replication: int) -> None:
+    """Refuse numbers of partitions or copies that the services' existing topics do not have. Raises TopicError.
+
+    0: none was asked for.
+    """
+    there = client.list_topics(timeout=ANSWER_S).topics
+    own = {topic for plan in plans for topic, _ in plan.own_topics()}
+    for name in sorted(own & there.keys()):
+        about = there[name].partitions
+        copies = min((len(each.replicas) for each in about.values()), default=0)
+        for asked, has, what in ((partitions, len(about), "partitions"), (replication, copies, "replication")):
+            if asked and has and asked != has:
+                raise TopicError(
+                    f"{name} exists with {what} {has}, not {asked}, and existing topics are left as they are; nothing "
+                    f"was created. Give --{what} {has}, or name with --service those whose topics are all new"
+                )
+
+
 def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
     """Create topics. Return the number of partitions of all topics, from a broker that knows the new ones.
 
