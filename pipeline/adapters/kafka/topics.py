@@ -33,6 +33,11 @@ def partition_counts(client: AdminClient) -> dict[str, int]:
     }
 
 
+def topic_names(client: AdminClient) -> set[str]:
+    """The names of the topics there are, whether or not each partition has a leader at the moment."""
+    return set(client.list_topics(timeout=ANSWER_S).topics)
+
+
 def broker_count(client: AdminClient) -> int:
     """The number of brokers."""
     return len(client.list_topics(timeout=ANSWER_S).brokers)

@@ -140,11 +140,11 @@ class Sent:
 def _check_topics(bootstrap: str, topology: Topology, aggregates: Collection[str]) -> None:
     """Raise TopicError if a command topic is missing: a command to it would wait for it, and then be lost."""
     from pipeline.adapters.kafka import admin
-    from pipeline.adapters.kafka.topics import partition_counts
+    from pipeline.adapters.kafka.topics import topic_names
     from pipeline.model import TopicKind
 
     needed = {topology.names.get(topic, topic) for topic in map(TopicKind.COMMAND.topic, aggregates)}
-    if missing := sorted(needed - partition_counts(admin(bootstrap)).keys()) if needed else []:
+    if missing := sorted(needed - topic_names(admin(bootstrap))) if needed else []:
         raise TopicError(
             f"the topic {', '.join(missing)} does not exist; create it with: pipeline topics create {topology.name}; "
             "nothing was sent"

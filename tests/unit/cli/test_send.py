@@ -43,7 +43,7 @@ class Cluster:
     refused: dict[int, Exception]  # by the number of the command
     failed: dict[str, Exception]  # by the step
     outcome: Any
-    topics: dict[str, int]
+    topics: set[str]
 
     def __init__(self, _: str, topology: Topology, __: str) -> None:
         self.commands = Commands(topology)
@@ -78,10 +78,10 @@ class Cluster:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> type[Cluster]:
     Cluster.sent, Cluster.refused, Cluster.failed = [], {}, {}
     Cluster.outcome = Accepted(3, (), Token("users.command/1@2"))
-    Cluster.topics = {"users.command": 4}
+    Cluster.topics = {"users.command"}
     monkeypatch.setattr("pipeline.client.Client", Cluster)
     monkeypatch.setattr("pipeline.adapters.kafka.admin", lambda _: None)
-    monkeypatch.setattr("pipeline.adapters.kafka.topics.partition_counts", lambda _: Cluster.topics)
+    monkeypatch.setattr("pipeline.adapters.kafka.topics.topic_names", lambda _: Cluster.topics)
     return Cluster
 
 
@@ -201,7 +201,7 @@ def test_exit_code_2_says_that_nothing_was_sent() -> None:
 
 @pytest.mark.parametrize("wait", ["--wait", "--no-wait"])
 def test_a_topic_that_is_missing_is_told_before_anything_is_sent(wait: str) -> None:
-    Cluster.topics = {}
+    Cluster.topics = set()
     for arguments in (("--file", "-"), ("users", "anna", "ChangeName", FIELDS)):
         result = call(*arguments, wait, data=line().encode())
         assert (result.exit_code, Cluster.sent) == (2, [])
