@@ -193,7 +193,7 @@ def discard(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any]
 
 @command.command()
 @click.option("--service", required=True, help="The service that is to go on.")
-@click.option("--by", default=getpass.getuser, show_default="the user", help="Who does it; kept as a notice.")
+@click.option("--by", default=user, show_default="the user", help="Who does it; kept as a notice.")
 @click.option("--why", required=True, help="Why; kept as a notice.")
 @json_option
 @where(topology_option)
@@ -202,17 +202,17 @@ def resume(service: str, by: str, why: str, where: Where, *, as_json: bool) -> N
 
     Parked records stay parked; see redrive. Exit code 1: some worker did not answer, or a replica still holds keys.
     """
-    workers = Workers(where)
+    workers = Workers(where, service)
     told = workers.ask(f"/v1/parked/{quote(service, safe='')}/resume", body={"by": by, "why": why})
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False))
+        say_json(told)
     for each in () if as_json else told["workers"]:
         parts = ["goes on" if each["resumed"] else "was not held"]
         parts += [f"{each['freed']} keys of replicas are folded on"] if each["freed"] else []
         parts += [f"{each['left']} keys of replicas still wait: {each['cause']}"] if each["left"] else []
-        click.echo(f"{each['service']} at {each['worker']}: {', '.join(parts)}")
+        say(f"{each['service']} at {each['worker']}: {', '.join(parts)}")
     for each in () if as_json else told["unavailable"]:
-        click.echo(f"no answer: {each}", err=True)
+        say(f"no answer: {each}", err=True)
     if told["unavailable"] or any(each["left"] for each in told["workers"]):
         sys.exit(1)
 
