@@ -9,7 +9,9 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -163,40 +165,69 @@ def _invariants(module: ModuleType) -> Sequence[Invariant]:
     return declared
 
 
+OURS = f"{Path(__file__).parent}/"
+GIVE = "give a package, a module, or the path of a .py file or of a directory of them"
+
+
 def _modules(name: str) -> tuple[list[ModuleType], Path]:
     """Return the modules of a topology, and the directory in which its schemas are expected."""
     path = Path(name)
-    if path.suffix == ".py" or "/" in name:
-        if not path.exists():
-            raise TopologyError(f"no topology at {name}; give a package, a module, or the path of a .py file")
-        if path.is_dir():
-            files = sorted(file for file in path.glob("*.py") if file.name != "__init__.py")
-            return [_import_file(file) for file in files], path.resolve().parent
-        beside = path.resolve().parent
-        return [_import_file(path)], beside if (beside / "schemas").is_dir() else beside.parent
-    if name.partition(".")[0] != __package__ and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that the user's topology is found
+    with _loaded(name):
+        if path.suffix == ".py" or "/" in name or name in (".", ".."):
+            if not path.exists():
+                raise TopologyError(f"no topology at {name}; {GIVE}")
+            if path.is_dir():
+                files = sorted(file for file in path.glob("*.py") if file.name != "__init__.py")
+                return [_import_file(file) for file in files], path.resolve().parent
+            beside = path.resolve().parent
+            return [_import_file(path)], beside if (beside / "schemas").is_dir() else beside.parent
+        if name.partition(".")[0] != __package__ and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that the user's topology is found
+        return _import(name)
+
+
+def _import(name: str) -> tuple[list[ModuleType], Path]:
+    missing = (
+        f"no topology {name!r} can be imported from here; {GIVE} (the shop of the demo is pipeline.demo.topologies)"
+    )
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise TopologyError(missing)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-            raise  # found, but an import of its own is missing: the traceback says which
-        raise TopologyError(
-            f"no topology {name!r} can be imported from here; give a package, a module or a path "
-            "(the shop of the demo is pipeline.demo.topologies)"
-        ) from None
-    file = Path(module.__file__ or "").resolve()
+            raise  # found, but something that it imports is missing
+        raise TopologyError(missing) from None
     if not hasattr(module, "__path__"):
+        file = Path(getattr(module, "__file__", None) or "").resolve()
         return [module], file.parent.parent if (file.parent / "__init__.py").exists() else file.parent
+    folder = Path(next(iter(module.__path__))).resolve()  # a package need not have an __init__.py
     names = [f"{name}.{info.name}" for info in pkgutil.iter_modules(module.__path__)]
-    return [importlib.import_module(inner) for inner in sorted(names)], file.parent.parent
+    return [importlib.import_module(inner) for inner in sorted(names)], folder.parent
 
 
 def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise TopologyError(f"{path} is no Python file, whose name ends with .py; {GIVE}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses look up their module while they are made
     spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _loaded(name: str) -> Iterator[None]:
+    """Raise TopologyError, in a line with the place, for whatever an author's module raises as it is imported."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if not frame.filename.startswith((OURS, "<frozen"))]
+        at = f"{own[-1].filename} line {own[-1].lineno}" if own else name
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, SyntaxError):
+            what, at = f"{type(error).__name__}: {error.msg}", f"{error.filename or name} line {error.lineno or 1}"
+        raise TopologyError(f"the topology {name!r} cannot be loaded: {what}, at {at}; correct it") from error

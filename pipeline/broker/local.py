@@ -85,9 +85,11 @@ def find(directory: Path) -> Running | None:
 
 def _last_run(directory: Path) -> Running | None:
     try:
-        return Running(**json.loads((directory / "broker.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
+        found = json.loads((directory / "broker.json").read_text())
+        port = int(found["bootstrap"].rpartition(":")[2])
+        return Running(int(found["pid"]), found["bootstrap"]) if 0 < port < 65_536 else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # what is there is none of ours
 
 
 def up(

@@ -14,6 +14,10 @@ import click
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.kafka.connection import VARIABLE
+from pipeline.cli.shown import say
+from pipeline.cli.streams import cure_of, open_streams, output_error
+from pipeline.cli.values import FilePath, strict
+from pipeline.client.wire.plain import plain
 from pipeline.errors import LaneFatal, PipelineError
 from pipeline.process import Ended
 from pipeline.process.signals import ENDING
@@ -55,8 +59,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"pipeline.cli.{MODULES.get(cmd_name, cmd_name)}").command
-        return command
+        return strict(importlib.import_module(f"pipeline.cli.{MODULES.get(cmd_name, cmd_name)}").command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -65,13 +68,17 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = plain(error.message, keep="\n")
+            raise
         except PipelineError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {error}", err=True)
             sys.exit(1 if isinstance(error, LaneFatal) else 2)  # 1: restarting the worker may help
         except OSError as error:
-            if not descriptors.exhausted(error):
+            if not (cure := descriptors.cure() if descriptors.exhausted(error) else cure_of(error)):
                 raise
-            click.echo(f"error: {error}; {descriptors.cure()}", err=True)
+            what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+            say(f"error: {what}; {cure}", err=True)
             sys.exit(2)
 
 
@@ -81,6 +88,7 @@ def run() -> None:
     Does not wait for native clients to stop: one that has lost its broker may never do so.
     """
     code: Any = 1
+    open_streams()
     descriptors.raise_limit()  # many systems allow 256 or 1,024 open files unless a process asks for more
     try:
         main(prog_name="pipeline")
@@ -90,9 +98,12 @@ def run() -> None:
         code = ended.exit_code
         with suppress(OSError, ValueError):
             click.echo(ended, err=True)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError, ValueError):
-            traceback.print_exc()
+            if isinstance(error, OSError) and (failed := output_error()):
+                say(f"error: standard output cannot be written: {failed.strerror}", err=True)
+            else:
+                traceback.print_exc()
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)  # the process is ending
     for stream in (sys.stdout, sys.stderr):
@@ -105,7 +116,7 @@ def run() -> None:
 @click.version_option(package_name="kafka-pipeline")
 @click.option(
     "--client-config",
-    type=click.Path(exists=True, dir_okay=False),
+    type=FilePath(exists=True, dir_okay=False),
     envvar=VARIABLE,
     metavar="FILE",
     help="How to connect to the cluster: lines such as sasl.username=orders, as librdkafka names them.",

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from pipeline.broker import local
-from pipeline.cli.options import home_option
+from pipeline.cli.options import home_option, start_broker
+from pipeline.cli.shown import say
 from pipeline.process import Children, orderly_end
 
 
@@ -47,6 +48,6 @@ def status(ctx: click.Context, home: Path) -> None:
     """Say whether it runs, and where. Exit code 1 if it does not."""
     running = local.find(home / "broker")
     if running is None:
-        click.echo("not running; start it with: pipeline broker up")
+        say(f"not running; start it with: {start_broker(home)}")
         ctx.exit(1)
     click.echo(f"Kafka {local.KAFKA_VERSION} listens on {running.bootstrap} (process {running.pid})")

@@ -17,7 +17,8 @@ import click
 from rich.console import Console
 
 from pipeline.adapters.kafka.connection import VARIABLE
-from pipeline.cli.options import HOME
+from pipeline.cli.options import HOME, refuse_with
+from pipeline.cli.values import FilePath
 from pipeline.errors import DemoFolderError
 from pipeline.process import orderly_end
 
@@ -44,9 +45,9 @@ class Amount(click.ParamType):
 
 @click.command()
 @click.option(
-    "--input", "source", type=click.Path(path_type=Path), help="Invoice file, CSV or gzip.  [default: December 2009]"
+    "--input", "source", type=FilePath(path_type=Path), help="Invoice file, CSV or gzip.  [default: December 2009]"
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result here.")
+@click.option("--json", "json_file", type=FilePath(path_type=Path), help="Write the result here.")
 @click.option(
     "--checkout",
     type=click.Choice(("saga", "2pc")),
@@ -79,12 +80,14 @@ class Amount(click.ParamType):
 @click.option("--fresh", is_flag=True, help="With --bootstrap: first delete the shop's topics and all they hold.")
 @click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     default=HOME / "demo",
     show_default=True,
     help="Directory for the demo's broker and tables: a new or empty one, or an earlier demo's, which is emptied.",
 )
+@click.pass_context
 def command(
+    ctx: click.Context,
     source: Path | None,
     json_file: Path | None,
     checkout: str,
@@ -110,6 +113,11 @@ def command(
     from pipeline.demo.shop import topology_option
     from pipeline.demo.worker import stop
 
+    if stop_kept:
+        others = [param.name for param in ctx.command.params if param.name not in (None, "stop_kept", "home")]
+        refuse_with(ctx, "--stop", *map(str, others), why="it only stops what --keep has left in --home")
+    if fresh and bootstrap is None:
+        raise click.UsageError("--fresh needs --bootstrap: the demo's own Kafka is new each time")
     home = home.resolve()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may lack the pound sign

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -10,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.broker import local
+from pipeline.cli.values import Bootstrap, FilePath
+from pipeline.client.wire.plain import plain
 from pipeline.errors import BrokerUnreachable
 
 if TYPE_CHECKING:
@@ -23,10 +29,16 @@ HOME = Path(".pipeline")
 HOME_HELP = "Directory of the local broker and of the workers' tables."
 
 home_option = click.option(
-    "--home", type=click.Path(path_type=Path), default=HOME, envvar="PIPELINE_HOME", help=HOME_HELP, show_default=True
+    "--home",
+    type=FilePath(file_okay=False, path_type=Path),
+    default=HOME,
+    envvar="PIPELINE_HOME",
+    help=HOME_HELP,
+    show_default=True,
 )
 bootstrap_option = click.option(
     "--bootstrap",
+    type=Bootstrap(),
     envvar="PIPELINE_BOOTSTRAP",
     metavar="HOST:PORT",
     help="Kafka to use.  [default: the local broker of --home]",
@@ -37,7 +49,7 @@ topology_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 schemas_option = click.option(
     "--schemas",
-    type=click.Path(path_type=Path),
+    type=FilePath(path_type=Path),
     help="Directory of the .avsc files.  [default: schemas/ beside the topology]",
 )
 
@@ -59,7 +71,7 @@ class Where:
         running = local.find(self.home / "broker")
         if running is None:
             raise BrokerUnreachable(
-                f"no local broker runs in {self.home}; start one with: pipeline broker up, or name another with "
+                f"no local broker runs in {self.home}; start one with: {start_broker(self.home)}, or name another with "
                 "--bootstrap"
             )
         return running.bootstrap
@@ -96,6 +108,46 @@ def where(*options: Decorator) -> Decorator:
     return decorate
 
 
+def start_broker(home: Path) -> str:
+    """Return the command that starts the local broker of `home`."""
+    return "pipeline broker up" + ("" if home == HOME else f" --home {shlex.quote(str(home))}")
+
+
+def user() -> str:
+    """Return the name of the user of this process; in a container there may be a number only."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.getuid()}"
+
+
+def given(ctx: click.Context) -> dict[str, str]:
+    """Return the options and arguments that were given on the command line, each with how it is written."""
+    named = {param.name: param for param in ctx.command.params}
+    return {
+        name: named[name].opts[0] if isinstance(named[name], click.Option) else str(named[name].human_readable_name)
+        for name in ctx.params
+        if name in named and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+def refuse_with(ctx: click.Context, option: str, *others: str, why: str) -> None:
+    """Refuse those of the `others` that were given beside `option`, instead of ignoring them.
+
+    `others`: names of parameters. Raises UsageError.
+    """
+    told = given(ctx)
+    if found := [told[name] for name in others if name in told]:
+        raise click.UsageError(f"{' and '.join(found)} and {option} do not go together: {why}")
+
+
+class _Plain(logging.Formatter):
+    """Lines whose users' text cannot move a cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record), keep="\n\t")
+
+
 def _worth_reading(record: logging.LogRecord) -> bool:
     """Return False for the start and stop of each of Faust's own parts, which it marks with [^."""
     return record.levelno >= logging.WARNING or not str(record.msg).startswith("[^")
@@ -104,7 +156,7 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 def log_to_stderr(level: str) -> None:
     """Log plain lines with time and level to stderr, for commands that run for long."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     handler.addFilter(_worth_reading)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)

@@ -8,6 +8,7 @@ import click
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
+from pipeline.cli.values import FilePath
 from pipeline.engine.plan import ServicePlan
 from pipeline.topology import load
 
@@ -19,7 +20,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("topology")
-@click.option("--schemas", type=click.Path(path_type=Path), help="Directory.  [default: schemas/ beside the topology]")
+@click.option("--schemas", type=FilePath(path_type=Path), help="Directory.  [default: schemas/ beside the topology]")
 def check(topology: str, schemas: Path | None) -> None:
     """Check the message classes of TOPOLOGY against the schemas, and the schemas against the manifest."""
     loaded = load(topology, schemas)
@@ -29,9 +30,7 @@ def check(topology: str, schemas: Path | None) -> None:
 
 
 @command.command()
-@click.option(
-    "--schemas", type=click.Path(path_type=Path), default=Path("schemas"), show_default=True, help="Directory."
-)
+@click.option("--schemas", type=FilePath(path_type=Path), default=Path("schemas"), show_default=True, help="Directory.")
 def register(schemas: Path) -> None:
     """Give each new or changed .avsc an id in the manifest; commit both."""
     changed = Registry(schemas).register()

@@ -12,10 +12,11 @@ from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.access.acls import apply_acls
 from pipeline.adapters.kafka.access.rules import Principals, rules
 from pipeline.adapters.kafka.topic_settings import mend
-from pipeline.adapters.kafka.topics import check_topics, create_topics, setting_differences, settings_text
-from pipeline.cli.options import Where, json_option, schemas_option, where
+from pipeline.adapters.kafka.topics import check_topics, create_topics, refuse_other, setting_differences, settings_text
+from pipeline.cli.options import Where, given, json_option, schemas_option, where
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError, TopologyError
+from pipeline.model.service import NAME
 
 
 @click.group()
@@ -33,7 +34,9 @@ def command() -> None:
 )
 @click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each partition.")
 @where(schemas_option)
+@click.pass_context
 def create(
+    ctx: click.Context,
     services: tuple[str, ...],
     partitions: int,
     replication: int,
@@ -45,7 +48,10 @@ def create(
     """
     loaded = where.topology
     plans = [ServicePlan(service, codecs(loaded.schemas)) for service in loaded.chosen(services)]
-    client = admin(where.address)
+    client, asked = admin(where.address), given(ctx)
+    refuse_other(
+        client, plans, partitions if "partitions" in asked else 0, replication if "replication" in asked else 0
+    )
     created = create_topics(client, plans, partitions, replication)
     for topic in created:
         click.echo(f"created {topic}")
@@ -108,6 +114,8 @@ def acls(
     Each service's principal may read and write its own topics, read the event topics that it follows, and send commands
     to the services that it asks. A broker with an authorizer refuses everything else.
     """
+    if apply and as_json:
+        raise click.UsageError("--apply and --json do not go together: --json shows the ACLs; choose one")
     loaded = where.topology
     chosen = {service.name for service in loaded.chosen(services)}
     plans = [ServicePlan(service, codecs(loaded.schemas), loaded.names) for service in loaded.chosen(())]
@@ -133,9 +141,12 @@ def _named(given: Sequence[str], known: Collection[str] | None = None) -> dict[s
     found = {}
     for each in given:
         name, sign, principal = each.partition("=")
-        if not sign or ":" not in principal:
+        kind, colon, who = principal.partition(":")
+        if not (sign and name.strip() and kind and colon and who):
             raise click.UsageError(f"{each!r} is not of the form NAME=User:principal")
         if known is not None and name not in known:
             raise TopologyError(f"no service {name!r}; there are {', '.join(sorted(known))}")
+        if not NAME.fullmatch(name):
+            raise click.UsageError(f"{name!r} cannot name a requester; use lower-case letters, digits and underscores")
         found[name] = principal
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.cli.options import Where, schemas_option, where
+from pipeline.cli.shown import say_json
 
 
 @click.command()
@@ -48,7 +48,7 @@ def command(
             step=lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
         )
     if as_json:
-        click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+        say_json(report.as_json())
     else:
         show(Console(), report)
     sys.exit(0 if report.clean else 1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import sys
 from pathlib import Path
 
 import click
 
-from pipeline.cli.options import Where, log_to_stderr, schemas_option, where
+from pipeline.cli.options import Where, given, log_to_stderr, schemas_option, where
+from pipeline.cli.values import FilePath
 
 
 @click.command()
@@ -55,7 +57,7 @@ from pipeline.cli.options import Where, log_to_stderr, schemas_option, where
 )
 @click.option(
     "--secret-file",
-    type=click.Path(path_type=Path),
+    type=FilePath(path_type=Path),
     envvar="PIPELINE_SECRET_FILE",
     help="File with the secret for hashing unique values, the same for all workers of a service.  "
     "[default: one in --home, made if there is none]",
@@ -91,7 +93,9 @@ from pipeline.cli.options import Where, log_to_stderr, schemas_option, where
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
 @where(schemas_option)
+@click.pass_context
 def command(
+    ctx: click.Context,
     services: tuple[str, ...],
     processes: int,
     slot: int | None,
@@ -126,12 +130,18 @@ def command(
             )
         sys.exit(run_processes(processes))
 
-    from pipeline.worker.databases import parse_databases
+    from pipeline.worker.databases import parse_databases, without_tables
     from pipeline.worker.main import run_worker
     from pipeline.worker.open_files import options_of, parts_of
     from pipeline.worker.settings import WorkerSettings
 
-    loaded, address = where.topology, where.address
+    told = parse_databases(databases)
+    loaded = where.topology
+    if wrong := without_tables(told, loaded):
+        if "databases" in given(ctx):
+            raise click.UsageError(f"--database: {wrong}")
+        logging.getLogger(__name__).warning("PIPELINE_DATABASE: %s", wrong)  # it may be for several topologies
+    address = where.address
     parts = parts_of(loaded, services, address)
     if len(parts) > 1:
         if has_port:
@@ -153,7 +163,7 @@ def command(
         advertise=advertise,
         standby=standby,
         secret_file=secret_file,
-        databases=parse_databases(databases),
+        databases=told,
         group_protocol=group_protocol,
         log_level=log_level,
         raising_share=raising_share,

@@ -23,6 +23,8 @@ from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.topology import Topology
 
 ID_BYTES_MAX = 256
+RECORD_BYTES_MAX = 1_000_000  # what librdkafka and brokers take unless they are told otherwise
+RECORD_ROOM = 256  # of these, for the record's frame and for the address of a reply
 
 
 class Kind(NamedTuple):
@@ -138,7 +140,12 @@ class Commands:
         message = CommandMessage(
             command_id, correlation_id, None, issued_ms, command, expected_version, reply_to, due_ms
         )
-        return Ready(command_id, aggregate, topic, key_bytes, encode(message), issued_ms, due_ms)
+        value = encode(message)
+        if len(value) + len(key_bytes) > (most := RECORD_BYTES_MAX - RECORD_ROOM):
+            raise InvalidCommand(
+                f"the command takes {len(value):,} bytes, and with its key may take {most:,}; split it"
+            )
+        return Ready(command_id, aggregate, topic, key_bytes, value, issued_ms, due_ms)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

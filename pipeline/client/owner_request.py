@@ -125,7 +125,7 @@ class OwnerRequest(NamedTuple):
         workers: list[str] = yield Blocking(lambda: [url for name in services for url in self.router.workers(name)])
         if not workers:
             self.router.forget_all()
-            raise TableUnavailable("no worker runs; start one with: pipeline worker")
+            raise TableUnavailable(f"no worker runs; start one with: pipeline worker {self.router.topology.name}")
         return (yield from self._of(workers[0], question, self.router.forget_all))
 
     def _once(self, table: str, partition: int, question: HttpCall) -> Steps[Answer]:

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.topics import reply_topic
-from pipeline.client.commands import Ready
+from pipeline.client.commands import RECORD_BYTES_MAX, Ready
 from pipeline.client.wire.outcome import position_token
 from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, InvalidCommand, Overloaded, UndecodableRecord
@@ -75,6 +75,7 @@ class Sending:
                 "partitioner": "murmur2_random",
                 "linger.ms": 2,
                 "queue.buffering.max.messages": 100_000,
+                "message.max.bytes": RECORD_BYTES_MAX,
                 "delivery.report.only.error": False,
                 "error_cb": on_error,
             },

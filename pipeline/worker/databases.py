@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import DatabaseUnusable
 from pipeline.model import Database
+from pipeline.topology import Topology
 
 if TYPE_CHECKING:
     from pipeline.adapters.sql import SqlStores
@@ -48,5 +49,21 @@ def parse_databases(texts: Sequence[str]) -> dict[str, str]:
         service, equals, url = text.partition("=")
         if not equals:
             raise DatabaseUnusable("a database without a name: say whose it is, --database SERVICE=URL")
+        if service in told:
+            raise DatabaseUnusable(f"two databases are given for service {service!r}; give one")
         told[service] = url
     return told
+
+
+def without_tables(told: Iterable[str], topology: Topology) -> str | None:
+    """What is wrong with the first of these names that is no service with tables in a database; None if none is."""
+    keeping = {
+        service.name
+        for service in topology.services.values()
+        if any(projection.database is not Database.ROCKSDB for projection in service.projections)
+    }
+    for name in told:
+        if name not in keeping:
+            what = "keeps no tables in a database" if name in topology.services else f"is not in {topology.name}"
+            return f"service {name!r} {what}; those that do: {', '.join(sorted(keeping)) or 'none'}"
+    return None

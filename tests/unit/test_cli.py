@@ -49,7 +49,7 @@ def test_help_is_there(command: Sequence[str]) -> None:
         (["query", "inventory", "85048", "--bootstrap", NOBODY], f"no Kafka broker answers at {NOBODY}"),
         (
             ["query", "inventory", "--home", "empty"],
-            "no local broker runs in empty; start one with: pipeline broker up",
+            "no local broker runs in empty; start one with: pipeline broker up --home empty, or",
         ),
         (["verify", "topologies", "--bootstrap", NOBODY], f"no Kafka broker answers at {NOBODY}"),
         (["verify", "topologies", "--no-tables", "--bootstrap", NOBODY], f"no Kafka broker answers at {NOBODY}"),

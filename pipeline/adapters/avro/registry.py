@@ -40,7 +40,7 @@ class Registry:
         try:
             entries: list[dict[str, Any]] = json.loads(path.read_text())["schemas"]
             ids = [entry["id"] for entry in entries]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SchemaError(f"{path} is not a manifest: {error!r}; restore it from version control") from error
         if len(set(ids)) != len(ids):
             raise SchemaError(f"{path} gives an id twice, but ids are permanent; restore it from version control")
@@ -72,7 +72,7 @@ class Registry:
             parse_schema(schema)
         except FileNotFoundError:
             raise SchemaError(f"no schema {path}; each topic needs one, named like the topic") from None
-        except (ValueError, SchemaParseException) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, SchemaParseException) as error:
             raise SchemaError(f"{path} is not an Avro schema: {error}; correct it") from error
         return schema
 

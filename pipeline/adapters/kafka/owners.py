@@ -85,7 +85,9 @@ class Router:
             except KafkaException as error:
                 raise TableUnavailable(f"the broker does not answer: {error.args[0].str()}; ask again") from None
         if topic not in self._partitions:
-            raise TopicError(f"the topic {topic} does not exist; create it with: pipeline topics create")
+            raise TopicError(
+                f"the topic {topic} does not exist; create it with: pipeline topics create {self.topology.name}"
+            )
         return self._partitions[topic]
 
     def partition(self, table: str, key: str) -> int:

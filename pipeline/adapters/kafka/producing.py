@@ -49,7 +49,9 @@ def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicEr
     if error.code() in REFUSED:
         return RecordRefused(f"the broker refuses a record: {error.str()}")
     if error.code() in NO_TOPIC:
-        return TopicError(f"the broker takes no record: {error.str()}; create the topics with: pipeline topics create")
+        return TopicError(
+            f"the broker takes no record: {error.str()}; create the topics with: pipeline topics create TOPOLOGY"
+        )
     if error.txn_requires_abort() or (error.code() == KafkaError._STATE and not error.fatal()):
         return TransactionAborted(f"the transaction cannot be committed: {error.str()}")
     return LaneFatal(f"the producer cannot go on: {error.str()}")

@@ -89,7 +89,7 @@ class Versions:
                 raise TopologyError(
                     f"readers of {projection!r} get version {current}, and this code declares "
                     f"{', '.join(map(str, declared))}: declare version {current} again, beside the others, until "
-                    "readers are switched with: pipeline projection switch"
+                    "readers are switched with: pipeline projection switch NAME"
                 )
 
     def state(self) -> dict[str, Known]:

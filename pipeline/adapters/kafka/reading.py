@@ -70,7 +70,7 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
                 "same identity: give each machine its own --node"
             )
         elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
-            raise TopicError(f"cannot read {tp.topic}: {error.str()}; create it with: pipeline topics create")
+            raise TopicError(f"cannot read {tp.topic}: {error.str()}; create it with: pipeline topics create TOPOLOGY")
         else:
             log.warning("reading %s-%d: %s", tp.topic, tp.partition, error.str())
     return polled

@@ -33,6 +33,11 @@ def partition_counts(client: AdminClient) -> dict[str, int]:
     }
 
 
+def topic_names(client: AdminClient) -> set[str]:
+    """The names of the topics there are, whether or not each partition has a leader at the moment."""
+    return set(client.list_topics(timeout=ANSWER_S).topics)
+
+
 def broker_count(client: AdminClient) -> int:
     """The number of brokers."""
     return len(client.list_topics(timeout=ANSWER_S).brokers)
@@ -44,6 +49,24 @@ def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions:
     wanted = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic not in there}
     _create(client, [NewTopic(topic, partitions, replication, config=SETTINGS[kind]) for topic, kind in wanted.items()])
     return sorted(wanted)
+
+
+def refuse_other(client: AdminClient, plans: Iterable[ServicePlan], partitions: int, replication: int) -> None:
+    """Refuse numbers of partitions or copies that the services' existing topics do not have. Raises TopicError.
+
+    0: none was asked for.
+    """
+    there = client.list_topics(timeout=ANSWER_S).topics
+    own = {topic for plan in plans for topic, _ in plan.own_topics()}
+    for name in sorted(own & there.keys()):
+        about = there[name].partitions
+        copies = min((len(each.replicas) for each in about.values()), default=0)
+        for asked, has, what in ((partitions, len(about), "partitions"), (replication, copies, "replication")):
+            if asked and has and asked != has:
+                raise TopicError(
+                    f"{name} exists with {what} {has}, not {asked}, and existing topics are left as they are; nothing "
+                    f"was created. Give --{what} {has}, or name with --service those whose topics are all new"
+                )
 
 
 def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:

@@ -51,7 +51,7 @@ class MemoryKafka:
         """Return the log of a partition. Raises TopicError if there is none."""
         topic = self.topics.get(tp.topic)
         if topic is None or tp.partition >= len(topic.logs):
-            raise TopicError(f"no partition {tp.topic}-{tp.partition}; create it with: pipeline topics create")
+            raise TopicError(f"no partition {tp.topic}-{tp.partition}; create it with: pipeline topics create TOPOLOGY")
         return topic.logs[tp.partition]
 
     def facts(self, name: str) -> LogFacts:

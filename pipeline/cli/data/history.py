@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.cli.options import Where, json_option, topology_option, where
+from pipeline.cli.shown import fields_of, json_text, say, say_fields, say_json, say_rows
 from pipeline.client.wire.as_of import iso, parse_as_of
 from pipeline.flow import ABSENT, state_difference
 
@@ -78,39 +75,28 @@ def _show_events(
     events = client.history(aggregate, key, after, limit)
     if as_json:
         for event in events:
-            click.echo(_json({**event, "time": iso(event["time_ms"])}))
+            say_json({**event, "time": iso(event["time_ms"])})
         return
-    shown = Table(title=f"{aggregate} {key}", title_justify="left")
-    shown.add_column("version", justify="right")
-    for column in ("time", "event", "fields", "command", "correlation"):
-        shown.add_column(column, overflow="fold")
-    first = 0
+    rows = []
     for event in events:
-        first = first or event["version"]
-        fields = dict(event["event"])
-        name = fields.pop("type")
-        told = " ".join(f"{field}={_json(value)}" for field, value in fields.items())
-        cause = event["command_id"], event["correlation_id"]
-        _add(shown, event["version"], iso(event["time_ms"]), name, told, *cause)
-    console = Console()
-    if not shown.row_count:
-        console.print(f"{aggregate} {key} has no events after version {after}", markup=False)
+        name, told = fields_of(event["event"])
+        at = {"version": event["version"], "time": iso(event["time_ms"]), "event": name, "fields": told}
+        rows.append({**at, "command": event["command_id"], "correlation": event["correlation_id"]})
+    if not rows:
+        say(f"{aggregate} {key} has no events after version {after}")
         return
-    console.print(shown)
+    say_rows(rows, f"{aggregate} {key}")
+    first = rows[0]["version"]
     if first > after + 1:
-        console.print(f"versions {after + 1} to {first - 1} are no longer in the event log")
+        say(f"versions {after + 1} to {first - 1} are no longer in the event log")
 
 
 def _show_state(state: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        click.echo(_json(state))
+        say_json(state)
         return
-    shown = Table(title=f"{state['aggregate']} {state['key']}, {_moment_of(state)}", title_justify="left")
-    shown.add_column("field")
-    shown.add_column("value", overflow="fold")
-    for field, value in state["row"].items():
-        _add(shown, field, _json(value))
-    Console().print(shown)
+    say(f"{state['aggregate']} {state['key']}, {_moment_of(state)}")
+    say_fields(state["row"], "  ")
 
 
 def _show_difference(then: dict[str, Any], later: dict[str, Any], *, as_json: bool) -> None:
@@ -118,24 +104,18 @@ def _show_difference(then: dict[str, Any], later: dict[str, Any], *, as_json: bo
     if as_json:
         for path, *sides in found:
             told = {name: side for name, side in zip(("before", "after"), sides, strict=True) if side is not ABSENT}
-            click.echo(_json({"field": path, **told}))
+            say_json({"field": path, **told})
         return
-    console = Console()
-    console.print(f"{later['aggregate']} {later['key']}", markup=False, highlight=False)
-    console.print(f"  from {_moment_of(then)}\n  to   {_moment_of(later)}", markup=False, highlight=False)
+    say(f"{later['aggregate']} {later['key']}")
+    say(f"  from {_moment_of(then)}")
+    say(f"  to   {_moment_of(later)}")
     if not found:
-        console.print("no field differs")
+        say("no field differs")
         return
-    shown = Table("field", "before", "after")
-    for path, *sides in found:
-        _add(shown, path, *("" if side is ABSENT else _json(side) for side in sides))
-    console.print(shown)
-
-
-def _add(table: Table, *cells: Any) -> None:
-    """Add a row of plain text: the text of events is not markup."""
-    table.add_row(*(Text(str(cell)) for cell in cells))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    titles = ("before", "after")
+    rows = [
+        {"field": path}
+        | {title: "" if side is ABSENT else json_text(side) for title, side in zip(titles, sides, strict=True)}
+        for path, *sides in found
+    ]
+    say_rows(rows)

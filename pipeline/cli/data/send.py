@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from pipeline.cli.options import Where, json_option, topology_option, where
-from pipeline.errors import InvalidCommand, PipelineError
+from pipeline.cli.data.command_file import checked, checked_lines
+from pipeline.cli.options import Where, given, json_option, refuse_with, topology_option, where
+from pipeline.cli.shown import json_text, say, say_fields, say_json, say_rows
+from pipeline.cli.values import Seconds
+from pipeline.errors import NoReply, PipelineError, TopicError
 
 if TYPE_CHECKING:
-    from pipeline.client import Client, Outcome, Pending
+    from pipeline.client import Client, Pending
+    from pipeline.topology import Topology
 
+AGAIN = "Sent again under the same ids they have no second effect; without ids of your own they may"
 WINDOW = 1_000  # commands of a file that wait for their replies at once
 
 
@@ -28,26 +32,28 @@ WINDOW = 1_000  # commands of a file that wait for their replies at once
 @click.argument("key", required=False)
 @click.argument("type_", metavar="[TYPE]", required=False)
 @click.argument("fields", metavar="[JSON]", required=False)
-@click.option("--file", type=click.File("r", encoding="utf-8"), help="Commands, one JSON object a line; - reads stdin.")
+@click.option("--file", type=click.File("rb"), help="Commands, one JSON object a line, in UTF-8; - reads stdin.")
 @click.option("--wait/--no-wait", default=None, help="Wait for the outcome.  [default: wait for one, not for a file]")
-@click.option("--timeout", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=Seconds(0.1, 3600), default=10.0, show_default=True, help="Seconds to wait.")
 @click.option(
-    "--id", "command_id", default="", show_default=False, help="The command's id; a command sent again has the same id."
+    "--id", "command_id", help="The command's id; a command sent again has the same id.  [default: a new one]"
 )
-@click.option("--expect", type=click.IntRange(0), help="Version that the aggregate must be at.")
+@click.option("--expect", type=click.IntRange(0, 2**63 - 1), help="Version that the aggregate must be at.")
 @click.option("--at", metavar="TIME", help="When to decide it: ISO 8601, in UTC unless it has a zone.")
 @click.option("--after", metavar="DURATION", help="After how long to decide it: 90s, 15m, 2h or 7d.")
 @json_option
 @where(topology_option)
+@click.pass_context
 def command(
+    ctx: click.Context,
     aggregate: str | None,
     key: str | None,
     type_: str | None,
     fields: str | None,
-    file: IO[str] | None,
+    file: IO[bytes] | None,
     wait: bool | None,
     timeout: float,
-    command_id: str,
+    command_id: str | None,
     expect: int | None,
     at: str | None,
     after: str | None,
@@ -68,28 +74,81 @@ def command(
     \b
     {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}
 
-    Exit code 0: stored, and with --wait decided and not rejected. 1: rejected, or no reply in time. 2: not sent.
+    With --json, each command is an object with command_id and outcome: stored, accepted (with version, events,
+    position), rejected (with reason, details) or unknown (with position and parked, as far as known).
+
+    Exit code 0: stored, and with --wait decided and not rejected. 1: rejected, no reply in time, or only some were
+    sent. 2: nothing was sent.
     """
     from pipeline.client import Client
 
     one = (aggregate, key, type_)
     if (file is None) == (aggregate is None) or (file is None and None in one):
         raise click.UsageError("give AGGREGATE KEY TYPE [JSON], or --file")
-    if (at is not None) + (after is not None) + (file is not None) > 1:
-        raise click.UsageError("give only one of --at, --after and --file; a line of the file may have its own at")
+    refuse_with(
+        ctx,
+        "--file",
+        *(("command_id", "expect", "at", "after") if file else ()),
+        why="a line of the file has its own id, expect and at",
+    )
+    if at is not None and after is not None:
+        raise click.UsageError("give only one of --at and --after")
     due_ms = _due_ms(at, after)
-    if due_ms is not None and wait is None:
-        wait = False
-    with Client(where.address, where.topology, "cli") as client:
+    wait = (file is None and due_ms is None) if wait is None else wait
+    if not wait and "timeout" in given(ctx):
+        raise click.UsageError("--timeout needs --wait: without it nothing is waited for")
+    sent = Sent()
+    with sent.told(), Client(where.address, where.topology, "cli") as client:
         if file is not None:
-            lines = list(_lines(client, file))
-            bad = _send_all(client, lines, timeout if wait else None, as_json=as_json)
+            lines = list(checked_lines(client, file))
         else:
             line = {"aggregate": aggregate, "key": key, "type": type_, "fields": _fields(fields)}
-            line |= {"id": command_id, **({} if expect is None else {"expect": expect})}
-            line |= {} if due_ms is None else {"at": due_ms}
-            bad = _send_one(client, _checked(client, line), None if wait is False else timeout, as_json=as_json)
-    sys.exit(1 if bad else 0)
+            line |= {"id": command_id, "expect": expect, "at": due_ms}
+            lines = [checked(client, line)]
+        _check_topics(where.address, where.topology, {line["aggregate"] for line in lines})
+        if wait and lines:
+            client.listen()  # what keeps replies away is found before anything is sent
+        show = say_json if as_json else _show_one if file is None else None
+        outcomes = _send(client, lines, timeout if wait else None, sent, show)
+    if file is not None and not as_json:
+        say_rows([{"outcome": told, "commands": f"{count:,}"} for told, count in outcomes.most_common()])
+    for reason, meaning in sent.meanings.items():
+        say(f"{reason}: {meaning}" if file is not None else meaning, err=True)
+    sys.exit(0 if outcomes.keys() <= {"accepted", "stored"} else 1)
+
+
+class Sent:
+    """What has been handed to the client, for the exit code of what fails afterwards; and what rejections mean."""
+
+    def __init__(self) -> None:
+        self.number = self.of = 0
+        self.meanings: dict[str, str] = {}  # of the engine's own reasons for rejections
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have an error after the first command end with 1 and say so: 2 means that nothing was sent."""
+        try:
+            yield
+        except (PipelineError, OSError) as error:
+            if not self.number:
+                raise
+            what = str(error) if isinstance(error, PipelineError) else f"its output cannot be written: {error.strerror}"
+            say(f"error: {what}; {self.number:,} of {self.of:,} commands were sent. {AGAIN}", err=True)
+            sys.exit(1)
+
+
+def _check_topics(bootstrap: str, topology: Topology, aggregates: Collection[str]) -> None:
+    """Raise TopicError if a command topic is missing: a command to it would wait for it, and then be lost."""
+    from pipeline.adapters.kafka import admin
+    from pipeline.adapters.kafka.topics import topic_names
+    from pipeline.model import TopicKind
+
+    needed = {topology.names.get(topic, topic) for topic in map(TopicKind.COMMAND.topic, aggregates)}
+    if missing := sorted(needed - topic_names(admin(bootstrap))) if needed else []:
+        raise TopicError(
+            f"the topic {', '.join(missing)} does not exist; create it with: pipeline topics create {topology.name}; "
+            "nothing was sent"
+        )
 
 
 def _due_ms(at: str | None, after: str | None) -> int | None:
@@ -113,117 +172,80 @@ def _fields(text: str | None) -> Any:
     return {} if text is None else parsed(text)
 
 
-def _lines(client: Client, file: IO[str]) -> Iterator[dict[str, Any]]:
-    """Yield the lines as keyword arguments of Client.send. Raises InvalidCommand with the number of a wrong line."""
-    from pipeline.adapters.json.reading import parsed
-
-    for number, text in enumerate(file, 1):
-        if text.strip():
-            try:
-                yield _checked(client, parsed(text))
-            except PipelineError as error:
-                raise InvalidCommand(f"line {number}: {error}; nothing was sent") from None
-
-
-def _checked(client: Client, line: Any) -> dict[str, Any]:
-    """Return a checked command as keyword arguments of Client.send. Raises InvalidCommand."""
-    from pipeline.client.wire.as_of import parse_time
-
-    wanted, possible = {"aggregate", "key", "type"}, {"fields", "id", "expect", "issued_ms", "at"}
-    if not isinstance(line, dict) or not wanted <= line.keys() <= wanted | possible:
-        raise InvalidCommand(
-            "a command needs aggregate, key and type, and may have fields, id, expect, issued_ms and at"
-        )
-    at = line.get("at")
-    at = parse_time(at) if isinstance(at, str) else at
-    made = client.commands.from_json(line["aggregate"], line["type"], line.get("fields", {}))
-    to, expected = {"aggregate": line["aggregate"], "key": line["key"], "command": made}, line.get("expect")
-    ready = client.commands.write(
-        **to, command_id=line.get("id") or "", expected_version=expected, issued_ms=line.get("issued_ms"), at=at
-    )
-    return {**to, "command_id": ready.id, "expected_version": expected, "issued_ms": ready.issued_ms, "at": at}
-
-
-def _told(outcome: Outcome) -> str:
+def _summary(outcome: dict[str, Any]) -> str:
     """Return `accepted`, or `rejected: out_of_stock`."""
-    from pipeline.model import Rejected
+    told = str(outcome["outcome"])
+    return f"{told}: {outcome['reason']}" if told == "rejected" else told
 
-    return f"rejected: {outcome.reason}" if isinstance(outcome, Rejected) else "accepted"
+
+def _show_one(outcome: dict[str, Any]) -> None:
+    """Print the outcome of a command for people."""
+    match outcome["outcome"]:
+        case "stored":
+            say(f"stored: {outcome['command_id']}")
+        case "unknown":
+            say(outcome["cause"])
+        case "rejected":
+            say(_summary(outcome))
+            say_fields(outcome["details"], "  ")
+        case _:
+            say(f"accepted: version {outcome['version']}, at {outcome['position']}")
+            for event in outcome["events"]:
+                fields = dict(event)
+                say(f"  {fields.pop('type')} {json_text(fields)}")
 
 
-def _send_one(client: Client, line: dict[str, Any], timeout: float | None, *, as_json: bool) -> bool:
-    from pipeline.adapters.json.writing import to_json
+def _outcome(pending: Pending, timeout: float) -> dict[str, Any]:
+    """Wait for the outcome of a command; return it as JSON in the one shape that it has here."""
     from pipeline.client.commands import outcome_json
-    from pipeline.client.wire.outcome import explained
-    from pipeline.errors import NoReply
-    from pipeline.model import Rejected
 
-    if timeout is None:
-        client.send(**line)
-        client.flush()
-        click.echo(json.dumps({"command_id": line["command_id"]}) if as_json else f"stored: {line['command_id']}")
-        return False
     try:
-        outcome = client.send(**line, wait=timeout)
+        told = outcome_json(pending.result(timeout))
     except NoReply as error:
-        click.echo(json.dumps({"command_id": error.command_id, "position": error.stored}) if as_json else str(error))
-        return True
-    if as_json:
-        click.echo(json.dumps({"command_id": line["command_id"], **outcome_json(outcome)}, ensure_ascii=False))
-    elif isinstance(outcome, Rejected):
-        click.echo(f"{_told(outcome)}" + "".join(f"\n  {name}: {value}" for name, value in outcome.details.items()))
-        if (meaning := explained(outcome)) is not None:
-            click.echo(meaning, err=True)
-    else:
-        click.echo(f"accepted: version {outcome.version}, at {outcome.position}")
-        for event in to_json(outcome.events, tagged=True):
-            click.echo(f"  {event.pop('type')} {json.dumps(event, ensure_ascii=False)}")
-    return isinstance(outcome, Rejected)
+        told = {"outcome": "unknown", "cause": str(error), "position": error.stored, "parked": error.parked}
+        told["issued_ms"] = error.issued_ms
+    return {"command_id": pending.id, **told}
 
 
-def _send_all(client: Client, lines: list[dict[str, Any]], timeout: float | None, *, as_json: bool) -> bool:
-    """Send the lines in order, and show how many had which outcome. Return whether any failed."""
+def _send(
+    client: Client,
+    lines: Sequence[dict[str, Any]],
+    timeout: float | None,
+    sent: Sent,
+    show: Callable[[dict[str, Any]], None] | None,
+) -> Counter[str]:
+    """Send the commands in order; return how many had which outcome. `timeout`: None does not wait for outcomes."""
     from rich.progress import Progress
 
     from pipeline.client.wire.outcome import explained
-    from pipeline.errors import NoReply
     from pipeline.model import Rejected
 
     console = Console(stderr=True)
     outcomes: Counter[str] = Counter()
-    meanings: dict[str, str] = {}
     waiting: deque[Pending] = deque()
+    sent.of = len(lines)
 
-    def settle(left: int) -> None:
-        while len(waiting) > left:
-            pending = waiting.popleft()
-            try:
-                outcome = pending.result(timeout or 0)
-                told = _told(outcome)
-                if isinstance(outcome, Rejected) and (meaning := explained(outcome)) is not None:
-                    meanings[outcome.reason] = meaning
-            except NoReply:
-                told = "no reply in time"
-            outcomes[told] += 1
-            if as_json:
-                click.echo(json.dumps({"command_id": pending.id, "outcome": told}))
+    def tell(outcome: dict[str, Any]) -> None:
+        outcomes[_summary(outcome)] += 1
+        if outcome["outcome"] == "rejected":
+            meaning = explained(Rejected(outcome["reason"], outcome["details"]))
+            sent.meanings |= {} if meaning is None else {outcome["reason"]: meaning}
+        if show is not None:
+            show(outcome)
 
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(console=console, transient=True, disable=show is not None or not console.is_terminal) as progress:
         for line in progress.track(lines, description="sending"):
             if timeout is None:
                 client.send(**line)
             else:
                 waiting.append(client.ask(**line))
-                settle(WINDOW)
-        settle(0)
-        client.flush()
-    if timeout is None:
-        outcomes["stored"] = len(lines)
-    if not as_json:
-        shown = Table("outcome", "commands")
-        for told, count in outcomes.most_common():
-            shown.add_row(told, f"{count:,}")
-        Console().print(shown)
-    for reason, meaning in meanings.items():
-        click.echo(f"{reason}: {meaning}", err=True)
-    return any(told not in ("accepted", "stored") for told in outcomes)
+            sent.number += 1
+            while timeout is not None and len(waiting) > WINDOW:
+                tell(_outcome(waiting.popleft(), timeout))
+        while timeout is not None and waiting:
+            tell(_outcome(waiting.popleft(), timeout))
+        if lines:
+            client.flush()
+    for line in lines if timeout is None else ():
+        tell({"command_id": line["command_id"], "outcome": "stored"})
+    return outcomes

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.cli.options import Where, json_option, topology_option, where
+from pipeline.cli.shown import fields_of, say, say_json, say_rows
 from pipeline.client.wire.as_of import iso
 
 
@@ -28,22 +24,17 @@ def command(aggregate: str, key: str, as_json: bool, where: Where) -> None:
         found = client.deadlines(aggregate, key)
     if as_json:
         for each in found:
-            click.echo(json.dumps(each, ensure_ascii=False))
+            say_json(each)
         return
-    console = Console()
     if not found:
-        console.print(f"nothing is due for {aggregate} {key}", markup=False)
+        say(f"nothing is due for {aggregate} {key}")
         return
-    shown = Table(title=f"{aggregate} {key}", title_justify="left")
-    for column in ("due", "kind", "name", "command", "fields"):
-        shown.add_column(column, overflow="fold")
+    rows = []
     for each in found:
-        fields = dict(each["command"])
-        name = fields.pop("type")
-        told = " ".join(f"{field}={json.dumps(value, ensure_ascii=False)}" for field, value in fields.items())
+        name, told = fields_of(each["command"])
         due = "sent" if each["due_ms"] is None else _time(each["due_ms"])
-        shown.add_row(*(Text(cell) for cell in (due, each["kind"], each["name"], name, told)))
-    console.print(shown)
+        rows.append({"due": due, "kind": each["kind"], "name": each["name"], "command": name, "fields": told})
+    say_rows(rows, f"{aggregate} {key}")
 
 
 def _time(due_ms: int) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 from urllib.parse import quote
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.options import Where, json_option, topology_option, where
+from pipeline.cli.options import Where, json_option, topology_option, user, where
+from pipeline.cli.shown import json_text, say, say_json, say_rows
 from pipeline.client.drive import Driver
 from pipeline.client.owner_request import Json, OwnerRequest, problem_of
 from pipeline.client.wire.as_of import iso
@@ -29,12 +26,18 @@ AT_ONCE = 100  # records of one request
 class Workers:
     """Sends requests to any worker; each forwards what another one owns."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, where: Where, service: str | None) -> None:
+        self._place, self._service = where, service
+        self._driver = Driver()
+
+    @cached_property
+    def _asking(self) -> OwnerRequest:
         from pipeline.adapters.kafka import admin
         from pipeline.adapters.kafka.owners import Router
 
-        self._asking = OwnerRequest(Router(admin(where.address), where.topology), time.monotonic, PATIENCE_S)
-        self._driver = Driver()
+        topology = self._place.topology
+        topology.chosen((self._service,) if self._service else ())  # raises for one that it does not have
+        return OwnerRequest(Router(admin(self._place.address), topology), time.monotonic, PATIENCE_S)
 
     def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> Json:
         """Return the answer, retrying until patience ends. Raises an answer's error.
@@ -56,7 +59,7 @@ class Workers:
                 if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
                     yield each
             if page["unavailable"]:
-                click.echo(f"no worker can answer for {', '.join(page['unavailable'])}", err=True)
+                say(f"no worker can answer for {', '.join(page['unavailable'])}", err=True)
             if page["next"] is None:
                 return
             query["after"] = page["next"]
@@ -75,7 +78,7 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
     @where(topology_option)
     @wraps(function)
     def wrapped(service: str | None, topic: str | None, key: str | None, where: Where, **others: Any) -> None:
-        function(Workers(where), (service, topic, key), **others)
+        function(Workers(where, service), (service, topic, key), **others)
 
     return wrapped
 
@@ -83,7 +86,7 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
 def _audited(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options of commands that change something; `body` has them for the worker."""
 
-    @click.option("--by", default=getpass.getuser, show_default="the user", help="Who does it; kept as a notice.")
+    @click.option("--by", default=user, show_default="the user", help="Who does it; kept as a notice.")
     @click.option("--why", required=True, help="Why; kept as a notice.")
     @wraps(function)
     def wrapped(*arguments: Any, by: str, why: str, **others: Any) -> None:
@@ -120,15 +123,17 @@ def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
     found = workers.keys(*meant)
     if as_json:
         for each in found:
-            click.echo(json.dumps(each, ensure_ascii=False))
+            say_json(each)
         return
-    shown = Table("service", "topic", "key", "waiting", "since", "cause")
+    rows = []
     for each in found:
-        place = f"{each['topic']}-{each['partition']}"
-        cause = each["cause"] or each["reason"]
-        cells = each["service"], place, _name(each), str(each["waiting"]), iso(each["since_ms"]), cause
-        shown.add_row(*map(Text, cells))
-    Console().print(shown if shown.row_count else "nothing is parked")
+        row = {"service": each["service"], "topic": f"{each['topic']}-{each['partition']}", "key": _name(each)}
+        row |= {"waiting": each["waiting"], "since": iso(each["since_ms"]), "cause": each["cause"] or each["reason"]}
+        rows.append(row)
+    if rows:
+        say_rows(rows)
+    else:
+        say("nothing is parked")
 
 
 @command.command()
@@ -136,21 +141,22 @@ def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
 @_chosen
 def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
     """Show the parked records of the selected keys, in order, with cause and traceback."""
-    for each in workers.keys(*meant):
+    found = list(workers.keys(*meant))
+    if not found and not as_json:
+        say("nothing is parked there")
+    for each in found:
         query = {"key_base64": each["key_base64"], "limit": str(limit)}
         page = workers.ask(_where(each), query)
         if as_json:
-            click.echo(json.dumps(page, ensure_ascii=False))
+            say_json(page)
             continue
-        console = Console()
-        heading = f"{each['service']} {each['topic']}-{each['partition']} {_name(each)}: {each['waiting']} wait"
-        console.print(Text(heading, style="bold"))
+        say(f"{each['service']} {each['topic']}-{each['partition']} {_name(each)}: {each['waiting']} wait")
         for record in page["records"]:
             value = "its value is only in the source topic" if record["without_value"] else record["record"]
-            told = json.dumps(value or record["value_base64"], ensure_ascii=False)
-            console.print(Text(f"offset {record['offset']}: {record['cause'] or record['reason']}\n  {told}"))
+            say(f"offset {record['offset']}: {record['cause'] or record['reason']}")
+            say(f"  {json_text(value or record['value_base64'])}")
             if record["traceback"]:
-                console.print(Text(record["traceback"], style="dim"))
+                say(record["traceback"], keep="\n\t")
 
 
 @command.command()
@@ -162,8 +168,8 @@ def redrive(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any]
 
     Exit code 1: some keys still have parked records.
     """
-    if not every and not any(meant):
-        raise click.UsageError("select keys with --key, --topic or --service; or give --all")
+    if every == any(meant):
+        raise click.UsageError("select keys with --key, --topic or --service; or give --all, which is all keys")
     _each_key(workers, list(workers.keys(*meant)), "redrive", lambda each: body, as_json=as_json)
 
 
@@ -187,7 +193,7 @@ def discard(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any]
 
 @command.command()
 @click.option("--service", required=True, help="The service that is to go on.")
-@click.option("--by", default=getpass.getuser, show_default="the user", help="Who does it; kept as a notice.")
+@click.option("--by", default=user, show_default="the user", help="Who does it; kept as a notice.")
 @click.option("--why", required=True, help="Why; kept as a notice.")
 @json_option
 @where(topology_option)
@@ -196,17 +202,17 @@ def resume(service: str, by: str, why: str, where: Where, *, as_json: bool) -> N
 
     Parked records stay parked; see redrive. Exit code 1: some worker did not answer, or a replica still holds keys.
     """
-    workers = Workers(where)
+    workers = Workers(where, service)
     told = workers.ask(f"/v1/parked/{quote(service, safe='')}/resume", body={"by": by, "why": why})
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False))
+        say_json(told)
     for each in () if as_json else told["workers"]:
         parts = ["goes on" if each["resumed"] else "was not held"]
         parts += [f"{each['freed']} keys of replicas are folded on"] if each["freed"] else []
         parts += [f"{each['left']} keys of replicas still wait: {each['cause']}"] if each["left"] else []
-        click.echo(f"{each['service']} at {each['worker']}: {', '.join(parts)}")
+        say(f"{each['service']} at {each['worker']}: {', '.join(parts)}")
     for each in () if as_json else told["unavailable"]:
-        click.echo(f"no answer: {each}", err=True)
+        say(f"no answer: {each}", err=True)
     if told["unavailable"] or any(each["left"] for each in told["workers"]):
         sys.exit(1)
 
@@ -241,11 +247,11 @@ def _each_key(
                     break
             outcome = {"done": done, "left": told["left"], "cause": told["cause"]}
             if as_json:
-                click.echo(json.dumps({**each, **outcome}, ensure_ascii=False))
+                say_json({**each, **outcome})
             else:
                 text = f"{_name(each)}: {done} {action}n" if action == "redrive" else f"{_name(each)}: {done} discarded"
                 left = f", {told['left']} left" if told["left"] else ""
-                click.echo(f"{text}{left}" + (f": {told['cause']}" if told["cause"] else ""))
+                say(f"{text}{left}" + (f": {told['cause']}" if told["cause"] else ""))
             if told["cause"] is not None or (told["left"] and not once):
                 stopped.append(each)
     if not keys and not as_json:

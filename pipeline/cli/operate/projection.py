@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from pipeline.cli.options import Where, schemas_option, topology_option, where
+from pipeline.cli.options import Where, schemas_option, topology_option, user, where
+from pipeline.cli.shown import say, say_json, say_rows, shown
 
 if TYPE_CHECKING:
     from pipeline.rebuild.comparing import Differences
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 version_option = click.option(
     "--version", type=click.IntRange(1), help="Which version.  [default: the newest declared]"
 )
-by_option = click.option("--by", default=getpass.getuser, help="Who does it; kept in the record.  [default: you]")
+by_option = click.option("--by", default=user, help="Who does it; kept in the record.  [default: you]")
 
 
 @click.group()
@@ -91,7 +89,7 @@ def rebuild(
     if as_json:
         told: dict[str, Any] = {"projection": name, "version": built.version, "readers_get": current}
         told |= {"records": reached.done, "begun_at": reached.begun, "parked_records": parked}
-        click.echo(json.dumps(told | {"differences": found and found.as_json()}, ensure_ascii=False))
+        say_json(told | {"differences": found and found.as_json()})
     else:
         _show(built, current, parked, found)
     sys.exit(1 if parked else 0)
@@ -132,14 +130,14 @@ def list_(as_json: bool, where: Where) -> None:
     state = versions.state()
     versions.close()
     if as_json:
-        click.echo(json.dumps(plain(state)))
+        say_json(plain(state))
         return
-    shown = Table()
-    for column in ("projection", "readers get", "declared as"):
-        shown.add_column(column)
-    for name, each in state.items():
-        shown.add_row(name, f"version {each.version}", ", ".join(each.tables.values()))
-    Console().print(shown if state else "no projection has a second version declared")
+    titles = ("projection", "readers get", "declared as")
+    told = [(name, f"version {each.version}", ", ".join(each.tables.values())) for name, each in state.items()]
+    if told:
+        say_rows([dict(zip(titles, row, strict=True)) for row in told])
+    else:
+        say("no projection has a second version declared")
 
 
 @command.command("drop-old")
@@ -189,7 +187,7 @@ def _show(built: Subject, current: int, parked: int, found: Differences | None) 
             f"{found.same} rows are the same, {found.changed} differ, {found.added} are new, {found.missing} are gone"
         )
         for example in found.examples:
-            console.print(f"  {example['key']}: {example['old']} -> {example['new']}", soft_wrap=True)
+            say(f"  {example['key']}: {shown(example['old'])} -> {shown(example['new'])}")
     if current == built.version:
         console.print(f"readers of {built.name} get version {current}")
     else:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from pipeline.cli.options import Where, json_option, topology_option, where
+from pipeline.cli.options import Where, json_option, topology_option, user, where
+from pipeline.cli.shown import json_text, say, say_fields, say_json, say_rows
+from pipeline.cli.values import Seconds
 from pipeline.model.saga.saga import IN_FLIGHT, STATUSES, Saga
 
 Decorated = Callable[..., Any]
@@ -26,8 +24,8 @@ def common(function: Decorated) -> Decorated:
 def by_hand(function: Decorated) -> Decorated:
     """Add the options of an operator's action."""
     why = click.option("--why", required=True, help="Kept in the saga's event log.")
-    by = click.option("--by", default=getpass.getuser, help="Who does it.  [default: you]")
-    timeout = click.option("--timeout", type=click.FloatRange(0), default=10.0, show_default=True, help="In seconds.")
+    by = click.option("--by", default=user, help="Who does it.  [default: you]")
+    timeout = click.option("--timeout", type=Seconds(most=3600), default=10.0, show_default=True, help="In seconds.")
     return why(by(timeout(function)))
 
 
@@ -57,17 +55,14 @@ def list_command(what: str, is_meant: Callable[[Saga[Any]], bool]) -> click.Comm
 def _show_list(found: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for each in found:
-            click.echo(json.dumps(each, ensure_ascii=False))
+            say_json(each)
         return
     if not found:
-        click.echo("none")
+        say("none")
         return
     columns = ("saga", "key", "status", "step", "attempt", "waits for", "reason", "since")
-    shown = Table(*columns)
-    for each in found:
-        told = {**each, "attempt": str(each["attempt"]), "waits_for": ", ".join(each["waits_for"])}
-        shown.add_row(*[told[column.replace(" ", "_")] for column in columns])
-    Console().print(shown)
+    told = [{**each, "waits_for": ", ".join(each["waits_for"])} for each in found]
+    say_rows([{column: each[column.replace(" ", "_")] for column in columns} for each in told])
 
 
 @command.command()
@@ -79,13 +74,12 @@ def show(saga: str, key: str, *, as_json: bool, where: Where) -> None:
     with where.queries() as client:
         found, events = client.saga(saga, key), list(client.history(saga, key))
     if as_json:
-        click.echo(json.dumps({**found, "events": events}, ensure_ascii=False))
+        say_json({**found, "events": events})
         return
     del found["state"]  # its events show it
-    for name, value in found.items():
-        click.echo(f"{name:>10}  {', '.join(value) if isinstance(value, list | tuple) else value}")
+    say_fields({name: ", ".join(value) if isinstance(value, list | tuple) else value for name, value in found.items()})
     for event in events:
-        click.echo(f"{event['version']:>10}  {json.dumps(event['event'], ensure_ascii=False)}")
+        say(f"{event['version']:>10}  {json_text(event['event'])}")
 
 
 @command.command()
@@ -109,11 +103,12 @@ def intervene(
     with Client(where.address, where.topology) as client:
         outcome = client.send(where.topology.saga(saga).name, key, Intervention(action, by, why), wait=timeout)
     if as_json:
-        click.echo(json.dumps(outcome_json(outcome), ensure_ascii=False))
+        say_json(outcome_json(outcome))
     elif isinstance(outcome, Rejected):
-        click.echo(f"refused: {outcome.reason}" + "".join(f"\n  {n}: {v}" for n, v in outcome.details.items()))
+        say(f"refused: {outcome.reason}")
+        say_fields(outcome.details, "  ")
     else:
-        click.echo(f"{action}: done, event {outcome.version} of {saga} {key}" if outcome.events else "nothing to do")
+        say(f"{action}: done, event {outcome.version} of {saga} {key}" if outcome.events else "nothing to do")
     sys.exit(isinstance(outcome, Rejected))
 
 

@@ -58,7 +58,7 @@ class ReadOptions:
         """Return the options as query parameters."""
         asked = {"consistency": self.level.value} if self.level is not Level.OWNER else {}
         asked |= {"at_least": str(self.at_least)} if self.at_least else {}
-        asked |= {"max_age": f"{self.max_age_s:g}"} if self.max_age_s != float("inf") else {}
+        asked |= {"max_age": f"{self.max_age_s:.3f}"} if self.max_age_s != float("inf") else {}
         asked |= {"pending": self.pending.value} if self.pending is not Pending.SHOW else {}
         return asked | ({"wait": f"{self.wait_s:.3f}"} if self.wait_s != WAIT_S else {})
 

@@ -71,7 +71,7 @@ class KafkaHistory:
 
     def partitions(self, topic: str) -> int:
         if topic not in self._counts:
-            raise TopicError(f"the topic {topic} does not exist; create it with: pipeline topics create")
+            raise TopicError(f"the topic {topic} does not exist; create it with: pipeline topics create TOPOLOGY")
         return self._counts[topic]
 
     def bound(self, service: str, tp: TP) -> int | None:

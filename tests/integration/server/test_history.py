@@ -217,7 +217,7 @@ def test_by_hand(shop: Shop) -> None:
         "StockReceived",
         "quantity=3",
         'order="o[1]"',
-        "Z │",
+        "Z\n",
     ):
         assert text in shown.stdout
     events = [json.loads(line) for line in by_hand(shop, "inventory", "TEA", "--json").stdout.splitlines()]

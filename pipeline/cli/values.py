@@ -1,0 +1,101 @@
+"""The types of options: what a slip of the hand gives is refused where it is read, and by the option's name."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.client.wire.plain import plain
+
+EMPTY = "it is empty; give a value, or leave it out (has a variable of the shell no value?)"
+SECONDS_MAX = 31_536_000.0  # a year
+# As librdkafka reads it: an address may have a protocol, and need not have a port.
+PROTOCOL = r"((?i:PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)://)?"
+ADDRESS = re.compile(PROTOCOL + r"(\[[0-9A-Fa-f:.%a-z]+\]|[^\s:/\[\],]+)(:(?P<port>[0-9]{1,5}))?")
+
+Given = click.Parameter | None
+Context = click.Context | None
+
+
+class FullText(click.types.StringParamType):
+    """Text that is not empty, and that UTF-8 can hold."""
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> str:
+        text = str(super().convert(value, param, ctx))
+        if not text:
+            self.fail(EMPTY, param, ctx)
+        return _encodable(self, text, param, ctx)
+
+
+class AnyText(click.types.StringParamType):
+    """Text that may be empty, and that UTF-8 can hold."""
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> str:
+        return _encodable(self, str(super().convert(value, param, ctx)), param, ctx)
+
+
+def _encodable(kind: click.ParamType, text: str, param: Given, ctx: Context) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        kind.fail(f"{plain(text)!r:.100} is not UTF-8, as all text here is; correct its encoding", param, ctx)
+    return text
+
+
+class FilePath(click.Path):
+    """A path that is not empty: that would be the current directory."""
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> Any:
+        if value == "":
+            self.fail(EMPTY, param, ctx)
+        try:
+            Path(value).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError until Python 3.12
+            self.fail(f"{plain(str(value))!r:.200} is no usable path: {plain(str(error))}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds that one can wait for; NaN and infinity are none."""
+
+    def __init__(self, least: float = 0.0, most: float = SECONDS_MAX) -> None:
+        super().__init__(least, most)
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number of seconds from {self.min:g} to {self.max:g}", param, ctx)
+        return number
+
+
+class Bootstrap(click.ParamType):
+    """Addresses of brokers: host:port, several with commas between them."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> str:
+        text = str(value).strip()
+        for each in text.split(","):
+            found = ADDRESS.fullmatch(each.strip())
+            if found is None or int(found["port"] or 1) not in range(1, 65_536):
+                shown = f"{plain(each)!r:.100} is no address of a broker" if each else EMPTY
+                self.fail(f"{shown}; give host:port, such as localhost:9092, or several with commas", param, ctx)
+        return _encodable(self, text, param, ctx)
+
+
+FULL_TEXT, ANY_TEXT = FullText(), AnyText()
+
+
+def strict(command: click.Command) -> click.Command:
+    """Have the command, and those below it, refuse text that is empty or not UTF-8. Return it."""
+    for param in command.params:
+        if type(param.type) is click.types.StringParamType:
+            param.type = FULL_TEXT
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            strict(inner)
+    return command
