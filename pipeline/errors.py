@@ -201,7 +201,7 @@ class UndecodableRecord(PipelineError):
 
 
 class FoldError(NeedsOperator):
-    """A topology's functions raise where no operator can resume the service: in a test driver, a rebuild, or a history."""
+    """A topology's functions raise where no operator could resume the service: in a rebuild, a driver or a history."""
 
     http_status = 500
 
