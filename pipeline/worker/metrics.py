@@ -51,7 +51,7 @@ GAUGES = {
     "partitions_standby": ("standbys", "Partitions of other workers with a standby copy here"),
     "deadlines_pending": ("deadlines_pending", "Deadlines and scheduled commands not yet due"),
     "parked_keys": ("held_keys", "Keys with at least one parked record"),
-    "held": ("held", "1 if the service folds nothing, as too many records raised, until it is resumed"),
+    "held": ("held", "Whether the service folds nothing until it is resumed, as too many records raised: 1 or 0"),
     "queued_records": ("queued", "Records parked or waiting behind a parked one of the same key"),
     "histories_building": ("histories_building", "Histories not yet caught up, which answer no reads"),
     "event_loop_lag_seconds": ("loop_late_s", "Largest delay of the event loop within the last minute"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -68,10 +68,9 @@ class Crew:
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
+def crew() -> Crew:
     t.Code.mend(True)
-    yield Crew()
-    t.Code.mend(False)
+    return Crew()
 
 
 def test_who_takes_over_dies_before_it_knows_who_is_gone(crew: Crew) -> None:
@@ -208,10 +207,9 @@ def test_who_is_not_told_as_a_member_itself_fences_nobody(crew: Crew) -> None:
 
 
 @pytest.fixture
-def pair() -> Iterator[Crew]:
+def pair() -> Crew:
     t.Code.mend(True)
-    yield Crew(partitions=2)
-    t.Code.mend(False)
+    return Crew(partitions=2)
 
 
 def both(crew: Crew) -> tuple[list[Lane], list[Hindered]]:
