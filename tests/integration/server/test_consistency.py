@@ -113,7 +113,7 @@ def test_each_level_on_any_worker(shop: Shop, client: Client, query: QueryClient
     until("the barriers are folded", lambda: barriers(addresses[0]) > before)
     assert barriers(addresses[0]) - before < 200, "each read has written a barrier of its own"
 
-    with pytest.raises(NoSuchConsistency, match="no aggregate"):
+    with pytest.raises(NoSuchConsistency, match="not an aggregate"):
         query.get("customers", "user-1", consistency="linearizable")
     with pytest.raises(NoSuchConsistency, match="has no source"):
         query.get("users", "user-1", consistency="fresh")
