@@ -236,7 +236,7 @@ def run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs `pipeline parked …`."""
 
     class Workers(cli.Workers):
-        def __init__(self, where: Any) -> None:
+        def __init__(self, *given: object) -> None:
             pass
 
         def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> dict[str, Any]:
