@@ -17,7 +17,7 @@ class World:
     def __init__(self, *answers: Answer | None, workers: dict[str, list[str]]) -> None:
         self.answers, self.now_s, self.asked, self.forgotten = list(answers), 0.0, [], 0  # type: ignore[var-annotated]
         self.router: Any = SimpleNamespace(
-            topology=SimpleNamespace(services=workers),
+            topology=SimpleNamespace(name="books", services=workers),
             workers=lambda service: workers[service],
             forget_all=self.forget,
         )
