@@ -56,7 +56,7 @@ class Record(Protocol):
 
 
 def names_of(partitions: Iterable[TP]) -> str:
-    """Partitions for a message: `orders.event 0 1 3, users.event 2`."""
+    """Return partitions for a message: `orders.event 0 1 3, users.event 2`."""
     numbers: dict[str, list[str]] = {}
     for tp in sorted(partitions):
         numbers.setdefault(tp.topic, []).append(str(tp.partition))
@@ -215,7 +215,7 @@ class SharedStore(Store, Protocol):
         """The values of those keys, all of one table, that exist."""
 
     def check(self, key: bytes, value: bytes) -> None:
-        """Raises ValueError if the row could not be written."""
+        """Raise ValueError if the row could not be written."""
 
 
 class SharedStores(Protocol):
@@ -234,4 +234,4 @@ class Clock(Protocol):
 
     def monotonic_s(self) -> float: ...
     def time_ms(self) -> int:
-        """Milliseconds since the epoch."""
+        """Return milliseconds since the epoch."""

@@ -64,11 +64,11 @@ class LaneStats:
     held_why: str = ""  # and how to go on
 
     def reject(self, aggregate: str, reason: str) -> None:
-        """Counts a rejection."""
+        """Count a rejection."""
         self.rejected[aggregate, reason] = self.rejected.get((aggregate, reason), 0) + 1
 
     def leave_out(self, projection: str) -> None:
-        """Counts an event that came too late for its window."""
+        """Count an event that came too late for its window."""
         self.late[projection] = self.late.get(projection, 0) + 1
 
     def hold(self, why: str) -> None:
@@ -76,7 +76,7 @@ class LaneStats:
         self.held, self.held_why = int(bool(why)), why
 
     def wipe(self, why: Wipe) -> None:
-        """Counts a store thrown away."""
+        """Count a store thrown away."""
         self.wiped[why] = self.wiped.get(why, 0) + 1
 
 
@@ -88,7 +88,7 @@ class LargestLately:
         self._kept: deque[tuple[float, float]] = deque()  # when, and what: those that nothing later has reached
 
     def add(self, now_s: float, value: float) -> float:
-        """Takes a value in, and returns the largest."""
+        """Take a value in, and return the largest."""
         kept = self._kept
         while kept and kept[-1][1] <= value:
             kept.pop()

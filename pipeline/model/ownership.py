@@ -11,7 +11,7 @@ from pipeline.model.service import Service
 
 
 def check_ownership(services: Iterable[Service]) -> None:
-    """Raises TopologyError if two services own the same data, or one follows another's private topic."""
+    """Raise TopologyError if two services own the same data, or one follows another's private topic."""
     services = list(services)
     owners: dict[str, str] = {}
     private: dict[str, str] = {}

@@ -27,7 +27,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
 def check_raising(share: float, at_least: int, where: str) -> None:
-    """Raises TopologyError if that is no share of records and no number of them."""
+    """Raise TopologyError if that is no share of records and no number of them."""
     if not (isinstance(share, int | float) and 0 <= share <= 1):
         raise TopologyError(
             f"{where}: raising_share={share!r} is not between 0 and 1; 0.1 means a tenth of the records"
@@ -169,7 +169,7 @@ class Service:
 
     @cached_property
     def owned(self) -> tuple[Aggregate[Any, Any, Any], ...]:
-        """Its aggregates, and its sagas as what they are to the engine: aggregates, too."""
+        """The aggregates, and the sagas as what they are to the engine: aggregates, too."""
         return (*self.aggregates, *(saga.aggregate for saga in self.sagas))
 
     @cached_property

@@ -23,7 +23,7 @@ class Source:
 
 
 def check_followed(service: str, source: Source) -> None:
-    """Raises TopologyError if a service may not follow that topic: data is had by events, or asked for."""
+    """Raise TopologyError if a service may not follow that topic: data is had by events, or asked for."""
     kind, owner = TopicKind.of(source.topic), source.topic.rpartition(".")[0]
     if kind is TopicKind.EVENT:
         return

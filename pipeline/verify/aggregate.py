@@ -46,7 +46,7 @@ class AggregateCheck:
         self._reads = ReadCheck(service, aggregate, registry)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
-        """Reads results before what caused them, so that whatever is seen has its cause in what is read later."""
+        """Read results before what caused them, so that whatever is seen has its cause in what is read later."""
         tp = TP(self.commands, partition)
         self.asks.begin(history)
         before = acts_on(history, self.service)
@@ -94,7 +94,7 @@ class AggregateCheck:
         report.checked["states"] += len(states)
 
     def _logs(self, history: History, tp: TP, report: Report) -> dict[str, list[Logged]]:
-        """Events by key, in the order of the log."""
+        """Read the events by key, in the order of the log."""
         logs: dict[str, list[Logged]] = {}
         if low := history.low(tp):
             report.add(

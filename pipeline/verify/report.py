@@ -10,7 +10,7 @@ SHORT = 160  # characters of a value in a finding
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong. `offset` is a record's in `topic`, or None where there is no record to point at."""
+    """One thing that is wrong. `offset` is a record's in `topic`, or None if there is no record to point at."""
 
     kind: str
     service: str
@@ -58,13 +58,13 @@ class Report:
         return not self.found
 
     def add(self, finding: Finding) -> None:
-        """Takes a finding in."""
+        """Take a finding in."""
         self.found[finding.kind] += 1
         if self.found[finding.kind] <= self.limit:
             self.findings.append(finding)
 
     def merge(self, other: Report) -> None:
-        """Takes in what a part has found."""
+        """Take in what a part has found."""
         shown = Counter(finding.kind for finding in self.findings)
         for finding in other.findings:
             shown[finding.kind] += 1

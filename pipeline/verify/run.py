@@ -27,7 +27,7 @@ Step = Callable[[str, int, int], object]  # (what is checked now, steps done, st
 
 
 class Task(NamedTuple):
-    """A check, and the topic whose partitions it takes one at a time; None where it takes all of them at once."""
+    """A check, and the topic whose partitions it takes one at a time; None if it takes all of them at once."""
 
     name: str
     check: Check
@@ -93,7 +93,7 @@ def judge(
     limit: int = 10,
     step: Step = lambda *_: None,
 ) -> Report:
-    """Judges the history of these services, of all if none is named. Raises PipelineError if it cannot be read."""
+    """Judge the history of these services, of all if none is named. Raises PipelineError if it cannot be read."""
     return Judge(topology, services)(history, limit=limit, step=step)
 
 
@@ -117,7 +117,7 @@ def verify(
     patience_s: float = 10.0,
     step: Step = lambda *_: None,
 ) -> Report:
-    """Judges what stands on a broker, and with `tables` what workers answer; the pipeline may be running.
+    """Judge what stands on a broker, and with `tables` what workers answer; the pipeline may be running.
 
     `rows(table, partition)`: where the tables' rows come from instead. `patience_s`: how long, in all, tables may take
     to catch up with the logs. `limit`: findings kept of each kind. `step` hears how far it is.

@@ -39,7 +39,7 @@ def show(console: Console, report: Report) -> None:
 
 
 def line(finding: Finding) -> Text:
-    """One finding: what and where, and below it the two values. Text of users is no markup, and obeyed by nobody."""
+    """One finding: what and where, and below it the two values. Text of users is no markup."""
     place = finding.topic if finding.partition < 0 else f"{finding.topic}-{finding.partition}"
     place += f" offset {finding.offset}" if finding.offset is not None else ""
     key = f" key {finding.key!r}" if finding.key is not None else ""

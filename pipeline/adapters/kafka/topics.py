@@ -164,6 +164,6 @@ def setting_differences(client: AdminClient, plans: Iterable[ServicePlan]) -> li
 def settings_text(found: Sequence[Difference], topology: str) -> str:
     """Return the message about topics with wrong settings, with the cure."""
     return (
-        f"topics have settings that the engine cannot live with: {'; '.join(map(str, found))}. "
+        f"topics have other settings than the engine needs: {'; '.join(map(str, found))}. "
         f"Give them those with: pipeline topics check {topology} --fix"
     )

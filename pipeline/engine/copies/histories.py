@@ -45,11 +45,11 @@ class Histories:
         self._again_s = 0.0  # not before that
 
     def add(self, sources: Iterable[TP]) -> None:
-        """Partitions that are folded from now on; `step` opens their histories."""
+        """Take in partitions that are folded from now on; `step` opens their histories."""
         self._to_open += [tp for tp in sources if tp.topic in self._plan.histories]
 
     def remove(self, sources: Iterable[TP]) -> None:
-        """Closes those of partitions that are given up."""
+        """Close those of partitions that are given up."""
         for tp in sources:
             if tp in self._to_open:
                 self._to_open.remove(tp)
@@ -60,7 +60,7 @@ class Histories:
                 copy.store.close()
 
     def step(self) -> bool:
-        """Opens what is to be opened and takes in what has arrived, without waiting; False when that was nothing."""
+        """Open what is to be opened and take in what has arrived, without waiting. False if that was nothing."""
         opened = bool(self._to_open) and self._clock.monotonic_s() >= self._again_s and self._open()
         if not self.views:
             return False
@@ -70,12 +70,12 @@ class Histories:
         return followed
 
     def flush(self) -> None:
-        """Bounds what a crash leaves to read again."""
+        """Bound what a crash leaves to read again."""
         for copy in self.views.values():
             copy.flush()
 
     def close(self) -> None:
-        """Closes what is left, and the reader."""
+        """Close what is left, and the reader."""
         self._to_open.clear()
         for copy in self.views.values():
             copy.store.close()
@@ -83,7 +83,7 @@ class Histories:
         self._reader.close()
 
     def _open(self) -> bool:
-        """Opens some; False if the broker has to be asked again."""
+        """Open some; False if the broker has to be asked again."""
         sources, histories = self._to_open[:OPENED_AT_ONCE], self._plan.histories
         logs = {tp: TP(histories[tp.topic].topic, tp.partition) for tp in sources}
         try:

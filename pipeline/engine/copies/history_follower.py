@@ -119,6 +119,6 @@ class HistoryFollower(Follower):
                 yield at_version(STATE, key, event.version), self._spec.states.encode(state)
 
     def _check_beginning(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Warns if the first event of the log is nobody's first."""
+        """Warn if the first event of the log is not the first of its key."""
         if rows and (version := version_of(rows[0][0])) > 1:
             log.warning("%s-%d has lost its beginning: its first event is version %d", *self.log, version)

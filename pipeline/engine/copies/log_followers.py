@@ -89,7 +89,7 @@ class Follower:
         return self.lag.sample(ends, asked_s, self.has_reached)
 
     def flush(self) -> None:
-        """Bounds what a crash leaves to read again."""
+        """Bound what a crash leaves to read again."""
         self.unflushed = 0
         self.store.flush()
 
@@ -131,7 +131,7 @@ class LogFollowers:
         return any(other is copy for other in self._copies.values())
 
     def forget(self, copy: Follower) -> None:
-        """Stops following all that is followed for that copy."""
+        """Stop following all that is followed for that copy."""
         self.unfollow([tp for tp, other in self._copies.items() if other is copy])
 
     def step(self) -> bool:

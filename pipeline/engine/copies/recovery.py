@@ -69,7 +69,7 @@ class TableRecovery(Follower):
         self.unfinished = {tp for tp, target in self._targets.items() if (self.stored(tp) or 0) < target}
 
     def check(self) -> None:
-        """Raises LaneFatal if the log does not deliver what was committed."""
+        """Raise LaneFatal if the log does not deliver what was committed."""
         if self.unfinished and self._clock.monotonic_s() - self._moved_s > STALLED_S:
             places = ", ".join(
                 f"{tp.topic}-{tp.partition} from {self.stored(tp) or 0}" for tp in sorted(self.unfinished)

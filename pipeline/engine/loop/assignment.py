@@ -112,7 +112,7 @@ class Assignment:
     # --- from assignment to running -----------------------------------------------------------------------------------
 
     def add(self, partitions: Sequence[TP]) -> None:
-        """Opens the tasks of newly assigned partitions; `step` starts them once their tables are up to date."""
+        """Open the tasks of newly assigned partitions; `step` starts them once their tables are up to date."""
         for tp in partitions:
             source_topic = self._plan.source_topics[tp.topic]
             if tp in self._unattended:
@@ -207,7 +207,7 @@ class Assignment:
         return task
 
     def remove(self, partitions: Sequence[TP], *, owned: bool) -> None:
-        """Closes the tasks. `owned`: until now nobody else can have written to their changelogs."""
+        """Close the tasks. `owned`: until now no other worker can have written to their changelogs."""
         for tp in partitions:
             task = self._tasks.pop(tp, None)
             if task is None:
@@ -246,7 +246,7 @@ class Assignment:
         raise NotParked(f"the replica {name!r} holds no key {key!r}")
 
     def close(self, *, owned: bool) -> None:
-        """Closes everything."""
+        """Close everything."""
         self._standby, self._unattended = False, []
         self.remove(list(self._tasks), owned=owned)
         for tp, copy in self._standbys.items():
@@ -314,7 +314,7 @@ class Assignment:
         return replica.lag.age_s(self._clock.monotonic_s())
 
     def _flush_the_quiet(self) -> None:
-        """Bounds what a crash leaves to roll forward if no checkpoint comes by."""
+        """Bound what a crash leaves to roll forward if no checkpoint comes by."""
         now = self._clock.monotonic_s()
         if now - self._flushed_s < FLUSH_S:
             return
@@ -378,7 +378,7 @@ class Assignment:
 
 
 def _at_least(ends: Mapping[TP, int], committed: Position | None, partition: int) -> dict[TP, int]:
-    """Ends of changelogs, those that a commit has named included."""
+    """Return the ends of changelogs, those that a commit has named included."""
     noted = {} if committed is None else committed.changelogs
     named = {TP(topic, partition): offset for topic, (offset, _) in noted.items()}
     return {tp: max(end, named.get(tp, 0)) for tp, end in ends.items()}

@@ -1,9 +1,9 @@
-"""Who a lane is in its group: the name that fences, and what tells two holders of one name apart.
+"""The identity of a lane in its group: the name that fences, and what tells two holders of one name apart.
 
-A lane's name, made of service, node and slot, is the id of its transactions: whoever opens a producer of that name
-fences the one before. That is right if a worker comes back, and wrong if two machines were given one name. So the
-name of a member in the group also says which home it lives in, and who finds a namesake from another home waits whether
-it is the remains of a dead one, and else gives up before anybody is fenced.
+A lane's name, made of service, node and slot, is the id of its transactions: a new producer of that name fences
+the one before. That is right if a worker comes back, and wrong if two machines were given one name. So the name of a
+member in the group also says which home it lives in. A lane that finds a namesake from another home waits whether it is
+the remains of a dead one, and otherwise gives up before any producer is fenced.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Identity(NamedTuple):
 
 
 def slot_name(group: str, node: str, slot: int) -> str:
-    """The name of whoever holds that slot of a service on that node."""
+    """The name of the holder of that slot of a service on that node."""
     return "-".join(part for part in (group, node, str(slot)) if part)
 
 

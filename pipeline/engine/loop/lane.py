@@ -345,7 +345,7 @@ class Lane:
     # --- partitions that are taken over -------------------------------------------------------------------------------
 
     def _claim(self, started: Sequence[Task]) -> list[Task]:
-        """Note this lane as the owner of partitions that were another's or nobody's, before it writes for them.
+        """Note this lane as the owner of partitions that had another owner or none, before it writes for them.
 
         So the next owner knows whose transaction may be open, even if this lane never committed. Returns the tasks that
         may fold from now on; an abort leaves the others to the next turn.

@@ -1,8 +1,8 @@
-"""Taking partitions over: what members that are gone have left open there is ended, so that nobody has to wait for it.
+"""Taking partitions over: the open transactions of members that are gone are ended, so that no reader waits for them.
 
 Each commit notes whose it is, see `GroupConsumer.owners`. An owner that is no member of the group any more has lost its
 partitions, and its open transaction would hide later records of all that it writes from readers until it times out.
-Until that has been looked for, each commit also notes the owner before: whoever takes over may be gone as soon.
+Until that has been looked for, each commit also notes the owner before, as the one that takes over may be gone as soon.
 """
 
 from __future__ import annotations

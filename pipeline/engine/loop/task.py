@@ -116,7 +116,7 @@ class Task:
     # --- records that wait; see Parking -------------------------------------------------------------------------------
 
     def skip(self, record: Record, error: Exception, *, bare: bool) -> None:
-        """Puts a record aside of which came more than the broker takes; `bare`: without its value."""
+        """Park a record whose effects the broker refuses, as there are too many; `bare`: without its value."""
         self.parking.skip(record, error, bare=bare)
         self.position = record.offset() + 1
 
@@ -132,7 +132,7 @@ class Task:
         return self.parking.refuse(key, error, audit, self._now())
 
     def discard(self, key: bytes, offset: int | None, limit: int, audit: Audit) -> Drained:
-        """Throws away the first record of a key, that of `offset`; None: `limit` of them. Raises NotParked."""
+        """Throw away the first record of a key, that of `offset`; None: `limit` of them. Raises NotParked."""
         return self.parking.discard(key, offset, limit, audit, self._now())
 
     def _now(self) -> TakenUp:

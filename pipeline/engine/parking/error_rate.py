@@ -96,7 +96,7 @@ class ErrorRate:
         self._stats.hold("")
 
     def warn(self, tp: TP, offset: int, key: bytes, cause: str) -> None:
-        """Warns of a parked record, unless one was warned of a moment ago."""
+        """Warn of a parked record, unless a warning was logged a moment ago."""
         now = self._clock.monotonic_s()
         if now - self._told_s < LOG_S:
             self._untold += 1

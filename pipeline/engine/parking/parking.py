@@ -1,4 +1,4 @@
-"""The records of one partition that wait: put aside, kept in order behind one another, and taken up again.
+"""The records of one partition that wait: parked, kept in order behind one another, and taken up again.
 
 What is done when stands in `flow.waiting`; here it is applied to the queues, within the open transaction.
 """
@@ -66,7 +66,7 @@ class Parking:
         self._clock, self._error_rate = context.ports.clock, context.error_rate
 
     def decode(self, key: bytes | None, record: Record) -> Any:
-        """Return a record's message, or a ReservationReply; None for a barrier, and for what nobody here folds.
+        """Return a record's message, or a ReservationReply; None for a barrier, and if this service does not follow it.
 
         Raises UndecodableRecord, also if its key is none.
         """
@@ -312,7 +312,7 @@ class Parking:
 
 
 def check_key(key: bytes | None) -> None:
-    """Raises UndecodableRecord if that is no key."""
+    """Raise UndecodableRecord if that is no key."""
     if not key:
         raise UndecodableRecord("no key; the key says which aggregate or row is meant")
     try:

@@ -28,7 +28,7 @@ class RowCache:
         self._half = ROWS_MIN
 
     def limit(self, bytes_max: int) -> None:
-        """Changes how much may be kept."""
+        """Change how much may be kept."""
         self._bytes_max = bytes_max
 
     @property
@@ -46,7 +46,7 @@ class RowCache:
         return row
 
     def update(self, rows: Mapping[bytes, Any]) -> None:
-        """Keeps these."""
+        """Keep these."""
         if not rows:
             return
         self._young.update(rows)

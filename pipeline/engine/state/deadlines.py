@@ -130,7 +130,7 @@ class Deadlines(Table):
         return Fired(key, row.command, due_ms)
 
     def _begin(self) -> None:
-        """Counts the rows."""
+        """Count the rows."""
         self._count += sum(1 for _ in scan_all(self.store, self._order))
         self._counted, self.active = True, self._count > 0 or bool(self._changed)
 

@@ -73,7 +73,7 @@ class HistoryReader:
         return there
 
     def events(self, key: bytes, after: int, limit: int) -> list[EventMessage]:
-        """Events of a key in the order of their versions: those of the `limit` versions that come after `after`."""
+        """Read the events of a key in the order of their versions: of the `limit` versions that come after `after`."""
         prefix = of_key(EVENT, key)
         rows = self.store.scan(prefix, at_version(EVENT, key, after + limit), limit)
         return [self.spec.events.decode(data) for row, data in reversed(rows) if version_of(row) > after]

@@ -28,7 +28,7 @@ def index_mark(table: str) -> str:
 
 
 def declared(spec: TableSpec) -> int:
-    """Stands for the names of the indexes that a table is to have; 0 if none. A function is not looked into."""
+    """Return a number for the names of the indexes that a table is to have; 0 if none. Functions do not count."""
     return crc32("\0".join(sorted(spec.indexes)).encode()) or 1 if spec.indexes else 0
 
 

@@ -1,4 +1,4 @@
-"""The queues of a source partition: records that are put aside, by key and in order, each behind those before it.
+"""The queues of a source partition: records that are parked, by key and in order, each behind those before it.
 
 A key that has a queue is held: whatever comes for it goes to the queue's end, until the queue is empty. The queues are
 a table of the task like any other, so they are committed with what is folded and restored with it.

@@ -31,7 +31,7 @@ class ReplyPlace(NamedTuple):
 
     @property
     def row(self) -> bytes:
-        """Its key in the order."""
+        """The key in the order."""
         return self.offset.to_bytes(8, "big") + (b"" if self.own < 0 else self.own.to_bytes(8, "big"))
 
     @property
@@ -114,7 +114,7 @@ def forget(spec: TableSpec, store: Store, gone: Sequence[ReplyPlace], fresh: Map
 
 
 def trim_copy(idempotency: Idempotency, spec: TableSpec, store: Store, now: bytes) -> bool:
-    """Forgets in a copy what its owner had forgotten by the reply `now`, a part at a time; whether there was any."""
+    """Forget in a copy what its owner had forgotten by the reply `now`, a part at a time. False if there was none."""
     reply: ReplyMessage = spec.codec.decode(now)
     offset, time_ms = reply.place
     if time_ms > (store.position(latest_mark(spec.name)) or 0):
@@ -157,7 +157,7 @@ class ReplyTable(Table):
         self._latest_ms = self._committed_latest_ms = 0
 
     def _load(self) -> None:
-        """Reads how far things are; not before it is needed: until a task starts, its tables are being restored."""
+        """Read how far things are; not before it is needed: until a task starts, its tables are being restored."""
         if self._committed_from < 0:
             name, position = self.spec.name, self.store.position
             self._committed_from = position(begin_mark(name)) or 0

@@ -54,7 +54,7 @@ class Scheduler:
         return found
 
     def keep(self, rows: Rows) -> None:
-        """Sets and cancels them."""
+        """Set and cancel them."""
         assert self.table is not None
         for row_key, row in rows:
             if row is not None:

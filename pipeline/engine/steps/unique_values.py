@@ -1,4 +1,4 @@
-"""The unique values of an aggregate's states: reserved before they are taken, released when nobody has them any more.
+"""The unique values of an aggregate's states: reserved before they are taken, released when no state has them any more.
 
 The aggregate's step raises `NeedsReservation` before its first effect. The record then waits, as a parked one does, and
 its reservation is sent; the reply to it arrives on the aggregate's own command topic. See flow/waiting.py.
@@ -79,7 +79,7 @@ class UniqueValues:
         after: StateMessage | None,
         reserved: Sequence[str],
     ) -> None:
-        """Raises NeedsReservation if a value after the command is neither that from before nor `reserved`.
+        """Raise NeedsReservation if a value after the command is neither that from before nor `reserved`.
 
         Else gives up what the aggregate had, or had reserved, and has no more.
         """

@@ -93,7 +93,7 @@ def moment_text(at_ms: int, *, millis: bool = False) -> str:
 
 
 def _days(year: int, month: int, day: int) -> int:
-    """Days since the epoch."""
+    """The days since the epoch."""
     year -= month <= 2
     era, of_era = divmod(year, 400)
     of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1

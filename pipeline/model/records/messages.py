@@ -52,7 +52,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """Not an answer yet: the command is put aside, and is answered once it is redriven or discarded."""
+    """Not a reply yet: the command is parked, and is answered once it is redriven or discarded."""
 
     cause: str
 

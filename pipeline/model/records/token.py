@@ -32,7 +32,7 @@ class Token(str):
 
     @property
     def positions(self) -> dict[tuple[str, int], int]:
-        """Offsets by topic and partition. Raises InvalidToken."""
+        """Parse offsets by topic and partition. Raises InvalidToken."""
         if OTHER_VERSION.match(self):
             raise InvalidToken(f"the token {self!r:.100} is of a form that this version does not know")
         entries = self.split(",") if self else []

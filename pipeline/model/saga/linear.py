@@ -85,7 +85,7 @@ class _Runner:
         return replace(state, progress=p)
 
     def _enter(self, state: Any, p: Progress, index: int) -> Progress:
-        """Goes on with the step at `index`, or what follows it if there is nothing to do."""
+        """Go on with the step at `index`, or what follows it if there is nothing to do."""
         steps = self._steps(p)
         for step in steps[index:]:
             if places := _places(step.do, state):
@@ -154,7 +154,7 @@ class _Runner:
         return self._undo(state, replace(p, status=COMPENSATING, done=_with_this(p), stuck=False, reason=reason))
 
     def _undo(self, state: Any, p: Progress) -> Progress:
-        """Goes on undoing: the last thing done, or what comes before if there is nothing to undo."""
+        """Go on undoing: the last thing done, or what comes before if there is nothing to undo."""
         steps = {step.name: step for step in self._steps(p)}
         while p.done:
             last = p.done[-1]

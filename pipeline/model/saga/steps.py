@@ -97,7 +97,7 @@ class Progress:
 
 
 def check_steps(where: str, steps: Sequence[Step]) -> None:
-    """Raises TopologyError if the steps do not make up a saga."""
+    """Raise TopologyError if the steps do not make up a saga."""
     names = [step.name for step in steps]
     for name in names:
         if not NAME.fullmatch(name) or names.count(name) > 1:

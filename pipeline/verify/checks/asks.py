@@ -39,7 +39,7 @@ class AskCheck:
         self._history: History | None = None
 
     def begin(self, history: History) -> None:
-        """Forgets what was decided in another history."""
+        """Forget what was decided in another history."""
         if self._history is not history:
             self._history, self._due, self._ends = history, {}, {}
 
@@ -53,7 +53,7 @@ class AskCheck:
         *,
         must: bool,
     ) -> None:
-        """Takes what was decided on the command at `place`: its offset and time."""
+        """Take in what was decided on the command at `place`: its offset and time."""
         offset, time_ms = place
         self._ends[tp.partition] = max(self._ends.get(tp.partition, 0), offset + 1)
         cause = command_position(self.name, tp.partition, offset)

@@ -54,7 +54,7 @@ class DeadlineCheck:
     def compare(
         self, history: History, tp: TP, agenda: ExpectedDeadlines, rows: dict[Name, Row], report: Report
     ) -> None:
-        """Findings about what is to come and what has come. `agenda` has taken the commands of `tp` that are committed.
+        """Report findings about what is to come and what has come. `agenda` has taken the committed commands of `tp`.
 
         `extra_`, `wrong_` and `missing_deadline`; `extra_`, `wrong_`, `duplicate_` and `early_fired`.
         """
@@ -107,7 +107,7 @@ class DeadlineCheck:
     def _row_is_wrong(
         self, setting: Setting | None, row: Row, agenda: ExpectedDeadlines, came: dict[Identity, Came], must: int
     ) -> str | None:
-        """What there should be instead; None where it is right. What has happened since `must` may not be in yet."""
+        """What there should be instead; None if it is right. What has happened since `must` may not be in yet."""
         if setting is None:
             return "nothing"
         name = identity(setting.name[0], setting.command)

@@ -29,9 +29,9 @@ Tables = dict[str, dict[str, Any]]  # by table and key: states of aggregates, ro
 
 
 class Final(NamedTuple):
-    """How all is while nothing moves. `awaited`: the keys of each saga for which a timer is set.
+    """The state of everything while nothing moves. `awaited`: the keys of each saga for which a timer is set.
 
-    `parked`: records that wait to be redriven; what nobody can read is not among them.
+    `parked`: records that wait to be redriven; what cannot be read is not among them.
     """
 
     tables: Tables
@@ -119,7 +119,7 @@ class FinalCheck:
         ]
 
     def _final(self, history: History) -> Final | None:
-        """How all is at a moment at which nothing moves; None where none came."""
+        """The state of everything at a moment at which nothing moves; None if there was none."""
         sources = self._sources(history)
         while True:
             ends = {tp: history.end(tp) for _, tp in sources}
@@ -154,7 +154,7 @@ class FinalCheck:
     # --- what is under way --------------------------------------------------------------------------------------------
 
     def _unsettled(self, final: Final) -> Iterator[Place]:
-        """Sagas that are neither done nor undone, or have somebody left to tell."""
+        """Yield sagas that are neither done nor undone, or still have others to tell."""
         for name, saga in self._topology.sagas.items():
             outside = saga.asks.keys() - self._owner.keys()
             for key, state in final.tables[name].items():
@@ -165,7 +165,7 @@ class FinalCheck:
                     yield Place(self._owner[name], name, key, waits, moves)
 
     def _held(self, tables: Tables) -> Iterator[Place]:
-        """What is held. It is let go by a saga that is under way, or by somebody outside where no saga asks for it."""
+        """What is held. It is let go by a saga that is under way, or from outside if no saga asks for it."""
         for aggregate in self._holders:
             askers = [saga for name, saga in self._topology.sagas.items() if aggregate.name in saga.asks]
             moves = not askers or any(

@@ -60,7 +60,7 @@ Names = Callable[[str, str, Any], Hashable | None]
 
 
 def digest(topic: str, key: str, content: Any) -> int:
-    """Stands for the content, so that it need not be kept."""
+    """Return a number that stands for the content, so that it need not be kept."""
     return hash((topic, key, repr(content)))
 
 
@@ -164,7 +164,7 @@ class OutputCheck:
 
 
 def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> OutputCheck:
-    """Commands, named by ids that begin with the reaction's name; all others are a client's."""
+    """Check commands, named by ids that begin with the reaction's name; all others are a client's."""
     takers = {cls: a.name for a in service.owned for cls in alternatives(a.command)}
     targets = {TopicKind.COMMAND.topic(a.name): command_decoder(registry, a) for a in service.owned}
 
@@ -180,7 +180,7 @@ def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> 
 
 
 def route_check(service: Service, projection: Projection[Any, Any], registry: Registry) -> OutputCheck:
-    """Messages, named by row key and content: two alike are told apart by their number only."""
+    """Check messages, named by row key and content: two alike are told apart by their number only."""
     topic = TopicKind.BY_KEY.topic(projection.name)
 
     def asks(key: str, event: EventMessage) -> Iterator[Output]:

@@ -1,4 +1,4 @@
-"""Parked records and offsets: what could not be read was put aside exactly once; the service stands within its logs.
+"""Parked records and offsets: what could not be read was parked exactly once; the service stands within its logs.
 
 In memory: the parked records of one service.
 """
@@ -43,7 +43,7 @@ def source_topics(service: Service, registry: Registry) -> dict[str, Decoder]:
 
 
 def _waited(rows: Rows, acts: list[Act]) -> set[int]:
-    """Offsets of the records that had no notice when they came, as they waited behind others."""
+    """Return the offsets of the records that had no notice when they came, as they waited behind others."""
     first: dict[bytes, int] = {}
     for key, offset in (*rows, *((act.key, act.offset) for act in acts)):
         first[key] = min(offset, first.get(key, offset))
@@ -68,7 +68,7 @@ class ServiceCheck:
         self.parked = TopicKind.PARKED.topic(self.service)
 
     def __call__(self, history: History, _: int, report: Report) -> None:
-        """Notices are read before the records that they are about."""
+        """Read notices before the records that they are about."""
         stored = history.stored(self.service)
         before = acts_on(history, self.service)
         sources = [TP(topic, n) for topic in self.source_topics for n in range(history.partitions(topic))]

@@ -113,7 +113,7 @@ def compare_queue(
     history: History,
     report: Report,
 ) -> None:
-    """Findings `missing_`, `extra_queued` and `unordered_queue`; the queues have been replayed, and hold what waits.
+    """Report `missing_`, `extra_queued` and `unordered_queue`; the queues have been replayed, and hold what waits.
 
     `rows` were read after `before` and the bound, and before the notices.
     """

@@ -37,7 +37,7 @@ class ReadCheck:
         replies: Iterable[Reply],
         report: Report,
     ) -> Recorded | None:
-        """What the replies and events of a partition say; None where the aggregate reads no copies.
+        """What the replies and events of a partition say; None if the aggregate reads no copies.
 
         To be called once these have been read: so all that they name is in the logs that the copies follow. Finding
         `unknown_position` where it is not.

@@ -85,7 +85,7 @@ class ReplyCheck:
         settled: Callable[[Given], bool],
         report: Report,
     ) -> None:
-        """Findings `missing_`, `wrong_`, `duplicate_`, `extra_reply`. Commands that are `settled` must have theirs."""
+        """Report `missing_`, `wrong_`, `duplicate_`, `extra_reply`. Commands that are `settled` must have theirs."""
         if memory.idempotency is None:
             return
         tp = TP(self.topic, partition)

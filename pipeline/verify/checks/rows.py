@@ -29,7 +29,7 @@ class Fold:
     def __init__(
         self, service: str, table: Projection[Any, Any] | Replica[Any, Any], decoder: Decoder, *, own: bool
     ) -> None:
-        """`own`: the topic is the table's repartition topic, whose records nobody else may have put anywhere."""
+        """`own`: the topic is the table's repartition topic, to which no other may write."""
         self.service, self._table, self._decoder, self._own = service, table, decoder, own
 
     def by_group(self, history: History, tp: TP, before: Before, report: Report) -> Allowed:
@@ -90,7 +90,7 @@ class ProjectionCheck:
         self._row = Decoder(registry, self.rows, type(projection.initial))
 
     def __call__(self, history: History, partition: int, report: Report) -> None:
-        """Rows are read before the messages that made them."""
+        """Read rows before the messages that made them."""
         home, changelog = TP(self.home, partition), TP(self.rows, partition)
         before = acts_on(history, self.service)
         rows = history.rows(self.projection.name, partition)

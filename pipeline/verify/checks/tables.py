@@ -37,7 +37,7 @@ def last_values(
 
 
 def unreadable(service: str, tp: TP, entry: Entry, error: Exception) -> Finding:
-    """A record of the service's own that nobody can read."""
+    """The finding of an unreadable record of the service's own."""
     key = None if entry.key is None else entry.key.decode(errors="replace")
     return Finding("unreadable", service, *tp, key, entry.offset, "a readable record", short(str(error)))
 
@@ -45,7 +45,7 @@ def unreadable(service: str, tp: TP, entry: Entry, error: Exception) -> Finding:
 def compare_changelog(
     what: str, service: str, tp: TP, allowed: Allowed, last: Mapping[str, tuple[Entry, Any]], report: Report
 ) -> None:
-    """Findings `missing_…`, `wrong_…` and `extra_…` of `what`, "state" or "row"."""
+    """Report `missing_…`, `wrong_…` and `extra_…` of `what`, "state" or "row"."""
     for key, values in allowed.items():
         entry, value = last.get(key, (None, None))
         if value in values or isinstance(value, UndecodableRecord):
@@ -61,7 +61,7 @@ def compare_changelog(
 def compare_table(
     service: str, table: str, partition: int, allowed: Allowed, rows: dict[str, Any] | None, report: Report
 ) -> None:
-    """Findings `missing_table_row`, `wrong_table_row` and `extra_table_row`."""
+    """Report `missing_table_row`, `wrong_table_row` and `extra_table_row`."""
     if rows is None:
         return
     report.checked["table rows"] += len(rows)

@@ -1,4 +1,4 @@
-"""Unique values: no two aggregates have the same, and who has one, and nobody else, has one reserved.
+"""Unique values: no two aggregates have the same, and those that have one, and no others, have it reserved.
 
 In memory: the states of one aggregate, and its reservations. Which value stands behind which reservation only the
 service's secret tells; so they are compared by who has them.
@@ -30,7 +30,7 @@ class UniqueCheck:
         self._reservation = Decoder(registry, self._reserved, StateMessage, Reservation)
 
     def __call__(self, history: History, _: int, report: Report) -> None:
-        """Findings `shared_value`, `unreserved_value` and `unused_value`."""
+        """Report `shared_value`, `unreserved_value` and `unused_value`."""
         owners = Counter(
             body.owner for _, body in self._bodies(history, self._reserved, self._reservation, report) if body.owner
         )

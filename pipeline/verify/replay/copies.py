@@ -42,7 +42,7 @@ class PastCopies:
         self._held: dict[TP, tuple[int, Versions]] = {}  # and up to where
 
     def take_in(self, position: str | None) -> None:
-        """Reads as much of the sources as this needs; to be done before decisions are made again.
+        """Read as much of the sources as this needs; to be done before decisions are made again.
 
         Raises InvalidToken for one that is no token, or lies behind the end of a log.
         """
@@ -72,7 +72,7 @@ class PastCopies:
         return self._copies(lambda tp, key: self._find(offsets, tp, key))
 
     def untold(self) -> Copies:
-        """Copies that raise Untold when they are read."""
+        """Return copies that raise Untold when they are read."""
 
         def find(tp: TP, key: str) -> tuple[int, int, Any]:
             raise Untold(f"{key!r} of {tp.topic}-{tp.partition} is read, as of no known position")
@@ -124,5 +124,5 @@ class Recorded:
         return self.untold()
 
     def untold(self) -> Copies:
-        """Copies that raise Untold when they are read."""
+        """Return copies that raise Untold when they are read."""
         return self._past.untold()

@@ -47,7 +47,7 @@ class ExpectedDeadlines:
         return None if setting is None else setting.command
 
     def see(self, key: Any, command: CommandMessage, offset: int, time_ms: int) -> None:
-        """Notes a command that was due."""
+        """Note a command that was due."""
         if was_due(self._aggregate, command):
             self.came.append(Came(key, command, offset, time_ms))
 

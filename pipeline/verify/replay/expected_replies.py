@@ -17,7 +17,7 @@ class Decided(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A command that was decided, and what was decided; None where retention has taken the command."""
+    """A command that was decided, and what was decided; None if retention has taken the command."""
 
     key: Any
     command: CommandMessage

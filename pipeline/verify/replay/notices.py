@@ -18,7 +18,7 @@ class Act(NamedTuple):
     """What a notice says.
 
     `at`, `at_ms`: of what was done about a queue, the last offset that was folded before it, and the latest time of a
-    command by then; None for a record that was put aside when it came. `done`: the nodes that have folded it by then.
+    command by then; None for a record that was parked when it came. `done`: the nodes that have folded it by then.
     """
 
     action: str
@@ -35,7 +35,7 @@ class Act(NamedTuple):
 
 
 def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Act | None:
-    """What a notice says; None where its headers do not."""
+    """What a notice says; None if its headers do not say."""
     # Of a header that is there twice the last: the record's own come first.
     told = {name: (value or b"").decode(errors="replace") for name, value in headers}
     try:
@@ -74,7 +74,7 @@ def acts_in(notices: Kept) -> dict[TP, list[Act]]:
 
 
 def by_source(acts: Iterable[Act]) -> dict[TP, list[Act]]:
-    """Acts by the partition of the record that they are about."""
+    """Sort acts by the partition of the record that they are about."""
     found: dict[TP, list[Act]] = {}
     for act in acts:
         found.setdefault(act.tp, []).append(act)

@@ -66,7 +66,7 @@ class ParkedReplay:
             del self.held[key]
 
     def stops(self, offset: int, at: int) -> bool:
-        """Whether a record that has waited was put aside anew when its turn came there."""
+        """Whether a record that has waited was parked anew when its turn came there."""
         return any(act.offset == offset and act.at == at and act.action == PARKED for act in self._later)
 
     def has_taken(self, key: bytes, offset: int) -> bool:
@@ -100,9 +100,9 @@ def folded_by(
     place: Callable[[Any], tuple[bytes, int]],
     follows: Callable[[Any], bool | None],
 ) -> Iterator[Folded]:
-    """What a node has folded, in its order; no command is to be judged like this, as they may be answered at once.
+    """Yield what a node has folded, in its order. Not for commands, as they may be answered at once.
 
-    `place(record)`: key and offset. `follows(record)`: None where it cannot be read, False where it concerns nobody.
+    `place(record)`: key and offset. `follows(record)`: None if it cannot be read, False if nothing folds it.
     """
 
     def again(before: int | None) -> Iterator[Folded]:

@@ -130,7 +130,7 @@ def command_decoder(registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> 
 
 
 def text_key(entry: Entry) -> str:
-    """The key as text. Raises UndecodableRecord where there is none."""
+    """The key as text. Raises UndecodableRecord if there is none."""
     if not entry.key:
         raise UndecodableRecord("no key")
     try:

@@ -44,11 +44,11 @@ class History(Protocol):
         """By how much a worker's clock may have gone ahead of the broker's."""
 
     def may_have_raised(self, decide: Callable[[], object]) -> bool:
-        """Whether the code of the time may have raised on this decision; True if nobody knows."""
+        """Whether the code of the time may have raised on this decision; True if that is not known."""
 
     def partitions(self, topic: str) -> int: ...
     def bound(self, service: str, tp: TP) -> int | None:
-        """What the service had committed before anything else was read; None where nothing."""
+        """What the service had committed before anything else was read; None if nothing."""
 
     def committed(self, service: str, tp: TP) -> int | None:
         """What the service has committed now, no commit of it being under way."""
@@ -66,13 +66,13 @@ class History(Protocol):
         """All committed records of a small topic, such as a service's notices, which many checks ask for."""
 
     def rows(self, table: str, partition: int) -> dict[str, Any] | None:
-        """Rows of a table by key, as its worker answers over HTTP; None where tables are not to be judged."""
+        """Read the rows of a table by key, as its worker answers over HTTP; None if tables are not to be judged."""
 
     def stored(self, service: str) -> dict[TP, Stored] | None:
-        """Positions of the service's local stores, by source partition; None where tables are not to be judged."""
+        """Read the positions of the service's local stores, by source partition; None if tables are not judged."""
 
     def wait(self) -> bool:
-        """Gives tables, which follow the logs, time to catch up; False once enough was given."""
+        """Give tables, which follow the logs, time to catch up; False once enough was given."""
 
 
 def read_whole(history: History, topic: str) -> Kept:
