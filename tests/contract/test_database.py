@@ -277,7 +277,7 @@ def test_so_is_a_key(database: SqlDatabase, key: bytes) -> None:
 def test_a_database_belongs_to_one_service(database: SqlDatabase) -> None:
     database.check()
     other = SqlDatabase("other", database._engine.url)
-    with pytest.raises(DatabaseUnusable, match="that of the service 'service'"):
+    with pytest.raises(DatabaseUnusable, match="belongs to the service 'service'"):
         other.check()
     other.close()
 
