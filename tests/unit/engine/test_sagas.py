@@ -179,7 +179,7 @@ class Workers:
         (["saga", "list"], ["move-1", "sale-1", "running", "reserve.0"]),
         (["saga", "list", "sale", "--state", "stuck"], ["sale-1", "stuck"]),
         (["2pc", "list"], ["move-1"]),
-        (["saga", "show", "sale", "o1"], ["status  stuck", "version  7", '{"type": "Started"}']),
+        (["saga", "show", "sale", "o1"], ["status     stuck", "version    7", '{"type": "Started"}']),
         (["saga", "list", "sale", "--json"], ['"key": "sale-1"']),
     ],
 )

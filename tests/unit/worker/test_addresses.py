@@ -135,7 +135,7 @@ def test_of_the_addresses_of_a_name_one_that_the_machine_has_is_taken(monkeypatc
     ("options", "says"),
     [
         (["--host", "0.0.0.0"], "--advertise"),
-        (["--host", ""], "--host '' is no address"),
+        (["--host", ""], "'--host': it is empty"),
         (["--host", "http://127.0.0.1"], "its port is that of --port"),
         (["--advertise", "0.0.0.0:80"], "none that others can call"),
         (["--advertise", "a:80", "--processes", "2"], "the port of --advertise name one process"),
