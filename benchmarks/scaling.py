@@ -44,10 +44,7 @@ class Setting:
 
 BASE = Setting()
 SETTINGS: dict[str, list[Setting]] = {
-    "keys": [
-        replace(BASE, keys=100_000, commands=200_000),
-        replace(BASE, keys=300_000, commands=400_000),
-    ],
+    "keys": [replace(BASE, keys=100_000, commands=200_000), replace(BASE, keys=300_000, commands=400_000)],
     "padding": [
         replace(BASE, padding=500),
         replace(BASE, padding=2_000, commands=50_000),

@@ -117,13 +117,7 @@ def works(c: Checkout, attempt: int) -> list[Work]:
 
 
 checkout_2pc = two_phase_saga(
-    "checkout_2pc",
-    state=Checkout(),
-    begin=BeginCheckout,
-    begun=begun,
-    asks=ASKS,
-    works=works,
-    vote_s=PATIENCE_S,
+    "checkout_2pc", state=Checkout(), begin=BeginCheckout, begun=begun, asks=ASKS, works=works, vote_s=PATIENCE_S
 )
 
 # --- what it follows: orders that are to be checked out this way ------------------------------------------------------

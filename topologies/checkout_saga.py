@@ -126,10 +126,7 @@ def uncharge(c: Checkout) -> list[To]:
 
 
 def confirm(c: Checkout) -> list[To]:
-    return [
-        To("payments", c.customer, Capture(c.order)),
-        To("orders", c.order, ConfirmOrder(c.order)),
-    ]
+    return [To("payments", c.customer, Capture(c.order)), To("orders", c.order, ConfirmOrder(c.order))]
 
 
 STEPS = [
@@ -139,12 +136,7 @@ STEPS = [
 ]
 
 checkout_saga = linear_saga(
-    "checkout_saga",
-    state=Checkout(),
-    begin=BeginCheckout,
-    begun=begun,
-    asks=ASKS,
-    versions={1: STEPS},
+    "checkout_saga", state=Checkout(), begin=BeginCheckout, begun=begun, asks=ASKS, versions={1: STEPS}
 )
 
 # --- what it follows: orders that are to be checked out this way ------------------------------------------------------

@@ -216,12 +216,7 @@ def add(
 
 stock_in_checkout = Participant(ReserveStock, TakeReserved, ReleaseStock, ledger=lambda stock: stock.ledger)
 inventory = Aggregate(
-    "inventory",
-    command=Command,
-    event=Event,
-    initial=Stock(),
-    decide=stock_in_checkout.guards(decide),
-    evolve=evolve,
+    "inventory", command=Command, event=Event, initial=Stock(), decide=stock_in_checkout.guards(decide), evolve=evolve
 )
 
 # --- what it follows: orders confirmed by a saga, which leaves the taking to it, and goods that come back -------------

@@ -35,13 +35,7 @@ def command() -> None:
 @click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each partition.")
 @where(schemas_option)
 @click.pass_context
-def create(
-    ctx: click.Context,
-    services: tuple[str, ...],
-    partitions: int,
-    replication: int,
-    where: Where,
-) -> None:
+def create(ctx: click.Context, services: tuple[str, ...], partitions: int, replication: int, where: Where) -> None:
     """Create the topics of TOPOLOGY that do not exist yet.
 
     Their number of partitions cannot be changed later, as it decides each key's partition.

@@ -19,13 +19,7 @@ from pipeline.cli.shown import say_json
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Findings of each kind to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 @where(schemas_option)
-def command(
-    services: tuple[str, ...],
-    no_tables: bool,
-    limit: int,
-    as_json: bool,
-    where: Where,
-) -> None:
+def command(services: tuple[str, ...], no_tables: bool, limit: int, as_json: bool, where: Where) -> None:
     """Prove that every record of TOPOLOGY's services has had its effect exactly once.
 
     Reads all their topics, replays each command, event and message, and compares the results with the logs, the

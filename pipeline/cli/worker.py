@@ -19,11 +19,7 @@ from pipeline.cli.values import FilePath
     "--service", "services", multiple=True, metavar="NAME", help="Run only this service; repeatable.  [default: all]"
 )
 @click.option(
-    "--processes",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="How many worker processes to run.",
+    "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="How many worker processes to run."
 )
 @click.option(
     "--slot", type=click.IntRange(0), help="Slot of the state directory to take.  [default: the first free one]"

@@ -109,9 +109,7 @@ def call_async(
     return _documented(method, steps, r"\1")
 
 
-def each_async(
-    steps: Callable[Concatenate[S, P], Stream[T]],
-) -> Callable[Concatenate[Async[S], P], AsyncIterator[T]]:
+def each_async(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concatenate[Async[S], P], AsyncIterator[T]]:
     """Make the method that returns an asynchronous iterator over the items of the steps."""
 
     def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:

@@ -98,14 +98,7 @@ class OwnerRequest(NamedTuple):
     patience_s: float
 
     def steps(
-        self,
-        table: str,
-        partition: int,
-        path: str,
-        query: Mapping[str, str],
-        *,
-        wait_s: float = 0.0,
-        body: Any = None,
+        self, table: str, partition: int, path: str, query: Mapping[str, str], *, wait_s: float = 0.0, body: Any = None
     ) -> Steps[Answer]:
         """Ask until there is an answer, or until patience ends; a moving partition soon has an owner again.
 

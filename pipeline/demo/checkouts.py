@@ -13,10 +13,7 @@ from pipeline.demo.invoices import Adjustment, Invoices
 from pipeline.model.saga.saga import IN_FLIGHT
 from pipeline.topology import Topology
 
-SCARCE = {
-    "out_of_stock": "stock",
-    "over_limit": "credit",
-}  # why orders may be refused, and what must be scarce for it
+SCARCE = {"out_of_stock": "stock", "over_limit": "credit"}  # why orders may be refused, and what must be scarce for it
 HOLDERS = ("orders", "inventory", "payments")  # the tables whose rows have a ledger
 Row = dict[str, Any]
 

@@ -294,12 +294,7 @@ class Demo:
 
 
 def _result(
-    shown: figures.Figures,
-    at_rest: checkouts.Shown,
-    invoices: Invoices,
-    commands: int,
-    seconds: float,
-    verified: bool,
+    shown: figures.Figures, at_rest: checkouts.Shown, invoices: Invoices, commands: int, seconds: float, verified: bool
 ) -> dict[str, Any]:
     bad = [bad._asdict() for bad in invoices.bad]
     names = ("returns", "adjustments", "revenue", "refunds", "units_sold", "stock", "customers", "events")

@@ -74,9 +74,7 @@ RULES: dict[tuple[KeyState, KeyEvent], Rule] = (
     | _rules(KeyEvent.GRANTED, (_OTHERS, Rule(Action.IGNORE)), ((KeyState.RESERVING,), Rule(Action.FOLD_ON)))
     | _rules(KeyEvent.TAKEN, (_OTHERS, Rule(Action.IGNORE)), ((KeyState.RESERVING,), Rule(Action.REJECT_AND_FOLD_ON)))
     | _rules(
-        KeyEvent.REDRIVE,
-        ((KeyState.FREE, KeyState.RESERVING), Rule(Action.REFUSE)),
-        (_BY_HAND, Rule(Action.FOLD_ON)),
+        KeyEvent.REDRIVE, ((KeyState.FREE, KeyState.RESERVING), Rule(Action.REFUSE)), (_BY_HAND, Rule(Action.FOLD_ON))
     )
     | _rules(
         KeyEvent.DISCARD,

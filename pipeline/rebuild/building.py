@@ -9,12 +9,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.kafka import (
-    KafkaGroupConsumer,
-    KafkaLogReader,
-    KafkaProducer,
-    end_offsets,
-)
+from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, end_offsets
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot

@@ -186,13 +186,7 @@ def number(
     schema: Json = {"type": "integer", "minimum": least, "maximum": most}
     schema |= {} if default is None else {"default": default}
     return Param(
-        name,
-        schema,
-        description,
-        lambda text: integer(name, text, least, most),
-        default,
-        place,
-        is_hidden=is_hidden,
+        name, schema, description, lambda text: integer(name, text, least, most), default, place, is_hidden=is_hidden
     )
 
 

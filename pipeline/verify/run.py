@@ -36,10 +36,7 @@ class Task(NamedTuple):
 
 def checks(service: Service, registry: Registry) -> Iterator[Task]:
     """All that is to be checked of a service."""
-    yield Task(
-        f"{service.name}: offsets, parked",
-        ServiceCheck(service.name, source_topics(service, registry)),
-    )
+    yield Task(f"{service.name}: offsets, parked", ServiceCheck(service.name, source_topics(service, registry)))
     for aggregate in service.owned:
         aggregate_check = AggregateCheck(service.name, aggregate, registry)
         yield Task(f"{service.name}: {aggregate.name}", aggregate_check, aggregate_check.commands)

@@ -176,20 +176,9 @@ def topology(directory: Path, database: Database = Database.ROCKSDB) -> Topology
         "kept.row": all_schema(),
     }
     alls = Aggregate(
-        "alls",
-        command=Put | PutNothing,
-        event=Stored | Marked,
-        initial=All(),
-        decide=decide,
-        evolve=evolve,
+        "alls", command=Put | PutNothing, event=Stored | Marked, initial=All(), decide=decide, evolve=evolve
     )
-    seen = Projection(
-        "seen",
-        [alls.events],
-        Seen(),
-        see,
-        database=database,
-    )
+    seen = Projection("seen", [alls.events], Seen(), see, database=database)
     kept = Projection(
         "kept", [alls.events], All(), lambda row, e: e.all if isinstance(e, Stored) else row, database=database
     )

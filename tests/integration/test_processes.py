@@ -52,10 +52,7 @@ def broker_up(home: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(
     ("during", "numbers"),
-    [
-        ("kafka.tools.StorageTool", [signal.SIGKILL]),
-        ("kafka.Kafka", [signal.SIGINT, signal.SIGINT]),
-    ],
+    [("kafka.tools.StorageTool", [signal.SIGKILL]), ("kafka.Kafka", [signal.SIGINT, signal.SIGINT])],
 )
 def test_a_first_broker_up_that_is_interrupted(home: Path, during: str, numbers: list[signal.Signals]) -> None:
     first = broker_up(home)

@@ -132,11 +132,7 @@ def test_a_day_that_finds_no_quiet_moment_falls_away_with_the_other_faults() -> 
             Sent(500, "tills", "till-0", Take(7), "", 0, 300),
             Sent(90_000, "tills", "till-2", Close(), "", 0, 2_000),
         ),
-        faults=(
-            Fault("crash", "step", 652),
-            Fault("day", "time", 17_000),
-            Fault("busy", "time", 671, 1.0, 0.78),
-        ),
+        faults=(Fault("crash", "step", 652), Fault("day", "time", 17_000), Fault("busy", "time", 671, 1.0, 0.78)),
         switches=(
             *(30, 31, 37, 63, 83, 85, 264, 344, 345, 352, 432, 500, 513),
             *(522, 539, 540, 547, 640, 645, 648, 651, 654, 661),

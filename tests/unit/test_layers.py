@@ -27,9 +27,7 @@ LAYERS = (
     ("errors", "drive"),
 )
 # (importer, imported): why it may, although it goes up or round.
-EXCEPTIONS = {
-    ("pipeline.errors", "pipeline.model.records.token"): "an error names the type of what it carries",
-}
+EXCEPTIONS = {("pipeline.errors", "pipeline.model.records.token"): "an error names the type of what it carries"}
 LIBRARIES = {
     "confluent_kafka": {"adapters.kafka", "adapters.kafka.access", "client", "demo", "rebuild", "verify.sources"},
     "faust": {"worker"},

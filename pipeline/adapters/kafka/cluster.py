@@ -11,19 +11,8 @@ from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
-from confluent_kafka import (
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # there, if not in __all__
-    AdminClient,
-    ConfigResource,
-    OffsetSpec,
-    ResourceType,
-)
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]  # there, if not in __all__
 
 from pipeline.adapters.kafka.away import ask_by
 from pipeline.adapters.kafka.away import on_error as on_error

@@ -40,15 +40,7 @@ def command() -> None:
 @by_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 @where(topology_option, schemas_option)
-def rebuild(
-    name: str,
-    version: int | None,
-    switches: bool,
-    node: str,
-    by: str,
-    as_json: bool,
-    where: Where,
-) -> None:
+def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, as_json: bool, where: Where) -> None:
     """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
 
     Workers go on meanwhile. If some serve that version already, they build it, and this command waits. If killed and
@@ -100,12 +92,7 @@ def rebuild(
 @version_option
 @by_option
 @where(topology_option, schemas_option)
-def switch(
-    name: str,
-    version: int | None,
-    by: str,
-    where: Where,
-) -> None:
+def switch(name: str, version: int | None, by: str, where: Where) -> None:
     """Switch readers of NAME to its newest version, or to the one that --version names, which may be older.
 
     Waits until all workers can serve it, and returns once all of them do.

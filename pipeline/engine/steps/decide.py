@@ -20,15 +20,7 @@ from pipeline.flow import (
     too_late,
     without_metadata,
 )
-from pipeline.model import (
-    Acceptance,
-    Aggregate,
-    CommandMessage,
-    Parked,
-    Rejected,
-    ReplyMessage,
-    StateMessage,
-)
+from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Rejected, ReplyMessage, StateMessage
 
 Decided = tuple[StateMessage | None, list[bytes]]  # the state after the events, and these as they were sent
 REPLY_EVENTS_BYTES_MAX = 64 * 1024  # a reply with more says how many events there are, and leaves them out

@@ -109,12 +109,7 @@ RESUME = Endpoint(
         "resume",
         subjects.services,
         tables.resumed,
-        {
-            400: "the request cannot be used",
-            404: "no such service",
-            422: "the body is not JSON",
-            **UNAVAILABLE,
-        },
+        {400: "the request cannot be used", 404: "no such service", 422: "the body is not JSON", **UNAVAILABLE},
         lambda _: tables.BY_WHOM,
     ),
 )

@@ -69,13 +69,7 @@ class CommandApi:
         return await self.perform(request, aggregate, key, command, request.path, request["at"])
 
     async def perform(
-        self,
-        request: Request,
-        aggregate: str,
-        key: str,
-        command: Any,
-        place: str = "",
-        due_ms: int | None = None,
+        self, request: Request, aggregate: str, key: str, command: Any, place: str = "", due_ms: int | None = None
     ) -> Reply:
         """Send a command with the headers' options; return its outcome. `place`: where to ask for it later."""
         wait_s, options = request["Prefer"], _options(request)

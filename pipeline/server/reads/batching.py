@@ -21,9 +21,7 @@ class Batched(Generic[K, V]):
     """
 
     def __init__(
-        self,
-        ask: Callable[[Collection[K]], Awaitable[Mapping[K, V]]],
-        missing: Callable[[K], PipelineError],
+        self, ask: Callable[[Collection[K]], Awaitable[Mapping[K, V]]], missing: Callable[[K], PipelineError]
     ) -> None:
         self._ask, self._missing = ask, missing
         self._waiting: dict[K, asyncio.Future[V]] = {}

@@ -11,11 +11,7 @@ from pipeline.server.schemas.json_schema import LONG, Json, json_schema
 from pipeline.server.schemas.parts import MAYBE, TEXT, TEXTS, VERSION, WHO, fields, in_json, only, several, text
 
 REJECTED = fields(
-    {
-        "outcome": {"const": "rejected"},
-        "reason": TEXT,
-        "details": {"type": "object", "additionalProperties": TEXT},
-    }
+    {"outcome": {"const": "rejected"}, "reason": TEXT, "details": {"type": "object", "additionalProperties": TEXT}}
 )
 PARKED = fields({"outcome": {"const": "parked"}, "command_id": TEXT, "cause": TEXT})
 PENDING: Json = {

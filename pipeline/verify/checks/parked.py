@@ -11,11 +11,7 @@ from dataclasses import dataclass, field
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.model import (
-    EventMessage,
-    Service,
-    TopicKind,
-)
+from pipeline.model import EventMessage, Service, TopicKind
 from pipeline.verify.checks.parked_checks import Before, Rows, compare_queue, replayed, rows_of
 from pipeline.verify.replay.notices import PARKED, RESUMED, Act, act_of, acts_on, tells_of_service
 from pipeline.verify.report import Finding, Report, short

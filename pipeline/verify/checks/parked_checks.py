@@ -105,13 +105,7 @@ def rows_of(history: History, service: str, tp: TP) -> Rows:
 
 
 def compare_queue(
-    service: str,
-    tp: TP,
-    queues: ParkedReplay,
-    rows: Rows,
-    before: Before,
-    history: History,
-    report: Report,
+    service: str, tp: TP, queues: ParkedReplay, rows: Rows, before: Before, history: History, report: Report
 ) -> None:
     """Report `missing_`, `extra_queued` and `unordered_queue`; the queues have been replayed, and hold what waits.
 

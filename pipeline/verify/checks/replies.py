@@ -8,15 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.model import (
-    Acceptance,
-    Aggregate,
-    CommandMessage,
-    Parked,
-    Rejected,
-    ReplyMessage,
-    TopicKind,
-)
+from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Rejected, ReplyMessage, TopicKind
 from pipeline.verify.checks.tables import unreadable
 from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
 from pipeline.verify.replay.expected_replies import Decided, ExpectedReplies, Given

@@ -5,14 +5,14 @@ In memory: states and events of one partition.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import ReservationReply, command_to_event, event_to_state, place_of
-from pipeline.model import Aggregate, CommandMessage, Effect, EventMessage, Rejected, StateMessage, is_barrier
+from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, is_barrier
 from pipeline.model.records.partitioning import partition_of
 from pipeline.verify.replay.copies import Recorded, Untold
 from pipeline.verify.replay.expected_replies import Decided, ExpectedReplies, Given
@@ -58,21 +58,6 @@ class Turn(NamedTuple):
     placed: tuple[int, int] | None = None
 
 
-class Asked(Protocol):
-    """Takes what was decided on the command at `place`, its offset and time."""
-
-    def __call__(
-        self,
-        tp: TP,
-        key: str,
-        command: CommandMessage,
-        effects: Iterable[Effect],
-        place: tuple[int, int],
-        *,
-        must: bool,
-    ) -> None: ...
-
-
 @dataclass(slots=True, kw_only=True)
 class CommandReplay:
     """Replays one partition of an aggregate. A command that was parked is decided where it was redriven.
@@ -89,7 +74,7 @@ class CommandReplay:
     queues: ParkedReplay
     early: Collection[Act]
     recorded: Recorded | None
-    asked: Asked
+    asked: Callable[..., None]  # takes what was decided on each command; see AskCheck.decided
     report: Report
     lives: dict[str, Life] = field(default_factory=dict)
     _reserving: Reserving = field(init=False)

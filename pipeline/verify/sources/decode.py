@@ -23,16 +23,7 @@ from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import Inbox
-from pipeline.model import (
-    Acceptance,
-    Aggregate,
-    CommandMessage,
-    Parked,
-    Rejected,
-    ReplyMessage,
-    TopicKind,
-    is_barrier,
-)
+from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Rejected, ReplyMessage, TopicKind, is_barrier
 from pipeline.verify.sources.history import Entry, History
 
 Convert = Callable[[Any], Any]

@@ -10,14 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from pipeline.adapters.kafka import READING
 
 # One output of each service, all of which the load keeps busy in every partition; few orders go by two-phase commit.
-WATCHED = (
-    "users.event",
-    "orders.event",
-    "inventory.event",
-    "payments.event",
-    "checkout_saga.event",
-    "units_sold.row",
-)
+WATCHED = ("users.event", "orders.event", "inventory.event", "payments.event", "checkout_saga.event", "units_sold.row")
 
 
 class Observer:

@@ -2,12 +2,7 @@
 
 import httpx
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from pipeline.adapters.kafka import READING, end_offsets
 from pipeline.demo.commands import Asked, stocking, trading

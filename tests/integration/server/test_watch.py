@@ -147,10 +147,7 @@ def test_where_a_watch_begins(shop: Shop, client: Client) -> None:
 
     for address in (worker.addresses()[0], other.addresses()[0]):  # whoever is asked
         with httpx.stream(
-            "GET",
-            f"{address}/v1/tables/users/anna/watch",
-            headers={"Last-Event-ID": rows[-2][0]},
-            timeout=30.0,
+            "GET", f"{address}/v1/tables/users/anna/watch", headers={"Last-Event-ID": rows[-2][0]}, timeout=30.0
         ) as response:
             assert response.headers["Content-Type"] == "text/event-stream"
             lines = (line for line in response.iter_lines() if not line.startswith(("retry", ":")) and line)

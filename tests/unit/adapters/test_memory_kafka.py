@@ -4,13 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.adapters.memory import (
-    MemoryGroupConsumer,
-    MemoryKafka,
-    MemoryLogReader,
-    MemoryProducer,
-    MemoryStores,
-)
+from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLogReader, MemoryProducer, MemoryStores
 from pipeline.engine.ports import TP, Position
 from pipeline.errors import LaneFatal, RecordRefused, TransactionAborted
 

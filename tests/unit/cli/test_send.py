@@ -228,13 +228,7 @@ OUTCOMES: list[tuple[Any, dict[str, Any]]] = [
     (Rejected("taken", {"by": HOSTILE}), {"outcome": "rejected", "reason": "taken", "details": {"by": HOSTILE}}),
     (
         NoReply("no reply", "x", 5, Token("users.command/1@2"), HOSTILE),
-        {
-            "outcome": "unknown",
-            "cause": "no reply",
-            "position": "users.command/1@2",
-            "parked": HOSTILE,
-            "issued_ms": 5,
-        },
+        {"outcome": "unknown", "cause": "no reply", "position": "users.command/1@2", "parked": HOSTILE, "issued_ms": 5},
     ),
 ]
 

@@ -132,11 +132,7 @@ def test_a_log_that_does_not_bring_what_was_committed_ends_the_lane(world: World
 
 @pytest.mark.parametrize(
     ("end", "facts", "hours", "why"),
-    [
-        (3, FACTS._replace(identity=8), 0, Wipe.OTHER_TOPIC),
-        (2, FACTS, 0, Wipe.AHEAD),
-        (5, FACTS, 13, Wipe.TOO_OLD),
-    ],
+    [(3, FACTS._replace(identity=8), 0, Wipe.OTHER_TOPIC), (2, FACTS, 0, Wipe.AHEAD), (5, FACTS, 13, Wipe.TOO_OLD)],
 )
 def test_what_cannot_be_rolled_forward_is_wiped(world: World, end: int, facts: LogFacts, hours: int, why: Wipe) -> None:
     restored(world)

@@ -353,10 +353,7 @@ def replace_aborted(table: Participation) -> Participation:
             Transition("committing", Event.UNACKNOWLEDGED, None, "aborted", (Do.ABORT,)),
         ),
         without(
-            COORDINATOR,
-            "voting",
-            "yes",
-            Transition("voting", Event.YES, None, "committing", (Do.COUNT, Do.COMMIT)),
+            COORDINATOR, "voting", "yes", Transition("voting", Event.YES, None, "committing", (Do.COUNT, Do.COMMIT))
         ),
         without(COORDINATOR, "aborted", "not acknowledged in time"),
     ],

@@ -6,17 +6,14 @@ import asyncio
 import base64
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from click.testing import CliRunner
 
-from pipeline.cli.operate import parked as cli
-from pipeline.client.owner_request import Answer, problem_of
 from pipeline.engine.loop.lane import Lane
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
@@ -25,6 +22,7 @@ from pipeline.server.reads.local_tables import LocalTables
 from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
 from pipeline.worker.host import ASKED_MAX, LaneHost
+from tests.helpers.by_hand import parked_command
 from tests.simulation.worlds import tills as t
 
 PAGE = "/v1/parked/tills/tills.command/0"
@@ -148,19 +146,7 @@ def test_what_cannot_be_meant_is_refused(ask: Ask, path: str, body: Any, status:
 @pytest.fixture
 def run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs `pipeline parked …`."""
-
-    class Workers(cli.Workers):
-        def __init__(self, *given: object) -> None:
-            pass
-
-        def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> dict[str, Any]:
-            status, told = ask("GET", path, params=query) if body is None else ask("POST", path, json=body)
-            if error := problem_of(Answer(status, told, {})):
-                raise error
-            return told
-
-    monkeypatch.setattr(cli, "Workers", Workers)
-    return lambda *arguments: CliRunner().invoke(cli.command, [*arguments, "--bootstrap", "nowhere:1"])
+    return parked_command(ask, monkeypatch)
 
 
 def test_the_command_lists_shows_redrives_and_discards(run: Callable[..., Any], driver: TestDriver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
-from click.testing import CliRunner
 
 from pipeline import Replica, Service
-from pipeline.cli.operate import parked as cli
-from pipeline.client.owner_request import Answer, problem_of
 from pipeline.errors import CopyHeld
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
@@ -26,6 +23,7 @@ from pipeline.server.reads.local_tables import LocalTables, Range
 from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
+from tests.helpers.by_hand import parked_command
 from tests.simulation.worlds import rates
 from tests.simulation.worlds.rates import UNFIT, Code, DropRate, Sell, SetRate
 
@@ -87,10 +85,7 @@ def ask(driver: TestDriver) -> Ask:
             urls["sales"].append(str(server.make_url("")).rstrip("/"))
             if request.pop("dead_worker", False):
                 urls["sales"].append("http://127.0.0.1:9")
-            async with (
-                ClientSession() as session,
-                session.request(method, server.make_url(path), **request) as r,
-            ):
+            async with ClientSession() as session, session.request(method, server.make_url(path), **request) as r:
                 found = r.status, await r.json()
             await forwarding.close()
             return found
@@ -234,19 +229,7 @@ def test_a_restart_with_mended_code_goes_on_by_itself(driver: TestDriver) -> Non
 @pytest.fixture
 def run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs `pipeline parked …`."""
-
-    class Workers(cli.Workers):
-        def __init__(self, *given: object) -> None:
-            pass
-
-        def ask(self, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> dict[str, Any]:
-            status, told = ask("GET", path, params=query) if body is None else ask("POST", path, json=body)
-            if error := problem_of(Answer(status, told, {})):
-                raise error
-            return told
-
-    monkeypatch.setattr(cli, "Workers", Workers)
-    return lambda *arguments: CliRunner().invoke(cli.command, [*arguments, "--bootstrap", "nowhere:1"])
+    return parked_command(ask, monkeypatch)
 
 
 def test_the_command_says_what_came_of_it(run: Callable[..., Any], driver: TestDriver) -> None:

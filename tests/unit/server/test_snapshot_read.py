@@ -203,8 +203,7 @@ def test_rows_that_another_worker_has(market: Market) -> None:
 
 
 @pytest.mark.parametrize(
-    "key",
-    [".", "..", "a/../b", "%2e", "%2F", "a%2Fb", "line\nbreak", "\0", " ", "a?b#c", "{a}", "/", "a/watch", "é"],
+    "key", [".", "..", "a/../b", "%2e", "%2F", "a%2Fb", "line\nbreak", "\0", " ", "a?b#c", "{a}", "/", "a/watch", "é"]
 )
 def test_a_row_is_forwarded_under_every_key(market: Market, key: str) -> None:
     here = Market(market.driver, market)
