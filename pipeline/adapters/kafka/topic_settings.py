@@ -15,6 +15,7 @@ from pipeline.model import TopicKind
 
 DAY_MS = 24 * 60 * 60 * 1000
 POLICY, FOR_MS, FOR_BYTES, STAMP = "cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp.type"
+RETENTION = (FOR_MS, FOR_BYTES)  # "-1" is for ever
 COMPACTED = {POLICY: "compact"}
 
 
@@ -50,7 +51,8 @@ class Difference(NamedTuple):
     loses: bool
 
     def __str__(self) -> str:
-        return f"{self.topic}: {self.setting} is {self.found}, and has to be {self.wanted}"
+        more = " or more" if self.setting in RETENTION and self.wanted != "-1" else ""
+        return f"{self.topic}: {self.setting} is {self.found}, and has to be {self.wanted}{more}"
 
 
 def differences(client: AdminClient, topics: Iterable[tuple[str, TopicKind]]) -> list[Difference]:
@@ -73,13 +75,11 @@ def differences(client: AdminClient, topics: Iterable[tuple[str, TopicKind]]) ->
 def _differ(topic: str, kind: TopicKind, found: Mapping[str, str]) -> Iterator[Difference]:
     for setting, wanted in SETTINGS[kind].items():
         value = found.get(setting, wanted)
-        is_retention = setting in (FOR_MS, FOR_BYTES)
+        is_retention = setting in RETENTION
         if setting in WITHOUT_LOSS or value == wanted or (is_retention and _amount(value) >= _amount(wanted)):
             continue
         loses = setting == POLICY or (is_retention and kind in (TopicKind.EVENT, TopicKind.REPLIES))
-        yield Difference(
-            topic, setting, value, wanted if not is_retention or wanted == "-1" else f"{wanted} or more", loses
-        )
+        yield Difference(topic, setting, value, wanted, loses)
 
 
 def _amount(value: str) -> float:
@@ -91,8 +91,8 @@ def mend(client: AdminClient, found: Iterable[Difference]) -> None:
     resources: dict[str, ConfigResource] = {}
     for each in found:
         resource = resources.setdefault(each.topic, ConfigResource(ResourceType.TOPIC, each.topic))
-        wanted = each.wanted.partition(" ")[0]
-        resource.add_incremental_config(ConfigEntry(each.setting, wanted, incremental_operation=AlterConfigOpType.SET))
+        entry = ConfigEntry(each.setting, each.wanted, incremental_operation=AlterConfigOpType.SET)
+        resource.add_incremental_config(entry)
     for resource, future in client.incremental_alter_configs(list(resources.values())).items() if resources else ():
         try:
             future.result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
@@ -143,7 +143,7 @@ def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
                     f"{counts[source]} and {counts[other]} partitions; give both the same number "
                     "(partitions can be added with kafka-topics --alter, while the topics are still empty)"
                 )
-    found = setting_differences(client, [plan])
+    found = _differences(client, [plan], counts)
     if any(difference.loses for difference in found):
         raise TopicError(settings_text(found, topology))
     if found:
@@ -152,7 +152,10 @@ def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
 
 def setting_differences(client: AdminClient, plans: Iterable[ServicePlan]) -> list[Difference]:
     """Return the wrong settings of the services' own topics; none if this client may not read them."""
-    there = partition_counts(client)
+    return _differences(client, plans, partition_counts(client))
+
+
+def _differences(client: AdminClient, plans: Iterable[ServicePlan], there: Collection[str]) -> list[Difference]:
     kinds = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic in there}
     try:
         return differences(client, kinds.items())
