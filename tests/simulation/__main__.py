@@ -9,21 +9,30 @@ from collections import Counter
 
 from pipeline.testing import Simulation
 from pipeline.testing.simulation.schedule import POINTS
+from tests.bank import traffic
+from tests.bank.services.conduct import Conduct
+from tests.simulation.worlds import tills
 from tests.simulation.worlds.seeds import FRESH
-from tests.simulation.worlds.tills import TOPOLOGY, Code, commands
+
+WORLDS = {
+    "tills": (tills.TOPOLOGY, tills.commands, tills.Code.mend),
+    "bank": (traffic.BANK, traffic.commands, Conduct.mend),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=FRESH)
+    parser.add_argument("--topology", choices=WORLDS, help="only of this one; else each fourth history is the bank's")
     options = parser.parse_args()
     print(f"seeds from {options.seed}", flush=True)
     began, seed, steps = time.monotonic(), options.seed, 0
     struck: Counter[str] = Counter()
     points: set[str] = set()
     while time.monotonic() - began < options.minutes * 60:
-        simulation = Simulation(TOPOLOGY, seed, commands=commands, mend=Code.mend)
+        topology, commands, mend = WORLDS[options.topology or ("tills" if seed % 4 else "bank")]
+        simulation = Simulation(topology, seed, commands=commands, mend=mend)
         history = simulation.run()
         if history.findings:
             print(simulation.explain())

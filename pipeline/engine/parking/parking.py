@@ -283,6 +283,8 @@ class Parking:
             self._reserve(error)
         else:
             self._notices.parked(key, entry, audit, None if now is None else _placed(entry, now))
+            if audit is TURN:
+                self._tell_queue_parked(key or b"", cause)
         return cause
 
     def _reserve(self, wanted: NeedsReservation) -> None:
@@ -305,6 +307,17 @@ class Parking:
         """Take the first record of a key out of its queue, as it has had its effect, or will have none."""
         self.queue.take(key, entry.offset)
         self.touched = True
+
+    def _tell_queue_parked(self, key: bytes, cause: str) -> None:
+        """Reply to all commands of a key that they are parked: while a value was reserved, none was told so."""
+        for entry in self.queue.entries(key):
+            record = ReplayedRecord(key, entry)
+            try:
+                message = self.decode(key, record)
+            except UndecodableRecord:
+                continue
+            self._tell_parked(record, message, cause)
+            cause = BEHIND_CAUSE
 
     def _tell_parked(self, record: Record, message: Any, cause: str) -> None:
         for node in self._nodes:

@@ -7,6 +7,7 @@ a table of the task like any other, so they are committed with what is folded an
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.engine.ports import Record, Store
@@ -126,16 +127,22 @@ class ParkedTable(Table):
 
     def first(self, key: bytes) -> ParkedRecord | None:
         """The first record of the key, which the others wait for."""
+        return next(self.entries(key), None)
+
+    def entries(self, key: bytes) -> Iterator[ParkedRecord]:
+        """All records of the key, in order. The queue must not change meanwhile."""
         changed = self._entries.get(key, {})
         start = self._gone_to.get(key, 0).to_bytes(8, "big")
+        stored = set()
         for row, data in scan_all(self.store, self.prefix + join_key(key), start):
             _, offset = parts(row[len(self.prefix) :])
-            if offset not in changed:
-                entry: ParkedRecord = self.codec.decode(data)
-                return entry
-            if (entry_now := changed[offset]) is not None:
-                return entry_now
-        return next((changed[offset] for offset in sorted(changed) if changed[offset] is not None), None)
+            stored.add(offset)
+            entry = changed[offset] if offset in changed else self.codec.decode(data)
+            if entry is not None:
+                yield entry
+        for offset in sorted(changed.keys() - stored):
+            if (entry := changed[offset]) is not None:
+                yield entry
 
     def _count(self, key: bytes, command_id: str, more: int) -> None:
         held = self.held

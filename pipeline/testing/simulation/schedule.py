@@ -197,7 +197,9 @@ def _again(rng: random.Random, sent: list[Sent]) -> list[Sent]:
             sent[n] = sent[n]._replace(age_ms=-ahead_ms)
             age_ms = rng.choice((after_ms, after_ms, 0)) - ahead_ms
             again = sent[n]._replace(at_ms=each.at_ms + after_ms, age_ms=age_ms)
-            found.append(again._replace(command=rng.choice(sent).command) if rng.random() < 0.1 else again)
+            if rng.random() < 0.1:
+                again = again._replace(command=rng.choice([s for s in sent if s.aggregate == each.aggregate]).command)
+            found.append(again)
     return found
 
 

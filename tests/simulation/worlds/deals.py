@@ -5,17 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from pipeline.model.saga.saga import Intervention
 from pipeline.testing.simulation import Schedule, from_seed
 from pipeline.testing.simulation.simulation import known_oracle
 from pipeline.testing.simulation.world import World
-from tests.helpers.market import MARKET, MOVE, SALE, Buy, Command, Goods, Move, Restock, taken
+from tests.helpers.market import MARKET, MOVE, SALE, Buy, Goods, Move, Restock, taken
 
 KEYS = ("tea", "pot", "purse", "a", "b")
-TAKEN = {"goods": Command, "sale": Buy | Intervention, "move": Move | Intervention}
 
 
 def commands(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
@@ -30,13 +28,6 @@ def commands(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
         yield (*rng.choice((("sale", "o0"), ("move", "m0"))), Intervention("abort", "eve", "for a test"))
     if rng.random() < 0.2:
         yield "sale", "o0", Intervention("retry", "eve", "for a test")
-
-
-def schedule(seed: int) -> Schedule:
-    """That of a seed. Commands that come again under the same id are meant for the same aggregate."""
-    whole = from_seed(seed, commands)
-    fitting = tuple(sent for sent in whole.commands if isinstance(sent.command, TAKEN[sent.aggregate]))  # type: ignore[arg-type]
-    return replace(whole, commands=fitting)
 
 
 class Deals(World):
@@ -78,4 +69,4 @@ class Deals(World):
 
 def play(seed: int, which: Schedule | None = None) -> list[str]:
     """What is wrong in the history of a seed."""
-    return Deals(known_oracle(MARKET), which or schedule(seed)).run()
+    return Deals(known_oracle(MARKET), which or from_seed(seed, commands)).run()

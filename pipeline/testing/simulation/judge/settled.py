@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.state.table import RowCodec
 from pipeline.errors import UndecodableRecord
-from pipeline.model import Aggregate, CommandMessage, TopicKind
+from pipeline.model import Aggregate, CommandMessage, Parked, TopicKind
 from pipeline.model.unique import reservation_key
 from pipeline.testing.simulation.judge.differences import committed
 
@@ -20,13 +20,18 @@ LEFT_OPEN_S = 25.0  # a session, and time for a take-over
 
 
 def answered_once(world: World, a: Aggregate[Any, Any, Any], codec: Mapping[str, RowCodec]) -> Iterator[str]:
-    """Yield what an aggregate has asked of others and was not answered exactly once."""
+    """Yield what an aggregate has asked of others and was not answered exactly once.
+
+    That it is parked is no answer yet: one that stays parked has none.
+    """
     asked: Counter[str] = Counter()
     for name in a.asks:
         ids = (command.id for command in _commands(world, name, codec))
         asked += Counter(each for each in ids if each.startswith(f"{a.name}/"))
-    ids = (command.id for command in _commands(world, a.name, codec))
-    answered = Counter(each.removeprefix("reply:") for each in ids if each.startswith("reply:"))
+    replies = [c for c in _commands(world, a.name, codec) if c.id.startswith("reply:")]
+    answered = Counter(c.id.removeprefix("reply:") for c in replies if not isinstance(c.body, Parked))
+    if not world.schedule.cleared:
+        asked -= Counter({c.id.removeprefix("reply:") for c in replies if isinstance(c.body, Parked)} - answered.keys())
     for each in sorted((asked - answered) | (answered - asked)):
         yield f"{each} was asked {asked[each]} times, and answered {answered[each]} times"
 
