@@ -54,6 +54,10 @@ class ClientConfigError(BadInput):
     """The file with the settings of the connection to a cluster cannot be used."""
 
 
+class DefaultsError(BadInput):
+    """The file with the defaults of the command line cannot be used."""
+
+
 class UnfitAddress(BadInput):
     """An address cannot be listened on, or told to others."""
 

@@ -133,12 +133,13 @@ class Topology:
         return aggregate
 
 
-def load(name: str, schemas: Path | None = None) -> Topology:
+def load(name: str, schemas: Path | None = None, roots: Sequence[Path] = ()) -> Topology:
     """Load the topology `name`: an importable package or module, or a path to a .py file or a directory of them.
 
-    `schemas`: default is the directory `schemas` beside the package, or beside a single module's package.
+    `schemas`: default is the directory `schemas` beside the package, or beside a single module's package. `roots`:
+    where a package or module is looked for before all other places; default is the current directory.
     """
-    modules, home = _modules(name)
+    modules, home = _modules(name, roots)
     services: dict[str, Service] = {}
     invariants: list[Invariant] = []
     for module in modules:
@@ -169,11 +170,16 @@ OURS = f"{Path(__file__).parent}/"
 GIVE = "give a package, a module, or the path of a .py file or of a directory of them"
 
 
-def _modules(name: str) -> tuple[list[ModuleType], Path]:
+def is_path(name: str) -> bool:
+    """Return whether a topology is named by its path, rather than as a package or module."""
+    return name.endswith(".py") or "/" in name or name in (".", "..")
+
+
+def _modules(name: str, roots: Sequence[Path]) -> tuple[list[ModuleType], Path]:
     """Return the modules of a topology, and the directory in which its schemas are expected."""
     path = Path(name)
     with _loaded(name):
-        if path.suffix == ".py" or "/" in name or name in (".", ".."):
+        if is_path(name):
             if not path.exists():
                 raise TopologyError(f"no topology at {name}; {GIVE}")
             if path.is_dir():
@@ -181,9 +187,21 @@ def _modules(name: str) -> tuple[list[ModuleType], Path]:
                 return [_import_file(file) for file in files], path.resolve().parent
             beside = path.resolve().parent
             return [_import_file(path)], beside if (beside / "schemas").is_dir() else beside.parent
-        if name.partition(".")[0] != __package__ and str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that the user's topology is found
+        if name.partition(".")[0] != __package__:
+            _look_in([str(root) for root in roots or (Path.cwd(),)], first=bool(roots))
         return _import(name)
+
+
+def _look_in(places: Sequence[str], *, first: bool) -> None:
+    """Have modules found in these directories, as `python -m` does for the current one, so that the user's are.
+
+    `first`: even if Python knows of them already, they come before the others.
+    """
+    for place in reversed(places):
+        if first and place in sys.path:
+            sys.path.remove(place)
+        if place not in sys.path:
+            sys.path.insert(0, place)
 
 
 def _import(name: str) -> tuple[list[ModuleType], Path]:

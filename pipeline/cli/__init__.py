@@ -8,17 +8,21 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.kafka.connection import VARIABLE
+from pipeline.cli.defaults import FILE, OF_DEFAULTS, ORDER, Defaults, find_defaults
+from pipeline.cli.defaults import VARIABLE as CONFIG
 from pipeline.cli.shown import say
 from pipeline.cli.streams import cure_of, open_streams, output_error
 from pipeline.cli.values import FilePath, strict
 from pipeline.client.wire.plain import plain
-from pipeline.errors import LaneFatal, PipelineError
+from pipeline.errors import DefaultsError, LaneFatal, PipelineError
 from pipeline.process import Ended
 from pipeline.process.signals import ENDING
 
@@ -36,6 +40,7 @@ COMMANDS = {
     "projection": "Build a projection's next version beside the old one, switch readers, drop the old.",
     "parked": "List, show, redrive and discard the records that could not be folded.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
+    "config": f"Show the defaults that {FILE} and the environment give, and which says what.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
 MODULES = {  # modules named otherwise than the command, or in a folder
@@ -50,6 +55,18 @@ MODULES = {  # modules named otherwise than the command, or in a folder
 }
 
 
+HELP = "pipeline.help"  # whether the help of a command is asked for
+
+
+def _finished(command: click.Command) -> click.Command:
+    """Have each command that takes defaults say in its help where they come from. Return the command."""
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _finished(inner)
+    if any(param.envvar in OF_DEFAULTS for param in command.params):
+        command.epilog = ORDER
+    return strict(command)
+
+
 class LazyGroup(click.Group):
     """Imports `pipeline.cli.<command>` only when that command is called, so that each starts fast."""
 
@@ -59,13 +76,14 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return strict(importlib.import_module(f"pipeline.cli.{MODULES.get(cmd_name, cmd_name)}").command)
+        return _finished(importlib.import_module(f"pipeline.cli.{MODULES.get(cmd_name, cmd_name)}").command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
+        ctx.meta[HELP] = not set(ctx.help_option_names).isdisjoint(ctx.args)
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
@@ -121,7 +139,16 @@ def run() -> None:
     metavar="FILE",
     help="How to connect to the cluster: lines such as sasl.username=orders, as librdkafka names them.",
 )
-def main(client_config: str | None) -> None:
+@click.option(
+    "--config",
+    type=FilePath(exists=True, dir_okay=False, path_type=Path),
+    envvar=CONFIG,
+    metavar="FILE",
+    help=f"Where defaults of options are.  [default: {FILE} in this directory or above, or a table [tool.pipeline] in "
+    "pyproject.toml]",
+)
+@click.pass_context
+def main(ctx: click.Context, client_config: str | None, config: Path | None) -> None:
     """Data management in services over Apache Kafka: commands in, event logs, tables and projections out.
 
     \b
@@ -133,5 +160,24 @@ def main(client_config: str | None) -> None:
                  pipeline query inventory 85048
                  pipeline history inventory 85048
     """
+    if defaults := _defaults(ctx, config):
+        client_config = client_config or defaults.values.get("client_config")
     if client_config is not None:
         os.environ[VARIABLE] = client_config  # also for processes that a command starts
+
+
+def _defaults(ctx: click.Context, named: Path | None) -> Defaults | None:
+    """Find the defaults, and have the command that is called take them. The demo has a world of its own."""
+    name = ctx.invoked_subcommand
+    if name == "demo" and ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--config and demo do not go together: the demo has its own topology, Kafka and home")
+    if name is None or name == "demo" or (command := main.get_command(ctx, name)) is None:
+        return None
+    try:
+        ctx.obj = found = find_defaults(named)
+    except (DefaultsError, OSError):
+        if not ctx.meta[HELP]:
+            raise
+        return None
+    ctx.default_map = {name: found.of(command)} if found else None
+    return found

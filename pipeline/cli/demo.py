@@ -17,15 +17,17 @@ import click
 from rich.console import Console
 
 from pipeline.adapters.kafka.connection import VARIABLE
+from pipeline.cli.defaults import VARIABLE as CONFIG
+from pipeline.cli.defaults import find_defaults
 from pipeline.cli.options import HOME, refuse_with
 from pipeline.cli.values import FilePath
-from pipeline.errors import DemoFolderError
+from pipeline.errors import DefaultsError, DemoFolderError
 from pipeline.process import orderly_end
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 CREDIT_MAX = Fraction(10**12)  # pounds
 # Environment variables for the user's own cluster and workers. A demo on a Kafka of its own ignores them.
-OF_ONES_OWN = (VARIABLE, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE")
+OF_ONES_OWN = (VARIABLE, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE", "PIPELINE_ADVERTISE")
 
 
 class Amount(click.ParamType):
@@ -138,6 +140,7 @@ def command(
             raise click.UsageError(f"--json: {json_file} is in the demo's own directory; name a file elsewhere")
     if credit_limit is not None and (credit_limit * 1000).denominator != 1:
         raise click.UsageError("--credit-limit: at most three decimals; accounts are kept in thousandths of a pound")
+    ours = _ours(with_client_config=bootstrap is not None)
     if bootstrap is None:
         for name in OF_ONES_OWN:
             os.environ.pop(name, None)
@@ -173,11 +176,28 @@ def command(
     if keep:
         shown = shlex.quote(shown_path(home))
         where = (f"--bootstrap {bootstrap}" if bootstrap else f"--home {shown}") + topology_option()
-        say(console, f"next: pipeline query inventory 85048 {where}")
-        say(console, f"      pipeline query revenue --prefix France {where}")
+        say(console, f"next: {ours}pipeline query inventory 85048 {where}")
+        say(console, f"      {ours}pipeline query revenue --prefix France {where}")
         say(console, f"end:  pipeline demo --stop --home {shown}")
     else:
         say(console, "next: pipeline demo --keep    (leaves it all running, for pipeline query)")
+
+
+def _ours(*, with_client_config: bool) -> str:
+    """Return what stands before a command so that it reads the demo's tables, whatever defaults the user has here."""
+    names = (
+        "PIPELINE_TOPOLOGY",
+        "PIPELINE_SCHEMAS",
+        "PIPELINE_BOOTSTRAP",
+        *(() if with_client_config else (VARIABLE,)),
+    )
+    words = [f"-u {name}" for name in names if os.environ.get(name)]
+    try:
+        has_file = bool(os.environ.get(CONFIG) or find_defaults())
+    except (DefaultsError, OSError):
+        has_file = True
+    words += [f"{CONFIG}={os.devnull}"] if has_file else []
+    return " ".join(["env", *words, ""]) if words else ""
 
 
 def _write(file: Path, result: dict[str, Any]) -> None:

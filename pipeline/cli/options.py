@@ -6,7 +6,7 @@ import getpass
 import logging
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
@@ -16,15 +16,17 @@ import click
 from click.core import ParameterSource
 
 from pipeline.broker import local
+from pipeline.cli.defaults import Defaults
 from pipeline.cli.values import Bootstrap, FilePath
 from pipeline.client.wire.plain import plain
-from pipeline.errors import BrokerUnreachable
+from pipeline.errors import BrokerUnreachable, TopologyError
 
 if TYPE_CHECKING:
     from pipeline.client.queries import QueryClient
     from pipeline.topology import Topology
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+ENVIRONMENT, DEFAULT_MAP = ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP
 HOME = Path(".pipeline")
 HOME_HELP = "Directory of the local broker and of the workers' tables."
 
@@ -35,22 +37,32 @@ home_option = click.option(
     envvar="PIPELINE_HOME",
     help=HOME_HELP,
     show_default=True,
+    show_envvar=True,
 )
 bootstrap_option = click.option(
     "--bootstrap",
     type=Bootstrap(),
     envvar="PIPELINE_BOOTSTRAP",
     metavar="HOST:PORT",
-    help="Kafka to use.  [default: the local broker of --home]",
+    help="Kafka to use, if not the local broker of --home.",
+    show_envvar=True,
 )
 topology_option = click.option(
-    "--topology", default="topologies", show_default=True, help="The topology that the workers run."
+    "--topology",
+    default="topologies",
+    envvar="PIPELINE_TOPOLOGY",
+    show_default=True,
+    show_envvar=True,
+    help="The topology that the workers run.",
 )
+topology_argument = click.argument("topology", envvar="PIPELINE_TOPOLOGY")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 schemas_option = click.option(
     "--schemas",
     type=FilePath(path_type=Path),
-    help="Directory of the .avsc files.  [default: schemas/ beside the topology]",
+    envvar="PIPELINE_SCHEMAS",
+    help="Directory of the .avsc files, if not schemas/ beside the topology.",
+    show_envvar=True,
 )
 
 
@@ -62,6 +74,8 @@ class Where:
     schemas: Path | None
     bootstrap: str | None
     home: Path
+    roots: Sequence[Path] = ()  # where the topology is looked for; see `load`
+    source: str = ""  # what names the topology, if that is neither the command line nor a default
 
     @property
     def address(self) -> str:
@@ -81,7 +95,12 @@ class Where:
         """The topology. Raises TopologyError."""
         from pipeline.topology import load
 
-        return load(self.name, self.schemas)
+        try:
+            return load(self.name, self.schemas, self.roots)
+        except TopologyError as error:
+            if not self.source:
+                raise
+            raise TopologyError(f"{error} ({self.source} names it)") from error
 
     def queries(self, **options: Any) -> QueryClient:
         """Return a client for reads; `options` are those of QueryClient."""
@@ -90,17 +109,35 @@ class Where:
         return QueryClient(self.address, self.topology, **options)
 
 
+def named(topology: str, schemas: Path | None, bootstrap: str | None = None, home: Path = HOME) -> Where:
+    """Return what the parameters of the current command name.
+
+    A topology is looked for where it was named: beside the file, if that did. The file's schemas are those of its own
+    topology, so they are left out if another is named.
+    """
+    ctx = click.get_current_context()
+    defaults, by = ctx.find_object(Defaults), ctx.get_parameter_source("topology")
+    source = "PIPELINE_TOPOLOGY" if by is ENVIRONMENT else ""
+    if defaults is None:
+        return Where(topology, schemas, bootstrap, home, source=source)
+    if ctx.get_parameter_source("schemas") is DEFAULT_MAP and defaults.values.get("topology", topology) != topology:
+        schemas = None
+    if by is DEFAULT_MAP:
+        return Where(topology, schemas, bootstrap, home, (defaults.folder,), str(defaults.path))
+    return Where(topology, schemas, bootstrap, home, (Path.cwd(), defaults.folder), source)
+
+
 def where(*options: Decorator) -> Decorator:
     """Add `options`, and those that name a cluster; pass what they and the argument `topology` name as `where`."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def run(
-            *args: Any, topology: str, bootstrap: str | None, home: Path, schemas: Path | None = None, **others: Any
+            *args: Any, topology: str, bootstrap: str | None, home: Path, schemas: Path | None, **others: Any
         ) -> None:
-            function(*args, where=Where(topology, schemas, bootstrap, home), **others)
+            function(*args, where=named(topology, schemas, bootstrap, home), **others)
 
-        decorated: Callable[..., None] = home_option(bootstrap_option(run))
+        decorated: Callable[..., None] = schemas_option(home_option(bootstrap_option(run)))
         for option in reversed(options):
             decorated = option(decorated)
         return decorated

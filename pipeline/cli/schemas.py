@@ -8,9 +8,9 @@ import click
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
+from pipeline.cli.options import named, schemas_option, topology_argument
 from pipeline.cli.values import FilePath
 from pipeline.engine.plan import ServicePlan
-from pipeline.topology import load
 
 
 @click.group()
@@ -19,18 +19,26 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("topology")
-@click.option("--schemas", type=FilePath(path_type=Path), help="Directory.  [default: schemas/ beside the topology]")
+@topology_argument
+@schemas_option
 def check(topology: str, schemas: Path | None) -> None:
     """Check the message classes of TOPOLOGY against the schemas, and the schemas against the manifest."""
-    loaded = load(topology, schemas)
+    loaded = named(topology, schemas).topology
     for service in loaded.chosen(()):
         ServicePlan(service, codecs(loaded.schemas))
         click.echo(f"{service.name}: classes and schemas agree")
 
 
 @command.command()
-@click.option("--schemas", type=FilePath(path_type=Path), default=Path("schemas"), show_default=True, help="Directory.")
+@click.option(
+    "--schemas",
+    type=FilePath(path_type=Path),
+    default=Path("schemas"),
+    envvar="PIPELINE_SCHEMAS",
+    show_default=True,
+    show_envvar=True,
+    help="Directory.",
+)
 def register(schemas: Path) -> None:
     """Give each new or changed .avsc an id in the manifest; commit both."""
     changed = Registry(schemas).register()

@@ -13,7 +13,7 @@ from pipeline.adapters.kafka.access.acls import apply_acls
 from pipeline.adapters.kafka.access.rules import Principals, rules
 from pipeline.adapters.kafka.topic_settings import mend
 from pipeline.adapters.kafka.topics import check_topics, create_topics, refuse_other, setting_differences, settings_text
-from pipeline.cli.options import Where, given, json_option, schemas_option, where
+from pipeline.cli.options import Where, given, json_option, topology_argument, where
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError, TopologyError
 from pipeline.model.service import NAME
@@ -25,7 +25,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("topology")
+@topology_argument
 @click.option(
     "--service", "services", multiple=True, metavar="NAME", help="Only this service's own topics; repeatable."
 )
@@ -33,7 +33,7 @@ def command() -> None:
     "--partitions", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Partitions of each topic."
 )
 @click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each partition.")
-@where(schemas_option)
+@where()
 @click.pass_context
 def create(ctx: click.Context, services: tuple[str, ...], partitions: int, replication: int, where: Where) -> None:
     """Create the topics of TOPOLOGY that do not exist yet.
@@ -56,10 +56,10 @@ def create(ctx: click.Context, services: tuple[str, ...], partitions: int, repli
 
 
 @command.command()
-@click.argument("topology")
+@topology_argument
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service; repeatable.")
 @click.option("--fix", is_flag=True, help="Give topics the settings that they have to have. No record is lost by it.")
-@where(schemas_option)
+@where()
 def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
     """Check that the topics of TOPOLOGY exist, match each other in partitions, and keep what they have to keep."""
     client = admin(where.address)
@@ -76,7 +76,7 @@ def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
 
 
 @command.command()
-@click.argument("topology")
+@topology_argument
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service's principal; repeatable.")
 @click.option(
     "--principal",
@@ -94,7 +94,7 @@ def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
 )
 @click.option("--apply", is_flag=True, help="Add them to the cluster instead of showing them.")
 @json_option
-@where(schemas_option)
+@where()
 def acls(
     services: tuple[str, ...],
     principals: tuple[str, ...],

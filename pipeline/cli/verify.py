@@ -8,17 +8,17 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline.cli.options import Where, schemas_option, where
+from pipeline.cli.options import Where, topology_argument, where
 from pipeline.cli.shown import say_json
 
 
 @click.command()
-@click.argument("topology")
+@topology_argument
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service; repeatable.")
 @click.option("--no-tables", is_flag=True, help="Check the topics only; no worker has to run.")
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Findings of each kind to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
-@where(schemas_option)
+@where()
 def command(services: tuple[str, ...], no_tables: bool, limit: int, as_json: bool, where: Where) -> None:
     """Prove that every record of TOPOLOGY's services has had its effect exactly once.
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import Where, given, log_to_stderr, schemas_option, where
+from pipeline.cli.options import Where, given, log_to_stderr, topology_argument, where
 from pipeline.cli.values import FilePath
 
 
 @click.command()
-@click.argument("topology")
+@topology_argument
 @click.option(
     "--service", "services", multiple=True, metavar="NAME", help="Run only this service; repeatable.  [default: all]"
 )
@@ -88,7 +88,7 @@ from pipeline.cli.values import FilePath
 @click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
-@where(schemas_option)
+@where()
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -86,9 +86,11 @@ class Worker:
 def environment() -> dict[str, str]:
     """Return an environment in which `-m pipeline` is the package that runs here, whatever the current directory has.
 
-    For example a module pipeline.py: without PYTHONSAFEPATH, `-m` looks there first.
+    For example a module pipeline.py: without PYTHONSAFEPATH, `-m` looks there first. Nor does the worker take the
+    defaults of the user's own topology from there or from the environment.
     """
-    found = {**os.environ, "PYTHONSAFEPATH": "1"}
+    found = {**os.environ, "PYTHONSAFEPATH": "1", "PIPELINE_CONFIG": os.devnull}
+    found.pop("PIPELINE_SCHEMAS", None)
     if str(ROOT) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return found

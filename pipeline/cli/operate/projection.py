@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.cli.options import Where, schemas_option, topology_option, user, where
+from pipeline.cli.options import Where, topology_option, user, where
 from pipeline.cli.shown import say, say_json, say_rows, shown
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def command() -> None:
 )
 @by_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
-@where(topology_option, schemas_option)
+@where(topology_option)
 def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, as_json: bool, where: Where) -> None:
     """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
 
@@ -91,7 +91,7 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
 @click.argument("name")
 @version_option
 @by_option
-@where(topology_option, schemas_option)
+@where(topology_option)
 def switch(name: str, version: int | None, by: str, where: Where) -> None:
     """Switch readers of NAME to its newest version, or to the one that --version names, which may be older.
 
@@ -107,7 +107,7 @@ def switch(name: str, version: int | None, by: str, where: Where) -> None:
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
-@where(topology_option, schemas_option)
+@where(topology_option)
 def list_(as_json: bool, where: Where) -> None:
     """List the projections with several declared versions, and which one readers get."""
     from pipeline.adapters.kafka.reader_versions import Versions
@@ -130,7 +130,7 @@ def list_(as_json: bool, where: Where) -> None:
 @command.command("drop-old")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@where(topology_option, schemas_option)
+@where(topology_option)
 def drop_old(name: str, yes: bool, where: Where) -> None:
     """Delete the topics of the versions of NAME before the one that readers get.
 

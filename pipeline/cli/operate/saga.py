@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.cli.options import Where, json_option, topology_option, user, where
+from pipeline.cli.options import Where, json_option, named, schemas_option, topology_option, user, where
 from pipeline.cli.shown import json_text, say, say_fields, say_json, say_rows
 from pipeline.cli.values import Seconds
 from pipeline.model.saga.saga import IN_FLIGHT, STATUSES, Saga
@@ -84,12 +85,11 @@ def show(saga: str, key: str, *, as_json: bool, where: Where) -> None:
 
 @command.command()
 @click.argument("saga")
-@click.option("--topology", default="topologies", show_default=True, help="Where it is declared.")
-def diagram(saga: str, topology: str) -> None:
+@topology_option
+@schemas_option
+def diagram(saga: str, topology: str, schemas: Path | None) -> None:
     """Print the steps of SAGA as a Mermaid diagram."""
-    from pipeline.topology import load
-
-    click.echo(load(topology).saga(saga).diagram, nl=False)
+    click.echo(named(topology, schemas).topology.saga(saga).diagram, nl=False)
 
 
 def intervene(

@@ -1,0 +1,74 @@
+"""`pipeline config`: which topology and cluster the commands use here, and what says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from pipeline.broker import local
+from pipeline.cli.defaults import FILE, Defaults
+from pipeline.cli.options import bootstrap_option, home_option, json_option, schemas_option, topology_option
+from pipeline.cli.shown import say, say_json, say_rows
+
+SOURCES = {
+    ParameterSource.COMMANDLINE: "option",
+    ParameterSource.ENVIRONMENT: "environment",
+    ParameterSource.DEFAULT_MAP: "file",
+}
+
+
+@click.command()
+@topology_option
+@schemas_option
+@bootstrap_option
+@home_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
+    """Show the topology, schemas, Kafka and home that the commands use here, and where each is from.
+
+    \b
+    topology = "shop"          # a package, a module, a path
+    schemas = "schemas"        # paths are relative to the file
+    bootstrap = "kafka:9092"
+    home = ".pipeline"
+    client-config = "client.properties"
+    """
+    defaults = ctx.find_object(Defaults)
+    rows = [_row(ctx, name, values[name], defaults) for name in ("topology", "schemas", "bootstrap", "home")]
+    assert ctx.parent is not None
+    rows.append(_row(ctx.parent, "client_config", ctx.parent.params["client_config"], defaults))
+    if as_json:
+        for row in rows:
+            say_json(row)
+        return
+    instead = {
+        "schemas": "schemas/ beside the topology",
+        "bootstrap": _own_broker(values["home"]),
+        "client-config": "none",
+    }
+    for row in rows:
+        row["value"] = instead[row["setting"]] if row["value"] is None else row["value"]
+        row["from"] = row.pop("at") or row["source"]
+        del row["source"]
+    say_rows(rows)
+    if defaults is None:
+        say(f"There is no {FILE} in this directory or above.")
+
+
+def _row(ctx: click.Context, name: str, value: Any, defaults: Defaults | None) -> dict[str, Any]:
+    param = next(param for param in ctx.command.params if param.name == name)
+    source = SOURCES.get(ctx.get_parameter_source(name) or ParameterSource.DEFAULT, "default")
+    if value is None and defaults and name in defaults.values:
+        value, source = defaults.values[name], "file"  # an option of `pipeline` itself
+    places = {"option": param.opts[0], "environment": param.envvar, "file": str(defaults and defaults.path)}
+    shown = None if value is None else str(value)
+    return {"setting": name.replace("_", "-"), "value": shown, "source": source, "at": places.get(source)}
+
+
+def _own_broker(home: Path) -> str:
+    running = local.find(home / "broker")
+    return f"{running.bootstrap}, the local broker of {home}" if running else f"the local broker of {home}, not running"
