@@ -39,6 +39,7 @@ def topology(environment: Mapping[str, str], accounts: Service = service) -> Top
         "accounts.replies": f"{group}-answers",
         "accounts.accounts.command.queue": f"{group}-queue",
         "accounts.parked": f"{group}-parked",
+        "accounts.positions": f"{group}-positions",
     }
     return Topology("accounts", {"accounts": accounts}, SCHEMAS, names)
 

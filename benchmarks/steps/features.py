@@ -91,7 +91,10 @@ def cost_us(kind: Kind, count: int) -> float:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, kind.store(Path(home), source_topic) as store:
         stats = LaneStats()
         error_rate = ErrorRate("features", clock, stats, RAISING_SHARE, RAISING_AT_LEAST)
-        ports, plan = SimpleNamespace(producer=producer, clock=clock), SimpleNamespace(parked="parked")
+        ports, plan = (
+            SimpleNamespace(producer=producer, clock=clock),
+            SimpleNamespace(parked="parked", positions="positions"),
+        )
         context: Any = SimpleNamespace(plan=plan, ports=ports, stats=stats, error_rate=error_rate)
         task = Task(TP(kind.topic, 0), source_topic, store, context, kind.finders)
         task.running, task.position = True, 0

@@ -101,6 +101,7 @@ class ServicePlan:
         self.histories: dict[str, HistorySpec] = {}  # by command topic
         self.commands: dict[str, RowCodec] = {}  # by aggregate
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
+        self.positions = self._called(TopicKind.POSITIONS.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
         self._asked: set[str] = set()  # command topics of whom it asks
         self._pairs: dict[str, list[str]] = {}
@@ -143,6 +144,7 @@ class ServicePlan:
         for queue in self._queues:
             yield queue, TopicKind.QUEUE
         yield self.parked, TopicKind.PARKED
+        yield self.positions, TopicKind.POSITIONS
 
     def followed_topics(self) -> list[str]:
         """The event topics that it follows, its own among them, and the command topics of those whom it asks."""

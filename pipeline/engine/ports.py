@@ -27,11 +27,13 @@ class Position(NamedTuple):
     `offset` is the next to fold. `changelogs` says how far each must be read to contain the effects of all records
     before it: topic -> (offset, identity of the topic). `unended`: former owners, by the ids of their transactions, of
     which it is not known that nothing is open any more. They are noted beside the owner, for the next one to look for.
+    `standing`: the digest of what has folded them (see `Standing`); 0 if it is no worker that has set the offset.
     """
 
     offset: int
     changelogs: Mapping[str, tuple[int, int]]
     unended: tuple[str, ...] = ()
+    standing: int = 0
 
 
 Positions = Mapping[TP, Position]

@@ -29,7 +29,7 @@ GROUP_S = 60.0  # the same of a group's coordinator, which a broker makes when i
 TRY_S = 3.0
 RETRY_PAUSE_S = 0.1
 RECONNECT_MS_MAX = 1000  # librdkafka's own 10,000 would add to the time that a broker is away
-BY = "by:"  # no name of a topic has a colon
+BY, OF = "by:", "of:"  # no name of a topic has a colon
 COMMON: dict[str, Any] = {
     "socket.keepalive.enable": True,
     "allow.auto.create.topics": False,
@@ -53,19 +53,30 @@ def plainly() -> Iterator[None]:
 
 
 def note(owner: str, position: Position) -> str:
-    """Return the metadata of an offset: its producer, `unended` owners, and the end and identity of each changelog.
+    """Return the metadata of an offset: producer, `unended` owners, standing, and the end and identity of changelogs.
 
-    For example `by:users-a-0 by:users-b-0 users.state=77@1f`.
+    For example `by:users-a-0 by:users-b-0 of:5ad3 users.state=77@1f`.
     """
     owners = (BY + quote(name) for name in (owner, *position.unended))  # of a node with any name
     return " ".join(
-        [*owners, *(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items())]
+        [
+            *owners,
+            f"{OF}{position.standing:x}",
+            *(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items()),
+        ]
     )
 
 
 def read_owners(text: str | None) -> tuple[str, ...]:
     """Return the producers named in such metadata, the one that committed it first."""
     return tuple(unquote(word.removeprefix(BY)) for word in (text or "").split(" ") if word.startswith(BY))
+
+
+def read_position(offset: int, text: str | None) -> Position:
+    """Return a committed position, with what such metadata says of it."""
+    found = re.search(rf"(?:^| ){OF}([0-9a-f]+)", text or "")
+    standing = int(found[1], 16) if found else 0
+    return Position(offset, read_note(text), read_owners(text)[1:], standing)
 
 
 def read_note(text: str | None) -> dict[str, tuple[int, int]]:

@@ -22,8 +22,8 @@ from pipeline.adapters.kafka.cluster import (
     log_facts,
     on_error,
     plainly,
-    read_note,
     read_owners,
+    read_position,
     static_members,
 )
 from pipeline.adapters.kafka.connection import connection
@@ -182,10 +182,7 @@ class KafkaGroupConsumer:
             raise LaneFatal(f"the broker does not say what the group has committed: {error.args[0].str()}") from error
         if any(p.error is not None for p in answer):
             return None
-        told = {
-            TP(p.topic, p.partition): Position(p.offset, read_note(p.metadata), read_owners(p.metadata)[1:])
-            for p in answer
-        }
+        told = {TP(p.topic, p.partition): read_position(p.offset, p.metadata) for p in answer}
         return {tp: position if position.offset >= 0 else None for tp, position in told.items()}
 
     def start(self, partition: TP, offset: int | None) -> None:

@@ -36,9 +36,11 @@ SETTINGS: dict[TopicKind, dict[str, str]] = {
     TopicKind.REPLY: {FOR_MS: str(3_600_000), "segment.ms": str(3_600_000)},
     TopicKind.BY_KEY: _log(7),
     TopicKind.PARKED: _log(90),
+    # Written with each commit, so compacted often: what is read of it when offsets are gone stays short.
+    TopicKind.POSITIONS: COMPACTED | {"segment.bytes": str(16 << 20)},
     TopicKind.VERSIONS: COMPACTED,
 }
-WITHOUT_LOSS = ("segment.ms",)  # may differ: it decides only when files are deleted
+WITHOUT_LOSS = ("segment.ms", "segment.bytes")  # may differ: they decide only when files are deleted or compacted
 
 
 class Difference(NamedTuple):

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 APPEAR_S = 30.0
 REPLY_PARTITIONS = 8
+SINGLE = (TopicKind.POSITIONS,)  # only their first partition is used
 
 
 def partition_counts(client: AdminClient) -> dict[str, int]:
@@ -47,7 +48,11 @@ def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions:
     """Create the missing topics of the services; return their names. Raises TopicError."""
     there = partition_counts(client)
     wanted = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic not in there}
-    _create(client, [NewTopic(topic, partitions, replication, config=SETTINGS[kind]) for topic, kind in wanted.items()])
+    new = [
+        NewTopic(topic, 1 if kind in SINGLE else partitions, replication, config=SETTINGS[kind])
+        for topic, kind in wanted.items()
+    ]
+    _create(client, new)
     return sorted(wanted)
 
 
@@ -57,11 +62,12 @@ def refuse_other(client: AdminClient, plans: Iterable[ServicePlan], partitions: 
     0: none was asked for.
     """
     there = client.list_topics(timeout=ANSWER_S).topics
-    own = {topic for plan in plans for topic, _ in plan.own_topics()}
-    for name in sorted(own & there.keys()):
+    own = {topic: kind for plan in plans for topic, kind in plan.own_topics()}
+    for name in sorted(own.keys() & there.keys()):
         about = there[name].partitions
         copies = min((len(each.replicas) for each in about.values()), default=0)
-        for asked, has, what in ((partitions, len(about), "partitions"), (replication, copies, "replication")):
+        parts = 0 if own[name] in SINGLE else partitions
+        for asked, has, what in ((parts, len(about), "partitions"), (replication, copies, "replication")):
             if asked and has and asked != has:
                 raise TopicError(
                     f"{name} exists with {what} {has}, not {asked}, and existing topics are left as they are; nothing "

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pipeline.engine.ports import TP, LogReader, Record, Store
 from pipeline.engine.state.table import Pairs
@@ -45,6 +45,19 @@ class Lag(Generic[T]):
     def age_s(self, now_s: float) -> float | None:
         """The lag in seconds; None if the copy has never caught up. Safe from any thread."""
         return None if self.caught_up_s == -math.inf else now_s - self.caught_up_s
+
+
+class Followed(Protocol):
+    """What takes in logs."""
+
+    def apply(self, tp: TP, records: Sequence[Record]) -> None:
+        """Apply the next records of a log."""
+
+    def reached(self, tp: TP, end: int) -> None:
+        """Note that all stable records below `end` are applied."""
+
+    def begin_again(self) -> Iterable[TP]:
+        """Begin anew, as a log no longer holds what is needed next. Return the partitions to read from the start."""
 
 
 class Follower:
@@ -112,9 +125,9 @@ class LogFollowers:
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
-        self._copies: dict[TP, Follower] = {}
+        self._copies: dict[TP, Followed] = {}
 
-    def follow(self, copy: Follower, starts: Mapping[TP, int | None]) -> None:
+    def follow(self, copy: Followed, starts: Mapping[TP, int | None]) -> None:
         """Read each partition from its offset (None: the log's beginning) into `copy`."""
         if starts:
             self._copies |= dict.fromkeys(starts, copy)
@@ -126,11 +139,11 @@ class LogFollowers:
         if gone:
             self._reader.unfollow(gone)
 
-    def follows(self, copy: Follower) -> bool:
+    def follows(self, copy: Followed) -> bool:
         """Whether anything is followed for that copy."""
         return any(other is copy for other in self._copies.values())
 
-    def forget(self, copy: Follower) -> None:
+    def forget(self, copy: Followed) -> None:
         """Stop following all that is followed for that copy."""
         self.unfollow([tp for tp, other in self._copies.items() if other is copy])
 

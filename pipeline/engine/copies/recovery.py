@@ -58,13 +58,6 @@ class TableRecovery(Follower):
         noted = {} if committed is None else committed.changelogs
         self._moved_s = self._clock.monotonic_s()
         self._targets = {tp: noted[tp.topic][0] if tp.topic in noted else ends[tp] for tp in self._tables}
-        for tp in self._tables:
-            if tp.topic in noted and noted[tp.topic][1] != self._facts[tp.topic].identity:
-                raise RecordsLost(
-                    f"the topic {tp.topic} has been deleted and created again, so its table cannot be restored. To go "
-                    f"on with an empty one, commit the offset of {self.source.topic} with kafka-consumer-groups "
-                    "--reset-offsets"
-                )
         self._aimed_ms, self._aimed_s, self.rolled = self._clock.time_ms(), self._clock.monotonic_s(), 0
         self.unfinished = {tp for tp, target in self._targets.items() if (self.stored(tp) or 0) < target}
 
@@ -94,11 +87,11 @@ class TableRecovery(Follower):
         if committed is not None:
             self.store.write([], {source_position(self.source.topic): committed.offset, CAUGHT_UP_MS: self._aimed_ms})
         elif any(self.store.scan(spec.prefix, spec.prefix, 1) for spec in self._tables.values()):
-            # Rows and offsets are committed together, so the offset was there once.
+            # Rows and offsets are committed together, so the offset was there once, and so was its note.
             raise RecordsLost(
                 f"the group has no offset for {self.source.topic}-{self.source.partition}, though tables were made "
-                "from it: the broker has forgotten it (offsets.retention.minutes). Folding from the beginning would "
-                "do all of it again. Set the offset that you mean with kafka-consumer-groups --reset-offsets"
+                "from it, and no position is noted for it: both are lost. Folding from the beginning would do all of "
+                "it again. Set the offset that you mean with kafka-consumer-groups --reset-offsets"
             )
         targets = self._targets or {}
         return {tp.topic: (targets[tp], self._facts[tp.topic].identity) for tp in self._tables}

@@ -6,7 +6,7 @@ What the lane folds is in `Task`, how tables get up to date in `TableRecovery`; 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
+from pipeline.engine.loop.standings import Committed, Standings
 from pipeline.engine.loop.task import Task
 from pipeline.engine.parking.parking import Drained
-from pipeline.engine.ports import TP, Position, Store
+from pipeline.engine.ports import TP, LogFacts, Position, Store
 from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
 from pipeline.engine.state.table import SharedTable
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost, TableUnavailable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STANDBY_LOOK_S = 1.0  # how often the age of standbys is measured
-Committed = Callable[[Sequence[TP]], Mapping[TP, Position | None] | None]
 
 
 class Assignment:
@@ -43,11 +43,14 @@ class Assignment:
         self._plan, self._stats, self._settings = context.plan, context.stats, context.settings
         self._reader, self._stores, self._shared, self._clock = ports.reader, ports.stores, ports.shared, ports.clock
         self._following, self._histories = LogFollowers(ports.reader), ports.histories
+        self._standings = Standings(context, self._following)
         self._standby = context.settings.standby
         self._replicas: list[ReplicaCopy] = []
         self._awaiting = ReplicaGate(context.plan.service.name, [], {}, 0.0)
         self._tasks: dict[TP, Task] = {}
         self._arrived: list[TP] = []  # assigned, committed offset not known yet
+        self._unaimed: list[TP] = []  # it is known; restore not begun
+        self._facts: dict[str, LogFacts] = {}
         self._restores: dict[TP, tuple[TableRecovery, Position | None]] = {}  # and what was committed
         self._standbys: dict[TP, TableRecovery] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
@@ -138,11 +141,12 @@ class Assignment:
         self._flush_the_quiet()
         self._look_after_copies()
         self._aim_arrived(committed)
+        self._tell_new_steps(self._standings.step(committed))
+        self._aim_certain()
         complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
         now_s, source_topics = self._clock.monotonic_s(), self._plan.source_topics
         complete = [tp for tp in complete if not self._awaiting.waits(source_topics[tp.topic].reads, now_s)]
-        complete.sort(key=self._cannot_tell)
-        started = [self._start(tp, committed) for tp in complete if not self._is_doubtful(tp, waits=len(complete))]
+        started = [self._start(tp, committed) for tp in complete]
         if started:
             self._count()
         if self._histories is not None:
@@ -151,42 +155,49 @@ class Assignment:
         return followed, started
 
     def _aim_arrived(self, committed: Committed) -> None:
-        """Read the committed positions of newly assigned tasks, and set the targets of their recoveries."""
+        """Read the committed positions of newly assigned tasks, and see which may be folded from there."""
         if not self._arrived:
             return
         offsets = committed(self._arrived)
         if offsets is None:
             return  # a commit is under way somewhere; the next turn asks again
         arrived, self._arrived = self._arrived, []
-        cold = [tp for tp in arrived if not self._following.follows(self._restores[tp][0])]
-        changelogs = [changelog for tp in arrived for changelog in self._changelogs(tp)]
-        ends = self._reader.ends(changelogs)  # after the committed offsets: what they cover lies below these ends
-        facts = self._reader.facts(sorted({changelog.topic for tp in cold for changelog in self._changelogs(tp)}))
+        pairs = self._plan.co_partitioned()
+        self._facts |= self._reader.facts(sorted({topic for tp in arrived for topic in (tp.topic, *pairs[tp.topic])}))
         for tp in arrived:
-            copy, _ = self._restores[tp]
-            starts = copy.begin(_at_least(ends, offsets[tp], tp.partition), facts) if tp in cold else {}
-            copy.set_target(offsets[tp], ends)
-            self._restores[tp] = copy, offsets[tp]
+            standing = self._tasks[tp].standing_in(self._facts)
+            self._tasks[tp].stand(standing)
+            self._standings.aim(tp, offsets[tp], standing)
+            self._restores[tp] = self._restores[tp][0], offsets[tp]
+        self._unaimed += arrived
+        self._standings.read_notes()
+
+    def _aim_certain(self) -> None:
+        """Set the targets of the recoveries of tasks that are in no doubt: before, nothing is wiped."""
+        certain = [tp for tp in self._unaimed if not self._standings.doubts(tp)]
+        if not certain:
+            return
+        self._unaimed = [tp for tp in self._unaimed if tp not in certain]
+        cold = [tp for tp in certain if not self._following.follows(self._restores[tp][0])]
+        changelogs = [changelog for tp in certain for changelog in self._changelogs(tp)]
+        ends = self._reader.ends(changelogs)  # after the committed offsets: what they cover lies below these ends
+        for tp in certain:
+            copy, committed = self._restores[tp]
+            starts = copy.begin(_at_least(ends, committed, tp.partition), self._facts) if tp in cold else {}
+            copy.set_target(committed, ends)
             self._following.follow(copy, {tp: start for tp, start in starts.items() if tp in copy.unfinished})
 
     def _is_complete(self, tp: TP, copy: TableRecovery) -> bool:
-        if tp in self._arrived:
+        if tp in self._arrived or tp in self._unaimed:
             return False
         copy.check()
         self._following.unfollow(copy.complete())
         return not copy.unfinished
 
-    def _is_doubtful(self, tp: TP, *, waits: int) -> bool:
-        """Whether the tables of others may still show that the group's offsets were forgotten, and not never there.
-
-        A partition that cannot tell by itself, and has no offset, starts last.
-        """
-        _, committed = self._restores[tp]
-        return committed is None and self._cannot_tell(tp) and len(self._restores) > waits
-
-    def _cannot_tell(self, tp: TP) -> bool:
-        """Whether it may be that a partition has no row though it was folded: it has no table but that of its queue."""
-        return len(self._plan.source_topics[tp.topic].tables) == 1
+    def _tell_new_steps(self, new: Mapping[TP, Sequence[str]]) -> None:
+        for tp, steps in new.items():
+            if steps:
+                log.info("%s-%d: %s has folded nothing of it yet", *tp, ", ".join(steps))
 
     def _start(self, tp: TP, ask: Committed) -> Task:
         copy, committed = self._restores.pop(tp)
@@ -208,12 +219,14 @@ class Assignment:
 
     def remove(self, partitions: Sequence[TP], *, owned: bool) -> None:
         """Close the tasks. `owned`: until now no other worker can have written to their changelogs."""
+        self._standings.remove(partitions)
         for tp in partitions:
             task = self._tasks.pop(tp, None)
             if task is None:
                 continue
-            if tp in self._arrived:
-                self._arrived.remove(tp)
+            for waiting in (self._arrived, self._unaimed):
+                if tp in waiting:
+                    waiting.remove(tp)
             if restoring := self._restores.pop(tp, None):
                 self._following.forget(restoring[0])
             elif owned:

@@ -32,17 +32,20 @@ def checkpoint(
     # All of it within the patience: what is left after step 3 is for step 4.
     deadline_s = clock.monotonic_s() + patience_s
 
-    # 3. The last value of each key touched goes to the changelog partition of the same number.
+    # 3. The last value of each key touched goes to the changelog partition of the same number, each position to its own
+    # topic: the group's offset may be forgotten.
     changes = [(task, table, changes_of(table)) for task in tasks for table in task.tables]
     for task, table, pairs in changes:
         produce_changes(producer, table.changelog, pairs, task.tp.partition)
+    for task in tasks:
+        task.note_position()
     ends = producer.flush(patience_s)
 
     # 4. Source positions join the transaction, with the group's generation as a fence; then it commits.
     now_ms = clock.time_ms()  # from before the commit: however long that takes, this is not too late
     reached = {task.tp: changelogs_of(task, ends) for task in tasks}
     positions = {
-        task.tp: Position(task.position, reached[task.tp], unended.get(task.tp, ()))
+        task.tp: Position(task.position, reached[task.tp], unended.get(task.tp, ()), task.standing)
         for task in tasks
         if task.position is not None
     }

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pipeline.engine.parking.parking import ENGINE, RAISED, Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit, describe_error
 from pipeline.engine.plan import SourceTopic
-from pipeline.engine.ports import TP, Record, Store
+from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
+from pipeline.engine.state.noted import Standing, noted_key, noted_value
 from pipeline.engine.state.parked_table import ParkedTable
 from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
@@ -37,6 +38,7 @@ class Task:
         self.tp, self.source_topic, self.store = tp, source_topic, store
         self._producer, self._stats = context.ports.producer, context.stats
         self._error_rate, self._clock = context.error_rate, context.ports.clock
+        self._plan = context.plan
         tables, self._nodes = source_topic.steps(tp.partition, store, self._producer, self._stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
@@ -49,6 +51,8 @@ class Task:
         self.position: int | None = None
         self.committed: int | None = None
         self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
+        self.standing = 0  # see Position
+        self._standing_text = ""
         self.running = False
         self.fired = False  # whether something was sent that no record stands for
         self.claims = False  # whether the next commit is to note this lane as the owner, even if nothing else is new
@@ -140,6 +144,21 @@ class Task:
         return TakenUp(self.position - 1, 0 if self._reply_table is None else self._reply_table.latest_ms)
 
     # --- the transaction ----------------------------------------------------------------------------------------------
+
+    def standing_in(self, facts: Mapping[str, LogFacts]) -> Standing:
+        """What folds the partition, with topics of these facts."""
+        topics = (self.tp.topic, *self._plan.co_partitioned()[self.tp.topic])
+        return Standing(tuple(node.name for node in self._nodes), {name: facts[name].identity for name in topics})
+
+    def stand(self, standing: Standing) -> None:
+        """From now on, note positions with this."""
+        self.standing, self._standing_text = standing.digest, standing.text()
+
+    def note_position(self) -> None:
+        """Send the position to the topic of noted positions, in the open transaction."""
+        if self.position is not None:
+            value = noted_value(self.position, self._standing_text)
+            self._producer.produce(self._plan.positions, noted_key(self.tp), value, 0)
 
     @property
     def next_due_ms(self) -> int:

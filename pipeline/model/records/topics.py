@@ -18,6 +18,7 @@ class TopicKind(Enum):
     REPLY = "reply"  # answers to the commands of one requester, a program outside or a worker's own HTTP side
     QUEUE = "queue"  # records of a source topic that wait in order, by key; compacted; changelog of their table
     PARKED = "parked"  # what became of records of a service that could not be processed, each with its cause
+    POSITIONS = "positions"  # where a service's source partitions stand, and what has folded them; compacted
     VERSIONS = "versions"  # which version of a projection readers get; compacted
     REPLICA = "replica"  # not a topic: the schema of the rows that a service keeps of another's data
 
@@ -38,7 +39,15 @@ class TopicKind(Enum):
     @property
     def compacted(self) -> bool:
         """Whether only the last record of each key is kept."""
-        return self in (TopicKind.STATE, TopicKind.ROW, TopicKind.DEADLINES, TopicKind.QUEUE, TopicKind.VERSIONS)
+        return self in _COMPACTED
 
 
+_COMPACTED = (
+    TopicKind.STATE,
+    TopicKind.ROW,
+    TopicKind.DEADLINES,
+    TopicKind.QUEUE,
+    TopicKind.POSITIONS,
+    TopicKind.VERSIONS,
+)
 _KINDS = {kind.value: kind for kind in TopicKind}

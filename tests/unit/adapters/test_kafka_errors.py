@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.adapters.kafka import reading
-from pipeline.adapters.kafka.cluster import note, plainly, read_note, read_owners
+from pipeline.adapters.kafka.cluster import note, plainly, read_note, read_owners, read_position
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.engine.ports import Position
 from pipeline.errors import LaneFatal
@@ -79,7 +79,10 @@ def test_another_system_error_is_fatal_for_the_lane_alone_too() -> None:
 @pytest.mark.parametrize("node", ["my.host", "my host", "by:a=1@2"])
 def test_a_note_tells_owners_and_changelogs_and_takes_others_notes_for_what_they_are(node: str) -> None:
     changelogs = {"orders.state": (77, 31), "orders.replies": (0, 1)}
-    text = note(f"orders-{node}-0", Position(5, changelogs, (f"orders-{node}-1",)))
+    position = Position(5, changelogs, (f"orders-{node}-1",), 2**64 - 1)
+    text = note(f"orders-{node}-0", position)
+    assert read_position(5, text) == position
+    assert read_position(5, "set by hand") == read_position(5, None) == Position(5, {})
     assert read_owners(text) == (f"orders-{node}-0", f"orders-{node}-1")
     assert read_note(text) == changelogs
     assert (read_owners(None), read_owners(""), read_owners("set by hand")) == ((), (), ())

@@ -49,7 +49,8 @@ OWN = {
     "customer_countries.replica": (orders.CustomerCountry, None),
 }
 
-ENGINES = (TopicKind.PARKED, TopicKind.REPLIES, TopicKind.DEADLINES, TopicKind.QUEUE)  # no author writes their schemas
+K = TopicKind
+ENGINES = (K.PARKED, K.POSITIONS, K.REPLIES, K.DEADLINES, K.QUEUE)  # no author writes their schemas
 
 
 def test_every_schema_is_registered_as_it_stands() -> None:

@@ -117,11 +117,6 @@ def test_what_was_committed_is_the_target_whatever_a_leader_of_yesterday_says(wo
     assert not copy.unfinished
 
 
-def test_a_changelog_of_another_identity_than_committed_cannot_restore(world: World) -> None:
-    with pytest.raises(RecordsLost, match=r"stock\.state has been deleted and created again"):
-        world.begin(end=0, committed=Position(10, {CHANGELOG.topic: (3, 8)}))
-
-
 def test_a_log_that_does_not_bring_what_was_committed_ends_the_lane(world: World) -> None:
     copy, _ = world.begin(end=0, committed=Position(10, {CHANGELOG.topic: (3, 7)}))
     copy.check()

@@ -67,7 +67,8 @@ def test_the_candidate_takes_all_names_from_the_environment(tmp_path: Path) -> N
     environment = {"GROUP": "g", "COMMAND_TOPIC": "in", "EVENT_TOPIC": "out", "CHANGELOG_TOPIC": "g-accounts-changelog"}
     plan = ServicePlan(candidate.service, bare_codecs(candidate.SCHEMAS), candidate.topology(environment).names)
     assert plan.group == "g"
-    assert [topic for topic, _ in plan.own_topics()] == ["in", "out", "g-accounts-changelog", "g-queue", "g-parked"]
+    rest = ["g-queue", "g-parked", "g-positions"]
+    assert [topic for topic, _ in plan.own_topics()] == ["in", "out", "g-accounts-changelog", *rest]
     assert plan.co_partitioned() == {"in": ["g-queue", "out", "g-accounts-changelog"]}
     for kind in ("command", "event", "state"):
         (tmp_path / f"{kind}.avsc").write_text((candidate.SCHEMAS / f"accounts.{kind}.avsc").read_text())
