@@ -32,7 +32,7 @@ class Patience:
     def look(self, seen: Hashable) -> bool:
         """Return False if nothing has been seen for long that was not seen before, as `seen` is now.
 
-        Raises PipelineError if the workers have failed, or a service is held: nobody here would have it go on.
+        Raises PipelineError if the workers have failed, or a service is held, which the demo itself does not resume.
         """
         self._workers.revive()
         now = self._clock()
