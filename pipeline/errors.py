@@ -112,14 +112,22 @@ class NoReply(PipelineError):
 
     `stored`: the command's position token, or None if not even that is known. Sent again with the same `command_id` and
     `issued_ms`, the command has no second effect; without them it may have, so this is not Retryable. `parked`: the
-    cause, if the command is parked; the reply follows once it is redriven or discarded.
+    cause, if the command is parked; the reply follows once it is redriven or discarded. `held`: why the service decides
+    nothing at present, and the cure, if it is held.
     """
 
     def __init__(
-        self, message: str, command_id: str, issued_ms: int, stored: Token | None, parked: str | None = None
+        self,
+        message: str,
+        command_id: str,
+        issued_ms: int,
+        stored: Token | None,
+        parked: str | None = None,
+        held: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.command_id, self.issued_ms, self.stored, self.parked = command_id, issued_ms, stored, parked
+        self.command_id, self.issued_ms, self.stored = command_id, issued_ms, stored
+        self.parked, self.held = parked, held
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
@@ -188,7 +196,10 @@ class Contended(TableUnavailable):
 
 
 class NotYet(Retryable):
-    """The table did not reach the requested position in time. `behind` lists each lagging service and its offset."""
+    """The table did not reach the requested position in time.
+
+    `behind` lists each lagging service, its offset, and why it is held, if it is.
+    """
 
     http_status = 504
 

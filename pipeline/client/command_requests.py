@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypedDict, Unpack, overload
@@ -11,6 +13,7 @@ from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.commands import Commands, Ready
 from pipeline.client.drive import AsyncDriver, Driver
+from pipeline.client.holds import Holds
 from pipeline.client.owner_request import Blocking, OwnerRequest, Steps, Wait, problem_of
 from pipeline.client.sending import AwaitedReply, NotAnswered, Sending
 from pipeline.client.wire.outcome import Outcome, outcome_of
@@ -45,17 +48,29 @@ class Options(TypedDict, total=False):
 class Pending:
     """A command that was sent, whose reply is awaited. `id`: the command's id; `issued_ms`: when it was first sent."""
 
-    def __init__(self, ready: Ready, question: AwaitedReply, sending: Sending, commands: Commands) -> None:
+    def __init__(
+        self,
+        ready: Ready,
+        question: AwaitedReply,
+        sending: Sending,
+        commands: Commands,
+        held: Callable[[], Steps[str | None]],
+    ) -> None:
         self.id, self.issued_ms, self._due_ms = ready.id, ready.issued_ms, ready.due_ms
-        self._question, self._sending, self._commands = question, sending, commands
+        self._question, self._sending, self._commands, self._held = question, sending, commands, held
 
     def result(self, timeout_s: float) -> Outcome:
         """Return the outcome. Raises NoReply after the time-out, with what is known about the command by then."""
-        return Driver().run(self.outcome(timeout_s))
+        with closing(Driver()) as driver:
+            return driver.run(self.outcome(timeout_s))
 
     async def result_async(self, timeout_s: float) -> Outcome:
         """Return the outcome, awaited in an event loop. Otherwise as `result`."""
-        return await AsyncDriver().run(self.outcome(timeout_s))
+        driver = AsyncDriver()
+        try:
+            return await driver.run(self.outcome(timeout_s))
+        finally:
+            await driver.close()
 
     def outcome(self, timeout_s: float) -> Steps[Outcome]:
         """The steps of `result`."""
@@ -63,19 +78,23 @@ class Pending:
             reply: ReplyMessage = yield Wait(self._question.reply, timeout_s)
             return outcome_of(reply, self._commands.events)
         except TimeoutError:
-            raise self._no_reply(f"within {timeout_s:g} s") from None
+            held = None
+            if self._question.stored is not None and self._question.parked is None:
+                held = yield from self._held()
+            raise self._no_reply(f"within {timeout_s:g} s", held) from None
         except NotAnswered as error:
             raise self._no_reply(f"({error})") from None
         finally:
             self._sending.forget(self._question)
 
-    def _no_reply(self, when: str) -> NoReply:
+    def _no_reply(self, when: str, held: str | None = None) -> NoReply:
         stored, parked = self._question.stored, self._question.parked
         if parked is not None:
             what = f"it is parked at {stored}, as {parked}, and is decided once it is redriven"
         elif stored is not None:
             when_due = f" at {self._due_ms} ms since the epoch" if self._due_ms is not None else ""
             what = f"it is stored at {stored} and will be decided{when_due}"
+            what += f" once the service goes on; {held}" if held else ""
         else:
             what = "whether the broker has stored it is unknown"
         return NoReply(
@@ -85,6 +104,7 @@ class Pending:
             self.issued_ms,
             stored,
             parked,
+            held,
         )
 
 
@@ -100,6 +120,10 @@ class CommandRequests:
     @cached_property
     def _router(self) -> Router:
         return Router(self._admin, self._topology)
+
+    @cached_property
+    def _holds(self) -> Holds:
+        return Holds(self._router, time.monotonic)
 
     @overload
     def send(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[str]: ...
@@ -137,7 +161,12 @@ class CommandRequests:
             self._sending.forget(question)
             raise
         self._sending.ask(question, ready, self._queue_s)
-        return Pending(ready, question, self._sending, self.commands)
+        return Pending(ready, question, self._sending, self.commands, lambda: self._held(aggregate))
+
+    def _held(self, aggregate: str) -> Steps[str | None]:
+        """Return why the aggregate's service decides nothing, and the cure; None if it is not known to be held."""
+        service = self._topology.service_of(aggregate).name
+        return (yield from self._holds.of((service,))).get(service)
 
     def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[tuple[str, Token]]:
         """Send a command and wait only until the broker has stored it. Return its id and the token of its position.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin, end_offsets
+from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.topics import create_topics, delete_services, partition_counts
 from pipeline.broker import local
 from pipeline.client import Client
+from pipeline.client.drive import Driver
+from pipeline.client.holds import Holds
 from pipeline.client.queries import QueryClient
 from pipeline.demo import checkouts, figures
 from pipeline.demo.commands import AMPLE, Way, stocking, trading
 from pipeline.demo.folder import Folder, hold
 from pipeline.demo.invoices import Invoices, read_invoices
 from pipeline.demo.levels import show_levels
+from pipeline.demo.patience import STALLED_S, Patience
 from pipeline.demo.progress import Watcher, count_records
 from pipeline.demo.report import say, show_checkout, shown_path
 from pipeline.demo.shop import NAME
 from pipeline.demo.worker import LOOK_S, Worker, Workers, stop
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
-from pipeline.errors import DemoFolderError, PipelineError, TableUnavailable, TopicError
+from pipeline.errors import DemoFolderError, PipelineError, TopicError
 from pipeline.model import TopicKind
 from pipeline.process import Children
 from pipeline.topology import Topology, load
@@ -42,10 +46,8 @@ PARTITIONS = 4
 FEW_PARTITIONS = 1  # if its broker may open few files: it keeps one open for each partition
 FAR_LOOK_S = 0.5  # while the lag is large: each look costs the broker time that the worker needs
 FAR_RECORDS = 2_000
-READY_S = 60.0
 ASKED_S = 5.0  # how long to wait for a table before a look at the worker
-STALLED_S = 120.0  # without any progress for this long, the demo gives up
-REPLICA_S = 10.0  # how long to wait for a replica to catch up
+REPLICA_S = 30.0  # how long to wait for a replica that no longer moves
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Demo:
     feed_first: bool = False  # send all commands before the worker starts, to measure only its rate
     topology: Topology = field(default_factory=lambda: load(NAME))
     workers: Workers | None = None  # None: `run` starts the demo's own worker
+    _held: Callable[[], Mapping[str, str]] = field(init=False, default=dict)  # see Patience
 
     def run(self, source: Path) -> dict[str, Any]:
         """Run everything and return the result as `--json` writes it.
@@ -122,7 +125,10 @@ class Demo:
             self._make_topics(client, plans)
             watcher = Watcher(self.bootstrap, client, plans)
             cleanup.callback(watcher.close)
-            query = cleanup.enter_context(QueryClient(self.bootstrap, self.topology, READY_S))
+            query = cleanup.enter_context(QueryClient(self.bootstrap, self.topology, ASKED_S))
+            driver = cleanup.enter_context(closing(Driver()))
+            holds = Holds(Router(client, self.topology), time.monotonic)
+            self._held = lambda: driver.run(holds.of(self.topology.services))
             if self.feed_first:
                 self._send(invoices)
                 worker = cleanup.enter_context(self._worker())
@@ -132,16 +138,17 @@ class Demo:
             else:
                 worker = cleanup.enter_context(self._worker())
                 with self.console.status("waiting for the worker …"):
-                    self._wait_until_ready(worker)
+                    self._wait_until_ready(worker, query)
                 started = time.monotonic()
                 self._send(invoices)
             ended, at_rest = self._settle(worker, watcher, query)
             seconds = ended - started
-            shown, wrong = self._read_and_check(query, invoices, at_rest)
+            shown, wrong = self._read_and_check(worker, query, invoices, at_rest)
             commands = count_records(self.bootstrap, client, [TopicKind.COMMAND.topic(a) for a in self._aggregates()])
             with Client(self.bootstrap, self.topology, "demo") as sender:
                 show_levels(self.console, sender, query)
-            show_checkout(self.console, query, f"checkout_{self.way.checkout}", at_rest)
+            saga = f"checkout_{self.way.checkout}"
+            self._patience(worker).read(lambda: show_checkout(self.console, query, saga, at_rest))
             result = _result(shown, at_rest, invoices, commands, seconds, not wrong)
             return {
                 **result,
@@ -206,26 +213,19 @@ class Demo:
         if not self.keep:
             worker.stop()
 
-    def _wait_until_ready(self, worker: Workers) -> None:
+    def _patience(self, worker: Workers, stalled_s: float = STALLED_S) -> Patience:
+        return Patience(worker, self._held, stalled_s)
+
+    def _wait_until_ready(self, worker: Workers, query: QueryClient) -> None:
         """Wait until every table can be read, that is, until its partitions are assigned and restored."""
-        with QueryClient(self.bootstrap, self.topology, ASKED_S) as query:
-            for table in (table for service in self.topology.services.values() for table in service.tables()):
-                deadline = time.monotonic() + READY_S
-                while True:
-                    worker.revive()  # raises if it has failed
-                    try:
-                        next(query.scan(table, limit=1), None)
-                        break
-                    except TableUnavailable as error:
-                        if time.monotonic() > deadline:
-                            raise PipelineError(f"{error}; the worker's log says why: {worker.log}") from None
+        for table in (table for service in self.topology.services.values() for table in service.tables()):
+            self._patience(worker).read(lambda table=table: next(query.scan(table, limit=1), None))  # type: ignore[misc]
 
     def _wait_for_a_commit(self, worker: Workers, watcher: Watcher) -> None:
-        deadline = time.monotonic() + READY_S
+        patience = self._patience(worker)
         while not any(lag.committed for lag in watcher.look()[0].values()):
-            worker.revive()
-            if time.monotonic() > deadline:
-                raise PipelineError(f"the worker does not commit; its log says why: {worker.log}")
+            if not patience.look("no commit"):
+                raise patience.stalled("the worker does not commit")
             time.sleep(LOOK_S)
 
     # --- feed and wait ------------------------------------------------------------------------------------------------
@@ -255,40 +255,35 @@ class Demo:
         """
         with self._progress() as progress:
             bars = {name: progress.add_task(f"{name} folding", total=None) for name in sorted(self.topology.services)}
-            moved, last = time.monotonic(), -1
+            patience = self._patience(worker)
             while True:
-                worker.revive()
                 lags, settled = watcher.look()
                 for name, lag in lags.items():
                     progress.update(bars[name], completed=lag.committed, total=lag.ends)
-                done, now = sum(lag.committed for lag in lags.values()), time.monotonic()
-                if done != last:
-                    moved, last = now, done
-                stalled = now - moved > STALLED_S
+                moves, now = patience.look(sum(lag.committed for lag in lags.values())), time.monotonic()
                 if settled:
-                    shown = checkouts.read(query, self.topology)
-                    if stalled or not shown.in_flight:
+                    shown = self._patience(worker).read(lambda: checkouts.read(query, self.topology))
+                    if not (moves and shown.in_flight):
                         return now, shown
-                elif stalled:
-                    raise PipelineError(f"no progress for {STALLED_S:.0f} s; the worker's log says why: {worker.log}")
+                elif not moves:
+                    raise patience.stalled("not all is folded")
                 left = sum(lag.ends - lag.committed for lag in lags.values())
                 time.sleep(FAR_LOOK_S if left > FAR_RECORDS else LOOK_S)
 
     # --- read and check -----------------------------------------------------------------------------------------------
 
     def _read_and_check(
-        self, query: QueryClient, invoices: Invoices, at_rest: checkouts.Shown
+        self, worker: Workers, query: QueryClient, invoices: Invoices, at_rest: checkouts.Shown
     ) -> tuple[figures.Figures, list[str]]:
-        scarce = self.way.scarce
-        refused = checkouts.refused(query, at_rest, invoices, scarce)
+        scarce, patience = self.way.scarce, self._patience(worker, REPLICA_S)
+        refused = self._patience(worker).read(lambda: checkouts.refused(query, at_rest, invoices, scarce))
         expected = figures.from_file(invoices, refused, self.way.stock_ratio)
-        deadline = time.monotonic() + REPLICA_S
         with self.console.status("reading the tables …"):
             while True:
-                shown = figures.from_tables(query)
+                shown = self._patience(worker).read(lambda: figures.from_tables(query))
                 wrong = figures.differences(shown, expected)
                 lagging = bool(wrong) and all(each.startswith("customer_countries") for each in wrong)
-                if not lagging or time.monotonic() > deadline:
+                if not lagging or not patience.look(tuple(wrong)):
                     return shown, [*wrong, *checkouts.broken(at_rest, scarce)]
                 time.sleep(LOOK_S)
 

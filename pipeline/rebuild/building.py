@@ -75,9 +75,14 @@ class Progress:
         self._group.close()
 
 
-def watch(progress: Progress, served: Callable[[], object], report: Report) -> None:
-    """Wait while workers fold it, until it has caught up or `served` is empty."""
+def watch(progress: Progress, served: Callable[[], object], report: Report, held: Callable[[], str]) -> None:
+    """Wait while workers fold it, until it has caught up or `served` is empty.
+
+    `held`: why the workers fold nothing at present, if they do. Raises FoldError with that.
+    """
     while not progress.level and served():
+        if why := held():
+            raise FoldError(why)
         time.sleep(LOOK_S)
         progress.look()
         report(progress.done, progress.total)

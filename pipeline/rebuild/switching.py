@@ -14,6 +14,7 @@ from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.reader_versions import say
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.client.drive import Driver
+from pipeline.client.holds import Holds
 from pipeline.client.owner_request import Answer, Blocking, HttpCall, Json, Steps, patiently
 from pipeline.errors import TableUnavailable, TopicError, TopologyError, UnknownTable
 from pipeline.model import TopicKind
@@ -65,7 +66,9 @@ def check_ready(router: Router, subject: Subject, progress: Progress) -> Steps[N
     yield Blocking(lambda: [router.holder(table, partition) for partition in range(router.partitions(table))])
     yield Blocking(progress.look)
     if not progress.level:
-        raise TableUnavailable(f"{subject.table!r} has not caught up with its sources yet; try again")
+        held = yield from Holds(router, time.monotonic).of((subject.service.name,))
+        why = "; ".join([f"{subject.table!r} has not caught up with its sources yet; try again", *held.values()])
+        raise TableUnavailable(why)
 
 
 def check_switched(router: Router, subject: Subject) -> Steps[int]:

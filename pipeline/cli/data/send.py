@@ -75,7 +75,7 @@ def command(
     {"aggregate": "users", "key": "anna", "type": "ChangeName", "fields": {"name": "Anne"}}
 
     With --json, each command is an object with command_id and outcome: stored, accepted (with version, events,
-    position), rejected (with reason, details) or unknown (with position and parked, as far as known).
+    position), rejected (with reason, details) or unknown (with position, parked and held, as far as known).
 
     Exit code 0: stored, and with --wait decided and not rejected. 1: rejected, no reply in time, or only some were
     sent. 2: nothing was sent.
@@ -203,7 +203,7 @@ def _outcome(pending: Pending, timeout: float) -> dict[str, Any]:
         told = outcome_json(pending.result(timeout))
     except NoReply as error:
         told = {"outcome": "unknown", "cause": str(error), "position": error.stored, "parked": error.parked}
-        told["issued_ms"] = error.issued_ms
+        told |= {"issued_ms": error.issued_ms, "held": error.held}
     return {"command_id": pending.id, **told}
 
 
@@ -222,7 +222,8 @@ def _send(
 
     console = Console(stderr=True)
     outcomes: Counter[str] = Counter()
-    waiting: deque[Pending] = deque()
+    waiting: deque[tuple[str, Pending]] = deque()
+    held: set[str] = set()  # aggregates whose commands are not decided at present: the rest of theirs is not waited for
     sent.of = len(lines)
 
     def tell(outcome: dict[str, Any]) -> None:
@@ -232,18 +233,27 @@ def _send(
             sent.meanings |= {} if meaning is None else {outcome["reason"]: meaning}
         if show is not None:
             show(outcome)
+        elif outcome.get("held"):
+            sent.meanings["unknown"] = outcome["held"]
+
+    def take(timeout: float) -> None:
+        aggregate, pending = waiting.popleft()
+        outcome = _outcome(pending, 0 if aggregate in held else timeout)
+        if outcome.get("held"):
+            held.add(aggregate)
+        tell(outcome)
 
     with Progress(console=console, transient=True, disable=show is not None or not console.is_terminal) as progress:
         for line in progress.track(lines, description="sending"):
             if timeout is None:
                 client.send(**line)
             else:
-                waiting.append(client.ask(**line))
+                waiting.append((line["aggregate"], client.ask(**line)))
             sent.number += 1
             while timeout is not None and len(waiting) > WINDOW:
-                tell(_outcome(waiting.popleft(), timeout))
+                take(timeout)
         while timeout is not None and waiting:
-            tell(_outcome(waiting.popleft(), timeout))
+            take(timeout)
         if lines:
             client.flush()
     for line in lines if timeout is None else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,8 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
     from pipeline.adapters.kafka import admin
     from pipeline.adapters.kafka.owners import Router
     from pipeline.adapters.kafka.reader_versions import Versions
+    from pipeline.client.drive import Driver
+    from pipeline.client.holds import Holds
     from pipeline.rebuild.building import Progress as Reached
     from pipeline.rebuild.building import build, watch
     from pipeline.rebuild.comparing import compare, waiting
@@ -64,8 +67,14 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
         reached.look()
         with _bar(f"{name}, version {built.version}", quiet=as_json) as step:
             step(reached.done, reached.total)
-            router = Router(client, loaded)
-            watch(reached, lambda: router.workers(built.service.name), step)
+            router, service = Router(client, loaded), built.service.name
+            holds, driver = Holds(router, time.monotonic), Driver()
+            watch(
+                reached,
+                lambda: router.workers(service),
+                step,
+                lambda: driver.run(holds.of((service,))).get(service, ""),
+            )
             if not reached.level:
                 build(address, built, where.home / "state", node, reached, step)
         parked = waiting(address, built.plan)

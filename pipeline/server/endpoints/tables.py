@@ -17,7 +17,7 @@ READ_ERRORS = {
     422: "the token names topics that the table is not made from",
     412: "If-Match names other ETags",
     **UNAVAILABLE,
-    504: "the table did not reach the position in time; `behind` lists the lagging services",
+    504: "the table did not reach the position in time; `behind` lists the lagging services, and why they are held",
 }
 
 

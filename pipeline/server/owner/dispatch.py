@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from pipeline.client.owner_request import Answer, problem_of
+from pipeline.client.holds import Holds
+from pipeline.client.owner_request import Answer, Blocking, HttpCall, Step, problem_of
 from pipeline.client.wire.read_options import ReadOptions
-from pipeline.errors import PipelineError, TableUnavailable
+from pipeline.drive import drive_async
+from pipeline.errors import NotYet, PipelineError, TableUnavailable
 from pipeline.server.endpoint import OWNERS, At, Endpoint, Page, Place, Reply, Request, Stream
 from pipeline.server.owner.forward import Forwarding
 from pipeline.server.reads.local_tables import LocalTables
@@ -25,6 +29,7 @@ class Dispatcher:
         self.tables, self.router = tables, forwarding.router
         self.topology = forwarding.router.topology
         self._forwarding = forwarding
+        self._holds = Holds(self.router, time.monotonic)
 
     async def blocking(self, call: Callable[[], T]) -> T:
         """Run a blocking call outside the event loop."""
@@ -37,7 +42,32 @@ class Dispatcher:
         return await self.blocking(lambda: self.router.partition(table, key))
 
     async def answer(self, endpoint: Endpoint, page: Page, request: Request) -> Reply | Stream:
-        """Return the page's reply, from here or from the owner."""
+        """Return the page's reply, from here or from the owner. NotYet names the services that are held."""
+        try:
+            return await self._answer(endpoint, page, request)
+        except NotYet as error:
+            raise await self._naming_holds(error) from error
+
+    async def _naming_holds(self, error: NotYet) -> NotYet:
+        if any("held" in hop for hop in error.behind):  # another worker has named them
+            return error
+        behind = {str(hop["service"]) for hop in error.behind} or self.topology.services
+        held = await drive_async(self._holds.of(behind), self._take)
+        hops = [{**hop, "held": held.get(hop["service"])} for hop in error.behind] if held else error.behind
+        return NotYet("; ".join([str(error), *held.values()]), hops)
+
+    async def _take(self, step: Step) -> Any:
+        match step:
+            case Blocking(function):
+                return await self.blocking(function)
+            case HttpCall(url, path, query, timeout_s):
+                with suppress(PipelineError, TimeoutError):
+                    asked = self._forwarding.ask({}, "the service", lambda: url, path, query)
+                    reply = await asyncio.wait_for(asked, timeout_s)
+                    return Answer(reply.status, reply.body, reply.headers)
+        return None
+
+    async def _answer(self, endpoint: Endpoint, page: Page, request: Request) -> Reply | Stream:
         if page.check is not None:
             page.check(request)
         if endpoint.at is At.KEY:

@@ -88,8 +88,7 @@ class CommandApi:
         except NoReply as error:
             told = {"command_id": error.command_id, "position": error.stored, "due_ms": due_ms}
             told |= {"issued_ms": error.issued_ms, "detail": str(error)}
-            if error.parked is not None:
-                told["parked"] = error.parked
+            told |= {name: why for name in ("parked", "held") if (why := getattr(error, name)) is not None}
             return Reply(202, told, _location(place, error.command_id))
 
     async def _expected(self, request: Request, aggregate: str, key: str, due_ms: int | None) -> int | Outcome | None:

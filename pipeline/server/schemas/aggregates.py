@@ -21,6 +21,7 @@ PENDING: Json = {
         "position": MAYBE,
         "due_ms": {"type": ["integer", "null"], "description": "when it will be decided; null: as soon as possible"},
         "parked": text("why it is parked, if it is: it is decided once it is redriven"),
+        "held": text("why the service decides nothing at present, if it is held, and how to have it go on"),
         "detail": TEXT,
     },
     "required": ["command_id"],

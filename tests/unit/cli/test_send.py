@@ -30,7 +30,8 @@ class Asked:
     def __init__(self, command_id: str, result: Any) -> None:
         self.id, self._result = command_id, result
 
-    def result(self, _: float) -> Any:
+    def result(self, timeout_s: float) -> Any:
+        Cluster.waited.append(timeout_s)
         if isinstance(self._result, Exception):
             raise self._result
         return self._result
@@ -43,6 +44,7 @@ class Cluster:
     refused: dict[int, Exception]  # by the number of the command
     failed: dict[str, Exception]  # by the step
     outcome: Any
+    waited: list[float]
     topics: set[str]
 
     def __init__(self, _: str, topology: Topology, __: str) -> None:
@@ -76,7 +78,7 @@ class Cluster:
 
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch: pytest.MonkeyPatch) -> type[Cluster]:
-    Cluster.sent, Cluster.refused, Cluster.failed = [], {}, {}
+    Cluster.sent, Cluster.refused, Cluster.failed, Cluster.waited = [], {}, {}, []
     Cluster.outcome = Accepted(3, (), Token("users.command/1@2"))
     Cluster.topics = {"users.command"}
     monkeypatch.setattr("pipeline.client.Client", Cluster)
@@ -228,7 +230,14 @@ OUTCOMES: list[tuple[Any, dict[str, Any]]] = [
     (Rejected("taken", {"by": HOSTILE}), {"outcome": "rejected", "reason": "taken", "details": {"by": HOSTILE}}),
     (
         NoReply("no reply", "x", 5, Token("users.command/1@2"), HOSTILE),
-        {"outcome": "unknown", "cause": "no reply", "position": "users.command/1@2", "parked": HOSTILE, "issued_ms": 5},
+        {
+            "outcome": "unknown",
+            "cause": "no reply",
+            "position": "users.command/1@2",
+            "parked": HOSTILE,
+            "issued_ms": 5,
+            "held": None,
+        },
     ),
 ]
 
@@ -292,3 +301,14 @@ def test_output_that_fails_says_how_much_was_sent(monkeypatch: pytest.MonkeyPatc
     result = call("--file", "-", "--json", "--wait", data="\n".join([line()] * 3).encode())
     assert result.exit_code == 1
     assert "its output cannot be written: No space left on device; 3 of 3 commands were sent" in result.stderr
+
+
+def test_a_service_that_is_held_is_waited_for_once_and_named() -> None:
+    why = "users is held; go on with: pipeline parked resume --service users"
+    Cluster.outcome = NoReply(f"no reply: {why}", "x", 5, Token("users.command/1@2"), held=why)
+    many = call("--file", "-", "--wait", "--timeout", "7", data="\n".join(line(f"key-{n}") for n in range(5)).encode())
+    assert many.exit_code == 1
+    assert Cluster.waited == [7, 0, 0, 0, 0]
+    assert many.stderr.splitlines()[-1] == f"unknown: {why}"
+    one = call("users", "anna", "ChangeName", FIELDS)
+    assert (one.exit_code, one.stdout) == (1, f"no reply: {why}\n")

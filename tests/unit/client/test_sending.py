@@ -10,7 +10,9 @@ import pytest
 
 from pipeline.client.command_client import Pending
 from pipeline.client.commands import Commands, Ready
+from pipeline.client.owner_request import Steps
 from pipeline.client.sending import WAITING_MAX, AwaitedReply, Sending
+from pipeline.client.wire.outcome import position_token
 from pipeline.engine.ports import TP
 from pipeline.errors import InvalidCommand, NoReply, Overloaded
 from pipeline.model import Rejected, ReplyMessage
@@ -42,8 +44,16 @@ def sending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
     made._producer.purge()
 
 
+WHY = "users is held, as 20 of 40 records raised; go on with: pipeline parked resume --service users"
+
+
+def held() -> Steps[str | None]:
+    yield from ()
+    return WHY
+
+
 def pending(sending: Sending, question: AwaitedReply) -> Pending:
-    return Pending(Ready("same id", "users", "users.command", b"k", b"", 7), question, sending, COMMANDS)
+    return Pending(Ready("same id", "users", "users.command", b"k", b"", 7), question, sending, COMMANDS, held)
 
 
 def test_two_who_use_one_id_get_their_own_replies(sending: Sending) -> None:
@@ -83,6 +93,26 @@ def test_what_is_not_confirmed_names_the_command_and_when_it_was_issued(sending:
     with pytest.raises(NoReply, match="not confirmed") as caught:
         pending(sending, question).result(5)
     assert (caught.value.command_id, caught.value.issued_ms, caught.value.stored) == ("same id", 7, None)
+
+
+def test_a_stored_command_without_a_reply_names_the_hold_of_its_service(sending: Sending) -> None:
+    question = sending.question()
+    with pytest.raises(NoReply) as caught:
+        pending(sending, question).result(0)
+    assert caught.value.held is None, "it may not be stored, so the hold need not be the reason"
+    question.stored = position_token("users", 1, 5)
+    with pytest.raises(
+        NoReply, match=r"once the service goes on; users is held, .*parked resume --service users"
+    ) as caught:
+        pending(sending, question).result(0)
+    assert caught.value.held == WHY
+    with pytest.raises(NoReply, match="parked resume --service users"):
+        asyncio.run(pending(sending, question).result_async(0))
+    other = sending.question()
+    other.stored, other.parked = question.stored, "ValueError"
+    with pytest.raises(NoReply) as caught:
+        pending(sending, other).result(0)
+    assert (caught.value.held, caught.value.parked) == (None, "ValueError")
 
 
 def test_the_waiting_are_bounded_and_those_given_up_make_room(sending: Sending) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka
 from pipeline.engine.loop.identity import Identity
-from pipeline.errors import NameTaken
+from pipeline.errors import FoldError, NameTaken
 from pipeline.rebuild import building
 from tests.unit.engine.test_slow_lane import joined
 
@@ -31,3 +31,13 @@ def test_a_rebuild_whose_name_another_home_has_is_refused_before_it_fences(
     with pytest.raises(NameTaken, match="--node"):
         building.build("nowhere", subject, tmp_path / "state", "node", None, lambda *_: None)  # type: ignore[arg-type]
     assert not opened
+
+
+def test_a_rebuild_by_workers_ends_if_its_service_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    progress: Any = SimpleNamespace(level=False, look=lambda: looks.append("look"), done=1, total=2)
+    monkeypatch.setattr(building.time, "sleep", lambda _: None)
+    with pytest.raises(FoldError, match="pipeline parked resume"):
+        building.watch(
+            progress, lambda: True, lambda *_: None, lambda: "held: pipeline parked resume" if len(looks) > 2 else ""
+        )

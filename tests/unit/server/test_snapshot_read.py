@@ -75,6 +75,7 @@ class Market:
             partition=lambda table, key: partition_of(key.encode(), 2),
             partitions=lambda table: 2,
             forget_all=lambda: None,
+            workers=lambda service: [],
         )
         lanes = [worker.lane for worker in driver._world.workers if there is None]
         tables = LocalTables(lambda: {place: view for lane in lanes if lane for place, view in lane.views.items()})

@@ -63,7 +63,9 @@ class Page:
                         found[table, n] = view._replace(store=worker.stores[f"{lineage.home(table)}-{n}"])
             return found
 
-        router: Any = SimpleNamespace(topology=topology, knows=lambda table: True, partition=lambda table, key: 0)
+        router: Any = SimpleNamespace(
+            topology=topology, knows=lambda table: True, partition=lambda table, key: 0, workers=lambda service: []
+        )
         tables = LocalTables(views)
         offset_source: Any = SimpleNamespace(moved=lambda: None)
         self.hub = Subscriptions(lambda name: Threaded(kafka))
