@@ -13,12 +13,13 @@
 # make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
 # make check     formatting, lint, types
 # make simulate  crashes, zombies, lost answers … in a world in memory, for MINUTES=5, from SEED=…; ever new histories
+# make fuzz-service  random topologies, HTTP requests and command lines, for MINUTES=60, from SEED=…; none may find anything
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
 PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: install demo test test-long simulate faults pairs checkouts restarts backlog bench bench-candidate bench-smoke check
-.PHONY: fuzz lock clean
+.PHONY: fuzz fuzz-service lock clean
 
 install: .venv/installed
 
@@ -97,6 +98,11 @@ check: install
 
 fuzz: install
 	$(BIN)/python -m tests.tools.fuzz_codec
+
+fuzz-service: MINUTES := 60
+fuzz-service: SEED :=
+fuzz-service: install
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Pins every package for development, for all supported versions of Python.
 lock: install

@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pipeline.client import Client
 from pipeline.topology import load
 from tests.bank.services import accounts as a
 from tests.bank.services import transfers as t
 
 NAME = "tests.bank.services"
 BANK = load(NAME)
+AGREED = replace(BANK, invariants=())  # who makes up transfers may give two of them one id
+ANY_RAISING = ("--raising-share", "1")  # what raises was asked for, and is no reason to hold a service
 KEYS = ("anna", "bob", "..", ".", "a/b c", "line\nbreak", "%2e%2e", "😀" * 128, "Ünï·cödé", "\x1b[31m", "a\0b", " ")
 TEXTS = ("", "“ü”", "type", "a\nb", "😀", "[bold]", "\x7f", "null", "AAAA")
 WHERE = ("decide", "evolve", "react", "route", "project", "replica")
@@ -104,3 +108,15 @@ def commands(rng: random.Random) -> Iterator[tuple[str, str, Any]]:
         yield "accounts", key, a.Deposit(rng.choice((0, 100, 1000)), None, f"first-{number}", "")
     for number in range(rng.randrange(2, 10)):
         yield asked(rng, keys, number)
+
+
+def send(bootstrap: str, number: int, count: int) -> None:
+    """Store the commands of a seed, some of which raise or are slow; each number has transfers of its own."""
+    rng = random.Random(f"traffic {number}")
+    with Client(bootstrap, BANK) as client:
+        for nth, key in enumerate(KEYS):
+            client.send("accounts", key, a.OpenAccount(f"IBAN{nth}", profile(rng)))
+            client.send("accounts", key, a.Deposit(1_000))
+        for nth in range(count):
+            client.send(*asked(rng, KEYS, number * 1_000_000 + nth))
+        client.flush()

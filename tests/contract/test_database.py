@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url
 from pipeline.engine.ports import TP, SharedStores
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import DatabaseUnreachable, DatabaseUnusable, StoreDamaged, Superseded
+from tests.bank.services.accounts import Profile
+from tests.bank.traffic import BANK, KEYS, profile
 from tests.contract.test_store import OF_U, ONE, SCHEMAS, TABLES, TWO, url_of
 from tests.helpers import every_type
 from tests.helpers.every_type import All
@@ -230,6 +233,28 @@ def test_any_row_is_refused_beforehand_or_read_as_in_every_other_store(
 @pytest.fixture(scope="module")
 def every_type_schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return every_type.topology(tmp_path_factory.mktemp("every_type") / "schemas").schemas
+
+
+def test_the_rows_of_the_bank_are_refused_beforehand_or_come_back(database: SqlDatabase) -> None:
+    spec = TableSpec("customers", "customers.row", codecs(BANK.schemas)("customers.row", Profile))
+    store = SqlStores(database, Registry(BANK.schemas)).open(SOURCE, [spec])
+    rng, kept = random.Random(1), {}
+    for key in KEYS:
+        fitting = {"ref": Profile().ref, "since": 1_700_000_000_000, "seen": 0, "born": 0}
+        for n, value in enumerate((profile(rng), replace(profile(rng), **fitting))):
+            row, data = b"customers\0" + f"{key}{n}".encode(), spec.codec.encode(value)
+            try:
+                store.check(row, data)
+            except ValueError:
+                continue
+            kept[row] = data
+    assert len(kept) > len(KEYS) / 2
+    store.write(list(kept.items()), {})
+    read = spec.codec.decode  # a map may come back in another order
+    assert {row: read(store.get(row)) for row in kept} == {row: read(data) for row, data in kept.items()}
+    assert [(row, read(data)) for row, data in store.scan(b"customers\0", b"", 100)] == [
+        (row, read(kept[row])) for row in sorted(kept)
+    ]
 
 
 def test_columns_are_of_the_databases_own_types(database: SqlDatabase) -> None:

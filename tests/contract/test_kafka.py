@@ -3,14 +3,17 @@
 Every case runs on a real Kafka and on the one in memory.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 
+from pipeline.client.commands import Commands
 from pipeline.engine.ports import TP, LogReader, Polled, Position, Producer
 from pipeline.errors import LaneFatal, RecordRefused, TransactionAborted
 from pipeline.model.records.partitioning import partition_of
+from tests.bank.traffic import BANK, KEYS, asked
 from tests.contract.clusters import Cluster, MemoryCluster, RealCluster, name
 
 
@@ -367,3 +370,22 @@ def test_a_group_member_that_asks_for_what_is_not_there_is_told_and_cannot_go_on
         assert member.consumer.bounds(tp) == (0, 0)
         with pytest.raises(LaneFatal):
             member.consumer.start(tp, 0)
+
+
+def test_the_commands_of_the_bank_come_back_with_their_keys(
+    cluster: Cluster, topic: str, producer: Producer, reader: LogReader
+) -> None:
+    commands, rng = Commands(BANK), random.Random(1)
+    sent = [commands.write(*asked(rng, KEYS, number)) for number in range(60)]
+    producer.begin()
+    for each in sent:
+        producer.produce(topic, each.key, each.value, 0)
+    cluster.commit(producer)
+    reader.follow({TP(topic, 0): None})
+    read: list[tuple[bytes, bytes]] = []
+    for _ in range(100):
+        polled = reader.poll(100, 0.1)
+        read += [(record.key(), record.value()) for record in polled.batches.get(TP(topic, 0), [])]
+        if TP(topic, 0) in polled.ends:
+            break
+    assert read == [(each.key, each.value) for each in sent]

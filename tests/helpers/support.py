@@ -109,8 +109,8 @@ class Shop:
         self._workers: list[Worker] = []
 
     def worker(self, *arguments: str) -> Worker:
-        """Starts a worker of the whole shop, or of what the arguments say."""
-        worker = Worker(self.home, "topologies", "--bootstrap", self.bootstrap, *arguments)
+        """Starts a worker of the whole topology, or of what the arguments say."""
+        worker = Worker(self.home, self.topology.name, "--bootstrap", self.bootstrap, *arguments)
         self._workers.append(worker)
         return worker
 

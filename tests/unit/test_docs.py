@@ -1,6 +1,7 @@
 """The docs are so: their code runs, what they name exists, and one word stands for one thing."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +15,7 @@ import pytest
 from pipeline import QueryClient
 from pipeline.cli import COMMANDS, main
 from pipeline.client import Client
+from tests.bank.traffic import BANK
 from topologies.inventory import Stock
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,27 @@ def test_the_page_on_uniqueness_says_what_the_shop_does() -> None:
             assert line in users
     assert 'Unique("user_emails", value=same_email)' in block
     assert 'Unique("user_emails", value=same_email)' in users
+
+
+def test_the_bank_has_each_type_that_the_page_on_topologies_names() -> None:
+    page = (ROOT / "docs" / "topologies.md").read_text()
+    table = page.partition("| Avro | in a message class |")[2].partition("\n\n")[0]
+    named = {name for row in re.findall(r"^\| ([\w, ]+) \|", table, re.MULTILINE) for name in row.split(", ")}
+    found: set[str] = set()
+
+    def look(schema: Any) -> None:
+        if isinstance(schema, list):
+            found.add("union")
+        for part in schema if isinstance(schema, list) else [schema]:
+            found.add(part if isinstance(part, str) else part["type"])
+            if isinstance(part, dict):
+                inner = [field["type"] for field in part.get("fields", ())]
+                for each in (*inner, *(part[name] for name in ("items", "values") if name in part)):
+                    look(each)
+
+    look(json.loads((BANK.schemas / "customers.row.avsc").read_text()))
+    assert len(named) > 10
+    assert named - found == set()
 
 
 @pytest.mark.parametrize(("page", "client"), [("consistency", QueryClient), ("commands", Client)])

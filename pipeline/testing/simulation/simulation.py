@@ -28,6 +28,7 @@ class History:
     story: list[str] = field(default_factory=list)
 
 
+ORACLES_MAX = 16
 _ORACLES: dict[tuple[int, bool], Oracle] = {}  # by the topology's identity; each holds its topology
 
 
@@ -35,6 +36,8 @@ def known_oracle(topology: Topology, codecs: Codecs | None = None, *, check: boo
     """Return the judge of a topology, made once."""
     oracle = _ORACLES.get((id(topology), check))
     if oracle is None or oracle.topology is not topology:
+        if len(_ORACLES) >= ORACLES_MAX:  # of topologies that a test makes one after another
+            _ORACLES.clear()
         oracle = _ORACLES[id(topology), check] = oracle_of(topology, codecs, check=check)
     return oracle
 

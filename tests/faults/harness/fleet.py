@@ -24,11 +24,18 @@ class Process:
     """One worker process with its plan of faults."""
 
     def __init__(
-        self, home: Path, bootstrap: str, number: int, plan: str, environment: dict[str, str], arguments: Sequence[str]
+        self,
+        home: Path,
+        bootstrap: str,
+        number: int,
+        plan: str,
+        environment: dict[str, str],
+        arguments: Sequence[str],
+        topology: str,
     ) -> None:
         self.number, self.plan = number, plan
         self.log, self._fired = home / f"worker-{number}.log", home / f"fired-{number}.txt"
-        command = [sys.executable, "-m", "tests.faults.harness.worker", plan, str(self._fired), "worker", "topologies"]
+        command = [sys.executable, "-m", "tests.faults.harness.worker", plan, str(self._fired), "worker", topology]
         command += ["--bootstrap", bootstrap, "--home", str(home), "--node", "fault", *arguments]
         with self.log.open("w") as out:
             self.popen = subprocess.Popen(
@@ -122,13 +129,13 @@ def processor_s(pid: int) -> float:
 
 
 class Fleet:
-    """The workers of one shop. `keep` is called wherever a test waits, and starts again what has died.
+    """The workers of a topology. `keep` is called wherever a test waits, and starts again what has died.
 
     `arguments`: more of what each worker is told.
     """
 
-    def __init__(self, home: Path, bootstrap: str, arguments: Sequence[str] = ()) -> None:
-        self.home, self.bootstrap, self.arguments = home, bootstrap, arguments
+    def __init__(self, home: Path, bootstrap: str, arguments: Sequence[str] = (), topology: str = "topologies") -> None:
+        self.home, self.bootstrap, self.arguments, self.topology = home, bootstrap, arguments, topology
         self.workers: list[Process] = []
         self.deaths: list[str] = []  # those that nobody ordered
         self.environment: dict[str, str] = {}
@@ -139,7 +146,8 @@ class Fleet:
     def start(self, plan: str = "") -> Process:
         """One worker more."""
         self._made += 1
-        worker = Process(self.home, self.bootstrap, self._made, plan, self.environment, self.arguments)
+        more = self.environment, self.arguments, self.topology
+        worker = Process(self.home, self.bootstrap, self._made, plan, *more)
         self.workers.append(worker)
         return worker
 

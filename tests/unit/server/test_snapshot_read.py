@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +33,7 @@ from pipeline.server.reads.held_work import HeldWork
 from pipeline.server.reads.local_tables import LocalTables
 from pipeline.server.web import as_problems, mount
 from pipeline.testing import TestDriver
+from pipeline.topology import Topology
 from tests.helpers.market import ESCROW, GOODS, MARKET, Confirm, Goods, Hold, Release, Restock, decide, goods
 
 Turn = Callable[[], object]
@@ -41,11 +42,12 @@ Turn = Callable[[], object]
 class Turns:
     """Consistency in a quiet world: tables are where readers need them. Before each look something happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Collection[str]) -> None:
         self.todo: list[Turn] = []
+        self._tables = tables
 
     def check(self, table: str, asked: Any) -> None:
-        assert table in ("goods", "sale", "move")
+        assert table in self._tables
 
     def token(self, table: str, partition: int, position: int | None) -> Token:
         return Token.of({("goods.command", partition): position - 1}) if position else Token()
@@ -65,12 +67,13 @@ class Turns:
 
 
 class Market:
-    """A worker that has all of the market, or one that has nothing and asks that one."""
+    """A worker that has all of the market or of another topology, or one that has nothing and asks that one."""
 
-    def __init__(self, driver: TestDriver, there: Market | None = None) -> None:
-        self.driver, self.there, self.turns = driver, there, Turns()
+    def __init__(self, driver: TestDriver, there: Market | None = None, topology: Topology = MARKET) -> None:
+        tables = [name for service in topology.services.values() for name in service.tables()]
+        self.driver, self.there, self.turns = driver, there, Turns(tables)
         self.router: Any = SimpleNamespace(
-            topology=MARKET,
+            topology=topology,
             knows=lambda table: True,
             partition=lambda table, key: partition_of(key.encode(), 2),
             partitions=lambda table: 2,
@@ -78,25 +81,29 @@ class Market:
             workers=lambda service: [],
         )
         lanes = [worker.lane for worker in driver._world.workers if there is None]
-        tables = LocalTables(lambda: {place: view for lane in lanes if lane for place, view in lane.views.items()})
+        local = LocalTables(lambda: {place: view for lane in lanes if lane for place, view in lane.views.items()})
         self.forwarding = Forwarding(self.router)
-        self.dispatcher = Dispatcher(tables, self.forwarding)
-        self.api = QueryApi(tables, self.dispatcher, self.turns, dict, Any)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(local, self.forwarding)
+        self.api = QueryApi(local, self.dispatcher, self.turns, dict, Any)  # type: ignore[arg-type]
 
     def ask(self, method: str, path: str, **request: Any) -> tuple[int, Any]:
         status, body, _ = asyncio.run(self._ask(method, path, **request))
         return status, body
 
     async def _ask(self, method: str, path: str, **request: Any) -> tuple[int, Any, Any]:
+        async with self.client() as client:
+            answer = await client.request(method, path, **request)
+            return answer.status, None if answer.status == 304 else await answer.json(), answer.headers
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[TestClient[Any, Any]]:
         async with AsyncExitStack() as ends:
             if self.there is not None:
                 server = await ends.enter_async_context(TestServer(self.there.app()))
                 self.router.holder = lambda table, partition: f"http://{server.host}:{server.port}"
                 ends.push_async_callback(self.forwarding.close)
                 self.forwarding._session = None  # each question has a loop of its own
-            client = await ends.enter_async_context(TestClient(TestServer(self.app())))
-            answer = await client.request(method, path, **request)
-            return answer.status, None if answer.status == 304 else await answer.json(), answer.headers
+            yield await ends.enter_async_context(TestClient(TestServer(self.app())))
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[as_problems])
