@@ -149,6 +149,12 @@ def _offsets(client: AdminClient, partitions: Sequence[TP], spec: OffsetSpec, ve
     return asked_again(f"the broker does not say where topics {verb}: %s", ask)
 
 
+def identity_of(about: Any) -> int:
+    """Return the identity of a described topic: 64 bits of its random 128 tell any two topics of one name apart."""
+    identity: int = about.topic_id.get_least_significant_bits() & (2**64 - 1)
+    return identity
+
+
 def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]:
     """Identity, partitions and tombstone retention of each topic."""
     if not topics:
@@ -161,9 +167,7 @@ def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]
         facts = {}
         for topic in topics:
             about, config = described[topic].result(), configured[resources[topic]].result()
-            # Of the 128 bits of a random id, 64 tell any two topics of one name apart.
-            identity = about.topic_id.get_least_significant_bits() & (2**64 - 1)
-            facts[topic] = LogFacts(identity, len(about.partitions), int(config["delete.retention.ms"].value))
+            facts[topic] = LogFacts(identity_of(about), len(about.partitions), int(config["delete.retention.ms"].value))
         return facts
 
     return asked_again("the broker does not say what it knows of topics: %s", ask)

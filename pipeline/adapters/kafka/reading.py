@@ -28,6 +28,7 @@ from pipeline.adapters.kafka.cluster import (
 )
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
+from pipeline.adapters.kafka.identities import Identities
 from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position, Record
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 
@@ -232,6 +233,7 @@ class KafkaLogReader:
         config = {**connection(bootstrap), "group.id": name, "client.id": name, "error_cb": on_error}
         self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=kafka_log)
         self._admin = admin(bootstrap)
+        self._identities = Identities(self._admin)
         # Without knowing the topics beforehand, the first fetch starts half a second late.
         try:
             self._consumer.list_topics(timeout=ANSWER_S)
@@ -254,6 +256,9 @@ class KafkaLogReader:
 
     def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]:
         return log_facts(self._admin, topics)
+
+    def identities(self, topics: Sequence[str]) -> dict[str, int]:
+        return self._identities.told(topics)
 
     def close(self) -> None:
         self._consumer.close()
