@@ -16,6 +16,7 @@ from pipeline.adapters.kafka.cluster import (
     COMMON,
     GROUP_S,
     SESSION_S,
+    Identities,
     admin,
     admin_client,
     end_offsets,
@@ -28,7 +29,6 @@ from pipeline.adapters.kafka.cluster import (
 )
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
-from pipeline.adapters.kafka.identities import Identities
 from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position, Record
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 

@@ -17,9 +17,8 @@ from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
-from pipeline.engine.loop.standings import Committed, Standings
+from pipeline.engine.loop.standings import Committed, Standings, TopicWatch
 from pipeline.engine.loop.task import Task
-from pipeline.engine.loop.topic_watch import TopicWatch
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.ports import TP, LogFacts, Position, Store
 from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.adapters.memory import MemoryRecord, PartitionLog
-from pipeline.engine.loop.topic_watch import LOOK_S
+from pipeline.engine.loop.standings import LOOK_S
 from pipeline.engine.ports import TP, Position
 from pipeline.engine.state.noted import Noted, Standing, noted_key, noted_value, read_noted
 from pipeline.errors import RecordsLost
