@@ -268,6 +268,10 @@ class RecordsLost(NeedsOperator):
     """Kafka no longer holds the records that the service has to fold next, or the offset that says which these are."""
 
 
+class ServiceRuns(NeedsOperator):
+    """What was asked for may be done only while no worker of the service runs. Nothing was done."""
+
+
 class NameTaken(NeedsOperator):
     """Another worker, from another home directory, is in the group under this one's name. Nothing was taken from it."""
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "2pc": "List two-phase commits, show one and what it blocks, and force its outcome.",
     "projection": "Build a projection's next version beside the old one, switch readers, drop the old.",
     "parked": "List, show, redrive and discard the records that could not be folded.",
+    "reset": "Set the offsets that the broker has lost to where the tables stand.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "config": f"Show the defaults that {FILE} and the environment give, and which says what.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
@@ -50,6 +51,7 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "parked": "operate.parked",
     "projection": "operate.projection",
     "query": "data.query",
+    "reset": "operate.reset",
     "saga": "operate.saga",
     "send": "data.send",
 }

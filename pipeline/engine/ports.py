@@ -141,6 +141,12 @@ class LogReader(Protocol):
         """The end of each log now, records of open transactions included."""
 
     def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]: ...
+    def identities(self, topics: Sequence[str]) -> dict[str, int]:
+        """The identities of topics as the broker has last told them; those that it has not are left out.
+
+        Does not wait: each call asks for the next one.
+        """
+
     def close(self) -> None: ...
 
 

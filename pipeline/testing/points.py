@@ -17,7 +17,11 @@ PORTS: dict[str, type] = {
     "stores": Stores,
     "store": Store,
 }
-CALLS = {port: [name for name in vars(kind) if not name.startswith("_")] for port, kind in PORTS.items()}
+NOTHING = ("identities",)  # what only hands out what it has: no fault strikes there
+CALLS = {
+    port: [name for name in vars(kind) if not name.startswith("_") and name not in NOTHING]
+    for port, kind in PORTS.items()
+}
 POINTS = tuple(f"{port}.{call}:{when}" for port in PORTS for call in CALLS[port] for when in ("before", "after"))
 
 

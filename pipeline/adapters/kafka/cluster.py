@@ -6,7 +6,8 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -149,6 +150,12 @@ def _offsets(client: AdminClient, partitions: Sequence[TP], spec: OffsetSpec, ve
     return asked_again(f"the broker does not say where topics {verb}: %s", ask)
 
 
+def identity_of(about: Any) -> int:
+    """Return the identity of a described topic: 64 bits of its random 128 tell any two topics of one name apart."""
+    identity: int = about.topic_id.get_least_significant_bits() & (2**64 - 1)
+    return identity
+
+
 def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]:
     """Identity, partitions and tombstone retention of each topic."""
     if not topics:
@@ -161,26 +168,52 @@ def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]
         facts = {}
         for topic in topics:
             about, config = described[topic].result(), configured[resources[topic]].result()
-            # Of the 128 bits of a random id, 64 tell any two topics of one name apart.
-            identity = about.topic_id.get_least_significant_bits() & (2**64 - 1)
-            facts[topic] = LogFacts(identity, len(about.partitions), int(config["delete.retention.ms"].value))
+            facts[topic] = LogFacts(identity_of(about), len(about.partitions), int(config["delete.retention.ms"].value))
         return facts
 
     return asked_again("the broker does not say what it knows of topics: %s", ask)
 
 
+class Identities:
+    """The identities of topics, as of the last answer. One question is under way at most."""
+
+    def __init__(self, client: AdminClient) -> None:
+        self._client = client
+        self._asked: Mapping[str, Future[Any]] = {}
+        self._told: dict[str, int] = {}
+
+    def told(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return what has been told; then ask for these topics. A topic of which nothing is heard is left out."""
+        if all(future.done() for future in self._asked.values()):
+            self._told = {}
+            for topic, future in self._asked.items():
+                with contextlib.suppress(KafkaException):  # it is not there, or the broker is away
+                    self._told[topic] = identity_of(future.result())
+            self._asked = {}
+            with contextlib.suppress(KafkaException):
+                self._asked = self._client.describe_topics(TopicCollection(list(topics)), request_timeout=ANSWER_S)
+        return self._told
+
+
 def static_members(client: AdminClient, group: str) -> set[str]:
     """The static names of a group's members; empty if there is no such group."""
+    return {member.group_instance_id for member in _members(client, group) if member.group_instance_id}
 
-    def ask() -> set[str]:
+
+def member_names(client: AdminClient, group: str) -> set[str]:
+    """The names of a group's members, static or not; empty if there is no such group."""
+    return {member.group_instance_id or member.member_id for member in _members(client, group)}
+
+
+def _members(client: AdminClient, group: str) -> list[Any]:
+    def ask() -> list[Any]:
         # One long try: librdkafka may end the process where an answer comes as a question times out (its #4605).
         described = client.describe_consumer_groups([group], request_timeout=GROUP_S)[group]
         try:
-            members = described.result().members
+            return list(described.result().members)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return set()
+                return []
             raise
-        return {member.group_instance_id for member in members if member.group_instance_id}
 
     return asked_again("the broker does not say who is in the group: %s", ask, GROUP_S)

@@ -16,6 +16,7 @@ from pipeline.adapters.kafka.cluster import (
     COMMON,
     GROUP_S,
     SESSION_S,
+    Identities,
     admin,
     admin_client,
     end_offsets,
@@ -232,6 +233,7 @@ class KafkaLogReader:
         config = {**connection(bootstrap), "group.id": name, "client.id": name, "error_cb": on_error}
         self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=kafka_log)
         self._admin = admin(bootstrap)
+        self._identities = Identities(self._admin)
         # Without knowing the topics beforehand, the first fetch starts half a second late.
         try:
             self._consumer.list_topics(timeout=ANSWER_S)
@@ -254,6 +256,9 @@ class KafkaLogReader:
 
     def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]:
         return log_facts(self._admin, topics)
+
+    def identities(self, topics: Sequence[str]) -> dict[str, int]:
+        return self._identities.told(topics)
 
     def close(self) -> None:
         self._consumer.close()

@@ -284,6 +284,9 @@ class MemoryLogReader:
     def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]:
         return {topic: self._kafka.facts(topic) for topic in topics}
 
+    def identities(self, topics: Sequence[str]) -> dict[str, int]:
+        return {topic: self._kafka.facts(topic).identity for topic in topics}
+
     def close(self) -> None:
         self._fetching.positions.clear()
 

@@ -17,7 +17,7 @@ from pipeline.engine.copies.recovery import TableRecovery
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
-from pipeline.engine.loop.standings import Committed, Standings
+from pipeline.engine.loop.standings import Committed, Standings, TopicWatch
 from pipeline.engine.loop.task import Task
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.ports import TP, LogFacts, Position, Store
@@ -43,7 +43,7 @@ class Assignment:
         self._plan, self._stats, self._settings = context.plan, context.stats, context.settings
         self._reader, self._stores, self._shared, self._clock = ports.reader, ports.stores, ports.shared, ports.clock
         self._following, self._histories = LogFollowers(ports.reader), ports.histories
-        self._standings = Standings(context, self._following)
+        self._standings, self._topics = Standings(context, self._following), TopicWatch(context)
         self._standby = context.settings.standby
         self._replicas: list[ReplicaCopy] = []
         self._awaiting = ReplicaGate(context.plan.service.name, [], {}, 0.0)
@@ -136,6 +136,7 @@ class Assignment:
 
         Returns whether anything was followed, and the tasks that may fold from now on.
         """
+        self._topics.look(self.running(), self._facts)
         followed = self._following.step()
         self._follow_others()
         self._flush_the_quiet()

@@ -338,7 +338,7 @@ class Lane:
             raise RecordsLost(
                 f"{tp.topic}-{tp.partition} holds offsets {low} to {high}, but {self.plan.service.name!r} has to "
                 f"fold {position} next: retention has deleted what was not folded yet, or the topic is another one. "
-                "Set the offset that you mean with kafka-consumer-groups --reset-offsets"
+                f"See where it can go on with: pipeline reset --to-tables --service {self.plan.service.name} --dry-run"
             )
         self._consumer.start(tp, position)
 

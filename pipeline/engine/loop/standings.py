@@ -1,7 +1,8 @@
-"""Whether new partitions may be folded from where the group's offsets are, by the positions that the service has noted.
+"""Whether partitions may be folded from where the group's offsets are, by the positions that the service has noted.
 
 An offset that a commit has set, with the standing of now, needs no look: commit and note are one transaction. The notes
-are read if there is another standing, an offset of other origin, or none: forgotten, or nothing was ever folded.
+are read if there is another standing, an offset of other origin, or none: forgotten, or nothing was ever folded. And
+whether the topics are still those of the beginning, as long as the lane runs.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING
 
 from pipeline.engine.copies.log_followers import LogFollowers
 from pipeline.engine.ports import TP, LogFacts, Position, Record
-from pipeline.engine.state.noted import Noted, Standing, read_noted, why_not
+from pipeline.engine.state.noted import Noted, Standing, made_again, read_noted, why_not
 from pipeline.errors import LaneFatal, RecordsLost
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
+    from pipeline.engine.loop.task import Task
 
 log = logging.getLogger(__name__)
 
 TOLD_MAX = 100  # partitions in one message
+LOOK_S = 2.0  # how often the broker is asked which topics these are
 Committed = Callable[[Sequence[TP]], Mapping[TP, Position | None] | None]
 
 
@@ -121,5 +124,40 @@ def lost(service: str, reasons: Sequence[str]) -> RecordsLost:
     more = f"; and {len(reasons) - TOLD_MAX} more" if len(reasons) > TOLD_MAX else ""
     return RecordsLost(
         f"{service!r} must not go on: {'; '.join(reasons[:TOLD_MAX])}{more}. Stop its workers, and set all offsets to "
-        "where it stands with kafka-consumer-groups --reset-offsets"
+        f"where it stands with: pipeline reset --to-tables --service {service}"
     )
+
+
+class TopicWatch:
+    """Compares the topics that a service reads and writes with those that the lane has begun with."""
+
+    def __init__(self, context: LaneContext) -> None:
+        plan, ports = context.plan, context.ports
+        self._plan, self._reader, self._clock = plan, ports.reader, ports.clock
+        replicated = [replica.source.topic for replica, _, _ in plan.replicas]
+        self._topics = sorted({*plan.source_topics, *replicated, *(topic for topic, _ in plan.own_topics())})
+        self._identities: dict[str, int] = {}
+        self._looked_s: float | None = None
+
+    def look(self, tasks: Sequence[Task], facts: Mapping[str, LogFacts]) -> None:
+        """Look from time to time, without waiting. Raises RecordsLost, with the positions of the tasks concerned.
+
+        `facts`: those that assigned tasks have begun with.
+        """
+        now_s = self._clock.monotonic_s()
+        if self._looked_s is not None and now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        told = self._reader.identities(self._topics)
+        self._identities = {**told, **identities(facts), **self._identities}
+        if others := made_again(self._identities, told):
+            raise lost(self._plan.service.name, self._reasons(others, tasks))
+
+    def _reasons(self, others: Sequence[str], tasks: Sequence[Task]) -> list[str]:
+        pairs = self._plan.co_partitioned()
+        reasons = []
+        for topic in others:
+            at = [task for task in tasks if topic in (task.tp.topic, *pairs[task.tp.topic])]
+            places = ", ".join("{}-{} stands at {}".format(*task.tp, task.committed) for task in at)
+            reasons.append(f"{topic} has been deleted and created again" + (f", and {places}" if places else ""))
+        return reasons

@@ -1,10 +1,16 @@
 """What a worker makes of records that cannot be written, and of logs and offsets that are no longer there."""
 
+import json
+import re
+from typing import Any
+
 import httpx
+from click.testing import CliRunner
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from pipeline.adapters.kafka import READING, end_offsets
+from pipeline.cli import main
 from pipeline.demo.commands import Asked, stocking, trading
 from pipeline.demo.invoices import Invoices
 from pipeline.engine.ports import TP
@@ -78,8 +84,25 @@ def test_offsets_that_the_broker_has_forgotten_are_not_taken_for_the_beginning(s
         future.result(30)
     second = shop.worker("--service", "inventory")
     assert second.process.wait(60) == 2
-    assert "the group has no offset for inventory.command-" in second.log.read_text()
+    said = second.log.read_text()
+    at = {
+        f"{topic}-{n}": stands_at(said, f"{topic}-{n}")
+        for topic in ("inventory.command", "orders.event")
+        for n in range(4)
+    }
     assert end_offsets(shop.admin, commands) == before, "the reaction, which has no table, has begun anew"
+    code, rows = reset(shop, "--dry-run")
+    assert (code, {f"{row['topic']}-{row['partition']}": row["set_to"] for row in rows}) == (0, at)
+    assert reset(shop, "--yes")[0] == 0
+    assert reset(shop, "--yes") == (0, [])
+    third = shop.worker()
+    until("it serves", third.addresses)
+    assert reset(shop, "--yes") == (2, []), "while workers run"
+    shop.settle()
+    assert shop.wrong_figures(invoices) == []
+    report = verify(shop.bootstrap, shop.topology)
+    assert report.clean, report.findings
+    assert third.stop() == 0
 
 
 def test_the_shop_under_the_newer_group_protocol(shop: Shop, invoices: Invoices) -> None:
@@ -100,6 +123,20 @@ def test_the_shop_under_the_newer_group_protocol(shop: Shop, invoices: Invoices)
     shop.settle()
     assert shop.wrong_figures(invoices) == []
     assert first.stop() == second.stop() == 0
+
+
+def stands_at(said: str, partition: str) -> int:
+    """Where a refusal says that a partition stands."""
+    found = re.search(rf"no offset for {re.escape(partition)}, which stands at (\d+)", said)
+    assert found, (partition, said[-2000:])
+    return int(found[1])
+
+
+def reset(shop: Shop, *options: str) -> tuple[int, list[Any]]:
+    """The exit code of a reset of the inventory, and what it has shown."""
+    arguments = ["reset", "--to-tables", "--service", "inventory", "--bootstrap", shop.bootstrap, "--json", *options]
+    result = CliRunner().invoke(main, arguments)
+    return result.exit_code, [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def members(shop: Shop, group: str) -> list[object]:

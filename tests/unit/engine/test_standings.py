@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.adapters.memory import MemoryRecord, PartitionLog
+from pipeline.engine.loop.standings import LOOK_S
 from pipeline.engine.ports import TP, Position
 from pipeline.engine.state.noted import Noted, Standing, noted_key, noted_value, read_noted
 from pipeline.errors import RecordsLost
@@ -155,3 +156,21 @@ def test_rows_without_any_note_or_offset_stop_the_service(shop: TillShop) -> Non
 
 def _read(record: MemoryRecord) -> tuple[TP, Noted]:
     return read_noted(record.key(), record.value())
+
+
+@pytest.mark.parametrize("topic", ["tills.event", "books.state", "books.tills.event.queue", "sums.by_key"])
+@pytest.mark.parametrize("more", [0, 50])
+def test_a_topic_made_again_under_a_running_worker_stops_the_service(shop: TillShop, topic: str, more: int) -> None:
+    shop.open("books")
+    shop.turn(lambda: shop.lanes[0].stats.restoring == 0 and shop.lanes[0].stats.assigned == 6)
+    shop.kafka.clock.advance(10.0)
+    shop.lanes[0].turn()
+    shop.kafka.create_topic(topic, 2)
+    for _ in range(more):  # beyond where it stood
+        shop.kafka.append(TP(topic, 0), b"till-1", b"")
+    shop.kafka.clock.advance(LOOK_S)
+    with pytest.raises(RecordsLost, match=f"{topic} has been deleted and created again, and .* stands at "):
+        shop.lanes[0].turn()
+    shop.lanes.pop().abandon(RecordsLost())
+    shop.kafka.clock.advance(60.0)
+    assert f"{topic} has been deleted and created again" in refused(shop)
