@@ -12,7 +12,14 @@ from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.access.acls import apply_acls
 from pipeline.adapters.kafka.access.rules import Principals, rules
 from pipeline.adapters.kafka.topic_settings import mend
-from pipeline.adapters.kafka.topics import check_topics, create_topics, refuse_other, setting_differences, settings_text
+from pipeline.adapters.kafka.topics import (
+    check_topics,
+    create_topics,
+    even_out,
+    refuse_other,
+    setting_differences,
+    settings_text,
+)
 from pipeline.cli.options import Where, given, json_option, topology_argument, where
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError, TopologyError
@@ -58,7 +65,12 @@ def create(ctx: click.Context, services: tuple[str, ...], partitions: int, repli
 @command.command()
 @topology_argument
 @click.option("--service", "services", multiple=True, metavar="NAME", help="Only this service; repeatable.")
-@click.option("--fix", is_flag=True, help="Give topics the settings that they have to have. No record is lost by it.")
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Give topics the settings that they have to have, and those without records the partitions that they lack. No "
+    "record is lost by it.",
+)
 @where()
 def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
     """Check that the topics of TOPOLOGY exist, match each other in partitions, and keep what they have to keep."""
@@ -70,6 +82,8 @@ def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
     mend(client, found)
     for difference in found:
         click.echo(f"changed {difference.topic}: {difference.setting} was {difference.found}")
+    for topic, before, after in even_out(client, plans) if fix else ():
+        click.echo(f"changed {topic}: partitions {before} -> {after}")
     for plan in plans:
         check_topics(client, plan, where.name)
         click.echo(f"{plan.service.name}: all topics are correct")

@@ -229,6 +229,9 @@ def test_the_query_command(shop: Shop) -> None:
         assert "Traceback" not in failed.stderr
 
 
+CHANGE = {"type": "ChangeName", "name": "Zoë"}
+
+
 def test_a_bug_in_the_topology_holds_the_service_and_loses_nothing(shop: Shop) -> None:
     package = shop.home / "buggy" / "topologies"
     shutil.copytree(Path(u.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -260,6 +263,13 @@ def test_a_bug_in_the_topology_holds_the_service_and_loses_nothing(shop: Shop) -
         where = "--bootstrap", shop.bootstrap
         listed = cli("parked", "list", "--json", *where)
         assert len(listed.stdout.splitlines()) == status()["held_keys"] >= 20
+        cure = "go on with: pipeline parked resume --service users"
+        sent = cli("send", "users", names[0], "ChangeName", '{"name": "Zoë"}', "--wait", "--timeout", "1", *where)
+        assert (sent.returncode, cure in sent.stdout) == (1, True), sent
+        read = cli("query", "users", names[0], "--consistency", "linearizable", "--wait", "1", *where)
+        assert (read.returncode, cure in read.stderr) == (2, True), read
+        posted = httpx.post(f"{address}/v1/commands/users/u0", json=CHANGE, headers={"Prefer": "wait=1"}, timeout=30)
+        assert (posted.status_code, cure in posted.json()["held"]) == (202, True), posted.text
         assert cli("parked", "resume", "--service", "users", "--why", "a try", *where).returncode == 0
         until("all is folded", lambda: status()["held_keys"] == len(names))
         assert broken.process.poll() is None
@@ -273,7 +283,7 @@ def test_a_bug_in_the_topology_holds_the_service_and_loses_nothing(shop: Shop) -
         found = {
             each["key"]: (each["row"]["name"], each["row"]["country"], each["version"]) for each in client.scan("users")
         }
-    assert found == dict.fromkeys(names, ("boom", "Spain", 3))
+    assert found == dict.fromkeys(names, ("boom", "Spain", 3)) | {names[0]: ("Zoë", "Spain", 4)}
 
 
 def test_a_supervised_process_that_dies_is_started_again(shop: Shop) -> None:

@@ -6,15 +6,17 @@ import logging
 import uuid
 
 import pytest
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+from confluent_kafka import Producer
+from confluent_kafka.admin import NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.topic_settings import mend
-from pipeline.adapters.kafka.topics import check_topics, create_topics, setting_differences
+from pipeline.adapters.kafka.topics import check_topics, create_topics, even_out, partition_counts, setting_differences
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError
 from pipeline.model import TopicKind
+from tests.helpers.support import until
 from tests.simulation.worlds import tills as t
 
 
@@ -81,3 +83,23 @@ def test_what_loses_nothing_is_warned_of(kafka: str, plan: ServicePlan, caplog: 
     with caplog.at_level(logging.WARNING):
         check_topics(admin(kafka), plan, "tills")
     assert "tills.command: message.timestamp.type is CreateTime, and has to be LogAppendTime" in caplog.text
+
+
+def test_partitions_that_an_empty_topic_lacks_are_added_and_those_of_others_not(kafka: str, plan: ServicePlan) -> None:
+    create_topics(admin(kafka), [plan], 1, 1)
+    source, others = next((source, others) for source, others in plan.co_partitioned().items() if len(others) > 1)
+    for future in admin(kafka).create_partitions([NewPartitions(source, 3)]).values():
+        future.result(30)
+    until("the broker knows", lambda: partition_counts(admin(kafka))[source] == 3)
+    with pytest.raises(TopicError, match="pipeline topics check tills --fix"):
+        check_topics(admin(kafka), plan, "tills")
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(others[0], b"x", b"a key that must not move")
+    assert producer.flush(30) == 0
+    grown = even_out(admin(kafka), [plan])
+    assert {topic for topic, *_ in grown} >= {*others[1:]}
+    assert all((before, after) == (1, 3) for _, before, after in grown)
+    assert others[0] not in {topic for topic, *_ in grown}
+    with pytest.raises(TopicError, match=rf"{others[0]}.*has to be copied to a new one"):
+        check_topics(admin(kafka), plan, "tills")
+    assert even_out(admin(kafka), [plan]) == []

@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
 
-from pipeline.adapters.kafka import ANSWER_S, admin
+from pipeline.adapters.kafka import ANSWER_S, admin, end_offsets
 from pipeline.adapters.kafka.topic_settings import SETTINGS, Difference, differences
 from pipeline.engine.plan import ServicePlan
+from pipeline.engine.ports import TP
 from pipeline.errors import TopicError
 from pipeline.model import TopicKind
 from pipeline.model.service import NAME
@@ -81,13 +82,20 @@ def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
     Another broker may not know of them yet, so do not ask again. Raises TopicError.
     """
     _finish(client.create_topics(new) if new else {}, "create", KafkaError.TOPIC_ALREADY_EXISTS)
-    wanted = {topic.topic for topic in new}
+    return _appear(client, {topic.topic: 1 for topic in new})
+
+
+def _appear(client: AdminClient, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Wait until a broker knows of these topics and so many partitions of each. Return those of all topics."""
     deadline = time.monotonic() + APPEAR_S
-    while missing := wanted - (there := partition_counts(client)).keys():
+    while True:
+        there = partition_counts(client)
+        missing = [topic for topic, count in wanted.items() if there.get(topic, 0) < count]
+        if not missing:
+            return there
         if time.monotonic() > deadline:
             raise TopicError(f"topic {min(missing)} was created but does not appear; look at the broker's log")
         time.sleep(0.05)
-    return there
 
 
 def reply_topic(bootstrap: str, requester: str) -> tuple[str, int]:
@@ -128,6 +136,30 @@ def delete_services(client: AdminClient, plans: Iterable[ServicePlan]) -> None:
         time.sleep(0.1)
 
 
+def even_out(client: AdminClient, plans: Sequence[ServicePlan]) -> list[tuple[str, int, int]]:
+    """Give the services' own topics the partitions that they lack beside their neighbours, if they have no records.
+
+    Returns each topic with its numbers before and after. Raises TopicError.
+    """
+    before = partition_counts(client)
+    own = {topic for plan in plans for topic, _ in plan.own_topics()}
+    sets = [[source, *others] for plan in plans for source, others in plan.co_partitioned().items()]
+    if all(len({before.get(topic, 0) for topic in names}) == 1 for names in sets):
+        return []
+    ends = end_offsets(client, [TP(topic, n) for topic in own for n in range(before.get(topic, 0))])
+    empty = own & before.keys() - {tp.topic for tp, end in ends.items() if end}
+    after = dict(before)
+    for _ in empty:  # one may lack some only once another has got them
+        for names in sets:
+            most = max(after.get(topic, 0) for topic in names)
+            after |= {topic: most for topic in names if topic in empty}
+    grown = sorted(topic for topic in empty if after[topic] > before[topic])
+    new = [NewPartitions(topic, after[topic]) for topic in grown]
+    _finish(client.create_partitions(new) if new else {}, "add partitions to", KafkaError.NO_ERROR)
+    _appear(client, {topic: after[topic] for topic in grown})
+    return [(topic, before[topic], after[topic]) for topic in grown]
+
+
 def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
     """Raise TopicError if a topic of the service is missing, or has too few or too many partitions.
 
@@ -146,8 +178,9 @@ def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
             if counts[other] != counts[source]:
                 raise TopicError(
                     f"service {service!r} folds {source} into {other} partition by partition, but they have "
-                    f"{counts[source]} and {counts[other]} partitions; give both the same number "
-                    "(partitions can be added with kafka-topics --alter, while the topics are still empty)"
+                    f"{counts[source]} and {counts[other]} partitions; give both the same number: a topic without "
+                    f"records gets what it lacks with: pipeline topics check {topology} --fix; one with records has "
+                    "to be copied to a new one, as another number moves keys between partitions"
                 )
     found = _differences(client, [plan], counts)
     if any(difference.loses for difference in found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,12 @@ import pytest
 from pipeline.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[3]
-FOREIGN = {"--ulimit", "--alter", "--reset-offsets"}  # of Docker and of Kafka's own scripts
+FOREIGN = {"--ulimit", "--reset-offsets"}  # of Docker and of Kafka's own scripts
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
+SCRIPT = re.compile(
+    r"\bkafka-(?:acls|configs|topics|storage|console|reassign|consumer-groups|get|run|server)[\w-]*|\w+\.sh\b"
+)
+NOT_YET = {"kafka-consumer-groups"}  # what sets a group's offsets
 COMMAND = re.compile(r"\bpipeline(?: [^\s,;()'\"|]+)+")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
@@ -73,6 +79,72 @@ def test_there_is_much_to_check() -> None:
     assert fault(["topics", "create"]) == "create needs 1 arguments"
     assert fault(["topics", "mend", "X"]) == "no command topics mend X"
     assert fault(["broker", "up", "--new"]) == "up has no option --new"
+
+
+def run_in(page: str) -> Iterator[str]:
+    """The lines of a page that are to be typed as they are."""
+    for line in re.findall(r"^ {4}\s*(pipeline .*)$", page, re.MULTILINE):
+        yield line.partition(" #")[0].partition(" 2>")[0].strip()
+
+
+def mentioned_in(page: str) -> Iterator[str]:
+    """The commands that the sentences of a page name: `pipeline a b --option`, or of several: `pipeline a | b`."""
+    for text in re.findall(r"`(pipeline [a-z0-9-][^`]*)`", page):
+        first, *others = re.split(r" \| ", " ".join(text.split()))
+        yield first
+        for other in others:
+            yield first.rpartition(" ")[0] + f" {other}"
+
+
+def typed(line: str) -> str | None:
+    """What is wrong with a line for a shell; None if it can be run as it is."""
+    words = shlex.split(line)[1:]
+    while words and words[0].startswith("--"):  # an option of `pipeline` itself, and its value
+        if not any(words[0] in param.opts for param in main.params):
+            return f"no option {words[0]}"
+        words = words[2:]
+    return fault(words) if words else None
+
+
+def mentioned(text: str) -> str | None:
+    """What is wrong with a command in a sentence, which may lack arguments, or be a group; None if it exists."""
+    problem = typed(text.replace("'", ""))
+    group = main.get_command(click.Context(main), text.split()[1])
+    lacks = problem and (re.search(r" needs \d+ arguments$", problem) or text.count(" ") == 1)
+    return None if lacks and group is not None else problem
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_shows_can_be_typed(page: Path) -> None:
+    assert [f"{line}: {problem}" for line in run_in(page.read_text()) if (problem := typed(line))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_mentions_exists(page: Path) -> None:
+    found = [f"{text}: {problem}" for text in mentioned_in(page.read_text()) if (problem := mentioned(text))]
+    assert found == []
+
+
+def test_what_is_no_command_is_found_on_a_page() -> None:
+    page = "    pipeline parked lst  # all\n\n`pipeline worker --procs`, `pipeline broker up | stat`\n"
+    page += "`pipeline parked`, `pipeline park`\n"
+    assert [typed(line) for line in run_in(page)] == ["no command parked lst"]
+    assert [mentioned(text) for text in mentioned_in(page)] == [
+        "command has no option --procs",
+        None,
+        "no command broker stat",
+        None,
+        "no command park",
+    ]
+    assert typed("pipeline --client-config x worker topologies") is None
+    assert typed("pipeline --clients x worker topologies") == "no option --clients"
+
+
+def test_no_cure_needs_a_script_that_comes_with_kafka_alone() -> None:
+    """This package brings a broker, and none of its scripts."""
+    texts = [*SAID, *((page.name, page.read_text()) for page in PAGES)]
+    found = {(place, script) for place, text in texts for script in SCRIPT.findall(text) if script not in NOT_YET}
+    assert found == set()
 
 
 def test_every_command_that_a_message_names_can_be_run() -> None:
