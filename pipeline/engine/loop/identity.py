@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pipeline.engine.ports import Clock, GroupConsumer
-from pipeline.errors import NameTaken
+from pipeline.errors import BrokerUnreachable, NameTaken
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
+ASKED_AGAIN_MAX = 10  # times a minute's patience
 
 
 class Identity(NamedTuple):
@@ -65,18 +66,29 @@ def make_sure_of(
 
     To be called before a producer of that name is opened. Raises NameTaken.
     """
-    deadline_s = clock.monotonic_s() + session_s
-    told = False
-    while other := namesake(consumer.members(), identity):
-        if clock.monotonic_s() > deadline_s:
-            raise NameTaken(
-                f"another worker is in the group as {identity.name!r} (its member {other}): give each machine a --node "
-                "of its own, or the workers of one machine the same --home"
-            )
-        if not told:
+    seen_s: float | None = None
+    while other := namesake(_members(consumer, wait), identity):
+        now_s = clock.monotonic_s()
+        if seen_s is None:
+            seen_s = now_s
             log.warning(
                 "%s is in the group already, from another home; waiting until its session may have expired",
                 identity.name,
             )
-            told = True
+        elif now_s - seen_s > session_s:
+            raise NameTaken(
+                f"another worker is in the group as {identity.name!r} (its member {other}): give each machine a --node "
+                "of its own, or the workers of one machine the same --home"
+            )
         wait(LOOK_S)
+
+
+def _members(consumer: GroupConsumer, wait: Callable[[float], object]) -> set[str]:
+    """Ask again for some minutes: on a busy machine a new cluster takes long to make the group's coordinator."""
+    for _ in range(ASKED_AGAIN_MAX):
+        try:
+            return consumer.members()
+        except BrokerUnreachable as error:
+            log.warning("%s; asking again", error)
+            wait(LOOK_S)
+    return consumer.members()

@@ -20,7 +20,7 @@ from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.plan import ServicePlan, command_codec
 from pipeline.engine.ports import TP, Polled, Positions, Record
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import LaneFatal, NameTaken, TransactionAborted
+from pipeline.errors import BrokerUnreachable, LaneFatal, NameTaken, TransactionAborted
 from pipeline.model.records.messages import CommandMessage
 from tests.simulation.worlds import tills as t
 
@@ -358,6 +358,21 @@ def test_one_that_comes_back_to_its_home_does_not_wait() -> None:
     asking = MemoryGroupConsumer(kafka, "tills", "")
     make_sure_of(Identity("tills-node-0", 81, "here"), asking, kafka.clock, kafka.clock.advance, 9.0)
     assert kafka.clock.now_s == before_s
+
+
+def test_a_coordinator_that_is_slow_is_asked_again() -> None:
+    kafka = MemoryKafka()
+    asking = MemoryGroupConsumer(kafka, "tills", "")
+    answers = [BrokerUnreachable("the broker does not say who is in the group"), None]
+
+    def members() -> set[str]:
+        if (error := answers.pop(0)) is not None:
+            raise error
+        return set()
+
+    asking.members = members  # type: ignore[method-assign]
+    make_sure_of(Identity("tills-node-0", 81, "here"), asking, kafka.clock, kafka.clock.advance, 9.0)
+    assert not answers
 
 
 @pytest.mark.parametrize("text", ["", "tills", "tills-0", "tills-0-x-home", "-1-home"])
