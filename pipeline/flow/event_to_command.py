@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.flow.in_context import of_event
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.records.messages import CommandMessage, EventMessage
 
@@ -13,7 +14,10 @@ def event_to_command(reaction: Reaction, key: str, event: EventMessage) -> list[
     """
     cause = f"{reaction.source.topic}/{key}/{event.version}"
     prefix = f"{reaction.name}/{key}/{event.version}/"
+    react = reaction.react
+    if reaction.react_in_context:
+        react = of_event(react, reaction.source.topic, key, event)
     return [
         (send, CommandMessage(f"{prefix}{n}", event.correlation_id, cause, event.time_ms, send.command))
-        for n, send in enumerate(reaction.react(key, event.body))
+        for n, send in enumerate(react(key, event.body))
     ]

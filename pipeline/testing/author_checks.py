@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
+from functools import wraps
 from typing import Any, TypeVar
 
 from pipeline.adapters.avro.binding import alternatives
@@ -39,8 +40,9 @@ def checked_aggregate(aggregate: Aggregate[Any, Any, Any]) -> Aggregate[Any, Any
     events = tuple(each for each in alternatives(aggregate.event) if isinstance(each, type))
     states = type(aggregate.initial)
 
-    def decide(command: Any, state: Any, *copies: Any) -> Any:
-        decision = _unchanged(aggregate.decide, "state", 1, command, state, *copies)
+    @wraps(aggregate.decide)
+    def decide(command: Any, state: Any, *copies: Any, **context: Any) -> Any:
+        decision = _unchanged(aggregate.decide, "state", 1, command, state, *copies, **context)
         where = f"{_name(aggregate.decide)}, decide of {aggregate.name!r}, on a {type(command).__name__}"
         if isinstance(decision, Rejected):
             return decision
@@ -56,8 +58,9 @@ def checked_aggregate(aggregate: Aggregate[Any, Any, Any]) -> Aggregate[Any, Any
                 )
         return decision
 
-    def evolve(state: Any, event: Any) -> Any:
-        after = _unchanged(aggregate.evolve, "state", 0, state, event)
+    @wraps(aggregate.evolve)
+    def evolve(state: Any, event: Any, **context: Any) -> Any:
+        after = _unchanged(aggregate.evolve, "state", 0, state, event, **context)
         if not isinstance(after, states):
             raise AuthorError(
                 f"{_name(aggregate.evolve)}, evolve of {aggregate.name!r}, on a {type(event).__name__}, returned "
@@ -72,8 +75,9 @@ def checked_table(table: T) -> T:
     """Return a projection or replica whose `evolve` raises AuthorError if it does what it must not do."""
     rows = type(table.initial)
 
-    def evolve(row: Any, message: Any) -> Any:
-        after = _unchanged(table.evolve, "row", 0, row, message)
+    @wraps(table.evolve)
+    def evolve(row: Any, message: Any, **context: Any) -> Any:
+        after = _unchanged(table.evolve, "row", 0, row, message, **context)
         if after is not None and not isinstance(after, rows):
             raise AuthorError(
                 f"{_name(table.evolve)}, evolve of {table.name!r}, on a {type(message).__name__}, returned "
@@ -92,10 +96,10 @@ def check_command(aggregate: Aggregate[Any, Any, Any], command: object) -> None:
         raise AuthorError(f"{_a(command)} is no command of {aggregate.name!r}: it declares {names}")
 
 
-def _unchanged(function: Callable[..., Any], what: str, number: int, *arguments: Any) -> Any:
+def _unchanged(function: Callable[..., Any], what: str, number: int, *arguments: Any, **context: Any) -> Any:
     """Call `function`, and raise AuthorError if it changes that argument in place."""
     before = deepcopy(arguments[number])
-    result = function(*arguments)
+    result = function(*arguments, **context)
     if arguments[number] != before:
         raise AuthorError(
             f"{_name(function)} changed its {what} in place, a {type(before).__name__}: it was {before!r}, and is "

@@ -114,7 +114,7 @@ class HistoryFollower(Follower):
     def _states_of(self, key: bytes, events: Sequence[EventMessage]) -> Iterator[tuple[bytes, bytes]]:
         state = self.past.state(key, events[0].version - 1)
         for event in events:
-            state = events_to_state(self._spec.aggregate, state, [event])
+            state = events_to_state(self._spec.aggregate, key, state, [event])
             if event.version % self._every == 0:
                 yield at_version(STATE, key, event.version), self._spec.states.encode(state)
 

@@ -32,8 +32,8 @@ def rows_as_stored(table: Folded, row: Fit) -> Folded:
 
 def _decided(decide: Callable[..., Any], fit: Callable[[Any], Any]) -> Callable[..., Any]:
     @wraps(decide)
-    def decided(*given: Any) -> Any:
-        decision = decide(*given)
+    def decided(*given: Any, **context: Any) -> Any:
+        decision = decide(*given, **context)
         if isinstance(decision, Rejected):
             return decision
         return tuple(each if isinstance(each, Effect) else fit(each) for each in decision)
@@ -43,8 +43,8 @@ def _decided(decide: Callable[..., Any], fit: Callable[[Any], Any]) -> Callable[
 
 def _folded(evolve: Callable[..., Any], fit: Callable[[Any], Any]) -> Callable[..., Any]:
     @wraps(evolve)
-    def folded(*given: Any) -> Any:
-        found = evolve(*given)
+    def folded(*given: Any, **context: Any) -> Any:
+        found = evolve(*given, **context)
         return None if found is None else fit(found)
 
     return folded

@@ -149,9 +149,9 @@ class CommandReplay:
 
         def decide() -> None:
             state = life.state
-            decision = command_to_event(self.aggregate, state, turn.command, entry.time_ms, copies)
+            decision = command_to_event(self.aggregate, place, state, turn.command, entry.time_ms, copies)
             for event in () if isinstance(decision, Rejected) else decision[0]:
-                state = event_to_state(self.aggregate, state, event)
+                state = event_to_state(self.aggregate, place, state, event)
 
         if is_known:
             queues.wrong.append(f"offset {entry.offset} was parked, though its id was answered")
@@ -171,9 +171,9 @@ class CommandReplay:
             return False
         before = after = self.lives[turn.key].state
         try:
-            decision = command_to_event(self.aggregate, before, turn.command, turn.entry.time_ms)
+            decision = command_to_event(self.aggregate, place, before, turn.command, turn.entry.time_ms)
             for event in () if isinstance(decision, Rejected) else decision[0]:
-                after = event_to_state(self.aggregate, after, event)
+                after = event_to_state(self.aggregate, place, after, event)
         except Exception:  # it shows when it is decided
             return False
         return self._reserving.waits(place, turn.command, turn.entry.time_ms, before, after)
@@ -242,10 +242,10 @@ class CommandReplay:
             copies = self.recorded.copies(key, command.id, entry.offset, entry.time_ms)
         life = self.lives[key]
         try:
-            decision = command_to_event(self.aggregate, life.state, command, entry.time_ms, copies)
+            decision = command_to_event(self.aggregate, key.encode(), life.state, command, entry.time_ms, copies)
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
             for event in events:
-                life.add(event, event_to_state(self.aggregate, life.state, event), settled=settled)
+                life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=settled)
             self.replies.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
             self.asked(self.tp, key, command, effects, (entry.offset, entry.time_ms), must=settled)
         except Untold:
@@ -301,4 +301,4 @@ class CommandReplay:
             for event in log:
                 if (key, event.command_id, event.time_ms) in held:
                     break
-                life.add(event, event_to_state(self.aggregate, life.state, event), settled=True)
+                life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=True)
