@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.flow.copies import Copies
 from pipeline.flow.in_context import of_command
+from pipeline.flow.returned import returned_list
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.deadline import Effect
 from pipeline.model.records.messages import CommandMessage, EventMessage, StateMessage
@@ -43,11 +44,8 @@ def command_to_event(
         read = copies.position
     if isinstance(decision, Rejected):
         return decision
-    if decision is None:
-        raise TypeError(
-            f"decide of {aggregate.name!r} returned None on a {type(body).__name__}: is a case missing? "
-            "Return [] if nothing happens"
-        )
+    if type(decision) is not list:
+        decision = returned_list(f"decide of {aggregate.name!r}", body, decision, "events, or a Rejected")
     events: list[EventMessage] = []
     effects: tuple[Effect, ...] = ()
     for event in decision:

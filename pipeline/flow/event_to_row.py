@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.flow.in_context import of_event
+from pipeline.flow.returned import returned_list
 from pipeline.model.projection.projection import Projection, Replica
 from pipeline.model.projection.windows import Tumbling
 from pipeline.model.records.messages import EventMessage
@@ -21,13 +22,23 @@ def event_to_messages(
         route = of_event(route, topic, key, event)
     windows = projection.windows
     if windows is None:
-        return route(key, event.body)
+        return _pairs(projection, event, route(key, event.body))
     if is_late(projection, event):
         return []
     start = windows.name(_happened_ms(windows, event))
-    pairs = route(key, event.body)
+    pairs = _pairs(projection, event, route(key, event.body))
     # A key that is not text stays as it is; encoding it raises an error.
     return [(f"{row_key}/{start}" if isinstance(row_key, str) else row_key, part) for row_key, part in pairs]
+
+
+def _pairs(projection: Projection[Any, Any], event: EventMessage, returned: Any) -> Sequence[tuple[Any, Any]]:
+    where = f"route of {projection.name!r}"
+    pairs = returned_list(where, event.body, returned, "pairs of row key and message")
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            kind = type(event.body).__name__
+            raise TypeError(f"{where} gave {pair!r:.100} on a {kind}: give pairs of row key and message")
+    return pairs
 
 
 def is_late(projection: Projection[Any, Any], event: EventMessage) -> bool:

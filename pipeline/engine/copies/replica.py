@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.copies.replica_queue import ReplicaQueue, Waiting
-from pipeline.engine.parking.parking import ENGINE, RAISED, Drained
+from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
 from pipeline.engine.state.parked_table import ParkedRecord, ReplayedRecord
@@ -80,9 +81,10 @@ class ReplicaCopy(Follower):
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
         try:
             folded = self._fold(tp, records)
-        except ENGINE:
-            raise
-        except RAISED:  # whose event it is shows when they are folded one by one
+        except BaseException as raised:
+            if not is_topologys(raised):
+                raise
+            # Whose event it is shows when they are folded one by one.
             folded = self._fold_one_by_one(tp, records)
         queue = self.queues[tp.partition]
         self._write([*folded.rows, *queue.added(folded.waiting)], tp, records[-1].offset() + 1)
@@ -127,9 +129,9 @@ class ReplicaCopy(Follower):
                 data = changed[key] if key in changed else self.store.get(prefix + key)
                 try:
                     changed[key] = self._next(key, data, event)
-                except ENGINE:
-                    raise
-                except RAISED as error:
+                except BaseException as error:
+                    if not is_topologys(error):
+                        raise
                     waiting[key] = [queue.entry(tp, record, error)]
         rows = [(prefix + key, data) for key, data in changed.items()]
         return _Folded(rows, [Waiting(*each) for each in waiting.items()], skipped)
@@ -173,9 +175,9 @@ class ReplicaCopy(Follower):
                 try:
                     event = self._event(ReplayedRecord(key, entry), [])
                     data = data if event is None else self._next(key, data, event)
-                except ENGINE:
-                    raise
-                except RAISED as error:
+                except BaseException as error:
+                    if not is_topologys(error):
+                        raise
                     raised = error
                     break
                 folded.append(entry)

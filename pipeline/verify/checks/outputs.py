@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.flow import event_to_command, event_to_messages
 from pipeline.model import CommandMessage, EventMessage, Projection, Reaction, Service, Source, TopicKind
@@ -157,7 +158,9 @@ class OutputCheck:
     def _outputs(self, tp: TP, entry: Entry, key: str, event: EventMessage, report: Report) -> list[Output]:
         try:
             return list(self._asks(tp.topic, key, event))
-        except Exception as error:  # the engine would have stopped before this record
+        except BaseException as error:  # the engine would have stopped before this record
+            if not is_topologys(error):
+                raise
             finding = Finding("raised", self.service, *tp, key, entry.offset, "what follows", short(repr(error)))
             report.add(finding)
             return []

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import CopyHeld, UndecodableRecord
 from pipeline.flow import event_to_row, message_to_row
@@ -62,7 +63,9 @@ class Fold:
                     row = message_to_row(self._table, values[-1], message)
                 else:
                     row = event_to_row(self._table, key.encode(), values[-1], message)
-            except Exception as error:  # the engine would have stopped before this record
+            except BaseException as error:  # the engine would have stopped before this record
+                if not is_topologys(error):
+                    raise
                 report.add(Finding("raised", self.service, *tp, key, entry.offset, "a row", short(repr(error))))
                 continue
             if settled:

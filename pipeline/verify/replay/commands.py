@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import ReservationReply, command_to_event, event_to_state, place_of
@@ -174,7 +175,9 @@ class CommandReplay:
             decision = command_to_event(self.aggregate, place, before, turn.command, turn.entry.time_ms)
             for event in () if isinstance(decision, Rejected) else decision[0]:
                 after = event_to_state(self.aggregate, place, after, event)
-        except Exception:  # it shows when it is decided
+        except BaseException as error:  # it shows when it is decided
+            if not is_topologys(error):
+                raise
             return False
         return self._reserving.waits(place, turn.command, turn.entry.time_ms, before, after)
 
@@ -254,7 +257,9 @@ class CommandReplay:
             self._remember(turn, "what its decision has come to")
             self.report.checked[UNTOLD] += settled
             return
-        except Exception as error:  # the engine would have stopped before this record
+        except BaseException as error:  # the engine would have stopped before this record
+            if not is_topologys(error):
+                raise
             where = (self.service, *self.tp, key, entry.offset)
             self.report.add(Finding("raised", *where, "a decision", short(repr(error))))
             return

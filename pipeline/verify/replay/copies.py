@@ -11,6 +11,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import InvalidToken, PipelineError
 from pipeline.flow import Copies, event_to_row
@@ -63,7 +64,9 @@ class PastCopies:
         for at, key, event in self._records(replica, tp):
             try:
                 rows[key] = event_to_row(replica, key.encode(), rows.get(key), event)
-            except Exception:  # told by the replica's own check
+            except BaseException as error:  # told by the replica's own check
+                if not is_topologys(error):
+                    raise
                 continue
             versions.setdefault(key, []).append((at, rows[key]))
         self._held[tp] = end, versions
