@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.flow.copies import Copies
-from pipeline.flow.in_context import of_command
-from pipeline.flow.returned import returned_list
+from pipeline.flow.functions.in_context import of_command
+from pipeline.flow.functions.returned import returned_list
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.deadline import Effect
 from pipeline.model.records.messages import CommandMessage, EventMessage, StateMessage

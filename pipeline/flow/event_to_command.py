@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.flow.in_context import of_event
-from pipeline.flow.returned import returned_list
+from pipeline.flow.functions.in_context import of_event
+from pipeline.flow.functions.returned import returned_list
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.records.messages import CommandMessage, EventMessage
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.flow.in_context import of_event
-from pipeline.flow.returned import returned_list
+from pipeline.flow.functions.in_context import of_event
+from pipeline.flow.functions.returned import returned_list
 from pipeline.model.projection.projection import Projection, Replica
 from pipeline.model.projection.windows import Tumbling
 from pipeline.model.records.messages import EventMessage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.flow.in_context import of_event
+from pipeline.flow.functions.in_context import of_event
 from pipeline.model.aggregate import Aggregate
 from pipeline.model.records.messages import EventMessage, StateMessage
 from pipeline.model.records.topics import TopicKind

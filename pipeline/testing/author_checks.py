@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar
 
 from pipeline.adapters.avro.binding import alternatives
-from pipeline.model import Aggregate, Effect, Projection, Rejected, Replica, Service
+from pipeline.flow.functions.returned import is_record
+from pipeline.model import Aggregate, Effect, Projection, Reaction, Rejected, Replica, Send, Service
 from pipeline.model.reservation import decide_reservation
 
 T = TypeVar("T", Projection[Any, Any], Replica[Any, Any])
@@ -23,7 +24,7 @@ class AuthorError(AssertionError):
 
 
 def checked(service: Service) -> Service:
-    """Return a service whose aggregates, projections and replicas are checked whenever they are called."""
+    """Return a service whose aggregates, reactions, projections and replicas are checked whenever they are called."""
     replicas = {replica.name: checked_table(replica) for replica in service.replicas}
     aggregates = [
         replace(checked_aggregate(each), reads=tuple(replicas[replica.name] for replica in each.replicas))
@@ -31,8 +32,11 @@ def checked(service: Service) -> Service:
         else each
         for each in service.aggregates
     ]
-    projections = [checked_table(projection) for projection in service.projections]
-    return replace(service, aggregates=aggregates, projections=projections, replicas=list(replicas.values()))
+    projections = [checked_route(checked_table(projection)) for projection in service.projections]
+    reactions = [checked_reaction(reaction, service.takers) for reaction in service.reactions]
+    return replace(
+        service, aggregates=aggregates, reactions=reactions, projections=projections, replicas=list(replicas.values())
+    )
 
 
 def checked_aggregate(aggregate: Aggregate[Any, Any, Any]) -> Aggregate[Any, Any, Any]:
@@ -46,11 +50,8 @@ def checked_aggregate(aggregate: Aggregate[Any, Any, Any]) -> Aggregate[Any, Any
         where = f"{_name(aggregate.decide)}, decide of {aggregate.name!r}, on a {type(command).__name__}"
         if isinstance(decision, Rejected):
             return decision
-        if decision is None:
-            raise AuthorError(f"{where}, returned None: is a case missing? Return [] if nothing happens")
-        if isinstance(decision, str | bytes) or not isinstance(decision, Iterable) or hasattr(decision, "_fields"):
-            raise AuthorError(f"{where}, returned a {type(decision).__name__}: return a list of events, or a Rejected")
-        for event in (decision := list(decision)):
+        decision = _list(where, decision, "events, or a Rejected")
+        for event in decision:
             if events and not isinstance(event, (*events, Effect)):
                 names = ", ".join(each.__name__ for each in events)
                 raise AuthorError(
@@ -88,6 +89,47 @@ def checked_table(table: T) -> T:
     return replace(table, evolve=evolve)
 
 
+def checked_route(projection: Projection[Any, Any]) -> Projection[Any, Any]:
+    """Return a projection whose `route` raises AuthorError if it gives no pairs of key and message."""
+    if projection.route is None:
+        return projection
+    function: Callable[..., Any] = projection.route
+    classes = tuple(each for each in alternatives(projection.by_key) if isinstance(each, type))
+
+    @wraps(function)
+    def route(key: str, event: Any, **context: Any) -> Any:
+        where = f"{_name(function)}, route of {projection.name!r}, on a {type(event).__name__}"
+        pairs = _list(where, function(key, event, **context), "pairs of row key and message")
+        for pair in pairs:
+            if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+                raise AuthorError(f"{where}, gave {pair!r:.100}: give pairs of row key and message")
+            if classes and not isinstance(pair[1], classes):
+                names = ", ".join(each.__name__ for each in classes)
+                raise AuthorError(f"{where}, gave {_a(pair[1])}, which is no message of it: by_key declares {names}")
+        return pairs
+
+    return replace(projection, route=route)
+
+
+def checked_reaction(reaction: Reaction, takers: Mapping[type, Sequence[str]]) -> Reaction:
+    """Return a reaction whose `react` raises AuthorError if it gives no Sends, or commands that no aggregate takes."""
+    function: Callable[..., Any] = reaction.react
+
+    @wraps(function)
+    def react(key: str, event: Any, **context: Any) -> Any:
+        where = f"{_name(function)}, react of {reaction.name!r}, on a {type(event).__name__}"
+        sends = _list(where, function(key, event, **context), "Sends")
+        for send in sends:
+            if not isinstance(send, Send):
+                raise AuthorError(f"{where}, gave {_a(send)}: give Sends only")
+            if type(send.command) not in takers:
+                names = ", ".join(cls.__name__ for cls in takers)
+                raise AuthorError(f"{where}, sends {_a(send.command)}, which no aggregate takes: they take {names}")
+        return sends
+
+    return replace(reaction, react=react)
+
+
 def check_command(aggregate: Aggregate[Any, Any, Any], command: object) -> None:
     """Raise AuthorError if an aggregate does not take commands of that class."""
     classes = tuple(each for each in alternatives(aggregate.command) if isinstance(each, type))
@@ -106,6 +148,15 @@ def _unchanged(function: Callable[..., Any], what: str, number: int, *arguments:
             f"{arguments[number]!r}. Others share it, under other keys, too; return a new one (dataclasses.replace)"
         )
     return result
+
+
+def _list(where: str, returned: Any, of: str) -> list[Any]:
+    """Return what a function has returned, or yielded, as a list. Raises AuthorError."""
+    if returned is None:
+        raise AuthorError(f"{where}, returned None: is a case missing? Return [] if nothing happens")
+    if isinstance(returned, str | bytes | Set | Mapping) or not isinstance(returned, Iterable) or is_record(returned):
+        raise AuthorError(f"{where}, returned {_a(returned)}: return a list of {of}")
+    return list(returned)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar
 
-from pipeline.flow.returned import returned_list
+from pipeline.flow.functions.returned import returned_list
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.deadline import Effect
 from pipeline.model.projection.projection import Projection, Replica

@@ -19,10 +19,11 @@ def returned_list(where: str, on: Any, returned: Any, of: str) -> Sequence[Any]:
     what = f"{where} returned {'None' if returned is None else f'a {type(returned).__name__}'} on a {type(on).__name__}"
     if returned is None:
         raise TypeError(f"{what}: is a case missing? Return [] if nothing happens")
-    if isinstance(returned, str | bytes | Set | Mapping) or not isinstance(returned, Iterable) or _is_record(returned):
+    if isinstance(returned, str | bytes | Set | Mapping) or not isinstance(returned, Iterable) or is_record(returned):
         raise TypeError(f"{what}: return a list of {of}")
     return list(returned)
 
 
-def _is_record(value: Any) -> bool:
+def is_record(value: Any) -> bool:
+    """Whether a value is one message or Send, though a named tuple can be iterated over."""
     return hasattr(value, "_fields") or hasattr(value, "__dataclass_fields__")
