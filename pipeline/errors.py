@@ -47,6 +47,10 @@ class NeedsOperator(PipelineError):
     """The system cannot go on by itself: an operator must repair or decide something. Nothing is lost meanwhile."""
 
 
+class Ending(BaseException):
+    """The end of a process, or of a simulated one, wherever its code is. Whoever catches it only cleans up."""
+
+
 # --- what an author or a user gives ---------------------------------------------------------------------------------
 
 

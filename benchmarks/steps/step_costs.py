@@ -129,10 +129,10 @@ def decided(messages: list[Any]) -> list[tuple[Any, StateMessage]]:
     for message in messages:
         key = message.body.account_id
         state = states.get(key)
-        decision = command_to_event(accounts, state, message, 0)
+        decision = command_to_event(accounts, b"", state, message, 0)
         assert not isinstance(decision, Rejected)
         for event in decision[0]:
-            states[key] = state = event_to_state(accounts, state, event)
+            states[key] = state = event_to_state(accounts, b"", state, event)
             made.append((event, state))
     return made
 

@@ -274,12 +274,15 @@ class ServicePlan:
             )
             encode = source_topic.codec.encode
             for source in projection.sources:
-                self._follow(source).step_factories.append(
-                    lambda c: RouteStep(projection, source_topic.topic, encode, c.out)
-                )
+                routed = partial(RouteStep, projection, source.topic, source_topic.topic, encode)
+                self._follow(source).step_factories.append(partial(_with_output, routed))
         source_topic.database = projection.database
         make = Table if projection.database is Database.ROCKSDB else SharedTable
         spec = TableSpec(projection.name, self._called(rows), row_codec, make, indexes=projection.indexes)
         source_topic.tables.append(spec)
         self._pairs[source_topic.topic].append(self._called(rows))
         source_topic.step_factories.append(lambda c: ProjectStep(projection, c.tables[projection.name]))
+
+
+def _with_output(make: Callable[[Output], Step], c: Context) -> Step:
+    return make(c.out)

@@ -14,7 +14,7 @@ from pipeline.flow.command_to_reply import (
 )
 from pipeline.flow.copies import Copies, Find, empty
 from pipeline.flow.event_to_command import event_to_command
-from pipeline.flow.event_to_row import event_to_messages, is_late, message_to_row
+from pipeline.flow.event_to_row import event_to_messages, event_to_row, is_late, message_to_row
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.inbox import Inbox, ReservationReply, place_of, reservation_id
 from pipeline.flow.lineage import Hop, Lineage
@@ -49,6 +49,7 @@ __all__ = [
     "empty",
     "event_to_command",
     "event_to_messages",
+    "event_to_row",
     "event_to_state",
     "events_as_stored",
     "events_to_state",

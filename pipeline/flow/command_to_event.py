@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.flow.copies import Copies
+from pipeline.flow.functions.in_context import of_command
+from pipeline.flow.functions.returned import returned_list
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.deadline import Effect
 from pipeline.model.records.messages import CommandMessage, EventMessage, StateMessage
@@ -14,6 +16,7 @@ new = tuple.__new__  # what a named tuple's own constructor does, in half the ti
 
 def command_to_event(
     aggregate: Aggregate[Any, Any, Any],
+    key: bytes,
     state: StateMessage | None,
     command: CommandMessage,
     time_ms: int,
@@ -31,18 +34,18 @@ def command_to_event(
         copies.begin()
     if expected is not None and expected != version:
         return Rejected("version_conflict", {"expected": str(expected), "actual": str(version)})
+    decide = aggregate.decide
+    if aggregate.decide_in_context:
+        decide = of_command(decide, key, version, command, time_ms)
     if copies is None:
-        decision, read = aggregate.decide(body, value), None
+        decision, read = decide(body, value), None
     else:
-        decision = copies.decide(aggregate.decide, body, value)
+        decision = copies.decide(decide, body, value)
         read = copies.position
     if isinstance(decision, Rejected):
         return decision
-    if decision is None:
-        raise TypeError(
-            f"decide of {aggregate.name!r} returned None on a {type(body).__name__}: is a case missing? "
-            "Return [] if nothing happens"
-        )
+    if type(decision) is not list:
+        decision = returned_list(f"decide of {aggregate.name!r}", body, decision, "events, or a Rejected")
     events: list[EventMessage] = []
     effects: tuple[Effect, ...] = ()
     for event in decision:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pipeline.model.aggregate import Aggregate, Rejected
+from pipeline.model.aggregate import Aggregate
 from pipeline.model.projection.projection import Copy
 from pipeline.model.records.token import Token
 
@@ -35,8 +35,8 @@ class Copies:
     def decide(self, decide: Callable[..., Any], command: Any, state: Any) -> Any:
         """Call `decide` with the copies."""
         decision = decide(command, state, *self._copies)
-        if not isinstance(decision, Rejected):
-            decision = tuple(decision)  # all of it is decided now, even by a generator
+        if isinstance(decision, Iterator):
+            decision = list(decision)  # all of it is decided now, even by a generator
         if self._read:
             ends = {place: end - 1 for place, end in self._read.items() if end}
             self.position = str(Token.of(ends)) or None  # plain text, as the codec wants it

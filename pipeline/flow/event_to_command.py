@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.flow.functions.in_context import of_event
+from pipeline.flow.functions.returned import returned_list
 from pipeline.model.reaction import Reaction, Send
 from pipeline.model.records.messages import CommandMessage, EventMessage
 
@@ -13,7 +15,17 @@ def event_to_command(reaction: Reaction, key: str, event: EventMessage) -> list[
     """
     cause = f"{reaction.source.topic}/{key}/{event.version}"
     prefix = f"{reaction.name}/{key}/{event.version}/"
+    react = reaction.react
+    if reaction.react_in_context:
+        react = of_event(react, reaction.source.topic, key, event)
+    sends = react(key, event.body)
+    if type(sends) is not list:
+        sends = returned_list(f"react of {reaction.name!r}", event.body, sends, "Sends")
+    for send in sends:
+        if not isinstance(send, Send):
+            kind = type(event.body).__name__
+            raise TypeError(f"react of {reaction.name!r} gave {send!r:.100} on a {kind}: give Sends only")
     return [
         (send, CommandMessage(f"{prefix}{n}", event.correlation_id, cause, event.time_ms, send.command))
-        for n, send in enumerate(reaction.react(key, event.body))
+        for n, send in enumerate(sends)
     ]

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pipeline.flow.functions.in_context import of_event
+from pipeline.flow.functions.returned import returned_list
 from pipeline.model.projection.projection import Projection, Replica
 from pipeline.model.projection.windows import Tumbling
 from pipeline.model.records.messages import EventMessage
 
 
-def event_to_messages(projection: Projection[Any, Any], key: str, event: EventMessage) -> Iterable[tuple[str, Any]]:
-    """Return the pairs (row key, message) of a routed projection for `event` of the aggregate `key`."""
-    assert projection.route is not None
+def event_to_messages(
+    projection: Projection[Any, Any], topic: str, key: str, event: EventMessage
+) -> Iterable[tuple[str, Any]]:
+    """Return the pairs (row key, message) of a routed projection for `event` of the aggregate `key`, on `topic`."""
+    route = projection.route
+    assert route is not None
+    if projection.route_in_context:
+        route = of_event(route, topic, key, event)
     windows = projection.windows
     if windows is None:
-        return projection.route(key, event.body)
+        return _pairs(projection, event, route(key, event.body))
     if is_late(projection, event):
         return []
     start = windows.name(_happened_ms(windows, event))
-    pairs = projection.route(key, event.body)
+    pairs = _pairs(projection, event, route(key, event.body))
     # A key that is not text stays as it is; encoding it raises an error.
     return [(f"{row_key}/{start}" if isinstance(row_key, str) else row_key, part) for row_key, part in pairs]
+
+
+def _pairs(projection: Projection[Any, Any], event: EventMessage, returned: Any) -> Sequence[tuple[Any, Any]]:
+    where = f"route of {projection.name!r}"
+    pairs = returned_list(where, event.body, returned, "pairs of row key and message")
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            kind = type(event.body).__name__
+            raise TypeError(f"{where} gave {pair!r:.100} on a {kind}: give pairs of row key and message")
+    return pairs
 
 
 def is_late(projection: Projection[Any, Any], event: EventMessage) -> bool:
@@ -40,6 +57,17 @@ def _happened_ms(windows: Tumbling, event: EventMessage) -> int:
     return at_ms
 
 
-def message_to_row(projection: Projection[Any, Any] | Replica[Any, Any], row: Any | None, message: Any) -> Any | None:
-    """The row after `message`; `row` is None if there is none yet, and None is returned if it is to be deleted."""
+def event_to_row(
+    table: Projection[Any, Any] | Replica[Any, Any], key: bytes, row: Any | None, event: EventMessage
+) -> Any | None:
+    """The row of `key` after `event`; None stands for no row, in what is given and what is returned."""
+    evolve = table.evolve
+    if table.evolve_in_context:
+        source = table.source if isinstance(table, Replica) else table.sources[0]
+        evolve = of_event(evolve, source.topic, key.decode(), event)
+    return evolve(table.initial if row is None else row, event.body)
+
+
+def message_to_row(projection: Projection[Any, Any], row: Any | None, message: Any) -> Any | None:
+    """The row of a routed projection after `message`; None stands for no row, given or returned."""
     return projection.evolve(projection.initial if row is None else row, message)

@@ -1,6 +1,7 @@
 """What an author writes a service with: pure values, no client library, no clock, no I/O (a test holds this)."""
 
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
+from pipeline.model.context import CommandContext, EventContext
 from pipeline.model.deadline import Cancel, Deadline, Effect
 from pipeline.model.invariant import Invariant
 from pipeline.model.projection.projection import Copy, Database, Projection, Replica
@@ -36,6 +37,7 @@ __all__ = [
     "Ask",
     "Cancel",
     "Claim",
+    "CommandContext",
     "CommandMessage",
     "Copy",
     "Database",
@@ -44,6 +46,7 @@ __all__ = [
     "Did",
     "Effect",
     "Ended",
+    "EventContext",
     "EventMessage",
     "Hold",
     "Idempotency",

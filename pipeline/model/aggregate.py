@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pipeline.errors import TopologyError
+from pipeline.model.context import CommandContext, EventContext, Given, asks_context
 from pipeline.model.projection.projection import Replica
 from pipeline.model.records.topics import TopicKind
 from pipeline.model.source import Source
@@ -65,23 +66,31 @@ class Aggregate(Generic[C, E, S]):
     as of when it has read them is recorded in its events and in the reply.
     `deadlines`: whether it takes deadlines and scheduled commands, which are kept in a table and a topic of their own.
 
-    Both functions are pure. Time and ids arrive in the command.
+    Both functions are pure. Each is given its context, too, if it has a parameter `context`: `decide` a CommandContext,
+    `evolve` an EventContext, which have key, version, time and ids.
     """
 
     name: str
     command: object
     event: object
     initial: S
-    decide: Callable[Concatenate[C, S, ...], Sequence[object] | Rejected]  # events, and effects among them
-    evolve: Callable[[S, E], S]
+    decide: Given[C, S, Sequence[object] | Rejected]  # events, and effects among them
+    evolve: Given[S, E, S]
     idempotency: Idempotency | None = Idempotency()
     history: bool = True
     deadlines: bool = True
     asks: Mapping[str, object] = field(default_factory=dict)
     unique: Sequence[Unique] = ()
     reads: Replica[Any, Any] | Sequence[Replica[Any, Any]] = ()
+    decide_in_context: bool = field(init=False, repr=False, compare=False)
+    evolve_in_context: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        where, copies = f"aggregate {self.name!r}: its", [f"a copy of {replica.name!r}" for replica in self.replicas]
+        decides = asks_context(self.decide, f"{where} decide", ["the command", "the state", *copies], CommandContext)
+        evolves = asks_context(self.evolve, f"{where} evolve", ["the state", "the event"], EventContext)
+        object.__setattr__(self, "decide_in_context", decides)
+        object.__setattr__(self, "evolve_in_context", evolves)
         if self.reads and self.unique:
             raise TopologyError(
                 f"the aggregate {self.name!r} has unique values and reads copies: what waits for a value would be "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.model.context import EventContext, Given, asks_context
 from pipeline.model.source import Source
 
 
@@ -22,8 +23,14 @@ class Reaction:
 
     `react(key, event)`: the commands that an event of the aggregate `key` gives rise to, in order. Their ids are
     derived from the reaction's name and the event's identity, so that folding the event again repeats the ids.
+    With a parameter `context` it is given an EventContext.
     """
 
     name: str
     source: Source
-    react: Callable[[str, Any], Iterable[Send]]
+    react: Given[str, Any, Iterable[Send]]
+    react_in_context: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        reacts = asks_context(self.react, f"reaction {self.name!r}: its react", ["the key", "the event"], EventContext)
+        object.__setattr__(self, "react_in_context", reacts)

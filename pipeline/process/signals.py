@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pipeline.errors import Ending
+
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Ended(BaseException):
-    """A signal has asked this process to end. Not an Exception: it must only be handled by cleaning up."""
+class Ended(Ending):
+    """A signal has asked this process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

@@ -1,4 +1,4 @@
-"""given(aggregate, *events).with_copy(replica, rows).when(command).then(*events or Rejected)."""
+"""given(aggregate, *events).with_copy(replica, rows).with_context(...).when(command).then(*events or Rejected)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,31 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.flow import Copies, Find, command_to_event, event_to_state
-from pipeline.model import Aggregate, CommandMessage, Effect, EventMessage, Rejected, Replica, StateMessage
+from pipeline.model import (
+    Aggregate,
+    CommandContext,
+    CommandMessage,
+    Effect,
+    EventMessage,
+    Rejected,
+    Replica,
+    StateMessage,
+)
 from pipeline.testing.author_checks import check_command, checked_aggregate
 
 Aggregated = Aggregate[Any, Any, Any]
+CONTEXT = CommandContext("key", 0, 0, "id", "id", None, 0)
 
 
-def given(aggregate: Aggregated, *events: object) -> Given:
-    """Return an aggregate to which `events` have happened, in order."""
+def given(aggregate: Aggregated, *events: object, key: str = CONTEXT.key, time_ms: int = CONTEXT.time_ms) -> Given:
+    """Return the aggregate `key` to which `events` have happened, in order, at that time."""
     aggregate = checked_aggregate(aggregate)
+    context = replace(CONTEXT, key=key, time_ms=time_ms, issued_ms=time_ms)
     state: StateMessage | None = None
     for version, event in enumerate(events, 1):
-        state = event_to_state(aggregate, state, EventMessage(version, "", "", 0, event))
-    return Given(aggregate, state)
+        ids = context.command_id, context.correlation_id
+        state = event_to_state(aggregate, key.encode(), state, EventMessage(version, *ids, time_ms, event))
+    return Given(aggregate, state, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,7 @@ class Given:
 
     aggregate: Aggregated
     state: StateMessage | None
+    context: CommandContext = CONTEXT  # of the next command; its version is that of the state
     copies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # rows, by replica and key
 
     def with_copy(self, replica: Replica[Any, Any], rows: Mapping[str, Any]) -> Given:
@@ -35,12 +48,20 @@ class Given:
         assert replica in self.aggregate.replicas, f"{self.aggregate.name} does not read {replica.name}"
         return replace(self, copies={**self.copies, replica.name: rows})
 
+    def with_context(self, *, version: int | None = None, **fields: Any) -> Given:
+        """Set fields of the CommandContext of the next commands, such as `time_ms`, and the version of the state."""
+        state = self.state
+        if version is not None:
+            state = (state or StateMessage(0, 0, self.aggregate.initial))._replace(version=version)
+        return replace(self, state=state, context=replace(self.context, **fields))
+
     def when(self, command: object) -> When:
         """Let the aggregate decide `command`. Raises AuthorError if its functions do what they must not do."""
         check_command(self.aggregate, command)
-        message = CommandMessage("id", "id", None, 0, command)
+        at = self.context
+        message = CommandMessage(at.command_id, at.correlation_id, at.causation_id, at.issued_ms, command)
         copies = Copies([(replica.source.topic, self._finder(replica.name)) for replica in self.aggregate.replicas])
-        decision = command_to_event(self.aggregate, self.state, message, 0, copies)
+        decision = command_to_event(self.aggregate, at.key.encode(), self.state, message, at.time_ms, copies)
         return When(self, decision)
 
     def _finder(self, replica: str) -> Find:
@@ -82,5 +103,5 @@ class When:
         """Return the aggregate after the decision."""
         state = self.before.state
         for event in [] if isinstance(self.decision, Rejected) else self.decision[0]:
-            state = event_to_state(self.before.aggregate, state, event)
+            state = event_to_state(self.before.aggregate, self.before.context.key.encode(), state, event)
         return replace(self.before, state=state)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.model import Ask, Effect, Intervention, Rejected, Replied, Saga
+from pipeline.flow import command_to_event, event_to_state
+from pipeline.model import Ask, CommandMessage, Intervention, Rejected, Replied, Saga, StateMessage
 
 
-def given_saga(saga: Saga[Any], *messages: object) -> GivenSaga:
-    """Return an instance that has received `messages`, in order. Raises AssertionError if it refuses one."""
-    given = GivenSaga(saga, saga.initial)
+def given_saga(saga: Saga[Any], *messages: object, key: str = "key", time_ms: int = 0) -> GivenSaga:
+    """Return the instance `key` that has received `messages`, in order, all at one time.
+
+    Raises AssertionError if it refuses one.
+    """
+    given = GivenSaga(saga, saga.initial, 0, key, time_ms)
     for message in messages:
         given = given.when(message).after()
     return given
@@ -32,17 +36,22 @@ class GivenSaga:
 
     saga: Saga[Any]
     state: Any
+    version: int = 0
+    key: str = "key"
+    time_ms: int = 0
 
     def when(self, message: object) -> WhenTold:
         """Let the instance receive `message`."""
-        decision = self.saga.decide(message, self.state)
+        aggregate, key = self.saga.aggregate, self.key.encode()
+        state = StateMessage(self.version, self.time_ms, self.state)
+        command = CommandMessage("id", "id", None, self.time_ms, message)
+        decision = command_to_event(aggregate, key, state, command, self.time_ms)
         if isinstance(decision, Rejected):
-            return WhenTold(self, self.state, (), decision)
-        after = self.state
-        for event in decision:
-            if not isinstance(event, Effect):
-                after = self.saga.evolve(after, event)
-        return WhenTold(self, after, tuple(each for each in decision if isinstance(each, Ask)), None)
+            return WhenTold(self, self.state, self.version, (), decision)
+        events, effects = decision
+        for event in events:
+            state = event_to_state(aggregate, key, state, event)
+        return WhenTold(self, state.body, state.version, tuple(each for each in effects if isinstance(each, Ask)), None)
 
     def is_at(self, status: str, reason: str = "") -> GivenSaga:
         """Assert the status in its summary, and its reason."""
@@ -58,6 +67,7 @@ class WhenTold:
 
     before: GivenSaga
     state: Any
+    version: int
     asks: tuple[Ask, ...]
     refused: Rejected | None
 
@@ -77,7 +87,7 @@ class WhenTold:
     def after(self) -> GivenSaga:
         """Return the instance as it is now."""
         assert self.refused is None, f"refused: {self.refused}"
-        return GivenSaga(self.before.saga, self.state)
+        return replace(self.before, state=self.state, version=self.version)
 
 
 def by_hand(action: str, by: str = "a person", why: str = "") -> Intervention:

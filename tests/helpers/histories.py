@@ -15,7 +15,15 @@ from pipeline.demo.commands import Asked
 from pipeline.engine.ports import TP
 from pipeline.engine.state.parked_table import row_key
 from pipeline.errors import UndecodableRecord
-from pipeline.flow import Copies, command_to_event, event_to_command, event_to_messages, event_to_state, message_to_row
+from pipeline.flow import (
+    Copies,
+    command_to_event,
+    event_to_command,
+    event_to_messages,
+    event_to_row,
+    event_to_state,
+    message_to_row,
+)
 from pipeline.model import (
     Acceptance,
     CommandMessage,
@@ -233,10 +241,10 @@ class MemoryHistory:
                     continue
                 state = self._rows[a.name, tp.partition].get(key)
                 copies = self._copies(service, a, entry.offset % 2)
-                decision = command_to_event(a, state, message, entry.time_ms, copies)
+                decision = command_to_event(a, key.encode(), state, message, entry.time_ms, copies)
                 data = []
                 for event in () if isinstance(decision, Rejected) else decision[0]:
-                    state = event_to_state(a, state, event)
+                    state = event_to_state(a, key.encode(), state, event)
                     topic = TopicKind.EVENT.topic(a.name)
                     data.append(self.codec[topic].encode(event))
                     self.append(TP(topic, tp.partition), entry.key, data[-1])
@@ -253,12 +261,13 @@ class MemoryHistory:
         for p in service.projections:
             by_key = TopicKind.BY_KEY.topic(p.name)
             if p.route and tp.topic in [source.topic for source in p.sources]:
-                for row_key, part in event_to_messages(p, key, message):
+                for row_key, part in event_to_messages(p, tp.topic, key, message):
                     to = row_key.encode()
                     self.append(self.place(by_key, to), to, self.codec[by_key].encode(part))
             if tp.topic == (by_key if p.route else p.sources[0].topic):
                 rows = self._rows[p.name, tp.partition]
-                rows[key] = message_to_row(p, rows.get(key), message if p.route else message.body)
+                row = rows.get(key)
+                rows[key] = message_to_row(p, row, message) if p.route else event_to_row(p, key.encode(), row, message)
                 touched[TP(TopicKind.ROW.topic(p.name), tp.partition), p.name][entry.key] = rows[key]
 
     def _answer(
@@ -296,7 +305,7 @@ class MemoryHistory:
             message = self.codec[f"{service.name} sees {replica.source.topic}"].decode(entry.value)
             if message.body is not None and entry.key and entry.offset < end:
                 key = entry.key.decode()
-                rows[key] = message_to_row(replica, rows.get(key), message.body)
+                rows[key] = event_to_row(replica, key.encode(), rows.get(key), message)
         return rows
 
     def _replicate(self, service: Service, replica: Any, partition: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from base64 import b64decode
 from collections.abc import Callable
@@ -97,7 +98,7 @@ def _plain(option: Any, value: Any, where: str) -> Any:
         return _read(base64_bytes, value, where, "bytes in base64")
     if option in TEXTS and isinstance(value, str):
         return _read(TEXTS[option], value, where, f"a {option.__name__} as text")
-    if option is float and type(value) is int:
+    if option is float and type(value) in (int, float):
         return _float(value, where)
     if option is float and isinstance(value, str) and value in NOT_FINITE:
         return NOT_FINITE[value]
@@ -116,11 +117,14 @@ def _read(read: Callable[[Any], Any], value: Any, where: str, wanted: str) -> An
         raise InvalidCommand(f"{where} must be {wanted}") from None
 
 
-def _float(value: int, where: str) -> float:
+def _float(value: float, where: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        raise InvalidCommand(f"{where} is out of the range of a float") from None
+        number = math.inf
+    if math.isinf(number):  # 1e999 is JSON; infinity is written as a text
+        raise InvalidCommand(f"{where} is out of the range of a float")
+    return number
 
 
 def _misfit(where: str, wanted: str, value: Any) -> InvalidCommand:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from pipeline.engine.copies.log_followers import Follower
+from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.history_reader import EVENT, STATE, HistoryReader, HistorySpec, at_version, version_of
 from pipeline.engine.stats import LaneStats, Wipe
-from pipeline.errors import HistoryIncomplete, LaneFatal, StateDirectoryError, TableUnavailable, UndecodableRecord
+from pipeline.errors import HistoryIncomplete, UndecodableRecord
 from pipeline.flow import events_to_state
 from pipeline.model import EventMessage
 
@@ -106,15 +108,17 @@ class HistoryFollower(Follower):
                 yield from self._states_of(key, events)
             except HistoryIncomplete:
                 pass  # those who ask are told
-            except (LaneFatal, StateDirectoryError, TableUnavailable):  # the store's, which is not to be used any more
-                raise
-            except Exception as error:  # evolve's own; the events are kept all the same, and whoever asks is told
-                log.error("%s %r, one of its states cannot be kept: %r", self._spec.aggregate.name, key, error)
+            except BaseException as error:
+                if not is_topologys(error):  # but the store's, which is not to be used any more
+                    raise
+                # The events are kept all the same, and whoever asks gets the error.
+                cause, _ = describe_error(error)
+                log.error("%s %r, one of its states cannot be kept: %s", self._spec.aggregate.name, key, cause)
 
     def _states_of(self, key: bytes, events: Sequence[EventMessage]) -> Iterator[tuple[bytes, bytes]]:
         state = self.past.state(key, events[0].version - 1)
         for event in events:
-            state = events_to_state(self._spec.aggregate, state, [event])
+            state = events_to_state(self._spec.aggregate, key, state, [event])
             if event.version % self._every == 0:
                 yield at_version(STATE, key, event.version), self._spec.states.encode(state)
 

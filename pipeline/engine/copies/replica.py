@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.copies.replica_queue import ReplicaQueue, Waiting
-from pipeline.engine.parking.parking import ENGINE, RAISED, Drained
+from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
 from pipeline.engine.state.parked_table import ParkedRecord, ReplayedRecord
@@ -17,8 +18,8 @@ from pipeline.engine.state.row_keys import table_prefix
 from pipeline.engine.state.table import Pairs, RowCodec
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.errors import UndecodableRecord
-from pipeline.flow import KeyState, message_to_row
-from pipeline.model import Replica
+from pipeline.flow import KeyState, event_to_row
+from pipeline.model import EventMessage, Replica
 from pipeline.model.records.partitioning import partition_of
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,10 @@ class ReplicaCopy(Follower):
     def apply(self, tp: TP, records: Sequence[Record]) -> None:
         try:
             folded = self._fold(tp, records)
-        except ENGINE:
-            raise
-        except RAISED:  # whose event it is shows when they are folded one by one
+        except BaseException as raised:
+            if not is_topologys(raised):
+                raise
+            # Whose event it is shows when they are folded one by one.
             folded = self._fold_one_by_one(tp, records)
         queue = self.queues[tp.partition]
         self._write([*folded.rows, *queue.added(folded.waiting)], tp, records[-1].offset() + 1)
@@ -107,8 +109,9 @@ class ReplicaCopy(Follower):
             key = record.key()
             if key and key in queue:
                 waiting.setdefault(key, []).append(queue.entry(tp, record))
-            elif (body := self._body(record, skipped)) is not None and key:
-                changed[key] = message_to_row(self.replica, self._row(prefix + key, changed.get(key, MISSING)), body)
+            elif (event := self._event(record, skipped)) is not None and key:
+                row = self._row(prefix + key, changed.get(key, MISSING))
+                changed[key] = event_to_row(self.replica, key, row, event)
         rows = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
         return _Folded(rows, [Waiting(*each) for each in waiting.items()], skipped)
 
@@ -122,28 +125,29 @@ class ReplicaCopy(Follower):
             key = record.key()
             if key and (key in waiting or key in queue):
                 waiting.setdefault(key, []).append(queue.entry(tp, record))
-            elif (body := self._body(record, skipped)) is not None and key:
+            elif (event := self._event(record, skipped)) is not None and key:
                 data = changed[key] if key in changed else self.store.get(prefix + key)
                 try:
-                    changed[key] = self._next(data, body)
-                except ENGINE:
-                    raise
-                except RAISED as error:
+                    changed[key] = self._next(key, data, event)
+                except BaseException as error:
+                    if not is_topologys(error):
+                        raise
                     waiting[key] = [queue.entry(tp, record, error)]
         rows = [(prefix + key, data) for key, data in changed.items()]
         return _Folded(rows, [Waiting(*each) for each in waiting.items()], skipped)
 
-    def _body(self, record: Record, skipped: Skipped) -> Any | None:
+    def _event(self, record: Record, skipped: Skipped) -> EventMessage | None:
         """The event; None if it is not followed, or cannot be read."""
         try:
-            return self._events.decode(record.value()).body
+            event: EventMessage = self._events.decode(record.value())
         except UndecodableRecord as error:
             skipped.append((record, error))
             return None
+        return None if event.body is None else event
 
-    def _next(self, data: bytes | None, body: Any) -> bytes | None:
+    def _next(self, key: bytes, data: bytes | None, event: EventMessage) -> bytes | None:
         """The row after an event, both rows as stored."""
-        row = message_to_row(self.replica, None if data is None else self._rows.decode(data), body)
+        row = event_to_row(self.replica, key, None if data is None else self._rows.decode(data), event)
         return None if row is None else self._rows.encode(row)
 
     def _row(self, place: bytes, changed: Any) -> Any | None:
@@ -169,11 +173,11 @@ class ReplicaCopy(Follower):
             raised: BaseException | None = None
             for entry in entries:
                 try:
-                    body = self._body(ReplayedRecord(key, entry), [])
-                    data = data if body is None else self._next(data, body)
-                except ENGINE:
-                    raise
-                except RAISED as error:
+                    event = self._event(ReplayedRecord(key, entry), [])
+                    data = data if event is None else self._next(key, data, event)
+                except BaseException as error:
+                    if not is_topologys(error):
+                        raise
                     raised = error
                     break
                 folded.append(entry)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
-from pipeline.engine.parking.parking import ENGINE, RAISED, Drained, Parking, TakenUp
+from pipeline.engine.parking.parking import Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit, describe_error
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
@@ -90,9 +91,9 @@ class Task:
             try:
                 for node in nodes:
                     node.fold(key, record, message)
-            except ENGINE:
-                raise
-            except RAISED as error:
+            except BaseException as error:
+                if not is_topologys(error):
+                    raise
                 done = tuple(before.name for before in nodes[: nodes.index(node)])
                 if self._is_to_be_tried_again(record, error):
                     self.position, self.stalled = record.offset(), True

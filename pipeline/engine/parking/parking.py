@@ -10,24 +10,19 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engine.parking.parking_log import Audit, Notices, describe_error
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Record
 from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable, ReplayedRecord, queued
 from pipeline.engine.steps.step import DecidedAt, Step
 from pipeline.engine.steps.unique_values import NeedsReservation
-from pipeline.errors import NeedsOperator, NotParked, PipelineError, Retryable, UndecodableRecord
+from pipeline.errors import NotParked, PipelineError, UndecodableRecord
 from pipeline.flow import RULES, Action, KeyEvent, KeyState, ReservationReply, place_of
 from pipeline.model import CommandMessage, Rejected, is_barrier
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
 
-# What the engine itself raises while a step runs; any other exception is the topology's, and parks the record.
-ENGINE = (Retryable, NeedsOperator, MemoryError)
-RAISED: tuple[type[BaseException], ...] = (
-    Exception,
-    SystemExit,
-)  # by the topology: one that calls sys.exit raises, too
 BEHIND_CAUSE = "it waits behind a parked record of its key"
 
 
@@ -254,9 +249,9 @@ class Parking:
                 if node.name not in entry.done:
                     node.fold(key, record, message, _placed(entry, now))
                     entry = entry._replace(done=(*entry.done, node.name))
-        except ENGINE:
-            raise
-        except RAISED as error:
+        except BaseException as error:
+            if not is_topologys(error):
+                raise
             return entry, error
         return entry, None
 

@@ -82,8 +82,10 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     """An exception's class and text, and the end of its traceback."""
     try:
         text = str(error)
-    except Exception as another:  # of the author's own class, whose __str__ raises
+    except BaseException as another:  # of the author's own class, whose __str__ raises
         text = f"<its text raises {type(another).__name__}>"
     cause = f"{type(error).__name__}: {text}".encode(errors="replace")[:CAUSE_BYTES_MAX].decode(errors="ignore")
-    trace = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
+    # A part is a frame or the text: that of megabytes is not to push the frames out.
+    parts = [part[:CAUSE_BYTES_MAX] for part in traceback.format_exception(error)]
+    trace = "".join(parts).encode(errors="replace").decode()
     return cause, trace[-TRACEBACK_CHARACTERS_MAX:]

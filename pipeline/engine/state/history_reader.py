@@ -88,7 +88,7 @@ class HistoryReader:
         begin = 0 if state is None else state.version
         if version == begin:
             return state
-        state = events_to_state(self.spec.aggregate, state, self.events(key, begin, version - begin))
+        state = events_to_state(self.spec.aggregate, key, state, self.events(key, begin, version - begin))
         if state is None or state.version != version:
             raise HistoryIncomplete(f"version {version} is missing")
         return state

@@ -162,7 +162,7 @@ class DecideStep(Step):
     ) -> Decided | Rejected:
         aggregate, stats = self.aggregate, self.out.stats
         before = state = self.table.get(key)
-        decision = command_to_event(aggregate, state, message, record.timestamp()[1], self._copies)
+        decision = command_to_event(aggregate, key, state, message, record.timestamp()[1], self._copies)
         if isinstance(decision, Rejected):
             stats.reject(aggregate.name, decision.reason)
             if placed is not None:
@@ -171,7 +171,7 @@ class DecideStep(Step):
         decided, effects = decision
         events = []
         for event in decided:
-            state = event_to_state(aggregate, state, event)
+            state = event_to_state(aggregate, key, state, event)
             events.append(self.encode_event(event))
         timed: Rows = ()
         asks: Records = []

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.engine.ports import Record
 from pipeline.engine.state.table import Table
 from pipeline.engine.steps.step import DecidedAt, Step
-from pipeline.flow import message_to_row, row_to_index
+from pipeline.flow import event_to_row, message_to_row, row_to_index
 from pipeline.model import Projection
 
 
@@ -21,8 +21,11 @@ class ProjectStep(Step):
         self.direct = projection.route is None  # fed by events themselves, which come in an envelope
 
     def fold(self, key: bytes, record: Record, message: Any, placed: DecidedAt | None = None) -> None:
-        body = message.body if self.direct else message
-        row = message_to_row(self.projection, self.table.get(key), body)
+        row = self.table.get(key)
+        if self.direct:
+            row = event_to_row(self.projection, key, row, message)
+        else:
+            row = message_to_row(self.projection, row, message)
         if self.indexes and row is not None:
             for _ in row_to_index(self.indexes, row):  # what it raises is to be raised here, and not after the commit
                 pass

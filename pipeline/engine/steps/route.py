@@ -12,11 +12,12 @@ from pipeline.model.records.keys import ROW_KEY_BYTES_MAX, key_bytes, named
 
 
 class RouteStep(Step):
-    """event -> messages by row key, over the projection's repartition topic."""
+    """event -> messages by row key, over the repartition topic. `source`: the declared topic of the events."""
 
-    def __init__(self, projection: Projection[Any, Any], topic: str, encode: Encode, out: Output) -> None:
+    def __init__(self, projection: Projection[Any, Any], source: str, topic: str, encode: Encode, out: Output) -> None:
         self.name = f"route:{projection.name}"
-        self.projection, self.topic, self.encode, self.emit = projection, topic, encode, out.emit
+        self.projection, self.source, self.topic, self.encode = projection, source, topic, encode
+        self.emit = out.emit
         self.stats = out.stats
         self._giver = f"projection {projection.name!r}: its route {named(projection.route)}"
 
@@ -24,7 +25,7 @@ class RouteStep(Step):
         if self.projection.windows is not None and is_late(self.projection, message):
             self.stats.leave_out(self.projection.name)
             return
-        parts = event_to_messages(self.projection, key.decode(), message)
+        parts = event_to_messages(self.projection, self.source, key.decode(), message)
         messages = [
             (key_bytes(row_key, ROW_KEY_BYTES_MAX, self._giver, "a row"), self.encode(part)) for row_key, part in parts
         ]

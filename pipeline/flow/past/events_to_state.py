@@ -12,7 +12,7 @@ from pipeline.model.records.messages import EventMessage, StateMessage
 
 
 def events_to_state(
-    aggregate: Aggregate[Any, Any, Any], state: StateMessage | None, events: Iterable[EventMessage]
+    aggregate: Aggregate[Any, Any, Any], key: bytes, state: StateMessage | None, events: Iterable[EventMessage]
 ) -> StateMessage | None:
     """The state after `events`, which follow on `state` (None: before the first event) in the order of their versions.
 
@@ -23,7 +23,7 @@ def events_to_state(
         version += 1
         if event.version != version:
             raise HistoryIncomplete(f"version {version} is missing: the event log holds {event.version} next")
-        state = event_to_state(aggregate, state, event)
+        state = event_to_state(aggregate, key, state, event)
     return state
 
 

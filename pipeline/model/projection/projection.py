@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
+from pipeline.model.context import EventContext, Given, asks_context
 from pipeline.model.projection.windows import Tumbling
 from pipeline.model.source import Source
 
@@ -36,6 +37,9 @@ class Projection(Generic[M, R]):
 
     `initial`: what a row is before its first message. An `evolve` that returns None deletes the row.
 
+    Of a function with a parameter `context`: `route`, and `evolve` if it folds events themselves, is given an
+    EventContext, too. Messages carry none: `route` puts into them what `evolve` needs of it.
+
     `indexes`: by name, what rows are to be found by beside their key: text, or None for a row that is not to be found.
     Pure functions; one that changes its meaning needs a new name.
 
@@ -53,28 +57,45 @@ class Projection(Generic[M, R]):
     name: str
     sources: Sequence[Source]
     initial: R
-    evolve: Callable[[R, M], R | None]
+    evolve: Given[R, M, R | None]
     by_key: object = None
-    route: Callable[[str, Any], Iterable[tuple[str, M]]] | None = None
+    route: Given[str, Any, Iterable[tuple[str, M]]] | None = None
     indexes: Mapping[str, Callable[[R], str | None]] = field(default_factory=dict)
     windows: Tumbling | None = None
     database: Database = Database.ROCKSDB
     version: int = 1
+    evolve_in_context: bool = field(init=False, repr=False, compare=False)
+    route_in_context: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        where, routed = f"projection {self.name!r}: its", self.route is not None
+        folded = ["the row", "the message" if routed else "the event"]
+        evolves = asks_context(self.evolve, f"{where} evolve", folded, None if routed else EventContext)
+        routes = routed and asks_context(self.route, f"{where} route", ["the key", "the event"], EventContext)
+        object.__setattr__(self, "evolve_in_context", evolves)
+        object.__setattr__(self, "route_in_context", routes)
 
 
 @dataclass(frozen=True, slots=True)
 class Replica(Generic[M, R]):
     """A service's own, full copy of another service's data, kept by every worker of the service.
 
-    `evolve(row, event)` folds each event of `source` into the row of the same key; None deletes the row. Reads from
-    it are eventual: it follows the owner, and goes on answering while the owner is down. Decisions read it if an
-    aggregate of the service has it among its `reads`.
+    `evolve(row, event)` folds each event of `source` into the row of the same key; None deletes the row. With a
+    parameter `context` it is given an EventContext. Reads from it are eventual: it follows the owner, and goes on
+    answering while the owner is down. Decisions read it if an aggregate of the service has it among its `reads`.
     """
 
     name: str
     source: Source
     initial: R
-    evolve: Callable[[R, M], R | None]
+    evolve: Given[R, M, R | None]
+    evolve_in_context: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        evolves = asks_context(
+            self.evolve, f"replica {self.name!r}: its evolve", ["the row", "the event"], EventContext
+        )
+        object.__setattr__(self, "evolve_in_context", evolves)
 
 
 class Copy(Protocol[Row]):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Rejected
+from pipeline.model.context import EventContext, asks_context
 from pipeline.model.saga.saga import Ask, Intervention, Owed, Replied, Saga, Summary, TimeUp, timer
 from pipeline.model.saga.steps import STUCK_AFTER, TIMEOUT, Retry, To
 from pipeline.model.saga.two_phase import (
@@ -75,7 +77,7 @@ def two_phase_saga(
     *,
     state: Any,
     begin: object,
-    begun: Callable[[Any], Any],
+    begun: Callable[..., Any],
     asks: Mapping[str, object],
     works: Callable[[Any, int], Sequence[Work]],
     settled: Callable[[Any], Sequence[To]] = lambda state: (),
@@ -87,7 +89,8 @@ def two_phase_saga(
     """A saga whose participants do all of their work, or none of it.
 
     `state`: the initial state, a frozen dataclass with a field `transaction: Transaction = Transaction()`.
-    `begin`: the class of the message that begins it, `begun(message)` the state then.
+    `begin`: the class of the message that begins it, `begun(message)` the state then. With a parameter `context`
+    `begun` is given an EventContext, such as for the saga's key.
     `works(state, attempt)`: who takes part, and with what; always as many, and each attempt with ids of its own, as in
     `order/1`, `order/2`.
     `settled(state)`: what to send once it is committed or aborted for good, until it is accepted. Where an outcome is
@@ -98,13 +101,14 @@ def two_phase_saga(
     """
     if vote_s <= 0 or (tell_again_s is not None and tell_again_s <= 0):
         raise TopologyError(f"two-phase commit {name!r}: vote_s and tell_again_s are seconds above 0")
+    in_context = asks_context(begun, f"saga {name!r}: its begun", ["the message"], EventContext)
     c = _Coordinator(begin, begun, works, settled, vote_s, tell_again_s, retry, table)
     return Saga(
         name,
         begin,
         asks,
         state,
-        c.evolve,
+        c.evolve_in_context if in_context else c.evolve,
         c.plan,
         c.summary,
         c.refuse,
@@ -117,7 +121,7 @@ def two_phase_saga(
 @dataclass(frozen=True, slots=True)
 class _Coordinator:
     begin: Any
-    begun: Callable[[Any], Any]
+    begun: Callable[..., Any]
     works: Callable[[Any, int], Sequence[Work]]
     settled: Callable[[Any], Sequence[To]]
     vote_s: float
@@ -143,6 +147,10 @@ class _Coordinator:
             case Intervention(action, by):
                 return self._go(state, t, FORCED.get(action), Tell(t.attempt, 0, "", 0), f"{action} forced by {by}")
         return state
+
+    def evolve_in_context(self, state: Any, message: Any, context: EventContext) -> Any:
+        """Return what `evolve` does, for a `begun` that asks for its context."""
+        return replace(self, begun=partial(self.begun, context=context)).evolve(state, message)
 
     def _of_reply(self, t: Transaction, step: str, accepted: bool) -> tuple[Event | None, Tell]:
         """Which event of the table a reply is, and which participant's."""

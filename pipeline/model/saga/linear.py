@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Rejected
+from pipeline.model.context import EventContext, asks_context
 from pipeline.model.saga.saga import Ask, Intervention, Owed, Replied, Saga, Started, Summary, TimeUp, timer
 from pipeline.model.saga.steps import STUCK_AFTER, TIMEOUT, Did, Progress, Step, To, check_steps, diagram
 
@@ -24,14 +26,15 @@ def linear_saga(
     *,
     state: Any,
     begin: object,
-    begun: Callable[[Any], Any],
+    begun: Callable[..., Any],
     asks: Mapping[str, object],
     versions: Mapping[int, Sequence[Step]],
 ) -> Saga[Any]:
     """A saga that does its steps in order, and undoes them in reverse if one fails.
 
     `state`: the initial state, a frozen dataclass with a field `progress: Progress = Progress()`.
-    `begin`: the class of the message that begins it, `begun(message)` the state then.
+    `begin`: the class of the message that begins it, `begun(message)` the state then. With a parameter `context`
+    `begun` is given an EventContext, such as for the saga's key.
     `versions`: the steps by version. A new instance goes by the highest, one under way by the version that it began
     with; a version may be taken out once no instance runs by it. Raises TopologyError.
     """
@@ -39,13 +42,14 @@ def linear_saga(
         check_steps(f"saga {name!r}, version {version}", steps)
     if not versions or min(versions) < 1:
         raise TopologyError(f"saga {name!r}: versions are numbered from 1 on; give at least one")
+    in_context = asks_context(begun, f"saga {name!r}: its begun", ["the message"], EventContext)
     runner = _Runner(begin, begun, {version: tuple(steps) for version, steps in versions.items()})
     return Saga(
         name,
         begin,
         asks,
         state,
-        runner.evolve,
+        runner.evolve_in_context if in_context else runner.evolve,
         runner.plan,
         runner.summary,
         runner.refuse,
@@ -59,7 +63,7 @@ def linear_saga(
 class _Runner:
     """Runs the definitions of one linear saga."""
 
-    def __init__(self, begin: object, begun: Callable[[Any], Any], versions: Mapping[int, tuple[Step, ...]]) -> None:
+    def __init__(self, begin: object, begun: Callable[..., Any], versions: Mapping[int, tuple[Step, ...]]) -> None:
         self.begin: Any = begin
         self.begun, self.versions = begun, versions
 
@@ -83,6 +87,10 @@ class _Runner:
             case Intervention(action):
                 p = self._intervened(state, p, action)
         return replace(state, progress=p)
+
+    def evolve_in_context(self, state: Any, message: Any, context: EventContext) -> Any:
+        """Return what `evolve` does, for a `begun` that asks for its context."""
+        return _Runner(self.begin, partial(self.begun, context=context), self.versions).evolve(state, message)
 
     def _enter(self, state: Any, p: Progress, index: int) -> Progress:
         """Go on with the step at `index`, or what follows it if there is nothing to do."""

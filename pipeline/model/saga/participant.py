@@ -142,15 +142,17 @@ class Participant:
     table: Participation = PARTICIPANT
     without: Callable[[Any], Any] | None = None
 
-    def decide(self, command: Any, state: Any, inner: Callable[..., Sequence[Any] | Rejected], *copies: Any) -> Any:
+    def decide(
+        self, command: Any, state: Any, inner: Callable[..., Sequence[Any] | Rejected], *copies: Any, **context: Any
+    ) -> Any:
         """What the table says, or what the aggregate's own `inner` decides if the table leaves it to that.
 
-        `copies`: of the replicas that the aggregate reads.
+        `copies`: of the replicas that the aggregate reads. `context`: the command's, if `inner` asks for it.
         """
         kinds = {self.prepare: Asked.PREPARE, self.commit: Asked.COMMIT, self.abort: Asked.ABORT}
         kind = kinds.get(type(command))
         if kind is None:
-            return inner(command, state, *copies)
+            return inner(command, state, *copies, **context)
         ledger = self.ledger(state)
         answer: Sequence[Any] | Rejected = []
         for row in rows(self.table, ledger.state_of(command.transaction), kind):
@@ -161,7 +163,7 @@ class Participant:
             if CHANGES.isdisjoint(row.does):
                 return []
             answer = self._locked(ledger, command) if kind is Asked.PREPARE else []
-            answer = answer or inner(command, state, *copies)
+            answer = answer or inner(command, state, *copies, **context)
             if not isinstance(answer, Rejected):
                 return answer
         return answer
@@ -176,15 +178,18 @@ class Participant:
         return Guarded(self, inner)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for what functools.wraps sets
 class Guarded:
     """A `decide` that asks a participant first."""
 
     participant: Participant
     inner: Callable[..., Sequence[Any] | Rejected]
 
-    def __call__(self, command: Any, state: Any, *copies: Any) -> Any:
-        return self.participant.decide(command, state, self.inner, *copies)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "__wrapped__", self.inner)  # so that `inner` may ask for its context
+
+    def __call__(self, command: Any, state: Any, *copies: Any, **context: Any) -> Any:
+        return self.participant.decide(command, state, self.inner, *copies, **context)
 
 
 def participants(aggregate: Aggregate[Any, Any, Any]) -> Iterator[Participant]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, update_wrapper
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline.model.aggregate import Aggregate, Rejected
+from pipeline.model.context import CommandContext, EventContext, Given, asks_context
 from pipeline.model.deadline import Cancel, Deadline, Effect
+from pipeline.model.records.topics import TopicKind
 
 S = TypeVar("S")
 
@@ -102,7 +104,8 @@ class Saga(Generic[S]):
     themselves. A Reaction of its service sends them.
     `asks`: the classes of the commands that it sends, by the aggregate that takes them.
     `initial`: state of an instance that nothing has begun.
-    `evolve(state, message)`: the next state; total. The same state if the message comes too late, or again.
+    `evolve(state, message)`: the next state; total. The same state if the message comes too late, or again. With a
+    parameter `context` it is given an EventContext, such as for the saga's key.
     `plan(state)`: all that the state owes, Asks and timers, in the order in which they are to be sent.
     `summary(state)`: where it stands.
     `refuse(state, intervention)`: why a person may not do that now; None if it may be done.
@@ -116,7 +119,7 @@ class Saga(Generic[S]):
     message: object
     asks: Mapping[str, object]
     initial: S
-    evolve: Callable[[S, Any], S]
+    evolve: Given[S, Any, S]
     plan: Callable[[S], Sequence[Owed]]
     summary: Callable[[S], Summary]
     refuse: Callable[[S, Intervention], Rejected | None] = lambda state, _: Rejected("not_supported")
@@ -124,16 +127,38 @@ class Saga(Generic[S]):
     version: int = 1
     turn: Callable[[S], object] | None = None
     diagram: str = ""
+    evolve_in_context: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        given = ["the state", "the message"]
+        evolves = asks_context(self.evolve, f"saga {self.name!r}: its evolve", given, EventContext)
+        object.__setattr__(self, "evolve_in_context", evolves)
 
     def decide(self, message: Any, state: S) -> list[Any] | Rejected:
         """Return the message as the saga's event if it changes the state, and the effects that the change owes."""
+        return self._decide(message, state, self.evolve)
+
+    def decide_in_context(self, message: Any, state: S, context: CommandContext) -> list[Any] | Rejected:
+        """Return what `decide` does, for an `evolve` that asks for the context of the event that there will be."""
+        version, topic = context.version, TopicKind.EVENT.topic(self.name)
+        asking: Callable[..., S] = self.evolve
+
+        def evolve(before: S, event: Any) -> S:
+            nonlocal version
+            version += 1
+            ids = f"{topic}/{context.key}/{version}", context.command_id, context.correlation_id
+            return asking(before, event, context=EventContext(context.key, version, context.time_ms, *ids))
+
+        return self._decide(message, state, evolve)
+
+    def _decide(self, message: Any, state: S, evolve: Callable[[S, Any], S]) -> list[Any] | Rejected:
         if isinstance(message, Intervention) and (refused := self.refuse(state, message)):
             return refused
         first: list[Any] = [Started(self.version)] if state == self.initial else []
         before = state
         for event in first:
-            before = self.evolve(before, event)
-        after = self.evolve(before, message)
+            before = evolve(before, event)
+        after = evolve(before, message)
         return [] if after == before else [*first, message, *self.due(before, after)]
 
     def due(self, before: S, after: S) -> list[Effect]:
@@ -170,7 +195,7 @@ class Saga(Generic[S]):
             command=command,
             event=command | Started | Replied,
             initial=self.initial,
-            decide=remembering.decide,
+            decide=remembering.decide_in_context if self.evolve_in_context else remembering.decide,
             evolve=remembering.evolve,
             idempotency=None,
             asks=self.asks,
@@ -183,14 +208,15 @@ class _Remembering(Generic[S]):
     Any number of threads may use it: one that finds another's answer evolves.
     """
 
-    def __init__(self, evolve: Callable[[S, Any], S]) -> None:
+    def __init__(self, evolve: Callable[..., S]) -> None:
+        update_wrapper(self, evolve)  # so that it may ask for its context
         self._evolve = evolve
-        self._last: tuple[S, Any, S] | None = None
+        self._last: tuple[S, Any, dict[str, Any], S] | None = None
 
-    def __call__(self, state: S, message: Any) -> S:
+    def __call__(self, state: S, message: Any, **context: Any) -> S:
         last = self._last
-        if last is not None and last[0] is state and last[1] is message:
-            return last[2]
-        after = self._evolve(state, message)
-        self._last = state, message, after
+        if last is not None and last[0] is state and last[1] is message and last[2] == context:
+            return last[3]
+        after = self._evolve(state, message, **context)
+        self._last = state, message, context, after
         return after

@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.adapters.json.writing import row_json
 from pipeline.client.wire.read_options import Pending, ReadOptions
 from pipeline.errors import NoSuchConsistency
-from pipeline.flow import empty
-from pipeline.model import Aggregate, Effect, Rejected, StateMessage
+from pipeline.flow import command_to_event, empty, events_to_state
+from pipeline.model import Aggregate, CommandMessage, Rejected, StateMessage
 from pipeline.model.saga.participant import holds, participants
 from pipeline.topology import Topology
 
@@ -30,39 +30,39 @@ class HeldWork:
                 f"nothing of {table!r} is ever pending: no Participant guards it; leave pending out"
             )
 
-    def show(self, table: str, asked: ReadOptions) -> Callable[[Any], Json]:
-        """Return the function that makes JSON of a table's values.
+    def show(self, table: str, asked: ReadOptions) -> Callable[[str, Any], Json]:
+        """Return the function that makes JSON of a table's keys and values.
 
         In the JSON, `pending` lists the transactions for which something is held.
         """
         aggregate = self._holders.get(table)
         if aggregate is None:
-            return row_json
+            return lambda _, value: row_json(value)
 
-        def shown(value: StateMessage) -> Json:
+        def shown(key: str, value: StateMessage) -> Json:
             pending = [hold.transaction for hold in holds(aggregate, value.body)]
             if asked.pending is Pending.HIDE and pending:
-                value = value._replace(body=_without(aggregate, value.body))
+                value = value._replace(body=_without(aggregate, key, value).body)
             return {**row_json(value), "pending": pending}
 
         return shown
 
 
-def _without(aggregate: Aggregate[Any, Any, Any], state: Any) -> Any:
-    """Return the state without what is held in it."""
+def _without(aggregate: Aggregate[Any, Any, Any], key: str, state: StateMessage) -> StateMessage:
+    """Return the state without what is held in it. What is to abort that was stored when the state was."""
     for participant in participants(aggregate):
         if participant.without is not None:
-            state = participant.without(state)
+            state = state._replace(body=participant.without(state.body))
             continue
-        for hold in participant.ledger(state).holds:
+        for hold in participant.ledger(state.body).holds:
             what = f"what {aggregate.name!r} holds for {hold.transaction!r} cannot be left out"
             try:
                 abort = participant.abort(hold.transaction)
             except TypeError as error:
                 raise NoSuchConsistency(f"{what}: its Participant needs `without`, as {error}") from error
-            decided = empty(aggregate).decide(aggregate.decide, abort, state)
+            command = CommandMessage(hold.transaction, hold.transaction, None, state.time_ms, abort)
+            decided = command_to_event(aggregate, key.encode(), state, command, state.time_ms, empty(aggregate))
             if isinstance(decided, Rejected):
                 raise NoSuchConsistency(f"{what}: its abort is rejected, {decided.reason}")
-            for event in decided:
-                state = state if isinstance(event, Effect) else aggregate.evolve(state, event)
+            state = events_to_state(aggregate, key.encode(), state, decided[0]) or state
     return state

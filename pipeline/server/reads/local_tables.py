@@ -13,7 +13,11 @@ from pipeline.engine.state.indexes import entries_prefix
 from pipeline.errors import TableUnavailable
 from pipeline.model import StateMessage
 
-Show = Callable[[Any], dict[str, Any]]  # makes JSON of a table's values
+Show = Callable[[str, Any], dict[str, Any]]  # makes JSON of a table's value, of that key
+
+
+def _as_it_is(_: str, value: Any) -> dict[str, Any]:
+    return row_json(value)
 
 
 class Found(NamedTuple):
@@ -139,7 +143,7 @@ class LocalTables:
         """Return the next offset of the table's row topic that this copy does not contain. Raises TableUnavailable."""
         return _marks(self._view(table, partition))[1]
 
-    def read(self, table: str, partition: int, key: str, show: Show = row_json) -> Found:
+    def read(self, table: str, partition: int, key: str, show: Show = _as_it_is) -> Found:
         """Return the row, and the table's position when it was read."""
         view = self._row_view(table, partition, key.encode())
         at = view.prefix + key.encode()
@@ -151,13 +155,13 @@ class LocalTables:
             before = after
         folded, rows = before
         value = None if data is None else view.codec.decode(data)
-        row = None if value is None else {"key": key, **show(value)}
+        row = None if value is None else {"key": key, **show(key, value)}
         return Found(row, tag(value, data), None if view.copy is not None else folded, rows)
 
-    def get(self, table: str, partition: int, key: str, show: Show = row_json) -> dict[str, Any] | None:
+    def get(self, table: str, partition: int, key: str, show: Show = _as_it_is) -> dict[str, Any] | None:
         """Return the row as JSON; None if there is none."""
         value = self.value(table, partition, key.encode())
-        return None if value is None else {"key": key, **show(value)}
+        return None if value is None else {"key": key, **show(key, value)}
 
     def scan(
         self,
@@ -165,7 +169,7 @@ class LocalTables:
         partition: int,
         wanted: Range,
         index_of: Callable[[Any], str | None] | None = None,
-        show: Show = row_json,
+        show: Show = _as_it_is,
     ) -> list[dict[str, Any]]:
         """Return rows of one partition, in key order. `index_of`: the function of the range's index."""
         view = self._view(table, partition)
@@ -177,7 +181,7 @@ class LocalTables:
             end = pairs[-1][0][len(view.prefix) :] + b"\0" if is_full else wanted.to.encode()
             view.held.check(wanted.first(), end, wanted.prefix.encode())
         rows = ((key[len(view.prefix) :].decode(), data) for key, data in pairs)
-        return [{"key": key, **show(view.codec.decode(data))} for key, data in rows if wanted.reaches(key)]
+        return [{"key": key, **show(key, view.codec.decode(data))} for key, data in rows if wanted.reaches(key)]
 
     def _by_index(
         self, view: ReadView, table: str, wanted: Range, index_of: Callable[[Any], str | None]

@@ -14,8 +14,10 @@ from pipeline.testing.author_checks import check_command
 from pipeline.testing.simulation.judge.oracle import Oracle
 from pipeline.testing.simulation.operators import held, operate
 from pipeline.testing.simulation.schedule import Operation, Schedule
-from pipeline.testing.simulation.world import SETTLE_S, World
+from pipeline.testing.simulation.world import STEP_S, World
 from pipeline.topology import Topology
+
+ALL_EFFECTS_S = 600.0  # of virtual time, for those of one call: a command may give thousands of events
 
 
 class TestDriver:
@@ -37,6 +39,7 @@ class TestDriver:
         self._oracle: Oracle = known_oracle(topology, codecs, check=True)
         self._world = World(self._oracle, Schedule(workers=1, partitions=partitions), park=park)
         self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # records wake them
+        self._world.steps_max = int(ALL_EFFECTS_S / STEP_S)
         self._sent = 0
         for worker in self._world.workers:
             worker.start()
@@ -74,7 +77,7 @@ class TestDriver:
         self._until(lambda: False, seconds)
 
     def _settle(self) -> None:
-        assert self._until(self._is_settled, SETTLE_S), self._world.unsettled()
+        assert self._until(self._is_settled, ALL_EFFECTS_S), self._world.unsettled()
 
     def _until(self, there: Callable[[], bool], seconds: float) -> bool:
         self._world.steps = 0

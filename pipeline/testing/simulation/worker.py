@@ -30,7 +30,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Positions, Store
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import LaneFatal, NameTaken, NotParked, TableUnavailable
+from pipeline.errors import Ending, LaneFatal, NameTaken, NotParked, TableUnavailable
 from pipeline.testing.points import At, pointed
 from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
 
 
-class Killed(BaseException):
-    """The process is killed. No except clause of the engine catches this."""
+class Killed(Ending):
+    """The process is killed."""
 
 
 class SimulatedClock:

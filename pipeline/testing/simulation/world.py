@@ -12,6 +12,7 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
@@ -81,7 +82,7 @@ class World:
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
         self.workers = [Worker(self, plan, n) for plan in oracle.plans for n in range(schedule.workers)]
         self.twins: list[Worker] = []  # workers under the name of one of these, with other home directories
-        self._steps_max = STEPS_MAX * max(4, len(self.workers))
+        self.steps_max = STEPS_MAX * max(4, len(self.workers))
         self._databases: dict[str, MemoryDatabase] = {}
         self._watchers = self._interests()
 
@@ -189,8 +190,8 @@ class World:
                     assert worker.greenlet is not None
                     worker.state, self.running = "running", worker.name
                     worker.greenlet.switch()
-                if self.steps > self._steps_max:
-                    self.wrong(f"no end after {self._steps_max} calls: {self.unsettled()}")
+                if self.steps > self.steps_max:
+                    self.wrong(f"no end after {self.steps_max} calls: {self.unsettled()}")
                     return False
             if there():
                 return True
@@ -255,7 +256,7 @@ class World:
         if worker.state != "running":
             return  # the world looks at what the worker has; nothing happens there
         self.steps = steps = self.steps + 1
-        if steps > self._steps_max:
+        if steps > self.steps_max:
             raise Killed
         clock = self.kafka.clock
         now_s = clock.now_s + STEP_S
@@ -304,8 +305,8 @@ class World:
         self.mend(False)
         try:
             call(*args)
-        except Exception:
-            return True
+        except BaseException as error:
+            return is_topologys(error)
         finally:
             self.mend(True)
         return False

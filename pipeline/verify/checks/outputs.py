@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.flow import event_to_command, event_to_messages
 from pipeline.model import CommandMessage, EventMessage, Projection, Reaction, Service, Source, TopicKind
@@ -74,10 +75,10 @@ class OutputCheck:
         service: str,
         sources: dict[str, Decoder],
         targets: dict[str, Decoder],
-        asks: Callable[[str, EventMessage], Iterator[Output]],
+        asks: Callable[[str, str, EventMessage], Iterator[Output]],
         name_of: Names,
     ) -> None:
-        """`asks(key, event)`: the outputs due. `name_of(topic, key, content)`: None for another's record."""
+        """`asks(topic, key, event)`: the outputs due. `name_of(topic, key, content)`: None for another's record."""
         self.what, self.node, self.service, self.sources, self.targets = what, node, service, sources, targets
         self._asks, self._name_of = asks, name_of
 
@@ -156,8 +157,10 @@ class OutputCheck:
 
     def _outputs(self, tp: TP, entry: Entry, key: str, event: EventMessage, report: Report) -> list[Output]:
         try:
-            return list(self._asks(key, event))
-        except Exception as error:  # the engine would have stopped before this record
+            return list(self._asks(tp.topic, key, event))
+        except BaseException as error:  # the engine would have stopped before this record
+            if not is_topologys(error):
+                raise
             finding = Finding("raised", self.service, *tp, key, entry.offset, "what follows", short(repr(error)))
             report.add(finding)
             return []
@@ -168,7 +171,7 @@ def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> 
     takers = {cls: a.name for a in service.owned for cls in alternatives(a.command)}
     targets = {TopicKind.COMMAND.topic(a.name): command_decoder(registry, a) for a in service.owned}
 
-    def asks(key: str, event: EventMessage) -> Iterator[Output]:
+    def asks(_: str, key: str, event: EventMessage) -> Iterator[Output]:
         for send, command in event_to_command(reaction, key, event):
             yield Output(TopicKind.COMMAND.topic(takers[type(send.command)]), send.key, command.id, command)
 
@@ -183,8 +186,8 @@ def route_check(service: Service, projection: Projection[Any, Any], registry: Re
     """Check messages, named by row key and content: two alike are told apart by their number only."""
     topic = TopicKind.BY_KEY.topic(projection.name)
 
-    def asks(key: str, event: EventMessage) -> Iterator[Output]:
-        for row_key, message in event_to_messages(projection, key, event):
+    def asks(source: str, key: str, event: EventMessage) -> Iterator[Output]:
+        for row_key, message in event_to_messages(projection, source, key, event):
             yield Output(topic, row_key, digest(topic, row_key, message), message)
 
     targets = {topic: Decoder(registry, topic, projection.by_key)}

@@ -67,9 +67,9 @@ class ReadCheck:
         """Those of a history; read once for all partitions, as far as they do not have to be read again."""
         if self._past is None or self._past[0] is not history:
 
-            def records(replica: Replica[Any, Any], tp: TP) -> Iterator[tuple[int, str, Any]]:
+            def records(replica: Replica[Any, Any], tp: TP) -> Iterator[tuple[int, str, EventMessage]]:
                 for entry, (key, message) in Readable(history, tp, self._decoders[replica.name]):
-                    yield entry.offset, key, message.body
+                    yield entry.offset, key, message
 
             self._past = history, PastCopies(self._aggregate, records, history.partitions, history.end)
         return self._past[1]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import CopyHeld, UndecodableRecord
-from pipeline.flow import message_to_row
+from pipeline.flow import event_to_row, message_to_row
 from pipeline.model import EventMessage, Projection, Replica, Service, TopicKind
 from pipeline.model.records.partitioning import partition_of
 from pipeline.verify.checks.parked_checks import Before, Late, folded
@@ -58,8 +59,13 @@ class Fold:
                 self._check_place(history, tp, key, entry, report)
             values = allowed.setdefault(key, [None])
             try:
-                row = message_to_row(self._table, values[-1], message.body if self._decoder.envelope else message)
-            except Exception as error:  # the engine would have stopped before this record
+                if isinstance(self._table, Projection) and self._own:
+                    row = message_to_row(self._table, values[-1], message)
+                else:
+                    row = event_to_row(self._table, key.encode(), values[-1], message)
+            except BaseException as error:  # the engine would have stopped before this record
+                if not is_topologys(error):
+                    raise
                 report.add(Finding("raised", self.service, *tp, key, entry.offset, "a row", short(repr(error))))
                 continue
             if settled:

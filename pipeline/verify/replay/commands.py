@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import ReservationReply, command_to_event, event_to_state, place_of
@@ -149,9 +150,9 @@ class CommandReplay:
 
         def decide() -> None:
             state = life.state
-            decision = command_to_event(self.aggregate, state, turn.command, entry.time_ms, copies)
+            decision = command_to_event(self.aggregate, place, state, turn.command, entry.time_ms, copies)
             for event in () if isinstance(decision, Rejected) else decision[0]:
-                state = event_to_state(self.aggregate, state, event)
+                state = event_to_state(self.aggregate, place, state, event)
 
         if is_known:
             queues.wrong.append(f"offset {entry.offset} was parked, though its id was answered")
@@ -171,10 +172,12 @@ class CommandReplay:
             return False
         before = after = self.lives[turn.key].state
         try:
-            decision = command_to_event(self.aggregate, before, turn.command, turn.entry.time_ms)
+            decision = command_to_event(self.aggregate, place, before, turn.command, turn.entry.time_ms)
             for event in () if isinstance(decision, Rejected) else decision[0]:
-                after = event_to_state(self.aggregate, after, event)
-        except Exception:  # it shows when it is decided
+                after = event_to_state(self.aggregate, place, after, event)
+        except BaseException as error:  # it shows when it is decided
+            if not is_topologys(error):
+                raise
             return False
         return self._reserving.waits(place, turn.command, turn.entry.time_ms, before, after)
 
@@ -242,10 +245,10 @@ class CommandReplay:
             copies = self.recorded.copies(key, command.id, entry.offset, entry.time_ms)
         life = self.lives[key]
         try:
-            decision = command_to_event(self.aggregate, life.state, command, entry.time_ms, copies)
+            decision = command_to_event(self.aggregate, key.encode(), life.state, command, entry.time_ms, copies)
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
             for event in events:
-                life.add(event, event_to_state(self.aggregate, life.state, event), settled=settled)
+                life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=settled)
             self.replies.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
             self.asked(self.tp, key, command, effects, (entry.offset, entry.time_ms), must=settled)
         except Untold:
@@ -254,7 +257,9 @@ class CommandReplay:
             self._remember(turn, "what its decision has come to")
             self.report.checked[UNTOLD] += settled
             return
-        except Exception as error:  # the engine would have stopped before this record
+        except BaseException as error:  # the engine would have stopped before this record
+            if not is_topologys(error):
+                raise
             where = (self.service, *self.tp, key, entry.offset)
             self.report.add(Finding("raised", *where, "a decision", short(repr(error))))
             return
@@ -301,4 +306,4 @@ class CommandReplay:
             for event in log:
                 if (key, event.command_id, event.time_ms) in held:
                     break
-                life.add(event, event_to_state(self.aggregate, life.state, event), settled=True)
+                life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=True)

@@ -11,13 +11,16 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
+from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import InvalidToken, PipelineError
-from pipeline.flow import Copies, message_to_row
+from pipeline.flow import Copies, event_to_row
 from pipeline.model import Aggregate, EventMessage, Replica, ReplyMessage, Token
 from pipeline.model.records.partitioning import partition_of
 
-Records = Callable[[Replica[Any, Any], TP], Iterable[tuple[int, str, Any]]]  # offset, key and body of each event
+Records = Callable[
+    [Replica[Any, Any], TP], Iterable[tuple[int, str, EventMessage]]
+]  # offset, key and message of each event
 Versions = Mapping[str, list[tuple[int, Any]]]  # by key, the row after each offset that has changed it
 
 
@@ -58,10 +61,12 @@ class PastCopies:
             raise InvalidToken(f"{tp.topic}/{tp.partition}@{offset} was read, but the log ends at {end}")
         rows: dict[str, Any] = {}
         versions: dict[str, list[tuple[int, Any]]] = {}
-        for at, key, body in self._records(replica, tp):
+        for at, key, event in self._records(replica, tp):
             try:
-                rows[key] = message_to_row(replica, rows.get(key), body)
-            except Exception:  # told by the replica's own check
+                rows[key] = event_to_row(replica, key.encode(), rows.get(key), event)
+            except BaseException as error:  # told by the replica's own check
+                if not is_topologys(error):
+                    raise
                 continue
             versions.setdefault(key, []).append((at, rows[key]))
         self._held[tp] = end, versions

@@ -52,7 +52,7 @@ def as_json(event: EventMessage) -> dict[str, Any]:
 
 
 def fold(events: list[EventMessage]) -> dict[str, Any]:
-    state = events_to_state(inv.inventory, None, events) or StateMessage(0, 0, inv.inventory.initial)
+    state = events_to_state(inv.inventory, b"k", None, events) or StateMessage(0, 0, inv.inventory.initial)
     told: dict[str, Any] = json.loads(json.dumps(row_json(state)))
     return told if events else told | {"time_ms": None}
 

@@ -356,3 +356,11 @@ def test_bytes_are_base64_everywhere() -> None:
         name: base64.b64encode(data).decode()
         for name, data in (("data", b"\xff\0PNG"), ("code", b"ab"), ("price", b"\x04\xe2"))
     }
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e400", "1" + 400 * "0"])
+def test_a_json_number_beyond_floats_is_refused_by_the_field(number: str) -> None:
+    with pytest.raises(InvalidCommand, match=r"^Point.x is out of the range of a float$"):
+        from_json(Point, parsed(f'{{"x": {number}}}'), "Point")
+    with pytest.raises(InvalidCommand, match=r"All.maybe is out of the range of a float"):
+        from_json(float | None, parsed(number), "All.maybe")

@@ -111,7 +111,7 @@ def test_the_state_at_each_version_is_the_fold_of_the_events(
         for at in range(0, len(events), batch):
             life.take(at, *events[at : at + batch])
         for version in range(23):
-            folded = events_to_state(inv.inventory, None, [event for _, event in events[:version]])
+            folded = events_to_state(inv.inventory, b"tea", None, [event for _, event in events[:version]])
             assert life.past.state(b"tea", version) == folded
         assert len(life.copy.store.scan(b"state\0", b"", 100)) == 22 // EVERY
 
@@ -234,7 +234,7 @@ def test_a_bug_in_evolve_takes_the_states_and_not_the_events(
     with Life(spec, stores, end=9) as life:
         life.take(9, *of(b"tea", 9, first=10))
         state = life.past.state(b"tea", 18)
-        assert state == events_to_state(inv.inventory, None, [event for _, event in of(b"tea", 18)])
+        assert state == events_to_state(inv.inventory, b"tea", None, [event for _, event in of(b"tea", 18)])
 
 
 class Reader:

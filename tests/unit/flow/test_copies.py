@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import Aggregate, Copy, Ledger, Participant, Rejected, Replica, Source
 from pipeline.flow import Copies, command_to_event, empty
-from pipeline.model import CommandMessage
+from pipeline.model import CommandMessage, StateMessage
 from pipeline.server.reads.held_work import _without
 
 
@@ -63,7 +63,7 @@ def command(*keys: str, expected: int | None = None) -> CommandMessage:
 
 
 def test_each_event_tells_the_last_offset_of_each_partition_that_was_read() -> None:
-    decision = command_to_event(aggregate(), None, command("near2", "near1", "far", "near2"), 0, copies())
+    decision = command_to_event(aggregate(), b"k", None, command("near2", "near1", "far", "near2"), 0, copies())
     assert not isinstance(decision, Rejected)
     first, second = decision[0]
     assert first.read == second.read == "far.event/7@69,near.event/1@9,near.event/2@19"
@@ -74,23 +74,23 @@ def test_each_event_tells_the_last_offset_of_each_partition_that_was_read() -> N
 @pytest.mark.parametrize("keys", [(), ("near0", "near0")])
 def test_nothing_is_told_where_nothing_was_read_or_nothing_was_there(keys: tuple[str, ...]) -> None:
     known = copies()
-    command_to_event(aggregate(), None, command("near1"), 0, known)
+    command_to_event(aggregate(), b"k", None, command("near1"), 0, known)
     assert known.position == "near.event/1@9"
-    command_to_event(aggregate(), None, command(*keys), 0, known)
+    command_to_event(aggregate(), b"k", None, command(*keys), 0, known)
     assert known.position is None
 
 
 def test_a_rejection_has_read_something_and_a_conflict_nothing() -> None:
     known = copies()
-    assert command_to_event(aggregate(), None, command("far"), 0, known) == Rejected("nothing")
+    assert command_to_event(aggregate(), b"k", None, command("far"), 0, known) == Rejected("nothing")
     assert known.position == "far.event/7@69"
-    conflict = command_to_event(aggregate(), None, command("near1", expected=5), 0, known)
+    conflict = command_to_event(aggregate(), b"k", None, command("near1", expected=5), 0, known)
     assert isinstance(conflict, Rejected)
     assert (conflict.reason, known.position) == ("version_conflict", None)
 
 
 def test_what_a_generator_reads_is_told_in_its_first_event_too() -> None:
-    decision = command_to_event(aggregate(lazily), None, command("near1", "near2"), 0, copies())
+    decision = command_to_event(aggregate(lazily), b"k", None, command("near1", "near2"), 0, copies())
     assert not isinstance(decision, Rejected)
     assert {event.read for event in decision[0]} == {"near.event/1@9,near.event/2@19"}
 
@@ -127,5 +127,5 @@ def test_what_is_held_is_left_out_of_rows_without_a_copy() -> None:
         lambda ledger, event: ledger.end(event.transaction, committed=False),
         reads=[NEAR, FAR],
     )
-    assert _without(guarded, held).holds == ()
+    assert _without(guarded, "x", StateMessage(1, 0, held)).body.holds == ()
     assert empty(guarded).decide(guarded.decide, Free("t1"), held) == (Free("t1"),)

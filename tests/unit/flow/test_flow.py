@@ -22,18 +22,18 @@ def event(body: object) -> EventMessage:
 
 
 def test_events_continue_the_version_and_carry_their_cause_and_the_brokers_time() -> None:
-    assert command_to_event(inv.inventory, STOCKED, COMMAND, 1234) == (
+    assert command_to_event(inv.inventory, b"k", STOCKED, COMMAND, 1234) == (
         [EventMessage(8, "c1", "corr", 1234, inv.StockReceived(5))],
         (),
     )
 
 
 def test_a_rejection_is_a_value() -> None:
-    assert command_to_event(inv.inventory, None, COMMAND, 1234) == Rejected("unknown_product")
+    assert command_to_event(inv.inventory, b"k", None, COMMAND, 1234) == Rejected("unknown_product")
 
 
 def test_state_takes_the_events_version() -> None:
-    after = event_to_state(inv.inventory, STOCKED, EventMessage(8, "c1", "corr", 1234, inv.StockReceived(5)))
+    after = event_to_state(inv.inventory, b"k", STOCKED, EventMessage(8, "c1", "corr", 1234, inv.StockReceived(5)))
     assert after == StateMessage(8, 1234, inv.Stock(True, "TEA", on_hand=8, received=8))
 
 
@@ -55,22 +55,25 @@ def test_what_comes_back_is_refunded() -> None:
 
 
 def test_revenue_and_refunds_go_by_country_and_day() -> None:
-    assert list(event_to_messages(r.revenue, "1", event(ORDER))) == [("France/2009-12-01", r.Amount(12990))]
-    assert list(event_to_messages(r.revenue, "1", event(RETURN))) == []
-    assert list(event_to_messages(r.refunds, "1", event(RETURN))) == [("France/2009-12-03", r.Amount(1500))]
-    assert list(event_to_messages(r.refunds, "1", event(ORDER))) == []
+    assert list(event_to_messages(r.revenue, "t.event", "1", event(ORDER))) == [("France/2009-12-01", r.Amount(12990))]
+    assert list(event_to_messages(r.revenue, "t.event", "1", event(RETURN))) == []
+    assert list(event_to_messages(r.refunds, "t.event", "1", event(RETURN))) == [("France/2009-12-03", r.Amount(1500))]
+    assert list(event_to_messages(r.refunds, "t.event", "1", event(ORDER))) == []
 
 
 def test_units_go_by_product_and_returns_do_not_count() -> None:
-    assert list(event_to_messages(r.units_sold, "1", event(ORDER))) == [("TEA", r.Units(2)), ("POT", r.Units(1))]
-    assert list(event_to_messages(r.units_sold, "1", event(RETURN))) == []
+    assert list(event_to_messages(r.units_sold, "t.event", "1", event(ORDER))) == [
+        ("TEA", r.Units(2)),
+        ("POT", r.Units(1)),
+    ]
+    assert list(event_to_messages(r.units_sold, "t.event", "1", event(RETURN))) == []
 
 
 def test_customers_are_told_of_everything() -> None:
     told = [
-        *event_to_messages(r.customers, "17850", event(r.UserRegistered())),
-        *event_to_messages(r.customers, "489434", event(ORDER)),
-        *event_to_messages(r.customers, "C489500", event(RETURN)),
+        *event_to_messages(r.customers, "t.event", "17850", event(r.UserRegistered())),
+        *event_to_messages(r.customers, "t.event", "489434", event(ORDER)),
+        *event_to_messages(r.customers, "t.event", "C489500", event(RETURN)),
     ]
     assert [key for key, _ in told] == ["17850"] * 3
     row = None
@@ -87,7 +90,7 @@ def test_rows_add_up_from_the_initial_one() -> None:
 def test_a_function_that_forgets_a_case_is_named_in_what_is_raised() -> None:
     users = replace(u.users, decide=lambda command, state: None)
     with pytest.raises(TypeError, match="decide of 'users' returned None on a str: is a case missing"):
-        command_to_event(users, None, CommandMessage("c", "c", None, 0, "register"), 0)
+        command_to_event(users, b"k", None, CommandMessage("c", "c", None, 0, "register"), 0)
     users = replace(u.users, evolve=lambda state, event: None)
     with pytest.raises(TypeError, match="evolve of 'users' returned None on a str: is a case missing"):
-        event_to_state(users, None, EventMessage(1, "c", "c", 0, "registered"))
+        event_to_state(users, b"k", None, EventMessage(1, "c", "c", 0, "registered"))

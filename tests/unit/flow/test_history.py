@@ -17,28 +17,28 @@ EVENTS = [
 
 def test_no_events_leave_the_state_as_it_is() -> None:
     known = StateMessage(7, 1, inv.Stock(True, "TEA"))
-    assert events_to_state(inv.inventory, None, []) is None
-    assert events_to_state(inv.inventory, known, []) is known
+    assert events_to_state(inv.inventory, b"k", None, []) is None
+    assert events_to_state(inv.inventory, b"k", known, []) is known
 
 
 @pytest.mark.parametrize("split", range(5))
 def test_folding_on_from_any_version_comes_to_the_same(split: int) -> None:
-    base = events_to_state(inv.inventory, None, EVENTS[:split])
-    state = events_to_state(inv.inventory, base, EVENTS[split:])
+    base = events_to_state(inv.inventory, b"k", None, EVENTS[:split])
+    state = events_to_state(inv.inventory, b"k", base, EVENTS[split:])
     assert state == StateMessage(4, 300, inv.Stock(True, "TEA", on_hand=10, received=12, taken=2))
 
 
 def test_it_is_the_same_as_one_event_after_the_other() -> None:
     state = None
     for event in EVENTS:
-        state = event_to_state(inv.inventory, state, event)
-    assert events_to_state(inv.inventory, None, EVENTS) == state
+        state = event_to_state(inv.inventory, b"k", state, event)
+    assert events_to_state(inv.inventory, b"k", None, EVENTS) == state
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_a_missing_version_is_not_folded_over(missing: int) -> None:
     with pytest.raises(HistoryIncomplete, match=f"version {missing + 1} is missing"):
-        events_to_state(inv.inventory, None, EVENTS[:missing] + EVENTS[missing + 1 :])
+        events_to_state(inv.inventory, b"k", None, EVENTS[:missing] + EVENTS[missing + 1 :])
 
 
 @pytest.mark.parametrize(

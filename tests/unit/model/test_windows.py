@@ -66,12 +66,14 @@ def test_an_event_is_late_once_its_windows_grace_is_over(grace_ms: int | None, s
     event = EventMessage(1, "c", "c", stored_ms, HOUR - 1)
     projection = hourly(grace_ms)
     assert is_late(projection, event) == late
-    assert list(event_to_messages(projection, "k", event)) == ([] if late else [("a/1970-01-01T00:00:00Z", HOUR - 1)])
+    assert list(event_to_messages(projection, "t.event", "k", event)) == (
+        [] if late else [("a/1970-01-01T00:00:00Z", HOUR - 1)]
+    )
 
 
 def test_without_a_time_of_its_own_an_event_happened_when_its_command_was_stored() -> None:
     projection = hourly(0, windows=Tumbling(HOUR))
-    assert list(event_to_messages(projection, "k", EventMessage(1, "c", "c", HOUR, 7))) == [
+    assert list(event_to_messages(projection, "t.event", "k", EventMessage(1, "c", "c", HOUR, 7))) == [
         ("a/1970-01-01T01:00:00Z", 7)
     ]
 
@@ -97,7 +99,9 @@ def test_times_of_windows_are_whole_milliseconds(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [1, 250, 999, 1000, 1500, HOUR])
 def test_each_window_has_a_key_of_its_own_and_they_sort_as_it_does(size: int) -> None:
     projection = hourly(None, windows=Tumbling(size, at=lambda event: event))
-    told = [event_to_messages(projection, "k", EventMessage(1, "c", "c", 0, n * size)) for n in range(-20, 20)]
+    told = [
+        event_to_messages(projection, "t.event", "k", EventMessage(1, "c", "c", 0, n * size)) for n in range(-20, 20)
+    ]
     keys = [key for pairs in told for key, _ in pairs]
     assert sorted(set(keys)) == keys
     assert keys[20] == ("a/1970-01-01T00:00:00.000Z" if size < 1000 else "a/1970-01-01T00:00:00Z")
@@ -107,7 +111,7 @@ def test_each_window_has_a_key_of_its_own_and_they_sort_as_it_does(size: int) ->
 def test_a_time_that_is_no_whole_number_raises(at: object) -> None:
     projection = hourly(None, windows=Tumbling(HOUR, at=lambda event: at))  # type: ignore[arg-type, return-value]
     with pytest.raises(TypeError, match=r"`at` of the windows gives .* for int, not a whole number"):
-        event_to_messages(projection, "k", EventMessage(1, "c", "c", 0, 1))
+        event_to_messages(projection, "t.event", "k", EventMessage(1, "c", "c", 0, 1))
 
 
 @pytest.mark.parametrize("at", [10**17, -(10**17), 253_402_300_800_000])

@@ -383,15 +383,15 @@ def test_what_its_aggregate_does_not_let_go_of_cannot_be_left_out() -> None:
     ):
         topology = replace(MARKET, services={"m": Service("m", [goods(participant.guards(inner))])}, invariants=())
         with pytest.raises(NoSuchConsistency, match=why):
-            HeldWork(topology).show("goods", parse_read_options({"pending": "hide"}))(held)
+            HeldWork(topology).show("goods", parse_read_options({"pending": "hide"}))("tea", held)
 
 
 def test_a_participant_may_say_itself_what_is_left() -> None:
     said = replace(ESCROW, without=lambda state: replace(state, free=-1))
     topology = replace(MARKET, services={"m": Service("m", [goods(said.guards(decide))])}, invariants=())
     show = HeldWork(topology).show("goods", parse_read_options({"pending": "hide"}))
-    assert show(StateMessage(1, 0, Goods(1, 0, Ledger().hold("t", 1))))["row"]["free"] == -1
-    assert show(StateMessage(1, 0, Goods(1, 0)))["row"]["free"] == 1
+    assert show("tea", StateMessage(1, 0, Goods(1, 0, Ledger().hold("t", 1))))["row"]["free"] == -1
+    assert show("tea", StateMessage(1, 0, Goods(1, 0)))["row"]["free"] == 1
 
 
 def test_the_document_has_it_where_something_can_be_held() -> None:

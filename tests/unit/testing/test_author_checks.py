@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import Aggregate, Rejected
+from pipeline import Aggregate, Rejected, Send
 from pipeline.model import Projection
 from pipeline.testing import AuthorError, TestDriver, given
 from pipeline.testing.author_checks import checked_table
@@ -134,3 +134,47 @@ def test_the_driver_says_what_a_function_does_wrong() -> None:
 def test_the_driver_says_that_nobody_takes_a_command() -> None:
     with TestDriver(t.TOPOLOGY) as driver, pytest.raises(AuthorError, match="a Put is no command of 'tills'"):
         driver.send("tills", "till-1", Put("b"))
+
+
+@pytest.mark.parametrize("answer", [{Added("b")}, {"b": Added("b")}, frozenset([Added("b")])])
+def test_what_has_no_order_is_no_list(answer: object) -> None:
+    with pytest.raises(AuthorError, match=r"on a Put, returned a (set|dict|frozenset): return a list of events"):
+        given(cart(decides(answer))).when(Put("b"))
+
+
+def test_a_list_inside_a_list_that_is_changed_is_found() -> None:
+    def nested(state: Cart, event: Added) -> Cart:
+        state.items[0].append(event.item)  # type: ignore[attr-defined]
+        return Cart(list(state.items))
+
+    aggregate = Aggregate("carts", Put, Added, Cart([["a"]]), decide_cart, nested)  # type: ignore[list-item]
+    with pytest.raises(AuthorError, match="nested changed its state in place, a Cart: it was"):
+        given(aggregate, Added("b"))
+
+
+def books(**functions: Any) -> Topology:
+    """The world of tills, whose followers do otherwise."""
+    service = t.TOPOLOGY.services["books"]
+    if "react" in functions:
+        service = replace(service, reactions=[replace(service.reactions[0], **functions)])
+    else:
+        service = replace(service, projections=[replace(service.projections[0], **functions)])
+    return Topology("tills", {**t.TOPOLOGY.services, "books": service}, t.TOPOLOGY.schemas)
+
+
+@pytest.mark.parametrize(
+    ("functions", "says"),
+    [
+        ({"react": decides(None)}, "decide_badly, react of 'entries', on a Taken, returned None: is a case missing"),
+        ({"react": decides(Send("k", t.Enter("a", 1)))}, "on a Taken, returned a Send: return a list of Sends"),
+        ({"react": decides([t.Enter("a", 1)])}, "on a Taken, gave a Enter: give Sends only"),
+        ({"react": decides([Send("k", Put("a"))])}, "on a Taken, sends a Put, which no aggregate takes: they take Ent"),
+        ({"route": decides(None)}, "decide_badly, route of 'sums', on a Taken, returned None: is a case missing"),
+        ({"route": decides(("k", t.Part(1)))}, "on a Taken, gave 'k': give pairs of row key and message"),
+        ({"route": decides([(None, t.Part(1))])}, r"on a Taken, gave \(None, Part\(amount=1\)\): give pairs"),
+        ({"route": decides([("k", t.Taken(1))])}, "gave a Taken, which is no message of it: by_key declares Part"),
+    ],
+)
+def test_followers_are_held_to_it_too(functions: Any, says: str) -> None:
+    with TestDriver(books(**functions)) as driver, pytest.raises(Exception, match=says):
+        driver.send("tills", "till-1", t.Take(1))

@@ -39,7 +39,7 @@ def _due(world: World, spec: HistorySpec, partition: int, position: int) -> dict
         if record.offset() < position:
             key, event = record.key(), spec.events.decode(record.value())
             assert isinstance(event, EventMessage)
-            state = states[key] = event_to_state(spec.aggregate, states[key], event)
+            state = states[key] = event_to_state(spec.aggregate, key, states[key], event)
             rows[at_version(EVENT, key, event.version)] = record.value()
             if event.version % SNAPSHOT_EVERY == 0:
                 rows[at_version(STATE, key, event.version)] = spec.states.encode(state)
