@@ -28,7 +28,7 @@ install: .venv/installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 PART := 8
 
-.venv/installed: pyproject.toml setup.py requirements.lock pipeline/adapters/avro/_native.c
+.venv/installed: pyproject.toml setup.py requirements.lock pipeline/adapters/avro/_native.c pipeline/model/records/_murmur2.c
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
 	@echo "1 of 3: the virtual environment .venv; some 10 seconds"
 	@$(PYTHON) -m venv .venv
@@ -110,4 +110,4 @@ lock: install
 	$(BIN)/uv pip compile --quiet --universal --extra broker --extra postgres --extra testing --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so
+	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so pipeline/model/records/*.so

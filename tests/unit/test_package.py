@@ -68,7 +68,8 @@ def test_the_wheel_is_one_package_with_the_shop_in_it(wheel: Path) -> None:
             assert f"{place}/{path.relative_to(ROOT / inner).as_posix()}" in names
     assert {"pipeline/py.typed", "pipeline/schemas/manifest.json"} <= set(names)
     if shutil.which("cc") or shutil.which("gcc"):
-        assert [name for name in names if re.fullmatch(r"pipeline/adapters/avro/_native\..*\.so", name)]
+        for extension in ("adapters/avro/_native", "model/records/_murmur2"):
+            assert [name for name in names if re.fullmatch(rf"pipeline/{extension}\..*\.so", name)]
     assert "License-Expression: Apache-2.0" in metadata
     assert b"Apache License" in license_text
 

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
+try:
+    from pipeline.model.records import _murmur2
+except ImportError:  # it is optional
+    _murmur2 = None  # type: ignore[assignment]
+
+KEYS_KNOWN_MAX = 100_000  # of which the partition is remembered, where it is not computed in C
 MASK = 0xFFFFFFFF
 M = 0x5BD1E995
 
@@ -20,6 +29,11 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a topic with that many partitions in which records of `key` stand."""
+@lru_cache(KEYS_KNOWN_MAX)
+def in_python(key: bytes, partitions: int) -> int:
+    """What `partition_of` does, without the extension."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+# The partition of a topic with that many partitions in which records of a key stand.
+partition_of: Callable[[bytes, int], int] = in_python if _murmur2 is None else _murmur2.partition_of
