@@ -219,6 +219,10 @@ class UndecodableRecord(PipelineError):
     """A record's bytes do not match its topic's schema. The lane parks such a record."""
 
 
+class Misplaced(PipelineError):
+    """A record's key belongs to another partition than that in which it stands. The lane parks such a record."""
+
+
 class FoldError(NeedsOperator):
     """A topology's functions raise where no operator can resume: in a test driver, a rebuild, or a history."""
 
@@ -266,6 +270,10 @@ class DatabaseUnreachable(LaneFatal):
 
 class TopicError(NeedsOperator):
     """A topic is missing, or its partitions do not fit those of its neighbours."""
+
+
+class PartitionsChanged(TopicError):
+    """A topic has another number of partitions than when its records were first folded: its keys would move."""
 
 
 class RecordsLost(NeedsOperator):

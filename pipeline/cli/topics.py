@@ -13,6 +13,7 @@ from pipeline.adapters.kafka.access.acls import apply_acls
 from pipeline.adapters.kafka.access.rules import Principals, rules
 from pipeline.adapters.kafka.topic_settings import mend
 from pipeline.adapters.kafka.topics import (
+    check_counts,
     check_topics,
     create_topics,
     even_out,
@@ -86,6 +87,7 @@ def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
         click.echo(f"changed {topic}: partitions {before} -> {after}")
     for plan in plans:
         check_topics(client, plan, where.name)
+        check_counts(where.address, client, plan)
         click.echo(f"{plan.service.name}: all topics are correct")
 
 

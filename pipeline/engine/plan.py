@@ -69,6 +69,12 @@ class SourceTopic:
     step_factories: list[Callable[[Context], Step]] = field(default_factory=list)
     database: Database = Database.ROCKSDB  # that of the tables
     reads: Collection[str] = ()  # replicas that its commands are decided with
+    own: bool = False  # whether this service may write there: its commands, and what its routes send on
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it feeds a table by its keys, and not only reactions and routes."""
+        return len(self.tables) > 1  # the first is that of its queue
 
     @property
     def keeps_locally(self) -> bool:
@@ -193,6 +199,7 @@ class ServicePlan:
             k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
         )
         source_topic = self._add_source_topic(commands, command_codec(self._codecs, aggregate), envelope=True)
+        source_topic.own = True
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
         event_codec = self._codecs(events, EventMessage, aggregate.event, strict="read" if aggregate.reads else True)
         aggregate = events_as_stored(aggregate, event_codec.fit, state_codec.fit)
@@ -272,7 +279,7 @@ class ServicePlan:
             source_topic = self._source_topic(
                 TopicKind.BY_KEY.topic(projection.name), projection.by_key, None, strict=True
             )
-            encode = source_topic.codec.encode
+            source_topic.own, encode = True, source_topic.codec.encode
             for source in projection.sources:
                 routed = partial(RouteStep, projection, source.topic, source_topic.topic, encode)
                 self._follow(source).step_factories.append(partial(_with_output, routed))

@@ -28,12 +28,14 @@ class Position(NamedTuple):
     before it: topic -> (offset, identity of the topic). `unended`: former owners, by the ids of their transactions, of
     which it is not known that nothing is open any more. They are noted beside the owner, for the next one to look for.
     `standing`: the digest of what has folded them (see `Standing`); 0 if it is no worker that has set the offset.
+    `partitions`: of the source topic, as the task that commits knows it; 0: not noted.
     """
 
     offset: int
     changelogs: Mapping[str, tuple[int, int]]
     unended: tuple[str, ...] = ()
     standing: int = 0
+    partitions: int = 0
 
 
 Positions = Mapping[TP, Position]
@@ -45,6 +47,13 @@ class LogFacts(NamedTuple):
     identity: int
     partitions: int
     delete_retention_ms: int
+
+
+class TopicNow(NamedTuple):
+    """A topic's identity and partitions as last heard; see LogFacts."""
+
+    identity: int
+    partitions: int
 
 
 class Record(Protocol):
@@ -141,8 +150,8 @@ class LogReader(Protocol):
         """The end of each log now, records of open transactions included."""
 
     def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]: ...
-    def identities(self, topics: Sequence[str]) -> dict[str, int]:
-        """The identities of topics as the broker has last told them; those that it has not are left out.
+    def identities(self, topics: Sequence[str]) -> dict[str, TopicNow]:
+        """The identities and partitions of topics as the broker has last told them; those that it has not are left out.
 
         Does not wait: each call asks for the next one.
         """

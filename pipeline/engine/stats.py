@@ -38,6 +38,7 @@ class LaneStats:
     deadlines_pending: int = 0  # now, scheduled commands among them
     undeliverable_replies: int = 0
     parked: int = 0  # records put aside for a cause of their own
+    misplaced: int = 0  # of these, as their keys belong to other partitions
     redriven: int = 0
     discarded: int = 0
     tried_again: int = 0  # records whose transient error was waited for

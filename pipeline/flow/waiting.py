@@ -18,6 +18,7 @@ class KeyState(StrEnum):
     FAILED = "error"  # an operator: it raised, or cannot be read
     BEHIND = "behind"  # an operator: the records before it are gone, nothing else speaks against it
     RESERVING = "reserving"  # the reply to the reservation of a unique value
+    MISPLACED = "misplaced"  # an operator: its key belongs to another partition
 
 
 class KeyEvent(Enum):
@@ -26,6 +27,7 @@ class KeyEvent(Enum):
     ARRIVES = "a record arrives"
     RAISES = "its fold raises"
     NEEDS_VALUE = "its fold needs a unique value"
+    ELSEWHERE = "its key belongs to another partition"
     GRANTED = "the value is reserved"
     TAKEN = "the value is another's"
     REDRIVE = "redrive"
@@ -41,6 +43,7 @@ class Action(Enum):
     PARK = "queue it; write a notice; reply that it is parked"
     RESERVE = "queue it; send the reservation"
     FOLD_ON = "fold the queue, up to one that has to wait"
+    SEND_ON = "send the queue where it belongs; see below"
     REJECT = "reject and remove the first record"
     REJECT_AND_FOLD_ON = "reject and remove the first record; fold the rest, up to one that has to wait"
     REFUSE = "refuse"
@@ -55,7 +58,7 @@ class Rule(NamedTuple):
 
 
 _BY_HAND = (KeyState.FAILED, KeyState.BEHIND)  # states that only an operator ends
-_OTHERS = (KeyState.FREE, *_BY_HAND)  # states in which no reservation is under way
+_OTHERS = (KeyState.FREE, *_BY_HAND, KeyState.MISPLACED)  # states in which no reservation is under way
 
 
 def _rules(on: KeyEvent, *rows: tuple[tuple[KeyState, ...], Rule]) -> dict[tuple[KeyState, KeyEvent], Rule]:
@@ -66,20 +69,25 @@ RULES: dict[tuple[KeyState, KeyEvent], Rule] = (
     _rules(
         KeyEvent.ARRIVES,
         ((KeyState.FREE,), Rule(Action.FOLD)),
-        (_BY_HAND, Rule(Action.QUEUE_AND_REPLY)),
+        ((*_BY_HAND, KeyState.MISPLACED), Rule(Action.QUEUE_AND_REPLY)),
         ((KeyState.RESERVING,), Rule(Action.QUEUE)),  # it will not be long
     )
     | _rules(KeyEvent.RAISES, (tuple(KeyState), Rule(Action.PARK, KeyState.FAILED)))
     | _rules(KeyEvent.NEEDS_VALUE, (tuple(KeyState), Rule(Action.RESERVE, KeyState.RESERVING)))
+    | _rules(KeyEvent.ELSEWHERE, (tuple(KeyState), Rule(Action.PARK, KeyState.MISPLACED)))
     | _rules(KeyEvent.GRANTED, (_OTHERS, Rule(Action.IGNORE)), ((KeyState.RESERVING,), Rule(Action.FOLD_ON)))
     | _rules(KeyEvent.TAKEN, (_OTHERS, Rule(Action.IGNORE)), ((KeyState.RESERVING,), Rule(Action.REJECT_AND_FOLD_ON)))
     | _rules(
-        KeyEvent.REDRIVE, ((KeyState.FREE, KeyState.RESERVING), Rule(Action.REFUSE)), (_BY_HAND, Rule(Action.FOLD_ON))
+        KeyEvent.REDRIVE,
+        ((KeyState.FREE, KeyState.RESERVING), Rule(Action.REFUSE)),
+        (_BY_HAND, Rule(Action.FOLD_ON)),
+        ((KeyState.MISPLACED,), Rule(Action.SEND_ON)),
     )
     | _rules(
         KeyEvent.DISCARD,
         ((KeyState.FREE, KeyState.RESERVING), Rule(Action.REFUSE)),
         (_BY_HAND, Rule(Action.REJECT, KeyState.BEHIND)),  # or free, if it was the last
+        ((KeyState.MISPLACED,), Rule(Action.REJECT, KeyState.MISPLACED)),  # the same
     )
 )
 

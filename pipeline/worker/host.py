@@ -19,7 +19,7 @@ from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, super
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import Batch
 from pipeline.engine.stats import LaneStats, LargestLately
-from pipeline.errors import NotParked, Overloaded, Retryable, TableUnavailable
+from pipeline.errors import BadRequest, NotParked, Overloaded, Retryable, TableUnavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class LaneHost(faust.Service):
                 continue
             try:
                 answer = await self._bounded(call, self.lane)
-            except (NotParked, TableUnavailable) as error:
+            except (BadRequest, NotParked, TableUnavailable) as error:
                 _set(done, error)
             except BaseException as error:
                 _set(

@@ -16,7 +16,7 @@ from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import client_id
 from pipeline.adapters.kafka.reader_versions import Versions
-from pipeline.adapters.kafka.topics import broker_count, check_topics
+from pipeline.adapters.kafka.topics import broker_count, check_counts, check_topics
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Histories
@@ -135,6 +135,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     files = files_for_each_database(services, len(topology.services), broker_count(client))
     for plan in plans:
         check_topics(client, plan, topology.name)
+        check_counts(settings.bootstrap, client, plan)
     versions = Versions(settings.bootstrap, topology)
     versions.check()
     kept = databases(plans, settings.databases, settings.state_dir, topology.schemas)

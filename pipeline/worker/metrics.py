@@ -23,6 +23,7 @@ COUNTERS = {
     "deadlines_late_s": "Seconds between due time and sending, summed over all deadlines and scheduled commands fired",
     "undeliverable_replies": "Replies addressed to a missing topic or to one that is no reply topic",
     "parked": "Records parked because of an error of their own",
+    "misplaced": "Records parked because their key belongs to another partition",
     "redriven": "Parked records redriven with success",
     "discarded": "Parked records discarded",
     "tried_again": "Retries of records after a transient error",
@@ -81,7 +82,7 @@ class LaneCollector(Collector):
             yield gauge
         copies = GaugeMetricFamily(
             "pipeline_replica_held_keys",
-            "Keys of which a replica's evolve cannot fold an event",
+            "Keys of which events wait in a replica: its evolve raises, or they are misplaced",
             labels=["service", "replica"],
         )
         for service, stats in self._lanes.items():

@@ -215,7 +215,7 @@ def test_positions_are_committed_with_the_transaction_or_not_at_all(
         assert member.consumer.committed([tp]) == {tp: None}
         producer.begin()
         producer.produce(topic, b"k", b"v", 1)
-        position = Position(5, {"a.state": (77, 2**64 - 1), "b.row": (0, 1)}, ("orders-dead-0",), 2**64 - 1)
+        position = Position(5, {"a.state": (77, 2**64 - 1), "b.row": (0, 1)}, ("orders-dead-0",), 2**64 - 1, 2)
         producer.commit({tp: position}, member.consumer.group(), 10)
         assert member.consumer.committed([tp]) == {tp: position}
 

@@ -14,6 +14,7 @@ from pipeline.engine.plan import ServicePlan, command_codec
 from pipeline.engine.ports import TP
 from pipeline.model import Service
 from pipeline.model.records.messages import CommandMessage
+from pipeline.model.records.partitioning import partition_of
 from tests.simulation.worlds import tills as t
 
 MAKE = codecs(t.SCHEMAS)
@@ -61,9 +62,11 @@ class TillShop:
             self.lanes.pop().close()
         self.kafka.clock.advance(60.0)
 
-    def take(self, *amounts: int, key: str = "till-1", partition: int = 0) -> None:
-        """Commands are sent."""
+    def take(self, *amounts: int, partition: int = 0) -> None:
+        """Commands are sent to a till of that partition."""
         encode = command_codec(MAKE, t.tills).encode
+        count = len(self.kafka.topics["tills.command"].logs)
+        key = next(key for n in range(1, 99) if partition_of((key := f"till-{n}").encode(), count) == partition)
         for amount in amounts:
             self.kafka.clock.advance(0.01)
             now_ms = self.kafka.clock.time_ms()

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from pipeline.adapters.kafka.away import ask_by
 from pipeline.adapters.kafka.away import on_error as on_error
 from pipeline.adapters.kafka.connection import connection
-from pipeline.engine.ports import TP, LogFacts, Position
+from pipeline.engine.ports import TP, LogFacts, Position, TopicNow
 from pipeline.errors import BrokerUnreachable
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ GROUP_S = 60.0  # the same of a group's coordinator, which a broker makes when i
 TRY_S = 3.0
 RETRY_PAUSE_S = 0.1
 RECONNECT_MS_MAX = 1000  # librdkafka's own 10,000 would add to the time that a broker is away
-BY, OF = "by:", "of:"  # no name of a topic has a colon
+BY, OF, IN = "by:", "of:", "in:"  # no name of a topic has a colon
 COMMON: dict[str, Any] = {
     "socket.keepalive.enable": True,
     "allow.auto.create.topics": False,
@@ -54,15 +54,16 @@ def plainly() -> Iterator[None]:
 
 
 def note(owner: str, position: Position) -> str:
-    """Return the metadata of an offset: producer, `unended` owners, standing, and the end and identity of changelogs.
+    """Return the metadata of an offset: producer, `unended` owners, standing, count of partitions, and changelogs.
 
-    For example `by:users-a-0 by:users-b-0 of:5ad3 users.state=77@1f`.
+    Of each changelog the end and the identity: `by:users-a-0 by:users-b-0 of:5ad3 in:4 users.state=77@1f`.
     """
     owners = (BY + quote(name) for name in (owner, *position.unended))  # of a node with any name
     return " ".join(
         [
             *owners,
             f"{OF}{position.standing:x}",
+            f"{IN}{position.partitions}",
             *(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items()),
         ]
     )
@@ -77,7 +78,8 @@ def read_position(offset: int, text: str | None) -> Position:
     """Return a committed position, with what such metadata says of it."""
     found = re.search(rf"(?:^| ){OF}([0-9a-f]+)", text or "")
     standing = int(found[1], 16) if found else 0
-    return Position(offset, read_note(text), read_owners(text)[1:], standing)
+    count = re.search(rf"(?:^| ){IN}([0-9]{{1,9}})(?: |$)", text or "")
+    return Position(offset, read_note(text), read_owners(text)[1:], standing, int(count[1]) if count else 0)
 
 
 def read_note(text: str | None) -> dict[str, tuple[int, int]]:
@@ -175,20 +177,21 @@ def log_facts(client: AdminClient, topics: Sequence[str]) -> dict[str, LogFacts]
 
 
 class Identities:
-    """The identities of topics, as of the last answer. One question is under way at most."""
+    """The identities and partitions of topics, as of the last answer. One question is under way at most."""
 
     def __init__(self, client: AdminClient) -> None:
         self._client = client
         self._asked: Mapping[str, Future[Any]] = {}
-        self._told: dict[str, int] = {}
+        self._told: dict[str, TopicNow] = {}
 
-    def told(self, topics: Sequence[str]) -> dict[str, int]:
+    def told(self, topics: Sequence[str]) -> dict[str, TopicNow]:
         """Return what has been told; then ask for these topics. A topic of which nothing is heard is left out."""
         if all(future.done() for future in self._asked.values()):
             self._told = {}
             for topic, future in self._asked.items():
                 with contextlib.suppress(KafkaException):  # it is not there, or the broker is away
-                    self._told[topic] = identity_of(future.result())
+                    about = future.result()
+                    self._told[topic] = TopicNow(identity_of(about), len(about.partitions))
             self._asked = {}
             with contextlib.suppress(KafkaException):
                 self._asked = self._client.describe_topics(TopicCollection(list(topics)), request_timeout=ANSWER_S)

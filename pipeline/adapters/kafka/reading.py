@@ -29,7 +29,7 @@ from pipeline.adapters.kafka.cluster import (
 )
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
-from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position, Record
+from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position, Record, TopicNow
 from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 
 log = logging.getLogger(__name__)
@@ -257,7 +257,7 @@ class KafkaLogReader:
     def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]:
         return log_facts(self._admin, topics)
 
-    def identities(self, topics: Sequence[str]) -> dict[str, int]:
+    def identities(self, topics: Sequence[str]) -> dict[str, TopicNow]:
         return self._identities.told(topics)
 
     def close(self) -> None:

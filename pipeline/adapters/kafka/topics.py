@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,10 +12,13 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
 
 from pipeline.adapters.kafka import ANSWER_S, admin, end_offsets
+from pipeline.adapters.kafka.cluster import GROUP_S, read_position
+from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.adapters.kafka.topic_settings import SETTINGS, Difference, differences
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
-from pipeline.errors import TopicError
+from pipeline.engine.state.partition_counts import check
+from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.model import TopicKind
 from pipeline.model.service import NAME
 
@@ -187,6 +191,21 @@ def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
         raise TopicError(settings_text(found, topology))
     if found:
         log.warning("%s", settings_text(found, topology))
+
+
+def check_counts(bootstrap: str, client: AdminClient, plan: ServicePlan) -> None:
+    """Raise PartitionsChanged if a topic has another number of partitions than when the service began to fold it."""
+    counts = partition_counts(client)
+    sources = [TP(topic, n) for topic in plan.source_topics for n in range(counts.get(topic, 0))]
+    with contextlib.closing(GroupOffsets(bootstrap, plan.group, stable=False)) as offsets:
+        try:
+            told = offsets.of_all(sources, GROUP_S)
+        except BrokerUnreachable as error:
+            log.warning(
+                "it is not checked whether topics have as many partitions as when they were first folded: %s", error
+            )
+            return
+    check({tp: read_position(*committed) for tp, committed in told.items()}, counts)
 
 
 def setting_differences(client: AdminClient, plans: Iterable[ServicePlan]) -> list[Difference]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.adapters.memory.groups import Membership, Standing
 from pipeline.adapters.memory.kafka import MemoryKafka
-from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position
+from pipeline.engine.ports import TP, Listener, LogFacts, Polled, Position, TopicNow
 from pipeline.errors import LaneFatal
 
 if TYPE_CHECKING:
@@ -284,8 +284,8 @@ class MemoryLogReader:
     def facts(self, topics: Sequence[str]) -> dict[str, LogFacts]:
         return {topic: self._kafka.facts(topic) for topic in topics}
 
-    def identities(self, topics: Sequence[str]) -> dict[str, int]:
-        return {topic: self._kafka.facts(topic).identity for topic in topics}
+    def identities(self, topics: Sequence[str]) -> dict[str, TopicNow]:
+        return {topic: TopicNow(*self._kafka.facts(topic)[:2]) for topic in topics}
 
     def close(self) -> None:
         self._fetching.positions.clear()

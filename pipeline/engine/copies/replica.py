@@ -14,16 +14,18 @@ from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
 from pipeline.engine.state.parked_table import ParkedRecord, ReplayedRecord
+from pipeline.engine.state.partition_counts import check_count
 from pipeline.engine.state.row_keys import table_prefix
 from pipeline.engine.state.table import Pairs, RowCodec
 from pipeline.engine.stats import LaneStats, Wipe
-from pipeline.errors import UndecodableRecord
+from pipeline.errors import BadRequest, NotParked, UndecodableRecord
 from pipeline.flow import KeyState, event_to_row
 from pipeline.model import EventMessage, Replica
 from pipeline.model.records.partitioning import partition_of
 
 log = logging.getLogger(__name__)
 IDENTITY = "replica of"  # the position that holds the identity of the source topic
+PARTITIONS = "partitions of the source"  # the position that holds how many it had when it was first followed
 
 
 Skipped = list[tuple[Record, UndecodableRecord]]
@@ -57,11 +59,13 @@ class ReplicaCopy(Follower):
         self.queues: list[ReplicaQueue] = []  # by partition
 
     def starts(self, facts: LogFacts) -> dict[TP, int | None]:
-        """Where to read on each of the source's partitions."""
-        topic, self._marks = self.replica.source.topic, {IDENTITY: facts.identity}
+        """Where to read on each of the source's partitions. Raises PartitionsChanged."""
+        topic = self.replica.source.topic
+        self._marks = {IDENTITY: facts.identity, PARTITIONS: facts.partitions}
         self.places = {TP(topic, n): f"replica:{topic}-{n}" for n in range(facts.partitions)}
         if self.store.position(IDENTITY) not in (None, facts.identity):
             self._wipe(Wipe.OTHER_TOPIC)
+        check_count(topic, self.store.position(PARTITIONS) or 0, facts.partitions)
         self._sign()
         self._open_queues()
         self.try_all_again()  # the code may be mended
@@ -101,7 +105,7 @@ class ReplicaCopy(Follower):
 
     def _fold(self, tp: TP, records: Sequence[Record]) -> _Folded:
         """Fold a batch. Raises what `evolve` raises, with nothing done."""
-        prefix, queue = self.prefix(tp.partition), self.queues[tp.partition]
+        prefix, queue, partitions = self.prefix(tp.partition), self.queues[tp.partition], len(self.places)
         changed: dict[bytes, Any] = {}
         waiting: dict[bytes, list[ParkedRecord]] = {}
         skipped: Skipped = []
@@ -110,6 +114,9 @@ class ReplicaCopy(Follower):
             if key and key in queue:
                 waiting.setdefault(key, []).append(queue.entry(tp, record))
             elif (event := self._event(record, skipped)) is not None and key:
+                if partition_of(key, partitions) != tp.partition:
+                    waiting.setdefault(key, []).append(queue.entry(tp, record, queue.misplaced(key)))
+                    continue
                 row = self._row(prefix + key, changed.get(key, MISSING))
                 changed[key] = event_to_row(self.replica, key, row, event)
         rows = [(prefix + k, None if row is None else self._rows.encode(row)) for k, row in changed.items()]
@@ -117,7 +124,7 @@ class ReplicaCopy(Follower):
 
     def _fold_one_by_one(self, tp: TP, records: Sequence[Record]) -> _Folded:
         """Fold a batch in which some event raises. That one waits, and all later ones of its key behind it."""
-        prefix, queue = self.prefix(tp.partition), self.queues[tp.partition]
+        prefix, queue, partitions = self.prefix(tp.partition), self.queues[tp.partition], len(self.places)
         changed: dict[bytes, bytes | None] = {}  # encoded: an `evolve` that raises may have changed the row before
         waiting: dict[bytes, list[ParkedRecord]] = {}
         skipped: Skipped = []
@@ -126,6 +133,9 @@ class ReplicaCopy(Follower):
             if key and (key in waiting or key in queue):
                 waiting.setdefault(key, []).append(queue.entry(tp, record))
             elif (event := self._event(record, skipped)) is not None and key:
+                if partition_of(key, partitions) != tp.partition:
+                    waiting[key] = [queue.entry(tp, record, queue.misplaced(key))]
+                    continue
                 data = changed[key] if key in changed else self.store.get(prefix + key)
                 try:
                     changed[key] = self._next(key, data, event)
@@ -167,6 +177,8 @@ class ReplicaCopy(Follower):
     def try_again(self, partition: int, key: bytes) -> Drained:
         """Fold what waits for a key, in order, until an event raises again."""
         queue, place, done = self.queues[partition], self.prefix(partition) + key, 0
+        if queue.is_misplaced(key):
+            return Drained(0, queue.waiting(key), str(queue.misplaced(key)))
         while entries := list(queue.entries(key)):
             data = self.store.get(place)
             folded: list[ParkedRecord] = []
@@ -195,6 +207,25 @@ class ReplicaCopy(Follower):
         self._count()
         return Drained(done, 0)
 
+    def discard(self, partition: int, key: bytes, offset: int | None, limit: int) -> Drained:
+        """Discard the first event that waits for a misplaced key, that of `offset`; None: the first `limit`.
+
+        Raises BadRequest for another key: its events have happened where they belong. Raises NotParked.
+        """
+        queue = self.queues[partition]
+        if not queue.is_misplaced(key):
+            raise BadRequest(
+                f"{self.replica.name!r} is a replica, and what it follows has happened: its events cannot be "
+                "discarded; mend evolve and start the worker again, or redrive"
+            )
+        gone = list(queue.entries(key, limit if offset is None else 1))
+        if offset is not None and gone and gone[0].offset != offset:
+            raise NotParked(f"the first event that waits is that of offset {gone[0].offset}, not of {offset}")
+        self.store.write(queue.removed(key, gone), {})
+        queue.count(key, -len(gone))
+        self._count()
+        return Drained(len(gone), queue.waiting(key))
+
     def try_all_again(self) -> tuple[int, str | None]:
         """Fold what waits for all held keys. Return how many keys are free now, and why one of the others is not."""
         freed, why = 0, None
@@ -212,7 +243,10 @@ class ReplicaCopy(Follower):
         self._stats.replica_keys[self.replica.name] = self.held
 
     def _open_queues(self) -> None:
-        self.queues = [ReplicaQueue(self.replica.name, n, self.store, self._queue) for n in range(len(self.places))]
+        partitions = sorted(self.places)
+        self.queues = [
+            ReplicaQueue(self.replica.name, tp, len(partitions), self.store, self._queue) for tp in partitions
+        ]
 
     # --- reads --------------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,24 @@
-"""The keys of a replica that its code cannot fold: their events wait in the replica's store, each key's in order."""
+"""The events of a replica that wait in its store, each key's in order: its code raises, or they are misplaced.
+
+A key of which an event raised is held: its row lacks that event. A misplaced one, in a partition where the key does not
+belong, holds up nothing but later ones in that partition.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.engine.parking.misplaced import describe_misplaced
 from pipeline.engine.parking.parking_log import describe_error
 from pipeline.engine.ports import TP, Record, Store
 from pipeline.engine.state.parked_table import ParkedRecord, parts, queued, row_key
 from pipeline.engine.state.row_keys import READ_AT_ONCE, join_key, scan_all, table_prefix
 from pipeline.engine.state.table import RowCodec
-from pipeline.errors import CopyHeld
+from pipeline.errors import CopyHeld, Misplaced, PipelineError
 from pipeline.flow import KeyState
+from pipeline.model.records.partitioning import partition_of
 
 Pairs = list[tuple[bytes, bytes | None]]
 
@@ -26,13 +33,13 @@ class Waiting(NamedTuple):
 class ReplicaQueue:
     """The events of one source partition that wait. A key is held as long as it has any.
 
-    `name`: of the replica. Nothing here writes: pairs are for the store's next write, `count` takes note of them then.
-    `in` and the errors are for any thread.
+    `name`: of the replica. `source`: the partition; `partitions`: how many the topic has. Nothing here writes: pairs
+    are for the store's next write, `count` takes note of them then. `in` and the errors are for any thread.
     """
 
-    def __init__(self, name: str, partition: int, store: Store, codec: RowCodec) -> None:
-        self.name, self.partition = name, partition
-        self.prefix = table_prefix(f"{name}.{partition}.held")
+    def __init__(self, name: str, source: TP, partitions: int, store: Store, codec: RowCodec) -> None:
+        self.name, self.source, self.partition, self._partitions = name, source, source.partition, partitions
+        self.prefix = table_prefix(f"{name}.{source.partition}.held")
         self._store, self._codec = store, codec
         self._held: dict[bytes, int] = {}
         for row, _ in scan_all(store, self.prefix):
@@ -55,8 +62,22 @@ class ReplicaQueue:
         """The keys that are held, in order."""
         return sorted(self._held)
 
-    def error(self, key: bytes) -> CopyHeld:
-        """Why the row of a held key cannot be had."""
+    def is_misplaced(self, key: bytes) -> bool:
+        """Whether a key belongs to another partition."""
+        return partition_of(key, self._partitions) != self.partition
+
+    def misplaced(self, key: bytes) -> Misplaced:
+        """Why an event is not folded whose key belongs to another partition, and what to do."""
+        chosen = f"--topic {self.name} --key {shlex.quote(key.decode(errors='replace'))} --why …"
+        return Misplaced(
+            f"{describe_misplaced(self.source, key, self._partitions)}; the copy {self.name!r} lacks this event: have "
+            f"its owner send it again, and then: pipeline parked discard {chosen}"
+        )
+
+    def error(self, key: bytes) -> PipelineError:
+        """Why the row of a held key cannot be had, or why a misplaced one waits."""
+        if self.is_misplaced(key):
+            return self.misplaced(key)
         first = next(self.entries(key, 1), None)
         cause = "" if first is None else f" at {first.topic}-{first.partition} offset {first.offset}: {first.cause}"
         return CopyHeld(
@@ -68,7 +89,7 @@ class ReplicaQueue:
     def check(self, first: bytes, end: bytes, prefix: bytes) -> None:
         """Raise CopyHeld if a key with `prefix` is held from `first` on and before `end`; empty: no end."""
         for key in list(self._held):
-            if key >= first and (not end or key < end) and key.startswith(prefix):
+            if key >= first and (not end or key < end) and key.startswith(prefix) and not self.is_misplaced(key):
                 raise self.error(key)
 
     def entries(self, key: bytes, most: int = READ_AT_ONCE) -> Iterator[ParkedRecord]:
@@ -81,6 +102,8 @@ class ReplicaQueue:
         """The entry of an event that waits: behind others, or as it raised."""
         cause, trace = ("", "") if error is None else describe_error(error)
         reason = KeyState.BEHIND if error is None else KeyState.FAILED
+        if isinstance(error, Misplaced):
+            reason, trace = KeyState.MISPLACED, ""
         more: dict[str, Any] = {
             "cause": cause,
             "traceback": trace,

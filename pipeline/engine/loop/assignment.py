@@ -19,8 +19,8 @@ from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
 from pipeline.engine.loop.standings import Committed, Standings, TopicWatch
 from pipeline.engine.loop.task import Task
-from pipeline.engine.parking.parking import Drained
 from pipeline.engine.ports import TP, LogFacts, Position, Store
+from pipeline.engine.state.partition_counts import partition_counts
 from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
 from pipeline.engine.state.table import SharedTable
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost, TableUnavailable
@@ -157,15 +157,15 @@ class Assignment:
 
     def _aim_arrived(self, committed: Committed) -> None:
         """Read the committed positions of newly assigned tasks, and see which may be folded from there."""
-        if not self._arrived:
-            return
-        offsets = committed(self._arrived)
-        if offsets is None:
+        if not self._arrived or (offsets := committed(self._arrived)) is None:
             return  # a commit is under way somewhere; the next turn asks again
-        arrived, self._arrived = self._arrived, []
-        pairs = self._plan.co_partitioned()
+        arrived, pairs = self._arrived, self._plan.co_partitioned()
         self._facts |= self._reader.facts(sorted({topic for tp in arrived for topic in (tp.topic, *pairs[tp.topic])}))
+        if (counts := partition_counts(arrived, offsets, self._facts, committed)) is None:
+            return  # the same
+        self._arrived = []
         for tp in arrived:
+            self._tasks[tp].parking.partitions = counts[tp.topic]
             standing = self._tasks[tp].standing_in(self._facts)
             self._tasks[tp].stand(standing)
             self._standings.aim(tp, offsets[tp], standing)
@@ -252,11 +252,11 @@ class Assignment:
         told = [replica.try_all_again() for replica in self._replicas]
         return sum(freed for freed, _ in told), next((why for _, why in told if why), None)
 
-    def try_replica_again(self, name: str, partition: int, key: bytes) -> Drained:
-        """Fold what waits for one key of a replica. Raises NotParked."""
+    def holding_replica(self, name: str, partition: int, key: bytes) -> ReplicaCopy:
+        """The replica of that name, of which events of that key wait. Raises NotParked."""
         for replica in self._replicas:
             if replica.replica.name == name and partition < len(replica.queues) and key in replica.queues[partition]:
-                return replica.try_again(partition, key)
+                return replica
         raise NotParked(f"the replica {name!r} holds no key {key!r}")
 
     def close(self, *, owned: bool) -> None:

@@ -45,7 +45,9 @@ def checkpoint(
     now_ms = clock.time_ms()  # from before the commit: however long that takes, this is not too late
     reached = {task.tp: changelogs_of(task, ends) for task in tasks}
     positions = {
-        task.tp: Position(task.position, reached[task.tp], unended.get(task.tp, ()), task.standing)
+        task.tp: Position(
+            task.position, reached[task.tp], unended.get(task.tp, ()), task.standing, task.parking.partitions
+        )
         for task in tasks
         if task.position is not None
     }

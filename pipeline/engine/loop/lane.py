@@ -62,7 +62,7 @@ class Lane:
         self._alone = Alone(context, self._transaction, self._start_over)
         asked = Operators(context, self._tasks, self._alone, self._checkpoint, self._folds)
         self.redrive, self.discard = asked.redrive, asked.discard  # see there: what operators may do between turns
-        self.redrive_copy, self.resume = asked.redrive_copy, asked.resume
+        self.redrive_copy, self.discard_copy, self.resume = asked.redrive_copy, asked.discard_copy, asked.resume
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._yielded_s = 0.0  # when a partition was read again so that others get their turn
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row

@@ -64,7 +64,22 @@ class Operators:
     def redrive_copy(self, replica: str, partition: int, key: bytes, audit: Audit) -> Drained:
         """Fold what waits for a key of this lane's copy, until an event raises again. Raises NotParked."""
         log.warning("%s: %r of the replica %s is redriven, by %s: %s", self._service, key, replica, *audit)
-        return self._tasks.try_replica_again(replica, partition, key)
+        return self._tasks.holding_replica(replica, partition, key).try_again(partition, key)
+
+    def discard_copy(
+        self, replica: str, partition: int, key: bytes, offset: int | None, limit: int, audit: Audit
+    ) -> Drained:
+        """Discard misplaced events of a key of this lane's copy; as `discard` otherwise. Raises BadRequest."""
+        done = self._tasks.holding_replica(replica, partition, key).discard(partition, key, offset, limit)
+        log.warning(
+            "%s: %d events of %r of the replica %s are discarded, by %s: %s",
+            self._service,
+            done.done,
+            key,
+            replica,
+            *audit,
+        )
+        return done
 
     def resume(self, audit: Audit) -> Resumed:
         """Fold again, from where the lane was held, once a notice of it is committed; also what replicas hold."""

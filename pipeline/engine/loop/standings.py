@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.engine.copies.log_followers import LogFollowers
-from pipeline.engine.ports import TP, LogFacts, Position, Record
+from pipeline.engine.ports import TP, LogFacts, Position, Record, TopicNow
 from pipeline.engine.state.noted import Noted, Standing, made_again, read_noted, why_not
+from pipeline.engine.state.partition_counts import check_count
 from pipeline.errors import LaneFatal, RecordsLost
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Standings:
         return [self._log]
 
 
-def identities(facts: Mapping[str, LogFacts]) -> dict[str, int]:
+def identities(facts: Mapping[str, LogFacts] | Mapping[str, TopicNow]) -> dict[str, int]:
     """The identity of each topic."""
     return {name: fact.identity for name, fact in facts.items()}
 
@@ -135,23 +136,32 @@ class TopicWatch:
         plan, ports = context.plan, context.ports
         self._plan, self._reader, self._clock = plan, ports.reader, ports.clock
         replicated = [replica.source.topic for replica, _, _ in plan.replicas]
-        self._topics = sorted({*plan.source_topics, *replicated, *(topic for topic, _ in plan.own_topics())})
+        self._sources = {*plan.source_topics, *replicated}
+        self._topics = sorted({*self._sources, *(topic for topic, _ in plan.own_topics())})
         self._identities: dict[str, int] = {}
+        self._partitions: dict[str, int] = {}
         self._looked_s: float | None = None
 
     def look(self, tasks: Sequence[Task], facts: Mapping[str, LogFacts]) -> None:
         """Look from time to time, without waiting. Raises RecordsLost, with the positions of the tasks concerned.
 
+        Raises PartitionsChanged if a source has more partitions than before.
         `facts`: those that assigned tasks have begun with.
         """
         now_s = self._clock.monotonic_s()
         if self._looked_s is not None and now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
-        told = self._reader.identities(self._topics)
+        heard = self._reader.identities(self._topics)
+        told = identities(heard)
         self._identities = {**told, **identities(facts), **self._identities}
         if others := made_again(self._identities, told):
             raise lost(self._plan.service.name, self._reasons(others, tasks))
+        now = {topic: heard[topic].partitions for topic in sorted(self._sources & heard.keys())}
+        began = {topic: each.partitions for topic, each in facts.items()}
+        self._partitions = {**now, **began, **self._partitions}
+        for topic, count in now.items():
+            check_count(topic, self._partitions[topic], count)
 
     def _reasons(self, others: Sequence[str], tasks: Sequence[Task]) -> list[str]:
         pairs = self._plan.co_partitioned()

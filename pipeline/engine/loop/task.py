@@ -20,6 +20,7 @@ from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import CopyHeld, TransactionAborted, UndecodableRecord
 from pipeline.flow import Find, ReservationReply
 from pipeline.model import NEVER
+from pipeline.model.records.partitioning import partition_of
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
@@ -72,6 +73,7 @@ class Task:
         for table in self._shared:
             table.expect(key for record in records if (key := record.key()))
         parking, nodes, decoded, held = self.parking, self._nodes, self.parking.decode, self.queue.held
+        partition, partitions = self.tp.partition, parking.partitions
         now_s, last = self._clock.monotonic_s, len(records) - 1
         for number, record in enumerate(records):
             if number and now_s() > until_s:
@@ -88,6 +90,9 @@ class Task:
                 continue
             if message is None or message.__class__ is ReservationReply:
                 continue  # a kind of event that this service does not follow, or a reply that nothing waits for
+            if partition_of(key, partitions) != partition:
+                parking.put_elsewhere(key, record, message)
+                continue
             try:
                 for node in nodes:
                     node.fold(key, record, message)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.engine.parking.misplaced import misplaced
 from pipeline.engine.parking.parking_log import Audit, Notices, describe_error
 from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import SourceTopic
@@ -16,13 +17,15 @@ from pipeline.engine.ports import TP, Record
 from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable, ReplayedRecord, queued
 from pipeline.engine.steps.step import DecidedAt, Step
 from pipeline.engine.steps.unique_values import NeedsReservation
-from pipeline.errors import NotParked, PipelineError, UndecodableRecord
+from pipeline.errors import Misplaced, NotParked, PipelineError, UndecodableRecord
 from pipeline.flow import RULES, Action, KeyEvent, KeyState, ReservationReply, place_of
 from pipeline.model import CommandMessage, Rejected, is_barrier
+from pipeline.model.records.partitioning import partition_of
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
 
+EVENTS = {NeedsReservation: KeyEvent.NEEDS_VALUE, Misplaced: KeyEvent.ELSEWHERE}  # by what was raised
 BEHIND_CAUSE = "it waits behind a parked record of its key"
 
 
@@ -56,6 +59,7 @@ class Parking:
     ) -> None:
         self.tp, self.source_topic, self.queue = tp, source_topic, queue
         self.touched = False
+        self.partitions = 1  # of the source topic, as the task knows it once it starts
         self._nodes, self._producer, self._stats = steps, context.ports.producer, context.stats
         self._notices = Notices(self._producer, self._stats, context.plan.parked, source_topic.queue)
         self._clock, self._error_rate = context.ports.clock, context.error_rate
@@ -103,7 +107,8 @@ class Parking:
             # One that repeats a command before it is to be looked up when its turn comes, however long that takes.
             command_id = id_of(message)
             new = not self.queue.has(key, command_id)
-        self.hold(record, KeyState.BEHIND, new=new, id=command_id, bare=bare)
+        reason = KeyState.MISPLACED if self._is_misplaced(key) else KeyState.BEHIND
+        self.hold(record, reason, new=new, id=command_id, bare=bare)
 
     def put_aside(
         self,
@@ -121,6 +126,15 @@ class Parking:
             if message is not None:
                 self._tell_parked(record, message, cause)
             self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause)
+
+    def put_elsewhere(self, key: bytes, record: Record, message: Any) -> None:
+        """Park a record whose key belongs to another partition. Nothing here folds it, ever.
+
+        A command whose id was answered here gets its reply at once.
+        """
+        if not any(node.reply_if_known(key, record, message) for node in self._nodes):
+            self._stats.misplaced += 1
+            self.put_aside(record, self._misplaced(key), message)
 
     def skip(self, record: Record, error: Exception, *, bare: bool) -> None:
         """Put aside a record whose effects the broker refuses, as there are too many.
@@ -147,6 +161,24 @@ class Parking:
         entry = queued(record, *self.tp, reason=reason.value, queued_ms=self._clock.time_ms(), **fields)
         self.queue.add(record.key() or b"", entry)
         return entry
+
+    # --- keys of other partitions -------------------------------------------------------------------------------------
+
+    def _is_misplaced(self, key: bytes) -> bool:
+        return bool(key) and partition_of(key, self.partitions) != self.tp.partition
+
+    def _misplaced(self, key: bytes) -> Misplaced:
+        return misplaced(self.tp, key, self.partitions, self.source_topic)
+
+    def _send_home(self, key: bytes, entry: ParkedRecord, message: Any) -> None:
+        """Send a record to the partition of its key. Raises Misplaced if it would be rejected there, unread."""
+        if any(node.would_expire(message, self._clock.time_ms()) for node in self._nodes if message is not None):
+            raise Misplaced(
+                f"the key {key.decode()!r} belongs to another partition, where the command would be rejected as "
+                "expired: it has waited here for longer than ids are remembered. Send what it asks for with another "
+                "id, and discard it"
+            )
+        self._producer.park(self.tp.topic, key, entry.value, entry.headers)
 
     # --- an operator redrives or discards -----------------------------------------------------------------------------
 
@@ -230,7 +262,8 @@ class Parking:
             self.release(key, again)
             if limit is not None:
                 self._stats.redriven += 1
-                self._notices.over("redriven", key, again, audit, _placed(again, now))
+                action = "sent" if self.source_topic.own and self._is_misplaced(key) else "redriven"
+                self._notices.over(action, key, again, audit, _placed(again, now))
             done += 1
         return Drained(done, self.queue.held.get(key, 0))
 
@@ -245,6 +278,12 @@ class Parking:
                     "and discard it"
                 )
             message = self.decode(key, record)
+            if self._is_misplaced(key):
+                if self.source_topic.own:
+                    self._send_home(key, entry, message)
+                    return entry, None
+                if self.source_topic.has_rows:
+                    raise self._misplaced(key)
             for node in self._nodes if message is not None else ():
                 if node.name not in entry.done:
                     node.fold(key, record, message, _placed(entry, now))
@@ -268,7 +307,7 @@ class Parking:
         `audit`, `now`: who has had it taken up, and when; None if it has just arrived.
         """
         self.touched = True
-        event = KeyEvent.NEEDS_VALUE if isinstance(error, NeedsReservation) else KeyEvent.RAISES
+        event = EVENTS.get(type(error), KeyEvent.RAISES)
         action, state = RULES[KeyState(entry.reason), event]
         assert state is not None
         cause, trace = (str(error), "") if action is Action.RESERVE else describe_error(error)

@@ -93,6 +93,10 @@ class DecideStep(Step):
         if message.reply_to is not None:
             self.out.reply(message, self._reply(record, message, 0, Parked(cause), None))
 
+    def would_expire(self, message: CommandMessage, time_ms: int) -> bool:
+        table = self.reply_table
+        return table is not None and too_late(message, table.idempotency, time_ms, 0) is not None
+
     def reject(
         self, key: bytes, record: Record, message: CommandMessage, placed: DecidedAt, rejected: Rejected
     ) -> None:

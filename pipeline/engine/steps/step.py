@@ -52,6 +52,10 @@ class Step:
     def tell_parked(self, record: Record, message: Any, cause: str) -> None:
         """Send the sender of a command the reply that it is parked."""
 
+    def would_expire(self, message: Any, time_ms: int) -> bool:
+        """Whether a command that is stored again at that time is rejected as expired."""
+        return False
+
     def reject(self, key: bytes, record: Record, message: Any, placed: DecidedAt, rejected: Rejected) -> None:
         """Reject a command that will never be decided."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 try:
@@ -29,11 +28,10 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
-@lru_cache(KEYS_KNOWN_MAX)
-def in_python(key: bytes, partitions: int) -> int:
-    """What `partition_of` does, without the extension."""
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a topic with that many partitions in which records of `key` stand."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-# The partition of a topic with that many partitions in which records of a key stand.
-partition_of: Callable[[bytes, int], int] = in_python if _murmur2 is None else _murmur2.partition_of
+in_python = lru_cache(KEYS_KNOWN_MAX)(partition_of)
+partition_of = in_python if _murmur2 is None else _murmur2.partition_of  # type: ignore[assignment]

@@ -33,7 +33,7 @@ T = TypeVar("T")
 LIMIT, LIMIT_MAX = 100, 1_000
 
 
-Act = Callable[[Mapping[str, Any], TP, bytes, int, Audit], Callable[[Lane], Drained]]
+Act = Callable[[Mapping[str, Any], TP, bytes, int, Audit, bool], Callable[[Lane], Drained]]
 
 ENVELOPES = (CommandMessage, EventMessage, ReplyMessage)  # shown without the name of their class
 
@@ -121,7 +121,7 @@ class ParkedApi:
     async def act(self, act: Act, request: Request) -> Reply:
         """Redrive or discard; reply once it is committed."""
         if self._replica(_place(request)) is not None and FORWARDED not in request.headers:
-            return await self._at_all(request)
+            return await self._at_all(DISCARD if act is _discard else REDRIVE, request)
         host = self._hosts[request.parts["service"]]
         return Reply(200, (await host.ask(self._call(act, request)))._asdict())
 
@@ -133,13 +133,8 @@ class ParkedApi:
         key, audit = _key(body), audit_of(request.body)
         limit = integer("limit", str(body.get("limit", LIMIT)), 1, LIMIT_MAX)
         if self._replica(place) is not None:
-            if act is not _redrive:
-                raise BadRequest(
-                    f"{place.topic!r} is a replica, and what it follows has happened: its events cannot be discarded; "
-                    "mend evolve and start the worker again, or redrive"
-                )
-            return lambda lane: lane.redrive_copy(place.topic, place.partition, key, audit)
-        return act(body, TP(self._called(place.topic), place.partition), key, limit, audit)
+            return act(body, TP(place.topic, place.partition), key, limit, audit, True)
+        return act(body, TP(self._called(place.topic), place.partition), key, limit, audit, False)
 
     # --- places -------------------------------------------------------------------------------------------------------
 
@@ -178,13 +173,15 @@ class ParkedApi:
             return plan.source_topics[self._called(place.topic)].codec.decode
         return next(events.decode for replica, events, _ in plan.replicas if replica.name == place.topic)
 
-    async def _at_all(self, request: Request) -> Reply:
-        """Redrive a key of a replica at all workers of the service. The reply is that of the one with most left."""
+    async def _at_all(self, to: endpoint.Endpoint, request: Request) -> Reply:
+        """Do it to a key of a replica at all workers of the service. The reply is that of the one with most left."""
         service = request.parts["service"]
-        replies = await self._dispatcher.of_workers(service, REDRIVE, request.parts, request.body)
+        replies = await self._dispatcher.of_workers(service, to, request.parts, request.body)
         done = [reply.body for reply in replies.values() if isinstance(reply, Reply)]
         errors = [error for error in replies.values() if isinstance(error, PipelineError)]
         if error := next((each for each in errors if not isinstance(each, NotParked)), None):
+            if isinstance(error, BadRequest):
+                raise error
             raise TableUnavailable(f"not all workers of {service!r} can answer: {error}; ask again")
         if not done:
             raise errors[0] if errors else TableUnavailable(f"no worker of {service!r} runs; ask again")
@@ -244,17 +241,25 @@ def _place(request: Request) -> Place:
     return Place(request.parts["service"], request.parts["topic"], request["partition"])
 
 
-def _redrive(body: Mapping[str, Any], tp: TP, key: bytes, limit: int, audit: Audit) -> Callable[[Lane], Drained]:
+def _redrive(
+    body: Mapping[str, Any], tp: TP, key: bytes, limit: int, audit: Audit, of_copy: bool
+) -> Callable[[Lane], Drained]:
+    if of_copy:
+        return lambda lane: lane.redrive_copy(*tp, key, audit)
     return lambda lane: lane.redrive(tp, key, limit, audit)
 
 
-def _discard(body: Mapping[str, Any], tp: TP, key: bytes, limit: int, audit: Audit) -> Callable[[Lane], Drained]:
-    if body.get("all") is True:
-        return lambda lane: lane.discard(tp, key, None, limit, audit)
-    if "offset" not in body:
-        raise BadRequest("say which record: `offset`, or `all`: true")
-    offset = integer("offset", str(body["offset"]), 0, LONG_MAX)
-    return lambda lane: lane.discard(tp, key, offset, 1, audit)
+def _discard(
+    body: Mapping[str, Any], tp: TP, key: bytes, limit: int, audit: Audit, of_copy: bool
+) -> Callable[[Lane], Drained]:
+    offset = None
+    if body.get("all") is not True:
+        if "offset" not in body:
+            raise BadRequest("say which record: `offset`, or `all`: true")
+        offset = integer("offset", str(body["offset"]), 0, LONG_MAX)
+    if of_copy:
+        return lambda lane: lane.discard_copy(*tp, key, offset, limit, audit)
+    return lambda lane: lane.discard(tp, key, offset, limit, audit)
 
 
 def _named(place: Place, key: bytes) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def by_service(_: Any) -> Json:
 
 FIRST: Json = {
     "offset": COUNT,
-    "reason": {"enum": ["error", "behind", "reserving"]},
+    "reason": {"enum": ["error", "behind", "reserving", "misplaced"]},
     "cause": TEXT,
     "since_ms": COUNT,
     "without_value": {

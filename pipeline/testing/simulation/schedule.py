@@ -50,7 +50,8 @@ PLACES["astray"] = ()  # the group's or a log's reader is told, wrongly, that it
 class Sent(NamedTuple):
     """A command of a client. `id`: empty for a new one. `age_ms`: how long before `at_ms` it was issued.
 
-    `wait_ms`: after how long it is due; 0: at once.
+    `wait_ms`: after how long it is due; 0: at once. `aside`: how many partitions beside that of its key it is stored,
+    as by a producer that spreads keys otherwise.
     """
 
     at_ms: int
@@ -60,6 +61,7 @@ class Sent(NamedTuple):
     id: str = ""
     age_ms: int = 0
     wait_ms: int = 0
+    aside: int = 0
 
 
 class Operation(NamedTuple):
@@ -146,6 +148,8 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         poison = random.Random(f"poison {seed}")
         raising = 0.05, poison.choice((1, 2, 4))
         operations = tuple(sorted((*operations, *_poison(poison, commands, sent, at_ms))))
+    if seed % 32 == 18:
+        operations = tuple(sorted((*operations, *_misplaced(random.Random(f"misplaced {seed}"), sent, at_ms))))
     density = rng.choice((0.0, 0.01, 0.05, 0.2))
     switches = tuple(n for n in range(1, 2500) if rng.random() < density) if density else ()
     return Schedule(
@@ -176,6 +180,16 @@ def _operators(rng: random.Random, end_ms: int) -> tuple[tuple[Operation, ...], 
         for _ in range(rng.randrange(8))
     ]
     return tuple(sorted(operations)), mended_ms
+
+
+def _misplaced(rng: random.Random, sent: list[Sent], end_ms: int) -> list[Operation]:
+    """Let some commands come from a producer that spreads keys otherwise. Operators redrive and discard these."""
+    sent[:] = [each._replace(aside=1) if rng.random() < 0.3 else each for each in sent]
+    actions = ("redrive", "redrive", "discard")
+    return [
+        Operation(rng.randrange(end_ms + 5_000), rng.choice(actions), rng.randrange(4), rng.choice((1, 2, 100)))
+        for _ in range(rng.randrange(6))
+    ]
 
 
 def _poison(rng: random.Random, commands: Commands, sent: list[Sent], end_ms: int) -> Iterable[Operation]:

@@ -16,7 +16,7 @@ from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
-from pipeline.model.records.partitioning import partition_of
+from pipeline.testing.simulation.clients import store
 from pipeline.testing.simulation.faults import strike
 from pipeline.testing.simulation.judge.oracle import Oracle
 from pipeline.testing.simulation.judge.settled import left_open, overdue
@@ -283,17 +283,11 @@ class World:
         self._unsent -= 1
         name = sent.id or f"c{len(self.schedule.commands) - self._unsent}"
         due_ms = self.kafka.clock.time_ms() + sent.wait_ms if sent.wait_ms else None
-        self.send(sent.aggregate, sent.key, sent.command, name, sent.age_ms, due_ms)
+        store(self, sent, name, due_ms)
 
     def send(self, aggregate: str, key: str, command: Any, name: str, age_ms: int = 0, due_ms: int | None = None) -> TP:
         """Store a client's command, issued `age_ms` earlier and due at `due_ms`."""
-        topic, value = self.oracle.command(aggregate, command, name, self.kafka.clock.time_ms() - age_ms, due_ms)
-        tp = TP(topic, partition_of(key.encode(), self.schedule.partitions))
-        offset = self.kafka.append(tp, key.encode(), value)
-        if self.telling:
-            when = "" if due_ms is None else f" for {(due_ms - self.kafka.clock.time_ms()) / 1000:g} s later"
-            self.tell("client", f"sends {command} to {key!r}{when} ({topic}-{tp.partition}@{offset})")
-        return tp
+        return store(self, Sent(0, aggregate, key, command, age_ms=age_ms), name, due_ms)
 
     # --- the topology's code ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.model import EventMessage, Service, TopicKind
 from pipeline.verify.checks.parked_checks import Before, Rows, compare_queue, replayed, rows_of
+from pipeline.verify.checks.sent_home import judge_sent
 from pipeline.verify.replay.notices import PARKED, RESUMED, Act, act_of, acts_on, tells_of_service
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, command_decoder
@@ -73,6 +74,7 @@ class ServiceCheck:
         acts = acts_on(history, self.service)
         report.lag[self.service] = 0
         for topic, decoder in self.source_topics.items():
+            judge_sent(history, self.service, topic, acts, report)
             for tp in (TP(topic, n) for n in range(history.partitions(topic))):
                 self._judge_offset(history, tp, report)
                 if stored is not None and tp in stored:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
+from pipeline.model.records.partitioning import partition_of
 from pipeline.verify.replay.notices import PARKED, Act, acts_in
 from pipeline.verify.replay.parked_replay import ParkedReplay, folded_by
 from pipeline.verify.report import Finding, Report
@@ -76,9 +77,14 @@ def folded(
     """What a node that takes no commands has folded, in its order, up to what the service has committed now."""
     bound, early = history.bound(service, tp) or 0, set(before.get(tp, []))
     entries = _entries(history, service, tp)
-    queues = still_held(history, service, tp, report)
+    queues, partitions = still_held(history, service, tp, report), history.partitions(tp.topic)
     for entry, act in folded_by(node, queues, entries, _place, _follows(decoder)):
         read = decoder.read(entry)
+        if read is not None and act is None and (home := partition_of(read[0].encode(), partitions)) != tp.partition:
+            if not queues.complete:  # it was parked, as far as is known
+                continue
+            where = (service, *tp, read[0], entry.offset)
+            report.add(Finding("misplaced", *where, f"parked, as it belongs in partition {home}", "folded"))
         if read is not None:
             yield Late(entry, *read, entry.offset < bound if act is None else act in early)
 

@@ -20,7 +20,7 @@ from pipeline.verify.checks.tables import Allowed, compare_changelog, compare_ta
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder
-from pipeline.verify.sources.history import Entry, History
+from pipeline.verify.sources.history import History
 from pipeline.verify.sources.stored import projection_as_stored, replica_as_stored
 
 
@@ -36,10 +36,11 @@ class Fold:
     def by_group(self, history: History, tp: TP, before: Before, report: Report) -> Allowed:
         """Each key's row at the bound, and after each record that the service has folded since."""
         node = f"project:{self._table.name}"
-        return self._rows(history, tp, folded(history, self.service, tp, node, self._decoder, before, report), report)
+        return self._rows(tp, folded(history, self.service, tp, node, self._decoder, before, report), report)
 
     def by_follower(self, history: History, tp: TP, bound: int, report: Report) -> Allowed:
         """Each key's row at `bound`, and after each record since."""
+        partitions = history.partitions(tp.topic)
 
         def records() -> Iterator[Late]:
             for entry in history.records(tp):
@@ -47,16 +48,14 @@ class Fold:
                     read = self._decoder.read(entry)
                 except UndecodableRecord:
                     continue  # it is skipped
-                if read is not None:
+                if read is not None and partition_of(read[0].encode(), partitions) == tp.partition:
                     yield Late(entry, *read, entry.offset < bound)
 
-        return self._rows(history, tp, records(), report)
+        return self._rows(tp, records(), report)
 
-    def _rows(self, history: History, tp: TP, records: Iterator[Late], report: Report) -> Allowed:
+    def _rows(self, tp: TP, records: Iterator[Late], report: Report) -> Allowed:
         allowed: dict[str, list[Any]] = {}
         for entry, key, message, settled in records:
-            if self._own and key not in allowed:
-                self._check_place(history, tp, key, entry, report)
             values = allowed.setdefault(key, [None])
             try:
                 if isinstance(self._table, Projection) and self._own:
@@ -73,12 +72,6 @@ class Fold:
             else:
                 values.append(row)
         return allowed
-
-    def _check_place(self, history: History, tp: TP, key: str, entry: Entry, report: Report) -> None:
-        partition = partition_of(key.encode(), history.partitions(tp.topic))
-        if partition != tp.partition:
-            where = f"partition {partition}"
-            report.add(Finding("misplaced", self.service, *tp, key, entry.offset, where, str(tp.partition)))
 
 
 class ProjectionCheck:

@@ -79,9 +79,12 @@ class CommandReplay:
     report: Report
     lives: dict[str, Life] = field(default_factory=dict)
     _reserving: Reserving = field(init=False)
+    _partitions: int = field(init=False)
+    _strays: set[str] = field(default_factory=set)  # keys of other partitions that were decided here
 
     def __post_init__(self) -> None:
         self._reserving = Reserving(self.aggregate)
+        self._partitions = self.history.partitions(self.tp.topic)
 
     def run(self, logs: Mapping[str, Sequence[EventMessage]]) -> dict[str, Life]:
         """What each key's commands must have caused: of those below the bound, and of those folded since as well.
@@ -137,11 +140,11 @@ class CommandReplay:
     def _life(self, turn: Turn) -> Life:
         if turn.key not in self.lives:
             self.lives[turn.key] = Life()
-            number = partition_of(turn.key.encode(), self.history.partitions(self.tp.topic))
-            if number != self.tp.partition:
-                where = (self.service, *self.tp, turn.key, turn.entry.offset)
-                self.report.add(Finding("misplaced", *where, f"partition {number}", str(self.tp.partition)))
         return self.lives[turn.key]
+
+    def _home(self, key: str) -> int:
+        """The partition where a key belongs."""
+        return partition_of(key.encode(), self._partitions)
 
     def _judge_parked(self, life: Life, place: bytes, turn: Turn, act: Act, *, is_known: bool) -> None:
         """Note in the queues what speaks against parking a command when it came."""
@@ -158,7 +161,11 @@ class CommandReplay:
             queues.wrong.append(f"offset {entry.offset} was parked, though its id was answered")
         elif place in queues.held:
             queues.wrong.append(f"offset {entry.offset} was parked when it came, though it had to wait behind others")
-        elif not is_refusal(act) and not self.history.may_have_raised(decide):
+        elif (
+            self._home(turn.key) == self.tp.partition
+            and not is_refusal(act)
+            and not self.history.may_have_raised(decide)
+        ):
             queues.wrong.append(f"offset {entry.offset} was parked without a reason")
 
     def _is_new(self, place: bytes, command: CommandMessage) -> bool:
@@ -234,8 +241,15 @@ class CommandReplay:
     # --- decided ------------------------------------------------------------------------------------------------------
 
     def _fold(self, turn: Turn) -> None:
-        """Schedule a command, or decide it."""
+        """Schedule a command, or decide it. One whose key belongs to another partition had to be parked."""
         entry, key, command, settled, placed = turn
+        if (home := self._home(key)) != self.tp.partition:
+            if not self.queues.complete:  # and was, as far as is known
+                return
+            if key not in self._strays:
+                self._strays.add(key)
+                where = (self.service, *self.tp, key, entry.offset)
+                self.report.add(Finding("misplaced", *where, f"parked, as it belongs in partition {home}", "decided"))
         at = None if placed is None else placed[0]
         if self.replies.agenda.schedules(key, command, entry.offset, entry.time_ms, at):
             self.report.checked["scheduled"] += settled

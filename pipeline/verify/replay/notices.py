@@ -11,6 +11,7 @@ from pipeline.verify.sources.history import History, Kept
 
 REFUSED = "RecordRefused:"  # how the cause begins where the record was sound, but the broker refused what came of it
 PARKED, REDRIVEN, DISCARDED = "parked", "redriven", "discarded"
+SENT = "sent"  # to the partition where its key belongs: nothing has folded it here
 RESUMED = "resumed"  # the service, and no record
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pipeline.verify.replay.notices import DISCARDED, PARKED, Act
+from pipeline.verify.replay.notices import DISCARDED, PARKED, SENT, Act
 
 
 class Held(NamedTuple):
@@ -107,7 +107,7 @@ def folded_by(
 
     def again(before: int | None) -> Iterator[Folded]:
         for act, _, held in queues.due(before):
-            now_done = act.action not in (PARKED, DISCARDED) or node in act.done
+            now_done = act.action not in (PARKED, DISCARDED, SENT) or node in act.done
             if node not in held.done and now_done and follows(held.record):
                 yield Folded(held.record, act)
 

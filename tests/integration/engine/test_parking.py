@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 
+from pipeline.adapters.avro.codec import codecs
 from pipeline.client import Accepted, Client
+from pipeline.engine.steps.inbox import command_codec
 from pipeline.errors import NoReply
-from pipeline.model import Parked, Rejected
+from pipeline.model import CommandMessage, Parked, Rejected
+from pipeline.model.records.partitioning import partition_of
 from pipeline.verify import verify
 from tests.helpers.support import Shop, Worker, until
-from topologies.users import ChangeName, RegisterUser
+from topologies.users import ChangeName, RegisterUser, users
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 60.0
@@ -157,5 +161,42 @@ def test_what_nobody_can_read_is_discarded_and_the_key_goes_on(shop: Shop, clien
     status = [httpx.get(f"{each.addresses()[0]}/v1/status").json()["users"] for each in (worker, other)]
     for name, wanted in (("parked", 1), ("redriven", 1), ("discarded", 1), ("held_keys", 0), ("queued", 0)):
         assert sum(each[name] for each in status) == wanted, name
+    report = verify(shop.bootstrap, shop.topology, ("users",))
+    assert report.clean, report.findings
+
+
+def test_what_a_producer_with_another_partitioner_sends_is_parked_and_sent_home(
+    shop: Shop, client: Client, start: Start
+) -> None:
+    worker = start("topologies")
+    encode = command_codec(codecs(ROOT / "schemas"), users).encode
+    raw = Producer({"bootstrap.servers": shop.bootstrap})  # librdkafka's own partitioner
+    stray: list[str] = []
+    partitions = len(raw.list_topics("users.command", 10).topics["users.command"].partitions)
+
+    def stored(_: object, message: Any) -> None:
+        key = message.key()
+        stray.extend([key.decode()] if message.partition() != partition_of(key, partitions) else [])
+
+    names = [f"user-{n}" for n in range(16)]
+    for key in names:
+        issued_ms = int(time.time() * 1000)
+        message = CommandMessage(f"register {key}", key, None, issued_ms, RegisterUser(key, "France"))
+        raw.produce("users.command", encode(message), key.encode(), on_delivery=stored)
+    raw.flush()
+    assert 0 < len(stray) < len(names)
+    until("all that is misplaced is parked", lambda: sorted(parked(worker)) == sorted((key, 1) for key in stray))
+    listed = lines(pipeline(shop, "list", "--json"))
+    assert {each["reason"] for each in listed} == {"misplaced"}
+    assert f"belongs in partition {partition_of(stray[0].encode(), partitions)} of {partitions}" in str(listed)
+    assert verify(shop.bootstrap, shop.topology, ("users",)).clean, "what is parked is no finding"
+    done = pipeline(shop, "redrive", "--service", "users", "--why", "the producer is mended")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for key in names:
+        renamed = client.send("users", key, ChangeName("Ann"), wait=WAIT_S)
+        assert isinstance(renamed, Accepted)
+        assert renamed.version == 2, "each has one life"
+    assert parked(worker) == []
+    assert httpx.get(f"{worker.addresses()[0]}/v1/status").json()["users"]["misplaced"] == len(stray)
     report = verify(shop.bootstrap, shop.topology, ("users",))
     assert report.clean, report.findings

@@ -22,6 +22,7 @@ from pipeline.engine.ports import TP, Polled, Positions, Record
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import BrokerUnreachable, LaneFatal, NameTaken, TransactionAborted
 from pipeline.model.records.messages import CommandMessage
+from pipeline.model.records.partitioning import partition_of
 from tests.simulation.worlds import tills as t
 
 COMMANDS = TP("tills.command", 0)
@@ -47,9 +48,11 @@ class Shop:
 
     def send(self, count: int, amount: int = 1, partition: int = 0) -> None:
         encode = command_codec(MAKE, t.tills).encode
+        partitions = self.kafka.facts(COMMANDS.topic).partitions
+        key = next(key for n in range(1, 99) if partition_of(key := f"till-{n}".encode(), partitions) == partition)
         for n in range(count):
             message = CommandMessage(f"c{n}", f"c{n}", "", self.kafka.clock.time_ms(), t.Take(amount), None, None, None)
-            self.kafka.append(TP(COMMANDS.topic, partition), b"till-1", encode(message))
+            self.kafka.append(TP(COMMANDS.topic, partition), key, encode(message))
 
     def lane(
         self,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.adapters.memory import MemoryRecord, PartitionLog
+from pipeline.adapters.memory import MemoryRecord
 from pipeline.engine.loop.standings import LOOK_S
 from pipeline.engine.ports import TP, Position
 from pipeline.engine.state.noted import Noted, Standing, noted_key, noted_value, read_noted
@@ -22,7 +22,7 @@ def shop() -> TillShop:
     shop.open("tills")
     shop.open("books")
     shop.take(1, 2, 3)
-    shop.take(4, key="till-2", partition=1)
+    shop.take(4, partition=1)
     shop.settle()
     shop.close()
     return shop
@@ -130,22 +130,13 @@ def test_a_step_that_is_new_to_what_others_have_folded_is_said(
     shop.open("books")
     shop.open("tills")
     shop.take(1)
-    shop.take(1, key="till-2", partition=1)
+    shop.take(1, partition=1)
     shop.settle()
     assert [each.getMessage() for each in caplog.records if "folded nothing" in each.getMessage()] == [
         f"tills.event-{n}: react:again has folded nothing of it yet" for n in range(2)
     ]
     noted = dict(map(_read, shop.kafka.topics["books.positions"].logs[0].records))
     assert noted[EVENTS].standing.steps == ("react:again", "react:entries", "route:sums")
-
-
-def test_partitions_that_were_never_folded_begin_at_the_beginning(shop: TillShop) -> None:
-    for name, topic in shop.kafka.topics.items():
-        topic.logs.append(PartitionLog(TP(name, 2)))
-    shop.take(1, 2, key="till-3", partition=2)
-    shop.open("tills")
-    shop.settle()
-    assert sum(record.decided for record in shop.kafka.log(TP("tills.event", 2)).archive) == 2
 
 
 def test_rows_without_any_note_or_offset_stop_the_service(shop: TillShop) -> None:
