@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pipeline.testing.simulation.worker import Worker
     from pipeline.testing.simulation.world import World
 
+DAY_S = 26 * 3600.0
+
 
 def strike(world: World, worker: Worker | None, fault: Fault, point: str) -> None:
     """Apply the fault, if it can happen at this point. May raise in the worker, or let others run before it returns."""
@@ -84,6 +86,15 @@ def _slow(world: World, worker: Worker, fault: Fault) -> None:
     world.tell("", f"{fault.kind}: {', '.join(slowed) or 'offsets of the group'}")
 
 
+def _day(world: World) -> None:
+    world.tell("time", "a day passes, and the cleaner takes old deletions away")
+    world.kafka.compact()
+    world.kafka.clock.advance(DAY_S)
+    world.kafka.compact()
+    for worker in world.everybody():
+        worker.wake_s = min(worker.wake_s, world.kafka.clock.now_s)
+
+
 def _in_the_cluster(world: World, fault: Fault) -> None:
     kind, struck = fault.kind, world.workers[int(fault.share * len(world.workers)) % len(world.workers)]
     if kind == "busy":
@@ -94,7 +105,11 @@ def _in_the_cluster(world: World, fault: Fault) -> None:
     elif kind == "compact":
         world.kafka.compact()
     elif kind == "day":
-        world.day_due = True
+        world.at_quiet.append(lambda: _day(world))
+    elif kind == "forget":
+        world.mishaps.forget(struck.plan, fault.share)
+    elif kind == "anew":
+        world.mishaps.make_anew(struck.plan, fault.share)
     elif kind == "truncate":
         for plan in world.oracle.plans:
             offsets = world.kafka.group(plan.service.name).offsets

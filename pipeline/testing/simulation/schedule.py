@@ -44,6 +44,8 @@ PLACES: dict[str, tuple[str, ...]] = {
 KINDS = tuple(PLACES)
 PLACES["busy"] = (TIME,)  # from now on, each call of a worker takes `size` seconds
 PLACES["twin"] = (TIME,)  # another worker starts under the name of one, with another home directory
+PLACES["forget"] = (TIME,)  # a service stops, and meanwhile the broker forgets its offsets, or one is set by hand
+PLACES["anew"] = (TIME,)  # a topic of a service is deleted and made again, while it runs or is stopped
 PLACES["astray"] = ()  # the group's or a log's reader is told, wrongly, that its offset is out of range
 
 

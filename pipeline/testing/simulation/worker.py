@@ -30,7 +30,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Positions, Store
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import Ending, LaneFatal, NameTaken, NotParked, TableUnavailable
+from pipeline.errors import Ending, LaneFatal, NameTaken, NotParked, RecordsLost, TableUnavailable
 from pipeline.testing.points import At, pointed
 from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
 
@@ -134,13 +134,15 @@ class Worker:
         self.asked.clear()
         self.world.look_at_disk(self)
 
-    def _lanes(self) -> float:
-        """Run one lane after the other. Return after how many seconds a supervisor restarts the process."""
+    def _lanes(self) -> float | None:
+        """Run one lane after the other. Return after how many seconds the process is restarted; None: it is not."""
         try:
             drive(supervise(self.name, self.stats, self._open_lane), self._do)
         except Exception as error:
             ended = f"the worker {self.name} ended: {type(error).__name__}: {error}"
             self.world.tell(self.name, ended)
+            if isinstance(error, RecordsLost) and self.world.mishaps.refuses(self):
+                return None
             if not isinstance(error, (LaneFatal, NameTaken)):
                 self.world.wrong(ended, error)
             return 1.0

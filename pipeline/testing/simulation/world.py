@@ -21,6 +21,7 @@ from pipeline.testing.simulation.faults import strike
 from pipeline.testing.simulation.judge.oracle import Oracle
 from pipeline.testing.simulation.judge.settled import left_open, overdue
 from pipeline.testing.simulation.log_capture import engine_log
+from pipeline.testing.simulation.mishaps import Mishaps
 from pipeline.testing.simulation.operators import clear, operate
 from pipeline.testing.simulation.schedule import STEP, TIME, Fault, Operation, Schedule, Sent
 from pipeline.testing.simulation.worker import Killed, Worker
@@ -30,7 +31,6 @@ STEPS_MAX = 5_000  # for each worker
 SETTLE_S = 120.0  # after the last fault, all must be settled within this virtual time
 FAULTS_S = 40.0  # how long after the last command faults may strike
 RESUME_S, RESUMES = 10.0, 6  # after the last fault
-DAY_S = 26 * 3600.0
 
 
 Mend = Callable[[bool], None]
@@ -76,7 +76,8 @@ class World:
         self.armed = True
         self.ahead_ms = 0  # by how much any machine's clock has been ahead at most
         self._unsent = self._to_come = 0
-        self.day_due = self._closed = False
+        self.at_quiet: list[Callable[[], None]] = []  # what waits for a quiet moment
+        self.mishaps, self._closed = Mishaps(self), False
         for plan in oracle.plans:
             for topic, kind in plan.own_topics():
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)
@@ -152,11 +153,12 @@ class World:
 
     def calm(self) -> None:
         """Stop the faults, restart the workers that are down, and mend the code."""
-        self.armed = self.day_due = False  # a day that found no quiet moment would outlast the time to settle in
+        self.armed, self.at_quiet = False, []  # a day that found no quiet moment would outlast the time to settle in
         self._mended()
         self.tell("", "calm: no more faults")
+        self.mishaps.set_all_right()
         self._resume(RESUMES)
-        for worker in self._everybody():
+        for worker in self.everybody():
             worker.clock.skew_s = worker.busy_s = 0.0  # with a clock that is behind, nothing would be due for long
             self.look_at_disk(worker)
             worker.resume(worker.greenlet)
@@ -175,7 +177,7 @@ class World:
         """End all greenlets that still run."""
         self.armed = self.telling = False
         self._closed = True
-        for worker in self._everybody():
+        for worker in self.everybody():
             if worker.greenlet:  # it has begun and not ended
                 worker.greenlet.throw(Killed)
             worker.greenlet = None
@@ -195,23 +197,24 @@ class World:
                     return False
             if there():
                 return True
-            if self.day_due and self._is_quiet():
-                self._day()
+            if self.at_quiet and self._is_quiet():
+                self.at_quiet.pop(0)()
                 continue
-            waking = min((w.wake_s for w in self._everybody() if w.state == "waiting"), default=float("inf"))
+            waking = min((w.wake_s for w in self.everybody() if w.state == "waiting"), default=float("inf"))
             moment = min(clock.next_s, waking)
             if moment > deadline_s:
                 clock.advance(max(0.0, deadline_s - clock.now_s))
                 return False
             clock.advance(max(0.0, moment - clock.now_s))
-            for worker in self._everybody():
+            for worker in self.everybody():
                 if worker.state == "waiting" and worker.wake_s <= clock.now_s:
                     self.make_ready(worker)
         return False
 
     # --- names and transactions ---------------------------------------------------------------------------------------
 
-    def _everybody(self) -> list[Worker]:
+    def everybody(self) -> list[Worker]:
+        """Return all workers, twins included."""
         return [*self.workers, *self.twins]
 
     def double(self, worker: Worker) -> None:
@@ -227,12 +230,12 @@ class World:
 
     def opens(self, worker: Worker) -> None:
         """Check a worker that opens its producer, which fences all others of that name."""
-        for other in self._everybody():
+        for other in self.everybody():
             if other is not worker and other.name == worker.name and other.is_member:
                 self.wrong(f"{worker.name} of {worker.identity.home} fences its namesake, a member of the group")
 
     def _timed_out(self, name: str) -> None:
-        if any(worker.name == name and worker.lane is not None for worker in self._everybody()):
+        if any(worker.name == name and worker.lane is not None for worker in self.everybody()):
             self.wrong(f"a transaction of {name} has timed out, though its worker lives")
 
     # --- the scheduler ------------------------------------------------------------------------------------------------
@@ -315,15 +318,6 @@ class World:
         if self.armed:
             strike(self, None, fault, TIME)
 
-    def _day(self) -> None:
-        self.day_due = False
-        self.tell("time", "a day passes, and the cleaner takes old deletions away")
-        self.kafka.compact()
-        self.kafka.clock.advance(DAY_S)
-        self.kafka.compact()
-        for worker in self._everybody():
-            worker.wake_s = min(worker.wake_s, self.kafka.clock.now_s)
-
     # --- the state of the world ---------------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
@@ -332,12 +326,18 @@ class World:
             not self._unsent
             and not self.kafka.slow
             and not self.kafka.transactions.undecided()
-            and all(worker.state != "paused" for worker in self._everybody())
-            and all(worker.is_level and worker.has_followed for worker in self._everybody() if worker.lane is not None)
+            and all(worker.state != "paused" for worker in self.everybody())
+            and all(worker.is_level and worker.has_followed for worker in self.everybody() if worker.lane is not None)
         )
 
     def _faults_are_over(self) -> bool:
-        return not self._unsent and not self._to_come and not self.day_due and not self._behind()
+        return (
+            not self._unsent
+            and not self._to_come
+            and not self.at_quiet
+            and not self.mishaps.pending
+            and not self._behind()
+        )
 
     def is_settled(self) -> bool:
         """Return whether all that was sent has been folded everywhere, with all its effects."""
@@ -385,7 +385,7 @@ class World:
 
     def look_at_disk(self, worker: Worker) -> None:
         """Check that a disk, at any time, has a committed prefix of the changelogs."""
-        if not self._closed:
+        if not self._closed and not self.mishaps.awaits(worker):
             self.findings += self.oracle.disk(self, worker)
 
     def tell(self, who: str, what: str) -> None:
