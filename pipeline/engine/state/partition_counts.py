@@ -34,8 +34,8 @@ def check_count(topic: str, then: int, now: int) -> None:
         f"{topic} had {then} partitions when its records were first folded here, and has {now} now, so keys belong to "
         "other partitions than those that know them; nothing more is folded, and nothing is lost. Kafka takes no "
         "partition away again. If what its topics hold may go, delete them and make them anew with: pipeline topics "
-        "create; else declare what writes it under another name, with topics of its own, and take the old events over "
-        "by a reaction (docs/parking.md, When partitions were added)"
+        "create TOPOLOGY; else declare what writes it under another name, with topics of its own, and take the old events "
+        "over by a reaction (docs/parking.md, When partitions were added)"
     )
 
 
