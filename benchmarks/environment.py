@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -120,7 +121,8 @@ class Place:
         consumer = KafkaGroupConsumer(self.bootstrap, self.group, name, name)
         producer = KafkaProducer(self.bootstrap, name)
         reader = KafkaLogReader(self.bootstrap, f"{name}-reader")
-        return Lane(self.plan, LanePorts(consumer, producer, reader, stores, MachineClock()))
+        replays = partial(KafkaLogReader, self.bootstrap, f"{name}-replay")
+        return Lane(self.plan, LanePorts(consumer, producer, reader, stores, MachineClock(), replays))
 
     def clear(self) -> None:
         """Deletes the topics with all they hold."""

@@ -93,7 +93,9 @@ def cost_us(kind: Kind, count: int) -> float:
         error_rate = ErrorRate("features", clock, stats, RAISING_SHARE, RAISING_AT_LEAST)
         ports, plan = (
             SimpleNamespace(producer=producer, clock=clock),
-            SimpleNamespace(parked="parked", positions="positions"),
+            SimpleNamespace(
+                parked="parked", positions="positions", service=SimpleNamespace(name="features", transient=())
+            ),
         )
         context: Any = SimpleNamespace(plan=plan, ports=ports, stats=stats, error_rate=error_rate)
         task = Task(TP(kind.topic, 0), source_topic, store, context, kind.finders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,8 @@ class LaneSettings:
 class LanePorts:
     """What one lane reaches the outside world by.
 
-    `shared`: stores in a database, if the service keeps tables there. `histories`: None keeps none.
+    `replays`: makes a reader for what is to be folded again. `shared`: stores in a database, if the service keeps
+    tables there. `histories`: None keeps none.
     """
 
     consumer: GroupConsumer
@@ -48,6 +50,7 @@ class LanePorts:
     reader: LogReader
     stores: Stores
     clock: Clock
+    replays: Callable[[], LogReader]
     shared: SharedStores | None = None
     histories: Histories | None = None
 

@@ -106,6 +106,9 @@ class ServicePlan:
         self.replicas: list[tuple[Replica[Any, Any], RowCodec, RowCodec]] = []  # (replica, events, rows)
         self.histories: dict[str, HistorySpec] = {}  # by command topic
         self.commands: dict[str, RowCodec] = {}  # by aggregate
+        self.built_from: dict[
+            str, tuple[str, list[str]]
+        ] = {}  # by projection: the step that reads its sources, and these
         self.parked = self._called(TopicKind.PARKED.topic(service.name))
         self.positions = self._called(TopicKind.POSITIONS.topic(service.name))
         self._commands: dict[type, tuple[str, Callable[[Any], bytes]]] = {}
@@ -283,6 +286,9 @@ class ServicePlan:
             for source in projection.sources:
                 routed = partial(RouteStep, projection, source.topic, source_topic.topic, encode)
                 self._follow(source).step_factories.append(partial(_with_output, routed))
+        step = "project" if projection.route is None else "route"
+        sources = [self._called(source.topic) for source in projection.sources]
+        self.built_from[projection.name] = f"{step}:{projection.name}", sources
         source_topic.database = projection.database
         make = Table if projection.database is Database.ROCKSDB else SharedTable
         spec = TableSpec(projection.name, self._called(rows), row_codec, make, indexes=projection.indexes)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from pipeline.model.records.step_notes import StepNotes
 
 if TYPE_CHECKING:
     from pipeline.engine.state.table import TableSpec
@@ -29,6 +32,7 @@ class Position(NamedTuple):
     which it is not known that nothing is open any more. They are noted beside the owner, for the next one to look for.
     `standing`: the digest of what has folded them (see `Standing`); 0 if it is no worker that has set the offset.
     `partitions`: of the source topic, as the task that commits knows it; 0: not noted.
+    `steps`: how far each step is; empty if it is no worker that has set the offset.
     """
 
     offset: int
@@ -36,6 +40,7 @@ class Position(NamedTuple):
     unended: tuple[str, ...] = ()
     standing: int = 0
     partitions: int = 0
+    steps: StepNotes = MappingProxyType({})
 
 
 Positions = Mapping[TP, Position]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Wipe(Enum):
@@ -61,6 +62,7 @@ class LaneStats:
     wiped: dict[Wipe, int] = field(default_factory=dict)  # stores thrown away and restored from nothing
     assigned: int = 0  # partitions held now
     restoring: int = 0  # of these, not folding yet
+    building: dict[str, dict[str, Any]] = field(default_factory=dict)  # by source partition: new steps, and how far
     held: int = 0  # 1: too much has raised, and nothing is folded until somebody resumes the service
     held_why: str = ""  # and how to go on
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pipeline.model.context import EventContext, Given, asks_context
 from pipeline.model.source import Source
+from pipeline.model.start import BEGINNING
 
 
 class Send(NamedTuple):
@@ -24,11 +25,15 @@ class Reaction:
     `react(key, event)`: the commands that an event of the aggregate `key` gives rise to, in order. Their ids are
     derived from the reaction's name and the event's identity, so that folding the event again repeats the ids.
     With a parameter `context` it is given an EventContext.
+
+    `start`: a reaction that is new to its service reacts to all that the source holds, from the beginning; with "now"
+    only to what comes once it is there.
     """
 
     name: str
     source: Source
     react: Given[str, Any, Iterable[Send]]
+    start: str = BEGINNING
     react_in_context: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from pipeline.model.records.topics import TopicKind
 from pipeline.model.reservation import decide_reservation, reservations
 from pipeline.model.saga.saga import Saga
 from pipeline.model.source import Source, check_followed
+from pipeline.model.start import NOW, check_start
 
 ENGINE = f"{__package__}."  # modules of the classes that aggregates of any service may share, such as those of sagas
 RAISING_SHARE = 0.1
@@ -83,6 +84,7 @@ class Service:
                 "same ids; rename one"
             )
         self._check_commands()
+        self._check_starts()
         self._check_replicas()
         for projection in self.projections:
             self._check_projection(projection)
@@ -122,6 +124,17 @@ class Service:
                     f"service {self.name!r}: the aggregates {who} all take the command class {cls.__name__}, so a Send "
                     f"of the reaction {reactions} does not say which one is meant; give each aggregate a class of its "
                     "own, or keep the reaction in a service that has only one of them"
+                )
+
+    def _check_starts(self) -> None:
+        for what, parts in (("reaction", self.reactions), ("projection", self.projections), ("replica", self.replicas)):
+            for part in parts:
+                check_start(part.start, f"service {self.name!r}, {what} {part.name!r}")
+        for replica in self.replicas:
+            if replica.start == NOW:
+                raise TopologyError(
+                    f'service {self.name!r}, replica {replica.name!r}: start="now" is another moment for each worker, '
+                    'so their copies would differ; leave it out, or keep a projection with start="now"'
                 )
 
     def _check_replicas(self) -> None:

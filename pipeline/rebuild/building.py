@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
@@ -104,7 +105,8 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
             unfinished.callback(producer.close)
             reader = KafkaLogReader(bootstrap, f"{name}-reader")
             unfinished.pop_all()
-        return Lane(subject.plan, LanePorts(consumer, producer, reader, stores, clock), stats=stats)
+        replays = partial(KafkaLogReader, bootstrap, f"{name}-replay")
+        return Lane(subject.plan, LanePorts(consumer, producer, reader, stores, clock, replays), stats=stats)
 
     def do(step: Step) -> Lane | Now | None:
         nonlocal looked_s

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.adapters import descriptors
@@ -86,7 +87,8 @@ def lane_opener(
         tables = adapters.stores(stores)
         histories = None if past is None else Histories(plan, past, tables, clock, stats)
         kept = shared and adapters.shared(shared)
-        ports = LanePorts(consumer, producer, reader, tables, clock, kept, histories)
+        replays = partial(adapters.reader, bootstrap, f"{slot}-replay")
+        ports = LanePorts(consumer, producer, reader, tables, clock, replays, kept, histories)
         return Lane(plan, ports, lane_settings, stats)
 
     return open_lane

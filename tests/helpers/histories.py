@@ -36,6 +36,7 @@ from pipeline.model import (
     TopicKind,
 )
 from pipeline.model.records.partitioning import partition_of
+from pipeline.model.records.step_notes import StepNotes
 from pipeline.topology import Topology
 from pipeline.verify import Entry
 from pipeline.verify.sources.history import Kept, Stored, read_whole
@@ -110,6 +111,9 @@ class MemoryHistory:
 
     def bound(self, service: str, tp: TP) -> int | None:
         return (self.offsets if self.bounds is None else self.bounds).get((service, tp))
+
+    def steps(self, service: str, tp: TP) -> StepNotes:
+        return {}
 
     def committed(self, service: str, tp: TP) -> int | None:
         return self.offsets.get((service, tp))

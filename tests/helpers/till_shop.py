@@ -49,6 +49,7 @@ class TillShop:
                 MemoryLogReader(self.kafka, name),
                 stores,
                 self.kafka.clock,
+                lambda: MemoryLogReader(self.kafka, name),
             ),
             LaneSettings(**settings),
         )

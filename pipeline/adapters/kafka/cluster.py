@@ -20,6 +20,7 @@ from pipeline.adapters.kafka.away import on_error as on_error
 from pipeline.adapters.kafka.connection import connection
 from pipeline.engine.ports import TP, LogFacts, Position, TopicNow
 from pipeline.errors import BrokerUnreachable
+from pipeline.model.records.step_notes import read_step_notes, step_words
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,19 +55,14 @@ def plainly() -> Iterator[None]:
 
 
 def note(owner: str, position: Position) -> str:
-    """Return the metadata of an offset: producer, `unended` owners, standing, count of partitions, and changelogs.
+    """Return the metadata of an offset: producer, `unended` owners, standing, count of partitions, changelogs, steps.
 
-    Of each changelog the end and the identity: `by:users-a-0 by:users-b-0 of:5ad3 in:4 users.state=77@1f`.
+    Of a changelog the end and the identity: `by:users-a-0 by:users-b-0 of:5ad3 in:4 users.state=77@1f ~c0ffee00:0:12+`.
     """
     owners = (BY + quote(name) for name in (owner, *position.unended))  # of a node with any name
-    return " ".join(
-        [
-            *owners,
-            f"{OF}{position.standing:x}",
-            f"{IN}{position.partitions}",
-            *(f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items()),
-        ]
-    )
+    changelogs = (f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items())
+    about = f"{OF}{position.standing:x}", f"{IN}{position.partitions}"
+    return " ".join([*owners, *about, *changelogs, *step_words(position.steps)])
 
 
 def read_owners(text: str | None) -> tuple[str, ...]:
@@ -79,7 +75,8 @@ def read_position(offset: int, text: str | None) -> Position:
     found = re.search(rf"(?:^| ){OF}([0-9a-f]+)", text or "")
     standing = int(found[1], 16) if found else 0
     count = re.search(rf"(?:^| ){IN}([0-9]{{1,9}})(?: |$)", text or "")
-    return Position(offset, read_note(text), read_owners(text)[1:], standing, int(count[1]) if count else 0)
+    partitions = int(count[1]) if count else 0
+    return Position(offset, read_note(text), read_owners(text)[1:], standing, partitions, read_step_notes(text))
 
 
 def read_note(text: str | None) -> dict[str, tuple[int, int]]:

@@ -117,7 +117,7 @@ def _note(bootstrap: str, plan: ServicePlan, lossy: Sequence[Reset]) -> None:
     producer = Producer(COMMON | {**connection(bootstrap), "enable.idempotence": True, "error_cb": on_error})
     failed: list[str] = []
     for each in lossy:
-        value = noted_value(each.noted.offset, each.noted.standing.text())
+        value = noted_value(each.noted.offset, each.noted.standing.text(), each.noted.steps)
         producer.produce(
             plan.positions,
             value,

@@ -18,7 +18,8 @@ class ReadView(NamedTuple):
     which says how far its row topic is contained; empty for a replica.
     `restoring`: rows may still be missing. `copy`: set if another worker owns the partition and this is its standby.
     `shared`: a read may have to wait, for a database. `age_s`: of a replica; for how long it may lack something.
-    `held`: of a replica; keys of which it lacks events for longer.
+    `held`: of a replica; keys of which it lacks events for longer. `unbuilt`: says why a table that is new to its
+    service is not whole yet; None once it is.
     """
 
     store: Store
@@ -31,3 +32,4 @@ class ReadView(NamedTuple):
     rows: str = ""
     age_s: Callable[[], float | None] | None = None
     held: ReplicaQueue | None = None
+    unbuilt: Callable[[], str | None] | None = None

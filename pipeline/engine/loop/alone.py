@@ -17,6 +17,7 @@ from pipeline.engine.ports import Record
 from pipeline.errors import RecordRefused, RowRefused, TableUnavailable, TransactionAborted
 
 if TYPE_CHECKING:
+    from pipeline.engine.beside.newcomers import Newcomers
     from pipeline.engine.context import LaneContext
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class Alone:
 
     # --- a record that the broker may refuse --------------------------------------------------------------------------
 
-    def fold(self, task: Task, record: Record) -> None:
+    def fold(self, task: Task | Newcomers, record: Record) -> None:
         """Fold a record; park it if the broker refuses its effects. Raises TransactionAborted."""
         try:
             self._transaction.begin()
@@ -45,7 +46,7 @@ class Alone:
         except RecordRefused as refused:
             self._park(task, record, refused)
 
-    def _park(self, task: Task, record: Record, refused: RecordRefused) -> None:
+    def _park(self, task: Task | Newcomers, record: Record, refused: RecordRefused) -> None:
         # Bare if there is no room for the cause beside the record. Again after any abort: librdkafka counts a
         # refused record in, and finds out that the broker does not when the next one comes to the same partition.
         bare, aborted = False, TransactionAborted("")

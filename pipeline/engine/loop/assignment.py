@@ -55,6 +55,7 @@ class Assignment:
         self._standbys: dict[TP, TableRecovery] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
         self._looked_s, self._flushed_s = 0.0, self._clock.monotonic_s()
+        self.unbuilt = dict.fromkeys(self._plan.built_from, "it is not known yet whether the table is whole; ask again")
 
     def open(self) -> None:
         """Start following the logs of replicas and standbys."""
@@ -142,7 +143,8 @@ class Assignment:
         self._flush_the_quiet()
         self._look_after_copies()
         self._aim_arrived(committed)
-        self._tell_new_steps(self._standings.step(committed))
+        for tp, notes in self._standings.step(committed).items():
+            self._tasks[tp].noted = notes
         self._aim_certain()
         complete = [tp for tp, (copy, _) in self._restores.items() if self._is_complete(tp, copy)]
         now_s, source_topics = self._clock.monotonic_s(), self._plan.source_topics
@@ -195,11 +197,6 @@ class Assignment:
         self._following.unfollow(copy.complete())
         return not copy.unfinished
 
-    def _tell_new_steps(self, new: Mapping[TP, Sequence[str]]) -> None:
-        for tp, steps in new.items():
-            if steps:
-                log.info("%s-%d: %s has folded nothing of it yet", *tp, ", ".join(steps))
-
     def _start(self, tp: TP, ask: Committed) -> Task:
         copy, committed = self._restores.pop(tp)
         task = self._tasks[tp]
@@ -210,6 +207,8 @@ class Assignment:
                 raise LaneFatal("another worker has had its partitions while this one stood still") from None
             raise
         task.position = task.committed = None if committed is None else committed.offset
+        if committed is not None and committed.steps:  # else a tool has set the offset to where the notes are
+            task.noted = committed.steps
         task.unflushed = copy.unflushed
         held = len(task.queue.held)
         if held:
@@ -371,6 +370,7 @@ class Assignment:
                 standby,
                 not source_topic.keeps_locally,
                 changelog_position(spec.changelog),
+                unbuilt=partial(self.unbuilt.get, spec.name),
             )
 
     def _hide(self, tp: TP) -> None:

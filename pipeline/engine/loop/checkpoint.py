@@ -46,7 +46,12 @@ def checkpoint(
     reached = {task.tp: changelogs_of(task, ends) for task in tasks}
     positions = {
         task.tp: Position(
-            task.position, reached[task.tp], unended.get(task.tp, ()), task.standing, task.parking.partitions
+            task.position,
+            reached[task.tp],
+            unended.get(task.tp, ()),
+            task.standing,
+            task.parking.partitions,
+            task.beside.notes,
         )
         for task in tasks
         if task.position is not None

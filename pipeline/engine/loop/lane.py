@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from pipeline.engine.beside.building import Building
 from pipeline.engine.context import LaneContext, LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Views
 from pipeline.engine.loop.alone import Alone
@@ -60,6 +61,7 @@ class Lane:
         self._takeover = Takeover(self._consumer, self._producer, self._clock)
         self._transaction = Transaction(context, self._tasks, self._pace, self._takeover)
         self._alone = Alone(context, self._transaction, self._start_over)
+        self._building = Building(context, self._tasks, self._transaction, self._alone, self._checkpoint)
         asked = Operators(context, self._tasks, self._alone, self._checkpoint, self._folds)
         self.redrive, self.discard = asked.redrive, asked.discard  # see there: what operators may do between turns
         self.redrive_copy, self.discard_copy, self.resume = asked.redrive_copy, asked.discard_copy, asked.resume
@@ -91,6 +93,7 @@ class Lane:
         for task in self._claim(started):
             self._consumer.start(task.tp, task.committed)
         self._try_again()
+        self._building.look()
         wait_s = self._wait_s(followed)
         self.stats.deadlines_pending = sum(task.pending for task in self._tasks.running())
         self._rewound = False
@@ -112,15 +115,15 @@ class Lane:
         return [Batch(tp, records) for tp, records in polled.batches.items() if self._folds(tp)]
 
     def _folds(self, tp: TP) -> bool:
-        if self.stats.held or tp in self._waiting or tp in self._unclaimed:
-            return False
-        return self._tasks.runs(tp)
+        return self._tasks.runs(tp) and not (self.stats.held or tp in self._waiting or tp in self._unclaimed)
 
     def _wait_s(self, followed: bool) -> float:
         """How long to wait for records: not at all while there is other work to do, nor beyond the next deadline."""
         if followed or self._tasks.uncommitted():
             return 0
-        wait_s = self.settings.restore_wait_s if self._tasks.waiting else self.settings.idle_wait_s
+        wait_s = (
+            self.settings.restore_wait_s if self._tasks.waiting or self._building.busy else self.settings.idle_wait_s
+        )
         if self._waiting:
             wait_s = min(wait_s, max(0.0, min(self._waiting.values()) - self._clock.monotonic_s()))
         next_due_ms = min((task.next_due_ms for task in self._tasks.running()), default=NEVER)
@@ -223,7 +226,7 @@ class Lane:
         return bool(waits) or self._clock.monotonic_s() < self._resume_s
 
     def _fire(self) -> None:
-        """Send commands that have fallen due, a bounded number a turn, so that records are folded, too."""
+        """Send commands that have fallen due, and build what is new: a bounded number a turn, so others go on."""
         now_ms = self._clock.time_ms()
         due = [task for task in self._tasks.running() if task.next_due_ms <= now_ms]
         try:
@@ -232,6 +235,7 @@ class Lane:
                     self._transaction.begin()
                     task.fire(fired, now_ms)
                     self._folded += len(fired)
+            self._folded += self._building.fold()
         except TransactionAborted as aborted:
             self._start_over(aborted)
 
@@ -254,9 +258,8 @@ class Lane:
 
     def _release(self, *, owned: bool) -> None:
         self._tasks.close(owned=owned)
-        self._consumer.close()
-        self._reader.close()
-        self._producer.close()
+        for close in (self._building.close, self._consumer.close, self._reader.close, self._producer.close):
+            close()
 
     # --- the transaction ----------------------------------------------------------------------------------------------
 
@@ -353,8 +356,7 @@ class Lane:
         self._unclaimed |= {task.tp: task for task in started}
         for task in self._unclaimed.values():
             task.claims = self._takeover.is_unclaimed(task.tp)
-            if task.committed is None:
-                task.position = self._consumer.bounds(task.tp)[0]
+            task.begin(self._consumer.bounds)
         if self._unclaimed and self._tasks.uncommitted():
             self._checkpoint()
         claimed = [task for task in self._unclaimed.values() if not task.claims]

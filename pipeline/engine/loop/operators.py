@@ -99,6 +99,11 @@ class Operators:
         """The task of that partition, with all that it folded committed."""
         if not self._tasks.runs(tp):
             raise TableUnavailable(f"{tp.topic}-{tp.partition} is not folded here just now; ask again")
+        if building := self._tasks[tp].beside.building:
+            raise TableUnavailable(
+                f"{', '.join(step.name for step in building)} is new and is built from {tp.topic}-{tp.partition}, and "
+                "what waits there keeps its order until then; ask again"
+            )
         if self._tasks.uncommitted():
             self._checkpoint()
         return self._tasks[tp]

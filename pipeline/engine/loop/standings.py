@@ -16,6 +16,7 @@ from pipeline.engine.ports import TP, LogFacts, Position, Record, TopicNow
 from pipeline.engine.state.noted import Noted, Standing, made_again, read_noted, why_not
 from pipeline.engine.state.partition_counts import check_count
 from pipeline.errors import LaneFatal, RecordsLost
+from pipeline.model.records.step_notes import StepNotes
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
@@ -61,8 +62,8 @@ class Standings:
                 self._read = 0
                 self._following.follow(self, {self._log: None} if self._target else {})
 
-    def step(self, committed: Committed) -> dict[TP, tuple[str, ...]]:
-        """Settle all doubts at once, when all notes are read. Return the steps that are new to each such partition.
+    def step(self, committed: Committed) -> dict[TP, StepNotes]:
+        """Settle all doubts at once, when all notes are read. Return how far each step is noted to be.
 
         Raises RecordsLost, which names all partitions of the service that are not where they are noted.
         """
@@ -73,15 +74,10 @@ class Standings:
             self._refuse(committed)
             return {}
         settled, self._doubtful = self._doubtful, {}
-        return {tp: self._new_steps(tp, standing) for tp, (_, standing) in settled.items()}
+        return {tp: self._noted[tp].steps for tp in settled if tp in self._noted}
 
     def _why_not(self, tp: TP, committed: Position | None, topics: Mapping[str, int]) -> str | None:
         return why_not(tp, committed, self._noted.get(tp), topics)
-
-    def _new_steps(self, tp: TP, standing: Standing) -> tuple[str, ...]:
-        """Return the steps that have folded nothing of a partition of which others have."""
-        noted = self._noted.get(tp)
-        return () if noted is None else tuple(step for step in standing.steps if step not in noted.standing.steps)
 
     def _refuse(self, ask: Committed) -> None:
         """Raise the error that names all, those that other workers have included."""

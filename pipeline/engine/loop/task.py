@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
+from pipeline.engine.beside.newcomers import Newcomers
 from pipeline.engine.parking.parking import Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit, describe_error
 from pipeline.engine.parking.raised import is_topologys
@@ -21,6 +22,7 @@ from pipeline.errors import CopyHeld, TransactionAborted, UndecodableRecord
 from pipeline.flow import Find, ReservationReply
 from pipeline.model import NEVER
 from pipeline.model.records.partitioning import partition_of
+from pipeline.model.records.step_notes import StepNotes
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
@@ -48,6 +50,8 @@ class Task:
         assert isinstance(queue, ParkedTable)
         self.queue = queue
         self.parking = Parking(tp, source_topic, self._nodes, queue, context)
+        self.beside = Newcomers(self.parking, self._nodes, self._shared, lambda: self.position, context)
+        self.noted: StepNotes = {}  # how far each step was, by the last commit of whoever had the partition before
         self._reply_table = next((table for table in self.tables if isinstance(table, ReplyTable)), None)
         self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
         self.position: int | None = None
@@ -63,6 +67,13 @@ class Task:
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0
 
+    def begin(self, bounds: Callable[[TP], tuple[int, int]]) -> None:
+        """Begin where the last commit says; where there is none, and each step that is new, where they are declared to.
+
+        `bounds`: see GroupConsumer.
+        """
+        self.position = self.beside.begin(self.committed, self.noted, bounds)
+
     def fold(self, records: Sequence[Record], until_s: float = inf) -> int:
         """Run every step on every record, in order. A record that raises is parked, as are later ones of its key.
 
@@ -72,7 +83,7 @@ class Task:
         """
         for table in self._shared:
             table.expect(key for record in records if (key := record.key()))
-        parking, nodes, decoded, held = self.parking, self._nodes, self.parking.decode, self.queue.held
+        parking, nodes, decoded, held = self.parking, self.beside.level, self.parking.decode, self.queue.held
         partition, partitions = self.tp.partition, parking.partitions
         now_s, last = self._clock.monotonic_s, len(records) - 1
         for number, record in enumerate(records):
@@ -163,7 +174,7 @@ class Task:
     def note_position(self) -> None:
         """Send the position to the topic of noted positions, in the open transaction."""
         if self.position is not None:
-            value = noted_value(self.position, self._standing_text)
+            value = noted_value(self.position, self._standing_text, self.beside.notes)
             self._producer.produce(self._plan.positions, noted_key(self.tp), value, 0)
 
     @property
@@ -194,16 +205,18 @@ class Task:
     def uncommitted(self) -> bool:
         """Whether a checkpoint would move this task on."""
         moved = self.position != self.committed or self.fired or self.parking.touched or self.claims
-        return self.running and moved
+        return self.running and (moved or self.beside.touched)
 
     def mark_committed(self, changelogs: dict[str, tuple[int, int]]) -> None:
         """Note that what was folded is committed, with these positions of its changelogs."""
         self.committed, self.changelogs = self.position, changelogs
         self.fired = self.parking.touched = self.claims = False
+        self.beside.mark_committed()
 
     def roll_back(self) -> None:
         """Drop what was folded since the last commit."""
         self.position = self.committed
         self.fired = self.parking.touched = False
+        self.beside.roll_back()
         for table in self.tables:
             table.roll_back()

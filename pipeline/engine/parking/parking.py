@@ -118,10 +118,14 @@ class Parking:
         done: tuple[str, ...] = (),
         *,
         bare: bool = False,
+        beside: int | None = None,
     ) -> None:
-        """Open the queue of a record's key. `done`: names of the nodes that have folded it already."""
+        """Open the queue of a record's key. `done`: names of the nodes that have folded it already.
+
+        `beside`: where the task is, if the record was folded for nodes that are built beside the others.
+        """
         entry = self.hold(record, KeyState.FAILED, done=done, new=message is not None, id=id_of(message), bare=bare)
-        cause = self._stop_at(record.key(), entry, error)
+        cause = self._stop_at(record.key(), entry, error, beside=beside)
         if not isinstance(error, NeedsReservation):
             if message is not None:
                 self._tell_parked(record, message, cause)
@@ -301,10 +305,11 @@ class Parking:
         error: BaseException,
         audit: Audit | None = None,
         now: TakenUp | None = None,
+        beside: int | None = None,
     ) -> str:
         """Note why the first record of a key cannot be folded, and do something about it. Return the cause.
 
-        `audit`, `now`: who has had it taken up, and when; None if it has just arrived.
+        `audit`, `now`: who has had it taken up, and when; None if it has just arrived. `beside`: see `put_aside`.
         """
         self.touched = True
         event = EVENTS.get(type(error), KeyEvent.RAISES)
@@ -316,7 +321,7 @@ class Parking:
         if isinstance(error, NeedsReservation):
             self._reserve(error)
         else:
-            self._notices.parked(key, entry, audit, None if now is None else _placed(entry, now))
+            self._notices.parked(key, entry, audit, None if now is None else _placed(entry, now), beside)
             if audit is TURN:
                 self._tell_queue_parked(key or b"", cause)
         return cause

@@ -29,14 +29,21 @@ class Notices:
         self._producer, self._stats, self._topic, self._queue = producer, stats, topic, queue
 
     def parked(
-        self, key: bytes | None, entry: ParkedRecord, audit: Audit | None = None, placed: DecidedAt | None = None
+        self,
+        key: bytes | None,
+        entry: ParkedRecord,
+        audit: Audit | None = None,
+        placed: DecidedAt | None = None,
+        beside: int | None = None,
     ) -> None:
-        """A record waits: a copy with its cause. `audit`: who has had it folded, in vain."""
+        """A record waits: a copy with its cause. `audit`: who has had it folded, in vain. `beside`: see Parking."""
         self._stats.parked += 1
         headers: list[tuple[str, str | bytes | None]] = [(name, data) for name, data in entry.headers]
         waits = {"queue": f"{self._queue}/{entry.partition}/{entry.offset}"}
         about = self._about("parked", entry, audit, placed)
         about |= {"cause": entry.cause, "traceback": entry.traceback, **waits}
+        if beside is not None:
+            about["beside"] = beside
         self._send(key, entry, entry.value, headers, about)
 
     def over(self, action: str, key: bytes, entry: ParkedRecord, audit: Audit, placed: DecidedAt) -> None:

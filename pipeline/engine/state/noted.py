@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeline.engine.ports import TP, Position
+from pipeline.model.records.step_notes import StepNotes, read_step_notes, step_words
 
 
 class Standing(NamedTuple):
@@ -35,10 +37,11 @@ class Standing(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """A noted position: the next offset to fold, and what has folded all before it."""
+    """A noted position: the next offset to fold, what has folded all before it, and how far each step is in that."""
 
     offset: int
     standing: Standing
+    steps: StepNotes = MappingProxyType({})
 
 
 def noted_key(tp: TP) -> bytes:
@@ -46,9 +49,9 @@ def noted_key(tp: TP) -> bytes:
     return f"{tp.topic}/{tp.partition}".encode()
 
 
-def noted_value(offset: int, standing_text: str) -> bytes:
+def noted_value(offset: int, standing_text: str, steps: StepNotes) -> bytes:
     """The record of a noted position. `standing_text`: see Standing.text."""
-    return f'{{"offset": {offset}, {standing_text}'.encode()
+    return f'{{"offset": {offset}, "notes": "{" ".join(step_words(steps))}", {standing_text}'.encode()
 
 
 def read_noted(key: bytes, value: bytes) -> tuple[TP, Noted]:
@@ -56,7 +59,9 @@ def read_noted(key: bytes, value: bytes) -> tuple[TP, Noted]:
     topic, _, partition = key.decode().rpartition("/")
     told = json.loads(value)
     topics = {name: int(identity, 16) for name, identity in told["topics"].items()}
-    return TP(topic, int(partition)), Noted(told["offset"], Standing(tuple(told["steps"]), topics))
+    return TP(topic, int(partition)), Noted(
+        told["offset"], Standing(tuple(told["steps"]), topics), read_step_notes(told.get("notes"))
+    )
 
 
 def made_again(then: Mapping[str, int], now: Mapping[str, int]) -> list[str]:

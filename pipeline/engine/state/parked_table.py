@@ -87,6 +87,7 @@ class ParkedTable(Table):
         self._ids: dict[bytes, Counter[str]] = {}  # of the commands that wait, by key
         self._records = 0  # how many wait in all
         self._entries: dict[bytes, dict[int, ParkedRecord | None]] = {}  # changed since then; None: gone
+        self._disordered: set[bytes] = set()  # keys to which one may have been added before those that waited
         self._gone_to: dict[bytes, int] = {}  # the offset behind the last one that was taken out since then
 
     @property
@@ -133,8 +134,13 @@ class ParkedTable(Table):
         """All records of the key, in order. The queue must not change meanwhile."""
         changed = self._entries.get(key, {})
         start = self._gone_to.get(key, 0).to_bytes(8, "big")
+        rows = scan_all(self.store, self.prefix + join_key(key), start)
+        if key in self._disordered:
+            every = {parts(row[len(self.prefix) :])[1]: self.codec.decode(data) for row, data in rows} | changed
+            yield from (every[offset] for offset in sorted(every) if every[offset] is not None)
+            return
         stored = set()
-        for row, data in scan_all(self.store, self.prefix + join_key(key), start):
+        for row, data in rows:
             _, offset = parts(row[len(self.prefix) :])
             stored.add(offset)
             entry = changed[offset] if offset in changed else self.codec.decode(data)
@@ -143,6 +149,21 @@ class ParkedTable(Table):
         for offset in sorted(changed.keys() - stored):
             if (entry := changed[offset]) is not None:
                 yield entry
+
+    def goes_before(self, key: bytes, offset: int) -> bool:
+        """Whether a record comes before all of its key that wait. If it is added, it is the first."""
+        first = self.first(key)
+        if first is None or offset < first.offset:
+            self._disordered.add(key)
+            return True
+        return False
+
+    def waits(self, key: bytes, offset: int) -> bool:
+        """Whether the record of that offset waits."""
+        changed = self._entries.get(key, {})
+        if offset in changed:
+            return changed[offset] is not None
+        return self.store.get(self.prefix + row_key(key, offset)) is not None
 
     def _count(self, key: bytes, command_id: str, more: int) -> None:
         held = self.held
@@ -178,6 +199,7 @@ class ParkedTable(Table):
     def _clear(self) -> None:
         self._entries.clear()
         self._gone_to.clear()
+        self._disordered.clear()
 
 
 def queued(record: Record, topic: str, partition: int, *, bare: bool, **more: Any) -> ParkedRecord:

@@ -46,7 +46,8 @@ def _reset(tp: TP, noted: Noted, offset: int | None, bounds: tuple[int, int], id
         target = low
         lost = lost or (f"its log begins at {low}" if at < low else f"its log ends at {end}")
     topics = {name: identities.get(name, identity) for name, identity in noted.standing.topics.items()}
-    return Reset(tp, offset, at, target, lost, Noted(target, noted.standing._replace(topics=topics)))
+    steps = noted.steps if target == at else {}  # from there on all fold alike
+    return Reset(tp, offset, at, target, lost, Noted(target, noted.standing._replace(topics=topics), steps))
 
 
 def losses(found: Iterable[Reset]) -> list[str]:

@@ -19,6 +19,7 @@ class ProjectStep(Step):
         self.projection, self.table = projection, table
         self.indexes = projection.indexes
         self.direct = projection.route is None  # fed by events themselves, which come in an envelope
+        self.start = projection.start if self.direct else None  # a topic of messages by key is its own
 
     def fold(self, key: bytes, record: Record, message: Any, placed: DecidedAt | None = None) -> None:
         row = self.table.get(key)

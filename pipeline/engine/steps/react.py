@@ -22,7 +22,7 @@ class ReactStep(Step):
         takers: Mapping[type, Sequence[str]],
         out: Output,
     ) -> None:
-        self.name = f"react:{reaction.name}"
+        self.name, self.start = f"react:{reaction.name}", reaction.start
         self.reaction, self.targets, self._takers, self.emit = reaction, targets, takers, out.emit
         self._giver = f"reaction {reaction.name!r}: its react {named(reaction.react)}"
 

@@ -15,7 +15,7 @@ class RouteStep(Step):
     """event -> messages by row key, over the repartition topic. `source`: the declared topic of the events."""
 
     def __init__(self, projection: Projection[Any, Any], source: str, topic: str, encode: Encode, out: Output) -> None:
-        self.name = f"route:{projection.name}"
+        self.name, self.start = f"route:{projection.name}", projection.start
         self.projection, self.source, self.topic, self.encode = projection, source, topic, encode
         self.emit = out.emit
         self.stats = out.stats

@@ -37,9 +37,13 @@ class Step:
 
     If the topology's code raises, the step has had no effect: all of that code runs before the first effect. `name` is
     derived from the declared name and must stay stable. Methods that only commands need do nothing by default.
+
+    `start`: where it begins if it is new to a service that has folded its source for long; see model.start. None if it
+    is as old as its source.
     """
 
     name: str
+    start: str | None = None
 
     def fold(self, key: bytes, record: Record, message: Any, placed: DecidedAt | None = None) -> None:
         """Run the step. `placed`: when a parked record is folded again."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pipeline.model.context import EventContext, Given, asks_context
 from pipeline.model.projection.windows import Tumbling
 from pipeline.model.source import Source
+from pipeline.model.start import BEGINNING
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -52,6 +53,9 @@ class Projection(Generic[M, R]):
 
     `version`: one more if its functions have come to mean something else. It is folded from the beginning of its
     sources, into the table `<name>_v<version>`, beside the one before, until readers are switched.
+
+    `start`: a projection that is new to its service is folded from the beginning of its sources, beside the others,
+    and is read once that is done; with "now" it holds only what comes once it is there.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Projection(Generic[M, R]):
     windows: Tumbling | None = None
     database: Database = Database.ROCKSDB
     version: int = 1
+    start: str = BEGINNING
     evolve_in_context: bool = field(init=False, repr=False, compare=False)
     route_in_context: bool = field(init=False, repr=False, compare=False)
 
@@ -83,12 +88,15 @@ class Replica(Generic[M, R]):
     `evolve(row, event)` folds each event of `source` into the row of the same key; None deletes the row. With a
     parameter `context` it is given an EventContext. Reads from it are eventual: it follows the owner, and goes on
     answering while the owner is down. Decisions read it if an aggregate of the service has it among its `reads`.
+
+    `start`: each copy begins at the beginning of the source; "now" would be another moment in each, and is refused.
     """
 
     name: str
     source: Source
     initial: R
     evolve: Given[R, M, R | None]
+    start: str = BEGINNING
     evolve_in_context: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

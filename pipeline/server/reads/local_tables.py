@@ -110,6 +110,8 @@ class LocalTables:
             raise TableUnavailable(f"partition {partition} of {table!r} is not held by this worker; ask again")
         if view.restoring:
             raise TableUnavailable(f"partition {partition} of {table!r} is being restored; ask again")
+        if view.unbuilt is not None and (why := view.unbuilt()):
+            raise TableUnavailable(why)
         return view
 
     def _row_view(self, table: str, partition: int, key: bytes) -> ReadView:

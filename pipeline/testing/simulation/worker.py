@@ -212,6 +212,7 @@ class Worker:
             pointed("reader", reader, at),
             stores,
             self.clock,
+            lambda: pointed("reader", MemoryLogReader(kafka, self.name, self.wait), at),
             _Opening(self.open_shared),
             histories,
         )
@@ -289,7 +290,8 @@ class Worker:
                 tp: TP = log.tp
                 if store is None or (store.position(f"replica:{tp.topic}-{tp.partition}") or 0) < log.end:
                     return False
-        return all(self._is_remembered(task.tp) for task in self.lane._tasks.running())
+        running = self.lane._tasks.running()
+        return all(not task.beside.building and self._is_remembered(task.tp) for task in running)
 
     @property
     def has_followed(self) -> bool:

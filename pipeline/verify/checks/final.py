@@ -18,7 +18,7 @@ from pipeline.model.saga.participant import holds, participants
 from pipeline.model.saga.saga import IN_FLIGHT
 from pipeline.topology import Topology
 from pipeline.verify.checks.deadlines import DeadlineCheck
-from pipeline.verify.checks.parked_checks import rows_of
+from pipeline.verify.checks.parked_checks import rows_of, unbuilt
 from pipeline.verify.checks.tables import last_values
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
@@ -121,6 +121,8 @@ class FinalCheck:
     def _final(self, history: History) -> Final | None:
         """The state of everything at a moment at which nothing moves; None if there was none."""
         sources = self._sources(history)
+        if any(unbuilt(history, service) for service in self._topology.services.values()):
+            return None
         while True:
             ends = {tp: history.end(tp) for _, tp in sources}
             if all((history.committed(service, tp) or 0) >= ends[tp] for service, tp in sources):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any, NamedTuple
 
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.model import TopicKind
+from pipeline.model import Service, TopicKind
 from pipeline.model.records.partitioning import partition_of
+from pipeline.model.records.step_notes import StepNote, mark
 from pipeline.verify.replay.notices import PARKED, Act, acts_in
 from pipeline.verify.replay.parked_replay import ParkedReplay, folded_by
 from pipeline.verify.report import Finding, Report
@@ -74,19 +76,40 @@ def _place(entry: Entry) -> tuple[bytes, int]:
 def folded(
     history: History, service: str, tp: TP, node: str, decoder: Decoder, before: Before, report: Report
 ) -> Iterator[Late]:
-    """What a node that takes no commands has folded, in its order, up to what the service has committed now."""
+    """What a node that takes no commands has folded, in its order, up to what the service has committed now.
+
+    If it is new and not built yet, what it has not come to may have been folded since, and need not.
+    """
     bound, early = history.bound(service, tp) or 0, set(before.get(tp, []))
+    began, at, level = history.steps(service, tp).get(mark(node)) or StepNote(0, 0, level=True)
+    bound, joined = (bound, float(at)) if level else (min(bound, at), inf)
     entries = _entries(history, service, tp)
     queues, partitions = still_held(history, service, tp, report), history.partitions(tp.topic)
-    for entry, act in folded_by(node, queues, entries, _place, _follows(decoder)):
+    for entry, act in folded_by(node, queues, entries, _place, _follows(decoder), joined):
         read = decoder.read(entry)
-        if read is not None and act is None and (home := partition_of(read[0].encode(), partitions)) != tp.partition:
+        if read is None or entry.offset < began:
+            continue
+        if act is None and (home := partition_of(read[0].encode(), partitions)) != tp.partition:
             if not queues.complete:  # it was parked, as far as is known
                 continue
             where = (service, *tp, read[0], entry.offset)
             report.add(Finding("misplaced", *where, f"parked, as it belongs in partition {home}", "folded"))
-        if read is not None:
-            yield Late(entry, *read, entry.offset < bound if act is None else act in early)
+        by_itself = act is None or (act.at or 0) < joined
+        yield Late(entry, *read, entry.offset < bound if by_itself else act in early)
+
+
+def unbuilt(history: History, service: Service) -> set[str]:
+    """The steps of a service that are new and not built yet."""
+    steps = [(f"react:{reaction.name}", [reaction.source]) for reaction in service.reactions]
+    for projection in service.projections:
+        step = "project" if projection.route is None else "route"
+        steps.append((f"{step}:{projection.name}", list(projection.sources)))
+    places = {
+        step: [TP(source.topic, n) for source in sources for n in range(history.partitions(source.topic))]
+        for step, sources in steps
+    }
+    notes = {step: [history.steps(service.name, tp).get(mark(step)) for tp in tps] for step, tps in places.items()}
+    return {step for step, found in notes.items() if any(note is not None and not note.level for note in found)}
 
 
 def replayed(history: History, service: str, tp: TP, decoder: Decoder, report: Report) -> ParkedReplay:

@@ -15,7 +15,7 @@ from pipeline.errors import CopyHeld, UndecodableRecord
 from pipeline.flow import event_to_row, message_to_row
 from pipeline.model import EventMessage, Projection, Replica, Service, TopicKind
 from pipeline.model.records.partitioning import partition_of
-from pipeline.verify.checks.parked_checks import Before, Late, folded
+from pipeline.verify.checks.parked_checks import Before, Late, folded, unbuilt
 from pipeline.verify.checks.tables import Allowed, compare_changelog, compare_table, last_values
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
@@ -78,7 +78,7 @@ class ProjectionCheck:
     """Judges the rows of one projection, a partition at a time."""
 
     def __init__(self, service: Service, projection: Projection[Any, Any], registry: Registry) -> None:
-        self.service, self.projection = service.name, projection
+        self.service, self.projection, self._owner = service.name, projection, service
         self.home, self.rows = service.tables()[projection.name], TopicKind.ROW.topic(projection.name)
         routed = projection.route is not None
         if routed:
@@ -92,7 +92,10 @@ class ProjectionCheck:
         """Read rows before the messages that made them."""
         home, changelog = TP(self.home, partition), TP(self.rows, partition)
         before = acts_on(history, self.service)
-        rows = history.rows(self.projection.name, partition)
+        name = self.projection.name
+        if new := {f"route:{name}", f"project:{name}"} & unbuilt(history, self._owner):
+            report.notes.append(f"the table {name}-{partition} is not judged: {min(new)} is new, and not built yet")
+        rows = None if new else history.rows(name, partition)
         last = last_values(history, changelog, self._row, self.service, report)
         allowed = self._fold.by_group(history, home, before, report)
         if low := history.low(home):
@@ -100,7 +103,7 @@ class ProjectionCheck:
             return
         report.checked["rows"] += sum(value is not None for _, value in last.values())
         compare_changelog("row", self.service, changelog, allowed, last, report)
-        compare_table(self.service, self.projection.name, partition, allowed, rows, report)
+        compare_table(self.service, name, partition, allowed, rows, report)
 
 
 class ReplicaCheck:

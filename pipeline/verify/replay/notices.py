@@ -32,6 +32,7 @@ class Act(NamedTuple):
     cause: str = ""
     by: str = ""
     why: str = ""
+    beside: int | None = None  # where the task was, if a new node was built that had yet to fold what lies before
     bare: bool = False  # whether the value could not be queued: the record can only be discarded, without a reply
 
 
@@ -51,6 +52,7 @@ def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Ac
             told.get("parked-cause", ""),
             told.get("parked-by", ""),
             told.get("parked-why", ""),
+            int(told["parked-beside"]) if "parked-beside" in told else None,
             "parked-without-value" in told,
         )
     except (KeyError, ValueError):

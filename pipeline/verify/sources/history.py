@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.engine.ports import TP
+from pipeline.model.records.step_notes import StepNotes
 
 
 class Entry(NamedTuple):
@@ -49,6 +50,9 @@ class History(Protocol):
     def partitions(self, topic: str) -> int: ...
     def bound(self, service: str, tp: TP) -> int | None:
         """What the service had committed before anything else was read; None if nothing."""
+
+    def steps(self, service: str, tp: TP) -> StepNotes:
+        """How far each step of the service was at the bound; empty if that is not known."""
 
     def committed(self, service: str, tp: TP) -> int | None:
         """What the service has committed now, no commit of it being under way."""

@@ -10,11 +10,12 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.adapters.kafka import ANSWER_S, READING, admin, connection, end_offsets, first_offsets
-from pipeline.adapters.kafka.group_offsets import GroupOffsets
+from pipeline.adapters.kafka.group_offsets import Committed, GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.flow.command_to_reply import AHEAD_S_MAX
+from pipeline.model.records.step_notes import StepNotes, read_step_notes
 from pipeline.verify.sources.history import Entry, Kept, Stored, read_whole
 
 Rows = Callable[[str, int], Iterable[Mapping[str, Any]]]
@@ -53,10 +54,10 @@ class KafkaHistory:
         self._rows, self._positions, self._patience_s = rows, positions, patience_s
         self._deadline: float | None = None
         self._kept: dict[str, tuple[dict[TP, int], Kept]] = {}  # as of where the partitions ended
-        self._bounds: dict[tuple[str, TP], int | None] = {}
+        self._bounds: dict[tuple[str, TP], Committed] = {}
         for service, topics in sources.items():
             tps = [TP(topic, n) for topic in topics for n in range(self.partitions(topic))]
-            self._bounds |= {(service, tp): offset for tp, offset in self._ask_committed(service, tps).items()}
+            self._bounds |= {(service, tp): told for tp, told in self._ask_committed(service, tps).items()}
 
     def __enter__(self) -> KafkaHistory:
         return self
@@ -75,14 +76,19 @@ class KafkaHistory:
         return self._counts[topic]
 
     def bound(self, service: str, tp: TP) -> int | None:
-        return self._bounds[service, tp]
+        bound = self._bounds.get((service, tp))
+        return None if bound is None else bound.offset
+
+    def steps(self, service: str, tp: TP) -> StepNotes:
+        bound = self._bounds.get((service, tp))
+        return {} if bound is None else read_step_notes(bound.note)
 
     def committed(self, service: str, tp: TP) -> int | None:
-        return self._ask_committed(service, [tp])[tp]
+        told = self._ask_committed(service, [tp]).get(tp)
+        return None if told is None else told.offset
 
-    def _ask_committed(self, service: str, tps: Sequence[TP]) -> dict[TP, int | None]:
-        told = self._groups[service].of_all(tps, QUIET_S)
-        return {tp: told[tp].offset if tp in told else None for tp in tps}
+    def _ask_committed(self, service: str, tps: Sequence[TP]) -> dict[TP, Committed]:
+        return self._groups[service].of_all(tps, QUIET_S)
 
     def low(self, tp: TP) -> int:
         return first_offsets(self._admin, [tp])[tp]

@@ -118,6 +118,7 @@ class Reports:
             KafkaLogReader(bootstrap, name),
             claim_slot(self.shop.home / "lanes", name, None)[1],
             MachineClock(),
+            lambda: KafkaLogReader(bootstrap, f"{name}-replay"),
             shared,
         )
         lane = Lane(self.plan, ports)

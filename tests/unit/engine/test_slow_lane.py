@@ -69,6 +69,7 @@ class Shop:
             MemoryLogReader(kafka, name),
             MemoryStores(),
             kafka.clock,
+            lambda: MemoryLogReader(kafka, name),
         )
         lane = Lane(self.plan(), ports, LaneSettings(**settings), stats)
         lane.open()

@@ -8,6 +8,7 @@ from pipeline.engine.ports import TP, Position
 from pipeline.engine.state.noted import Noted, Standing, noted_key, noted_value, read_noted
 from pipeline.errors import RecordsLost
 from pipeline.model import Reaction
+from pipeline.model.records.step_notes import StepNote, mark
 from tests.helpers.till_shop import TillShop
 from tests.simulation.worlds import tills as t
 
@@ -40,8 +41,9 @@ def refused(shop: TillShop, service: str = "books") -> str:
 
 def test_a_note_is_read_as_it_was_written() -> None:
     standing = Standing(("react:b", "decide:a"), {"a/b.event": 2**64 - 1, "x": 0})
-    tp, noted = read_noted(noted_key(TP("a/b.event", 7)), noted_value(5, standing.text()))
-    assert (tp, noted) == (TP("a/b.event", 7), Noted(5, standing._replace(steps=("decide:a", "react:b"))))
+    steps = {mark("react:a"): StepNote(0, 7, level=True), mark("route:b"): StepNote(3, 5, level=False)}
+    tp, noted = read_noted(noted_key(TP("a/b.event", 7)), noted_value(5, standing.text(), steps))
+    assert (tp, noted) == (TP("a/b.event", 7), Noted(5, standing._replace(steps=("decide:a", "react:b")), steps))
     assert noted.standing.digest == standing.digest != standing._replace(topics={"x": 0}).digest
 
 
@@ -132,9 +134,10 @@ def test_a_step_that_is_new_to_what_others_have_folded_is_said(
     shop.take(1)
     shop.take(1, partition=1)
     shop.settle()
-    assert [each.getMessage() for each in caplog.records if "folded nothing" in each.getMessage()] == [
-        f"tills.event-{n}: react:again has folded nothing of it yet" for n in range(2)
-    ]
+    said = [each.getMessage() for each in caplog.records if "react:again begins" in each.getMessage()]
+    assert len(said) == 2
+    for n in range(2):
+        assert f"is built beside the others: from tills.event-{n} offset 0 to " in said[n]
     noted = dict(map(_read, shop.kafka.topics["books.positions"].logs[0].records))
     assert noted[EVENTS].standing.steps == ("react:again", "react:entries", "route:sums")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.json.writing import row_json
 from pipeline.engine.ports import TP
+from pipeline.model.records.step_notes import StepNotes
 from pipeline.verify.sources.history import Entry, Kept, Stored, read_whole
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class SimulatedHistory:
 
     def bound(self, service: str, tp: TP) -> int | None:
         return self.committed(service, tp)
+
+    def steps(self, service: str, tp: TP) -> StepNotes:
+        position = self._world.kafka.group(service).offsets.get(tp)
+        return {} if position is None else position.steps
 
     def low(self, tp: TP) -> int:
         assert tp.topic in self._world.kafka.topics
