@@ -110,6 +110,6 @@ def started(bank: Shop) -> str:
     return address
 
 
-def call_there(call: list[str], bank: Shop) -> None:
+def call_there(call: command_line.Call, bank: Shop) -> None:
     """A random call of the command line, where a broker and a worker answer."""
     command_line.check(call, bank.bootstrap)
