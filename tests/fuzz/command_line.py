@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import click
 import pytest
@@ -17,97 +18,51 @@ from hypothesis import strategies as st
 from pipeline.cli import main
 
 ROOT = Path(__file__).parents[2]
-ENDLESS = {("worker",), ("demo",), ("broker", "up")}  # they start processes
+ENDLESS = {("demo",), ("broker", "up")}  # they start processes
 CODES = (0, 1, 2)
 HANG_S = 90
 NOBODY = "127.0.0.1:1"
+SIMPLE = """
+    topologies tests.bank.services users accounts transfers orders statements anna customers
+    RegisterUser Deposit BeginTransfer
+    no_such . .. a/b %2e [bold] 😀 - -- -x 0 -1 1 7 1.5 nan inf 1e400 ²
+    999999999999999999999999999999 2009-12-01T10:00:00Z 2009-12-31 9999-12-31T23:59:59Z
+    90s 15m 0s -5m 99999999999999999999d
+    a=b = a= orders.command/3@1234 orders.command/x@y host:1 [::1]:2 {} [] { null {"amount":NaN} {"a":"\\ud800"}
+    files/commands.jsonl files/drawn files/latin1 files/empty files loop /dev/null
+    sqlite:///x.sqlite statements=sqlite:///x statements=postgresql://nobody@127.0.0.1:1/x statements=% x=://
+"""
 WORDS = (
+    *SIMPLE.split(),
+    f"{ROOT}/topologies",
+    "",
+    " ",
+    "a\nb",
+    "\x1b[2J",
+    "\udcff",
+    "x" * 600,
+    "[" * 2_000,
+    '{"name": "Anna"}',
+)
+LINES = (
+    b'{"aggregate": "users", "key": "a", "type": "ChangeName", "fields": {"name": "b"}}',
+    b'{"aggregate": "accounts", "key": "a", "type": "Deposit", "fields": {"amount": 5}, "id": "", "at": "never"}',
     *(
-        "topologies",
-        f"{ROOT}/topologies",
-        "tests.bank.services",
-        "users",
-        "accounts",
-        "transfers",
-        "orders",
-        "anna",
-        "customers",
+        b"{",
+        b"[]",
+        b"",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"null",
+        b'{"key": "\\ud800"}',
+        b"\0",
+        b'{"aggregate": 7}',
+        b"[" * 2_000,
     ),
-    *(
-        "no_such",
-        "",
-        " ",
-        ".",
-        "..",
-        "a/b",
-        "%2e",
-        "a\nb",
-        "\x1b[2J",
-        "[bold]",
-        "😀",
-        "\udcff",
-        "x" * 600,
-        "-",
-        "--",
-        "-x",
-    ),
-    *(
-        "0",
-        "-1",
-        "1",
-        "7",
-        "1.5",
-        "nan",
-        "inf",
-        "1e400",
-        "9" * 30,
-        "²",
-        "2009-12-01T10:00:00Z",
-        "2009-12-31",
-        "9999-12-31T23:59:59Z",
-    ),
-    *(
-        "90s",
-        "15m",
-        "0s",
-        "-5m",
-        "9" * 20 + "d",
-        "a=b",
-        "=",
-        "a=",
-        "orders.command/3@1234",
-        "orders.command/x@y",
-        "host:1",
-        "[::1]:2",
-    ),
-    *(
-        '{"name": "Anna", "country": "France"}',
-        "{}",
-        "[]",
-        "{",
-        "null",
-        '{"amount": NaN}',
-        '{"a": "\\ud800"}',
-        "[" * 2_000,
-    ),
-    *(
-        "RegisterUser",
-        "Deposit",
-        "BeginTransfer",
-        "files/commands.jsonl",
-        "files/latin1",
-        "files/empty",
-        "files",
-        "loop",
-        "/dev/null",
-    ),
-    *(
-        "sqlite:///x.sqlite",
-        "statements=sqlite:///x",
-        "statements=postgresql://nobody@127.0.0.1:1/x",
-        "statements=%",
-        "x=://",
-    ),
+)
+SETTINGS = (
+    *("topology = 7", 'topology = "no_such"', 'topology = "tests.bank.services"', 'schemas = "nowhere"', "home = []"),
+    *("[tool.pipeline]", 'bootstrap = "x y"', "no_such = 1", "=", "[[", 'home = "\\u0000"', "client = {a = 1}"),
 )
 GROUP = tuple[str, ...]
 
@@ -139,8 +94,16 @@ def values(param: click.Parameter) -> st.SearchStrategy[str]:
     return TEXTS
 
 
+class Call(NamedTuple):
+    """The words of a command line, the lines of a file that it may name, and those of pipeline.toml."""
+
+    words: list[str]
+    lines: list[bytes]
+    settings: list[str]
+
+
 @st.composite
-def calls(draw: st.DrawFn) -> list[str]:
+def calls(draw: st.DrawFn) -> Call:
     path = draw(st.sampled_from(sorted(CALLABLE)))
     options: list[list[str]] = []
     arguments: list[str] = []
@@ -160,16 +123,19 @@ def calls(draw: st.DrawFn) -> list[str]:
     if draw(st.floats(0, 1)) < 0.05:
         options.append([draw(st.sampled_from(("--no-such", "-h", "--version", "-")))])
     parts = [*options, *([each] for each in arguments)]
-    return [*path, *(word for part in draw(st.permutations(parts)) for word in part)]
+    words = [*path, *(word for part in draw(st.permutations(parts)) for word in part)]
+    lines = draw(st.lists(st.sampled_from(LINES) | st.binary(max_size=9), max_size=4))
+    return Call(words, lines, draw(st.lists(st.sampled_from(SETTINGS), max_size=2)) if draw(st.booleans()) else [])
 
 
-def safe(call: list[str], bootstrap: str = NOBODY) -> list[str]:
-    """The call, on that cluster, and in a home that is nobody's."""
-    command = CALLABLE[next(path for path in CALLABLE if tuple(call[: len(path)]) == path)]
+def safe(words: list[str], bootstrap: str = NOBODY) -> list[str]:
+    """The words, on that cluster, and in a home that is nobody's. A worker has no cluster."""
+    command = CALLABLE[next(path for path in CALLABLE if tuple(words[: len(path)]) == path)]
     names = {param.name for param in command.params}
-    at_end = call.index("--") if "--" in call else len(call)
-    more = ["--bootstrap", bootstrap] * ("bootstrap" in names) + ["--home", "home"] * ("home" in names)
-    return [*call[:at_end], *more, *call[at_end:]]
+    at_end = words.index("--") if "--" in words else len(words)
+    cluster = NOBODY if words[0] == "worker" else bootstrap
+    more = ["--bootstrap", cluster] * ("bootstrap" in names) + ["--home", "home"] * ("home" in names)
+    return [*words[:at_end], *more, *words[at_end:]]
 
 
 @contextmanager
@@ -192,9 +158,7 @@ def bounded(what: object) -> Iterator[None]:
 def place(home: Path) -> Iterator[None]:
     """A directory with files that commands may be given, where those that reach nobody say so at once."""
     (home / "files").mkdir()
-    (home / "files" / "commands.jsonl").write_text(
-        '{"aggregate": "users", "key": "a", "type": "ChangeName", "fields": {"name": "b"}}\n{'
-    )
+    (home / "files" / "commands.jsonl").write_bytes(LINES[0])
     (home / "files" / "latin1").write_bytes(b'{"aggregate": "\xe9"}')
     (home / "files" / "empty").write_text("")
     (home / "loop").symlink_to(home / "loop")
@@ -210,9 +174,11 @@ def place(home: Path) -> Iterator[None]:
         os.chdir(there)
 
 
-def check(call: list[str], bootstrap: str = NOBODY) -> None:
+def check(call: Call, bootstrap: str = NOBODY) -> None:
     """It ends, with one of the exit codes that there are, and without a traceback or what moves a cursor."""
-    words = safe(call, bootstrap)
+    words = safe(call.words, bootstrap)
+    Path("files/drawn").write_bytes(b"\n".join(call.lines))
+    Path("pipeline.toml").write_text("\n".join(call.settings))
     with bounded(words):
         result = CliRunner().invoke(main, words)
     assert result.exception is None or isinstance(result.exception, SystemExit), (words, repr(result.exception))

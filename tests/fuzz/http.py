@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing, suppress
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from pipeline.verify import verify
@@ -35,24 +38,42 @@ def ask(address: str, examples: int, number: int, step: Callable[[str], None] = 
             answer, excluded_checks=[not_a_server_error, positive_data_acceptance, unsupported_method]
         )
 
+    def call_wrongly(case: schemathesis.Case) -> None:
+        answer = case.call(timeout=120)
+        assert answer.status_code < 500 or answer.status_code == 504, answer.text
+
     count = 0
     for operation in schema.exclude(path_regex="/watch$").get_all_operations():  # a watch has no end
         asked_for = operation.ok()
         step(asked_for.label)
         seed(number)(fuzz(given(case=asked_for.as_strategy())(call)))()
+        with suppress(Unsatisfiable):  # where nothing can be wrong
+            wrong = asked_for.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+            seed(number)(fuzz(given(case=wrong)(call_wrongly)))()
         count += 1
     return count
 
 
 def read_all(bank: Shop) -> int:
-    """Every row is the same by scan and by key; return how many there are."""
+    """Every row is the same by key, by scan, watched and in history; return how many there are."""
     count = 0
     with bank.query() as client:
 
         def same(table: str, key: str) -> bool:
             found = client.get(table, key)
             del found["position"]
-            return found in list(client.scan(table, prefix=key)) and client.get_many(table, [key]) == [found]
+            ways = [
+                client.get_many(table, [key])[0],
+                *(row for row in client.scan(table, prefix=key) if row["key"] == key),
+            ]
+            with closing(client.watch(table, key)) as rows:
+                watched = next(rows)
+            if table == "accounts":
+                (*_, last) = client.history(table, key)
+                assert last["version"] >= found["version"]
+                past = client.state_as_of(table, key, found["version"])
+                assert (past["row"], past["version"]) == (found["row"], found["version"])
+            return len(ways) == 2 and ways == [found, found] and watched["row"] == found["row"]
 
         for service in BANK.services.values():
             for table in service.tables():
@@ -89,6 +110,6 @@ def started(bank: Shop) -> str:
     return address
 
 
-def call_there(call: list[str], bank: Shop) -> None:
+def call_there(call: command_line.Call, bank: Shop) -> None:
     """A random call of the command line, where a broker and a worker answer."""
     command_line.check(call, bank.bootstrap)

@@ -27,6 +27,7 @@ PATIENCE_S = 180.0
 def run(bootstrap: str, home: Path, seconds: float, seed: int) -> tuple[int, dict[str, int]]:
     """Return how often a worker was killed, and what was checked. Raises AssertionError with the findings."""
     rng = random.Random(f"bank {seed}")
+    home.mkdir(exist_ok=True)
     bank = Shop(bootstrap, home, BANK)
     fleet = Fleet(home, bootstrap, ANY_RAISING, BANK.name)
     try:
