@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline import errors
-from pipeline.engine.parking.parking import ENGINE
+from pipeline.engine.parking.raised import ENGINE
 from pipeline.errors import BadInput, NeedsOperator, NotFound, PipelineError, Retryable
 from pipeline.server.web import as_problems
 
