@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, isasyncgenfunction, iscoroutinefunction, signature
 from types import MethodType
 from typing import Any, Concatenate, TypeVar
 
@@ -72,6 +72,8 @@ def asks_context(function: Any, where: str, given: Sequence[str], context: type 
     who = f"{where}, {named(function)},"
     if not callable(function):
         raise TopologyError(f"{who} is no function; give one")
+    if any(iscoroutinefunction(each) or isasyncgenfunction(each) for each in (function, type(function).__call__)):
+        raise TopologyError(f"{who} is async; it is called and not awaited, so make it a plain function")
     try:
         called, inner = signature(function, follow_wrapped=False), _innermost(function)
         shown = _shown(inner)

@@ -12,7 +12,8 @@ import pytest
 from pipeline.engine.parking import raised
 from pipeline.engine.parking.parking_log import TRACEBACK_CHARACTERS_MAX, describe_error
 from pipeline.engine.parking.raised import is_topologys
-from pipeline.errors import Ending, TableUnavailable
+from pipeline.errors import Ending, LaneFatal, StateDirectoryError, TableUnavailable
+from pipeline.flow import Copies
 from pipeline.model import Send
 from pipeline.process.signals import Ended
 from pipeline.testing import TestDriver
@@ -99,6 +100,9 @@ DECISIONS = [
     (raises(NoText()), "NoText: <its text raises TypeError>"),
     (raises(NotPickled("a")), "NotPickled: a"),
     (raises(ValueError("y" * 10_000_000)), "ValueError: yyy"),
+    (raises(TableUnavailable("of a client")), "TableUnavailable: of a client"),
+    (raises(LaneFatal("of nobody")), "LaneFatal: of nobody"),
+    (raises(StateDirectoryError("of nobody")), "StateDirectoryError: of nobody"),
     (deep, "RecursionError: "),
     (greedy, "MemoryError: "),
 ]
@@ -211,3 +215,15 @@ def test_the_end_of_a_process_and_the_engines_own_errors_are_no_records_fault(mo
     assert is_topologys(MemoryError())
     monkeypatch.setattr(raised, "ROOM_BYTES", 10**15)  # as if there were no memory
     assert not is_topologys(MemoryError())
+
+
+def test_what_a_copy_raises_while_a_function_reads_it_is_the_engines() -> None:
+    names: dict[str, Any] = {"__name__": "pipeline.engine.copies.away", "TableUnavailable": TableUnavailable}
+    exec("def find(key):\n    raise TableUnavailable(key)", names)
+    copies = Copies([("users.event", names["find"])])
+    with pytest.raises(TableUnavailable) as error:
+        copies.decide(lambda command, state, copy: [copy.get("k")], None, None)
+    assert not is_topologys(error.value)
+    with pytest.raises(TableUnavailable) as own:
+        Copies([]).decide(raises(TableUnavailable("own")), None, None)
+    assert is_topologys(own.value)

@@ -128,4 +128,4 @@ def test_what_is_held_is_left_out_of_rows_without_a_copy() -> None:
         reads=[NEAR, FAR],
     )
     assert _without(guarded, "x", StateMessage(1, 0, held)).body.holds == ()
-    assert empty(guarded).decide(guarded.decide, Free("t1"), held) == (Free("t1"),)
+    assert empty(guarded).decide(guarded.decide, Free("t1"), held) == [Free("t1")]

@@ -155,6 +155,15 @@ def before(state: int, event: int, context: EventContext, /) -> int:
     return 0
 
 
+async def later(state: int, event: int) -> int:
+    return 0
+
+
+class Later:
+    async def __call__(self, state: int, event: int) -> int:
+        return 0
+
+
 def first(context: EventContext, state: int, event: int) -> int:
     return 0
 
@@ -181,6 +190,9 @@ def further(state: int, event: int, when: int) -> int:
         ),
         (lambda state: 0, r"cannot be called: too many positional arguments; it is given the state, the event"),
         (None, r"aggregate 'a': its evolve, None, is no function"),
+        (later, r"later, is async; it is called and not awaited, so make it a plain function"),
+        (Later(), r"is async; it is called and not awaited"),
+        (partial(later, 1), r"is async; it is called and not awaited"),
     ],
 )
 def test_what_cannot_be_called_is_refused_at_load(function: Any, says: str) -> None:
