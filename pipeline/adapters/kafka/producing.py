@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
 FENCE_S = 5.0  # as PATIENCE_S; there is another time, and the lane goes on meanwhile
+IDLE_S = 3.0  # after which the client closes a connection, even one with a request on its way
 ABORT_FLUSH_S = 1.0
 FLUSH_LOOK_S = 1.0  # between looks whether the transaction has failed
 ASK_TOPIC_S = 10.0  # how long it is believed that a topic is there, or not
@@ -42,6 +43,7 @@ NO_TOPIC = (
     KafkaError._UNKNOWN_PARTITION,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
 )
+LOST = "in state UP)"  # how the client's messages of connections end that requests were made on
 
 
 def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicError:
@@ -70,31 +72,44 @@ class KafkaProducer:
             "partitioner": "murmur2_random",
             # Costs no latency: nobody sees a record before the checkpoint, and its flush() does not wait for this.
             "linger.ms": 100,
-            "connections.max.idle.ms": 3000,  # see Nudge
+            "connections.max.idle.ms": int(IDLE_S * 1000),  # see Nudge
             "batch.size": 256 * 1024,
             "message.max.bytes": 32 << 20,  # the topic's own limit decides, and says so in the same way each time
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 64 * 1024,
             "error_cb": on_error,
         }
+        self._config, self._patience_s = config | overrides, patience_s
         self._bootstrap, self.name = bootstrap, transactional_id
-        self._producer = ConfluentProducer(config | overrides, logger=kafka_log)
-        self._nudge = Nudge(self._producer)
         self._last: dict[TP, int] = {}
         self._topics: dict[str, tuple[int, float]] = {}  # partitions of each, and when that was asked
+        self._open()
+
+    def _open(self) -> None:
+        self._leaves_requests = False  # whether a request may be on its way that the client has given up
+        self._producer = ConfluentProducer(self._config, logger=self)
+        self._nudge = Nudge(self._producer)
         try:
-            self._guarded(lambda: self._producer.init_transactions(ANSWER_S), patience_s)
+            self._guarded(lambda: self._producer.init_transactions(ANSWER_S), self._patience_s)
         except Exception:
             self.close()
             raise
+        self._leaves_requests = False  # those before the epoch are refused
+
+    def log(self, level: int, text: str, *args: Any) -> None:
+        """Be the client's logger: what it says of lost connections is said nowhere else."""
+        self._leaves_requests |= LOST in args[-1]
+        kafka_log.log(level, text, *args)
 
     def _guarded(self, call: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Run a transactional call, and retry it within `patience_s`. Raises an error that the lane handles."""
-        deadline = time.monotonic() + patience_s
+        began = time.monotonic()
+        deadline = began + patience_s
         while True:
             try:
                 with plainly():
                     call()
+                self._leaves_requests |= time.monotonic() - began >= IDLE_S
                 return
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
@@ -122,7 +137,22 @@ class KafkaProducer:
 
     def begin(self) -> None:
         self._last.clear()
+        self._guarded(lambda: self._producer.poll(0))  # what it has to say of connections
+        if self._leaves_requests:
+            self._replace()
         self._guarded(self._producer.begin_transaction)
+
+    def _replace(self) -> None:
+        """Go on with a new client, of a new epoch: the broker refuses what of the old one may still arrive.
+
+        A request whose connection is lost is made again on another, and the first may reach the broker much later. One
+        that ends a transaction would end the next of the same epoch, in the midst of it: a part of it without its
+        offsets, or nothing but them. The epoch changes with each transaction where client and broker know KIP-890;
+        librdkafka does not (its #5423).
+        """
+        log.info("%s: a connection was lost in a transaction; going on with a new producer", self.name)
+        self.close()
+        self._open()
 
     def _queue(self, *args: Any, **kwargs: Any) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a broker that can be cut, held and healed, or lose the answer to one kind of request."""
+"""A TCP proxy in front of a broker that can be cut, held and healed, or lose the answer to a request, or delay one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ class Link:
     def __init__(self, client: asyncio.StreamWriter, broker: asyncio.StreamWriter) -> None:
         self._writers = client, broker
         self.answer_is_lost = False
+        self.delays = False
+        self.answered = asyncio.Event()  # the broker has sent something
 
     def reset(self) -> None:
         """Ends both sides at once, as a cut line looks to them."""
         for writer in self._writers:
             abort(writer)
+
+    def give_up(self) -> None:
+        """Ends the client's side alone."""
+        abort(self._writers[0])
 
 
 def abort(writer: asyncio.StreamWriter) -> None:
@@ -45,6 +51,8 @@ class Proxy:
         self.lost = threading.Event()  # an armed loss has happened
         self._cut = False
         self._losing: int | None = None
+        self._delaying: int | None = None
+        self.delayed = threading.Event()  # an armed delay has begun
         self._links: set[Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -61,6 +69,7 @@ class Proxy:
     async def _listen(self) -> None:
         self._open = asyncio.Event()
         self._open.set()
+        self._deliver = asyncio.Event()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -84,6 +93,27 @@ class Proxy:
         """The broker gets and answers the next such request, but the connection breaks before the answer is through."""
         self.lost.clear()
         self._losing = api_key
+
+    def delay(self, api_key: int) -> None:
+        """Keep the next such request back until `deliver`, and the connection open on the broker's side."""
+        self.delayed.clear()
+        self._call(lambda: self._deliver.clear())
+        self._delaying = api_key
+
+    def give_up(self) -> None:
+        """Reset the connection of what is delayed on the client's side."""
+        self._call(lambda: self._delaying_link().give_up())
+
+    def deliver(self) -> None:
+        """Pass on what was delayed; return once the broker has answered."""
+        link = self._delaying_link()
+        self._call(lambda: link.answered.clear())
+        self._call(lambda: self._deliver.set())
+        self._call(lambda: link.answered.wait())
+
+    def _delaying_link(self) -> Link:
+        (link,) = [link for link in self._links if link.delays]
+        return link
 
     def close(self) -> None:
         """Ends it with all connections."""
@@ -136,11 +166,19 @@ class Proxy:
             if self._losing == int.from_bytes(request[:2], "big"):
                 self._losing = None
                 link.answer_is_lost = True
+            late = self._delaying == int.from_bytes(request[:2], "big")
+            if late:
+                self._delaying, link.delays = None, True
+                self.delayed.set()
+                await self._deliver.wait()
             writer.write(size + request)
             await writer.drain()
+            if late:  # its client may be gone, which is not to take the request along
+                await link.answered.wait()
 
     async def _answers(self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(256 * 1024):
+            link.answered.set()
             await self._wait_while_held()
             if link.answer_is_lost:
                 self.lost.set()
