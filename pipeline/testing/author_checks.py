@@ -101,7 +101,7 @@ def checked_route(projection: Projection[Any, Any]) -> Projection[Any, Any]:
         where = f"{_name(function)}, route of {projection.name!r}, on a {type(event).__name__}"
         pairs = _list(where, function(key, event, **context), "pairs of row key and message")
         for pair in pairs:
-            if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            if not isinstance(pair, tuple) or len(pair) != 2:  # a key that is no text, the step refuses
                 raise AuthorError(f"{where}, gave {pair!r:.100}: give pairs of row key and message")
             if classes and not isinstance(pair[1], classes):
                 names = ", ".join(each.__name__ for each in classes)

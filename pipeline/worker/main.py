@@ -21,7 +21,7 @@ from pipeline.adapters.kafka.topics import broker_count, check_counts, check_top
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Histories
-from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name
+from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name, topics_word
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
@@ -149,7 +149,8 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
 
     def host(plan: ServicePlan, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
-        identity = Identity(slot_name(plan.group, settings.node, slot), advertised.number, home)
+        name = slot_name(plan.group, settings.node, slot)
+        identity = Identity(name, advertised.number, home, topics_word(plan.source_topics))
         shared = kept.get(plan.service.name)
         opener = lane_opener(
             plan, identity, client_id(plan.service.name, advertised.url), stores, settings, adapters, share, shared

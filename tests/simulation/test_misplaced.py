@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
-from pipeline.engine.loop.task import Task
 from pipeline.engine.parking.parking import Parking
 from pipeline.model.records.partitioning import partition_of
 from pipeline.testing import Simulation
@@ -50,13 +50,7 @@ def test_seeds_bring_misplaced_keys_too() -> None:
 
 
 def keys_live_anywhere(patch: pytest.MonkeyPatch) -> None:
-    def fold(self: Task, *args: Any) -> Any:
-        with pytest.MonkeyPatch.context() as within:
-            within.setattr("pipeline.engine.loop.task.partition_of", lambda *_: self.tp.partition)
-            return original(self, *args)
-
-    original = Task.fold
-    patch.setattr(Task, "fold", fold)
+    patch.setattr("pipeline.engine.loop.task.partition_of", lambda *_: ANY)
 
 
 def a_redrive_folds_it_here(patch: pytest.MonkeyPatch) -> None:

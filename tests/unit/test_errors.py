@@ -10,13 +10,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline import errors
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.errors import BadInput, NeedsOperator, NotFound, PipelineError, Retryable
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.server.web import as_problems
 
 BASES = (Retryable, BadInput, NotFound, NeedsOperator)
-# Neither: sending again needs the id; bytes are nobody's input; what needs a copy that lacks events is parked.
-OTHERS = {errors.NoReply, errors.UndecodableRecord, errors.CopyHeld}
+# Neither: sending again needs the id; bytes are nobody's input; what needs a copy that lacks events, or belongs to
+# another partition, is parked.
+OTHERS = {errors.NoReply, errors.UndecodableRecord, errors.CopyHeld, errors.Misplaced}
 STATUS = {
     404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "NoHistory", "NoDeadlines", "NotParked"],
     400: ["BadRequest", "InvalidMoment", "InvalidToken", "NoSuchConsistency"],

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.engine.parking.parking import Parking
 from pipeline.engine.parking.parking_log import describe_error
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP, Record
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.step import DecidedAt, Step
 from pipeline.errors import TransactionAborted, UndecodableRecord
 from pipeline.flow import KeyState
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model.records.partitioning import partition_of
 from pipeline.model.records.step_notes import StepNote, StepNotes, mark
 from pipeline.model.start import NOW

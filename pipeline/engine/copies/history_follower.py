@@ -12,12 +12,12 @@ from contextlib import suppress
 
 from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.parking.parking_log import describe_error
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.history_reader import EVENT, STATE, HistoryReader, HistorySpec, at_version, version_of
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.errors import HistoryIncomplete, UndecodableRecord
 from pipeline.flow import events_to_state
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import EventMessage
 
 log = logging.getLogger(__name__)

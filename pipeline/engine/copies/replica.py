@@ -10,7 +10,6 @@ from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.copies.replica_queue import ReplicaQueue, Waiting
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import describe_error
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
 from pipeline.engine.state.parked_table import ParkedRecord, ReplayedRecord
@@ -20,6 +19,7 @@ from pipeline.engine.state.table import Pairs, RowCodec
 from pipeline.engine.stats import LaneStats, Wipe
 from pipeline.errors import BadRequest, NotParked, UndecodableRecord
 from pipeline.flow import KeyState, event_to_row
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import EventMessage, Replica
 from pipeline.model.records.partitioning import partition_of
 

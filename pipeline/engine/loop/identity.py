@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+from zlib import crc32
 
 from pipeline.engine.ports import Clock, GroupConsumer
 from pipeline.errors import BrokerUnreachable, NameTaken
@@ -25,27 +26,36 @@ class Identity(NamedTuple):
     """A member's static name in its group. `name`: also the id of its transactions. `home`: a random word of its own.
 
     `port`: of the address to route queries to, which the coordinator keeps for a static member that comes back; for
-    another address than that of the machine itself, a number that stands for all of it.
+    another address than that of the machine itself, a number that stands for all of it. `topics`: a word for those that
+    it reads. A static member that comes back gets the partitions that it had, whatever it subscribes to now; with other
+    topics it has to be another member.
     """
 
     name: str
     port: int
     home: str
+    topics: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}-{self.port}-{self.home}"
+        return f"{self.name}-{self.port}-{self.home}" + (f".{self.topics}" if self.topics else "")
 
     @classmethod
     def parse(cls, member: str) -> Identity | None:
         """Parse a member's static name; None if it is no lane's."""
         name, dash, rest = member.rpartition("-")
         name, other, port = name.rpartition("-")
-        return cls(name, int(port), rest) if name and dash and other and port.isdigit() else None
+        home, _, topics = rest.partition(".")
+        return cls(name, int(port), home, topics) if name and dash and other and port.isdigit() else None
 
 
 def slot_name(group: str, node: str, slot: int) -> str:
     """The name of the holder of that slot of a service on that node."""
     return "-".join(part for part in (group, node, str(slot)) if part)
+
+
+def topics_word(topics: Iterable[str]) -> str:
+    """A word that is another one for other topics."""
+    return f"{crc32(' '.join(sorted(topics)).encode()):08x}"
 
 
 def names(members: Iterable[str]) -> set[str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pipeline.engine.beside.newcomers import Newcomers
 from pipeline.engine.parking.parking import Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit, describe_error
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
@@ -20,6 +19,7 @@ from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import CopyHeld, TransactionAborted, UndecodableRecord
 from pipeline.flow import Find, ReservationReply
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import NEVER
 from pipeline.model.records.partitioning import partition_of
 from pipeline.model.records.step_notes import StepNotes

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engine.parking.misplaced import misplaced
 from pipeline.engine.parking.parking_log import Audit, Notices, describe_error
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, Record
 from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable, ReplayedRecord, queued
@@ -19,6 +18,7 @@ from pipeline.engine.steps.step import DecidedAt, Step
 from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import Misplaced, NotParked, PipelineError, UndecodableRecord
 from pipeline.flow import RULES, Action, KeyEvent, KeyState, ReservationReply, place_of
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import CommandMessage, Rejected, is_barrier
 from pipeline.model.records.partitioning import partition_of
 

@@ -12,10 +12,10 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.errors import TableUnavailable
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.testing.simulation.clients import store
 from pipeline.testing.simulation.faults import strike
 from pipeline.testing.simulation.judge.oracle import Oracle

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.registry import Registry
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.flow import event_to_command, event_to_messages
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import CommandMessage, EventMessage, Projection, Reaction, Service, Source, TopicKind
 from pipeline.model.records.partitioning import partition_of
-from pipeline.verify.checks.parked_checks import Before, folded
+from pipeline.verify.checks.parked_checks import Before, Follower, folded
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, Readable, command_decoder
@@ -71,7 +71,7 @@ class OutputCheck:
     def __init__(
         self,
         what: str,
-        node: str,
+        node: Follower,
         service: str,
         sources: dict[str, Decoder],
         targets: dict[str, Decoder],
@@ -179,7 +179,8 @@ def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> 
         return command.id if command.id.startswith(f"{reaction.name}/") else None
 
     sources = _follow([reaction.source], registry)
-    return OutputCheck("command", f"react:{reaction.name}", service.name, sources, targets, asks, name_of)
+    node = Follower(f"react:{reaction.name}", reaction.start)
+    return OutputCheck("command", node, service.name, sources, targets, asks, name_of)
 
 
 def route_check(service: Service, projection: Projection[Any, Any], registry: Registry) -> OutputCheck:
@@ -192,7 +193,8 @@ def route_check(service: Service, projection: Projection[Any, Any], registry: Re
 
     targets = {topic: Decoder(registry, topic, projection.by_key)}
     sources = _follow(projection.sources, registry)
-    return OutputCheck("message", f"route:{projection.name}", service.name, sources, targets, asks, digest)
+    node = Follower(f"route:{projection.name}", projection.start)
+    return OutputCheck("message", node, service.name, sources, targets, asks, digest)
 
 
 def _follow(sources: Iterable[Source], registry: Registry) -> dict[str, Decoder]:

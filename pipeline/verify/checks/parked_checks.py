@@ -11,6 +11,7 @@ from pipeline.errors import UndecodableRecord
 from pipeline.model import Service, TopicKind
 from pipeline.model.records.partitioning import partition_of
 from pipeline.model.records.step_notes import StepNote, mark
+from pipeline.model.start import NOW
 from pipeline.verify.replay.notices import PARKED, Act, acts_in
 from pipeline.verify.replay.parked_replay import ParkedReplay, folded_by
 from pipeline.verify.report import Finding, Report
@@ -73,19 +74,28 @@ def _place(entry: Entry) -> tuple[bytes, int]:
     return entry.key or b"", entry.offset
 
 
+class Follower(NamedTuple):
+    """A step that takes no commands: its name, and where it is declared to begin."""
+
+    name: str
+    start: str
+
+
 def folded(
-    history: History, service: str, tp: TP, node: str, decoder: Decoder, before: Before, report: Report
+    history: History, service: str, tp: TP, node: Follower, decoder: Decoder, before: Before, report: Report
 ) -> Iterator[Late]:
     """What a node that takes no commands has folded, in its order, up to what the service has committed now.
 
-    If it is new and not built yet, what it has not come to may have been folded since, and need not.
+    If it is new and not built yet, what it has not come to may have been folded since, and need not. That it began
+    late is believed only where it is declared to.
     """
     bound, early = history.bound(service, tp) or 0, set(before.get(tp, []))
-    began, at, level = history.steps(service, tp).get(mark(node)) or StepNote(0, 0, level=True)
+    began, at, level = history.steps(service, tp).get(mark(node.name)) or StepNote(0, 0, level=True)
+    began = began if node.start == NOW else 0
     bound, joined = (bound, float(at)) if level else (min(bound, at), inf)
     entries = _entries(history, service, tp)
     queues, partitions = still_held(history, service, tp, report), history.partitions(tp.topic)
-    for entry, act in folded_by(node, queues, entries, _place, _follows(decoder), joined):
+    for entry, act in folded_by(node.name, queues, entries, _place, _follows(decoder), joined):
         read = decoder.read(entry)
         if read is None or entry.offset < began:
             continue

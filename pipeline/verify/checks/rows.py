@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import CopyHeld, UndecodableRecord
 from pipeline.flow import event_to_row, message_to_row
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import EventMessage, Projection, Replica, Service, TopicKind
 from pipeline.model.records.partitioning import partition_of
-from pipeline.verify.checks.parked_checks import Before, Late, folded, unbuilt
+from pipeline.verify.checks.parked_checks import Before, Follower, Late, folded, unbuilt
 from pipeline.verify.checks.tables import Allowed, compare_changelog, compare_table, last_values
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
@@ -35,7 +35,7 @@ class Fold:
 
     def by_group(self, history: History, tp: TP, before: Before, report: Report) -> Allowed:
         """Each key's row at the bound, and after each record that the service has folded since."""
-        node = f"project:{self._table.name}"
+        node = Follower(f"project:{self._table.name}", self._table.start)
         return self._rows(tp, folded(history, self.service, tp, node, self._decoder, before, report), report)
 
     def by_follower(self, history: History, tp: TP, bound: int, report: Report) -> Allowed:

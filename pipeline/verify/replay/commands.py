@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import ReservationReply, command_to_event, event_to_state, place_of
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, is_barrier
 from pipeline.model.records.partitioning import partition_of
 from pipeline.verify.replay.copies import Recorded, Untold

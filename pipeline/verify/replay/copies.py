@@ -11,10 +11,10 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.engine.ports import TP
 from pipeline.errors import InvalidToken, PipelineError
 from pipeline.flow import Copies, event_to_row
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import Aggregate, EventMessage, Replica, ReplyMessage, Token
 from pipeline.model.records.partitioning import partition_of
 

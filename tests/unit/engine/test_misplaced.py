@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
-from pipeline.engine.loop.task import Task
 from pipeline.engine.parking.parking import Parking
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.ports import TP
@@ -23,6 +23,7 @@ from pipeline.verify.replay.notices import act_of
 from tests.simulation.worlds import tills as t
 
 PARTITIONS = 4
+FOUND = "pipeline.engine.loop.task.partition_of"  # what the engine takes for the home of a key
 AUDIT = Audit("anna", "a test")
 
 
@@ -212,23 +213,12 @@ def test_misplaced_commands_do_not_hold_the_service(driver: TestDriver) -> None:
 def test_records_parked_before_are_sent_home_by_a_redrive(driver: TestDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     t.Code.mend(False)
     with monkeypatch.context() as patch:
-        patch.setattr(Task, "fold", _anywhere(Task.fold))
+        patch.setattr(FOUND, lambda *_: ANY)
         patch.setattr(Parking, "_is_misplaced", lambda self, key: False)
         stray(driver, "till-1", t.Take(6))
     t.Code.mend(True)
     driver.redrive()
     assert driver.events("tills", "till-1") == [t.Taken(6)]
-
-
-def _anywhere(fold: Any) -> Any:
-    """What folded records wherever they stood."""
-
-    def folds(self: Task, *args: Any) -> Any:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pipeline.engine.loop.task.partition_of", lambda *_: self.tp.partition)
-            return fold(self, *args)
-
-    return folds
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -291,7 +281,7 @@ def test_nothing_else_of_a_replica_can_be_discarded(driver: TestDriver) -> None:
 
 
 def test_verify_finds_a_misplaced_command_that_was_decided(driver: TestDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Task, "fold", _anywhere(Task.fold))
+    monkeypatch.setattr(FOUND, lambda *_: ANY)
     stray(driver, "till-1", t.Take(2))
     assert set(findings(driver)) == {"misplaced"}
 
@@ -300,7 +290,7 @@ def test_verify_finds_a_command_that_was_parked_where_it_belongs(
     driver: TestDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.engine.loop.task.partition_of", lambda *_: -1)
+        patch.setattr(FOUND, lambda *_: -1)
         driver.send("tills", "till-1", t.Take(2))
     assert "unordered_queue" in findings(driver)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.parking import raised
 from pipeline.engine.parking.parking_log import TRACEBACK_CHARACTERS_MAX, describe_error
-from pipeline.engine.parking.raised import is_topologys
 from pipeline.errors import Ending, LaneFatal, StateDirectoryError, TableUnavailable
 from pipeline.flow import Copies
+from pipeline.flow.functions import raised
+from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import Send
 from pipeline.process.signals import Ended
 from pipeline.testing import TestDriver

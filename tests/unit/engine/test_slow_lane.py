@@ -13,7 +13,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryGroupConsumer, MemoryKafka, MemoryLogReader, MemoryProducer, MemoryStores
 from pipeline.adapters.memory.transactions import TRANSACTION_S
 from pipeline.engine.context import LanePorts, LaneSettings
-from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of
+from pipeline.engine.loop.identity import LOOK_S, Identity, make_sure_of, topics_word
 from pipeline.engine.loop.lane import YIELD_S, Lane
 from pipeline.engine.loop.pace import FIRST, PAUSES_S, TURN_S, TURN_S_MAX, Pace
 from pipeline.engine.parking.parking_log import Audit
@@ -387,3 +387,13 @@ def test_a_member_that_is_no_lane_has_no_name(text: str) -> None:
 def test_a_name_may_have_dashes() -> None:
     identity = Identity("order-lines-my-host.local-12", 8080, "ab12cd34")
     assert Identity.parse(str(identity)) == identity
+
+
+def test_one_with_other_topics_is_another_member_of_the_same_name_and_home() -> None:
+    before, after = (Identity("tills-node-0", 80, "ab12", topics_word(topics)) for topics in (["a"], ["a", "b"]))
+    assert str(before) != str(after)
+    assert [Identity.parse(str(each)) for each in (before, after)] == [before, after]
+    kafka = MemoryKafka()
+    joined(kafka, before)
+    asking = MemoryGroupConsumer(kafka, "tills", "")
+    make_sure_of(after, asking, kafka.clock, kafka.clock.advance, 9.0)

@@ -171,7 +171,7 @@ def books(**functions: Any) -> Topology:
         ({"react": decides([Send("k", Put("a"))])}, "on a Taken, sends a Put, which no aggregate takes: they take Ent"),
         ({"route": decides(None)}, "decide_badly, route of 'sums', on a Taken, returned None: is a case missing"),
         ({"route": decides(("k", t.Part(1)))}, "on a Taken, gave 'k': give pairs of row key and message"),
-        ({"route": decides([(None, t.Part(1))])}, r"on a Taken, gave \(None, Part\(amount=1\)\): give pairs"),
+        ({"route": decides([("k", t.Part(1), 2)])}, r"on a Taken, gave \('k', Part\(amount=1\), 2\): give pairs"),
         ({"route": decides([("k", t.Taken(1))])}, "gave a Taken, which is no message of it: by_key declares Part"),
     ],
 )
