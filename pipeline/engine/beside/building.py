@@ -134,7 +134,9 @@ class Building:
                 f"fold {tp.topic}-{tp.partition} from offset {self._read[tp]} on, which the log "
                 'does not hold any more; declare it with another name, or with start="now"'
             )
-        for tp in (polled.batches.keys() | polled.ends.keys()) & self._read.keys():
+        here = sorted((polled.batches.keys() | polled.ends.keys()) & self._read.keys())
+        self._read |= dict.fromkeys(here, -1)  # an abort at one of them has all of them read again
+        for tp in here:
             task, records = tasks[tp], polled.batches.get(tp, [])
             there = task.position or 0
             ahead = [record for record in records if record.offset() < there]

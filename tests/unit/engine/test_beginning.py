@@ -408,14 +408,15 @@ def test_a_new_replica_holds_all_that_came_before_it(shop: Shop) -> None:
     assert not shop.findings(declared)
 
 
-def test_it_is_tried_again_on_a_transient_error_and_goes_on(shop: Shop) -> None:
+@pytest.mark.parametrize("late", KEYS)
+def test_it_is_tried_again_on_a_transient_error_and_goes_on(shop: Shop, late: str) -> None:
     shop.take(3, t.SLOW_AMOUNT)
     shop.run(OLD)
     shop.stop()
     slow = iter([True, True])
 
     def react(key: str, event: t.Taken | t.Closed) -> list[Send]:
-        if key == KEYS[1] and next(slow, False):
+        if key == late and next(slow, False):
             raise TimeoutError("too slow")
         return list(t.enter(key, event))
 
