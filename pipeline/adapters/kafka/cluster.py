@@ -29,6 +29,7 @@ SESSION_S = 6.0  # a worker that is not heard of for so long loses its partition
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller gets an error
 GROUP_S = 60.0  # the same of a group's coordinator, which a broker makes when it is first asked for
 TRY_S = 3.0
+QUESTION_S = 3600.0  # the client's maximum
 RETRY_PAUSE_S = 0.1
 RECONNECT_MS_MAX = 1000  # librdkafka's own 10,000 would add to the time that a broker is away
 BY, OF, IN = "by:", "of:", "in:"  # no name of a topic has a colon
@@ -207,13 +208,24 @@ def member_names(client: AdminClient, group: str) -> set[str]:
 
 def _members(client: AdminClient, group: str) -> list[Any]:
     def ask() -> list[Any]:
-        # One long try: librdkafka may end the process where an answer comes as a question times out (its #4605).
-        described = client.describe_consumer_groups([group], request_timeout=GROUP_S)[group]
-        try:
-            return list(described.result().members)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return []
-            raise
+        described = describe_group(client, group, TRY_S)
+        return [] if described is None else list(described.members)
 
     return asked_again("the broker does not say who is in the group: %s", ask, GROUP_S)
+
+
+def describe_group(client: AdminClient, group: str, patience_s: float) -> Any | None:
+    """Describe a group; None if there is no such group. Raises KafkaException, also if there is no answer in time.
+
+    The question itself lives on, for as long as the client lets it: one whose time is over is freed but stays queued
+    for the coordinator, and ends the process once that is back (librdkafka #4605).
+    """
+    future = client.describe_consumer_groups([group], request_timeout=QUESTION_S)[group]
+    try:
+        return future.result(patience_s)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return None
+        raise

@@ -10,9 +10,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from pipeline.adapters.kafka.cluster import describe_group
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.errors import TableUnavailable, TopicError
 from pipeline.model import Service
@@ -154,14 +155,11 @@ class Router:
         group = Group(time.monotonic())
         try:
             name = self.topology.names.get(service, service)
-            futures = self._client.describe_consumer_groups([name], request_timeout=DESCRIBE_S)
-            described = futures[name].result()
+            described = describe_group(self._client, name, DESCRIBE_S)
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # it has never had a worker
-                return group
             self._why = f": {error.args[0].str()}"
             raise TableUnavailable(f"the broker does not say who serves {service!r}{self._why}; ask again") from None
-        for member in described.members:
+        for member in () if described is None else described.members:  # none: it has never had a worker
             if url := address(member.client_id):
                 group.members.append(url)
                 for tp in member.assignment.topic_partitions if member.assignment else ():
