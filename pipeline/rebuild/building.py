@@ -16,7 +16,7 @@ from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.drive import drive
 from pipeline.engine.context import LanePorts
-from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name
+from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name, topics_word
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
 from pipeline.engine.ports import TP
@@ -93,7 +93,7 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
     """Fold it in this process, as a member of its group like a worker. Raises the errors that end a worker."""
     slot, stores = claim_slot(state_dir, subject.service.name, None)
     name = slot_name(subject.plan.group, node, slot)
-    identity = Identity(name, 0, home_word(state_dir.parent / "home"))
+    identity = Identity(name, 0, home_word(state_dir.parent / "home"), topics_word(subject.plan.source_topics))
     stats, clock, looked_s = LaneStats(), MachineClock(), time.monotonic()
 
     def open_lane() -> Lane:

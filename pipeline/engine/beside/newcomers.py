@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.engine.parking.parking import Parking
 from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.retries import Retries
 from pipeline.engine.ports import TP, Record
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.step import DecidedAt, Step
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
 
 log = logging.getLogger(__name__)
-
-TRIES_MAX = 5  # of a record that raises a transient error
-TRY_AGAIN_S = 0.1  # after the first; twice as long after each further one
 
 
 class Later(Step):
@@ -59,14 +57,14 @@ class Newcomers:
         self._task_position = position
         self._declared = tuple(steps)
         self._stats, self._error_rate, self._clock = context.stats, context.error_rate, context.ports.clock
-        self._service, self._transient = context.plan.service.name, context.plan.service.transient
+        self._service = context.plan.service.name
         self.level, self.building = list(steps), list[Step]()
         self.notes: StepNotes = {}
         self._noted: StepNotes = {}  # by the last commit
         self._kept: StepNotes | None = None  # what holds if what was folded is dropped; None: the task has not begun
         self._first_offset: int | None = None
         self.position = 0
-        self._tried = -1, 0  # the record that has raised a transient error, and how often
+        self._retries = Retries(context.plan.service.transient, self._stats)
         self.resume_s = 0.0  # until then it is not tried again
 
     # --- where each step stands ---------------------------------------------------------------------------------------
@@ -207,7 +205,8 @@ class Newcomers:
             except BaseException as error:
                 if not is_topologys(error):
                     raise
-                if self._is_to_be_tried_again(record, error):
+                if self._retries.is_next(record, error):
+                    self.resume_s = self._clock.monotonic_s() + self._retries.pause_s
                     if step is not self.building[0]:
                         raise TransactionAborted(f"a transient error: {describe_error(error)[0]}") from error
                     return False
@@ -230,17 +229,6 @@ class Newcomers:
     def _done(self, offset: int) -> tuple[str, ...]:
         """The steps that have folded a record, or are not to."""
         return tuple(step.name for step in self._steps if step not in self.building or self._at(step) > offset)
-
-    def _is_to_be_tried_again(self, record: Record, error: BaseException) -> bool:
-        if not isinstance(error, self._transient):
-            return False
-        offset, times = self._tried
-        self._tried = record.offset(), times + 1 if offset == record.offset() else 1
-        if self._tried[1] >= TRIES_MAX:
-            return False
-        self._stats.tried_again += 1
-        self.resume_s = self._clock.monotonic_s() + TRY_AGAIN_S * 2 ** (self._tried[1] - 1)
-        return True
 
     def skip(self, record: Record, error: Exception, *, bare: bool) -> None:
         """Park a record whose effects the broker refuses, as there are too many; `bare`: without its value."""

@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
 YIELD_S = 5.0  # for how long a slow partition may keep others waiting
-TRY_AGAIN_S = 0.1  # after a record's first transient error; twice as long after each further one
 
 
 class Lane:
@@ -168,7 +167,7 @@ class Lane:
         task = self._tasks[batch.tp]
         if task.stalled:
             task.stalled = False
-            self._hold(task, TRY_AGAIN_S * 2 ** (task.tried[1] - 1))
+            self._hold(task, task.retries.pause_s)
         elif folded < len(batch.records) and not self._rewound:  # its time was over: the rest is read again
             self._backlog = True
             self._ends.pop(task.tp, None)

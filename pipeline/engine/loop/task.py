@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.engine.beside.newcomers import Newcomers
 from pipeline.engine.parking.parking import Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit, describe_error
+from pipeline.engine.parking.retries import Retries
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
@@ -26,8 +27,6 @@ from pipeline.model.records.step_notes import StepNotes
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
-
-TRIES_MAX = 5  # of a record that raises a transient error
 
 
 class Task:
@@ -62,7 +61,7 @@ class Task:
         self.running = False
         self.fired = False  # whether something was sent that no record stands for
         self.claims = False  # whether the next commit is to note this lane as the owner, even if nothing else is new
-        self.tried = -1, 0  # the record that has raised a transient error, and how often
+        self.retries = Retries(source_topic.transient, self._stats)
         self.stalled = False  # whether the fold has stopped before that record, which is to be tried again
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0
@@ -111,7 +110,7 @@ class Task:
                 if not is_topologys(error):
                     raise
                 done = tuple(before.name for before in nodes[: nodes.index(node)])
-                if self._is_to_be_tried_again(record, error):
+                if self.retries.is_next(record, error):
                     self.position, self.stalled = record.offset(), True
                     self._stats.records += number
                     if done:
@@ -123,16 +122,6 @@ class Task:
         self.position = records[last].offset() + 1
         self._stats.records += last + 1
         return last + 1
-
-    def _is_to_be_tried_again(self, record: Record, error: BaseException) -> bool:
-        if not isinstance(error, self.source_topic.transient):
-            return False
-        offset, times = self.tried
-        self.tried = record.offset(), times + 1 if offset == record.offset() else 1
-        if self.tried[1] >= TRIES_MAX:
-            return False
-        self._stats.tried_again += 1
-        return True
 
     # --- records that wait; see Parking -------------------------------------------------------------------------------
 

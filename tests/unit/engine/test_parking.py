@@ -11,8 +11,8 @@ import pytest
 from pipeline import Aggregate, Service
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.memory import MemoryStores
-from pipeline.engine.loop.task import TRIES_MAX
 from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.parking.retries import TRIES_MAX
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Store
 from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable, row_key
