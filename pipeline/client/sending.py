@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
 from pipeline.adapters.kafka.away import kafka_log
+from pipeline.adapters.kafka.producer_log import ProducerLog
 from pipeline.adapters.kafka.topics import reply_topic
 from pipeline.client.commands import RECORD_BYTES_MAX, Ready
 from pipeline.client.wire.outcome import position_token
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 WAITING_MAX = 100_000  # commands whose senders wait for a reply
 QUEUE_S = 30.0  # how long a sender waits for room in the queue
 IDLE_S = 0.05
+FLUSH_LOOK_S = 1.0  # between looks whether the producer has to be replaced
+PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+
+Delivery = Callable[[KafkaError | None, Message], None]
 
 
 class NotAnswered(Exception):
@@ -67,47 +72,55 @@ class Sending:
         self._reader: threading.Thread | None = None
         self._closing = threading.Event()
         self._mine = TP("", -1)
-        self._producer = Producer(
-            COMMON
-            | {
-                **connection(bootstrap),
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": 2,
-                "queue.buffering.max.messages": 100_000,
-                "message.max.bytes": RECORD_BYTES_MAX,
-                "delivery.report.only.error": False,
-                "error_cb": on_error,
-            },
-            logger=kafka_log,
-        )
+        self._sends = threading.Lock()  # held while a producer is replaced
+        self._moved: list[tuple[Ready, Delivery]] = []  # what a producer being replaced has not sent
+        self._producer, self._producer_log = self._open_producer()
+
+    def _open_producer(self) -> tuple[Producer, ProducerLog]:
+        said = ProducerLog()
+        config = COMMON | {
+            **connection(self._bootstrap),
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "linger.ms": 2,
+            "queue.buffering.max.messages": 100_000,
+            "message.max.bytes": RECORD_BYTES_MAX,
+            "delivery.report.only.error": False,
+            "error_cb": on_error,
+        }
+        return Producer(config, logger=said), said
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
-    def queue(
-        self,
-        ready: Ready,
-        on_delivery: Callable[[KafkaError | None, Message], None] | None = None,
-        patience_s: float = QUEUE_S,
-    ) -> None:
+    def queue(self, ready: Ready, on_delivery: Delivery | None = None, patience_s: float = QUEUE_S) -> None:
         """Queue a command; wait while the queue is full. Raises InvalidCommand, BrokerUnreachable, Overloaded."""
         self._check_open()
         deadline = 0.0  # 0: the queue has not been full
         while True:
             try:
-                self._producer.produce(ready.topic, ready.value, ready.key, -1, on_delivery or self._delivered)
+                with self._sends:
+                    self._produce(ready, on_delivery or self._delivered)
                 return
             except BufferError:
                 deadline = deadline or time.monotonic() + patience_s
                 if time.monotonic() >= deadline:
                     raise Overloaded("the queue of unsent commands is full; send more slowly, or again later") from None
-                self._producer.poll(0.1)
+                self._poll(0.1)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise InvalidCommand(
                         f"the command takes {len(ready.value)} bytes, more than a record may; split it"
                     ) from None
                 raise BrokerUnreachable(f"the command cannot be sent: {error.args[0].str()}") from None
+
+    def _produce(self, ready: Ready, told: Delivery) -> None:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None and error.code() in PURGED:
+                self._moved.append((ready, told))
+            else:
+                told(error, message)
+
+        self._producer.produce(ready.topic, ready.value, ready.key, -1, delivered)
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
@@ -116,13 +129,45 @@ class Sending:
 
     def flush(self, patience_s: float) -> None:
         """Wait until the broker has stored all that was queued. Raises BrokerUnreachable if it may not have."""
-        left = self._producer.flush(patience_s)
+        left = self._flush(patience_s)
         failures, self._failures = self._failures, 0
         if left or failures:
             why = self._failed if failures else f"no confirmation within {patience_s:.0f} s"
             raise BrokerUnreachable(
                 f"{left + failures} commands may not have been stored: {why}; send them again under the same ids"
             )
+
+    def _poll(self, patience_s: float = 0.0) -> None:
+        """Serve delivery reports."""
+        self._producer.poll(patience_s)
+        if self._producer_log.is_stuck(len(self._producer)):
+            self._replace()
+
+    def _flush(self, patience_s: float) -> int:
+        deadline = time.monotonic() + patience_s
+        while left := self._producer.flush(max(0.0, min(FLUSH_LOOK_S, deadline - time.monotonic()))):
+            if self._producer_log.is_stuck(left):
+                self._replace()
+            elif time.monotonic() >= deadline:
+                break
+        return left
+
+    def _replace(self) -> None:
+        """Send what is not confirmed by another producer, as this one does not: see `ProducerLog`.
+
+        A command may be stored twice by that. It is decided once, by its id.
+        """
+        with self._sends:
+            if not self._producer_log.is_stuck(len(self._producer)):
+                return  # another thread was faster
+            log.info("a partition had no leader; sending with a new producer")
+            old = self._producer
+            old.purge()
+            old.flush(FLUSH_LOOK_S)
+            self._producer, self._producer_log = self._open_producer()
+            moved, self._moved = self._moved, []
+            for ready, told in moved:  # before any that is sent later; their queue is as long as the old one
+                self._produce(ready, told)
 
     # --- and back -----------------------------------------------------------------------------------------------------
 
@@ -214,7 +259,7 @@ class Sending:
         try:
             while not self._closing.is_set():
                 first = consumer.poll(IDLE_S)
-                self._producer.poll(0)
+                self._poll()
                 for message in () if first is None else [first, *consumer.consume(1_000, 0)]:
                     if error := message.error():
                         log.warning("replies on %s-%d: %s", *self._mine, error.str())

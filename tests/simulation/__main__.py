@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from collections import Counter
 
 from pipeline.testing import Simulation
-from pipeline.testing.simulation.schedule import POINTS
+from pipeline.testing.simulation.schedule import POINTS, from_seed, with_mishap
 from tests.bank import traffic
 from tests.bank.services.conduct import Conduct
 from tests.simulation.worlds import tills
@@ -32,7 +33,10 @@ def main() -> int:
     points: set[str] = set()
     while time.monotonic() - began < options.minutes * 60:
         topology, commands, mend = WORLDS[options.topology or ("tills" if seed % 4 else "bank")]
-        simulation = Simulation(topology, seed, commands=commands, mend=mend)
+        schedule = from_seed(seed, commands)
+        if seed % 32 == 26:
+            schedule = with_mishap(schedule, random.Random(seed), commands)
+        simulation = Simulation(topology, seed, schedule=schedule, mend=mend)
         history = simulation.run()
         if history.findings:
             print(simulation.explain())

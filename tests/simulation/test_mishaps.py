@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import random
 from typing import Any
 
 import pytest
@@ -13,20 +13,15 @@ from pipeline.engine.loop.task import Task
 from pipeline.engine.state import noted
 from pipeline.testing import Simulation
 from pipeline.testing.simulation import Schedule, from_seed
-from pipeline.testing.simulation.schedule import TIME, Fault, Sent
+from pipeline.testing.simulation.schedule import with_mishap
 from tests.simulation.worlds import tills
 
 SEEDS = 60
 
 
 def mishap(kind: str, seed: int) -> Schedule:
-    """Commands before and after a mishap, beside what else the seed brings of that."""
-    whole = from_seed(seed, tills.commands)
-    sent = [each._replace(at_ms=min(each.at_ms, 4_000), wait_ms=0) for each in whole.commands]
-    sent += [Sent(90_000 + 50 * n, "tills", f"till-{n % 3}", tills.Take(1 + n % 4)) for n in range(6)]
-    share = (seed * 37 % 100) / 100
-    faults = (Fault(kind, TIME, 3_000 + 2_000 * (seed % 3), 0.0, share),)
-    return replace(whole, commands=tuple(sent), faults=faults)
+    """A mishap, and what else the seed brings but faults."""
+    return with_mishap(from_seed(seed, tills.commands), random.Random(seed), tills.commands, kind)
 
 
 def fails(kind: str, seed: int) -> bool:

@@ -4,6 +4,7 @@ from pipeline.adapters.kafka.asking import KafkaBroker
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
     COMMON,
+    QUIET_S,
     SESSION_S,
     admin,
     admin_client,
@@ -19,6 +20,7 @@ from pipeline.adapters.kafka.reading import READING, KafkaGroupConsumer, KafkaLo
 __all__ = [
     "ANSWER_S",
     "COMMON",
+    "QUIET_S",
     "READING",
     "SESSION_S",
     "KafkaBroker",

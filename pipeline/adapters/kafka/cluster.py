@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SESSION_S = 6.0  # a worker that is not heard of for so long loses its partitions
+TRANSACTION_S = 60.0  # after which the broker ends a transaction that a killed worker has left open
+QUIET_S = TRANSACTION_S + 15.0  # the longest wait for records or offsets behind such a one; the broker looks each 10 s
 ANSWER_S = 10.0  # how long a request to the broker may take before the caller gets an error
 GROUP_S = 60.0  # the same of a group's coordinator, which a broker makes when it is first asked for
 TRY_S = 3.0

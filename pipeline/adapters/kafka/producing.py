@@ -11,10 +11,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
-from pipeline.adapters.kafka.away import kafka_log
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, note, on_error, plainly
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, TRANSACTION_S, note, on_error, plainly
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.nudge import Nudge
+from pipeline.adapters.kafka.producer_log import ProducerLog
 from pipeline.engine.ports import TP, Positions
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
 
@@ -29,7 +29,6 @@ ASK_TOPIC_S = 10.0  # how long it is believed that a topic is there, or not
 TOPICS_KNOWN_MAX = 10_000
 # Longer than any patience of a lane: a transaction is not to end because the machine or the broker is slow. What a
 # producer that is gone has left open, whoever takes its partitions over ends by `fence`.
-TRANSACTION_S = 60.0
 REFUSED = (
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
@@ -43,7 +42,6 @@ NO_TOPIC = (
     KafkaError._UNKNOWN_PARTITION,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
 )
-LOST = "in state UP)"  # how the client's messages of connections end that requests were made on
 
 
 def _for_the_lane(error: KafkaError) -> LaneFatal | TransactionAborted | TopicError:
@@ -86,20 +84,16 @@ class KafkaProducer:
         self._open()
 
     def _open(self) -> None:
-        self._leaves_requests = False  # whether a request may be on its way that the client has given up
-        self._producer = ConfluentProducer(self._config, logger=self)
+        self._slow = False  # whether a request took so long that its connection may have been lost
+        self._log = ProducerLog()
+        self._producer = ConfluentProducer(self._config, logger=self._log)
         self._nudge = Nudge(self._producer)
         try:
             self._guarded(lambda: self._producer.init_transactions(ANSWER_S), self._patience_s)
         except Exception:
             self.close()
             raise
-        self._leaves_requests = False  # those before the epoch are refused
-
-    def log(self, level: int, text: str, *args: Any) -> None:
-        """Be the client's logger: what it says of lost connections is said nowhere else."""
-        self._leaves_requests |= LOST in args[-1]
-        kafka_log.log(level, text, *args)
+        self._slow = self._log.connection_lost = False  # requests before the epoch are refused
 
     def _guarded(self, call: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Run a transactional call, and retry it within `patience_s`. Raises an error that the lane handles."""
@@ -109,7 +103,7 @@ class KafkaProducer:
             try:
                 with plainly():
                     call()
-                self._leaves_requests |= time.monotonic() - began >= IDLE_S
+                self._slow |= time.monotonic() - began >= IDLE_S
                 return
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
@@ -138,7 +132,7 @@ class KafkaProducer:
     def begin(self) -> None:
         self._last.clear()
         self._guarded(lambda: self._producer.poll(0))  # what it has to say of connections
-        if self._leaves_requests:
+        if self._slow or self._log.connection_lost or self._log.leaderless_s:
             self._replace()
         self._guarded(self._producer.begin_transaction)
 
@@ -150,7 +144,8 @@ class KafkaProducer:
         offsets, or nothing but them. The epoch changes with each transaction where client and broker know KIP-890;
         librdkafka does not (its #5423).
         """
-        log.info("%s: a connection was lost in a transaction; going on with a new producer", self.name)
+        why = "a partition had no leader" if self._log.leaderless_s else "a connection was lost in a transaction"
+        log.info("%s: %s; going on with a new producer", self.name, why)
         self.close()
         self._open()
 
@@ -170,8 +165,11 @@ class KafkaProducer:
     def _raise_failure(self) -> None:
         """Raise the error by which the open transaction has failed, if any: librdkafka then sends no more of its queue.
 
-        Beginning another transaction is refused either way, and only the error differs.
+        Beginning another transaction is refused either way, and only the error differs. Raise one, too, if the client
+        sends no more to a partition that had no leader.
         """
+        if self._log.is_stuck(len(self._producer)):
+            raise TransactionAborted("a partition had no leader, and the client looks for no other")
         try:
             self._producer.begin_transaction()
         except KafkaException as raised:
@@ -240,6 +238,9 @@ class KafkaProducer:
     def abort(self) -> None:
         self._topics.clear()  # one of them may be what the transaction has failed by
         try:
+            if self._log.leaderless_s:
+                self._replace()  # what is queued would never be sent, and an abort waits for it
+                return
             # librdkafka 2.16 loses its way where records are still queued or under way when it aborts. In a transaction
             # that has failed already it sends no more, and there is no point in waiting.
             with contextlib.suppress(KafkaException), plainly():

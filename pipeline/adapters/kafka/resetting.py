@@ -13,6 +13,7 @@ from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
     COMMON,
+    QUIET_S,
     RETRY_PAUSE_S,
     end_offsets,
     first_offsets,
@@ -30,7 +31,6 @@ from pipeline.engine.state.noted import Noted, noted_key, noted_value, read_note
 from pipeline.engine.state.resets import Reset, resets
 from pipeline.errors import BrokerUnreachable, ServiceRuns, TopicError
 
-QUIET_S = 75.0  # a killed worker may have left a transaction open, which the broker ends after a minute
 GONE_S = 15.0  # how long a member that has stopped may still be counted
 
 

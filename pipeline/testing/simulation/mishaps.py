@@ -89,10 +89,15 @@ class Mishaps:
             self._world.at_quiet.append(lambda: self._under_it(plan, topic))
 
     def _of_one(self, plan: ServicePlan) -> list[str]:
-        """Return the topics that a service folds or folds into, and that no other follows."""
-        others = [other for other in self._world.oracle.plans if other is not plan]
-        followed = {topic for other in others for topic in other.source_topics}
-        followed |= {replica.source.topic for other in self._world.oracle.plans for replica, _, _ in other.replicas}
+        """Return the topics that a service folds or folds into, and that nobody else follows.
+
+        Nor one that it fills from another that it folds: what it writes to the second life is not in the first.
+        """
+        filled = {"by_key", "command"} if plan.service.reactions else {"by_key"}
+        plans = self._world.oracle.plans
+        followed = {topic for other in plans if other is not plan for topic in other.source_topics}
+        followed |= {topic for topic, kind in plan.own_topics() if kind.value in filled}
+        followed |= {replica.source.topic for other in plans for replica, _, _ in other.replicas}
         pairs = plan.co_partitioned()
         return sorted({topic for source in pairs for topic in (source, *pairs[source])} - followed)
 

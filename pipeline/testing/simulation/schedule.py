@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pipeline.testing import points
@@ -167,6 +167,19 @@ def from_seed(seed: int, commands: Commands) -> Schedule:
         records_per_poll=MANY if any(fault.kind == "busy" for fault in faults) else 4,
         raising=raising,
     )
+
+
+def with_mishap(schedule: Schedule, rng: random.Random, commands: Commands, kind: str = "") -> Schedule:
+    """Have a service's offsets forgotten, or a topic of it made anew, in place of the schedule's faults. `kind`: which.
+
+    It happens once there are commits, and there are commands before and after it.
+    """
+    sent = [each._replace(at_ms=min(each.at_ms, 4_000), wait_ms=0) for each in schedule.commands]
+    sent += [Sent(90_000 + 50 * n, *each) for n, each in enumerate(list(commands(rng))[:6])]
+    fault = Fault(
+        kind or rng.choice(("forget", "anew")), TIME, rng.choice((3_000, 5_000, 7_000)), 0.0, round(rng.random(), 2)
+    )
+    return replace(schedule, commands=tuple(sent), faults=(fault,))
 
 
 def _operators(rng: random.Random, end_ms: int) -> tuple[tuple[Operation, ...], int]:

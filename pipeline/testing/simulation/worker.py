@@ -30,7 +30,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Positions, Store
 from pipeline.engine.state.table import TableSpec
 from pipeline.engine.stats import LaneStats
-from pipeline.errors import Ending, LaneFatal, NameTaken, NotParked, RecordsLost, TableUnavailable
+from pipeline.errors import Ending, LaneFatal, NameTaken, NotParked, RecordsLost, TableUnavailable, UndecodableRecord
 from pipeline.testing.points import At, pointed
 from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
 
@@ -141,7 +141,7 @@ class Worker:
         except Exception as error:
             ended = f"the worker {self.name} ended: {type(error).__name__}: {error}"
             self.world.tell(self.name, ended)
-            if isinstance(error, RecordsLost) and self.world.mishaps.refuses(self):
+            if isinstance(error, RecordsLost | UndecodableRecord) and self.world.mishaps.refuses(self):
                 return None
             if not isinstance(error, (LaneFatal, NameTaken)):
                 self.world.wrong(ended, error)

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, READING, admin, connection, end_offsets, first_offsets
+from pipeline.adapters.kafka import ANSWER_S, QUIET_S, READING, admin, connection, end_offsets, first_offsets
 from pipeline.adapters.kafka.group_offsets import Committed, GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.engine.ports import TP
@@ -21,7 +21,6 @@ from pipeline.verify.sources.history import Entry, Kept, Stored, read_whole
 Rows = Callable[[str, int], Iterable[Mapping[str, Any]]]
 Positions = Callable[[str], Mapping[str, Mapping[str, Any]]]
 
-QUIET_S = 60.0  # the longest wait for an answer: a killed worker may have left a transaction open, a broker be away
 RETRY_S = 0.2
 BATCH = 10_000
 

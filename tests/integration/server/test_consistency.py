@@ -223,12 +223,17 @@ def test_no_write_is_missed_while_workers_are_killed(shop: Shop, client: Client,
             if row["refunded"] != mine:
                 failures.append(f"user-{customer} was refunded {row['refunded']}, and should have {mine}")
 
+    def answered(wanted: int) -> bool:
+        for each in running:
+            if each.done():
+                each.result()
+        return asked[0] > wanted
+
     with ThreadPoolExecutor(6) as pool:
         running = [pool.submit(write_then_read, n) for n in range(6)]
         try:
             for n in range(4):
-                before = asked[0]
-                until("reads are answered", lambda before=before: asked[0] > before + 30)
+                until("reads are answered", lambda wanted=asked[0] + 30: answered(wanted))
                 workers[n % 2].kill()
                 workers[n % 2] = shop.worker(*arguments[n % 2])
         finally:
