@@ -16,8 +16,6 @@ PATIENCE_S = 3.0
 LOOK_S = 0.5
 CONNECTION_LOST = "in state UP)"  # how a line ends about a connection that requests were made on
 NO_LEADER = "new leader-1 not found in cache"
-
-
 STUCK_S = 3.0  # a producer that finds the leader again needs less than a second
 
 
