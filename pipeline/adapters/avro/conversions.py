@@ -61,7 +61,7 @@ LIST = Conversion(list, tuple, list)
 
 def is_converted(kind: Any) -> bool:
     """Return whether the values of an annotation have to be converted, whatever the schema."""
-    return kind in CONVERSIONS or get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum))
+    return get_origin(kind) is Literal or (isinstance(kind, type) and (kind in CONVERSIONS or issubclass(kind, Enum)))
 
 
 def conversion_for(kind: Any, definition: Any) -> Conversion:
