@@ -176,7 +176,7 @@ class Binding:
         self.strict = True if strict == "read" else strict
         self.names = named_types(schema)
         self.classes: Classes = {}
-        self._bound: dict[int, dict[str, Any]] = {}  # records by the id of what they were, and of what they are
+        self._bound: dict[int, dict[str, Any]] = {}  # each record by the id of what it was
         refuse_recursion(topic, schema, self.names)
         self._as_written = schema  # keeps the ids
         self.schema = self._bind(root, schema, topic)
@@ -276,8 +276,5 @@ class Binding:
                 continue
             fields[name] = self._bind(hint, fields[name], f"{where}.{schema['name']}.{name}")
         bound = schema | {"fields": [field | {"type": fields[field["name"]]} for field in schema["fields"]]}
-        self._bound[id(schema)] = self._bound[id(bound)] = bound
-        for name, named in self.names.items():
-            if named is schema:
-                self.names[name] = bound
+        self._bound[id(schema)] = bound
         return bound

@@ -84,6 +84,13 @@ FIXED = money(type="fixed", name="Money", size=4)
         ({"type": "array", "items": "long"}, list[int], [1, 2], b"\x04\x02\x04\x00", "[1, 2]"),
         ({"type": "array", "items": DATE}, tuple[date, ...], (date(1970, 1, 2),), b"\x02\x02\x00", None),
         ({"type": "map", "values": DATE}, dict[str, date], {"a": date(1970, 1, 2)}, b"\x02\x02a\x02\x00", None),
+        (
+            {"type": "array", "items": {"type": "array", "items": FIXED}},
+            tuple[list[Decimal], ...],
+            ([], []),
+            None,
+            None,
+        ),
         (MICROS, int, 2**62, None, str(2**62)),  # not in the range of a datetime
         (IDENTITY, str, "no id", b"\x0ano id", None),
         (money(), bytes, b"\xff\xff\xff\xff", b"\x08\xff\xff\xff\xff", None),
@@ -355,15 +362,27 @@ def test_a_value_fits_as_it_is_read_back(data: st.DataObject) -> None:
 
 
 @both
-def test_a_value_fits_with_the_scale_and_the_timezone_of_its_schema(native: bool) -> None:
-    hints = [("price", list[Decimal]), ("at", datetime | None), ("on", time)]
-    cls = dataclasses.make_dataclass("Holder", hints)
-    schema = record("Holder", price={"type": "array", "items": money()}, at=["null", MICROS], on=TIME)
-    fit = fitting(Binding("t", schema, cls), cls, MISFITS, native=native)
+@pytest.mark.parametrize(
+    ("schema", "hint", "value", "fitted"),
+    [
+        (money(), Decimal, Decimal("1.5"), "Decimal('1.50')"),
+        ({"type": "array", "items": FIXED}, list[Decimal], [Decimal("-0")], "[Decimal('0.00')]"),
+        (
+            ["null", MICROS],
+            datetime | None,
+            datetime(2026, 1, 1, 2, tzinfo=EAST),
+            repr(datetime(2026, 1, 1, tzinfo=UTC)),
+        ),
+        (TIME, time, time(1, fold=1), "datetime.time(1, 0)"),
+    ],
+)
+def test_what_tells_itself_otherwise_when_it_is_read_back_is_fitted(
+    native: bool, schema: Any, hint: Any, value: Any, fitted: str
+) -> None:
+    cls = dataclasses.make_dataclass("Holder", [("x", hint)])
+    fit = fitting(Binding("t", record("Holder", x=schema), cls), cls, MISFITS, native=native)
     assert fit is not None
-    fitted = fit(cls([Decimal("1.5"), Decimal("-0")], datetime(2026, 1, 1, 2, tzinfo=EAST), time(1, fold=1)))
-    assert str(fitted.price) == "[Decimal('1.50'), Decimal('0.00')]"
-    assert (fitted.at.tzinfo, fitted.at.hour, fitted.on.fold) == (UTC, 0, 0)
+    assert repr(fit(cls(value)).x) == fitted
 
 
 @pytest.mark.skipif(not is_native(), reason="the extension is not built")
