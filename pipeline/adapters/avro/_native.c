@@ -10,6 +10,10 @@ as stand before it, so nothing can contain itself; the last node is the whole va
     ("array", item) ("map", value)
     ("union", (branch, …), (class of that branch's values or None, …))
     ("record", how, class or None, ((name, type, argument or -1), …), names of the arguments given by keyword)
+    ("converted", inner, class, to Avro, from Avro, whether it may read back as another)
+
+"converted": the values of `class`, and of none derived from it, are written as what `to Avro` makes of them, of the type
+`inner`; what was read goes through `from Avro`.
 
 `argument`: the field's place among the arguments of the class; -1: the class does not have the field. `how` to make an
 instance is found by construction.py, and checked here as far as memory depends on it: "slots" are set in place, a
@@ -29,9 +33,9 @@ property, __eq__), and with it other threads and calls of the same program. */
 #include <stdint.h>
 #include <string.h>
 
-enum kind { NUL, BOOLEAN, INT, LONG, FLOAT, DOUBLE, BYTES, STRING, FIXED, ENUM, ARRAY, MAP, UNION, RECORD };
-static const char *const KINDS[] = {"null",   "boolean", "int",  "long",  "float", "double", "bytes",
-                                    "string", "fixed",   "enum", "array", "map",   "union",  "record", NULL};
+enum kind { NUL, BOOLEAN, INT, LONG, FLOAT, DOUBLE, BYTES, STRING, FIXED, ENUM, ARRAY, MAP, UNION, RECORD, CONVERTED };
+static const char *const KINDS[] = {"null",  "boolean", "int", "long",  "float",  "double",    "bytes", "string",
+                                    "fixed", "enum",    "array", "map", "union", "record", "converted", NULL};
 enum how { SLOTS, TUPLE, CALL, NONE };
 static const char *const HOWS[] = {"slots", "tuple", "call", "none", NULL};
 
@@ -58,6 +62,8 @@ struct node {
     Py_ssize_t arguments, named; /* record: arguments in all, and how many of them, the last, are given by keyword */
     PyTypeObject *cls;
     PyObject *keywords, *symbols, *codes;
+    PyObject *to_avro, *from_avro; /* converted */
+    int inexact;                   /* converted: whether a value may read back as another */
     const node *item;
     const node **branches;
     PyObject **types; /* of the branches */
@@ -295,6 +301,13 @@ failed:
     return NULL;
 }
 
+static PyObject *read_converted(const node *type, reader *r) {
+    PyObject *made = read_value(type->item, r);
+    if (made != NULL)
+        Py_SETREF(made, PyObject_CallOneArg(type->from_avro, made));
+    return made;
+}
+
 static PyObject *read_value(const node *type, reader *r) {
     uint64_t raw;
     Py_ssize_t n;
@@ -318,6 +331,7 @@ static PyObject *read_value(const node *type, reader *r) {
     case MAP: return read_map(type, r);
     case UNION: return read_choice(type, r, &n) ? NULL : read_value(type->branches[n], r);
     case RECORD: return read_record(type, r);
+    case CONVERTED: return read_converted(type, r);
     }
     Py_UNREACHABLE();
 }
@@ -341,6 +355,7 @@ static int skip_value(const node *type, reader *r) {
         return 0;
     case ENUM: return read_choice(type, r, &n);
     case UNION: return read_choice(type, r, &n) ? -1 : skip_value(type->branches[n], r);
+    case CONVERTED: return skip_value(type->item, r);
     case RECORD:
         for (Py_ssize_t i = 0; i < type->count; i++)
             if (skip_value(type->fields[i].type, r))
@@ -563,6 +578,18 @@ static int write_record(const node *type, PyObject *value, writer *w) {
     return 0;
 }
 
+static int write_converted(const node *type, PyObject *value, writer *w) {
+    if (!Py_IS_TYPE(value, type->cls))
+        return unexpected(type->cls->tp_name, value);
+    PyObject *made = PyObject_CallOneArg(type->to_avro, value);
+    if (made == NULL)
+        return -1;
+    w->inexact |= type->inexact;
+    int error = write_value(type->item, made, w);
+    Py_DECREF(made);
+    return error;
+}
+
 static int write_value(const node *type, PyObject *value, writer *w) {
     switch (type->kind) {
     case NUL: return value == Py_None ? 0 : unexpected("None", value);
@@ -590,6 +617,7 @@ static int write_value(const node *type, PyObject *value, writer *w) {
     case MAP: return write_map(type, value, w);
     case UNION: return write_union(type, value, w);
     case RECORD: return write_record(type, value, w);
+    case CONVERTED: return write_converted(type, value, w);
     }
     Py_UNREACHABLE();
 }
@@ -724,6 +752,11 @@ static const node *before(const program *self, node *n, Py_ssize_t place) {
     return found;
 }
 
+/* The fewest bytes that a value takes; `smallest` of an array or a map says what an item takes. */
+static Py_ssize_t fewest(const node *n) {
+    return n->kind == ARRAY || n->kind == MAP ? 1 : n->smallest;
+}
+
 static int build_codes(node *n) {
     Py_ssize_t at = 0;
     PyObject *code;
@@ -801,10 +834,7 @@ static int build_record(const program *self, node *n, PyObject *how, PyObject *c
             return -1;
         if ((f->type = before(self, n, place)) == NULL)
             return -1;
-        if (f->type->kind != ARRAY && f->type->kind != MAP)
-            n->smallest += f->type->smallest;
-        else
-            n->smallest += 1; /* of these it says what an item takes */
+        n->smallest += fewest(f->type);
         if (n->smallest > INT32_MAX)
             n->smallest = INT32_MAX;
         if (f->argument < 0)
@@ -861,8 +891,7 @@ static int build_node(const program *self, node *n, PyObject *spec) {
     case ARRAY: case MAP:
         if (!PyArg_ParseTuple(spec, "Un", &kind, &place) || (n->item = before(self, n, place)) == NULL)
             return -1;
-        n->smallest = n->item->kind == ARRAY || n->item->kind == MAP ? 1 : n->item->smallest;
-        n->smallest += n->kind == MAP; /* the length of its key */
+        n->smallest = fewest(n->item) + (n->kind == MAP); /* the length of its key */
         return 0;
     case UNION:
         if (!PyArg_ParseTuple(spec, "UO!O!", &kind, &PyTuple_Type, &parts, &PyTuple_Type, &types))
@@ -872,6 +901,13 @@ static int build_node(const program *self, node *n, PyObject *spec) {
         if (!PyArg_ParseTuple(spec, "UUOO!O!", &kind, &how, &cls, &PyTuple_Type, &parts, &PyTuple_Type, &n->keywords))
             return -1;
         return build_record(self, n, how, cls, parts);
+    case CONVERTED:
+        if (!PyArg_ParseTuple(spec, "UnO!OOp", &kind, &place, &PyType_Type, &n->cls, &n->to_avro, &n->from_avro,
+                              &n->inexact) ||
+            (n->item = before(self, n, place)) == NULL)
+            return -1;
+        n->smallest = fewest(n->item);
+        return 0;
     default: return 0;
     }
 }

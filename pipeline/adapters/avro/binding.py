@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
+from pipeline.adapters.avro.conversions import LIST, Converted, conversion_for, is_converted, is_convertible
 from pipeline.adapters.avro.registry import Schema
 from pipeline.engine.state.table import Strict
 from pipeline.errors import SchemaError
@@ -25,9 +26,29 @@ Names = dict[str, dict[str, Any]]
 Classes = dict[str, type]
 
 
+def unwrapped(annotation: Any) -> Any:
+    """Return what is behind NewType and Annotated."""
+    while True:
+        if isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif get_origin(annotation) is Annotated:
+            annotation = annotation.__origin__
+        else:
+            return annotation
+
+
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union annotation; a single class is a union of one."""
-    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    """Return the members of a union annotation, those of unions in it too; a single class is a union of one."""
+    annotation = unwrapped(annotation)
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return (annotation,)
+    return tuple(dict.fromkeys(each for member in get_args(annotation) for each in alternatives(member)))
+
+
+def kind_of(annotation: Any) -> Any:
+    """Return the type of an annotation's values, without what is in brackets."""
+    origin = get_origin(annotation) or annotation
+    return str if origin is Literal else origin
 
 
 def named_types(schema: Schema, names: Names | None = None, namespace: str = "") -> Names:
@@ -48,15 +69,21 @@ def named_types(schema: Schema, names: Names | None = None, namespace: str = "")
     return names
 
 
-def resolve(schema: Schema, names: Names) -> Schema:
-    """Return the type behind a name or behind `{"type": …}`; primitives are returned by name."""
+def definition(schema: Schema, names: Names) -> Schema:
+    """Return the type behind a name or behind `{"type": {…}}`, with its logical type if it has one."""
     while True:
         if isinstance(schema, str) and schema in names:
             schema = names[schema]
-        elif isinstance(schema, dict) and (schema["type"] in PRIMITIVES or isinstance(schema["type"], (dict, list))):
+        elif isinstance(schema, dict) and isinstance(schema["type"], (dict, list)):
             schema = schema["type"]
         else:
             return schema
+
+
+def resolve(schema: Schema, names: Names) -> Schema:
+    """Return the type behind a name or behind `{"type": …}`; primitives are returned by name."""
+    schema = definition(schema, names)
+    return schema["type"] if isinstance(schema, dict) and schema["type"] in PRIMITIVES else schema
 
 
 def without_logical_types(schema: Schema) -> Schema:
@@ -137,18 +164,22 @@ class Binding:
     True, and an event's schema must have `read`, as its aggregate reads copies. "fields": only every field of records
     that have a class, as for another's topic that one writes to. False: classes may leave out fields, and records may
     have no class, as for another's topic that one follows.
+
+    `schema` is the bound one: a Converted stands in each place where the classes have another type than Avro.
     """
 
     def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: Strict = True) -> None:
         as_written = schema
         if strict != "read":
             schema = with_read(schema, root)
-        self.topic, self.schema, self.body, self._added = topic, schema, body, schema is not as_written
+        self.topic, self.body, self._added = topic, body, schema is not as_written
         self.strict = True if strict == "read" else strict
         self.names = named_types(schema)
         self.classes: Classes = {}
+        self._bound: dict[int, dict[str, Any]] = {}  # each record by the id of what it was
         refuse_recursion(topic, schema, self.names)
-        self._match(root, schema, topic)
+        self._as_written = schema  # keeps the ids
+        self.schema = self._bind(root, schema, topic)
 
     def _fail(self, where: str, why: str) -> SchemaError:
         return SchemaError(f"{self.topic}.avsc and its message classes differ at {where}: {why}; change one of them")
@@ -156,59 +187,82 @@ class Binding:
     def python_type(self, branch: Schema) -> type | None:
         """Return the type of a union branch's values; None for a record without a class, which is never encoded."""
         branch = resolve(branch, self.names)
+        if isinstance(branch, Converted):
+            return branch.conversion.type
         if isinstance(branch, str):
             return PRIMITIVES[branch]
         kinds: dict[str, type] = {"array": tuple, "map": dict, "enum": str, "fixed": bytes}
         return kinds.get(branch["type"]) or self.classes.get(branch["name"])
 
-    def _match(self, annotation: Any, schema: Schema, where: str) -> None:
-        schema = resolve(schema, self.names)
+    def _bind(self, annotation: Any, written: Schema, where: str) -> Schema:
+        """Return the bound schema."""
+        annotation, schema = unwrapped(annotation), resolve(written, self.names)
         if isinstance(schema, list):
-            self._match_union(annotation, schema, where)
-        elif isinstance(schema, dict) and schema["type"] == "record":
-            self._match_record(annotation, schema, where)
-        elif isinstance(schema, dict) and schema["type"] == "array":
-            item = get_args(annotation)
-            if get_origin(annotation) is not tuple or len(item) != 2 or item[1] is not Ellipsis:
-                raise self._fail(where, f"an array needs tuple[…, ...], not {annotation}")
-            self._match(item[0], schema["items"], f"{where}[]")
-        elif isinstance(schema, dict) and schema["type"] == "map":
-            item = get_args(annotation)
-            if get_origin(annotation) is not dict or item[0] is not str:
+            return self._bind_union(annotation, schema, where)
+        kind = schema["type"] if isinstance(schema, dict) else schema
+        if kind == "record":
+            return self._bind_record(annotation, schema, where)
+        if is_converted(annotation):
+            try:
+                return Converted(schema, conversion_for(annotation, definition(written, self.names)))
+            except ValueError as error:
+                raise self._fail(where, str(error)) from None
+        item = get_args(annotation)
+        if kind == "array":
+            of_list = get_origin(annotation) is list
+            if not of_list and (get_origin(annotation) is not tuple or len(item) != 2 or item[1] is not Ellipsis):
+                raise self._fail(where, f"an array needs tuple[…, ...] or list[…], not {annotation}")
+            bound = schema | {"items": self._bind(item[0], schema["items"], f"{where}[]")}
+            return Converted(bound, LIST) if of_list else bound
+        if kind == "map":
+            if get_origin(annotation) is not dict or unwrapped(item[0]) is not str:
                 raise self._fail(where, f"a map needs dict[str, …], not {annotation}")
-            self._match(item[1], schema["values"], f"{where}{{}}")
-        else:
-            kind = schema["type"] if isinstance(schema, dict) else schema
-            expected = {"enum": str, "fixed": bytes}.get(kind) or PRIMITIVES.get(kind)
-            if expected is None:
-                raise self._fail(where, f"Avro type {kind!r} is not supported")
-            if annotation is not expected:
-                raise self._fail(where, f"{kind!r} needs {expected.__name__}, not {annotation}")
+            return schema | {"values": self._bind(item[1], schema["values"], f"{where}{{}}")}
+        expected = {"enum": str, "fixed": bytes}.get(kind) or PRIMITIVES.get(kind)
+        if expected is None:
+            raise self._fail(where, f"Avro type {kind!r} is not supported")
+        if annotation is not expected:
+            raise self._fail(where, f"{kind!r} needs {expected.__name__}, not {annotation}")
+        return schema
 
-    def _match_union(self, annotation: Any, branches: list[Any], where: str) -> None:
+    def _bind_union(self, annotation: Any, branches: list[Any], where: str) -> list[Any]:
         open_alternatives = list(alternatives(annotation))
+        bound, kinds = [], []
         for branch in branches:
             target = resolve(branch, self.names)
-            if isinstance(target, dict) and target["type"] == "record":
-                chosen = [a for a in open_alternatives if getattr(a, "__name__", None) == target["name"]]
-            else:
-                plain = [a for a in open_alternatives if not is_message(a)]
-                chosen = [a for a in plain if (get_origin(a) or a) is self.python_type(target)] or plain[:1]
-                if target == "null":
-                    chosen = [a for a in open_alternatives if a is type(None)]
-            if chosen:
-                self._match(chosen[0], branch, where)
+            if chosen := self._alternatives_for(branch, open_alternatives):
+                bound.append(self._bind(chosen[0], branch, where))
+                kinds.append(self.python_type(bound[-1]))
                 open_alternatives.remove(chosen[0])
             elif self.strict is True or not isinstance(target, dict):
                 name = target["name"] if isinstance(target, dict) and "name" in target else target
                 raise self._fail(where, f"the union's {name!r} has no class")
+            else:
+                bound.append(branch)
         if open_alternatives:
             raise self._fail(where, f"the union has no record for {open_alternatives}")
+        if doubled := [kind for kind in kinds if kinds.count(kind) > 1]:
+            raise self._fail(where, f"a value of {doubled[0]} may be of either of two branches of the union")
+        return bound
 
-    def _match_record(self, cls: Any, schema: dict[str, Any], where: str) -> None:
+    def _alternatives_for(self, branch: Schema, among: list[Any]) -> list[Any]:
+        """Return the members of a union annotation that may stand for one branch, the best first."""
+        target = resolve(branch, self.names)
+        if target == "null":
+            return [a for a in among if a is type(None)]
+        if isinstance(target, dict) and target["type"] == "record":
+            return [a for a in among if getattr(a, "__name__", None) == target["name"]]
+        plain = [a for a in among if not is_message(a) and a is not type(None)]
+        converted = [a for a in plain if is_converted(a) and is_convertible(a, definition(branch, self.names))]
+        kinds = (tuple, list) if isinstance(target, dict) and target["type"] == "array" else (self.python_type(target),)
+        return converted or [a for a in plain if not is_converted(a) and kind_of(a) in kinds] or plain[:1]
+
+    def _bind_record(self, cls: Any, schema: dict[str, Any], where: str) -> dict[str, Any]:
         known = self.classes.setdefault(schema["name"], cls)
         if known is not cls:
             raise self._fail(where, f"record {schema['name']!r} has two classes, {known} and {cls}")
+        if id(schema) in self._bound:
+            return self._bound[id(schema)]
         if not is_message(cls) or (dataclasses.is_dataclass(cls) and cls.__name__ != schema["name"]):
             raise self._fail(where, f"record {schema['name']!r} needs a dataclass of that name, not {cls}")
         hints = field_hints(cls, self.body)
@@ -220,4 +274,7 @@ class Binding:
         for name, hint in hints.items():
             if self._added and name == "read" and where == self.topic:
                 continue
-            self._match(hint, fields[name], f"{where}.{schema['name']}.{name}")
+            fields[name] = self._bind(hint, fields[name], f"{where}.{schema['name']}.{name}")
+        bound = schema | {"fields": [field | {"type": fields[field["name"]]} for field in schema["fields"]]}
+        self._bound[id(schema)] = bound
+        return bound

@@ -55,8 +55,7 @@ class Codec:
         self.id, self._schema = registry.current(topic)
         self._registry, self._root, self._body = registry, root, body
         self._header = b"\0" + struct.pack(">I", self.id)
-        binding = Binding(topic, self._schema, root, body, strict=strict)
-        self._names = binding.names
+        self._binding = binding = Binding(topic, self._schema, root, body, strict=strict)
         self._parsed: dict[int, Any] = {self.id: _as_parsed(self._schema)}
         self.fit = fitting(binding, root, MISFITS, native=native)
         program = None
@@ -120,7 +119,7 @@ class Codec:
 
     def _explained(self, value: Any, error: Exception) -> EncodeError:
         """Return an error that names the wrong field if it can be found, otherwise the value."""
-        found = misfit(value, self._root, self._schema, self._names, self._body)
+        found = misfit(value, self._root, self._binding.schema, self._binding.names, self._body)
         return EncodeError(f"{self.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
 
 

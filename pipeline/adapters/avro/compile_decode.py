@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.construction import Construction, construction
+from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.source_code import SourceCode
 from pipeline.adapters.avro.varint import length, varint
@@ -54,6 +55,8 @@ class Decoder(SourceCode):
     def smallest(self, schema: Schema) -> int:
         """Return the fewest bytes that a value can take."""
         schema = resolve(schema, self.names)
+        if isinstance(schema, Converted):
+            return self.smallest(schema.inner)
         if isinstance(schema, dict) and schema["type"] == "record":
             return sum(self.smallest(field["type"]) for field in schema["fields"])
         if isinstance(schema, dict) and schema["type"] == "fixed":
@@ -74,6 +77,11 @@ class Decoder(SourceCode):
         schema = resolve(schema, self.names)
         if isinstance(schema, list):
             self.read_union(schema, var, depth, keep=keep)
+            return
+        if isinstance(schema, Converted):
+            self.read(schema.inner, var, depth, keep=keep)
+            if keep:
+                self.emit(depth, f"{var} = {self.bind(schema.conversion.from_avro)}({var})")
             return
         kind = schema["type"] if isinstance(schema, dict) else schema
         match kind:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.adapters.avro.binding import Binding, resolve
+from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.source_code import SourceCode
 from pipeline.adapters.avro.varint import SMALL, int_bytes, long_bytes
@@ -63,6 +64,9 @@ class Encoder(SourceCode):
         if isinstance(schema, list):
             self.write_union(schema, value, depth)
             return
+        if isinstance(schema, Converted):
+            self.write_converted(schema, value, depth)
+            return
         kind = schema["type"] if isinstance(schema, dict) else schema
         match kind:
             case "null":
@@ -99,6 +103,12 @@ class Encoder(SourceCode):
                     inner = self.fresh()
                     self.emit(depth, f"{inner} = {value}.{field['name']}")
                     self.write(field["type"], inner, depth)
+
+    def write_converted(self, schema: Converted, value: str, depth: int) -> None:
+        made, cls = self.fresh(), schema.conversion.type
+        self.emit(depth, f"if type({value}) is not {self.bind(cls)}: raise TypeError({f'expected {cls.__name__}'!r})")
+        self.emit(depth, f"{made} = {self.bind(schema.conversion.to_avro)}({value})")
+        self.write(schema.inner, made, depth)
 
     def write_items(self, schema: dict[str, Any], value: str, depth: int) -> None:
         item, key = self.fresh(), self.fresh()

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.compile_decode import EMPTY_ITEMS_MAX
 from pipeline.adapters.avro.construction import Construction, construction
+from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
 
 try:
@@ -74,6 +75,9 @@ class Compiler:
     def _node(self, schema: Schema) -> tuple[Any, ...]:
         if isinstance(schema, list):
             return "union", tuple(map(self.place, schema)), tuple(map(self.binding.python_type, schema))
+        if isinstance(schema, Converted):
+            made = schema.conversion
+            return "converted", self.place(schema.inner), made.type, made.to_avro, made.from_avro, made.inexact
         kind = schema["type"] if isinstance(schema, dict) else schema
         match kind:
             case "boolean":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-from pipeline.adapters.avro.binding import Names, alternatives, field_hints, resolve
+from pipeline.adapters.avro.binding import Names, alternatives, field_hints, is_message, resolve
+from pipeline.adapters.avro.conversions import LIST, Converted
 from pipeline.adapters.avro.registry import Schema
 
 BITS = {"int": 32, "long": 64}
@@ -17,11 +18,14 @@ PACKED = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
 def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = None, where: str = "") -> str | None:
     """Return the first place where `value` is not of its class, or out of the schema's range; None if it all fits.
 
-    `hint`: the declared class or union; `body`: the type of an envelope's body.
+    `hint`: the declared class or union; `schema`: as it is bound to it; `body`: the type of an envelope's body.
     """
     options, schema = alternatives(hint), resolve(schema, names)
     cls = type(value)
-    if cls in options and hasattr(cls, "__annotations__"):
+    converted = [kind for kind in _kinds(schema, names) if isinstance(kind, Converted) and kind.conversion.type is cls]
+    if converted:
+        return _inconvertible(value, converted[0], names, where or "value")
+    if cls in options and is_message(cls):
         record = _branch(schema, names, cls.__name__)
         types = {field["name"]: field["type"] for field in record["fields"]} if record else {}
         for name, inner in field_hints(cls, body).items():
@@ -31,7 +35,7 @@ def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = N
         return None
     for option in options:
         origin, items = get_origin(option), get_args(option)
-        if origin is tuple and isinstance(value, tuple):
+        if origin in (tuple, list) and isinstance(value, origin):
             item = (_kind(schema, names, "array") or {}).get("items", "null")
             each = (misfit(v, items[0], item, names, None, f"{where}[{n}]") for n, v in enumerate(value))
             return next(filter(None, each), None)
@@ -44,8 +48,22 @@ def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = N
             return next(filter(None, each), None)
         if option is cls or (option is float and (cls is int or (len(options) == 1 and hasattr(cls, "__float__")))):
             return _out_of_range(value, schema, names, where or "value")
-    wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    wanted = " or ".join(map(_name, options))
     return f"{where or 'value'} must be {wanted}, not {cls.__name__} {_shown(value)}"
+
+
+def _name(option: Any) -> str:
+    if get_origin(option) is Literal:
+        return " or ".join(map(repr, get_args(option)))
+    return getattr(option, "__name__", str(option))
+
+
+def _inconvertible(value: Any, converted: Converted, names: Names, where: str) -> str | None:
+    try:
+        made = converted.conversion.to_avro(value)
+    except Exception as error:  # a timezone may raise anything
+        return f"{where} {error}"
+    return _out_of_range(made, converted.inner, names, where)
 
 
 def _unfit_key(key: Any, where: str) -> str | None:
@@ -106,8 +124,9 @@ def _not_a_number(value: Any, kind: str, where: str) -> str | None:
 
 
 def _kinds(schema: Schema, names: Names) -> list[Any]:
-    """Return the resolved branches of a union; any other schema is its only branch."""
-    return [resolve(branch, names) for branch in schema] if isinstance(schema, list) else [schema]
+    """Return the resolved branches of a union; any other schema is its only branch. A list's are those of a tuple."""
+    kinds = [resolve(branch, names) for branch in schema] if isinstance(schema, list) else [schema]
+    return [kind.inner if isinstance(kind, Converted) and kind.conversion is LIST else kind for kind in kinds]
 
 
 def _kind(schema: Schema, names: Names, kind: str) -> dict[str, Any] | None:

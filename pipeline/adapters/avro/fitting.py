@@ -1,6 +1,7 @@
 """Fits values to their schema: gives each as it will be read back, so that what is folded now is folded so ever after.
 
-An Avro `float` has 32 bits, and a `double` takes whatever Python can make a float of.
+An Avro `float` has 32 bits, and a `double` takes whatever Python can make a float of. A Decimal gets the scale of its
+schema, a datetime UTC.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native
+from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.explain import misfit
 from pipeline.adapters.avro.registry import Schema
 from pipeline.errors import EncodeError
@@ -52,6 +54,8 @@ def _is_inexact(schema: Schema, binding: Binding) -> bool:
     schema = resolve(schema, binding.names)
     if isinstance(schema, list):
         return any(_is_inexact(branch, binding) for branch in schema)
+    if isinstance(schema, Converted):
+        return schema.conversion.inexact or _is_inexact(schema.inner, binding)
     if isinstance(schema, dict):
         parts = [*(field["type"] for field in schema.get("fields", ())), schema.get("items"), schema.get("values")]
         return any(_is_inexact(part, binding) for part in parts if part is not None)

@@ -660,6 +660,9 @@ def test_a_program_that_holds_itself_is_collected() -> None:
         (("long",), ("record", "call", Plain, (("a", 0, 0),), ("a", "b"))),
         (("long",), ("record", "call", Plain, ("a",), ())),
         (("long",), ("record", "call", Plain, (("a", 0, 0),), (1,))),
+        (("long",), ("converted", 1, int, abs, abs, False)),
+        (("long",), ("converted", 0, None, abs, abs, False)),
+        (("long",), ("converted", 0, int, abs)),
     ],
 )
 def test_what_is_no_program_is_refused(nodes: Any) -> None:
