@@ -3,6 +3,7 @@
 from pipeline.model.aggregate import Aggregate, Idempotency, Rejected
 from pipeline.model.context import CommandContext, EventContext
 from pipeline.model.deadline import Cancel, Deadline, Effect
+from pipeline.model.fields import Precision, Renamed, renamed
 from pipeline.model.invariant import Invariant
 from pipeline.model.projection.projection import Copy, Database, Projection, Replica
 from pipeline.model.projection.windows import Tumbling, moment_ms, moment_text, top
@@ -55,10 +56,12 @@ __all__ = [
     "Ledger",
     "Parked",
     "Participant",
+    "Precision",
     "Progress",
     "Projection",
     "Reaction",
     "Rejected",
+    "Renamed",
     "Replica",
     "Replied",
     "ReplyMessage",
@@ -85,6 +88,7 @@ __all__ = [
     "linear_saga",
     "moment_ms",
     "moment_text",
+    "renamed",
     "top",
     "two_phase_saga",
 ]

@@ -8,11 +8,10 @@ import re
 from base64 import b64decode
 from collections.abc import Callable
 from decimal import InvalidOperation
-from enum import Enum
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from pipeline.adapters.avro.binding import alternatives, field_hints, given_fields, is_message
-from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
+from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_enum, is_wrapped, name_of, named_members
 from pipeline.errors import BadRequest, InvalidCommand
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # an escape of one, or one that Python has let in
@@ -90,8 +89,8 @@ def base64_bytes(text: str) -> bytes:
 
 def _plain(option: Any, value: Any, where: str) -> Any:
     origin, items = get_origin(option), get_args(option)
-    if origin is tuple and isinstance(value, list):
-        return tuple(from_json(items[0], each, f"{where}[{n}]") for n, each in enumerate(value))
+    if origin in (tuple, list) and isinstance(value, list):
+        return origin(from_json(items[0], each, f"{where}[{n}]") for n, each in enumerate(value))
     if origin is dict and isinstance(value, dict):
         return {key: from_json(items[1], each, f"{where}[{key!r}]") for key, each in value.items()}
     if option is bytes and isinstance(value, str):
@@ -102,11 +101,15 @@ def _plain(option: Any, value: Any, where: str) -> Any:
         return _float(value, where)
     if option is float and isinstance(value, str) and value in NOT_FINITE:
         return NOT_FINITE[value]
-    if isinstance(option, type) and issubclass(option, Enum):
-        return _read(option, value, where, f"one of {', '.join(str(each.value) for each in option)}")
+    if origin is Literal and value in items:
+        return value
+    if is_enum(option) and isinstance(value, str) and value in option.__members__:
+        return option[value]
     if type(value) is option:
         return value
-    shown: dict[Any, str] = {tuple: "a list", dict: "an object", bytes: "bytes in base64"}
+    if origin is Literal or is_enum(option):
+        raise _misfit(where, f"one of {', '.join(items or [member.name for member in option])}", value)
+    shown: dict[Any, str] = {tuple: "a list", list: "a list", dict: "an object", bytes: "bytes in base64"}
     raise _misfit(where, shown.get(origin or option, getattr(option, "__name__", "something else")), value)
 
 

@@ -6,12 +6,22 @@ import json
 import math
 from base64 import b64encode
 from collections.abc import Callable
+from datetime import timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import Any, get_args, get_origin
 
-from pipeline.adapters.avro.binding import alternatives, field_hints, is_message
-from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
+from pipeline.adapters.avro.binding import alternatives, field_hints, is_message, kind_of
+from pipeline.adapters.json.form import (
+    NOT_FINITE,
+    TEXTS,
+    TYPE,
+    VALUE,
+    duration_text,
+    is_wrapped,
+    name_of,
+    named_members,
+)
 from pipeline.model import StateMessage
 
 Write = Callable[[Any], Any]
@@ -60,7 +70,9 @@ def scalar(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):  # from a record of another's, or of long ago
         return next(text for text, number in NOT_FINITE.items() if number == value or math.isnan(value))
     if isinstance(value, Enum):
-        return scalar(value.value)
+        return value.name
+    if isinstance(value, timedelta):
+        return duration_text(value)
     if isinstance(value, TEXT_TYPES):
         return value.isoformat() if hasattr(value, "isoformat") else str(value)
     return value
@@ -75,9 +87,9 @@ def _by_hint(hint: Any, tagged: bool) -> Write:
         return _member([(option, _by_hint(option, tagged), option in named) for option in options], tagged)
     origin, items = get_origin(options[0]) if options else None, get_args(options[0]) if options else ()
     plain = _by_value(tagged)
-    if origin is tuple:
+    if origin in (tuple, list):
         item = _by_hint(items[0], tagged)
-        return lambda value: [item(each) for each in value] if type(value) is tuple else plain(value)
+        return lambda value: [item(each) for each in value] if type(value) is origin else plain(value)
     if origin is dict:
         item = _by_hint(items[1], tagged)
         return lambda value: (
@@ -92,7 +104,7 @@ def _member(options: list[tuple[Any, Write, bool]], tagged: bool) -> Write:
 
     def write(value: Any) -> Any:
         for option, written, is_named in options:
-            if type(value) is (get_origin(option) or option):
+            if type(value) is kind_of(option):
                 if not is_named:
                     return written(value)
                 if is_message(option):

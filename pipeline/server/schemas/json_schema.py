@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Literal, get_args, get_origin
+from uuid import UUID
 
 from pipeline.adapters.avro.binding import alternatives, field_hints, given_fields, is_message
-from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped, name_of, named_members
+from pipeline.adapters.json.form import TYPE, VALUE, is_enum, is_wrapped, name_of, named_members
 
 Json = dict[str, Any]
 LONG: Json = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
@@ -16,6 +19,12 @@ PRIMITIVES: dict[Any, Json] = {
     bool: {"type": "boolean"},
     bytes: {"type": "string", "contentEncoding": "base64"},
     type(None): {"type": "null"},
+    Decimal: {"type": "string", "format": "decimal"},
+    datetime: {"type": "string", "format": "date-time"},
+    date: {"type": "string", "format": "date"},
+    time: {"type": "string", "format": "time-local"},
+    timedelta: {"type": "string", "pattern": "^-?P"},
+    UUID: {"type": "string", "format": "uuid"},
 }
 
 
@@ -42,10 +51,14 @@ def _schema(hint: Any, *, tagged: bool, is_named: bool = False) -> Json:
 
 
 def _plain(option: Any, *, tagged: bool) -> Json:
-    if get_origin(option) is tuple:
+    if get_origin(option) in (tuple, list):
         return {"type": "array", "items": _schema(get_args(option)[0], tagged=tagged)}
     if get_origin(option) is dict:
         return {"type": "object", "additionalProperties": _schema(get_args(option)[1], tagged=tagged)}
+    if get_origin(option) is Literal:
+        return {"enum": list(get_args(option))}
+    if is_enum(option):
+        return {"enum": [member.name for member in option]}
     return PRIMITIVES[option]
 
 

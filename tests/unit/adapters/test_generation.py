@@ -6,9 +6,13 @@ import dataclasses
 import itertools
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NewType
+from typing import Annotated, Any, Literal, NamedTuple, NewType
+from uuid import UUID
 
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,9 +21,14 @@ from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.files import schema_files
 from pipeline.adapters.avro.schemas.generation import Request, generate
+from pipeline.adapters.json.reading import from_json
+from pipeline.adapters.json.writing import json_text, to_json
 from pipeline.errors import SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage
+from pipeline.model.fields import Precision, Renamed, renamed
+from pipeline.server.schemas.json_schema import json_schema
 from pipeline.topology import load
+from tests.helpers.rich_types import Colour, Tone
 
 Sku = NewType("Sku", str)
 
@@ -97,6 +106,39 @@ def test_what_a_file_says_and_the_class_does_not_stays() -> None:
     assert row(Goods, made) == made
 
 
+@renamed("Stuff", "Things")
+@dataclass(frozen=True, slots=True)
+class Rich:
+    price: Annotated[Decimal, Precision(9, 2)] | None = Decimal("1.50")
+    at: datetime = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    colour: Colour = Colour.RED
+    other: Colour = Colour.BLUE
+    family: Annotated[str, Renamed("surname", "name")] = ""
+
+
+def test_types_beyond_avros_own_and_names_of_before() -> None:
+    colour = {"type": "enum", "name": "Colour", "symbols": ["RED", "BLUE"]}
+    assert row(Rich) == {
+        "type": "record",
+        "name": "Rich",
+        "namespace": "stock",
+        "aliases": ["Stuff", "Things"],
+        "fields": [
+            {
+                "name": "price",
+                "type": [{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, "null"],
+                "default": "\x00\x96",
+            },
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}, "default": 1_000_000},
+            {"name": "colour", "type": colour, "default": "RED"},
+            {"name": "other", "type": "Colour", "default": "BLUE"},
+            {"name": "family", "type": "string", "default": "", "aliases": ["surname", "name"]},
+        ],
+    }
+    with pytest.raises(SchemaError, match="a Decimal needs its precision"):
+        row(dataclasses.make_dataclass("Bare", [("price", Decimal)]))
+
+
 def test_what_has_no_avro_type_is_named() -> None:
     @dataclass
     class Inner:
@@ -132,6 +174,16 @@ LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     str: st.text(st.characters(codec="utf-8"), max_size=10),
     bytes: st.binary(max_size=10),
+    Sku: st.text(st.characters(codec="utf-8"), max_size=10),
+    Annotated[Decimal, Precision(9, 3)]: st.decimals(-999_999, 999_999, places=3),
+    datetime: st.datetimes(timezones=st.just(UTC)),
+    date: st.dates(),
+    time: st.times(),
+    timedelta: st.timedeltas(timedelta(-1_000_000), timedelta(1_000_000)),
+    UUID: st.uuids(),
+    Colour: st.sampled_from(Colour),
+    Tone: st.sampled_from(Tone),
+    Literal["a", "b c"]: st.sampled_from(["a", "b c"]),
 }
 numbers = itertools.count()
 
@@ -139,11 +191,12 @@ numbers = itertools.count()
 def typed(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Pairs of a type, and a strategy of its values."""
     arrays = children.map(lambda each: (tuple[each[0], ...], st.lists(each[1], max_size=3).map(tuple)))
+    lists = children.map(lambda each: (list[each[0]], st.lists(each[1], max_size=3)))  # type: ignore[name-defined]
     maps = children.map(lambda each: (dict[str, each[0]], st.dictionaries(LEAVES[str], each[1], max_size=3)))  # type: ignore[name-defined]
     optional = children.filter(lambda each: not is_optional(each[0])).map(
         lambda each: (each[0] | None, st.none() | each[1])
     )
-    return arrays | maps | optional | st.lists(children, min_size=1, max_size=4).map(record)
+    return arrays | lists | maps | optional | st.lists(children, min_size=1, max_size=4).map(record)
 
 
 def is_optional(annotation: Any) -> bool:
@@ -172,6 +225,9 @@ def test_the_codec_takes_what_is_made_of_any_classes(
     codec = Codec(Registry(directory), "any.row", cls, native=native)
     value = data.draw(values)
     assert codec.decode(codec.encode(value)) == value
+    told = json.loads(json_text(to_json(value)))
+    assert from_json(cls, told, "value") == value
+    jsonschema_rs.validator_for(json_schema(cls), validate_formats=True).validate(told)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

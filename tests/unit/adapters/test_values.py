@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import json
 import math
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -140,10 +140,29 @@ class Colour(Enum):
     RED = "red"
 
 
-def test_an_enum_is_its_value() -> None:
-    assert (to_json(Colour.RED), from_json(Colour, "red", "x")) == ("red", Colour.RED)
-    with pytest.raises(InvalidCommand, match="x must be one of red"):
-        from_json(Colour, "blue", "x")
+def test_an_enum_is_its_members_name() -> None:
+    assert (to_json(Colour.RED), from_json(Colour, "RED", "x")) == ("RED", Colour.RED)
+    with pytest.raises(InvalidCommand, match="x must be one of RED, not str 'red'"):
+        from_json(Colour, "red", "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (timedelta(), "PT0S"),
+        (timedelta(days=2), "P2D"),
+        (timedelta(seconds=90, microseconds=500_000), "PT90.5S"),
+        (-timedelta(days=1, microseconds=1), "-P1DT0.000001S"),
+        (timedelta.max, "P999999999DT86399.999999S"),
+    ],
+)
+def test_a_duration_is_as_in_iso_8601(value: timedelta, text: str) -> None:
+    assert to_json(value) == text
+    assert from_json(timedelta, text, "x") == value
+    assert from_json(timedelta, "P1DT2H3M4S", "x") == timedelta(1, 4, minutes=3, hours=2)
+    for wrong in ("P", "PT", "1S", "PT1", "P1Y", "P9999999999D"):
+        with pytest.raises(InvalidCommand, match="x must be a timedelta as text"):
+            from_json(timedelta, wrong, "x")
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

@@ -1,28 +1,26 @@
 """Makes the Avro schema of a topic from its message classes, the envelope included.
 
-| Python                     | Avro                                     |
-|----------------------------|------------------------------------------|
-| bool, str, bytes, None     | boolean, string, bytes, null             |
-| int, float                 | long, double                             |
-| tuple[X, ...], list[X]     | array                                    |
-| dict[str, X]               | map                                      |
-| X or Y, X or None          | union                                    |
-| dataclass, NamedTuple      | record, defined where it is used first   |
-| NewType, Annotated         | as what is behind them                   |
+docs/schemas.md has the table of types. What the codec makes of their values is in `conversions`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, NewType, Union, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
-from pipeline.adapters.avro.binding import alternatives, field_hints, is_message, named_types
+from pipeline.adapters.avro.binding import field_hints, is_message, kind_of, named_types, unwrapped
+from pipeline.adapters.avro.conversions import conversion_for
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.schemas.field_docs import class_doc, field_docs
 from pipeline.errors import SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage
+from pipeline.model.fields import Precision, Renamed
 
 PRIMITIVES: Mapping[Any, str] = {
     bool: "boolean",
@@ -33,6 +31,13 @@ PRIMITIVES: Mapping[Any, str] = {
     type(None): "null",
 }
 ENVELOPES: Mapping[Any, str] = {CommandMessage: "Command", EventMessage: "Event", StateMessage: "State"}
+LOGICAL: Mapping[Any, tuple[str, str]] = {
+    datetime: ("long", "timestamp-micros"),
+    date: ("int", "date"),
+    time: ("long", "time-micros"),
+    timedelta: ("long", "duration-micros"),
+    UUID: ("string", "uuid"),
+}
 NO_DEFAULT: Any = dataclasses.MISSING
 
 
@@ -83,71 +88,132 @@ class _Generation:
         return SchemaError(f"{self._asked.topic}: no Avro type for {where}: {why}")
 
     def _of(self, annotation: Any, where: str, default: Any = NO_DEFAULT) -> Schema:
-        if isinstance(annotation, NewType):
-            return self._of(annotation.__supertype__, where, default)
-        origin = get_origin(annotation)
-        if origin is Annotated:
-            return self._of(annotation.__origin__, where, default)
+        said = _said(annotation)
+        annotation = unwrapped(annotation)
+        origin, arguments = get_origin(annotation), get_args(annotation)
         if origin in (Union, types.UnionType):
             return self._union(annotation, where, default)
         if annotation in PRIMITIVES:
             return PRIMITIVES[annotation]
+        if annotation in LOGICAL:
+            avro, logical = LOGICAL[annotation]
+            return {"type": avro, "logicalType": logical}
+        if annotation is Decimal:
+            return self._decimal(said, where)
         if is_message(annotation):
             return self._record(annotation, where)
-        arguments = get_args(annotation)
-        if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            return self._enum(annotation, where)
+        if origin is Literal and all(type(text) is str for text in arguments):
+            return "string"  # an enum would need a name
+        if (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis) or origin is list:
             return {"type": "array", "items": self._of(arguments[0], f"{where}[]")}
-        if origin is dict and arguments[0] is str:
+        if origin is dict and unwrapped(arguments[0]) is str:
             return {"type": "map", "values": self._of(arguments[1], f"{where}{{}}")}
         raise self._fail(where, f"{annotation} is none of the types that a message can have; see docs/schemas.md")
+
+    def _decimal(self, said: Sequence[Any], where: str) -> Schema:
+        exact = next((each for each in said if isinstance(each, Precision)), None)
+        if exact is None:
+            raise self._fail(where, "a Decimal needs its precision, as in Annotated[Decimal, Precision(18, 2)]")
+        return {"type": "bytes", "logicalType": "decimal", "precision": exact.digits, "scale": exact.scale}
+
+    def _enum(self, cls: Any, where: str) -> Schema:
+        if self._is_known(cls, cls.__name__, where):
+            return cls.__name__
+        doc = class_doc(cls) or self._earlier.get(cls.__name__, {}).get("doc", "")
+        symbols = [member.name for member in cls]
+        return {"type": "enum", "name": cls.__name__} | ({"doc": doc} if doc else {}) | {"symbols": symbols}
+
+    def _is_known(self, cls: type, name: str, where: str) -> bool:
+        """Return whether the schema of a class stands further up. Raises SchemaError if it is another class's."""
+        known_before = name in self._classes
+        known = self._classes.setdefault(name, cls)
+        if known is not cls:
+            raise self._fail(where, f"{known} and {cls} have one name; rename one of them")
+        return known_before
 
     def _union(self, annotation: Any, where: str, default: Any) -> Schema:
         """Return the union; the branch of the default is first, as Avro wants it, and null if there is none."""
         first = type(None) if default is NO_DEFAULT else type(default)
-        members = sorted(alternatives(annotation), key=lambda member: _class_of(member) is not first)
+        members = sorted(_members(annotation), key=lambda member: kind_of(unwrapped(member)) is not first)
         return [self._of(member, where) for member in members]
 
     def _record(self, cls: Any, where: str) -> Schema:
         envelope = cls if cls in ENVELOPES else None
         name: str = (self._envelope or ENVELOPES[cls]) if envelope else cls.__name__
-        if name in self._classes:
-            if self._classes[name] is not cls:
-                raise self._fail(where, f"{self._classes[name]} and {cls} have one name; rename one of them")
+        if self._is_known(cls, name, where):
             return name
-        self._classes[name] = cls
         said, earlier = field_docs(cls), self._earlier.get(name, {})
         docs = {field["name"]: field["doc"] for field in earlier.get("fields", ()) if "doc" in field} | said
         doc = ("" if envelope else class_doc(cls)) or earlier.get("doc", "")
         fields = []
-        for field, hint in field_hints(cls, self._asked.body).items():
+        for field, hint in _hints(cls, self._asked.body).items():
             if cls is EventMessage and field == "read" and not self._asked.reads:
                 continue
             default = _default(cls, field)
             made: dict[str, Any] = {"name": field, "type": self._of(hint, f"{where}.{name}.{field}", default)}
             if default is not NO_DEFAULT:
-                made["default"] = self._json(default, f"{where}.{name}.{field}")
+                made["default"] = self._json(default, made["type"], f"{where}.{name}.{field}")
             if field in docs:
                 made["doc"] = docs[field]
+            if before := [name for each in _said(hint) if isinstance(each, Renamed) for name in each.before]:
+                made["aliases"] = before
             fields.append(made)
-        return {"type": "record", "name": name} | ({"doc": doc} if doc else {}) | {"fields": fields}
+        aliases = {"aliases": [*before]} if (before := cls.__dict__.get("__renamed__")) else {}
+        return {"type": "record", "name": name} | aliases | ({"doc": doc} if doc else {}) | {"fields": fields}
 
-    def _json(self, value: Any, where: str) -> Any:
-        """Return a default as a schema has it."""
+    def _json(self, value: Any, schema: Schema, where: str) -> Any:
+        """Return a default as a schema has it. `schema`: of the field."""
+        if isinstance(schema, list):
+            return self._json(value, schema[0], where)
         if value is None or type(value) in (bool, int, float, str):
             return value
         if isinstance(value, bytes):
             return value.decode("latin-1")
         if is_message(type(value)):
-            return {name: self._json(getattr(value, name), where) for name in field_hints(type(value))}
+            return self._record_json(value, where)
         if isinstance(value, (tuple, list)):
-            return [self._json(item, where) for item in value]
+            return [self._json(item, schema["items"], where) for item in value]
         if isinstance(value, dict):
-            return {key: self._json(item, where) for key, item in value.items()}
-        raise self._fail(where, f"its default {value!r} cannot stand in a schema; leave it out")
+            return {key: self._json(item, schema["values"], where) for key, item in value.items()}
+        if isinstance(value, Enum):
+            return value.name
+        try:
+            return self._json(conversion_for(type(value), schema).to_avro(value), schema["type"], where)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._fail(where, f"its default {value!r} cannot stand in a schema: {error}") from None
+
+    def _record_json(self, value: Any, where: str) -> Any:
+        hints = _hints(type(value), None)
+        schemas = _Generation(self._asked, None)
+        return {
+            name: self._json(getattr(value, name), schemas._of(hint, f"{where}.{name}", getattr(value, name)), where)
+            for name, hint in hints.items()
+        }
 
 
-def _class_of(annotation: Any) -> Any:
-    return get_origin(annotation) or annotation
+def _hints(cls: Any, body: object) -> dict[str, Any]:
+    """Return the annotations as field_hints does, with what is said in Annotated."""
+    said = get_type_hints(cls, include_extras=True)
+    return {
+        name: body if name == "body" and body is not None else said[name]
+        for name, hint in field_hints(cls, body).items()
+    }
+
+
+def _said(annotation: Any) -> Sequence[Any]:
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """Yield the members of a union, those of unions in it too, with what is said of each in Annotated."""
+    inner = unwrapped(annotation)
+    if get_origin(inner) in (Union, types.UnionType):
+        for member in get_args(inner):
+            yield from _members(member)
+    else:
+        yield annotation
 
 
 def _default(cls: Any, field: str) -> Any:
