@@ -1,0 +1,96 @@
+"""Services that are declared by classes alone, with a field of every type, on Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.schemas.files import schema_files
+from pipeline.adapters.json.reading import from_json
+from pipeline.client import Accepted, Client
+from pipeline.topology import load
+from pipeline.verify import verify
+from tests.helpers.support import Shop, until
+from tests.typed import accounts as a
+
+WAIT_S = 60.0
+SPANS = st.timedeltas(timedelta(-(10**8)), timedelta(10**8))  # microseconds have 64 bits
+MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=st.timezones())
+MONEY = st.decimals(-(10**15), 10**15, places=2)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=10)
+COMMANDS = st.builds(
+    a.Open,
+    id=st.uuids(),
+    iban=TEXT,
+    balance=MONEY,
+    opened_at=MOMENTS,
+    birthday=st.dates(),
+    called_at=st.times(),
+    notice=SPANS,
+    tier=st.sampled_from(a.Tier),
+    currency=st.sampled_from(a.Currency),
+    colour=st.sampled_from(["red", "blue"]),
+    vip=st.booleans(),
+    children=st.integers(-(2**63), 2**63 - 1),
+    rating=st.floats(allow_nan=False, allow_infinity=False),
+    portrait=st.binary(max_size=10),
+    names=st.lists(TEXT, max_size=3),
+    limits=st.lists(st.builds(a.Limit, MONEY, SPANS), max_size=2).map(tuple),
+    rates=st.dictionaries(TEXT, MONEY, max_size=2),
+    last_seen=st.none() | st.dates() | MOMENTS,
+    note=st.none() | TEXT | st.integers(-(2**63), 2**63 - 1),
+)
+
+
+@pytest.fixture
+def shop(kafka: str, tmp_path: Path) -> Iterator[Shop]:
+    topology = load("tests.typed", tmp_path)
+    for each in schema_files(topology.services.values(), tmp_path):
+        each.path.write_text(each.text)
+    Registry(tmp_path).register()
+    shop = Shop(kafka, tmp_path, topology)
+    yield shop
+    shop.close()
+
+
+def test_every_type_goes_through_commands_tables_sql_json_and_verify(shop: Shop, tmp_path: Path) -> None:
+    worker = shop.worker("--schemas", str(tmp_path))
+    (address,) = until("it serves", worker.addresses)
+    sent: dict[str, a.Open] = {}
+
+    with Client(shop.bootstrap, shop.topology) as client:
+
+        @settings(max_examples=40, phases=[Phase.generate])
+        @given(COMMANDS)
+        def send(command: a.Open) -> None:
+            key = f"account-{len(sent)}"
+            sent[key] = command
+            client.send("accounts", key, command)
+
+        send()
+        client.flush()
+        last = client.send("accounts", "last", next(iter(sent.values())), wait=WAIT_S)
+        assert isinstance(last, Accepted)
+        (event,) = last.events
+        assert event == a.Opened(*a.values(next(iter(sent.values()))))
+    shop.settle()
+
+    for key, command in sent.items():
+        for table in ("holders", "ledgers"):
+            told = httpx.get(f"{address}/v1/tables/{table}/{key}").json()
+            assert from_json(a.Holder, told["row"], "row") == a.Holder(*a.values(command)), table
+        state = httpx.get(f"{address}/v1/tables/accounts/{key}").json()["row"]
+        assert from_json(a.Account, state, "row").last == a.Opened(*a.values(command))
+        asked = httpx.post(f"{address}/v1/commands/accounts/{key}-again?wait=60", json=told["row"] | {"type": "Open"})
+        assert asked.status_code == 200, asked.text
+    shop.settle()
+    report = verify(shop.bootstrap, shop.topology)
+    assert not report.findings, report.findings
+    assert report.checked["events"] == 2 * len(sent) + 1
