@@ -186,7 +186,8 @@ def _modules(name: str, roots: Sequence[Path]) -> tuple[list[ModuleType], Path]:
                 files = sorted(file for file in path.glob("*.py") if file.name != "__init__.py")
                 return [_import_file(file) for file in files], path.resolve().parent
             beside = path.resolve().parent
-            return [_import_file(path)], beside if (beside / "schemas").is_dir() else beside.parent
+            above = (beside.parent / "schemas").is_dir() and not (beside / "schemas").is_dir()
+            return [_import_file(path)], beside.parent if above else beside
         if name.partition(".")[0] != __package__:
             _look_in([str(root) for root in roots or (Path.cwd(),)], first=bool(roots))
         return _import(name)

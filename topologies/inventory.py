@@ -24,7 +24,7 @@ class ReceiveStock:
 
 @dataclass(frozen=True, slots=True)
 class AdjustStock:
-    quantity: int  # either sign
+    quantity: int  # units found (more than 0) or lost (less than 0)
     reason: str
 
 
@@ -123,7 +123,7 @@ class Stock:
 
     registered: bool = False
     description: str = ""
-    on_hand: int = 0  # what can be had
+    on_hand: int = 0  # units that can be had
     received: int = 0
     adjusted: int = 0
     adjustments: int = 0

@@ -24,8 +24,8 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class PlaceOrder:
     customer: str
-    country: str  # empty: where the customer is
-    at: str  # ISO 8601
+    country: str  # of the invoice; empty: that of the customer, as far as orders knows it
+    at: str  # ISO 8601, local time of the shop
     lines: tuple[Line, ...]
     checkout: str = CHECKOUTS[0]
 
@@ -112,12 +112,12 @@ NOTHING_HELD = Ledger()
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    kind: str = ""  # "order" or "return"
+    kind: str = ""  # order, return, or empty before the first event
     customer: str = ""
     country: str = ""
     at: str = ""
     total: int = 0  # thousandths of a pound
-    status: str = ""  # of an order: placed, confirmed or refused
+    status: str = ""  # of an order: placed, confirmed or refused; empty for a return
     reason: str = ""  # why it was refused
     lines: tuple[Line, ...] = ()
     ledger: Ledger = NOTHING_HELD

@@ -15,7 +15,7 @@ from pipeline import Aggregate, Ledger, Participant, Reaction, Rejected, Send, S
 
 @dataclass(frozen=True, slots=True)
 class SetLimit:
-    limit: int | None  # None: none
+    limit: int | None  # thousandths of a pound that may be owed; None: any amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ NOTHING_HELD = Ledger()
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    limit: int | None = None  # of what may be owed
-    authorised: int = 0  # the sum of what the ledger holds
+    limit: int | None = None  # thousandths of a pound that may be owed; None: any amount
+    authorised: int = 0  # thousandths of a pound: what the ledger holds
     charged: int = 0
     refunded: int = 0
     ledger: Ledger = NOTHING_HELD

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
 from pipeline.adapters.kafka.away import kafka_log
-from pipeline.adapters.kafka.producer_log import ProducerLog
+from pipeline.adapters.kafka.producer_watch import ProducerLog
 from pipeline.adapters.kafka.topics import reply_topic
 from pipeline.client.commands import RECORD_BYTES_MAX, Ready
 from pipeline.client.wire.outcome import position_token

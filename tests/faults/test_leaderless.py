@@ -12,7 +12,7 @@ from confluent_kafka.admin import NewTopic
 
 from pipeline.adapters.kafka.asking import KafkaBroker
 from pipeline.adapters.kafka.cluster import admin_client
-from pipeline.adapters.kafka.producer_log import STUCK_S, ProducerLog
+from pipeline.adapters.kafka.producer_watch import STUCK_S, ProducerLog
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.client.commands import Ready
 from pipeline.client.sending import Sending

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error, plainly
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
-from pipeline.adapters.kafka.producer_log import ProducerLog
+from pipeline.adapters.kafka.producer_watch import ProducerLog
 from pipeline.engine.ports import TP
 from pipeline.model import BARRIER
 

@@ -13,8 +13,7 @@ from confluent_kafka import Producer as ConfluentProducer
 
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, TRANSACTION_S, note, on_error, plainly
 from pipeline.adapters.kafka.connection import connection
-from pipeline.adapters.kafka.nudge import Nudge
-from pipeline.adapters.kafka.producer_log import ProducerLog
+from pipeline.adapters.kafka.producer_watch import Nudge, ProducerLog
 from pipeline.engine.ports import TP, Positions
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
 

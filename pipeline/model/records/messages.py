@@ -17,7 +17,7 @@ class CommandMessage(NamedTuple):
     causation_id: str | None  # what caused it: an event's identity, a command's position; None: a request from outside
     issued_ms: int  # when the sender issued it, milliseconds since the epoch
     body: Any
-    expected_version: int | None = None  # the version that the sender has seen; the aggregate must still be at it
+    expected_version: int | None = None  # the version that the sender has seen, which must be the newest; None: any
     reply_to: str | None = None  # `<topic>/<partition>/<key>` of the reply; None: the sender does not wait for one
     due_ms: int | None = None  # when it is to be decided, milliseconds since the epoch; None: now
 
@@ -30,14 +30,14 @@ class EventMessage(NamedTuple):
     correlation_id: str
     time_ms: int  # when the broker stored that command, milliseconds since the epoch
     body: Any
-    read: str | None = None  # token of what the decision read of copies; schemas of aggregates without leave it out
+    read: str | None = None  # token of what the decision read of copies; None: it read none
 
 
 class StateMessage(NamedTuple):
     """State of one aggregate as it stands on `<aggregate>.state` and in the aggregate's table."""
 
     version: int  # version of the last event folded into it
-    time_ms: int  # time of that event
+    time_ms: int  # time of that event, milliseconds since the epoch
     body: Any
 
 

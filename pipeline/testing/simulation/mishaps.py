@@ -89,9 +89,9 @@ class Mishaps:
             self._world.at_quiet.append(lambda: self._under_it(plan, topic))
 
     def _of_one(self, plan: ServicePlan) -> list[str]:
-        """Return the topics that a service folds or folds into, and that nobody else follows.
+        """Return the topics that a service folds or folds into, and no other service follows.
 
-        Nor one that it fills from another that it folds: what it writes to the second life is not in the first.
+        Topics that it fills from others are left out: what it writes to the second life would not be in the first.
         """
         filled = {"by_key", "command"} if plan.service.reactions else {"by_key"}
         plans = self._world.oracle.plans
