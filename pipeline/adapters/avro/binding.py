@@ -204,7 +204,8 @@ class Binding:
             return self._bind_record(annotation, schema, where)
         if is_converted(annotation):
             try:
-                return Converted(schema, conversion_for(annotation, definition(written, self.names)))
+                described = definition(written, self.names)
+                return Converted(schema, conversion_for(annotation, described), described)
             except ValueError as error:
                 raise self._fail(where, str(error)) from None
         item = get_args(annotation)
@@ -213,7 +214,7 @@ class Binding:
             if not of_list and (get_origin(annotation) is not tuple or len(item) != 2 or item[1] is not Ellipsis):
                 raise self._fail(where, f"an array needs tuple[…, ...] or list[…], not {annotation}")
             bound = schema | {"items": self._bind(item[0], schema["items"], f"{where}[]")}
-            return Converted(bound, LIST) if of_list else bound
+            return Converted(bound, LIST, bound) if of_list else bound
         if kind == "map":
             if get_origin(annotation) is not dict or unwrapped(item[0]) is not str:
                 raise self._fail(where, f"a map needs dict[str, …], not {annotation}")

@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from enum import Enum
 from io import BytesIO
 from typing import Any, get_args, get_origin
 
 from fastavro import parse_schema, schemaless_reader
+from fastavro.read import LOGICAL_READERS
 
 from pipeline.adapters.avro.binding import (
+    Binding,
     Names,
     alternatives,
     field_hints,
     named_types,
     resolve,
-    with_read,
+    unwrapped,
     without_logical_types,
 )
+from pipeline.adapters.avro.conversions import LIST, Converted
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
@@ -39,7 +44,8 @@ class Decoder:
         self.topic, self.envelope = topic, body is not None
         self._registry = registry
         current, schema = registry.current(topic)
-        schema = with_read(without_logical_types(schema), root)
+        binding = Binding(topic, schema, root, body, strict=False)
+        schema = _for_fastavro(binding.schema, binding.names, set())
         self._schema = parse_schema(schema)
         self._plans: dict[int, tuple[Any, Any]] = {current: (self._schema, None)}  # writer's and reader's schema
         self._convert = _converter(schema, root, body, named_types(schema))
@@ -54,7 +60,7 @@ class Decoder:
         body = BytesIO(data)
         body.seek(5)
         try:
-            read = schemaless_reader(body, *self._plans[schema_id], return_record_name=True)
+            read = schemaless_reader(body, *self._plans[schema_id], return_named_type=True)
             message = self._convert(read)
         except Exception as error:  # fastavro raises whatever the bytes lead it to
             raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
@@ -130,20 +136,61 @@ def text_key(entry: Entry) -> str:
         raise UndecodableRecord(f"the key is not text: {error}") from error
 
 
+def _for_fastavro(schema: Schema, names: Names, done: set[str]) -> Schema:
+    """Return a bound schema as fastavro takes it: logical types are there where the classes ask for their values."""
+    schema = resolve(schema, names)
+    if isinstance(schema, Converted):
+        is_list = schema.conversion is LIST
+        return _for_fastavro(schema.inner, names, done) if is_list else _once(schema.written, done)
+    if isinstance(schema, list):
+        return [_for_fastavro(branch, names, done) for branch in schema]
+    if isinstance(schema, str):
+        return schema
+    if schema["type"] == "record":
+        if schema["name"] in done:
+            return schema["name"]
+        done.add(schema["name"])
+        types = [(field, _for_fastavro(field["type"], names, done)) for field in schema["fields"]]
+        return {**schema, "fields": [field | {"type": type_} for field, type_ in types]}
+    for inner in ("items", "values"):
+        if inner in schema:
+            return {**schema, inner: _for_fastavro(schema[inner], names, done)}
+    return _once(without_logical_types(schema), done)
+
+
+def _once(schema: Schema, done: set[str]) -> Schema:
+    """Return a type, or its name if it has been defined further up."""
+    if not isinstance(schema, dict) or "name" not in schema:
+        return schema
+    if schema["name"] in done:
+        return schema["name"]
+    done.add(schema["name"])
+    return schema
+
+
+def _duration(micros: int, *_: Any) -> timedelta:
+    return timedelta(microseconds=micros)
+
+
+LOGICAL_READERS["long-duration-micros"] = _duration
+
+
 def _converter(schema: Schema, hint: Any, body: object, names: Names) -> Convert:
     """From what fastavro reads by `schema` to a value of `hint`."""
-    schema = resolve(schema, names)
+    schema, hint = resolve(schema, names), unwrapped(hint)
     if isinstance(schema, list):
         return _union(schema, hint, body, names)
     kind = schema["type"] if isinstance(schema, dict) else schema
     if kind == "record":
         return _record(schema, hint, body, names)
     if kind == "array":
-        item = _converter(schema["items"], get_args(hint)[0], None, names)
-        return lambda items: tuple([item(each) for each in items])
+        item, made = _converter(schema["items"], get_args(hint)[0], None, names), get_origin(hint)
+        return lambda items: made([item(each) for each in items])
     if kind == "map":
         item = _converter(schema["values"], get_args(hint)[1], None, names)
         return lambda items: {key: item(each) for key, each in items.items()}
+    if kind == "enum" and isinstance(hint, type) and issubclass(hint, Enum):
+        return hint.__getitem__
     return lambda value: value
 
 
@@ -154,26 +201,36 @@ def _record(schema: dict[str, Any], cls: Any, body: object, names: Names) -> Con
 
 
 def _union(branches: list[Any], hint: Any, body: object, names: Names) -> Convert:
-    """Records come from fastavro beside their names, all else as it is."""
-    classes = {getattr(cls, "__name__", ""): cls for cls in alternatives(hint)}
-    records: dict[str, Convert] = {}
+    """Records, enums and fixed values come from fastavro beside their names, all else as it is."""
+    options = alternatives(hint)
+    classes = {getattr(cls, "__name__", ""): cls for cls in options}
+    named: dict[str, Convert | None] = {}
     plain: dict[type, Convert] = {}
     for branch in branches:
         target = resolve(branch, names)
         kind = target["type"] if isinstance(target, dict) else target
-        if kind == "record" and target["name"] in classes:
-            records[target["name"]] = _record(target, classes[target["name"]], body, names)
+        if kind == "record":
+            cls = classes.get(target["name"])
+            named[target["name"]] = None if cls is None else _record(target, cls, body, names)
+        elif kind == "enum":
+            enum = next((each for each in options if _is_enum_of(each, target["symbols"])), str)
+            named[target["name"]] = _converter(target, enum, None, names)
         elif kind in ("array", "map"):
-            shape = tuple if kind == "array" else dict
-            option = next((each for each in alternatives(hint) if get_origin(each) is shape), None)
+            shapes = (tuple, list) if kind == "array" else (dict,)
+            option = next((each for each in options if get_origin(each) in shapes), None)
             plain[list if kind == "array" else dict] = _converter(target, option, None, names)
 
     def convert(value: Any) -> Any:
         if type(value) is tuple:
-            name, record = value
-            known = records.get(name.rpartition(".")[2])
-            return None if known is None else known(record)
+            name, inner = value
+            known = named.get(name.rpartition(".")[2], lambda value: value)
+            return None if known is None else known(inner)
         special = plain.get(type(value))
         return value if special is None else special(value)
 
     return convert
+
+
+def _is_enum_of(option: Any, symbols: list[str]) -> bool:
+    """Return whether a type is an Enum of those names."""
+    return isinstance(option, type) and issubclass(option, Enum) and {each.name for each in option} == {*symbols}
