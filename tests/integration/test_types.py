@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx
@@ -22,7 +22,8 @@ from tests.typed import accounts as a
 
 WAIT_S = 60.0
 SPANS = st.timedeltas(timedelta(-(10**8)), timedelta(10**8))  # microseconds have 64 bits
-MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=st.timezones())
+ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])
+MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)
 MONEY = st.decimals(-(10**15), 10**15, places=2)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=10)
 COMMANDS = st.builds(

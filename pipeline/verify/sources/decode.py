@@ -190,7 +190,7 @@ def _converter(schema: Schema, hint: Any, body: object, names: Names) -> Convert
         item = _converter(schema["values"], get_args(hint)[1], None, names)
         return lambda items: {key: item(each) for key, each in items.items()}
     if kind == "enum" and isinstance(hint, type) and issubclass(hint, Enum):
-        return hint.__getitem__
+        return lambda name: hint[name]
     return lambda value: value
 
 
