@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from fastavro import parse_schema, schemaless_reader
+from fastavro.read import LOGICAL_READERS
 
 from pipeline.adapters.avro.binding import (
     Names,
     alternatives,
+    alternatives_for,
+    definition,
     field_hints,
     named_types,
     resolve,
+    unwrapped,
     with_read,
-    without_logical_types,
 )
+from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_converted
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
@@ -27,6 +32,33 @@ from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Reject
 from pipeline.verify.sources.history import Entry, History
 
 Convert = Callable[[Any], Any]
+TAG = "tagged-"
+RAW_TYPES = {  # of what fastavro reads
+    "null": type(None),
+    "boolean": bool,
+    "int": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "string": str,
+    "bytes": bytes,
+    "array": list,
+    "map": dict,
+}
+
+
+class Tagged(NamedTuple):
+    """A value as it is written, beside the logical type that it has: fastavro says no other way what it has read."""
+
+    logical_type: str
+    value: Any
+
+
+for needs, _ in CONVERSIONS.values():
+    for avro, logical_type in needs:
+        LOGICAL_READERS[f"{avro}-{TAG}{logical_type}"] = partial(
+            lambda logical_type, value, *_: Tagged(logical_type, value), logical_type
+        )
 
 
 class Decoder:
@@ -39,8 +71,8 @@ class Decoder:
         self.topic, self.envelope = topic, body is not None
         self._registry = registry
         current, schema = registry.current(topic)
-        schema = with_read(without_logical_types(schema), root)
-        self._schema = parse_schema(schema)
+        schema = with_read(schema, root)
+        self._schema = parse_schema(tagged(schema))
         self._plans: dict[int, tuple[Any, Any]] = {current: (self._schema, None)}  # writer's and reader's schema
         self._convert = _converter(schema, root, body, named_types(schema))
 
@@ -54,7 +86,7 @@ class Decoder:
         body = BytesIO(data)
         body.seek(5)
         try:
-            read = schemaless_reader(body, *self._plans[schema_id], return_record_name=True)
+            read = schemaless_reader(body, *self._plans[schema_id], return_named_type=True)
             message = self._convert(read)
         except Exception as error:  # fastavro raises whatever the bytes lead it to
             raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
@@ -66,7 +98,7 @@ class Decoder:
         known = self._registry.written_with(schema_id)
         if known is None or known[0] != self.topic:
             raise UndecodableRecord(f"schema id {schema_id} is none of {self.topic}")
-        return parse_schema(without_logical_types(known[1]))
+        return parse_schema(tagged(known[1]))
 
     def read(self, entry: Entry) -> tuple[str, Any] | None:
         """Key and message; None for a barrier, or a kind of record without a class. Raises UndecodableRecord."""
@@ -130,21 +162,39 @@ def text_key(entry: Entry) -> str:
         raise UndecodableRecord(f"the key is not text: {error}") from error
 
 
-def _converter(schema: Schema, hint: Any, body: object, names: Names) -> Convert:
-    """From what fastavro reads by `schema` to a value of `hint`."""
-    schema = resolve(schema, names)
+def tagged(schema: Schema) -> Schema:
+    """Return the schema for fastavro, which then gives values as they are written, and Tagged if classes may ask it."""
+    if isinstance(schema, list):
+        return [tagged(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tag = f"{TAG}{schema.get('logicalType')}"
+    kept = {name: tagged(part) for name, part in schema.items() if name != "logicalType"}
+    return kept | ({"logicalType": tag} if f"{schema.get('type')}-{tag}" in LOGICAL_READERS else {})
+
+
+def _raw(value: Any) -> Any:
+    return value.value if type(value) is Tagged else value
+
+
+def _converter(written: Schema, hint: Any, body: object, names: Names) -> Convert:
+    """From what fastavro reads by a schema to a value of `hint`."""
+    schema, hint = resolve(written, names), unwrapped(hint)
     if isinstance(schema, list):
         return _union(schema, hint, body, names)
     kind = schema["type"] if isinstance(schema, dict) else schema
     if kind == "record":
         return _record(schema, hint, body, names)
+    if is_converted(hint):
+        convert = conversion_for(hint, definition(written, names)).from_avro
+        return lambda value: convert(_raw(value))
     if kind == "array":
-        item = _converter(schema["items"], get_args(hint)[0], None, names)
-        return lambda items: tuple([item(each) for each in items])
+        item, make = _converter(schema["items"], get_args(hint)[0], None, names), get_origin(hint) or tuple
+        return lambda items: make([item(each) for each in items])
     if kind == "map":
         item = _converter(schema["values"], get_args(hint)[1], None, names)
         return lambda items: {key: item(each) for key, each in items.items()}
-    return lambda value: value
+    return _raw
 
 
 def _record(schema: dict[str, Any], cls: Any, body: object, names: Names) -> Convert:
@@ -154,26 +204,35 @@ def _record(schema: dict[str, Any], cls: Any, body: object, names: Names) -> Con
 
 
 def _union(branches: list[Any], hint: Any, body: object, names: Names) -> Convert:
-    """Records come from fastavro beside their names, all else as it is."""
-    classes = {getattr(cls, "__name__", ""): cls for cls in alternatives(hint)}
-    records: dict[str, Convert] = {}
-    plain: dict[type, Convert] = {}
+    """Named types come from fastavro beside their names, all else as it is, or Tagged."""
+    options = list(alternatives(hint))
+    records = {target["name"] for each in branches if (target := definition(each, names)) and _is_record(target)}
+    by_name: dict[str, Convert] = {}
+    by_kind: dict[Any, Convert] = {}
     for branch in branches:
-        target = resolve(branch, names)
-        kind = target["type"] if isinstance(target, dict) else target
-        if kind == "record" and target["name"] in classes:
-            records[target["name"]] = _record(target, classes[target["name"]], body, names)
-        elif kind in ("array", "map"):
-            shape = tuple if kind == "array" else dict
-            option = next((each for each in alternatives(hint) if get_origin(each) is shape), None)
-            plain[list if kind == "array" else dict] = _converter(target, option, None, names)
+        if not (chosen := alternatives_for(branch, options, names)):
+            continue
+        options.remove(chosen[0])
+        target, described = resolve(branch, names), definition(branch, names)
+        made = _converter(branch, chosen[0], body if _is_record(target) else None, names)
+        if isinstance(target, dict) and "name" in target:
+            by_name[target["name"]] = made
+        else:
+            logical = described.get("logicalType") if isinstance(described, dict) else None
+            kind = target["type"] if isinstance(target, dict) else target
+            by_kind[logical if f"{kind}-{TAG}{logical}" in LOGICAL_READERS else RAW_TYPES[kind]] = made
 
     def convert(value: Any) -> Any:
         if type(value) is tuple:
-            name, record = value
-            known = records.get(name.rpartition(".")[2])
-            return None if known is None else known(record)
-        special = plain.get(type(value))
-        return value if special is None else special(value)
+            name, inner = value
+            name = name.rpartition(".")[2]
+            known = by_name.get(name)
+            return known(inner) if known else None if name in records else _raw(inner)
+        known = by_kind.get(value.logical_type if type(value) is Tagged else type(value))
+        return known(value) if known else _raw(value)
 
     return convert
+
+
+def _is_record(target: Schema) -> bool:
+    return isinstance(target, dict) and target["type"] == "record"
