@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from pipeline.verify.sources.stored import rounding
 from tests.helpers.every_type import register
 from tests.helpers.rich_types import logical
 from tests.unit.adapters.test_codec import records, thoroughly
+
+PRICE = logical("bytes", "decimal", precision=4, scale=2)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,10 @@ def test_random_records_are_read_as_the_codec_reads_them(directory: Path) -> Non
 @pytest.mark.parametrize(
     ("schema", "value", "says"),
     [
-        (logical("bytes", "decimal", precision=4, scale=2), Decimal("NaN"), "not finite"),
-        (logical("bytes", "decimal", precision=4, scale=2), Decimal("Infinity"), "no such decimal"),
-        (logical("bytes", "decimal", precision=4, scale=2), Decimal("1.005"), "no such decimal"),
-        (logical("bytes", "decimal", precision=4, scale=2), Decimal(100), "no such decimal"),
+        (PRICE, Decimal("NaN"), "not finite"),
+        (PRICE, Decimal("Infinity"), "no such decimal"),
+        (PRICE, Decimal("1.005"), "no such decimal"),
+        (PRICE, Decimal(100), "no such decimal"),
         (logical("long", "timestamp-micros"), datetime(2026, 1, 1), "no timezone"),
         ("double", math.nan, "not finite"),
     ],
@@ -61,3 +63,20 @@ def test_what_the_codec_refuses_is_not_rounded(schema: Any, value: object, says:
     assert rounded is not None
     with pytest.raises(ValueError, match=says):
         rounded(value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "stored"),
+    [
+        (["null", {"type": "array", "items": PRICE}], [Decimal("1.5")], [Decimal("1.50")]),
+        (["null", {"type": "array", "items": PRICE}], (Decimal("1.5"),), (Decimal("1.50"),)),
+        (["null", PRICE], Decimal("-0"), Decimal("0.00")),
+        (["null", logical("long", "time-micros")], time(1, fold=1), time(1)),
+        ({"type": "map", "values": ["null", PRICE]}, {"a": None, "b": Decimal(1)}, {"a": None, "b": Decimal("1.00")}),
+        (PRICE, b"1", b"1"),
+    ],
+)
+def test_what_is_in_a_union_is_rounded_by_its_type(schema: Any, value: object, stored: object) -> None:
+    rounded = rounding(schema, {})
+    assert rounded is not None
+    assert repr(rounded(value)) == repr(stored)
