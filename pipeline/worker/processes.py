@@ -84,6 +84,7 @@ def _supervise(workers: list[WorkerProcess]) -> int:
         for worker in workers:
             code = worker.look()
             if code == NEEDS_CURE and not worker.worked:
+                log.error("worker process %d cannot start, as it says; all end", worker.index)
                 return code
             if code is not None:
                 worker.start_later(code)
