@@ -17,6 +17,7 @@ TESTS = [
     "tests/unit/adapters/test_codec.py",
     "tests/unit/adapters/test_codec_edges.py",
     "tests/unit/adapters/test_conversions.py",
+    "tests/unit/adapters/test_conversions_in_unions.py",
     "tests/unit/adapters/test_schemas.py",
 ]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]

@@ -95,6 +95,27 @@ def without_logical_types(schema: Schema) -> Schema:
     return schema
 
 
+def plain_type(schema: Schema) -> type | None:
+    """Return the type that a resolved schema has in classes that ask for no other; None for a record."""
+    if isinstance(schema, str):
+        return PRIMITIVES[schema]
+    kinds: dict[str, type] = {"array": tuple, "map": dict, "enum": str, "fixed": bytes}
+    return kinds.get(schema["type"])
+
+
+def alternatives_for(branch: Schema, among: list[Any], names: Names) -> list[Any]:
+    """Return the members of a union annotation that may stand for one branch, the best first."""
+    target = resolve(branch, names)
+    if target == "null":
+        return [a for a in among if a is type(None)]
+    if isinstance(target, dict) and target["type"] == "record":
+        return [a for a in among if getattr(a, "__name__", None) == target["name"]]
+    plain = [a for a in among if not is_message(a) and a is not type(None)]
+    converted = [a for a in plain if is_converted(a) and is_convertible(a, definition(branch, names))]
+    kinds = (tuple, list) if plain_type(target) is tuple else (plain_type(target),)
+    return converted or [a for a in plain if not is_converted(a) and kind_of(a) in kinds] or plain[:1]
+
+
 def is_message(cls: Any) -> bool:
     """Return whether a type is that of a record: a dataclass or a named tuple."""
     return isinstance(cls, type) and (
@@ -189,10 +210,7 @@ class Binding:
         branch = resolve(branch, self.names)
         if isinstance(branch, Converted):
             return branch.conversion.type
-        if isinstance(branch, str):
-            return PRIMITIVES[branch]
-        kinds: dict[str, type] = {"array": tuple, "map": dict, "enum": str, "fixed": bytes}
-        return kinds.get(branch["type"]) or self.classes.get(branch["name"])
+        return plain_type(branch) or self.classes.get(branch["name"])
 
     def _bind(self, annotation: Any, written: Schema, where: str) -> Schema:
         """Return the bound schema."""
@@ -204,8 +222,7 @@ class Binding:
             return self._bind_record(annotation, schema, where)
         if is_converted(annotation):
             try:
-                described = definition(written, self.names)
-                return Converted(schema, conversion_for(annotation, described), described)
+                return Converted(schema, conversion_for(annotation, definition(written, self.names)))
             except ValueError as error:
                 raise self._fail(where, str(error)) from None
         item = get_args(annotation)
@@ -214,7 +231,7 @@ class Binding:
             if not of_list and (get_origin(annotation) is not tuple or len(item) != 2 or item[1] is not Ellipsis):
                 raise self._fail(where, f"an array needs tuple[…, ...] or list[…], not {annotation}")
             bound = schema | {"items": self._bind(item[0], schema["items"], f"{where}[]")}
-            return Converted(bound, LIST, bound) if of_list else bound
+            return Converted(bound, LIST) if of_list else bound
         if kind == "map":
             if get_origin(annotation) is not dict or unwrapped(item[0]) is not str:
                 raise self._fail(where, f"a map needs dict[str, …], not {annotation}")
@@ -231,7 +248,7 @@ class Binding:
         bound, kinds = [], []
         for branch in branches:
             target = resolve(branch, self.names)
-            if chosen := self._alternatives_for(branch, open_alternatives):
+            if chosen := alternatives_for(branch, open_alternatives, self.names):
                 bound.append(self._bind(chosen[0], branch, where))
                 kinds.append(self.python_type(bound[-1]))
                 open_alternatives.remove(chosen[0])
@@ -245,18 +262,6 @@ class Binding:
         if doubled := [kind for kind in kinds if kinds.count(kind) > 1]:
             raise self._fail(where, f"a value of {doubled[0]} may be of either of two branches of the union")
         return bound
-
-    def _alternatives_for(self, branch: Schema, among: list[Any]) -> list[Any]:
-        """Return the members of a union annotation that may stand for one branch, the best first."""
-        target = resolve(branch, self.names)
-        if target == "null":
-            return [a for a in among if a is type(None)]
-        if isinstance(target, dict) and target["type"] == "record":
-            return [a for a in among if getattr(a, "__name__", None) == target["name"]]
-        plain = [a for a in among if not is_message(a) and a is not type(None)]
-        converted = [a for a in plain if is_converted(a) and is_convertible(a, definition(branch, self.names))]
-        kinds = (tuple, list) if isinstance(target, dict) and target["type"] == "array" else (self.python_type(target),)
-        return converted or [a for a in plain if not is_converted(a) and kind_of(a) in kinds] or plain[:1]
 
     def _bind_record(self, cls: Any, schema: dict[str, Any], where: str) -> dict[str, Any]:
         known = self.classes.setdefault(schema["name"], cls)

@@ -50,14 +50,10 @@ class Conversion:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Converted:
-    """Stands in a bound schema for `inner`, whose values become those of another type.
-
-    `written`: the inner type as the schema has it, with its logical type.
-    """
+    """Stands in a bound schema for `inner`, whose values become those of another type."""
 
     inner: Any
     conversion: Conversion
-    written: Any
 
 
 LIST = Conversion(list, tuple, list)

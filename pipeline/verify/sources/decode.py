@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from enum import Enum
+from functools import partial
 from io import BytesIO
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from fastavro import parse_schema, schemaless_reader
 from fastavro.read import LOGICAL_READERS
 
 from pipeline.adapters.avro.binding import (
-    Binding,
     Names,
     alternatives,
+    alternatives_for,
+    definition,
     field_hints,
     named_types,
     resolve,
     unwrapped,
-    without_logical_types,
+    with_read,
 )
-from pipeline.adapters.avro.conversions import LIST, Converted
+from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_converted
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
@@ -32,6 +32,33 @@ from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Reject
 from pipeline.verify.sources.history import Entry, History
 
 Convert = Callable[[Any], Any]
+TAG = "tagged-"
+RAW_TYPES = {  # of what fastavro reads
+    "null": type(None),
+    "boolean": bool,
+    "int": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "string": str,
+    "bytes": bytes,
+    "array": list,
+    "map": dict,
+}
+
+
+class Tagged(NamedTuple):
+    """A value as it is written, beside the logical type that it has: fastavro says no other way what it has read."""
+
+    logical_type: str
+    value: Any
+
+
+for needs, _ in CONVERSIONS.values():
+    for avro, logical_type in needs:
+        LOGICAL_READERS[f"{avro}-{TAG}{logical_type}"] = partial(
+            lambda logical_type, value, *_: Tagged(logical_type, value), logical_type
+        )
 
 
 class Decoder:
@@ -44,9 +71,8 @@ class Decoder:
         self.topic, self.envelope = topic, body is not None
         self._registry = registry
         current, schema = registry.current(topic)
-        binding = Binding(topic, schema, root, body, strict=False)
-        schema = _for_fastavro(binding.schema, binding.names, set())
-        self._schema = parse_schema(schema)
+        schema = with_read(schema, root)
+        self._schema = parse_schema(tagged(schema))
         self._plans: dict[int, tuple[Any, Any]] = {current: (self._schema, None)}  # writer's and reader's schema
         self._convert = _converter(schema, root, body, named_types(schema))
 
@@ -72,7 +98,7 @@ class Decoder:
         known = self._registry.written_with(schema_id)
         if known is None or known[0] != self.topic:
             raise UndecodableRecord(f"schema id {schema_id} is none of {self.topic}")
-        return parse_schema(without_logical_types(known[1]))
+        return parse_schema(tagged(known[1]))
 
     def read(self, entry: Entry) -> tuple[str, Any] | None:
         """Key and message; None for a barrier, or a kind of record without a class. Raises UndecodableRecord."""
@@ -136,62 +162,39 @@ def text_key(entry: Entry) -> str:
         raise UndecodableRecord(f"the key is not text: {error}") from error
 
 
-def _for_fastavro(schema: Schema, names: Names, done: set[str]) -> Schema:
-    """Return a bound schema as fastavro takes it: logical types are there where the classes ask for their values."""
-    schema = resolve(schema, names)
-    if isinstance(schema, Converted):
-        is_list = schema.conversion is LIST
-        return _for_fastavro(schema.inner, names, done) if is_list else _once(schema.written, done)
+def tagged(schema: Schema) -> Schema:
+    """Return the schema for fastavro, which then gives values as they are written, and Tagged if classes may ask it."""
     if isinstance(schema, list):
-        return [_for_fastavro(branch, names, done) for branch in schema]
-    if isinstance(schema, str):
+        return [tagged(branch) for branch in schema]
+    if not isinstance(schema, dict):
         return schema
-    if schema["type"] == "record":
-        if schema["name"] in done:
-            return schema["name"]
-        done.add(schema["name"])
-        types = [(field, _for_fastavro(field["type"], names, done)) for field in schema["fields"]]
-        return {**schema, "fields": [field | {"type": type_} for field, type_ in types]}
-    for inner in ("items", "values"):
-        if inner in schema:
-            return {**schema, inner: _for_fastavro(schema[inner], names, done)}
-    return _once(without_logical_types(schema), done)
+    tag = f"{TAG}{schema.get('logicalType')}"
+    kept = {name: tagged(part) for name, part in schema.items() if name != "logicalType"}
+    return kept | ({"logicalType": tag} if f"{schema.get('type')}-{tag}" in LOGICAL_READERS else {})
 
 
-def _once(schema: Schema, done: set[str]) -> Schema:
-    """Return a type, or its name if it has been defined further up."""
-    if not isinstance(schema, dict) or "name" not in schema:
-        return schema
-    if schema["name"] in done:
-        return schema["name"]
-    done.add(schema["name"])
-    return schema
+def _raw(value: Any) -> Any:
+    return value.value if type(value) is Tagged else value
 
 
-def _duration(micros: int, *_: Any) -> timedelta:
-    return timedelta(microseconds=micros)
-
-
-LOGICAL_READERS["long-duration-micros"] = _duration
-
-
-def _converter(schema: Schema, hint: Any, body: object, names: Names) -> Convert:
-    """From what fastavro reads by `schema` to a value of `hint`."""
-    schema, hint = resolve(schema, names), unwrapped(hint)
+def _converter(written: Schema, hint: Any, body: object, names: Names) -> Convert:
+    """From what fastavro reads by a schema to a value of `hint`."""
+    schema, hint = resolve(written, names), unwrapped(hint)
     if isinstance(schema, list):
         return _union(schema, hint, body, names)
     kind = schema["type"] if isinstance(schema, dict) else schema
     if kind == "record":
         return _record(schema, hint, body, names)
+    if is_converted(hint):
+        convert = conversion_for(hint, definition(written, names)).from_avro
+        return lambda value: convert(_raw(value))
     if kind == "array":
-        item, made = _converter(schema["items"], get_args(hint)[0], None, names), get_origin(hint)
-        return lambda items: made([item(each) for each in items])
+        item, make = _converter(schema["items"], get_args(hint)[0], None, names), get_origin(hint) or tuple
+        return lambda items: make([item(each) for each in items])
     if kind == "map":
         item = _converter(schema["values"], get_args(hint)[1], None, names)
         return lambda items: {key: item(each) for key, each in items.items()}
-    if kind == "enum" and isinstance(hint, type) and issubclass(hint, Enum):
-        return lambda name: hint[name]
-    return lambda value: value
+    return _raw
 
 
 def _record(schema: dict[str, Any], cls: Any, body: object, names: Names) -> Convert:
@@ -201,36 +204,35 @@ def _record(schema: dict[str, Any], cls: Any, body: object, names: Names) -> Con
 
 
 def _union(branches: list[Any], hint: Any, body: object, names: Names) -> Convert:
-    """Records, enums and fixed values come from fastavro beside their names, all else as it is."""
-    options = alternatives(hint)
-    classes = {getattr(cls, "__name__", ""): cls for cls in options}
-    named: dict[str, Convert | None] = {}
-    plain: dict[type, Convert] = {}
+    """Named types come from fastavro beside their names, all else as it is, or Tagged."""
+    options = list(alternatives(hint))
+    records = {target["name"] for each in branches if (target := definition(each, names)) and _is_record(target)}
+    by_name: dict[str, Convert] = {}
+    by_kind: dict[Any, Convert] = {}
     for branch in branches:
-        target = resolve(branch, names)
-        kind = target["type"] if isinstance(target, dict) else target
-        if kind == "record":
-            cls = classes.get(target["name"])
-            named[target["name"]] = None if cls is None else _record(target, cls, body, names)
-        elif kind == "enum":
-            enum = next((each for each in options if _is_enum_of(each, target["symbols"])), str)
-            named[target["name"]] = _converter(target, enum, None, names)
-        elif kind in ("array", "map"):
-            shapes = (tuple, list) if kind == "array" else (dict,)
-            option = next((each for each in options if get_origin(each) in shapes), None)
-            plain[list if kind == "array" else dict] = _converter(target, option, None, names)
+        if not (chosen := alternatives_for(branch, options, names)):
+            continue
+        options.remove(chosen[0])
+        target, described = resolve(branch, names), definition(branch, names)
+        made = _converter(branch, chosen[0], body if _is_record(target) else None, names)
+        if isinstance(target, dict) and "name" in target:
+            by_name[target["name"]] = made
+        else:
+            logical = described.get("logicalType") if isinstance(described, dict) else None
+            kind = target["type"] if isinstance(target, dict) else target
+            by_kind[logical if f"{kind}-{TAG}{logical}" in LOGICAL_READERS else RAW_TYPES[kind]] = made
 
     def convert(value: Any) -> Any:
         if type(value) is tuple:
             name, inner = value
-            known = named.get(name.rpartition(".")[2], lambda value: value)
-            return None if known is None else known(inner)
-        special = plain.get(type(value))
-        return value if special is None else special(value)
+            name = name.rpartition(".")[2]
+            known = by_name.get(name)
+            return known(inner) if known else None if name in records else _raw(inner)
+        known = by_kind.get(value.logical_type if type(value) is Tagged else type(value))
+        return known(value) if known else _raw(value)
 
     return convert
 
 
-def _is_enum_of(option: Any, symbols: list[str]) -> bool:
-    """Return whether a type is an Enum of those names."""
-    return isinstance(option, type) and issubclass(option, Enum) and {each.name for each in option} == {*symbols}
+def _is_record(target: Schema) -> bool:
+    return isinstance(target, dict) and target["type"] == "record"

@@ -1,17 +1,21 @@
-"""Aggregates, projections and replicas that fold what is stored: floats rounded as their schema has them.
+"""Aggregates, projections and replicas that fold what is stored.
 
-Not by the codec that the engine rounds with, as nothing here is.
+Floats are rounded as their schema has them, decimals have its scale, times are in UTC: not by the codec that the engine
+does it with, as nothing here is.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import math
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime, time
+from decimal import Decimal
 from typing import Any
 
-from pipeline.adapters.avro.binding import Names, named_types, resolve
+from pipeline.adapters.avro.binding import Names, definition, named_types, resolve
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.flow import events_as_stored, rows_as_stored
 from pipeline.model import Aggregate, Projection, Replica, TopicKind
@@ -52,7 +56,9 @@ def _body(registry: Registry, topic: str) -> Fit:
 
 def rounding(schema: Schema, names: Names) -> Fit:
     """Return what rounds a value of the schema; None if nothing is rounded. It raises ValueError for NaN."""
-    schema = resolve(schema, names)
+    described, schema = definition(schema, names), resolve(schema, names)
+    if isinstance(described, dict) and (made := LOGICAL.get(described.get("logicalType", ""))):
+        return made(described)
     if schema in ("float", "double"):
         return _float if schema == "float" else _double
     if isinstance(schema, list):
@@ -62,7 +68,7 @@ def rounding(schema: Schema, names: Names) -> Fit:
     if schema["type"] == "record":
         return _record(schema, names)
     if schema["type"] == "array" and (item := rounding(schema["items"], names)):
-        return lambda values: tuple([item(each) for each in values])
+        return lambda values: type(values)([item(each) for each in values])
     if schema["type"] == "map" and (value := rounding(schema["values"], names)):
         return lambda values: {key: value(each) for key, each in values.items()}
     return None
@@ -77,6 +83,44 @@ def _double(value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{value} is not finite")
     return float(value)
+
+
+def _decimal(described: dict[str, Any]) -> Callable[[Any], Any]:
+    zero, unit = (Decimal((0, (digit,), -described.get("scale", 0))) for digit in (0, 1))
+    exact = decimal.Context(described["precision"], traps=[decimal.Inexact, decimal.InvalidOperation])
+
+    def scaled(value: Any) -> Any:
+        if type(value) is not Decimal:  # bytes
+            return value
+        try:
+            rounded = value.quantize(unit, context=exact)
+        except ArithmeticError as error:
+            raise ValueError(f"{value} is no such decimal") from error
+        if not rounded.is_finite():
+            raise ValueError(f"{value} is not finite")
+        return rounded or zero  # without a sign
+
+    return scaled
+
+
+def _in_utc(value: Any) -> Any:
+    if type(value) is not datetime:  # a number
+        return value
+    if value.utcoffset() is None:
+        raise ValueError(f"{value} has no timezone")
+    return value.astimezone(UTC).replace(fold=0)
+
+
+def _without_fold(value: Any) -> Any:
+    return value.replace(fold=0) if type(value) is time else value
+
+
+LOGICAL: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
+    "decimal": _decimal,
+    "timestamp-micros": lambda _: _in_utc,
+    "timestamp-millis": lambda _: _in_utc,
+    "time-micros": lambda _: _without_fold,
+}
 
 
 def _record(schema: dict[str, Any], names: Names) -> Fit:
@@ -95,12 +139,13 @@ def _record(schema: dict[str, Any], names: Names) -> Fit:
 def _union(branches: list[Any], names: Names) -> Fit:
     """Return what rounds a value by its class: that of a record has its name."""
     fits: dict[str, Callable[[Any], Any]] = {}
-    shapes = {"float": "float", "double": "float", "array": "tuple", "map": "dict"}
+    shapes: dict[str, tuple[str, ...]] = {"array": ("tuple", "list"), "map": ("dict",), "long": ("datetime", "time")}
+    shapes |= {"float": ("float",), "double": ("float",), "bytes": ("Decimal",), "fixed": ("Decimal",)}
     for branch in branches:
         target = resolve(branch, names)
         kind = target["type"] if isinstance(target, dict) else target
-        if fit := rounding(target, names):
-            fits[target["name"] if kind == "record" else shapes[kind]] = fit
+        if fit := rounding(branch, names):
+            fits |= dict.fromkeys([target["name"]] if kind == "record" else shapes[kind], fit)
     if not fits:
         return None
 
