@@ -273,8 +273,8 @@ class Resolution:
         renamed = [f'"{other["name"]}"' for other in left if shown(other["type"]) == kind]
         if renamed:
             cure += f', or, if it is a rename, "aliases": [{" or ".join(renamed)}]'
-        is_now = f"{kind}, {'with a wrong' if wrong else 'without a'} default"
-        return self._broken(place, "no such field", is_now, why, cure, f"keep the field {field['name']}")
+        is_now = f"{kind} with{' a wrong' if wrong else 'out a'} default"
+        return self._broken(place, "absent", is_now, why, cure, f"keep the field {field['name']}")
 
 
 def _opened(schema: Schema, names: dict[str, Any]) -> Schema:
