@@ -111,12 +111,12 @@ def register(schemas: Path, force: bool, as_json: bool) -> None:
     if found and not force:
         say("error: nothing is registered; see the cure of each, or give up what it names with --force", err=True)
         sys.exit(1)
-    changed = registry.register({each.topic for each in found})
-    for topic in changed:
+    for topic in (changed := registry.register({each.topic for each in found})):
+        (schema_id, _), count = registry.current(topic), registry.given_up(topic)
         if as_json:
-            say_json({"topic": topic, "registered": True, "id": registry.current(topic)[0]})
+            say_json({"topic": topic, "registered": True, "id": schema_id, "given_up": count})
         else:
-            say(f"registered {topic}")
+            say(f"registered {topic}" + (f"; its versions before {count + 1} are given up" if count else ""))
     if not changed and not as_json:
         say("nothing has changed")
 
