@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from pipeline.adapters.avro.codec import Codec
-from pipeline.adapters.avro.compatibility import Break, breaks
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.schemas.compatibility import Break, breaks
 from pipeline.adapters.avro.schemas.files import schema_files
 from pipeline.cli.options import json_option, named, schemas_option, topology_argument
 from pipeline.cli.shown import say, say_json

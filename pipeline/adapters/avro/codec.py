@@ -19,7 +19,7 @@ from pipeline.adapters.avro.compile_native import compile_native, is_native
 from pipeline.adapters.avro.explain import misfit
 from pipeline.adapters.avro.fitting import Fit, fitting
 from pipeline.adapters.avro.registry import Registry
-from pipeline.adapters.avro.resolution import Resolution
+from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, UndecodableRecord
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.avro.compatibility import findings
+from pipeline.adapters.avro.schemas.compatibility import findings
 from pipeline.errors import SchemaError, UndecodableRecord
 from tests.helpers.schema_changes import CHANGES, CHANGES_OF_SCHEMAS, MEANS, RAISES, READS, Change, record
 from tests.helpers.schema_mutations import Unreadable, changed, expected, records, values

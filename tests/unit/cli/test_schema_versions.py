@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.adapters.avro.compatibility import DEFAULT, breaks, findings
 from pipeline.adapters.avro.registry import ENGINE, Level, Registry
+from pipeline.adapters.avro.schemas.compatibility import DEFAULT, breaks, findings
 from pipeline.cli import main
 from pipeline.errors import SchemaError
 from tests.helpers.schema_changes import record, x, y
@@ -26,14 +26,14 @@ WITHOUT = record("Row", x("int"), y("string"))
 @pytest.fixture(autouse=True)
 def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project with a service `mine`, and the first version of a topic `a.row`."""
-    (tmp_path / "own.py").write_text("from pipeline import Service\nservice = Service('mine')\n")
+    (tmp_path / "small_shop.py").write_text("from pipeline import Service\nservice = Service('mine')\n")
     (tmp_path / "schemas").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
     write(FIRST)
     call("schemas", "register")
     yield tmp_path / "schemas"
-    sys.modules.pop("own", None)
+    sys.modules.pop("small_shop", None)
 
 
 def write(schema: Any, topic: str = "a.row") -> None:
@@ -59,7 +59,7 @@ def test_what_breaks_is_named_with_its_cure_and_nothing_is_registered() -> None:
     write(WITHOUT)
     write(FIRST, "b.row")
     before = manifest()
-    for arguments in (("check", "own"), ("register",)):
+    for arguments in (("check", "small_shop"), ("register",)):
         told = call("schemas", *arguments, code=1)
         assert "a.row: records of version 1 (id 1) cannot be read" in told.stdout
         assert "Row.y: was absent; is string without a default" in told.stdout
@@ -72,7 +72,7 @@ def test_a_schema_is_held_against_all_versions() -> None:
     write(WITH_DEFAULT)
     call("schemas", "register")
     write(WITHOUT)
-    told = call("schemas", "check", "own", code=1).stdout
+    told = call("schemas", "check", "small_shop", code=1).stdout
     assert "version 1 (id 1)" in told
     assert "version 2" not in told
     set_level("BACKWARD")
@@ -83,7 +83,7 @@ def test_a_schema_is_held_against_all_versions() -> None:
 
 def test_a_check_works_before_registering() -> None:
     write(WITH_DEFAULT)
-    told = call("schemas", "check", "own").stdout
+    told = call("schemas", "check", "small_shop").stdout
     assert told == (
         "a.row: new or changed; register it with: pipeline schemas register\nmine: classes and schemas agree\n"
     )
@@ -97,12 +97,12 @@ def test_what_is_forced_is_registered_and_its_earlier_versions_are_given_up() ->
     assert "records of version 1 (id 1) cannot be read" in told
     assert "registered a.row; its versions before 2 are given up" in told
     assert [entry.get("forced") for entry in manifest()["schemas"]] == [None, True, None]
-    told = call("schemas", "check", "own").stdout
+    told = call("schemas", "check", "small_shop").stdout
     assert "a.row: version 2 was forced" in told
     write(record("Row", y("string")))  # against version 2 alone, as version 1 is given up
     call("schemas", "register")
     write(FIRST)
-    told = call("schemas", "check", "own", code=1).stdout
+    told = call("schemas", "check", "small_shop", code=1).stdout
     assert "version 1 " not in told
     assert "version 3 (id 4)" in told
 
@@ -115,7 +115,7 @@ def test_what_does_not_break_is_not_forced() -> None:
 
 def test_machines_get_an_object_a_line() -> None:
     write(WITHOUT)
-    for arguments in (("check", "own"), ("register",)):
+    for arguments in (("check", "small_shop"), ("register",)):
         first = json.loads(call("schemas", *arguments, "--json", code=1).stdout.splitlines()[0])
         assert first == {
             "topic": "a.row",
@@ -132,7 +132,7 @@ def test_machines_get_an_object_a_line() -> None:
         }
     lines = call("schemas", "register", "--force", "--json").stdout.splitlines()
     assert json.loads(lines[-1]) == {"topic": "a.row", "registered": True, "id": 2, "given_up": 1}
-    lines = call("schemas", "check", "own", "--json").stdout.splitlines()
+    lines = call("schemas", "check", "small_shop", "--json").stdout.splitlines()
     assert list(map(json.loads, lines)) == [{"topic": "a.row", "given_up": 1}, {"service": "mine", "agrees": True}]
 
 
@@ -157,7 +157,7 @@ def test_each_level_asks_for_its_directions(level: Level, schema: Any, backward:
 def test_forward_says_what_the_present_schema_must_keep() -> None:
     set_level("FORWARD")
     write(record("Row"))
-    told = call("schemas", "check", "own", code=1).stdout
+    told = call("schemas", "check", "small_shop", code=1).stdout
     assert "records of the present schema cannot be read as they are meant by version 1 (id 1)" in told
     assert "Row.x: was int without a default; is absent" in told
     assert "cure: keep the field x" in told
@@ -174,12 +174,14 @@ def test_forward_says_what_the_present_schema_must_keep() -> None:
 )
 def test_wrong_levels_are_named(levels: Any, says: str) -> None:
     Path("schemas/manifest.json").write_text(json.dumps(manifest() | {"levels": levels}))
-    for arguments in (("check", "own"), ("register",)):
+    for arguments in (("check", "small_shop"), ("register",)):
         assert says in call("schemas", *arguments, code=2).stderr
 
 
 def test_a_record_that_contains_itself_is_refused() -> None:
-    write(record("Row", x(["null", "Row"], default=None)))
+    write(record("Row", x(["null", "Row"])), "c.row")
+    call("schemas", "register")
+    write(record("Row", x(["null", "Row"]), y("int", default=0)), "c.row")
     assert "contains itself" in call("schemas", "register", code=2).stderr
 
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from fastavro import parse_schema
 
-from pipeline.adapters.avro.binding import refuse_recursion
-from pipeline.adapters.avro.registry import Schema
-from pipeline.adapters.avro.rewriting import (
+from pipeline.adapters.avro.wire.rewriting import (
     Copy,
+    Schema,
     array_copy,
     branch_copy,
     constant,
@@ -27,7 +26,8 @@ from pipeline.adapters.avro.rewriting import (
     skipper,
     union_copy,
 )
-from pipeline.adapters.avro.varint import long_bytes
+from pipeline.adapters.avro.wire.varint import long_bytes
+from pipeline.errors import SchemaError
 
 NAMED = ("record", "enum", "fixed")
 # What each primitive may be read as, the best first.
@@ -91,9 +91,10 @@ class Resolution:
         self._done: dict[tuple[str, str], Copy | None] = {}
         written = parse_schema(writer, named_schemas=self._writers)
         read = parse_schema(reader, named_schemas=self._readers)
-        for schema, names in ((written, self._writers), (read, self._readers)):
-            refuse_recursion(topic, schema, names)
-        self._copy = self._or_same(self._resolve(written, read, Place()), written)
+        try:
+            self._copy = self._or_same(self._resolve(written, read, Place()), written)
+        except RecursionError:
+            raise SchemaError(f"{topic}.avsc: a record contains itself; not supported") from None
 
     def rewrite(self, data: bytes, at: int) -> bytes:
         """Return the record from `at` to the end, in the reader's schema. Raises one of codec.MISFITS."""

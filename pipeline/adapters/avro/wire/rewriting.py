@@ -6,13 +6,15 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pipeline.adapters.avro.compile_decode import EMPTY_ITEMS_MAX
-from pipeline.adapters.avro.varint import length, long_bytes, varint
+from pipeline.adapters.avro.wire.varint import length, long_bytes, varint
 
+Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 Part = TypeVar("Part")
 Skip = Callable[[bytes, int], int]  # return the position after the value
 Copy = Callable[[bytes, int, bytearray], int]  # write the value to the end of the third; return the position after it
 PACKED = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
+# A few bytes could claim billions of items that take no bytes; so at most this many are allowed in a record.
+EMPTY_ITEMS_MAX = 100_000
 BITS = {"int": 31, "long": 63}
 
 
@@ -40,7 +42,7 @@ def _skip_fixed(size: int) -> Skip:
     return lambda data, at: _within(data, at + size)
 
 
-def skipper(schema: Any, names: dict[str, Any]) -> Skip:
+def skipper(schema: Schema, names: dict[str, Any]) -> Skip:
     """Return what steps over a value. `names`: the named types of the parsed schema."""
     schema = names.get(schema, schema) if isinstance(schema, str) else schema
     if isinstance(schema, list):
@@ -179,14 +181,16 @@ def array_copy(item: Copy, *, has_keys: bool) -> Copy:
     copy_key = copied(_skip_text)
 
     def copy(data: bytes, at: int, out: bytearray) -> int:
+        empty = 0
         while True:
             count, at = _block(data, at)
             out += long_bytes(count)
             if count == 0:
                 return at
-            for number in range(count):
+            for _ in range(count):
                 end = item(data, copy_key(data, at, out) if has_keys else at, out)
-                if end == at and number >= EMPTY_ITEMS_MAX:
+                empty += end == at
+                if empty > EMPTY_ITEMS_MAX:
                     raise ValueError("too many empty items")
                 at = end
 
@@ -224,7 +228,7 @@ def left_out(skip: Skip) -> Copy:
     return lambda data, at, out: skip(data, at)
 
 
-def default_bytes(value: Any, schema: Any, names: dict[str, Any]) -> bytes:
+def default_bytes(value: Any, schema: Schema, names: dict[str, Any]) -> bytes:
     """Encode the JSON of a field's default. Raises ValueError if it is no value of its type."""
     schema = names.get(schema, schema) if isinstance(schema, str) else schema
     if isinstance(schema, list):

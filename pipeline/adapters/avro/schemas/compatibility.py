@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.adapters.avro.registry import Level, Registry, Schema
-from pipeline.adapters.avro.resolution import Finding, Resolution
+from pipeline.adapters.avro.wire.resolution import Finding, Resolution
 
 # An event log is kept for ever, and any topic may still hold records of its first version. Nothing is asked forward by
 # default, as a command or an event of a new kind is a branch that older readers cannot know.
