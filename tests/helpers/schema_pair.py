@@ -90,5 +90,8 @@ class Pair:
     def write(self, value: Any) -> bytes:
         return self._write.encode(self.old.message(value))
 
+    def decode(self, data: bytes) -> Any:
+        return self._read.decode(data)
+
     def read(self, value: Any) -> Any:
-        return self._read.decode(self.write(value))
+        return self.decode(self.write(value))
