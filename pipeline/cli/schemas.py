@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.schemas.compatibility import Break, breaks
 from pipeline.adapters.avro.schemas.files import schema_files
-from pipeline.cli.options import named, schemas_option, topology_argument
+from pipeline.cli.options import json_option, named, schemas_option, topology_argument
+from pipeline.cli.shown import say, say_json
 from pipeline.cli.values import FilePath
 from pipeline.engine.plan import ServicePlan
 
@@ -22,12 +27,36 @@ def command() -> None:
 @command.command()
 @topology_argument
 @schemas_option
-def check(topology: str, schemas: Path | None) -> None:
-    """Check the message classes of TOPOLOGY against the schemas, and the schemas against the manifest."""
+@json_option
+def check(topology: str, schemas: Path | None, as_json: bool) -> None:
+    """Check the schemas against their earlier versions, and the message classes of TOPOLOGY against the schemas.
+
+    Works before `pipeline schemas register`, too. Exit code 1: records that were written before, or that others write,
+    could not be read.
+    """
     loaded = named(topology, schemas).topology
+    registry = Registry(loaded.schemas)
+    found = list(breaks(registry))
+    _show(found, as_json=as_json)
+    for topic in registry.topics():
+        if count := registry.given_up(topic):
+            if as_json:
+                say_json({"topic": topic, "given_up": count})
+            else:
+                say(f"{topic}: version {count + 1} was forced; records of those before it may not be readable")
+    for topic in registry.adopt():
+        if as_json:
+            say_json({"topic": topic, "registered": False})
+        else:
+            say(f"{topic}: new or changed; register it with: pipeline schemas register")
     for service in loaded.chosen(()):
-        ServicePlan(service, codecs(loaded.schemas))
-        click.echo(f"{service.name}: classes and schemas agree")
+        ServicePlan(service, partial(Codec, registry))
+        if as_json:
+            say_json({"service": service.name, "agrees": True})
+        else:
+            say(f"{service.name}: classes and schemas agree")
+    if found:
+        sys.exit(1)
 
 
 @command.command()
@@ -67,10 +96,43 @@ def generate(topology: str, schemas: Path | None, check: bool) -> None:
     show_envvar=True,
     help="Directory.",
 )
-def register(schemas: Path) -> None:
-    """Give each new or changed .avsc an id in the manifest; commit both."""
-    changed = Registry(schemas).register()
-    for topic in changed:
-        click.echo(f"registered {topic}")
-    if not changed:
-        click.echo("nothing has changed")
+@click.option(
+    "--force", is_flag=True, help="Register also what breaks the reading of earlier versions, and give these up."
+)
+@json_option
+def register(schemas: Path, force: bool, as_json: bool) -> None:
+    """Give each new or changed .avsc an id in the manifest; commit both.
+
+    Exit code 1: a schema breaks the reading of an earlier version, and nothing is registered.
+    """
+    registry = Registry(schemas)
+    found = [each for each in breaks(registry) if registry.is_changed(each.topic)]
+    _show(found, as_json=as_json)
+    if found and not force:
+        say("error: nothing is registered; see the cure of each, or give up what it names with --force", err=True)
+        sys.exit(1)
+    for topic in (changed := registry.register({each.topic for each in found})):
+        (schema_id, _), count = registry.current(topic), registry.given_up(topic)
+        if as_json:
+            say_json({"topic": topic, "registered": True, "id": schema_id, "given_up": count})
+        else:
+            say(f"registered {topic}" + (f"; its versions before {count + 1} are given up" if count else ""))
+    if not changed and not as_json:
+        say("nothing has changed")
+
+
+def _show(found: Sequence[Break], *, as_json: bool) -> None:
+    """Print what breaks: a heading for each topic and version, and below it each place with its cure."""
+    heading = None
+    for each in found:
+        if as_json:
+            say_json(each.as_json())
+            continue
+        earlier = f"version {each.version} (id {each.id})"
+        of, by = ("the present schema", earlier) if each.forward else (earlier, "the present schema")
+        new = f"{each.topic}: records of {of} cannot be read as they are meant by {by}"
+        if new != heading:
+            say(new)
+            heading = new
+        say(f"  {each.finding.place}: was {each.was}; is {each.is_now}")
+        say(f"    {each.finding.why}; cure: {each.cure}")

@@ -1,7 +1,7 @@
 """Avro in the Confluent wire format: 0x00, schema id (four bytes, big-endian), Avro body.
 
-The hot path is compiled per schema, for the extension if it is installed, otherwise to Python. fastavro parses the
-schemas and resolves records encoded with an older version; tests compare the compiled code with it.
+The hot path is compiled per schema, for the extension if it is installed, otherwise to Python. Records encoded with an
+older version are rewritten to the present one first. fastavro parses the schemas, and tests compare all this with it.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
-
-from pipeline.adapters.avro.binding import Binding, without_logical_types
+from pipeline.adapters.avro.binding import Binding
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
 from pipeline.adapters.avro.explain import misfit
 from pipeline.adapters.avro.fitting import Fit, fitting
-from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, UndecodableRecord
 
@@ -56,7 +54,7 @@ class Codec:
         self._registry, self._root, self._body = registry, root, body
         self._header = b"\0" + struct.pack(">I", self.id)
         self._binding = binding = Binding(topic, self._schema, root, body, strict=strict)
-        self._parsed: dict[int, Any] = {self.id: _as_parsed(self._schema)}
+        self._older: dict[int, Resolution] = {}  # by schema id
         self.fit = fitting(binding, root, MISFITS, native=native)
         program = None
         if native:
@@ -101,18 +99,12 @@ class Codec:
         topic, schema = known
         if topic != self.topic:
             raise UndecodableRecord(f"schema id {schema_id} is that of {topic}, not of {self.topic}")
-        if schema_id not in self._parsed:
-            self._parsed[schema_id] = _as_parsed(schema)
-        writer = self._parsed[schema_id]
-        body, out = BytesIO(data[5:]), BytesIO()
+        if schema_id not in self._older:
+            self._older[schema_id] = Resolution(schema, self._schema, topic)
         try:
-            value = schemaless_reader(body, writer, self._parsed[self.id], return_record_name=True)
-            schemaless_writer(out, self._parsed[self.id], value)
-        except Exception as error:  # fastavro raises many kinds of errors on bad bytes
-            raise UndecodableRecord(f"schema id {schema_id} cannot be read as {self.topic}: {error!r:.300}") from error
-        if body.read(1):
-            raise UndecodableRecord(f"schema id {schema_id}: the record does not end where its schema says")
-        return self._header + out.getvalue()
+            return self._header + self._older[schema_id].rewrite(data, 5)
+        except MISFITS as error:
+            raise UndecodableRecord(f"schema id {schema_id} cannot be read as {self.topic}: {error!s:.300}") from error
 
     def _undecodable(self, _: bytes | None, error: Exception) -> UndecodableRecord:
         return UndecodableRecord(f"not a {self.topic} record of schema id {self.id}: {error}")
@@ -121,11 +113,6 @@ class Codec:
         """Return an error that names the wrong field if it can be found, otherwise the value."""
         found = misfit(value, self._root, self._binding.schema, self._binding.names, self._body)
         return EncodeError(f"{self.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
-
-
-def _as_parsed(schema: Schema) -> Any:
-    """For fastavro, which is to hand on numbers, text and bytes as they are, whatever they stand for."""
-    return parse_schema(without_logical_types(schema))
 
 
 def implementation() -> str:

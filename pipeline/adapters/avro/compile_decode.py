@@ -15,10 +15,8 @@ from pipeline.adapters.avro.construction import Construction, construction
 from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.source_code import SourceCode
-from pipeline.adapters.avro.varint import length, varint
-
-# A few bytes could claim billions of items that take no bytes; so at most this many are allowed in a record.
-EMPTY_ITEMS_MAX = 100_000
+from pipeline.adapters.avro.wire.rewriting import EMPTY_ITEMS_MAX
+from pipeline.adapters.avro.wire.varint import length, varint
 
 
 def compile_decode(binding: Binding, schema: Schema = None) -> Callable[[bytes, int], Any]:

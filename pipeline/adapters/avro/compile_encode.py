@@ -11,7 +11,7 @@ from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.source_code import SourceCode
-from pipeline.adapters.avro.varint import SMALL, int_bytes, long_bytes
+from pipeline.adapters.avro.wire.varint import SMALL, int_bytes, long_bytes
 
 
 def compile_encode(

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.adapters.avro.binding import Binding, resolve
-from pipeline.adapters.avro.compile_decode import EMPTY_ITEMS_MAX
 from pipeline.adapters.avro.construction import Construction, construction
 from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
+from pipeline.adapters.avro.wire.rewriting import EMPTY_ITEMS_MAX
 
 try:
     from pipeline.adapters.avro import _native

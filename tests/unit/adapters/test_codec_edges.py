@@ -21,11 +21,12 @@ import pytest
 from pipeline.adapters.avro import compile_native as native_compiler
 from pipeline.adapters.avro.binding import Binding
 from pipeline.adapters.avro.codec import Codec, implementation
-from pipeline.adapters.avro.compile_decode import EMPTY_ITEMS_MAX, compile_decode
+from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
 from pipeline.adapters.avro.construction import construction
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.wire.rewriting import EMPTY_ITEMS_MAX
 from pipeline.errors import EncodeError, UndecodableRecord
 from pipeline.model import CommandMessage, EventMessage
 from pipeline.worker.main import warn_if_slow_codec

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,13 @@ from tests.unit.adapters.test_generation import OWN
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A topology in a file; nothing that is imported from it stays."""
+    monkeypatch.setattr("sys.path", [*sys.path])
     path = tmp_path / "own.py"
     path.write_text(OWN)
-    return path
+    yield path
+    sys.modules.pop("own", None)
 
 
 def run(*arguments: str | Path) -> Result:

@@ -1,1 +1,1 @@
-"""Schemas as files: made from message classes, and compared with those that are there."""
+"""Schemas as files: made from message classes, compared with those that are there and with their earlier versions."""
