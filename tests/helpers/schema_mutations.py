@@ -54,7 +54,7 @@ def kind_of(schema: Any) -> str:
 @st.composite
 def records(draw: Draw, depth: int = 0) -> Any:
     kinds = draw(st.lists(schemas(depth + 1), max_size=4))
-    fields = [{"name": f"f{number}", "type": kind} for number, kind in enumerate(kinds)]
+    fields = [{"name": f"g{number}", "type": kind} for number, kind in enumerate(kinds)]
     return {"type": "record", "name": f"N{next(SERIAL)}", "fields": fields}
 
 

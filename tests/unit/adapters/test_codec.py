@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import fastavro
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.avro.binding import Binding
@@ -159,7 +159,11 @@ def test_random_schemas_give_fastavros_bytes_and_come_back(data: st.DataObject) 
     for _ in range(3):
         value, plain = data.draw(shape.values)
         out = BytesIO()
-        fastavro.schemaless_writer(out, parsed, plain)
+        try:
+            fastavro.schemaless_writer(out, parsed, plain)
+        except ValueError as error:  # it does not look for named branches in the arrays of a union
+            assume("do not match" not in str(error))
+            raise
         for decode, encode in implementations:
             assert encode(value) == HEAD + out.getvalue()
             assert decode(HEAD + out.getvalue()) == value
