@@ -93,6 +93,8 @@ def test_the_engine_adds_the_envelopes() -> None:
         assert fields.keys() == set(root._fields) - {"read"}
     reading = generate(Request("goods.event", EventMessage, Goods, reads=True, namespace="stock"))
     assert [each["name"] for each in reading["fields"]] == list(EventMessage._fields)
+    no_longer = generate(Request("goods.event", EventMessage, Goods, namespace="stock"), reading)
+    assert no_longer == reading
 
 
 def test_what_a_file_says_and_the_class_does_not_stays() -> None:

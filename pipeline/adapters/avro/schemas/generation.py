@@ -146,10 +146,11 @@ class _Generation:
             return name
         said, earlier = field_docs(cls), self._earlier.get(name, {})
         docs = {field["name"]: field["doc"] for field in earlier.get("fields", ()) if "doc" in field} | said
+        known = {field["name"] for field in earlier.get("fields", ())}  # what was read once stays in the events of then
         doc = ("" if envelope else class_doc(cls)) or earlier.get("doc", "")
         fields = []
         for field, hint in _hints(cls, self._asked.body).items():
-            if cls is EventMessage and field == "read" and not self._asked.reads:
+            if cls is EventMessage and field == "read" and not self._asked.reads and field not in known:
                 continue
             default = _default(cls, field)
             made: dict[str, Any] = {"name": field, "type": self._of(hint, f"{where}.{name}.{field}", default)}
