@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
 from pipeline.adapters.kafka.away import kafka_log
+from pipeline.adapters.kafka.cluster import plainly
 from pipeline.adapters.kafka.producer_watch import ProducerLog
 from pipeline.adapters.kafka.topics import reply_topic
 from pipeline.client.commands import RECORD_BYTES_MAX, Ready
@@ -139,18 +140,26 @@ class Sending:
 
     def _poll(self, patience_s: float = 0.0) -> None:
         """Serve delivery reports."""
-        self._producer.poll(patience_s)
+        with plainly():
+            self._producer.poll(patience_s)
         if self._producer_log.is_stuck(len(self._producer)):
             self._replace()
 
     def _flush(self, patience_s: float) -> int:
         deadline = time.monotonic() + patience_s
-        while left := self._producer.flush(max(0.0, min(FLUSH_LOOK_S, deadline - time.monotonic()))):
+        while left := self._flush_for(max(0.0, min(FLUSH_LOOK_S, deadline - time.monotonic()))):
             if self._producer_log.is_stuck(left):
                 self._replace()
             elif time.monotonic() >= deadline:
                 break
         return left
+
+    def _flush_for(self, seconds: float) -> int:
+        try:
+            with plainly():
+                return self._producer.flush(seconds)
+        except KafkaException as error:
+            raise BrokerUnreachable(f"commands may not have been stored: {error.args[0].str()}") from None
 
     def _replace(self) -> None:
         """Send what is not confirmed by another producer, as this one does not: see `ProducerLog`.

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
@@ -42,19 +42,24 @@ COMMON: dict[str, Any] = {
 }
 
 
-@contextlib.contextmanager
-def plainly() -> Iterator[None]:
+class plainly:  # used as a function
     """Wrap a call that runs callbacks, and raise the KafkaException behind a fatal error of the client.
 
     confluent-kafka sets a fatal error from within one callback, goes on to call others, and Python then says of these
-    that they have "returned a result with an exception set".
+    that they have "returned a result with an exception set". Or it raises the error itself, which is no exception: no
+    `except` with a class catches it, not that of a thread pool either, whose thread then ends without a word.
     """
-    try:
-        yield
-    except SystemError as error:
-        if isinstance(error.__cause__, KafkaException):
-            raise error.__cause__ from None
-        raise KafkaException(KafkaError(KafkaError._FATAL, str(error), fatal=True)) from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        if isinstance(error, KafkaError):
+            raise KafkaException(error) from None
+        if isinstance(error, SystemError):
+            if isinstance(error.__cause__, KafkaException):
+                raise error.__cause__ from None
+            raise KafkaException(KafkaError(KafkaError._FATAL, str(error), fatal=True)) from error
 
 
 def note(owner: str, position: Position) -> str:

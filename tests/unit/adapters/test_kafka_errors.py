@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import pytest
@@ -51,7 +52,14 @@ def producer(client: Client) -> KafkaProducer:
     return made
 
 
-@pytest.mark.parametrize("call", [from_within_a_callback, plain])
+def no_exception(*_: Any, **__: Any) -> None:
+    """As confluent-kafka raises a fatal error from within flush: not in an exception, but by itself."""
+    for each in (KafkaError, FATAL):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))  # PyErr_Restore takes them over
+    ctypes.pythonapi.PyErr_Restore(ctypes.py_object(KafkaError), ctypes.py_object(FATAL), None)
+
+
+@pytest.mark.parametrize("call", [from_within_a_callback, no_exception, plain])
 def test_of_a_producer(call: Any) -> None:
     for client, act in [
         (Client(call), lambda made: made.begin()),
@@ -66,7 +74,14 @@ def test_of_a_producer(call: Any) -> None:
     producer(Client(call)).close()
 
 
-@pytest.mark.parametrize("call", [from_within_a_callback, plain])
+def no_exception(*_: Any, **__: Any) -> None:
+    """As confluent-kafka raises a fatal error from within flush: not in an exception, but by itself."""
+    for each in (KafkaError, FATAL):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))  # PyErr_Restore takes them over
+    ctypes.pythonapi.PyErr_Restore(ctypes.py_object(KafkaError), ctypes.py_object(FATAL), None)
+
+
+@pytest.mark.parametrize("call", [from_within_a_callback, no_exception, plain])
 def test_of_a_consumer(call: Any) -> None:
     with pytest.raises(LaneFatal, match="fenced by a newer instance"):
         reading.poll(Client(call), 10, 0.0)  # type: ignore[arg-type]
