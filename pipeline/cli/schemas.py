@@ -83,7 +83,10 @@ def generate(topology: str, schemas: Path | None, check: bool) -> None:
         each.path.parent.mkdir(parents=True, exist_ok=True)
         each.path.write_text(each.text)
         click.echo(f"wrote {each.path}")
-    click.echo(f"{len(files) - len(different)} of {len(files)} schemas are as the classes have them")
+    if different:
+        click.echo("give the new versions their ids with: pipeline schemas register")
+    else:
+        click.echo(f"all {len(files)} schemas are as the classes have them")
 
 
 @command.command()

@@ -34,7 +34,7 @@ def test_from_classes_to_schemas_that_agree_with_them(own: Path) -> None:
     assert run("register", "--schemas", own.parent / "schemas").exit_code == 0
     assert run("check", own).exit_code == 0
     again = run("generate", own, "--check")
-    assert (again.exit_code, again.output) == (0, "4 of 4 schemas are as the classes have them\n")
+    assert (again.exit_code, again.output) == (0, "all 4 schemas are as the classes have them\n")
 
 
 def test_a_check_shows_what_differs_and_writes_nothing(own: Path) -> None:
@@ -43,9 +43,9 @@ def test_a_check_shows_what_differs_and_writes_nothing(own: Path) -> None:
     own.write_text(OWN.replace("amount: int  # cents", "cents: int"))
     told = run("generate", own, "--check")
     assert told.exit_code == 1
-    assert '-              "name": "amount",' in [line.rstrip() for line in told.output.splitlines()] or (
-        '"name": "cents"' in told.output
-    )
+    lines = [line.split() for line in told.output.splitlines()]
+    assert ["-", '"name":', '"amount",'] in lines
+    assert ["+", '"name":', '"cents",'] in lines
     assert "1 of 4 schemas differ from the classes; write them with: pipeline schemas generate" in told.output
     assert (own.parent / "schemas" / "accounts.command.avsc").read_text() == before
 

@@ -195,7 +195,7 @@ class Resolution:
         old, new = writer["name"], reader["name"]
         if not _same_name(writer, reader):
             why = f"a {kind} of another name is another type"
-            cure = f'declare the rename: "aliases": ["{_short(old)}"] in {shown(reader)}'
+            cure = f'declare the rename: "aliases": ["{_short(old)}"] in {shown(reader)} (renamed in the class)'
             return self._broken(place, shown(writer), shown(reader), why, cure, f"keep the name {_short(new)}")
         if (old, new) not in self._done:
             resolve = {"record": self._record, "enum": self._enum, "fixed": self._fixed}[kind]
@@ -273,7 +273,7 @@ class Resolution:
         kind = shown(field["type"])
         renamed = [f'"{other["name"]}"' for other in left if shown(other["type"]) == kind]
         if renamed:
-            cure += f', or, if it is a rename, "aliases": [{" or ".join(renamed)}]'
+            cure += f', or, if it is a rename, "aliases": [{" or ".join(renamed)}] (Renamed in the class)'
         is_now = f"{kind} with{' a wrong' if wrong else 'out a'} default"
         return self._broken(place, "absent", is_now, why, cure, f"keep the field {field['name']}")
 
