@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from pipeline import AsyncQueryClient
+from pipeline import AsyncQueryClient, Token
 from pipeline.client import AsyncClient
 from pipeline.errors import NotYet, TableUnavailable, UnknownKey
 from pipeline.topology import Topology
@@ -46,6 +46,7 @@ class Witness:
         self._bootstrap, self._topology = bootstrap, topology
         self._witnessed = Witnessed()
         self._ending, self._resting = threading.Event(), threading.Event()
+        self._tokens: dict[str, Token] = {}  # of all that a customer has returned
         self._at_work = 0  # witnesses between the beginning and the end of their steps
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
@@ -117,7 +118,9 @@ class Witness:
         back = orders.ReturnGoods(customer, "France", "2009-12-01T10:00:00", (LINE,))
         document, command_id = f"{customer}-{number}", f"{customer}-return-{number}"
         self._witnessed.events[command_id], self._witnessed.returns[document] = "orders", back
-        _, token = await client.store("orders", document, back, command_id=command_id)
+        _, stored = await client.store("orders", document, back, command_id=command_id)
+        # Of those before, too: each stands on a partition of its own, and a read that was not answered has not waited.
+        token = self._tokens[customer] = stored | self._tokens.get(customer, stored)
         found = await query.get("customers", customer, at_least=token, wait=WAIT_S)
         self._witnessed.judge("at_least", customer, found["row"]["refunded"], number * LINE.quantity * LINE.price)
 
