@@ -61,7 +61,12 @@ LIST = Conversion(list, tuple, list)
 
 def is_converted(kind: Any) -> bool:
     """Return whether the values of an annotation have to be converted, whatever the schema."""
-    return get_origin(kind) is Literal or (isinstance(kind, type) and (kind in CONVERSIONS or issubclass(kind, Enum)))
+    return get_origin(kind) is Literal or is_enum(kind) or (isinstance(kind, type) and kind in CONVERSIONS)
+
+
+def is_enum(kind: Any) -> bool:
+    """Return whether a type is an Enum."""
+    return isinstance(kind, type) and issubclass(kind, Enum)
 
 
 def conversion_for(kind: Any, definition: Any) -> Conversion:

@@ -1,9 +1,9 @@
 """What JSON says of a value by itself, and where it has to say more: the rules that writing and reading share.
 
-Records are objects, tuples lists, bytes base64; decimals, dates, times, durations and UUIDs are text, and members of an
-Enum their names. If several members of a
-union have the same form, a value of one is an object that names the member as `type`: a record with its fields beside
-that; any other value, and a record that has a field `type` of its own, in `value`.
+Records are objects, tuples and lists are lists, bytes base64; decimals, dates, times, durations and UUIDs are text, and
+members of an Enum their names. If several members of a union have the same form, a value of one is an object that names
+the member as `type`: a record with its fields beside that; any other value, and a record that has a field `type` of its
+own, in `value`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from typing import Any, Literal, get_origin
 from uuid import UUID
 
 from pipeline.adapters.avro.binding import alternatives, field_hints, is_message
+from pipeline.adapters.avro.conversions import is_enum
 
 TYPE, VALUE = "type", "value"
 DURATION = re.compile(
@@ -76,11 +76,6 @@ def named_members(hint: Any) -> tuple[Any, ...]:
 def is_text(option: Any) -> bool:
     """Return whether the values of a type are text in JSON."""
     return option in (str, bytes, *TEXTS) or get_origin(option) is Literal or is_enum(option)
-
-
-def is_enum(option: Any) -> bool:
-    """Return whether a type is an Enum."""
-    return isinstance(option, type) and issubclass(option, Enum)
 
 
 def is_wrapped(option: Any) -> bool:

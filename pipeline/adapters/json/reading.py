@@ -11,7 +11,8 @@ from decimal import InvalidOperation
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from pipeline.adapters.avro.binding import alternatives, field_hints, given_fields, is_message
-from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_enum, is_wrapped, name_of, named_members
+from pipeline.adapters.avro.conversions import is_enum
+from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
 from pipeline.errors import BadRequest, InvalidCommand
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # an escape of one, or one that Python has let in

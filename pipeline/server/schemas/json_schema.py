@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from uuid import UUID
 
 from pipeline.adapters.avro.binding import alternatives, field_hints, given_fields, is_message
-from pipeline.adapters.json.form import TYPE, VALUE, is_enum, is_wrapped, name_of, named_members
+from pipeline.adapters.avro.conversions import is_enum
+from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped, name_of, named_members
 
 Json = dict[str, Any]
 LONG: Json = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}

@@ -8,14 +8,12 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
-from uuid import UUID
 
 from pipeline.adapters.avro.binding import field_hints, is_message, kind_of, named_types, unwrapped
-from pipeline.adapters.avro.conversions import conversion_for
+from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_enum
 from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.schemas.field_docs import class_doc, field_docs
 from pipeline.errors import SchemaError
@@ -31,13 +29,7 @@ PRIMITIVES: Mapping[Any, str] = {
     type(None): "null",
 }
 ENVELOPES: Mapping[Any, str] = {CommandMessage: "Command", EventMessage: "Event", StateMessage: "State"}
-LOGICAL: Mapping[Any, tuple[str, str]] = {
-    datetime: ("long", "timestamp-micros"),
-    date: ("int", "date"),
-    time: ("long", "time-micros"),
-    timedelta: ("long", "duration-micros"),
-    UUID: ("string", "uuid"),
-}
+LOGICAL = {kind: needs[0] for kind, (needs, _) in CONVERSIONS.items() if kind is not Decimal}
 NO_DEFAULT: Any = dataclasses.MISSING
 
 
@@ -102,7 +94,7 @@ class _Generation:
             return self._decimal(said, where)
         if is_message(annotation):
             return self._record(annotation, where)
-        if isinstance(annotation, type) and issubclass(annotation, Enum):
+        if is_enum(annotation):
             return self._enum(annotation, where)
         if origin is Literal and all(type(text) is str for text in arguments):
             return "string"  # an enum would need a name
