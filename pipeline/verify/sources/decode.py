@@ -1,7 +1,8 @@
 """Reads records with fastavro, the contract, instead of the compiled code that the engine reads them with.
 
-Only what turns a record of an older schema into one of the present is shared with the engine: fastavro does not keep to
-Avro's rules there (defaults of bytes, branches of unions); tests hold it to a second wording of them.
+Two things are shared with the engine. What turns a record of an older schema into one of the present: fastavro does not
+keep to Avro's rules there (defaults of bytes, branches of unions); tests hold it to a second wording of them. And what
+makes decimals, times and ids of the values that Avro has for them; tests compare that with fastavro.
 """
 
 from __future__ import annotations
