@@ -17,7 +17,7 @@ LAYERS = (
     ("testing", "rebuild"),
     ("worker",),
     ("server", "verify"),
-    ("client", "broker"),
+    ("client", "broker", "describe"),
     ("adapters",),
     ("process",),
     ("engine",),
