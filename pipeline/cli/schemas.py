@@ -21,7 +21,7 @@ from pipeline.engine.plan import ServicePlan
 
 @click.group()
 def command() -> None:
-    """The Avro schemas: one .avsc per topic, and a manifest that gives each version a permanent id."""
+    """The Avro schemas: one .avsc per topic, and a manifest with the id of each version."""
 
 
 @command.command()
@@ -104,7 +104,7 @@ def generate(topology: str, schemas: Path | None, check: bool) -> None:
 )
 @json_option
 def register(schemas: Path, force: bool, as_json: bool) -> None:
-    """Give each new or changed .avsc an id in the manifest; commit both.
+    """Give each new or changed .avsc its id in the manifest; commit both. The id follows from what the schema says.
 
     Exit code 1: a schema breaks the reading of an earlier version, and nothing is registered.
     """

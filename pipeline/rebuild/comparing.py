@@ -15,7 +15,6 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.json.writing import to_json
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
-from pipeline.errors import UndecodableRecord
 from pipeline.model import TopicKind
 from pipeline.model.projection.versions import table_of
 from pipeline.verify.sources.kafka import KafkaHistory
@@ -50,29 +49,28 @@ class Differences:
 class _Rows:
     """Decodes row topics without the classes of the rows, as those of an old version may be gone."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, topic: str) -> None:
+        self._registry, self._topic = registry, topic
         self._schemas: dict[int, Any] = {}
-
-    def same(self, one: bytes, other: bytes) -> bool:
-        """Return whether two rows are equal."""
-        if one[5:] == other[5:] and self._schema(one) == self._schema(other):
-            return True
-        same: bool = self.decode(one) == self.decode(other)
-        return same
 
     def decode(self, data: bytes) -> Any:
         """Decode a row to JSON."""
-        return to_json(schemaless_reader(BytesIO(data[5:]), self._schema(data), None))
+        return to_json(schemaless_reader(BytesIO(data[5:]), self.schema(data), None))
 
-    def _schema(self, data: bytes) -> Any:
+    def schema(self, data: bytes) -> Any:
+        """Return the parsed schema that a row was written with."""
         (schema_id,) = struct.unpack_from(">I", data, 1)
         if schema_id not in self._schemas:
-            known = self._registry.written_with(schema_id)
-            if known is None:
-                raise UndecodableRecord(f"schema id {schema_id} is not in the manifest")
-            self._schemas[schema_id] = parse_schema(without_logical_types(known[1]))
+            schema = self._registry.written_with(schema_id, self._topic)
+            self._schemas[schema_id] = parse_schema(without_logical_types(schema))
         return self._schemas[schema_id]
+
+
+def _are_same(one: bytes, by: _Rows, other: bytes, by_other: _Rows) -> bool:
+    """Return whether two rows are equal."""
+    if one[5:] == other[5:] and by.schema(one) == by_other.schema(other):
+        return True
+    return bool(by.decode(one) == by_other.decode(other))
 
 
 def compare(bootstrap: str, registry: Registry, name: str, old: int, new: int) -> Differences:
@@ -108,7 +106,7 @@ def _look(
     history: KafkaHistory, registry: Registry, topics: tuple[str, str], counts: list[int], only: set[str] | None
 ) -> tuple[Differences, dict[str, Pair]]:
     """Compare once, by partition if both topics have as many. `only`: keys that differed before."""
-    rows, found, differ = _Rows(registry), Differences(), dict[str, Pair]()
+    rows, found, differ = [_Rows(registry, topic) for topic in topics], Differences(), dict[str, Pair]()
     together = counts[0] == counts[1]
     for part in [[n] for n in range(counts[0])] if together else [list(range(max(counts)))]:
         old, new = (
@@ -117,11 +115,11 @@ def _look(
         )
         for key in old.keys() | new.keys():
             before, after, name = old.get(key), new.get(key), key.decode(errors="replace")
-            alike = before is not None and after is not None and rows.same(before, after)
+            alike = before is not None and after is not None and _are_same(before, rows[0], after, rows[1])
             if alike or (only is not None and name not in only):
                 found.same += 1
                 continue
-            differ[name] = before and rows.decode(before), after and rows.decode(after)
+            differ[name] = before and rows[0].decode(before), after and rows[1].decode(after)
             if after is None:
                 found.missing += 1
             elif before is None:

@@ -75,8 +75,8 @@ class Versions(Registry):
     def current(self, topic: str) -> tuple[int, Any]:
         return len(self._schemas), self._schemas[-1]
 
-    def written_with(self, schema_id: int) -> tuple[str, Any] | None:
-        return TOPIC, self._schemas[schema_id - 1]
+    def written_with(self, schema_id: int, topic: str) -> Any:
+        return self._schemas[schema_id - 1]
 
 
 class Pair:

@@ -93,14 +93,9 @@ class Codec:
                 f"not in the Confluent wire format, which starts with 0x00 and a schema id: {data[:8]!r}"
             )
         (schema_id,) = struct.unpack_from(">I", data, 1)
-        known = self._registry.written_with(schema_id)
-        if known is None:
-            raise UndecodableRecord(f"unknown schema id {schema_id}; it is not in the manifest")
-        topic, schema = known
-        if topic != self.topic:
-            raise UndecodableRecord(f"schema id {schema_id} is that of {topic}, not of {self.topic}")
         if schema_id not in self._older:
-            self._older[schema_id] = Resolution(schema, self._schema, topic)
+            schema = self._registry.written_with(schema_id, self.topic)
+            self._older[schema_id] = Resolution(schema, self._schema, self.topic)
         try:
             return self._header + self._older[schema_id].rewrite(data, 5)
         except MISFITS as error:

@@ -1,8 +1,9 @@
 """Schemas by topic and by id: the .avsc files, and the committed manifest that gives each its id.
 
 `manifest.json` has every version of every schema that records may have been encoded with; the .avsc file is the present
-version. No schema registry has to run. The engine's own schemas come with it, and have ids of their own. Beside the
-versions, `levels` may say for a topic how its versions must fit each other.
+version. An id follows from the content of a schema (see `wire.identity`), so no schema registry has to run; those that
+are in a manifest stay. The engine's own schemas come with it. Beside the versions, `levels` may say for a topic how its
+versions must fit each other.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any, NamedTuple
 from fastavro import parse_schema
 from fastavro.schema import SchemaParseException
 
-from pipeline.errors import SchemaError
+from pipeline.adapters.avro.wire.identity import same, schema_id
+from pipeline.errors import SchemaError, UndecodableRecord
 
 MANIFEST = "manifest.json"
-ENGINE = Path(__file__).parents[2] / "schemas"  # the engine's own; ids from 2,000,000,001 on
+ENGINE = Path(__file__).parents[2] / "schemas"  # the engine's own
 Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 
 
@@ -57,7 +59,8 @@ class Registry:
         self.directory = directory
         if not directory.is_dir():
             raise SchemaError(f"no schema directory at {directory}; give the right one with --schemas")
-        self._by_id: dict[int, tuple[str, Schema]] = {}
+        self._by_id: dict[int, dict[str, Schema]] = {}  # and by topic: those that have the same schema share its id
+        self._read: dict[str, Schema] = {}
         self._versions: dict[str, list[Version]] = {}
         manifest = _manifest(directory)
         self._entries: list[dict[str, Any]] = manifest["schemas"]
@@ -66,7 +69,7 @@ class Registry:
             self._add(entry)
 
     def _add(self, entry: dict[str, Any]) -> None:
-        self._by_id[entry["id"]] = (entry["topic"], entry["schema"])
+        self._by_id.setdefault(entry["id"], {})[entry["topic"]] = entry["schema"]
         version = Version(entry["id"], entry["schema"], entry.get("forced", False))
         self._versions.setdefault(entry["topic"], []).append(version)
 
@@ -97,26 +100,35 @@ class Registry:
         return older if self.is_changed(topic) else older[:-1]
 
     def is_changed(self, topic: str) -> bool:
-        """Return whether the .avsc is new, or differs from its newest version in the manifest."""
+        """Return whether the .avsc is new, or differs in more than docs from its newest version in the manifest."""
         versions = self._versions.get(topic)
-        return not versions or versions[-1].schema != self.read(topic)
+        return not versions or not same(versions[-1].schema, self.read(topic))
 
     def current(self, topic: str) -> tuple[int, Schema]:
         """Return id and schema of the present version for `topic`."""
-        schema, versions = self.read(topic), self._versions.get(topic)
-        if not versions or versions[-1].schema != schema:
+        if self.is_changed(topic):
             raise SchemaError(
                 f"{self.directory / topic}.avsc differs from its newest version in {MANIFEST}; "
                 "register it with: pipeline schemas register"
             )
-        return versions[-1].id, schema
+        return self._versions[topic][-1].id, self.read(topic)
 
-    def written_with(self, schema_id: int) -> tuple[str, Schema] | None:
-        """Return topic and schema of that id; None if the manifest does not have it."""
-        return self._by_id.get(schema_id)
+    def written_with(self, schema_id: int, topic: str) -> Schema:
+        """Return the schema of that id, of a record on `topic`. Raises UndecodableRecord if it is none of the topic."""
+        known = self._by_id.get(schema_id)
+        if known is None:
+            raise UndecodableRecord(f"unknown schema id {schema_id}; it is not in the manifest")
+        if topic not in known:
+            raise UndecodableRecord(f"schema id {schema_id} is that of {', '.join(sorted(known))}, not of {topic}")
+        return known[topic]
 
     def read(self, topic: str) -> Schema:
-        """Return the present schema of `topic`, registered or not."""
+        """Return the present schema of `topic`, registered or not. A file is read once."""
+        if topic not in self._read:
+            self._read[topic] = self._from_file(topic)
+        return self._read[topic]
+
+    def _from_file(self, topic: str) -> Schema:
         path = (ENGINE if (ENGINE / f"{topic}.avsc").exists() else self.directory) / f"{topic}.avsc"
         try:
             schema: Schema = json.loads(path.read_text())
@@ -128,26 +140,39 @@ class Registry:
         return schema
 
     def adopt(self, forced: Collection[str] = ()) -> list[str]:
-        """Give each new or changed .avsc the next id, in this object alone. Return the topics that changed.
+        """Give each new or changed .avsc its id, in this object alone. Return the topics that changed.
 
         `forced`: topics whose earlier versions are given up.
         """
-        last = max((entry["id"] for entry in self._entries), default=0)
         changed = [topic for topic in self.topics() if self.is_changed(topic)]
-        for number, topic in enumerate(changed, last + 1):
-            entry = {"id": number, "topic": topic, "schema": self.read(topic)}
+        for topic in changed:
+            entry = {"id": self._id_of(topic), "topic": topic, "schema": self.read(topic)}
             self._entries.append(entry | ({"forced": True} if topic in forced else {}))
             self._add(self._entries[-1])
         return changed
 
+    def _id_of(self, topic: str) -> int:
+        """Return the id that the topic has had for its schema before, else the one that follows from the content."""
+        schema, salt = self.read(topic), 0
+        for version in self._versions.get(topic, ()):
+            if same(version.schema, schema):
+                return version.id
+        while any(not same(schema, other) for other in self._by_id.get(schema_id(schema, salt), {}).values()):
+            salt += 1
+        return schema_id(schema, salt)
+
     def register(self, forced: Collection[str] = ()) -> list[str]:
-        """Adopt what is new or changed, and write the manifest. Return the topics that changed."""
+        """Adopt what is new or changed, and write the manifest, docs too. Return the topics that changed."""
         changed = self.adopt(forced)
-        if changed:
+        newest = {entry["topic"]: entry for entry in self._entries}
+        other_docs = [topic for topic in self.topics() if newest[topic]["schema"] != self.read(topic)]
+        for topic in other_docs:
+            newest[topic]["schema"] = self.read(topic)
+        if changed or other_docs:
             lines = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in self._entries)
             levels = f'"levels": {json.dumps(self._levels, indent=2)},\n' if self._levels else ""
             (self.directory / MANIFEST).write_text(f'{{{levels}"schemas": [\n{lines}\n]}}\n')
-        return changed
+        return [topic for topic in self.topics() if topic in changed or topic in other_docs]
 
 
 def _manifest(directory: Path) -> dict[str, Any]:
@@ -156,9 +181,11 @@ def _manifest(directory: Path) -> dict[str, Any]:
         return {"schemas": []}
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
-        ids = [(entry["id"], entry["topic"], entry["schema"])[0] for entry in manifest["schemas"]]
+        first: dict[int, Schema] = {}
+        for number, schema, topic in [(entry["id"], entry["schema"], entry["topic"]) for entry in manifest["schemas"]]:
+            if not same(first.setdefault(number, schema), schema):
+                why = f"{path} gives id {number} to two schemas, one of {topic}"
+                raise SchemaError(f"{why}; ids are permanent: restore it from version control")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SchemaError(f"{path} is not a manifest: {error!r}; restore it from version control") from error
-    if len(set(ids)) != len(ids):
-        raise SchemaError(f"{path} gives an id twice, but ids are permanent; restore it from version control")
     return manifest

@@ -102,10 +102,8 @@ class Decoder:
 
     def _resolution(self, schema_id: int) -> Resolution:
         if schema_id not in self._older:
-            known = self._registry.written_with(schema_id)
-            if known is None or known[0] != self.topic:
-                raise UndecodableRecord(f"schema id {schema_id} is none of {self.topic}")
-            self._older[schema_id] = Resolution(known[1], self._present, self.topic)
+            schema = self._registry.written_with(schema_id, self.topic)
+            self._older[schema_id] = Resolution(schema, self._present, self.topic)
         return self._older[schema_id]
 
     def read(self, entry: Entry) -> tuple[str, Any] | None:

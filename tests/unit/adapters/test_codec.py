@@ -216,7 +216,7 @@ def test_every_truncation_and_every_extension_is_noticed(codec: Codec) -> None:
         (b"", "wire format"),
         (b"hello world", "wire format"),
         (b"\0\0\0\x27\x0fabc", "unknown schema id 9999"),
-        (b"\0\0\0\0\x01abc", "schema id 1 is that of"),
+        (b"\0\x77\x35\x94\x01abc", "schema id 2000000001 is that of reply, not of inventory.command"),
     ],
 )
 def test_what_is_no_command_is_explained(codec: Codec, data: bytes | None, says: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.avro.codec import Codec, codecs
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.wire.identity import schema_id
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import EncodeError, SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage, TopicKind, reservation
@@ -107,7 +108,7 @@ def message(topic: str) -> st.SearchStrategy[Any]:
 def test_bytes_and_values_are_fastavros(topic: str, native: bool) -> None:
     root, body = OWN[topic]
     codec = Codec(REGISTRY, topic, root, body, native=native)
-    schema_id, schema = REGISTRY.current(topic)
+    number, schema = REGISTRY.current(topic)
     parsed = fastavro.parse_schema(schema)
     record_bodied = topic.endswith(".state")
 
@@ -125,7 +126,7 @@ def test_bytes_and_values_are_fastavros(topic: str, native: bool) -> None:
         out = BytesIO()
         fastavro.schemaless_writer(out, parsed, as_dict)
         data = codec.encode(value)
-        assert data == b"\0" + schema_id.to_bytes(4, "big") + out.getvalue()
+        assert data == b"\0" + number.to_bytes(4, "big") + out.getvalue()
         assert codec.decode(data) == value
 
     check()
@@ -148,7 +149,7 @@ def test_a_changed_schema_must_be_registered_and_old_records_stay_readable(tmp_p
         Registry(tmp_path).current("a.row")
     assert Registry(tmp_path).register() == ["a.row"]
     new = Codec(Registry(tmp_path), "a.row", reports.Revenue, native=native)
-    assert new.id == 2
+    assert new.id == schema_id(schema)
     assert new.decode(old) == reports.Revenue(7, 1)
 
 
@@ -170,7 +171,10 @@ def test_events_say_what_was_read_only_where_copies_are_read() -> None:
     ("content", "says"),
     [
         ("{", "not a manifest"),
-        ('{"schemas": [{"id": 1, "topic": "a", "schema": "int"}, {"id": 1, "topic": "b", "schema": "int"}]}', "twice"),
+        (
+            '{"schemas": [{"id": 1, "topic": "a", "schema": "int"}, {"id": 1, "topic": "b", "schema": "long"}]}',
+            "id 1 to two schemas, one of b",
+        ),
     ],
 )
 def test_a_broken_manifest_is_named(tmp_path: Path, content: str, says: str) -> None:
