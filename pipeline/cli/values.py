@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,32 @@ class Bootstrap(click.ParamType):
                 shown = f"{plain(each)!r:.100} is no address of a broker" if each else EMPTY
                 self.fail(f"{shown}; give host:port, such as localhost:9092, or several with commas", param, ctx)
         return _encodable(self, text, param, ctx)
+
+
+def duration_s(text: str) -> float | None:
+    """Return the seconds of a duration such as 90s, 15m, 2h or 7d; None if it is none."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", text.strip())
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else None
+
+
+class Moment(click.ParamType):
+    """A time in the past, or how long ago it was; in milliseconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> int:
+        from pipeline.client.wire.as_of import parse_time
+        from pipeline.errors import InvalidMoment
+
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if not text.isdigit() and (seconds := duration_s(text)) is not None:
+            return int(1000 * (time.time() - seconds))
+        try:
+            return parse_time(text)
+        except InvalidMoment as error:
+            self.fail(f"{error}; or how long ago it was: 90s, 15m, 2h or 7d", param, ctx)
 
 
 FULL_TEXT, ANY_TEXT = FullText(), AnyText()

@@ -41,7 +41,7 @@ class Report:
     """The outcome. `findings` holds the first `limit` of each kind, `found` counts all of them.
 
     `checked`: how much was judged, by name. `rejected`: commands by `aggregate/reason`. `lag`: offsets that each
-    service has yet to fold. `notes`: what could not be judged, and why.
+    service has yet to fold. `not_judged`: how many records could not be, by why. `notes`: what else could not be.
     """
 
     limit: int = 10
@@ -50,6 +50,7 @@ class Report:
     checked: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     lag: dict[str, int] = field(default_factory=dict)
+    not_judged: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -74,6 +75,7 @@ class Report:
         self.checked += other.checked
         self.rejected += other.rejected
         self.lag |= other.lag
+        self.not_judged += other.not_judged
         self.notes += other.notes
 
     def as_json(self) -> dict[str, Any]:
@@ -83,6 +85,7 @@ class Report:
             "checked": dict(sorted(self.checked.items())),
             "rejected": dict(sorted(self.rejected.items())),
             "lag": self.lag,
+            "not_judged": dict(self.not_judged),
             "found": dict(self.found),
             "findings": [finding._asdict() for finding in self.findings],
             "notes": self.notes,

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.client.queries import QueryClient
+from pipeline.client.wire.as_of import iso
 from pipeline.errors import TopologyError
-from pipeline.model import Service
+from pipeline.model import Service, TopicKind
 from pipeline.topology import Topology
 from pipeline.verify.aggregate import AggregateCheck
 from pipeline.verify.checks.final import FinalCheck
@@ -18,6 +19,7 @@ from pipeline.verify.checks.parked import ServiceCheck, source_topics
 from pipeline.verify.checks.rows import ProjectionCheck, ReplicaCheck
 from pipeline.verify.checks.unique import UniqueCheck
 from pipeline.verify.report import Report
+from pipeline.verify.sources.decided_since import DecidedSince
 from pipeline.verify.sources.history import History
 from pipeline.verify.sources.kafka import KafkaHistory, Rows
 
@@ -88,10 +90,21 @@ def judge(
     services: tuple[str, ...] = (),
     *,
     limit: int = 10,
+    decided_since_ms: int | None = None,
     step: Step = lambda *_: None,
 ) -> Report:
-    """Judge the history of these services, of all if none is named. Raises PipelineError if it cannot be read."""
-    return Judge(topology, services)(history, limit=limit, step=step)
+    """Judge the history of these services, of all if none is named. Raises PipelineError if it cannot be read.
+
+    `decided_since_ms`: commands stored before were decided by other code, and what they have caused is taken as it is.
+    """
+    chosen = Judge(topology, services)
+    if decided_since_ms is None:
+        return chosen(history, limit=limit, step=step)
+    owners = {TopicKind.COMMAND.topic(a.name): s.name for s in topology.chosen(services) for a in s.owned}
+    since = DecidedSince(history, decided_since_ms, owners)
+    report = chosen(since, limit=limit, step=step)
+    report.not_judged[f"commands stored before {iso(decided_since_ms)}"] = since.left_out
+    return report
 
 
 def _settled(history: History, check: Check, partition: int, limit: int) -> Report:
@@ -112,12 +125,14 @@ def verify(
     rows: Rows | None = None,
     limit: int = 10,
     patience_s: float = 10.0,
+    decided_since_ms: int | None = None,
     step: Step = lambda *_: None,
 ) -> Report:
     """Judge what stands on a broker, and with `tables` what workers answer; the pipeline may be running.
 
     `rows(table, partition)`: where the tables' rows come from instead. `patience_s`: how long, in all, tables may take
-    to catch up with the logs. `limit`: findings kept of each kind. `step` hears how far it is.
+    to catch up with the logs. `limit`: findings kept of each kind. `decided_since_ms`: see `judge`. `step` hears how
+    far it is.
     """
     if topology.names:
         raise TopologyError(f"{topology.name} calls topics otherwise than declared, which verify does not understand")
@@ -132,4 +147,4 @@ def verify(
         history = open_clients.enter_context(
             KafkaHistory(bootstrap, sources, rows if tables else None, positions, patience_s)
         )
-        return judge(history, topology, services, limit=limit, step=step)
+        return judge(history, topology, services, limit=limit, decided_since_ms=decided_since_ms, step=step)

@@ -25,6 +25,8 @@ def show(console: Console, report: Report) -> None:
     table.add_section()
     for service, lag in sorted(report.lag.items()):
         table.add_row(f"not folded yet by {service}", f"{lag:,}")
+    for why, number in sorted(report.not_judged.items()):
+        table.add_row(Text(f"not judged: {plain(why)}"), f"{number:,}", style="yellow")
     console.print(table)
     for note in report.notes:
         console.print(Text(plain(note), "yellow"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections import Counter, deque
@@ -16,7 +15,7 @@ from rich.console import Console
 from pipeline.cli.data.command_file import checked, checked_lines
 from pipeline.cli.options import Where, given, json_option, refuse_with, topology_option, where
 from pipeline.cli.shown import json_text, say, say_fields, say_json, say_rows
-from pipeline.cli.values import Seconds
+from pipeline.cli.values import Seconds, duration_s
 from pipeline.errors import NoReply, PipelineError, TopicError
 
 if TYPE_CHECKING:
@@ -159,10 +158,8 @@ def _due_ms(at: str | None, after: str | None) -> int | None:
         return parse_time(at)
     if after is None:
         return None
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", after.strip())
-    if not found:
+    if (seconds := duration_s(after)) is None:
         raise click.UsageError(f"--after {after!r} is not a duration; give one such as 90s, 15m, 2h or 7d")
-    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
     return int(1000 * (time.time() + seconds))
 
 

@@ -14,12 +14,13 @@ from pipeline.errors import UndecodableRecord
 from pipeline.model import EventMessage, Service, TopicKind
 from pipeline.verify.checks.parked_checks import Before, Rows, compare_queue, replayed, rows_of
 from pipeline.verify.checks.sent_home import judge_sent
-from pipeline.verify.replay.notices import PARKED, RESUMED, Act, act_of, acts_on, tells_of_service
+from pipeline.verify.replay.notices import DISCARDED, PARKED, REDRIVEN, RESUMED, Act, act_of, acts_on, tells_of_service
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, command_decoder
 from pipeline.verify.sources.history import Entry, History, Stored
 
 WITHOUT = "parked-without-value"  # the header of a notice that had no room for the value
+MENDED = "parked, readable since, and settled"  # among what is counted
 Aside = dict[TP, dict[int, list[tuple[TP, Entry]]]]  # source partition -> source offset -> where its notices stand
 
 
@@ -79,8 +80,7 @@ class ServiceCheck:
                 self._judge_offset(history, tp, report)
                 if stored is not None and tp in stored:
                     self._judge_store(history, tp, stored[tp], report)
-                waited = _waited(queued[tp], acts.get(tp, []))
-                self._judge(history, tp, decoder, aside.pop(tp, {}), since, waited, report)
+                self._judge(history, tp, decoder, aside.pop(tp, {}), since, queued[tp], acts.get(tp, []), report)
                 if not topic.endswith(f".{TopicKind.COMMAND.value}"):
                     self._judge_queue(history, tp, decoder, before, queued[tp], report)
         for notices in aside.values():
@@ -154,10 +154,13 @@ class ServiceCheck:
         decoder: Decoder,
         notices: dict[int, list[tuple[TP, Entry]]],
         since: float,
-        waited: set[int],
+        queued: Rows,
+        acts: list[Act],
         report: Report,
     ) -> None:
-        """`waited`: offsets of records that have waited behind others: they have no notice until their turn comes."""
+        """Records that have waited behind others have no notice until their turn comes."""
+        waited = _waited(queued, acts)
+        settled = {act.offset for act in acts if act.action in (REDRIVEN, DISCARDED)}
         bound, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
         for where, entry in (again for _, *more in notices.values() for again in more):
             self._find(report, "duplicate", where, entry, "once", "again")
@@ -177,10 +180,13 @@ class ServiceCheck:
             where, notice = found[0]
             act = act_of(notice.key, notice.headers)
             assert act is not None
-            if not unreadable and act.cause.startswith(UndecodableRecord.__name__):
-                self._find(report, "needless", where, notice, "a record that cannot be read", "it can be read")
+            readable = not unreadable and act.cause.startswith(UndecodableRecord.__name__)
+            if readable and entry.offset not in settled:
+                found_now = "it can be read now; if other code has parked it: pipeline parked redrive"
+                self._find(report, "needless", where, notice, "a record that cannot be read", found_now)
             elif notice.key != entry.key or (notice.value != entry.value and WITHOUT not in dict(notice.headers)):
                 self._find(report, "wrong", where, notice, short(entry.value), short(notice.value))
+            report.checked[MENDED] += readable and entry.offset in settled
         low = history.low(tp)
         for offset, left in notices.items():
             if offset >= low:  # a record that retention has deleted cannot be looked at again

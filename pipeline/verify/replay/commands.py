@@ -81,6 +81,9 @@ class CommandReplay:
     _reserving: Reserving = field(init=False)
     _partitions: int = field(init=False)
     _strays: set[str] = field(default_factory=set)  # keys of other partitions that were decided here
+    _logs: Mapping[str, Sequence[EventMessage]] = field(default_factory=dict)  # of a cut log: events, by key
+    _held: set[tuple[str, str, int]] = field(default_factory=set)  # and key, id and time of the commands that it holds
+    _begins_ms: int = 0  # and when the first of these was stored
 
     def __post_init__(self) -> None:
         self._reserving = Reserving(self.aggregate)
@@ -116,6 +119,8 @@ class CommandReplay:
             elif opened is not None:
                 queues.wait(place, Held(entry.offset, entry, (), new=False))
         self._take_up(None)
+        for key, life in self.lives.items():
+            self._catch_up(key, life, before_ms=self._begins_ms)
         return self.lives
 
     # --- a command arrives --------------------------------------------------------------------------------------------
@@ -258,6 +263,7 @@ class CommandReplay:
         if self.recorded is not None:
             copies = self.recorded.copies(key, command.id, entry.offset, entry.time_ms)
         life = self.lives[key]
+        self._catch_up(key, life, before_ms=self._begins_ms)
         try:
             decision = command_to_event(self.aggregate, key.encode(), life.state, command, entry.time_ms, copies)
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
@@ -315,9 +321,20 @@ class CommandReplay:
         """Live each key's life up to its first event that a command still held has caused."""
         read = ((entry, self._read(entry)) for entry in self.history.records(self.tp) if entry.offset < end)
         held = {(each[0], each[1].id, entry.time_ms) for entry, each in read if each is not None}
-        for key, log in logs.items():
-            life = self.lives[key] = Life()
-            for event in log:
-                if (key, event.command_id, event.time_ms) in held:
-                    break
-                life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=True)
+        self._logs, self._held = logs, held
+        self._begins_ms = min((time_ms for _, _, time_ms in held), default=0)
+        for key in logs:
+            self.lives[key] = life = Life()
+            self._catch_up(key, life)
+
+    def _catch_up(self, key: str, life: Life, before_ms: int | None = None) -> None:
+        """Take the events of commands that are gone: one may have waited, and was decided after others.
+
+        `before_ms`: of commands alone that were stored by then.
+        """
+        log = self._logs.get(key, ())
+        for event in log[len(life.due) :]:
+            is_held = (key, event.command_id, event.time_ms) in self._held
+            if is_held or (before_ms is not None and event.time_ms > before_ms):
+                return
+            life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=True)
