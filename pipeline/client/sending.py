@@ -142,13 +142,13 @@ class Sending:
         """Serve delivery reports."""
         with plainly():
             self._producer.poll(patience_s)
-        if self._producer_log.is_stuck(len(self._producer)):
+        if self._producer_log.may_be_stuck:
             self._replace()
 
     def _flush(self, patience_s: float) -> int:
         deadline = time.monotonic() + patience_s
         while left := self._flush_for(max(0.0, min(FLUSH_LOOK_S, deadline - time.monotonic()))):
-            if self._producer_log.is_stuck(left):
+            if self._producer_log.may_be_stuck:
                 self._replace()
             elif time.monotonic() >= deadline:
                 break
@@ -167,7 +167,7 @@ class Sending:
         A command may be stored twice by that. It is decided once, by its id.
         """
         with self._sends:
-            if not self._producer_log.is_stuck(len(self._producer)):
+            if not self._producer_log.may_be_stuck:
                 return  # another thread was faster
             log.info("a partition had no leader; sending with a new producer")
             old = self._producer

@@ -75,7 +75,7 @@ class KafkaBroker:
         except KafkaException as error:  # for good: the next barriers are another producer's
             log.warning("barriers: %s", error.args[0].str())
             self._producer = None
-        if self._producer is not None and self._producer_log.is_stuck(len(partitions) - len(stored)):
+        if self._producer is not None and self._producer_log.may_be_stuck:
             self._producer = None
         return stored
 

@@ -16,7 +16,7 @@ PATIENCE_S = 3.0
 LOOK_S = 0.5
 CONNECTION_LOST = "in state UP)"  # how a line ends about a connection that requests were made on
 NO_LEADER = "new leader-1 not found in cache"
-STUCK_S = 3.0  # a producer that finds the leader again needs less than a second
+STUCK_S = 3.0  # a producer that finds the leader again needs less than a second; and no more often is it replaced
 
 
 class Nudge(threading.Thread):
@@ -74,8 +74,7 @@ class ProducerLog:
             self.leaderless_s = time.monotonic()
         kafka_log.log(level, text, *args)
 
-    def is_stuck(self, queued: int) -> bool:
-        """Whether to use another producer. `queued`: how many records this one has not been able to send."""
-        if not queued:
-            self.leaderless_s = 0.0
+    @property
+    def may_be_stuck(self) -> bool:
+        """Whether to use another producer. That all was sent so far says nothing: the partition may have got none."""
         return self.leaderless_s > 0.0 and time.monotonic() - self.leaderless_s > STUCK_S

@@ -167,7 +167,7 @@ class KafkaProducer:
         Beginning another transaction is refused either way, and only the error differs. Raise one, too, if the client
         sends no more to a partition that had no leader.
         """
-        if self._log.is_stuck(len(self._producer)):
+        if self._log.may_be_stuck:
             raise TransactionAborted("a partition had no leader, and the client looks for no other")
         try:
             self._producer.begin_transaction()
