@@ -70,6 +70,7 @@ class SourceTopic:
     database: Database = Database.ROCKSDB  # that of the tables
     reads: Collection[str] = ()  # replicas that its commands are decided with
     own: bool = False  # whether this service may write there: its commands, and what its routes send on
+    folds: HistorySpec | None = None  # the aggregate that its commands are for
 
     @property
     def has_rows(self) -> bool:
@@ -138,8 +139,9 @@ class ServicePlan:
     def own_topics(self) -> Iterator[tuple[str, TopicKind]]:
         """The topics that this service writes, with their kinds."""
         for aggregate in self.service.owned:
-            for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE):
+            for kind in (TopicKind.COMMAND, TopicKind.EVENT):
                 yield self._called(kind.topic(aggregate.name)), kind
+            yield self._called(aggregate.states), TopicKind.STATE
             if aggregate.idempotency is not None:
                 yield self._called(TopicKind.REPLIES.topic(aggregate.name)), TopicKind.REPLIES
             if aggregate.deadlines:
@@ -198,9 +200,8 @@ class ServicePlan:
         return self._source_topic(source.topic, EventMessage, source.event, strict=False)
 
     def _plan_aggregate(self, aggregate: Aggregate[Any, Any, Any]) -> None:
-        commands, events, states = (
-            k.topic(aggregate.name) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
-        )
+        commands, events = (kind.topic(aggregate.name) for kind in (TopicKind.COMMAND, TopicKind.EVENT))
+        states = aggregate.states
         source_topic = self._add_source_topic(commands, command_codec(self._codecs, aggregate), envelope=True)
         source_topic.own = True
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
@@ -209,8 +210,9 @@ class ServicePlan:
         source_topic.reads = [replica.name for replica in aggregate.replicas]
         source_topic.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
         output = self._called(events)
+        source_topic.folds = HistorySpec(aggregate, output, event_codec, state_codec, self._called(states))
         if aggregate.history:
-            self.histories[source_topic.topic] = HistorySpec(aggregate, output, event_codec, state_codec)
+            self.histories[source_topic.topic] = source_topic.folds
         self._pairs[source_topic.topic] += [output, self._called(states)]
         reply_codec = self._codecs(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
         replies_name = TopicKind.REPLIES.topic(aggregate.name)

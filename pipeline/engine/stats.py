@@ -16,6 +16,7 @@ class Wipe(Enum):
     TOO_OLD = "it is so old that deletions may be gone from the changelog"
     AHEAD = "it is ahead of its log, so it belongs to another past"
     OTHER_INDEXES = "its indexes are declared otherwise"
+    OTHER_REVISION = "its states are those of another revision"
     DAMAGED = "it could not be read"
 
 

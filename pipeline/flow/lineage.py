@@ -32,7 +32,7 @@ class Lineage:
         self.rows: dict[str, str] = {}  # of all but replicas: the topic that carries the table's rows
         for service in services:
             self.homes |= {table: (service.name, topic) for table, topic in service.tables().items()}
-            self.rows |= {each.name: TopicKind.STATE.topic(each.name) for each in service.owned}
+            self.rows |= {each.name: each.states for each in service.owned}
             self.rows |= {each.name: TopicKind.ROW.topic(each.name) for each in service.projections}
             self.homes |= {replica.name: (service.name, replica.source.topic) for replica in service.replicas}
             self.sources |= {p.name: tuple(source.topic for source in p.sources) for p in service.projections}
@@ -67,8 +67,8 @@ def _hops(service: Service) -> Iterator[Hop]:
     name = service.name
     commands = [TopicKind.COMMAND.topic(aggregate.name) for aggregate in service.owned]
     for aggregate, command in zip(service.owned, commands, strict=True):
-        for kind in (TopicKind.EVENT, TopicKind.STATE):
-            yield Hop(name, command, kind.topic(aggregate.name), spreads=False)
+        for topic in (TopicKind.EVENT.topic(aggregate.name), aggregate.states):
+            yield Hop(name, command, topic, spreads=False)
     for reaction in service.reactions:
         for command in commands:  # which of them it sends to, only its code knows
             yield Hop(name, reaction.source.topic, command, spreads=True)

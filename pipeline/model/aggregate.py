@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from pipeline.errors import TopologyError
 from pipeline.model.context import CommandContext, EventContext, Given, asks_context
 from pipeline.model.projection.projection import Replica
+from pipeline.model.projection.versions import table_of
 from pipeline.model.records.topics import TopicKind
 from pipeline.model.source import Source
 from pipeline.model.unique import Unique
@@ -47,6 +48,12 @@ class Idempotency:
             raise TopologyError(f"records={self.records} remembers nothing; give at least 1, or no Idempotency")
 
 
+def check_revision(name: str, revision: int) -> None:
+    """Raise TopologyError if that is no revision of the states of `name`."""
+    if type(revision) is not int or revision < 1:
+        raise TopologyError(f"{name!r} has revision={revision!r}; revisions are whole numbers, counted from 1")
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate(Generic[C, E, S]):
     """A kind of thing that a service owns. Each has an id, and changes by its own commands, in order.
@@ -65,6 +72,8 @@ class Aggregate(Generic[C, E, S]):
     `reads`: a replica of its service, or several, that it decides with. `decide` gets a Copy of each, in their order;
     as of when it has read them is recorded in its events and in the reply.
     `deadlines`: whether it takes deadlines and scheduled commands, which are kept in a table and a topic of their own.
+    `revision`: one more if states have come to mean something else: their class, or `evolve`. They are folded anew from
+    the event log, into the topic `<name>_v<revision>.state`, before a worker of this revision decides anything.
 
     Both functions are pure. Each is given its context, too, if it has a parameter `context`: `decide` a CommandContext,
     `evolve` an EventContext, which have key, version, time and ids.
@@ -82,6 +91,7 @@ class Aggregate(Generic[C, E, S]):
     asks: Mapping[str, object] = field(default_factory=dict)
     unique: Sequence[Unique] = ()
     reads: Replica[Any, Any] | Sequence[Replica[Any, Any]] = ()
+    revision: int = 1
     decide_in_context: bool = field(init=False, repr=False, compare=False)
     evolve_in_context: bool = field(init=False, repr=False, compare=False)
 
@@ -91,6 +101,7 @@ class Aggregate(Generic[C, E, S]):
         evolves = asks_context(self.evolve, f"{where} evolve", ["the state", "the event"], EventContext)
         object.__setattr__(self, "decide_in_context", decides)
         object.__setattr__(self, "evolve_in_context", evolves)
+        check_revision(self.name, self.revision)
         if self.reads and self.unique:
             raise TopologyError(
                 f"the aggregate {self.name!r} has unique values and reads copies: what waits for a value would be "
@@ -101,6 +112,16 @@ class Aggregate(Generic[C, E, S]):
     def replicas(self) -> tuple[Replica[Any, Any], ...]:
         """Those that it reads, in the order in which `decide` gets them."""
         return (self.reads,) if isinstance(self.reads, Replica) else tuple(self.reads)
+
+    @property
+    def kept_as(self) -> str:
+        """What the topic of its states is named by."""
+        return table_of(self.name, self.revision)
+
+    @property
+    def states(self) -> str:
+        """The topic of its states."""
+        return TopicKind.STATE.topic(self.kept_as)
 
     @property
     def events(self) -> Source:

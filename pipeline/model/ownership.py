@@ -17,11 +17,12 @@ def check_ownership(services: Iterable[Service]) -> None:
     private: dict[str, str] = {}
     for service in services:
         for aggregate in service.owned:
-            if (other := owners.setdefault(aggregate.name, service.name)) != service.name:
-                raise TopologyError(
-                    f"the services {other!r} and {service.name!r} both have an aggregate {aggregate.name!r}; data has "
-                    "one owner, so rename one"
-                )
+            for name in {aggregate.name, aggregate.kept_as}:
+                if (other := owners.setdefault(name, service.name)) != service.name:
+                    raise TopologyError(
+                        f"the services {other!r} and {service.name!r} both have an aggregate {name!r}; data has one "
+                        "owner, so rename one"
+                    )
             if aggregate.decide is decide_reservation:
                 private[TopicKind.EVENT.topic(aggregate.name)] = service.name
         for projection in service.projections:

@@ -64,7 +64,7 @@ class Service:
         object.__setattr__(self, "projections", tuple(with_table(projection) for projection in self.projections))
         parts: list[Aggregate[Any, Any, Any] | Projection[Any, Any] | Replica[Any, Any]] = []
         parts += [*self.owned, *self.projections, *self.replicas]
-        tables = [part.name for part in parts]
+        tables = [part.name for part in parts] + [each.kept_as for each in self.owned if each.revision > 1]
         for name in (self.name, *tables, *(reaction.name for reaction in self.reactions)):
             if not NAME.fullmatch(name):
                 raise TopologyError(

@@ -34,9 +34,8 @@ class AggregateCheck:
         aggregate = aggregate_as_stored(aggregate, registry)
         self.service, self.aggregate = service, aggregate
         name = aggregate.name
-        self.commands, self.events, self.states = (
-            kind.topic(name) for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
-        )
+        self.commands, self.events = (kind.topic(name) for kind in (TopicKind.COMMAND, TopicKind.EVENT))
+        self.states = aggregate.states
         self._command = command_decoder(registry, aggregate)
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
         self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))

@@ -26,7 +26,9 @@ LOG, KEYS, BATCH, READS = TP("inventory.event", 0), 3_000, 2_000, 200
 def main(count: int) -> None:
     make, rng = codecs(load("topologies").schemas), random.Random(1)
     events = make(LOG.topic, EventMessage, inv.inventory.event)
-    spec = HistorySpec(inv.inventory, LOG.topic, events, make("inventory.state", StateMessage, inv.Stock))
+    spec = HistorySpec(
+        inv.inventory, LOG.topic, events, make("inventory.state", StateMessage, inv.Stock), "inventory.state"
+    )
     versions: dict[bytes, int] = {}
     records = []
     for n in range(count):

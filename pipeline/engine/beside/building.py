@@ -1,4 +1,7 @@
-"""Building the steps of a lane that are new: what the others have folded is read again, by a reader of its own."""
+"""Building the steps of a lane that are new: what the others have folded is read again, by a reader of its own.
+
+The states of a new revision come first, as commands wait for them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from pipeline.engine.beside.catching_up import CatchingUp
 from pipeline.engine.ports import TP, LogReader, Record
 from pipeline.errors import RecordsLost
 from pipeline.model.records.step_notes import StepNotes, mark
@@ -41,6 +45,8 @@ class Building:
         self._plan, self._ports, self._stats = context.plan, context.ports, context.stats
         self._service, self._clock = context.plan.service.name, context.ports.clock
         self._tasks, self._transaction, self._alone, self._checkpoint = tasks, transaction, alone, checkpoint
+        self._catching_up = CatchingUp(context, tasks, transaction)
+        self.level = self._catching_up.level
         self._reader: LogReader | None = None
         self._read: dict[TP, int] = {}  # what is read, and from where the reader goes on
         self._most = RECORDS
@@ -53,7 +59,6 @@ class Building:
     def look(self) -> None:
         """Look what is left to be built, here and elsewhere."""
         tasks = self._tasks_here()
-        self.busy = bool(tasks)
         self._stats.building = {
             f"{tp.topic}-{tp.partition}": {
                 "steps": [step.name for step in task.beside.building],
@@ -62,6 +67,8 @@ class Building:
             }
             for tp, task in tasks.items()
         }
+        self._catching_up.look()
+        self.busy = bool(tasks) or self._catching_up.busy
         if self._tasks.unbuilt and self._clock.monotonic_s() - self._looked_s >= LOOK_S:
             self._look_everywhere()
 
@@ -99,6 +106,9 @@ class Building:
 
     def fold(self) -> int:
         """Fold some records into the open transaction. Returns how many. Raises TransactionAborted."""
+        return self._catching_up.fold() + self._build()
+
+    def _build(self) -> int:
         tasks = self._tasks_here()
         if not tasks and self._reader is None:
             return 0
@@ -164,6 +174,7 @@ class Building:
         return int(task.beside.position > record.offset())
 
     def close(self) -> None:
-        """Close the reader."""
+        """Close the readers."""
+        self._catching_up.close()
         if self._reader is not None:
             self._reader.close()

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 POSITION = "events"  # up to which offset the log is contained
 IDENTITY = "history of"  # the position that holds the identity of the topic
+REVISION = "revision"  # the position that holds that of the states; none: the first
 FLUSH_ROWS = 200_000
 
 
@@ -50,9 +51,11 @@ class HistoryFollower(Follower):
 
     def begin(self, facts: LogFacts, end: int) -> int | None:
         """Where to read on. `facts`: what the event topic is; `end`: where the partition ends now."""
-        self._marks = {IDENTITY: facts.identity}
+        self._marks = {IDENTITY: facts.identity, REVISION: self._spec.aggregate.revision}
         if self.store.position(IDENTITY) not in (None, facts.identity):
             self._wipe(Wipe.OTHER_TOPIC)
+        elif self.position and (self.store.position(REVISION) or 1) != self._spec.aggregate.revision:
+            self._wipe(Wipe.OTHER_REVISION)
         elif self.position > end:
             self._wipe(Wipe.AHEAD)
         self._sign()

@@ -131,6 +131,9 @@ class TableRecovery(Follower):
         for tp in self._tables:
             stored, facts = self.stored(tp), self._facts[tp.topic]
             if stored is None:
+                prefix = self._tables[tp].prefix
+                if self.store.scan(prefix, prefix, 1):  # they came from another topic
+                    return Wipe.OTHER_REVISION
                 continue
             if (self.store.position(index_mark(self._tables[tp].name)) or 0) != declared(self._tables[tp]):
                 return Wipe.OTHER_INDEXES
@@ -155,3 +158,10 @@ class TableRecovery(Follower):
         # An end below the target is the last stable offset: a commit below the target is still under way. Wait for it.
         if self._targets is not None and position >= self._targets[tp]:
             self.unfinished.discard(tp)
+
+
+def at_least(ends: Mapping[TP, int], committed: Position | None, partition: int) -> dict[TP, int]:
+    """Return the ends of changelogs, those that a commit has named included."""
+    noted = {} if committed is None else committed.changelogs
+    named = {TP(topic, partition): offset for topic, (offset, _) in noted.items()}
+    return {tp: max(end, named.get(tp, 0)) for tp, end in ends.items()}

@@ -6,14 +6,15 @@ What the lane folds is in `Task`, how tables get up to date in `TableRecovery`; 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipeline.engine.beside.states import States, standbys_lacking
 from pipeline.engine.copies.log_followers import LogFollowers
-from pipeline.engine.copies.read_view import ReadView
-from pipeline.engine.copies.recovery import TableRecovery
+from pipeline.engine.copies.read_view import ReadView, views_of
+from pipeline.engine.copies.recovery import TableRecovery, at_least
 from pipeline.engine.copies.replica import ReplicaCopy
 from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
@@ -21,7 +22,7 @@ from pipeline.engine.loop.standings import Committed, Standings, TopicWatch
 from pipeline.engine.loop.task import Task
 from pipeline.engine.ports import TP, LogFacts, Position, Store
 from pipeline.engine.state.partition_counts import partition_counts
-from pipeline.engine.state.positions import CAUGHT_UP_MS, changelog_position, source_position
+from pipeline.engine.state.positions import CAUGHT_UP_MS
 from pipeline.engine.state.table import SharedTable
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost, TableUnavailable
 from pipeline.model import TopicKind
@@ -54,6 +55,7 @@ class Assignment:
         self._restores: dict[TP, tuple[TableRecovery, Position | None]] = {}  # and what was committed
         self._standbys: dict[TP, TableRecovery] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
+        self._lacking: dict[TP, str] = {}  # standbys with states that their owners do not write, and why
         self._looked_s, self._flushed_s = 0.0, self._clock.monotonic_s()
         self.unbuilt = dict.fromkeys(self._plan.built_from, "it is not known yet whether the table is whole; ask again")
 
@@ -93,11 +95,16 @@ class Assignment:
     def runs(self, tp: TP) -> bool:
         """Whether the lane folds that partition now."""
         task = self._tasks.get(tp)
-        return task is not None and task.running
+        return task is not None and task.running and not task.behind
 
     def running(self) -> list[Task]:
         """The tasks that are running."""
-        return [task for task in self._tasks.values() if task.running]
+        return [task for task in self._tasks.values() if task.running and not task.behind]
+
+    def behind(self) -> dict[TP, States]:
+        """The states that lack events still, by the partition of the commands that wait for them."""
+        tasks = self._tasks.items()
+        return {tp: task.states for tp, task in tasks if task.running and task.states and task.states.behind}
 
     def uncommitted(self) -> list[Task]:
         """The tasks that a checkpoint would move on."""
@@ -141,7 +148,7 @@ class Assignment:
         followed = self._following.step()
         self._follow_others()
         self._flush_the_quiet()
-        self._look_after_copies()
+        self._look_after_copies(committed)
         self._aim_arrived(committed)
         for tp, notes in self._standings.step(committed).items():
             self._tasks[tp].noted = notes
@@ -183,12 +190,15 @@ class Assignment:
         self._unaimed = [tp for tp in self._unaimed if tp not in certain]
         cold = [tp for tp in certain if not self._following.follows(self._restores[tp][0])]
         changelogs = [changelog for tp in certain for changelog in self._changelogs(tp)]
+        changelogs += [states.log for tp in certain if (states := self._tasks[tp].states)]
         ends = self._reader.ends(changelogs)  # after the committed offsets: what they cover lies below these ends
         for tp in certain:
             copy, committed = self._restores[tp]
-            starts = copy.begin(_at_least(ends, committed, tp.partition), self._facts) if tp in cold else {}
+            starts = copy.begin(at_least(ends, committed, tp.partition), self._facts) if tp in cold else {}
             copy.set_target(committed, ends)
             self._following.follow(copy, {tp: start for tp, start in starts.items() if tp in copy.unfinished})
+            if states := self._tasks[tp].states:
+                states.end = ends[states.log]
 
     def _is_complete(self, tp: TP, copy: TableRecovery) -> bool:
         if tp in self._arrived or tp in self._unaimed:
@@ -209,6 +219,8 @@ class Assignment:
         task.position = task.committed = None if committed is None else committed.offset
         if committed is not None and committed.steps:  # else a tool has set the offset to where the notes are
             task.noted = committed.steps
+        if task.states is not None:
+            task.states.begin(committed, task.noted)
         task.unflushed = copy.unflushed
         held = len(task.queue.held)
         if held:
@@ -283,11 +295,7 @@ class Assignment:
         for tp, task in list(self._tasks.items()):
             if task.running:
                 with suppress(TableUnavailable):  # given up at this very moment
-                    changelogs = {
-                        t.changelog: task.store.position(changelog_position(t.changelog)) for t in task.tables
-                    }
-                    source = task.store.position(source_position(tp.topic))
-                    found[f"{tp.topic}-{tp.partition}"] = {"source": source, "changelogs": changelogs}
+                    found[f"{tp.topic}-{tp.partition}"] = task.stored()
         return found
 
     # --- standbys -----------------------------------------------------------------------------------------------------
@@ -308,7 +316,7 @@ class Assignment:
             self._show(tp, copy, restoring=False)
         self._count()
 
-    def _look_after_copies(self) -> None:
+    def _look_after_copies(self, committed: Committed) -> None:
         """Measure the lag of standbys and replicas from time to time; reads report it."""
         now = self._clock.monotonic_s()
         copies = [*self._standbys.values(), *(self._replicas if self._settings.replica_ages else [])]
@@ -322,6 +330,9 @@ class Assignment:
             return
         for copy in copies:
             copy.sample_lag(ends, now)
+        specs = {tp: folds for tp in self._standbys if (folds := self._plan.source_topics[tp.topic].folds)}
+        if specs and (told := committed(list(specs))) is not None:
+            self._lacking = standbys_lacking(specs, told)
 
     def _age_of(self, replica: ReplicaCopy) -> float | None:
         return replica.lag.age_s(self._clock.monotonic_s())
@@ -357,21 +368,17 @@ class Assignment:
             yield TP(spec.changelog, tp.partition)
 
     def _show(self, tp: TP, copy: TableRecovery, *, restoring: bool) -> None:
-        source_topic = self._plan.source_topics[tp.topic]
-        standby = copy if tp in self._standbys else None
-        folded = source_position(tp.topic)
-        for spec in source_topic.tables:
-            self.views[spec.name, tp.partition] = ReadView(
-                copy.store,
-                spec.prefix,
-                spec.codec,
-                folded,
-                restoring,
-                standby,
-                not source_topic.keeps_locally,
-                changelog_position(spec.changelog),
-                unbuilt=partial(self.unbuilt.get, spec.name),
-            )
+        source_topic, standby = self._plan.source_topics[tp.topic], tp in self._standbys
+        why = partial(self._why_unbuilt, tp)
+        for name, view in views_of(source_topic, copy, restoring=restoring, standby=standby, unbuilt=why).items():
+            self.views[name, tp.partition] = view
+
+    def _why_unbuilt(self, tp: TP, table: str) -> str | None:
+        """Why a table of that partition cannot be read, if it lacks something."""
+        task, folds = self._tasks.get(tp), self._plan.source_topics[tp.topic].folds
+        if folds is None or table != folds.aggregate.name:
+            return self.unbuilt.get(table)
+        return self._lacking.get(tp) if task is None or task.states is None else task.states.why_behind
 
     def _hide(self, tp: TP) -> None:
         for spec in self._plan.source_topics[tp.topic].tables:
@@ -389,10 +396,3 @@ class Assignment:
         """Update the counts of parked keys and records."""
         counts = [task.queue.waiting for task in self._tasks.values()]
         self._stats.held_keys, self._stats.queued = sum(keys for keys, _ in counts), sum(n for _, n in counts)
-
-
-def _at_least(ends: Mapping[TP, int], committed: Position | None, partition: int) -> dict[TP, int]:
-    """Return the ends of changelogs, those that a commit has named included."""
-    noted = {} if committed is None else committed.changelogs
-    named = {TP(topic, partition): offset for topic, (offset, _) in noted.items()}
-    return {tp: max(end, named.get(tp, 0)) for tp, end in ends.items()}

@@ -51,7 +51,7 @@ def checkpoint(
             unended.get(task.tp, ()),
             task.standing,
             task.parking.partitions,
-            task.beside.notes,
+            task.notes,
         )
         for task in tasks
         if task.position is not None

@@ -89,7 +89,7 @@ class Lane:
         """Read what has arrived, waiting for the idle time at most. Also advance restores, standbys and replicas."""
         self._takeover.step()
         followed, started = self._tasks.step(self._consumer.committed)
-        for task in self._claim(started):
+        for task in self._building.level(self._claim(started)):
             self._consumer.start(task.tp, task.committed)
         self._try_again()
         self._building.look()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.beside.newcomers import Newcomers
+from pipeline.engine.beside.states import States
 from pipeline.engine.parking.parking import Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit, describe_error
 from pipeline.engine.parking.retries import Retries
@@ -15,6 +16,7 @@ from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
 from pipeline.engine.state.noted import Standing, noted_key, noted_value
 from pipeline.engine.state.parked_table import ParkedTable
+from pipeline.engine.state.positions import changelog_position, source_position
 from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.unique_values import NeedsReservation
@@ -50,6 +52,8 @@ class Task:
         self.queue = queue
         self.parking = Parking(tp, source_topic, self._nodes, queue, context)
         self.beside = Newcomers(self.parking, self._nodes, self._shared, lambda: self.position, context)
+        folds = source_topic.folds
+        self.states = None if folds is None else States(folds, tables[folds.aggregate.name], tp)
         self.noted: StepNotes = {}  # how far each step was, by the last commit of whoever had the partition before
         self._reply_table = next((table for table in self.tables if isinstance(table, ReplyTable)), None)
         self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
@@ -71,7 +75,7 @@ class Task:
 
         `bounds`: see GroupConsumer.
         """
-        self.position = self.beside.begin(self.committed, self.noted, bounds)
+        self.position = self.beside.begin(self.committed, {} if self.states else self.noted, bounds)
 
     def fold(self, records: Sequence[Record], until_s: float = inf) -> int:
         """Run every step on every record, in order. A record that raises is parked, as are later ones of its key.
@@ -163,8 +167,24 @@ class Task:
     def note_position(self) -> None:
         """Send the position to the topic of noted positions, in the open transaction."""
         if self.position is not None:
-            value = noted_value(self.position, self._standing_text, self.beside.notes)
+            value = noted_value(self.position, self._standing_text, self.notes)
             self._producer.produce(self._plan.positions, noted_key(self.tp), value, 0)
+
+    def stored(self) -> dict[str, Any]:
+        """What its store says of itself. Safe from any thread; may raise TableUnavailable."""
+        position, changelogs = self.store.position, [table.changelog for table in self.tables]
+        stored = {changelog: position(changelog_position(changelog)) for changelog in changelogs}
+        return {"source": position(source_position(self.tp.topic)), "changelogs": stored}
+
+    @property
+    def notes(self) -> StepNotes:
+        """How far each step is, and what the states of each revision lack."""
+        return self.beside.notes if self.states is None else self.states.notes
+
+    @property
+    def behind(self) -> bool:
+        """Whether its states lack events still, so that no command can be decided."""
+        return self.states is not None and self.states.behind
 
     @property
     def next_due_ms(self) -> int:
@@ -194,18 +214,22 @@ class Task:
     def uncommitted(self) -> bool:
         """Whether a checkpoint would move this task on."""
         moved = self.position != self.committed or self.fired or self.parking.touched or self.claims
-        return self.running and (moved or self.beside.touched)
+        return self.running and (moved or self.beside.touched or (self.states is not None and self.states.touched))
 
     def mark_committed(self, changelogs: dict[str, tuple[int, int]]) -> None:
         """Note that what was folded is committed, with these positions of its changelogs."""
         self.committed, self.changelogs = self.position, changelogs
         self.fired = self.parking.touched = self.claims = False
         self.beside.mark_committed()
+        if self.states is not None:
+            self.states.mark_committed()
 
     def roll_back(self) -> None:
         """Drop what was folded since the last commit."""
         self.position = self.committed
         self.fired = self.parking.touched = False
         self.beside.roll_back()
+        if self.states is not None:
+            self.states.roll_back()
         for table in self.tables:
             table.roll_back()

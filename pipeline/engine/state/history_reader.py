@@ -23,12 +23,13 @@ VERSION_MAX = 2**64 - 1
 
 
 class HistorySpec(NamedTuple):
-    """The history that an aggregate has: its event log, and how its events and states are written."""
+    """An aggregate's event log, by its topic, how its events and states are written, and the topic of the states."""
 
     aggregate: Aggregate[Any, Any, Any]
     topic: str
     events: RowCodec
     states: RowCodec
+    states_topic: str
 
 
 def of_key(kind: bytes, key: bytes) -> bytes:

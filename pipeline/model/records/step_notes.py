@@ -12,7 +12,7 @@ class StepNote(NamedTuple):
     """Where a step stands in one source partition.
 
     `began`: the first offset that it folds. `level`: it stands where the group does, since the group was at `at`.
-    Otherwise `at` is the next offset that it has to fold.
+    Otherwise `at` is the next offset that it has to fold. Of an aggregate's states: see engine.beside.states.
     """
 
     began: int
@@ -20,6 +20,7 @@ class StepNote(NamedTuple):
     level: bool
 
 
+NOTHING = 2**63 - 1  # `at` of states that lack no event
 StepNotes = Mapping[str, StepNote]  # by `mark` of the step's name
 _NOTE = re.compile(r"(?:^| )~([0-9a-f]{8}):(\d+):(\d+)([+-])(?= |$)")
 

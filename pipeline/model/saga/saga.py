@@ -111,6 +111,7 @@ class Saga(Generic[S]):
     `refuse(state, intervention)`: why a person may not do that now; None if it may be done.
     `actions`: which of ACTIONS it knows.
     `version`: of the definition; an instance keeps the one that it began with, which its first event Started says.
+    `revision`: of its states; see Aggregate.
     `turn(state)`: optional. If `turn(before) == turn(after)`, the change owes nothing new, so `plan` is skipped.
     `diagram`: of its steps, in Mermaid.
     """
@@ -125,6 +126,7 @@ class Saga(Generic[S]):
     refuse: Callable[[S, Intervention], Rejected | None] = lambda state, _: Rejected("not_supported")
     actions: tuple[str, ...] = ()
     version: int = 1
+    revision: int = 1
     turn: Callable[[S], object] | None = None
     diagram: str = ""
     evolve_in_context: bool = field(init=False, repr=False, compare=False)
@@ -199,6 +201,7 @@ class Saga(Generic[S]):
             evolve=remembering.evolve,
             idempotency=None,
             asks=self.asks,
+            revision=self.revision,
         )
 
 

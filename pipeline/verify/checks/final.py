@@ -70,11 +70,11 @@ class FinalCheck:
             for name in topology.sagas
         }
         tables = {table for invariant in topology.invariants for table in invariant.tables}
-        rows = {p.name: (TopicKind.ROW, type(p.initial), None) for s in services for p in s.projections}
-        states = {name: (TopicKind.STATE, StateMessage, type(a.initial)) for name, a in aggregates.items()}
+        rows = {p.name: (TopicKind.ROW.topic(p.name), type(p.initial), None) for s in services for p in s.projections}
+        states = {name: (a.states, StateMessage, type(a.initial)) for name, a in aggregates.items()}
         self._decoders = {
-            table: Decoder(registry, kind.topic(table), root, body)
-            for table, (kind, root, body) in {**rows, **states}.items()
+            table: Decoder(registry, topic, root, body)
+            for table, (topic, root, body) in {**rows, **states}.items()
             if table in tables | topology.sagas.keys() | {aggregate.name for aggregate in self._holders}
         }
 

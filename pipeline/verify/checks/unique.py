@@ -25,7 +25,7 @@ class UniqueCheck:
 
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], unique: Unique, registry: Registry) -> None:
         self._service, self._unique = service, unique
-        self._states, self._reserved = TopicKind.STATE.topic(aggregate.name), TopicKind.STATE.topic(unique.name)
+        self._states, self._reserved = aggregate.states, TopicKind.STATE.topic(unique.name)
         self._state = Decoder(registry, self._states, StateMessage, type(aggregate.initial))
         self._reservation = Decoder(registry, self._reserved, StateMessage, Reservation)
 

@@ -29,8 +29,8 @@ def aggregate_as_stored(aggregate: Aggregate[Any, Any, Any], registry: Registry)
     if aggregate.reads:
         copies = [replica_as_stored(replica, registry) for replica in aggregate.replicas]
         aggregate = dataclasses.replace(aggregate, reads=copies)
-    events, states = (kind.topic(aggregate.name) for kind in (TopicKind.EVENT, TopicKind.STATE))
-    return events_as_stored(aggregate, _body(registry, events), _body(registry, states))
+    events = TopicKind.EVENT.topic(aggregate.name)
+    return events_as_stored(aggregate, _body(registry, events), _body(registry, aggregate.states))
 
 
 def projection_as_stored(projection: Projection[Any, Any], registry: Registry) -> Projection[Any, Any]:

@@ -41,7 +41,9 @@ def stores(tmp_path: Path) -> Iterator[RocksStores]:
 def spec(shop_topology: Topology) -> HistorySpec:
     make = codecs(shop_topology.schemas)
     events = make(LOG.topic, EventMessage, inv.inventory.event)
-    return HistorySpec(inv.inventory, LOG.topic, events, make("inventory.state", StateMessage, inv.Stock))
+    return HistorySpec(
+        inv.inventory, LOG.topic, events, make("inventory.state", StateMessage, inv.Stock), "inventory.state"
+    )
 
 
 class Life:

@@ -68,7 +68,7 @@ class Oracle:
         for service in topology.services.values():
             for a in service.owned:
                 self.aggregates[a.name] = a
-                command, event, state = self.topics(a.name)
+                command, event, state = self.topics(a)
                 self.codec[command] = command_codec(self._make, a)
                 self.codec[event] = self._make(event, EventMessage, a.event)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
@@ -89,16 +89,15 @@ class Oracle:
         self._disks = DiskCheck(self.codec, {name: a.idempotency for name, a in self.aggregates.items()})
 
     @staticmethod
-    def topics(aggregate: str) -> tuple[str, str, str]:
+    def topics(a: Aggregate[Any, Any, Any]) -> tuple[str, str, str]:
         """Return the topics of an aggregate's commands, events and states."""
-        command, event, state = (k.topic(aggregate) for k in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE))
-        return command, event, state
+        return TopicKind.COMMAND.topic(a.name), TopicKind.EVENT.topic(a.name), a.states
 
     def command(
         self, aggregate: str, command: Any, name: str, now_ms: int, due_ms: int | None = None
     ) -> tuple[str, bytes]:
         """Return a command's topic and bytes, as a client would send it."""
-        topic = self.topics(aggregate)[0]
+        topic = TopicKind.COMMAND.topic(aggregate)
         if isinstance(command, bytes):  # not Avro: no client would send it
             return topic, command
         return topic, self.codec[topic].encode(CommandMessage(name, name, None, now_ms, command, due_ms=due_ms))

@@ -51,18 +51,21 @@ def taken_twice(
     """Yield reservations that differ from the values that their owners have. `secret`: the key of reservations."""
     for unique in a.unique:
         owners: dict[str, str] = {}
-        for key, state in _states(world, a.name, codec):
+        for key, state in _states(world, a.states, codec):
             value = unique.value(state)
             if value is not None and owners.setdefault(reservation_key(secret, value), key) != key:
                 yield f"{unique.name}: {owners[reservation_key(secret, value)]} and {key} have {value!r}"
-        reserved = {key: row.owner for key, row in _states(world, unique.name, codec) if row.owner is not None}
+        reserved = {
+            key: row.owner
+            for key, row in _states(world, TopicKind.STATE.topic(unique.name), codec)
+            if row.owner is not None
+        }
         for key in sorted({*owners, *reserved}):
             if owners.get(key) != reserved.get(key):
                 yield f"{unique.name}: {key} is reserved by {reserved.get(key)}, and {owners.get(key)} has it"
 
 
-def _states(world: World, aggregate: str, codec: Mapping[str, RowCodec]) -> Iterator[tuple[str, Any]]:
-    topic = TopicKind.STATE.topic(aggregate)
+def _states(world: World, topic: str, codec: Mapping[str, RowCodec]) -> Iterator[tuple[str, Any]]:
     for log in world.kafka.topics[topic].logs:
         last = {record.key(): record.value() for record in log.records if record.decided}
         for key, value in last.items():
