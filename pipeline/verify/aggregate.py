@@ -22,6 +22,7 @@ from pipeline.verify.replay.commands import UNTOLD, CommandReplay, Life
 from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
+from pipeline.verify.sources.decided_since import is_unbuilt
 from pipeline.verify.sources.decode import Decoder, command_decoder
 from pipeline.verify.sources.history import History
 from pipeline.verify.sources.stored import aggregate_as_stored
@@ -77,8 +78,13 @@ class AggregateCheck:
         for key in logs.keys() | lives.keys():
             self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), report)
         allowed = {key: life.allowed for key, life in lives.items() if life.allowed != [None]}
-        compare_changelog("state", self.service, TP(self.states, partition), allowed, states, report)
-        compare_table(self.service, self.aggregate.name, partition, allowed, rows, report)
+        if is_unbuilt(history, self.service, tp, self.aggregate):
+            report.not_judged[
+                f"states of {self.aggregate.name}, as revision {self.aggregate.revision} is not built"
+            ] += len(allowed)
+        else:
+            compare_changelog("state", self.service, TP(self.states, partition), allowed, states, report)
+            compare_table(self.service, self.aggregate.name, partition, allowed, rows, report)
         early = {act.offset for act in before.get(tp, []) if act.action != "parked"}
         self._answers.compare(
             history, partition, memory, answers, lambda g: g.offset in early if g.placed else g.offset < bound, report

@@ -251,3 +251,40 @@ def test_an_event_log_with_a_gap_ends_the_worker(bank: a.Bank) -> None:
     bank.lane(a.SECOND)
     with pytest.raises(RecordsLost, match="version 2 is missing"):
         bank.turn(bank.level)
+
+
+def test_verify_does_not_judge_what_another_revision_has_decided_or_not_built(bank: a.Bank) -> None:
+    def generous(command: a.Pay, account: a.Account) -> list[a.Paid]:
+        return [a.Paid(command.amount), a.Paid(1)]
+
+    first = replace(a.FIRST, decide=generous)
+    bank.pay(10)
+    bank.pay(-20)
+    bank.run(first)
+    report = bank.verified(a.SECOND)
+    assert (report.findings, dict(report.not_judged)) == (
+        [],
+        {
+            "commands decided before present revisions of states": 12,
+            "states of accounts, as revision 2 is not built": 6,
+        },
+    )
+    bank.stop()
+    bank.run(a.SECOND)
+    bank.pay(5)
+    bank.turn(bank.level)
+    assert bank.rows() == of_all(a.Ledger(12, 20)), "it never could be, by this revision"
+    report = bank.verified(a.SECOND)
+    assert (report.findings, report.not_judged.total()) == ([], 12)
+    assert (report.checked["commands"], report.checked["states"], report.checked["table rows"]) == (6, 6, 6)
+    report = bank.verified(first)
+    assert report.not_judged["states of accounts, as revision 1 is not built"] == 6
+
+
+def test_verify_finds_a_state_of_another_revision(bank: a.Bank) -> None:
+    bank.pay(10)
+    bank.pay(-5)
+    bank.run(a.FIRST)
+    bank.stop()
+    bank.run(replace(a.SECOND, evolve=lambda ledger, event: replace(ledger, paid_in=ledger.paid_in + event.amount)))
+    assert {finding.kind for finding in bank.verified(a.SECOND).findings} == {"wrong_state", "wrong_table_row"}
