@@ -171,7 +171,7 @@ class States:
             self.notes = {**self.notes, self._name: self.notes[self._name]._replace(at=at)}
 
     def _begin_again(self, record: Record, error: HistoryIncomplete) -> None:
-        """Fold from the beginning: what was noted is not so, as somebody who does not know of it had the partition."""
+        """Fold from the beginning: what was noted is not so, as a worker that does not know of it had the partition."""
         if self._again or self.at == 0:
             raise RecordsLost(
                 f"revision {self.spec.aggregate.revision} of {self.spec.aggregate.name!r} has to fold "

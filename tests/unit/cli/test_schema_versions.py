@@ -70,6 +70,14 @@ def test_what_breaks_is_named_with_its_cure_and_nothing_is_registered() -> None:
     assert "--force" in call("schemas", "register", code=1).stderr
 
 
+def test_states_that_cannot_follow_may_have_a_revision_instead() -> None:
+    write(FIRST, "a.state")
+    call("schemas", "register")
+    write(WITHOUT, "a.state")
+    told = call("schemas", "check", "small_shop", code=1).stdout
+    assert "cure: give y a default; or keep this schema, and give the aggregate its next revision=" in told
+
+
 def test_a_schema_is_held_against_all_versions() -> None:
     write(WITH_DEFAULT)
     call("schemas", "register")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.adapters.avro.registry import Level, Registry, Schema
 from pipeline.adapters.avro.wire.resolution import Finding, Resolution
+from pipeline.model import TopicKind
 
 # An event log is kept for ever, and any topic may still hold records of its first version. Nothing is asked forward by
 # default, as a command or an event of a new kind is a branch that older readers cannot know.
@@ -42,7 +43,10 @@ class Break:
     @property
     def cure(self) -> str:
         """What to change in the present schema."""
-        return self.finding.keep if self.forward else self.finding.cure
+        cure = self.finding.keep if self.forward else self.finding.cure
+        if TopicKind.of(self.topic) is not TopicKind.STATE:
+            return cure
+        return f"{cure}; or keep this schema, and give the aggregate its next revision=, whose states are folded anew"
 
     def as_json(self) -> dict[str, Any]:
         """Return it for machines."""
