@@ -6,15 +6,15 @@ machine must make work slow, and no more than that.
 
 from __future__ import annotations
 
-import os
 import time
 
 from tests.faults.harness import squeeze
-from tests.faults.harness.fleet import Process
+from tests.faults.harness.fleet import Process, ran_and_waited_s
 from tests.faults.harness.slowness import Pace, Slowness
 from tests.faults.round import Round
 
 HOGS = 8
+HOGS_LEAST = 0.25  # cores that they have to get, or nothing was slow
 TENTH = 0.1
 WRITERS = 2
 STOPPED_S = (8.0, 20.0)
@@ -26,24 +26,29 @@ PATIENCE = 4  # times what a backlog should take
 
 
 def hogs(round_: Round, times: int, seconds: float = SLOW_S) -> None:
-    """Eight busy processes beside the workers. What is left: as each process gets as much as any other.
+    """Eight busy processes beside the workers. What is left: what workers and brokers get of what they want to run.
 
-    Workers and brokers had all cores, or one each where there are more; beside the hogs they have their part of them.
-    Where the hogs get less than theirs, more is left: what they did not use.
+    That counts whatever else runs on the machine, too, and tells it from standing still, when they want nothing.
     """
-    workers, free = _begin(round_, 2)
+    workers, _ = _begin(round_, 2)
     pids = [worker.popen.pid for worker in workers] + [node.pid for node in round_.cluster.nodes]
-    cores = len(os.sched_getaffinity(0))
-    before = min(cores, len(pids))
-    fair = cores * len(pids) / (len(pids) + HOGS)
     for _ in range(times):
+        free, had = _worked_of_wanted(round_, pids, FREE_S)
         with squeeze.hogs(HOGS) as used_s:
-            at = used_s()
-            rate, took_s = _worked(round_, seconds)
-            used = (used_s() - at) / took_s
-        assert used > (cores - fair) / 4, f"the hogs had no more than {used:.2f} cores"
-        left = min(before, max(fair, cores - used))
-        _note(round_, Pace(f"{HOGS} hogs, which had {used:.2f} of {cores} cores", free, rate, left / before))
+            at, began = used_s(), time.monotonic()
+            rate, has = _worked_of_wanted(round_, pids, seconds)
+            used = (used_s() - at) / (time.monotonic() - began)
+        assert used > HOGS_LEAST, f"the hogs had no more than {used:.2f} cores"
+        _note(round_, Pace(f"{HOGS} hogs, which had {used:.2f} cores", free, rate, min(1.0, has / had)))
+
+
+def _worked_of_wanted(round_: Round, pids: list[int], seconds: float) -> tuple[float, float]:
+    """What was done a second, as `_worked`; and for how much of the time that they wanted to run the processes did."""
+    before = [ran_and_waited_s(pid) for pid in pids]
+    rate, _ = _worked(round_, seconds)
+    after = [ran_and_waited_s(pid) for pid in pids]
+    ran, waited = (sum(now[n] - then[n] for now, then in zip(after, before, strict=True)) for n in (0, 1))
+    return rate, ran / (ran + waited)
 
 
 def tenth(round_: Round, times: int) -> None:
