@@ -15,10 +15,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets, on_error
+from pipeline.adapters.kafka import COMMON, READING, admin, connection, end_offsets
 from pipeline.adapters.kafka.away import kafka_log
+from pipeline.adapters.kafka.client_watch import ProducerWatch, Reach
 from pipeline.adapters.kafka.cluster import plainly
-from pipeline.adapters.kafka.producer_watch import ProducerLog
 from pipeline.adapters.kafka.topics import reply_topic
 from pipeline.client.commands import RECORD_BYTES_MAX, Ready
 from pipeline.client.wire.outcome import position_token
@@ -75,10 +75,10 @@ class Sending:
         self._mine = TP("", -1)
         self._sends = threading.Lock()  # held while a producer is replaced
         self._moved: list[tuple[Ready, Delivery]] = []  # what a producer being replaced has not sent
-        self._producer, self._producer_log = self._open_producer()
+        self._producer, self._watch = self._open_producer()
 
-    def _open_producer(self) -> tuple[Producer, ProducerLog]:
-        said = ProducerLog()
+    def _open_producer(self) -> tuple[Producer, ProducerWatch]:
+        watch = ProducerWatch()
         config = COMMON | {
             **connection(self._bootstrap),
             "enable.idempotence": True,
@@ -87,9 +87,9 @@ class Sending:
             "queue.buffering.max.messages": 100_000,
             "message.max.bytes": RECORD_BYTES_MAX,
             "delivery.report.only.error": False,
-            "error_cb": on_error,
+            "error_cb": watch.on_error,
         }
-        return Producer(config, logger=said), said
+        return Producer(config, logger=watch), watch
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -142,13 +142,13 @@ class Sending:
         """Serve delivery reports."""
         with plainly():
             self._producer.poll(patience_s)
-        if self._producer_log.may_be_stuck:
+        if self._watch.is_useless(self._producer):
             self._replace()
 
     def _flush(self, patience_s: float) -> int:
         deadline = time.monotonic() + patience_s
         while left := self._flush_for(max(0.0, min(FLUSH_LOOK_S, deadline - time.monotonic()))):
-            if self._producer_log.may_be_stuck:
+            if self._watch.is_useless(self._producer):
                 self._replace()
             elif time.monotonic() >= deadline:
                 break
@@ -162,18 +162,18 @@ class Sending:
             raise BrokerUnreachable(f"commands may not have been stored: {error.args[0].str()}") from None
 
     def _replace(self) -> None:
-        """Send what is not confirmed by another producer, as this one does not: see `ProducerLog`.
+        """Send what is not confirmed by another producer, as this one does not: see `client_watch`.
 
         A command may be stored twice by that. It is decided once, by its id.
         """
         with self._sends:
-            if not self._producer_log.may_be_stuck:
+            if not self._watch.is_useless(self._producer):
                 return  # another thread was faster
-            log.info("a partition had no leader; sending with a new producer")
+            log.info("%s; sending with a new producer", self._watch.why)
             old = self._producer
             old.purge()
             old.flush(FLUSH_LOOK_S)
-            self._producer, self._producer_log = self._open_producer()
+            self._producer, self._watch = self._open_producer()
             moved, self._moved = self._moved, []
             for ready, told in moved:  # before any that is sent later; their queue is as long as the old one
                 self._produce(ready, told)
@@ -194,15 +194,18 @@ class Sending:
             topic, partitions = reply_topic(self._bootstrap, self._name)
             self._mine = mine = TP(topic, partition_of(self._instance.encode(), partitions))
             (end,) = end_offsets(admin(self._bootstrap), [mine]).values()  # no reply was sent to this instance before
-            consumer = Consumer(
-                READING
-                | {**connection(self._bootstrap), "group.id": topic, "auto.offset.reset": "latest"}
-                | {"error_cb": on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500},
-                logger=kafka_log,
-            )
-            consumer.assign([TopicPartition(*mine, end)])
-            self._reader = threading.Thread(target=self._read, args=(consumer,), name="replies", daemon=True)
+            self._reader = threading.Thread(target=self._read, args=(end,), name="replies", daemon=True)
             self._reader.start()
+
+    def _open_reader(self, reach: Reach, offset: int) -> Consumer:
+        consumer = Consumer(
+            READING
+            | {**connection(self._bootstrap), "group.id": self._mine.topic, "auto.offset.reset": "latest"}
+            | {"error_cb": reach.on_error, "enable.partition.eof": False, "fetch.wait.max.ms": 500},
+            logger=kafka_log,
+        )
+        consumer.assign([TopicPartition(*self._mine, offset)])
+        return consumer
 
     def _check_open(self) -> None:
         if self._closing.is_set():
@@ -262,17 +265,24 @@ class Sending:
         with suppress(InvalidStateError):  # replied to, or given up, at this moment
             question.reply.set_exception(NotAnswered(why))
 
-    def _read(self, consumer: Consumer) -> None:
-        """Hand replies to their waiters, until the client is closed."""
-        why = "the client was closed"
+    def _read(self, offset: int) -> None:
+        """Hand replies to their waiters, from that offset on, until the client is closed."""
+        why, reach = "the client was closed", Reach()
+        consumer = self._open_reader(reach, offset)
         try:
             while not self._closing.is_set():
+                if reach.is_lost(consumer):
+                    log.info("the client has lost its brokers; reading replies with a new consumer")
+                    consumer.close()
+                    reach = Reach()
+                    consumer = self._open_reader(reach, offset)
                 first = consumer.poll(IDLE_S)
                 self._poll()
                 for message in () if first is None else [first, *consumer.consume(1_000, 0)]:
                     if error := message.error():
                         log.warning("replies on %s-%d: %s", *self._mine, error.str())
                     else:
+                        offset = message.offset() + 1  # type: ignore[operator]  # one without error has an offset
                         self._hand_out(message)
         except Exception as error:
             log.exception("replies on %s-%d are no longer read", *self._mine)

@@ -11,8 +11,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from pipeline.adapters.kafka.asking import KafkaBroker
+from pipeline.adapters.kafka.client_watch import STUCK_S, ProducerWatch
 from pipeline.adapters.kafka.cluster import admin_client
-from pipeline.adapters.kafka.producer_watch import STUCK_S, ProducerLog
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.client.commands import Ready
 from pipeline.client.sending import Sending
@@ -54,7 +54,7 @@ def values(cluster: Cluster, topic: str) -> list[bytes | None]:
     return found
 
 
-def until_stuck(said: ProducerLog) -> None:
+def until_stuck(said: ProducerWatch) -> None:
     """Have the client say that a partition has no leader, and nothing more for long."""
     said.log(4, "%s", SAID)
     time.sleep(STUCK_S + 0.1)
@@ -75,7 +75,7 @@ def test_a_client_sends_all_in_order(cluster: Cluster, topic: str) -> None:
         sending._producer.flush(0.5)  # it is under way
         for n in range(2, 100):
             send(n)
-        until_stuck(sending._producer_log)
+        until_stuck(sending._watch)
         sending._poll()
         send(100)
     sending.flush(60.0)
@@ -93,7 +93,7 @@ def test_a_lane_goes_on_with_another_producer(cluster: Cluster, topic: str) -> N
     producer.begin()
     with nothing_is_sent(cluster):
         producer.produce(topic, b"key", b"value")
-        until_stuck(producer._log)
+        until_stuck(producer._watch)
         with pytest.raises(TransactionAborted, match="no leader"):
             producer.flush(60.0)
     producer.abort()
@@ -112,7 +112,7 @@ def test_barriers_are_written_by_another_producer(cluster: Cluster, topic: str) 
     assert broker.barriers(partition)
     first = broker._producer
     with nothing_is_sent(cluster):
-        broker._producer_log.log(4, "%s", SAID)
+        broker._watch.log(4, "%s", SAID)
         assert not broker.barriers(partition)
     assert broker.barriers(partition)
     assert broker._producer is not first
@@ -124,7 +124,7 @@ def test_a_producer_that_has_sent_all_is_replaced_too(cluster: Cluster, topic: s
     sending, delivered = Sending(cluster.bootstrap, "leaderless", lambda _: None), list[object]()
     first = sending._producer
     sending.queue(Ready("id", "aggregate", topic, b"key", b"value", 0), lambda error, _: delivered.append(error))
-    sending._producer_log.log(4, "%s", SAID)
+    sending._watch.log(4, "%s", SAID)
     sending.flush(30.0)
     sending._poll()
     assert sending._producer is first

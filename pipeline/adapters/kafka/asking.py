@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, on_error, plainly
+from pipeline.adapters.kafka.client_watch import ProducerWatch
+from pipeline.adapters.kafka.cluster import COMMON, admin, end_offsets, plainly
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
-from pipeline.adapters.kafka.producer_watch import ProducerLog
 from pipeline.engine.ports import TP
 from pipeline.model import BARRIER
 
@@ -29,7 +29,7 @@ class KafkaBroker:
         self._bootstrap, self.partitions = bootstrap, partitions
         self._groups: dict[str, GroupOffsets] = {}
         self._producer: Producer | None = None
-        self._producer_log = ProducerLog()
+        self._watch = ProducerWatch()
         self._lock = threading.Lock()
 
     def committed(self, group: str, partitions: Iterable[TP], patience_s: float) -> dict[TP, int]:
@@ -60,10 +60,10 @@ class KafkaBroker:
 
         with self._lock:
             if self._producer is None:
-                config = COMMON | {**connection(self._bootstrap), "error_cb": on_error}
+                self._watch = ProducerWatch()
+                config = COMMON | {**connection(self._bootstrap), "error_cb": self._watch.on_error}
                 config |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": int(STORED_S * 1000)}
-                self._producer_log = ProducerLog()
-                self._producer = Producer(config, logger=self._producer_log)
+                self._producer = Producer(config, logger=self._watch)
         for tp in partitions:
             try:
                 self._producer.produce(tp.topic, partition=tp.partition, headers=[BARRIER], on_delivery=delivered)
@@ -75,7 +75,7 @@ class KafkaBroker:
         except KafkaException as error:  # for good: the next barriers are another producer's
             log.warning("barriers: %s", error.args[0].str())
             self._producer = None
-        if self._producer is not None and self._producer_log.may_be_stuck:
+        if self._producer is not None and self._watch.is_useless(self._producer):
             self._producer = None
         return stored
 

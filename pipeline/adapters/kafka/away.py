@@ -92,7 +92,8 @@ def ask_by(client: AdminClient) -> None:
     _asked.append(client)
 
 
-def _all_answer() -> bool:
+def all_answer() -> bool:
+    """Whether each cluster that this process uses answers."""
     try:
         for client in _asked:
             client.list_topics(timeout=ANSWER_S)
@@ -101,7 +102,7 @@ def _all_answer() -> bool:
     return True
 
 
-_cluster = Cluster(_repeated, _all_answer)
+_cluster = Cluster(_repeated, all_answer)
 
 
 def on_error(error: KafkaError) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, unquote
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]  # there, if not in __all__
 
-from pipeline.adapters.kafka.away import ask_by
+from pipeline.adapters.kafka.away import CONNECTIONS, ask_by
 from pipeline.adapters.kafka.away import on_error as on_error
+from pipeline.adapters.kafka.client_watch import PROBES_S, reaches
 from pipeline.adapters.kafka.connection import connection
 from pipeline.engine.ports import TP, LogFacts, Position, TopicNow
 from pipeline.errors import BrokerUnreachable
@@ -93,18 +95,49 @@ def read_note(text: str | None) -> dict[str, tuple[int, int]]:
     return {topic: (int(offset), int(identity, 16)) for topic, offset, identity in found}
 
 
-@cache
-def admin_client(bootstrap: str) -> AdminClient:
-    """The one admin client of this process for a cluster; safe to use from several threads.
+class ClusterAdmin:
+    """An AdminClient, with another one behind it once it has lost its brokers: see client_watch.
 
-    It is never let go: librdkafka's waits for ever when it is, if a question to a group's coordinator was left without
+    None is ever let go: librdkafka's waits for ever when it is, if a question to a group's coordinator was left without
     an answer. The command line ends its process without waiting for it (pipeline.cli.run).
     """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config, self._client = config, AdminClient(config)
+        self._lock, self._before, self._renewal_s = threading.Lock(), list[AdminClient](), 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def list_topics(self, *args: Any, **options: Any) -> Any:
+        """Be AdminClient's. Each waits for a cluster by this, so it is what finds out that the client is of no use."""
+        client = self._client
+        try:
+            return client.list_topics(*args, **options)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._TRANSPORT or not self._renewed(client):
+                raise
+            return self._client.list_topics(*args, **options)
+
+    def _renewed(self, client: AdminClient) -> bool:
+        with self._lock:
+            if self._client is client and time.monotonic() > self._renewal_s:
+                another = AdminClient(self._config)
+                if reaches(another):
+                    self._before.append(client)
+                    self._client = another
+                self._renewal_s = time.monotonic() + PROBES_S
+            return self._client is not client
+
+
+@cache
+def admin_client(bootstrap: str) -> AdminClient:
+    """The one admin client of this process for a cluster; safe to use from several threads."""
     config: dict[str, Any] = {**connection(bootstrap), "error_cb": lambda _: None, "log_level": 0}
     config |= {"socket.timeout.ms": int(ANSWER_S * 1000), "reconnect.backoff.max.ms": RECONNECT_MS_MAX}
     # It also says for how long a group's coordinator is remembered that was not asked. One that has handed the group on
     # says so in an answer by which librdkafka does not forget it, and asked again and again it would be asked for ever.
-    client = AdminClient(config | {"metadata.max.age.ms": 500})
+    client = cast(AdminClient, ClusterAdmin(config | {"metadata.max.age.ms": 500}))
     ask_by(client)
     return client
 
@@ -130,6 +163,8 @@ def asked_again(unanswered: str, ask: Callable[[], T], patience_s: float = ANSWE
         try:
             return ask()
         except KafkaException as raised:
+            if raised.args[0].code() in CONNECTIONS:
+                on_error(raised.args[0])
             if time.monotonic() > deadline:
                 raise BrokerUnreachable(unanswered % raised.args[0].str()) from None
             time.sleep(RETRY_PAUSE_S)

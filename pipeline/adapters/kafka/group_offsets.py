@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka.away import kafka_log
+from pipeline.adapters.kafka.away import CONNECTIONS, all_answer, kafka_log
+from pipeline.adapters.kafka.client_watch import reaches
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, asked_again, on_error
 from pipeline.adapters.kafka.connection import connection
 from pipeline.engine.ports import TP
@@ -31,8 +32,8 @@ class GroupOffsets:
     def __init__(self, bootstrap: str, group: str, *, stable: bool = True) -> None:
         isolation = "read_committed" if stable else "read_uncommitted"
         config = COMMON | {**connection(bootstrap), "group.id": group, "isolation.level": isolation}
-        self._group = group
-        self._consumer = Consumer(config | {"enable.auto.commit": False, "error_cb": on_error}, logger=kafka_log)
+        self._group, self._config = group, config | {"enable.auto.commit": False, "error_cb": on_error}
+        self._consumer = Consumer(self._config, logger=kafka_log)
 
     def told(self, partitions: Iterable[TP], timeout_s: float = ANSWER_S) -> dict[TP, Committed]:
         """Return the offsets that are available now; partitions without any are left out. Raises KafkaException."""
@@ -55,7 +56,13 @@ class GroupOffsets:
         return asked_again(unanswered, ask, patience_s) if asked else {}
 
     def _read(self, partitions: Iterable[TP], timeout_s: float) -> tuple[dict[TP, Committed], KafkaException | None]:
-        answer = self._consumer.committed([TopicPartition(*tp) for tp in partitions], timeout=timeout_s)
+        consumer = self._consumer
+        try:
+            answer = consumer.committed([TopicPartition(*tp) for tp in partitions], timeout=timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() in CONNECTIONS and not reaches(consumer) and all_answer():
+                self._consumer = Consumer(self._config, logger=kafka_log)  # see client_watch
+            raise
         untold = next((KafkaException(p.error) for p in answer if p.error is not None), None)
         told = (p for p in answer if p.error is None and p.offset >= 0)
         return {TP(p.topic, p.partition): Committed(p.offset, p.metadata) for p in told}, untold

@@ -11,9 +11,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Producer as ConfluentProducer
 
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, TRANSACTION_S, note, on_error, plainly
+from pipeline.adapters.kafka.client_watch import Nudge, ProducerWatch
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, TRANSACTION_S, note, plainly
 from pipeline.adapters.kafka.connection import connection
-from pipeline.adapters.kafka.producer_watch import Nudge, ProducerLog
 from pipeline.engine.ports import TP, Positions
 from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError, TransactionAborted
 
@@ -74,7 +74,6 @@ class KafkaProducer:
             "message.max.bytes": 32 << 20,  # the topic's own limit decides, and says so in the same way each time
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 64 * 1024,
-            "error_cb": on_error,
         }
         self._config, self._patience_s = config | overrides, patience_s
         self._bootstrap, self.name = bootstrap, transactional_id
@@ -84,15 +83,15 @@ class KafkaProducer:
 
     def _open(self) -> None:
         self._slow = False  # whether a request took so long that its connection may have been lost
-        self._log = ProducerLog()
-        self._producer = ConfluentProducer(self._config, logger=self._log)
+        self._watch = ProducerWatch()
+        self._producer = ConfluentProducer({"error_cb": self._watch.on_error, **self._config}, logger=self._watch)
         self._nudge = Nudge(self._producer)
         try:
             self._guarded(lambda: self._producer.init_transactions(ANSWER_S), self._patience_s)
         except Exception:
             self.close()
             raise
-        self._slow = self._log.connection_lost = False  # requests before the epoch are refused
+        self._slow = self._watch.connection_lost = False  # requests before the epoch are refused
 
     def _guarded(self, call: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Run a transactional call, and retry it within `patience_s`. Raises an error that the lane handles."""
@@ -106,7 +105,8 @@ class KafkaProducer:
                 return
             except KafkaException as raised:
                 error: KafkaError = raised.args[0]
-                if not error.retriable() or error.txn_requires_abort() or time.monotonic() > deadline:
+                final = not error.retriable() or error.txn_requires_abort() or time.monotonic() > deadline
+                if final or self._watch.is_lost(self._producer):
                     raise _for_the_lane(error) from raised
                 log.warning("Kafka: %s; asking again", error.str())
                 time.sleep(RETRY_PAUSE_S)
@@ -131,7 +131,7 @@ class KafkaProducer:
     def begin(self) -> None:
         self._last.clear()
         self._guarded(lambda: self._producer.poll(0))  # what it has to say of connections
-        if self._slow or self._log.connection_lost or self._log.leaderless_s:
+        if self._slow or self._watch.connection_lost or self._watch.leaderless_s or self._watch.is_lost(self._producer):
             self._replace()
         self._guarded(self._producer.begin_transaction)
 
@@ -143,7 +143,7 @@ class KafkaProducer:
         offsets, or nothing but them. The epoch changes with each transaction where client and broker know KIP-890;
         librdkafka does not (its #5423).
         """
-        why = "a partition had no leader" if self._log.leaderless_s else "a connection was lost in a transaction"
+        why = self._watch.why or "a connection was lost in a transaction"
         log.info("%s: %s; going on with a new producer", self.name, why)
         self.close()
         self._open()
@@ -167,8 +167,8 @@ class KafkaProducer:
         Beginning another transaction is refused either way, and only the error differs. Raise one, too, if the client
         sends no more to a partition that had no leader.
         """
-        if self._log.may_be_stuck:
-            raise TransactionAborted("a partition had no leader, and the client looks for no other")
+        if self._watch.is_useless(self._producer):
+            raise TransactionAborted(f"{self._watch.why}, and looks for no other")
         try:
             self._producer.begin_transaction()
         except KafkaException as raised:
@@ -237,7 +237,7 @@ class KafkaProducer:
     def abort(self) -> None:
         self._topics.clear()  # one of them may be what the transaction has failed by
         try:
-            if self._log.leaderless_s:
+            if self._watch.why:
                 self._replace()  # what is queued would never be sent, and an abort waits for it
                 return
             # librdkafka 2.16 loses its way where records are still queued or under way when it aborts. In a transaction

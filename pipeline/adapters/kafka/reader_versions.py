@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from pipeline.adapters.kafka import ANSWER_S, COMMON, READING, admin, connection
 from pipeline.adapters.kafka.away import kafka_log
+from pipeline.adapters.kafka.client_watch import Reach
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.errors import BrokerUnreachable, TopicError, TopologyError
 from pipeline.model import TopicKind
@@ -50,9 +51,9 @@ class Versions:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         if self._names:
-            config = READING | {**connection(bootstrap), "group.id": VERSIONS_GROUP}
-            self._consumer = Consumer(config, logger=kafka_log)
-            self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._names])
+            self._at = dict.fromkeys(self._names, OFFSET_BEGINNING)
+            self._config = READING | {**connection(bootstrap), "group.id": VERSIONS_GROUP}
+            self._open()
             self._read_all()
             self._thread = threading.Thread(target=self._follow, name="versions", daemon=True)
             self._thread.start()
@@ -105,6 +106,11 @@ class Versions:
 
     # --- following ----------------------------------------------------------------------------------------------------
 
+    def _open(self) -> None:
+        self._reach = Reach()
+        self._consumer = Consumer(self._config | {"error_cb": self._reach.on_error}, logger=kafka_log)
+        self._consumer.assign([TopicPartition(topic, 0, offset) for topic, offset in self._at.items()])
+
     def _read_all(self) -> None:
         unread, deadline = set(self._names), time.monotonic() + READ_S
         while unread:
@@ -114,6 +120,9 @@ class Versions:
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
+            if self._reach.is_lost(self._consumer):
+                self._consumer.close()
+                self._open()
             self._poll()
 
     def _poll(self) -> str:
@@ -127,6 +136,7 @@ class Versions:
                 log.warning("reading %s: %s", topic, error.str())
                 return ""
             return topic
+        self._at[topic] = message.offset() + 1  # type: ignore[operator]  # one without error has an offset
         try:
             version = int(json.loads(message.value() or b"")["version"])
         except (ValueError, KeyError, TypeError) as bad:

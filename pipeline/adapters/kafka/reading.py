@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka.away import kafka_log
+from pipeline.adapters.kafka.client_watch import Reach
 from pipeline.adapters.kafka.cluster import (
     ANSWER_S,
     COMMON,
@@ -21,7 +22,6 @@ from pipeline.adapters.kafka.cluster import (
     admin_client,
     end_offsets,
     log_facts,
-    on_error,
     plainly,
     read_owners,
     read_position,
@@ -77,8 +77,13 @@ def sorted_out(messages: Iterable[Message]) -> Polled:
     return polled
 
 
-def poll(consumer: Consumer, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
-    """Return up to `records_max` records; wait up to `timeout_s` for the first, up to `gather_s` for more."""
+def poll(consumer: Consumer, reach: Reach, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
+    """Return up to `records_max` records; wait up to `timeout_s` for the first, up to `gather_s` for more.
+
+    Raises LaneFatal, TopicError, and BrokerUnreachable if only another consumer can reach brokers.
+    """
+    if reach.is_lost(consumer):
+        raise BrokerUnreachable("the client has lost its brokers, which are there")
     # consume() alone would wait for the whole number or the whole time.
     gathered_s = time.monotonic() + gather_s
     try:
@@ -111,7 +116,7 @@ class KafkaGroupConsumer:
         self, bootstrap: str, group: str, instance: str, client_id: str, protocol: str = "classic", **overrides: Any
     ) -> None:
         self._bootstrap, self._group, self._admin = bootstrap, group, admin_client(bootstrap)
-        self._incremental = protocol == "consumer"
+        self._incremental, self._reach = protocol == "consumer", Reach()
         config = READING | {
             **connection(bootstrap),
             "group.id": group,
@@ -120,7 +125,7 @@ class KafkaGroupConsumer:
             "group.protocol": protocol,
             # Records that retention has taken before they were folded are not to be skipped in silence.
             "auto.offset.reset": "error",
-            "error_cb": on_error,
+            "error_cb": self._reach.on_error,
         }
         if self._incremental:
             config |= {"group.remote.assignor": "range"}
@@ -167,7 +172,7 @@ class KafkaGroupConsumer:
         self._consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def poll(self, records_max: int, timeout_s: float, gather_s: float = 0) -> Polled:
-        polled = poll(self._consumer, records_max, timeout_s, gather_s)
+        polled = poll(self._consumer, self._reach, records_max, timeout_s, gather_s)
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised
@@ -230,7 +235,8 @@ class KafkaLogReader:
     """A `LogReader`: partitions by hand, no membership, no commits."""
 
     def __init__(self, bootstrap: str, name: str) -> None:
-        config = {**connection(bootstrap), "group.id": name, "client.id": name, "error_cb": on_error}
+        self._reach = Reach()
+        config = {**connection(bootstrap), "group.id": name, "client.id": name, "error_cb": self._reach.on_error}
         self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=kafka_log)
         self._admin = admin(bootstrap)
         self._identities = Identities(self._admin)
@@ -249,7 +255,7 @@ class KafkaLogReader:
         self._consumer.incremental_unassign([TopicPartition(*tp) for tp in partitions])
 
     def poll(self, records_max: int, timeout_s: float) -> Polled:
-        return poll(self._consumer, records_max, timeout_s)
+        return poll(self._consumer, self._reach, records_max, timeout_s)
 
     def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
         return end_offsets(self._admin, partitions)

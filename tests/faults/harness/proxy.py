@@ -1,4 +1,7 @@
-"""A TCP proxy in front of a broker that can be cut, held and healed, or lose the answer to a request, or delay one."""
+"""A TCP proxy in front of a broker that can be cut, held and healed, or lose the answer to a request, or delay one.
+
+It can also leave the brokers out of what is told of the cluster, as a broker does that has lost its controller.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+METADATA = 3  # an API key: which brokers, topics and leaders there are
 END_TXN = 26  # the API key of EndTxn: the request that commits
 
 
@@ -21,6 +25,7 @@ class Link:
         self.answer_is_lost = False
         self.delays = False
         self.answered = asyncio.Event()  # the broker has sent something
+        self.metadata_asked: set[int] = set()  # by the ids of requests
 
     def reset(self) -> None:
         """Ends both sides at once, as a cut line looks to them."""
@@ -53,6 +58,8 @@ class Proxy:
         self._losing: int | None = None
         self._delaying: int | None = None
         self.delayed = threading.Event()  # an armed delay has begun
+        self._hiding = False
+        self.hidden = 0  # answers without brokers
         self._links: set[Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -84,9 +91,13 @@ class Proxy:
         """Passes nothing on until healed; connections stay."""
         self._call(self._hold)
 
+    def hide_brokers(self) -> None:
+        """Until healed, no broker is named where the cluster is asked for."""
+        self._hiding = True
+
     def heal(self) -> None:
         """All as it was; what was held goes on."""
-        self._cut = False
+        self._cut = self._hiding = False
         self._call(self._release)
 
     def lose_answer(self, api_key: int) -> None:
@@ -163,6 +174,8 @@ class Proxy:
             size = await reader.readexactly(4)
             request = await reader.readexactly(int.from_bytes(size, "big"))
             await self._wait_while_held()
+            if int.from_bytes(request[:2], "big") == METADATA:
+                link.metadata_asked.add(int.from_bytes(request[4:8], "big"))
             if self._losing == int.from_bytes(request[:2], "big"):
                 self._losing = None
                 link.answer_is_lost = True
@@ -177,16 +190,48 @@ class Proxy:
                 await link.answered.wait()
 
     async def _answers(self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(256 * 1024):
+        while True:
+            size = await reader.readexactly(4)
+            answer = await reader.readexactly(int.from_bytes(size, "big"))
             link.answered.set()
             await self._wait_while_held()
             if link.answer_is_lost:
                 self.lost.set()
                 return  # which resets the connection
-            writer.write(data)
+            asked = int.from_bytes(answer[:4], "big")
+            if asked in link.metadata_asked:
+                link.metadata_asked.remove(asked)
+                if self._hiding:
+                    answer, self.hidden = without_brokers(answer), self.hidden + 1
+            writer.write(len(answer).to_bytes(4, "big") + answer)
             await writer.drain()
 
     async def _wait_while_held(self) -> None:
         if not self._open.is_set():
             self.held += 1
             await self._open.wait()
+
+
+def without_brokers(answer: bytes) -> bytes:
+    """Return an answer to a metadata request, of version 9 or later, with an empty list of brokers."""
+    begin = 4 + 1 + 4  # the request's id, no tags, the throttle time
+    count, at = _number(answer, begin)
+    for _ in range(count - 1):
+        at = _behind_text(answer, at + 4)  # the broker's id and host
+        at = _behind_text(answer, at + 4) + 1  # its port and rack, no tags
+    return answer[:begin] + b"\x01" + answer[at:]
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte, at = data[at], at + 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
+def _behind_text(data: bytes, at: int) -> int:
+    size, at = _number(data, at)
+    return at + max(0, size - 1)

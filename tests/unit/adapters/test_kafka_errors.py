@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.adapters.kafka import reading
+from pipeline.adapters.kafka.client_watch import ProducerWatch
 from pipeline.adapters.kafka.cluster import note, plainly, read_note, read_owners, read_position
-from pipeline.adapters.kafka.producer_watch import ProducerLog
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.engine.ports import Position
 from pipeline.errors import LaneFatal
@@ -48,7 +48,7 @@ def producer(client: Client) -> KafkaProducer:
     made = object.__new__(KafkaProducer)
     made.name, made._producer, made._last, made._topics = "tills-0", client, {}, {}  # type: ignore[assignment]
     made._nudge = Client(lambda *_: None)  # type: ignore[assignment]
-    made._log, made._slow = ProducerLog(), False
+    made._watch, made._slow = ProducerWatch(), False
     return made
 
 
