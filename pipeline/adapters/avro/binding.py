@@ -139,7 +139,7 @@ def _local_hints(cls: type, extras: bool) -> dict[str, Any]:
         return get_type_hints(cls, localns={cls.__name__: cls}, include_extras=extras)
     except NameError as error:
         why = f"{error}; define at the top of a module what the annotations of {cls.__name__} name"
-        raise SchemaError(f"the fields of {cls.__module__}.{cls.__qualname__} cannot be told: {why}") from None
+        raise SchemaError(f"the fields of {cls.__module__}.{cls.__qualname__} cannot be read: {why}") from None
 
 
 def recursive_records(schema: Schema, names: Names) -> set[str]:

@@ -25,6 +25,7 @@ from pipeline.adapters.avro.binding import (
     definition,
     field_hints,
     named_types,
+    recursive_records,
     resolve,
     unwrapped,
     with_read,
@@ -83,9 +84,11 @@ class Decoder:
         schema = with_read(self._present, root)
         self._schema = parse_schema(tagged(schema))
         self._older: dict[int, Resolution] = {}  # by schema id
-        self._convert = _converter(schema, root, body, _Scope(named_types(schema), {}))
-        binding = Binding(topic, schema, root, body, strict=False)
-        self._walk = compile_decode(binding) if binding.recursive else None
+        names = named_types(schema)
+        self._convert = _converter(schema, root, body, _Scope(names, {}))
+        self._walk = None
+        if recursive_records(schema, names):
+            self._walk = compile_decode(Binding(topic, self._present, root, body, strict=False))
 
     def value(self, data: bytes | None) -> Any:
         """The value of one record."""

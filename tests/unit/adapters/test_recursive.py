@@ -224,7 +224,7 @@ def test_a_class_made_in_a_function_may_name_itself_and_no_other(tmp_path: Path)
         leaf: Leaf
 
     assert generate(Request("trees.row", Leaf))["fields"][0]["type"] == {"type": "array", "items": "Leaf"}
-    with pytest.raises(SchemaError, match=r"Twig cannot be told: name 'Leaf' is not defined; define at the top"):
+    with pytest.raises(SchemaError, match=r"Twig cannot be read: name 'Leaf' is not defined; define at the top"):
         generate(Request("trees.row", Twig))
 
 
