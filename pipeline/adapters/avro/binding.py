@@ -89,15 +89,18 @@ def plain_type(schema: Schema) -> type | None:
     return kinds.get(schema["type"])
 
 
-def alternatives_for(branch: Schema, among: list[Any], names: Names) -> list[Any]:
-    """Return the members of a union annotation that may stand for one branch, the best first."""
+def alternatives_for(branch: Schema, among: list[Any], names: Names, *, follows: bool = False) -> list[Any]:
+    """Return the members of a union annotation that may stand for one branch, the best first.
+
+    `follows`: see conversion_for.
+    """
     target = resolve(branch, names)
     if target == "null":
         return [a for a in among if a is type(None)]
     if isinstance(target, dict) and target["type"] == "record":
         return [a for a in among if getattr(a, "__name__", None) == target["name"]]
     plain = [a for a in among if not is_message(a) and a is not type(None)]
-    converted = [a for a in plain if is_converted(a) and is_convertible(a, definition(branch, names))]
+    converted = [a for a in plain if is_converted(a) and is_convertible(a, definition(branch, names), follows=follows)]
     kinds = (tuple, list) if plain_type(target) is tuple else (plain_type(target),)
     return converted or [a for a in plain if not is_converted(a) and kind_of(a) in kinds] or plain[:1]
 
@@ -184,7 +187,7 @@ class Binding:
     `strict`: True: every record and field of the schema needs its counterpart, as for a topic one owns. "read": as
     True, and an event's schema must have `read`, as its aggregate reads copies. "fields": only every field of records
     that have a class, as for another's topic that one writes to. False: classes may leave out fields, and records may
-    have no class, as for another's topic that one follows.
+    have no class, as for another's topic that one follows; so may symbols of enums, until a record has one.
 
     `schema` is the bound one: a Converted stands in each place where the classes have another type than Avro. A record
     that contains itself does so there, too. `recursive`: the names of such.
@@ -223,7 +226,9 @@ class Binding:
             return self._bind_record(annotation, schema, where)
         if is_converted(annotation):
             try:
-                return Converted(schema, conversion_for(annotation, definition(written, self.names)))
+                return Converted(
+                    schema, conversion_for(annotation, definition(written, self.names), follows=not self.strict)
+                )
             except ValueError as error:
                 raise self._fail(where, str(error)) from None
         item = get_args(annotation)
@@ -249,7 +254,7 @@ class Binding:
         bound, kinds = [], []
         for branch in branches:
             target = resolve(branch, self.names)
-            if chosen := alternatives_for(branch, open_alternatives, self.names):
+            if chosen := alternatives_for(branch, open_alternatives, self.names, follows=not self.strict):
                 bound.append(self._bind(chosen[0], branch, where))
                 kinds.append(self.python_type(bound[-1]))
                 open_alternatives.remove(chosen[0])

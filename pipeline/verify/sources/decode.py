@@ -209,7 +209,7 @@ def _converter(written: Schema, hint: Any, body: object, scope: _Scope) -> Conve
     if kind == "record":
         return _record(schema, hint, body, scope)
     if is_converted(hint):
-        convert = conversion_for(hint, definition(written, scope.names)).from_avro
+        convert = conversion_for(hint, definition(written, scope.names), follows=True).from_avro
         return lambda value: convert(_raw(value))
     if kind == "array":
         item, make = _converter(schema["items"], get_args(hint)[0], None, scope), get_origin(hint) or tuple
@@ -236,7 +236,7 @@ def _union(branches: list[Any], hint: Any, body: object, scope: _Scope) -> Conve
     by_name: dict[str, Convert] = {}
     by_kind: dict[Any, Convert] = {}
     for branch in branches:
-        if not (chosen := alternatives_for(branch, options, scope.names)):
+        if not (chosen := alternatives_for(branch, options, scope.names, follows=True)):
             continue
         options.remove(chosen[0])
         target, described = resolve(branch, scope.names), definition(branch, scope.names)
