@@ -61,7 +61,7 @@ def opened(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
             said += annotation.__metadata__
             annotation = annotation.__origin__
         else:
-            return annotation, said
+            return type(None) if annotation is None else annotation, said
 
 
 def members(annotation: Any) -> list[Any]:
