@@ -17,6 +17,7 @@ from pipeline.adapters.avro.schemas.generation import Request, generate
 from pipeline.adapters.json.reading import from_json
 from pipeline.adapters.json.writing import to_json
 from pipeline.errors import SchemaError
+from pipeline.model import fields
 from pipeline.model.fields import Precision, Renamed, alternatives, opened
 from pipeline.server.schemas.json_schema import json_schema
 from pipeline.verify.sources.decode import Decoder
@@ -27,9 +28,8 @@ IS_THERE = sys.version_info >= (3, 12)
 
 @pytest.fixture(autouse=True)
 def aliases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before 3.12 there is no such statement; what it makes can be had."""
-    if not IS_THERE:
-        monkeypatch.setattr("pipeline.model.fields.ALIAS", TypeAliasType)
+    """Before 3.12 there is no such statement; what stands for what it makes can be had."""
+    monkeypatch.setattr("pipeline.model.fields.ALIAS", (TypeAliasType, *([fields.ALIAS] if IS_THERE else [])))
 
 
 class Spot(NamedTuple):

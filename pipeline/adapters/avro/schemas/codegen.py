@@ -117,10 +117,12 @@ class _Module:
             kinds = [*kinds[1:], kinds[0]]
         return " | ".join(kinds)
 
-    def _beyond(self, schema: Schema) -> Iterator[str]:
+    def _beyond(self, schema: Schema, default: Any = ABSENT) -> Iterator[str]:
         """Yield what of a type `generate` would not write as it is; of other classes they say it themselves."""
         described = definition(schema, self._names)
         if isinstance(described, list):
+            if default is ABSENT and "null" in described[1:]:
+                yield "null is not the first branch"
             for branch in described:
                 yield from self._beyond(branch)
         elif described in ("int", "float"):
@@ -173,10 +175,7 @@ class _Module:
         if keyword.iskeyword(each["name"]) or each["name"].startswith("__"):
             raise self._fail(where, "Python has another meaning for that name; rename it, with an alias")
         kind = self._kind(each["type"], where, default)
-        lines = [f"    # Avro: {text}" for text in dict.fromkeys(self._beyond(each["type"]))]
-        branches = definition(each["type"], self._names)
-        if isinstance(branches, list) and default is ABSENT and "null" in branches[1:]:
-            lines.append("    # Avro: null is not the first branch")
+        lines = [f"    # Avro: {text}" for text in dict.fromkeys(self._beyond(each["type"], default))]
         lines += [f"    # Avro: {n}: {json.dumps(each[n])}" for n in each if n not in KNOWN["field"]]
         if before := each.get("aliases"):
             kind = f"{self._use('Annotated')}[{kind}, {self._use('Renamed')}({', '.join(map(text_literal, before))})]"
