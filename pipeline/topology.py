@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 import traceback
@@ -30,7 +31,8 @@ class Topology:
 
     `names`: names of topics and consumer groups on this cluster that differ from the declared ones, such as
     `{"accounts.command": "bank.accounts.in", "accounts": "bank-group"}`. Schemas keep the declared names. `invariants`:
-    what must be true of their tables together. Raises TopologyError if one needs a table that no service keeps.
+    what must be true of their tables together. Raises TopologyError if one needs a table that no service keeps. `docs`:
+    what the modules of the services say of them.
 
     A later version of a projection is among the services as one of its own; see model.projection_versions.
     """
@@ -40,6 +42,7 @@ class Topology:
     schemas: Path
     names: Mapping[str, str] = field(default_factory=dict)
     invariants: tuple[Invariant, ...] = ()
+    docs: Mapping[str, str] = field(default_factory=dict)
     versions: ProjectionVersions = field(init=False, repr=False)  # projections that have later versions than the first
     _tables: Mapping[str, str] = field(init=False, repr=False)
 
@@ -142,6 +145,7 @@ def load(name: str, schemas: Path | None = None, roots: Sequence[Path] = ()) -> 
     modules, home = _modules(name, roots)
     services: dict[str, Service] = {}
     invariants: list[Invariant] = []
+    docs: dict[str, str] = {}
     for module in modules:
         invariants += _invariants(module)
         service = getattr(module, "service", None)
@@ -154,9 +158,10 @@ def load(name: str, schemas: Path | None = None, roots: Sequence[Path] = ()) -> 
         if service.name in services:
             raise TopologyError(f"two modules of {name} declare a service named {service.name!r}; rename one")
         services[service.name] = service
+        docs[service.name] = inspect.cleandoc(module.__doc__ or "")
     if not services:
         raise TopologyError(f"{name} declares no service; a module does so with: service = Service(...)")
-    return Topology(name, services, schemas or home / "schemas", invariants=tuple(invariants))
+    return Topology(name, services, schemas or home / "schemas", invariants=tuple(invariants), docs=docs)
 
 
 def _invariants(module: ModuleType) -> Sequence[Invariant]:

@@ -30,7 +30,7 @@ COMMANDS = {
     "broker": "Start, find and stop a local Kafka; needs no Docker and no Java.",
     "topics": "Create and check the topics of a topology.",
     "schemas": "Check the Avro schemas, and give new versions their ids.",
-    "docs": "Describe a topology: a picture of how data flows.",
+    "docs": "Describe a topology: a picture of how data flows, an AsyncAPI document.",
     "worker": "Run the services of a topology until stopped.",
     "send": "Send commands, and show their outcomes.",
     "query": "Read rows of a materialised table.",

@@ -11,6 +11,7 @@ import click
 
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.schemas.codegen import python_source
 from pipeline.adapters.avro.schemas.compatibility import Break, breaks
 from pipeline.adapters.avro.schemas.files import schema_files
 from pipeline.cli.options import json_option, named, schemas_option, topology_argument
@@ -122,6 +123,35 @@ def register(schemas: Path, force: bool, as_json: bool) -> None:
             say(f"registered {topic}" + (f"; its versions before {count + 1} are given up" if count else ""))
     if not changed and not as_json:
         say("nothing has changed")
+
+
+@command.command()
+@click.argument("topics", nargs=-1, required=True, metavar="TOPIC...")
+@click.option(
+    "--schemas",
+    type=FilePath(path_type=Path),
+    default=Path("schemas"),
+    envvar="PIPELINE_SCHEMAS",
+    show_default=True,
+    show_envvar=True,
+    help="Directory.",
+)
+@click.option(
+    "--out", type=FilePath(dir_okay=False, path_type=Path), metavar="FILE", help="Where to write it, if not to stdout."
+)
+def codegen(topics: tuple[str, ...], schemas: Path, out: Path | None) -> None:
+    """Write the message classes of each TOPIC as Python, from its .avsc, without the envelope.
+
+    For schemas that were written first, and for followers of another's topics. What generate would not write back is in
+    comments.
+    """
+    registry = Registry(schemas)
+    text = python_source({topic: registry.read(topic) for topic in topics})
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text)
+        click.echo(f"wrote {out}")
 
 
 def _show(found: Sequence[Break], *, as_json: bool) -> None:

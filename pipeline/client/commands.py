@@ -10,7 +10,6 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped
 from pipeline.adapters.json.reading import from_json
@@ -19,6 +18,7 @@ from pipeline.client.wire.outcome import Accepted, Decode, Outcome
 from pipeline.errors import InvalidCommand, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
+from pipeline.model.fields import alternatives
 from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.topology import Topology
 

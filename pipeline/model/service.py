@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Aggregate
+from pipeline.model.fields import alternatives
 from pipeline.model.projection.projection import Database, Projection, Replica
 from pipeline.model.projection.sql_names import field_names, unfit_columns, unfit_table
 from pipeline.model.projection.versions import with_table
@@ -190,7 +191,7 @@ class Service:
         """The names of the aggregates that take commands of a class. A reaction can send what one alone takes."""
         found: dict[type, list[str]] = {}
         for aggregate in self.addressed:
-            for cls in dict.fromkeys(get_args(aggregate.command) or (aggregate.command,)):
+            for cls in alternatives(aggregate.command):
                 found.setdefault(cls, []).append(aggregate.name)
         return found
 

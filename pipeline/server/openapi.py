@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.server.endpoint import Described, Endpoint, Json, Param
 from pipeline.server.endpoints import aggregates, operators, tables
+from pipeline.server.schemas.hoisting import hoisted
 from pipeline.server.schemas.parts import PROBLEM
 from pipeline.server.schemas.subjects import Subject
 from pipeline.server.schemas.tables import KEY
@@ -31,6 +32,7 @@ PROBLEMS = {"content": {"application/problem+json": {"schema": {"$ref": "#/compo
 def document(topology: Topology) -> Json:
     """Return the document as JSON."""
     paths: Json = {}
+    schemas: Json = {"Problem": PROBLEM}
     for endpoint in DECLARED:
         if not isinstance(endpoint, Endpoint) or endpoint.described is None:
             continue
@@ -39,12 +41,12 @@ def document(topology: Topology) -> Json:
             for name, part in subject.parts.items():
                 path = path.replace(f"{{{name}}}", part)
             operation = _operation(endpoint, endpoint.described, subject)
-            paths.setdefault(path, {})[endpoint.method.lower()] = operation
+            paths.setdefault(path, {})[endpoint.method.lower()] = hoisted(operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": topology.name, "version": version("kafka-pipeline")},
         "paths": paths,
-        "components": {"schemas": {"Problem": PROBLEM}},
+        "components": {"schemas": schemas},
     }
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar
 
-from pipeline.adapters.avro.binding import alternatives
 from pipeline.flow.functions.returned import is_record
 from pipeline.model import Aggregate, Effect, Projection, Reaction, Rejected, Replica, Send, Service
+from pipeline.model.fields import alternatives
 from pipeline.model.reservation import decide_reservation
 
 T = TypeVar("T", Projection[Any, Any], Replica[Any, Any])

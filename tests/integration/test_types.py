@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -14,11 +15,14 @@ from hypothesis import strategies as st
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.files import schema_files
 from pipeline.adapters.json.reading import from_json
+from pipeline.adapters.json.writing import to_json
 from pipeline.client import Accepted, Client
+from pipeline.errors import EncodeError
 from pipeline.topology import load
 from pipeline.verify import verify
 from tests.helpers.support import Shop, until
 from tests.typed import accounts as a
+from tests.typed import trees as t
 
 WAIT_S = 60.0
 SPANS = st.timedeltas(timedelta(-(10**8)), timedelta(10**8))  # microseconds have 64 bits
@@ -47,6 +51,13 @@ COMMANDS = st.builds(
     rates=st.dictionaries(TEXT, MONEY, max_size=2),
     last_seen=st.none() | st.dates() | MOMENTS,
     note=st.none() | TEXT | st.integers(-(2**63), 2**63 - 1),
+)
+
+
+BRANCHES = st.recursive(
+    st.builds(t.Branch, TEXT, MONEY, st.none() | st.dates()),
+    lambda inner: st.builds(t.Branch, TEXT, MONEY, st.none() | st.dates(), st.lists(inner, max_size=3).map(tuple)),
+    max_leaves=10,
 )
 
 
@@ -95,3 +106,53 @@ def test_every_type_goes_through_commands_tables_sql_json_and_verify(shop: Shop,
     report = verify(shop.bootstrap, shop.topology)
     assert not report.findings, report.findings
     assert report.checked["events"] == 2 * len(sent) + 1
+
+
+def test_messages_that_contain_themselves_go_the_same_way(shop: Shop, tmp_path: Path) -> None:
+    worker = shop.worker("--schemas", str(tmp_path))
+    (address,) = until("it serves", worker.addresses)
+    sent: list[t.Branch] = []
+    deepest = t.Branch("leaf", Decimal(0))
+    for _ in range(60):
+        deepest = t.Branch("", Decimal(0), None, (deepest,))
+    deeper = deepest
+    for _ in range(10):
+        deeper = t.Branch("", Decimal(0), None, (deeper,))
+
+    with Client(shop.bootstrap, shop.topology) as client:
+
+        @settings(max_examples=30, phases=[Phase.generate])
+        @given(BRANCHES)
+        def send(tree: t.Branch) -> None:
+            sent.append(tree)
+            client.send("gardens", f"garden-{len(sent) % 7}", t.Plant(tree))
+
+        send()
+        client.flush()
+        outcome = client.send("gardens", "deep", t.Plant(deepest), wait=WAIT_S)
+        assert isinstance(outcome, Accepted)
+        assert outcome.events == (t.Planted(deepest),)
+        with pytest.raises(EncodeError, match="nested more than 64 deep"):
+            client.send("gardens", "deep", t.Plant(deeper))
+    shop.settle()
+
+    for n in range(7):
+        planted = [tree for number, tree in enumerate(sent, 1) if number % 7 == n]
+        state = httpx.get(f"{address}/v1/tables/gardens/garden-{n}").json()["row"]
+        assert from_json(t.Garden, state, "row") == t.Garden(tuple(planted))
+        row = from_json(t.Tree, httpx.get(f"{address}/v1/tables/trees/garden-{n}").json()["row"], "row")
+        found = []
+        while row is not None:
+            assert row.newest is not None
+            assert (row.name, row.grown) == (row.newest.name, row.newest.grown)
+            found.append(row.newest)
+            row = row.earlier
+        assert found[::-1] == planted
+    asked = httpx.post(f"{address}/v1/commands/gardens/deep?wait=60", json={"type": "Plant", "tree": to_json(deepest)})
+    assert asked.status_code == 200, asked.text
+    refused = httpx.post(f"{address}/v1/commands/gardens/deep", json={"type": "Plant", "tree": to_json(deeper)})
+    assert refused.status_code == 422, refused.text
+    assert "nested more than 64 deep" in refused.text
+    shop.settle()
+    report = verify(shop.bootstrap, shop.topology)
+    assert not report.findings, report.findings

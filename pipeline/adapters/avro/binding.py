@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pipeline.adapters.avro.conversions import LIST, Converted, conversion_for, is_converted, is_convertible
 from pipeline.adapters.avro.registry import Schema
 from pipeline.engine.state.table import Strict
 from pipeline.errors import SchemaError
 from pipeline.model import EventMessage
+from pipeline.model.fields import alternatives, opened
 
 PRIMITIVES = {
     "string": str,
@@ -27,22 +27,8 @@ Classes = dict[str, type]
 
 
 def unwrapped(annotation: Any) -> Any:
-    """Return what is behind NewType and Annotated."""
-    while True:
-        if isinstance(annotation, NewType):
-            annotation = annotation.__supertype__
-        elif get_origin(annotation) is Annotated:
-            annotation = annotation.__origin__
-        else:
-            return annotation
-
-
-def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union annotation, those of unions in it too; a single class is a union of one."""
-    annotation = unwrapped(annotation)
-    if get_origin(annotation) not in (Union, types.UnionType):
-        return (annotation,)
-    return tuple(dict.fromkeys(each for member in get_args(annotation) for each in alternatives(member)))
+    """Return what is behind `type X = …`, NewType and Annotated."""
+    return opened(annotation)[0]
 
 
 def kind_of(annotation: Any) -> Any:
@@ -103,15 +89,18 @@ def plain_type(schema: Schema) -> type | None:
     return kinds.get(schema["type"])
 
 
-def alternatives_for(branch: Schema, among: list[Any], names: Names) -> list[Any]:
-    """Return the members of a union annotation that may stand for one branch, the best first."""
+def alternatives_for(branch: Schema, among: list[Any], names: Names, *, follows: bool = False) -> list[Any]:
+    """Return the members of a union annotation that may stand for one branch, the best first.
+
+    `follows`: see conversion_for.
+    """
     target = resolve(branch, names)
     if target == "null":
         return [a for a in among if a is type(None)]
     if isinstance(target, dict) and target["type"] == "record":
         return [a for a in among if getattr(a, "__name__", None) == target["name"]]
     plain = [a for a in among if not is_message(a) and a is not type(None)]
-    converted = [a for a in plain if is_converted(a) and is_convertible(a, definition(branch, names))]
+    converted = [a for a in plain if is_converted(a) and is_convertible(a, definition(branch, names), follows=follows)]
     kinds = (tuple, list) if plain_type(target) is tuple else (plain_type(target),)
     return converted or [a for a in plain if not is_converted(a) and kind_of(a) in kinds] or plain[:1]
 
@@ -131,39 +120,53 @@ def given_fields(cls: Any) -> dict[str, bool]:
     return {f.name: f.default is f.default_factory is missing for f in dataclasses.fields(cls) if f.init}
 
 
-def field_hints(cls: type, body: object = None) -> dict[str, Any]:
+def field_hints(cls: type, body: object = None, *, extras: bool = False) -> dict[str, Any]:
     """Return name -> annotation of each field of a message class, in the order of its constructor.
 
-    `body`: the type of the `body` of an envelope (such as CommandMessage), which is Any there.
+    `body`: the type of the `body` of an envelope (such as CommandMessage), which is Any there. `extras`: with what is
+    said in Annotated. Raises SchemaError if an annotation names a class that its module does not have.
     """
-    hints = {name: body if hint is Any else hint for name, hint in get_type_hints(cls).items()}
+    try:
+        hints = get_type_hints(cls, include_extras=extras)
+    except NameError:
+        hints = _local_hints(cls, extras)
+    hints = {name: body if hint is Any else hint for name, hint in hints.items()}
     if dataclasses.is_dataclass(cls):
         return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
     return {name: hints[name] for name in cls._fields}  # type: ignore[attr-defined]
 
 
-def refuse_recursion(topic: str, schema: Schema, names: Names) -> None:
-    """Raise SchemaError if a record contains itself: straight-line code cannot follow it."""
+def _local_hints(cls: type, extras: bool) -> dict[str, Any]:
+    """Return the annotations of a class that its module does not have, as it is made in a function."""
+    try:
+        return get_type_hints(cls, localns={cls.__name__: cls}, include_extras=extras)
+    except NameError as error:
+        why = f"{error}; define at the top of a module what the annotations of {cls.__name__} name"
+        raise SchemaError(f"the fields of {cls.__module__}.{cls.__qualname__} cannot be read: {why}") from None
 
-    def walk(schema: Schema, open_records: tuple[str, ...]) -> None:
+
+def recursive_records(schema: Schema, names: Names) -> set[str]:
+    """Return the names of records that contain themselves: at least one of each circle, whichever comes first."""
+    found: set[str] = set()
+
+    def walk(schema: Schema, around: tuple[str, ...]) -> None:
         schema = resolve(schema, names)
         if isinstance(schema, list):
             for branch in schema:
-                walk(branch, open_records)
+                walk(branch, around)
         elif isinstance(schema, dict):
             if schema["type"] == "record":
-                if schema["name"] in open_records:
-                    raise SchemaError(f"{topic}.avsc: record {schema['name']!r} contains itself; not supported")
-                open_records += (schema["name"],)
-            for part in (
-                *(field["type"] for field in schema.get("fields", ())),
-                schema.get("items"),
-                schema.get("values"),
-            ):
+                if schema["name"] in around:
+                    found.add(schema["name"])
+                    return
+                around += (schema["name"],)
+            inner = [*(field["type"] for field in schema.get("fields", ())), schema.get("items"), schema.get("values")]
+            for part in inner:
                 if part is not None:
-                    walk(part, open_records)
+                    walk(part, around)
 
     walk(schema, ())
+    return found
 
 
 def with_read(schema: Schema, root: object) -> Schema:
@@ -184,9 +187,10 @@ class Binding:
     `strict`: True: every record and field of the schema needs its counterpart, as for a topic one owns. "read": as
     True, and an event's schema must have `read`, as its aggregate reads copies. "fields": only every field of records
     that have a class, as for another's topic that one writes to. False: classes may leave out fields, and records may
-    have no class, as for another's topic that one follows.
+    have no class, as for another's topic that one follows; so may symbols of enums, until a record has one.
 
-    `schema` is the bound one: a Converted stands in each place where the classes have another type than Avro.
+    `schema` is the bound one: a Converted stands in each place where the classes have another type than Avro. A record
+    that contains itself does so there, too. `recursive`: the names of such.
     """
 
     def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: Strict = True) -> None:
@@ -198,7 +202,7 @@ class Binding:
         self.names = named_types(schema)
         self.classes: Classes = {}
         self._bound: dict[int, dict[str, Any]] = {}  # each record by the id of what it was
-        refuse_recursion(topic, schema, self.names)
+        self.recursive = recursive_records(schema, self.names)  # these are read and written by functions of their own
         self._as_written = schema  # keeps the ids
         self.schema = self._bind(root, schema, topic)
 
@@ -222,7 +226,9 @@ class Binding:
             return self._bind_record(annotation, schema, where)
         if is_converted(annotation):
             try:
-                return Converted(schema, conversion_for(annotation, definition(written, self.names)))
+                return Converted(
+                    schema, conversion_for(annotation, definition(written, self.names), follows=not self.strict)
+                )
             except ValueError as error:
                 raise self._fail(where, str(error)) from None
         item = get_args(annotation)
@@ -248,7 +254,7 @@ class Binding:
         bound, kinds = [], []
         for branch in branches:
             target = resolve(branch, self.names)
-            if chosen := alternatives_for(branch, open_alternatives, self.names):
+            if chosen := alternatives_for(branch, open_alternatives, self.names, follows=not self.strict):
                 bound.append(self._bind(chosen[0], branch, where))
                 kinds.append(self.python_type(bound[-1]))
                 open_alternatives.remove(chosen[0])
@@ -271,6 +277,7 @@ class Binding:
             return self._bound[id(schema)]
         if not is_message(cls) or (dataclasses.is_dataclass(cls) and cls.__name__ != schema["name"]):
             raise self._fail(where, f"record {schema['name']!r} needs a dataclass of that name, not {cls}")
+        bound = self._bound[id(schema)] = dict(schema)  # here, as its fields may contain it
         hints = field_hints(cls, self.body)
         fields = {field["name"]: field["type"] for field in schema["fields"]}
         if missing := sorted(hints.keys() - fields.keys()):
@@ -281,6 +288,5 @@ class Binding:
             if self._added and name == "read" and where == self.topic:
                 continue
             fields[name] = self._bind(hint, fields[name], f"{where}.{schema['name']}.{name}")
-        bound = schema | {"fields": [field | {"type": fields[field["name"]]} for field in schema["fields"]]}
-        self._bound[id(schema)] = bound
+        bound["fields"] = [field | {"type": fields[field["name"]]} for field in schema["fields"]]
         return bound

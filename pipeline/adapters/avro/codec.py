@@ -16,7 +16,7 @@ from pipeline.adapters.avro.binding import Binding
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
-from pipeline.adapters.avro.explain import misfit
+from pipeline.adapters.avro.explain import explanation
 from pipeline.adapters.avro.fitting import Fit, fitting
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.wire.resolution import Resolution
@@ -106,8 +106,8 @@ class Codec:
 
     def _explained(self, value: Any, error: Exception) -> EncodeError:
         """Return an error that names the wrong field if it can be found, otherwise the value."""
-        found = misfit(value, self._root, self._binding.schema, self._binding.names, self._body)
-        return EncodeError(f"{self.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
+        why = explanation(value, self._root, self._binding.schema, self._binding.names, error, self._body)
+        return EncodeError(f"{self.topic}: {why}")
 
 
 def implementation() -> str:

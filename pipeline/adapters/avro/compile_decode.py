@@ -14,7 +14,7 @@ from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.construction import Construction, construction
 from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
-from pipeline.adapters.avro.source_code import SourceCode
+from pipeline.adapters.avro.source_code import DEPTH_MAX, TOO_DEEP, SourceCode
 from pipeline.adapters.avro.wire.rewriting import EMPTY_ITEMS_MAX
 from pipeline.adapters.avro.wire.varint import length, varint
 
@@ -36,7 +36,7 @@ def compile_decode(binding: Binding, schema: Schema = None) -> Callable[[bytes, 
         },
     )
     code.emit(0, "def decode(d, i):")
-    code.emit(1, f"z = {EMPTY_ITEMS_MAX}")
+    code.emit(1, f"z = {EMPTY_ITEMS_MAX}; deep = 0")
     code.read(binding.schema if schema is None else schema, "v", 1)
     code.emit(1, "if i != len(d): raise ValueError('the record does not end where its schema says')")
     code.emit(1, "return v")
@@ -47,8 +47,14 @@ class Decoder(SourceCode):
     """Source that decodes.
 
     Variables of the code: d the bytes, i the position in them, n the last number, e an end, z how many more items
-    without bytes are allowed.
+    without bytes are allowed, deep how many records that contain themselves are around.
     """
+
+    def emit_own(self, record: dict[str, Any], name: str, *, keep: bool) -> None:
+        self.emit(0, f"def {name}(d, i, z, deep):")
+        self.emit(1, f"if deep > {DEPTH_MAX}: raise ValueError({TOO_DEEP!r})")
+        self.read_fields(record, "v", 1, keep=keep)
+        self.emit(1, "return v, i, z")
 
     def smallest(self, schema: Schema) -> int:
         """Return the fewest bytes that a value can take."""
@@ -56,6 +62,8 @@ class Decoder(SourceCode):
         if isinstance(schema, Converted):
             return self.smallest(schema.inner)
         if isinstance(schema, dict) and schema["type"] == "record":
+            if schema["name"] in self.binding.recursive:
+                return 1  # it ends by a union, an array or a map
             return sum(self.smallest(field["type"]) for field in schema["fields"])
         if isinstance(schema, dict) and schema["type"] == "fixed":
             return int(schema["size"])
@@ -141,6 +149,12 @@ class Decoder(SourceCode):
         self.emit(depth, f"{var} = {items}" if is_map else f"{var} = tuple({items})")
 
     def read_record(self, schema: dict[str, Any], var: str, depth: int, *, keep: bool) -> None:
+        if own := self.own_function(schema, keep=keep):
+            self.emit(depth, f"{var}, i, z = {own}(d, i, z, deep + 1)")
+        else:
+            self.read_fields(schema, var, depth, keep=keep)
+
+    def read_fields(self, schema: dict[str, Any], var: str, depth: int, *, keep: bool) -> None:
         cls = self.binding.classes.get(schema["name"]) if keep else None
         how, positional, keywords = construction(cls) if cls else Construction("none", ())
         values = {}

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.conversions import Converted
 from pipeline.adapters.avro.registry import Schema
-from pipeline.adapters.avro.source_code import SourceCode
+from pipeline.adapters.avro.source_code import DEPTH_MAX, TOO_DEEP, SourceCode
 from pipeline.adapters.avro.wire.varint import SMALL, int_bytes, long_bytes
 
 
@@ -43,7 +43,7 @@ def compile_encode(
     code.emit(0, "def encode(v):")
     code.emit(1, "try:")  # here, not in a caller: saves the hot path a call for each record
     code.emit(2, "p = [header]")
-    code.emit(2, "add = p.append")
+    code.emit(2, "add = p.append; deep = 0")
     code.write(binding.schema if schema is None else schema, "v", 2)
     code.emit(2, "return b''.join(p)")
     code.emit(1, "except misfits as error:")
@@ -52,7 +52,16 @@ def compile_encode(
 
 
 class Encoder(SourceCode):
-    """Source that encodes. Variables of the code: v the value, add appends bytes, n a number, s a string, t a type."""
+    """Source that encodes.
+
+    Variables of the code: v the value, add appends bytes, n a number, s a string, t a type, deep how many records that
+    contain themselves are around.
+    """
+
+    def emit_own(self, record: dict[str, Any], name: str, *, keep: bool) -> None:
+        self.emit(0, f"def {name}(v, add, deep):")
+        self.emit(1, f"if deep > {DEPTH_MAX}: raise ValueError({TOO_DEEP!r})")
+        self.write_fields(record, "v", 1)
 
     def write_count(self, expression: str, depth: int) -> None:
         self.emit(depth, f"n = {expression}")
@@ -99,10 +108,16 @@ class Encoder(SourceCode):
             case "array" | "map":
                 self.write_items(schema, value, depth)
             case "record":
-                for field in schema["fields"]:
-                    inner = self.fresh()
-                    self.emit(depth, f"{inner} = {value}.{field['name']}")
-                    self.write(field["type"], inner, depth)
+                if own := self.own_function(schema):
+                    self.emit(depth, f"{own}({value}, add, deep + 1)")
+                else:
+                    self.write_fields(schema, value, depth)
+
+    def write_fields(self, schema: dict[str, Any], value: str, depth: int) -> None:
+        for field in schema["fields"]:
+            inner = self.fresh()
+            self.emit(depth, f"{inner} = {value}.{field['name']}")
+            self.write(field["type"], inner, depth)
 
     def write_converted(self, schema: Converted, value: str, depth: int) -> None:
         made, cls = self.fresh(), schema.conversion.type

@@ -43,7 +43,7 @@ def compile_native(
     If one of `misfits` is raised, `unwritable(value, error)` or `undecodable(data, error)` is raised from it. Data that
     does not begin with `header` is passed to `foreign(data)`.
     """
-    if _native is None:
+    if _native is None or binding.recursive:  # nothing of a program can contain itself: that bounds the C stack
         return None
     compiler = Compiler(binding)
     try:

@@ -18,7 +18,7 @@ All is whole numbers, never floats: what is written is read back exactly, or ref
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -59,6 +59,24 @@ class Converted:
 LIST = Conversion(list, tuple, list)
 
 
+class UnknownSymbol(ValueError):
+    """A symbol of an enum that the class which follows it does not have."""
+
+    def __init__(self, name: str, symbol: str) -> None:
+        super().__init__(f"{name} has no {symbol!r:.100}, which the enum of the topic's owner has; add it to the class")
+
+
+class _Members(dict[str, Any]):
+    """What is read for each symbol."""
+
+    def __init__(self, name: str, members: Mapping[str, Any]) -> None:
+        super().__init__(members)
+        self._name = name
+
+    def __missing__(self, symbol: str) -> Any:
+        raise UnknownSymbol(self._name, symbol)
+
+
 def is_converted(kind: Any) -> bool:
     """Return whether the values of an annotation have to be converted, whatever the schema."""
     return get_origin(kind) is Literal or is_enum(kind) or (isinstance(kind, type) and kind in CONVERSIONS)
@@ -69,16 +87,17 @@ def is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Enum)
 
 
-def conversion_for(kind: Any, definition: Any) -> Conversion:
+def conversion_for(kind: Any, definition: Any, *, follows: bool = False) -> Conversion:
     """Return the conversion between a Python type and a type of Avro, given with its logical type.
 
-    Raises ValueError if they do not go together.
+    `follows`: values are only read, and their writer's enum may have more symbols. Raises ValueError if they do not go
+    together.
     """
     described = definition if isinstance(definition, dict) else {"type": definition}
     if get_origin(kind) is Literal:
-        return _literal(get_args(kind), described)
+        return _literal(get_args(kind), described, follows)
     if kind not in CONVERSIONS:
-        return _enum(kind, described)
+        return _enum(kind, described, follows)
     needs, make = CONVERSIONS[kind]
     avro, logical = described["type"], described.get("logicalType")
     if (avro, logical) not in needs:
@@ -88,10 +107,10 @@ def conversion_for(kind: Any, definition: Any) -> Conversion:
     return make(described)
 
 
-def is_convertible(kind: Any, definition: Any) -> bool:
+def is_convertible(kind: Any, definition: Any, *, follows: bool = False) -> bool:
     """Return whether there is a conversion between both."""
     try:
-        conversion_for(kind, definition)
+        conversion_for(kind, definition, follows=follows)
     except ValueError:
         return False
     return True
@@ -172,32 +191,37 @@ def _uuid(_: dict[str, Any]) -> Conversion:
     return Conversion(UUID, str, UUID)
 
 
-def _enum(cls: Any, described: dict[str, Any]) -> Conversion:
+def _enum(cls: Any, described: dict[str, Any], follows: bool) -> Conversion:
     if issubclass(cls, Flag):
         raise ValueError(f"{cls.__name__} is a Flag, whose combinations no enum of Avro has")
     members = {member.name: member for member in cls}
-    _check_symbols(cls.__name__, members, described)
-    return Conversion(cls, attrgetter("_name_"), members.__getitem__)
+    _check_symbols(cls.__name__, members, described, follows)
+    return Conversion(cls, attrgetter("_name_"), _Members(cls.__name__, members).__getitem__)
 
 
-def _literal(texts: tuple[Any, ...], described: dict[str, Any]) -> Conversion:
+def _literal(texts: tuple[Any, ...], described: dict[str, Any], follows: bool) -> Conversion:
+    name = f"Literal[{', '.join(map(repr, texts))}]"
     if not all(type(text) is str for text in texts):
         raise ValueError(f"a Literal must be of texts, not of {', '.join(map(repr, texts))}")
     if described["type"] != "string":
-        _check_symbols("a Literal", texts, described)
+        _check_symbols("a Literal", texts, described, follows)
 
     def checked(text: str) -> str:
         if text not in texts:
             raise ValueError(f"must be {' or '.join(map(repr, texts))}, not {text!r:.100}")
         return text
 
-    return Conversion(str, checked, checked)
+    read = (
+        checked if described["type"] == "string" else _Members(name, dict(zip(texts, texts, strict=True))).__getitem__
+    )
+    return Conversion(str, checked, read)
 
 
-def _check_symbols(name: str, needed: Any, described: dict[str, Any]) -> None:
+def _check_symbols(name: str, needed: Any, described: dict[str, Any], follows: bool) -> None:
     if described["type"] != "enum":
         raise ValueError(f"{name} needs an enum, not {described['type']!r}")
-    if differing := sorted({*needed} ^ {*described["symbols"]}):
+    symbols = {*described["symbols"]}
+    if differing := sorted({*needed} - symbols if follows else {*needed} ^ symbols):
         raise ValueError(f"{name} and the enum {described['name']!r} differ in {', '.join(differing)}")
 
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 import struct
+from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
 
-from pipeline.adapters.avro.binding import Names, alternatives, field_hints, is_message, resolve
+from pipeline.adapters.avro.binding import Names, field_hints, is_message, resolve
 from pipeline.adapters.avro.conversions import LIST, Converted
 from pipeline.adapters.avro.registry import Schema
+from pipeline.model.fields import alternatives
 
 BITS = {"int": 32, "long": 64}
 SHOWN_SYMBOLS = 20  # of an enum
 PACKED = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
+
+
+def explanation(value: Any, hint: Any, schema: Schema, names: Names, error: Exception, body: object = None) -> str:
+    """Return why a value cannot be written: the first field that does not fit, or what was raised."""
+    with suppress(RecursionError):
+        if found := misfit(value, hint, schema, names, body):
+            return found
+    return f"{type(value).__name__} cannot be written: {error}"
 
 
 def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = None, where: str = "") -> str | None:

@@ -14,7 +14,7 @@ from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native
 from pipeline.adapters.avro.conversions import Converted
-from pipeline.adapters.avro.explain import misfit
+from pipeline.adapters.avro.explain import explanation
 from pipeline.adapters.avro.registry import Schema
 from pipeline.errors import EncodeError
 
@@ -35,8 +35,7 @@ def fitting(binding: Binding, root: object, misfits: tuple[type[Exception], ...]
         return None
 
     def unwritable(value: Any, error: Exception) -> EncodeError:
-        found = misfit(value, hint, schema, binding.names)
-        return EncodeError(f"{binding.topic}: {found or f'{type(value).__name__} cannot be written: {error}'}")
+        return EncodeError(f"{binding.topic}: {explanation(value, hint, schema, binding.names, error)}")
 
     program = compile_native(binding, b"", misfits, _no_header, _no_header, unwritable, schema) if native else None
     if program is not None:
@@ -49,14 +48,16 @@ def _no_header(*_: Any) -> Exception:
     raise AssertionError("a program that only fits is not asked to decode")
 
 
-def _is_inexact(schema: Schema, binding: Binding) -> bool:
-    """Whether a value of the schema may be read back as another."""
+def _is_inexact(schema: Schema, binding: Binding, around: frozenset[int] = frozenset()) -> bool:
+    """Whether a value of the schema may be read back as another. `around`: the records that it is in."""
     schema = resolve(schema, binding.names)
     if isinstance(schema, list):
-        return any(_is_inexact(branch, binding) for branch in schema)
+        return any(_is_inexact(branch, binding, around) for branch in schema)
     if isinstance(schema, Converted):
-        return schema.conversion.inexact or _is_inexact(schema.inner, binding)
+        return schema.conversion.inexact or _is_inexact(schema.inner, binding, around)
     if isinstance(schema, dict):
+        if id(schema) in around:
+            return False
         parts = [*(field["type"] for field in schema.get("fields", ())), schema.get("items"), schema.get("values")]
-        return any(_is_inexact(part, binding) for part in parts if part is not None)
+        return any(_is_inexact(part, binding, around | {id(schema)}) for part in parts if part is not None)
     return schema in ("float", "double")

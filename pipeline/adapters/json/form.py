@@ -15,8 +15,9 @@ from decimal import Decimal
 from typing import Any, Literal, get_origin
 from uuid import UUID
 
-from pipeline.adapters.avro.binding import alternatives, field_hints, is_message
+from pipeline.adapters.avro.binding import field_hints, is_message
 from pipeline.adapters.avro.conversions import is_enum
+from pipeline.model.fields import alternatives
 
 TYPE, VALUE = "type", "value"
 DURATION = re.compile(

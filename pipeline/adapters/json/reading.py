@@ -10,10 +10,11 @@ from collections.abc import Callable
 from decimal import InvalidOperation
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from pipeline.adapters.avro.binding import alternatives, field_hints, given_fields, is_message
+from pipeline.adapters.avro.binding import field_hints, given_fields, is_message
 from pipeline.adapters.avro.conversions import is_enum
 from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
 from pipeline.errors import BadRequest, InvalidCommand
+from pipeline.model.fields import alternatives
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # an escape of one, or one that Python has let in
 
@@ -61,6 +62,13 @@ def from_json(hint: Any, value: Any, where: str) -> Any:
 
     Raises InvalidCommand with the field and the expected type.
     """
+    try:
+        return _of_hint(hint, value, where)
+    except RecursionError:
+        raise InvalidCommand(f"{where:.100} is nested too deep") from None
+
+
+def _of_hint(hint: Any, value: Any, where: str) -> Any:
     options = alternatives(hint)
     if type(None) in options and value is None:
         return None

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, get_args, get_origin
 
-from pipeline.adapters.avro.binding import alternatives, field_hints, is_message, kind_of
+from pipeline.adapters.avro.binding import field_hints, is_message, kind_of
 from pipeline.adapters.json.form import (
     NOT_FINITE,
     TEXTS,
@@ -23,6 +23,7 @@ from pipeline.adapters.json.form import (
     named_members,
 )
 from pipeline.model import StateMessage
+from pipeline.model.fields import alternatives
 
 Write = Callable[[Any], Any]
 HINTS_MAX = 10_000  # whose writers are kept

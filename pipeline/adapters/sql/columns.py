@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from sqlalchemy.dialects import postgresql
 
-from pipeline.adapters.avro.binding import named_types, resolve, without_logical_types
+from pipeline.adapters.avro.binding import Names, named_types, resolve, without_logical_types
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.adapters.sql.nested import from_json, to_json
 from pipeline.engine.state.table import TableSpec
@@ -88,43 +88,27 @@ class Shape:
         schema_id, schema = registry.current(topic)
         if not isinstance(schema, dict) or schema.get("type") != "record":
             raise SchemaError(f"{topic}.avsc: only a record can be kept in a database")
-        self._header, self._names = HEADER.pack(0, schema_id), named_types(schema)
-        self._nested: dict[str, Schema] = {}
+        self._header, names = HEADER.pack(0, schema_id), named_types(schema)
+        nested = set()
         columns: list[sa.Column[Any]] = []
         fields: list[dict[str, Any]] = []
         for field in schema["fields"]:
-            kind, nullable = self._column(field["type"])
+            kind, nullable = _column(field["type"], names)
             if kind is None:
-                self._nested[field["name"]] = field["type"]
+                nested.add(field["name"])
             if not isinstance(kind, OF_LOGICAL):
                 field = {**field, "type": without_logical_types(field["type"])}
             columns.append(sa.Column(field["name"], ANY_JSON if kind is None else kind, nullable=nullable))
             fields.append(field)
         if (why := unfit_table(spec.name) or unfit_columns([column.name for column in columns])) is not None:
             raise SchemaError(f"{topic}.avsc: {why}")
-        self._schema = parse_schema({**schema, "fields": fields})
+        read = {**schema, "fields": fields}
+        self._schema, self._names = parse_schema(read), named_types(read)
+        self._nested: dict[str, Schema] = {field["name"]: field["type"] for field in fields if field["name"] in nested}
         # In the order of bytes, as in every other table; PostgreSQL's default depends on the server's language.
         key = sa.Column(KEY, sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True)
         partition = sa.Column(PARTITION, sa.Integer, nullable=False)
         self.table = sa.Table(spec.name, metadata, key, partition, *columns)
-
-    def _column(self, schema: Schema) -> tuple[sa.types.TypeEngine[Any] | None, bool]:
-        """Return the type of a field's column, None for JSON, and whether it may be null."""
-        declared = schema
-        schema = resolve(schema, self._names)
-        if isinstance(schema, list):
-            others = [branch for branch in schema if branch != "null"]
-            if len(others) == 1 and len(schema) == 2:
-                return self._column(others[0])[0], True
-            return None, "null" in schema
-        details = declared if isinstance(declared, dict) else schema if isinstance(schema, dict) else {}
-        logical = details.get("logicalType")
-        if logical == "decimal":
-            return Exact(details["precision"], details.get("scale", 0)), False
-        if logical in LOGICAL:
-            return LOGICAL[logical](), False
-        made = PLAIN.get(schema["type"] if isinstance(schema, dict) else schema)
-        return None if made is None else made(), False
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -168,6 +152,25 @@ class Shape:
                 raise ValueError(f"field {name!r} {why}, which a database does not take")
         if self.data(columns) != data:
             raise ValueError("the row cannot be kept in columns without a change")
+
+
+def _column(schema: Schema, names: Names) -> tuple[sa.types.TypeEngine[Any] | None, bool]:
+    """Return the type of a field's column, None for JSON, and whether it may be null."""
+    declared = schema
+    schema = resolve(schema, names)
+    if isinstance(schema, list):
+        others = [branch for branch in schema if branch != "null"]
+        if len(others) == 1 and len(schema) == 2:
+            return _column(others[0], names)[0], True
+        return None, "null" in schema
+    details = declared if isinstance(declared, dict) else schema if isinstance(schema, dict) else {}
+    logical = details.get("logicalType")
+    if logical == "decimal":
+        return Exact(details["precision"], details.get("scale", 0)), False
+    if logical in LOGICAL:
+        return LOGICAL[logical](), False
+    made = PLAIN.get(schema["type"] if isinstance(schema, dict) else schema)
+    return None if made is None else made(), False
 
 
 def _refused(value: Any) -> str | None:

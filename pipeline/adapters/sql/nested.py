@@ -1,20 +1,26 @@
 """Nested Avro values as the JSON of a column, and back, by their schema. What readers get is adapters.json's matter.
 
 Records are objects, bytes are in base64. A value of a union stands by itself if there is one alternative beside null;
-otherwise it is an object with the name of its type.
+otherwise it is an object with the name of its type. A row inside itself has the logical types that its columns have;
+they are text.
 """
 
 from __future__ import annotations
 
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
-from pipeline.adapters.avro.binding import Names, resolve
+from pipeline.adapters.avro.binding import Names, definition, resolve
 from pipeline.adapters.avro.registry import Schema
+from pipeline.adapters.json.form import TEXTS
 from pipeline.adapters.json.reading import base64_bytes
 from pipeline.adapters.json.writing import scalar
 
 PYTHON = {"boolean": bool, "int": int, "long": int, "float": float, "double": float, "string": str, "bytes": bytes}
 PYTHON |= {"array": list, "map": dict, "enum": str, "fixed": bytes}
+LOGICAL = {"decimal": Decimal, "date": date, "uuid": UUID, "timestamp-millis": datetime, "timestamp-micros": datetime}
 
 
 def to_json(schema: Schema, value: Any, names: Names) -> Any:
@@ -22,7 +28,7 @@ def to_json(schema: Schema, value: Any, names: Names) -> Any:
     schema = resolve(schema, names)
     if isinstance(schema, list):
         return _union_to_json(schema, value, names)
-    if isinstance(schema, str) or isinstance(value, bytes):
+    if isinstance(schema, str) or type(value) in (bytes, *TEXTS):
         return scalar(value)
     if schema["type"] == "record":
         return {f["name"]: to_json(f["type"], value[f["name"]], names) for f in schema["fields"]}
@@ -35,6 +41,9 @@ def to_json(schema: Schema, value: Any, names: Names) -> Any:
 
 def from_json(schema: Schema, value: Any, names: Names) -> Any:
     """Convert a JSON value to what fastavro encodes under `schema`."""
+    described = definition(schema, names)
+    if isinstance(described, dict) and described.get("logicalType") in LOGICAL:
+        return TEXTS[LOGICAL[described["logicalType"]]](value)
     schema = resolve(schema, names)
     if isinstance(schema, list):
         return _union_from_json(schema, value, names)
@@ -58,7 +67,7 @@ def _branches(union: list[Schema], names: Names) -> dict[str, Schema]:
     for branch in union:
         target = resolve(branch, names)
         if target != "null":
-            found[target if isinstance(target, str) else target.get("name", target["type"])] = target
+            found[target if isinstance(target, str) else target.get("name", target["type"])] = branch
     return found
 
 
@@ -70,7 +79,7 @@ def _union_to_json(union: list[Schema], value: Any, names: Names) -> Any:
     if isinstance(value, tuple):  # (full name, record)
         name, value = names[value[0]]["name"], value[1]
     else:
-        name = next(n for n, b in branches.items() if type(value) is PYTHON.get(b if isinstance(b, str) else b["type"]))
+        name = next(n for n, b in branches.items() if len(branches) == 1 or type(value) is _python(b, names))
     plain = to_json(branches[name], value, names)
     return plain if len(branches) == 1 else {name: plain}
 
@@ -81,9 +90,15 @@ def _union_from_json(union: list[Schema], value: Any, names: Names) -> Any:
     branches = _branches(union, names)
     name = next(iter(branches if len(branches) == 1 else value))
     plain = from_json(branches[name], value if len(branches) == 1 else value[name], names)
-    if isinstance(branches[name], dict) and branches[name]["type"] == "record":
+    target = resolve(branches[name], names)
+    if isinstance(target, dict) and target["type"] == "record":
         return _full_name(name, names), plain
     return plain
+
+
+def _python(branch: Schema, names: Names) -> type | None:
+    target = resolve(branch, names)
+    return PYTHON.get(target if isinstance(target, str) else target["type"])
 
 
 def _full_name(name: str, names: Names) -> str:

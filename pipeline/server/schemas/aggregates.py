@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.adapters.avro.binding import alternatives
 from pipeline.model import Aggregate, Saga
+from pipeline.model.fields import alternatives
 from pipeline.model.saga.saga import STATUSES
 from pipeline.server.schemas.json_schema import LONG, Json, json_schema
 from pipeline.server.schemas.parts import MAYBE, TEXT, TEXTS, VERSION, WHO, fields, in_json, only, several, text

@@ -10,12 +10,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.adapters.avro.binding import alternatives
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.flow import event_to_command, event_to_messages
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import CommandMessage, EventMessage, Projection, Reaction, Service, Source, TopicKind
+from pipeline.model.fields import alternatives
 from pipeline.model.records.partitioning import partition_of
 from pipeline.verify.checks.parked_checks import Before, Follower, folded
 from pipeline.verify.replay.notices import acts_on

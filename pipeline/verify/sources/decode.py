@@ -1,8 +1,9 @@
 """Reads records with fastavro, the contract, instead of the compiled code that the engine reads them with.
 
-Two things are shared with the engine. What turns a record of an older schema into one of the present: fastavro does not
-keep to Avro's rules there (defaults of bytes, branches of unions); tests hold it to a second wording of them. And what
-makes decimals, times and ids of the values that Avro has for them; tests compare that with fastavro.
+Three things are shared with the engine. What turns a record of an older schema into one of the present: fastavro does
+not keep to Avro's rules there (defaults of bytes, branches of unions); tests hold it to a second wording of them. What
+makes decimals, times and ids of the values that Avro has for them; tests compare that with fastavro. And how deep a
+record may be nested, which fastavro does not ask before it has used up the stack.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from fastavro import parse_schema, schemaless_reader
 from fastavro.read import LOGICAL_READERS
 
 from pipeline.adapters.avro.binding import (
+    Binding,
     Names,
-    alternatives,
     alternatives_for,
     definition,
     field_hints,
     named_types,
+    recursive_records,
     resolve,
     unwrapped,
     with_read,
 )
+from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_converted
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.adapters.avro.wire.resolution import Resolution
@@ -35,6 +38,7 @@ from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import Inbox
 from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Rejected, ReplyMessage, TopicKind, is_barrier
+from pipeline.model.fields import alternatives
 from pipeline.verify.sources.history import Entry, History
 
 Convert = Callable[[Any], Any]
@@ -80,7 +84,11 @@ class Decoder:
         schema = with_read(self._present, root)
         self._schema = parse_schema(tagged(schema))
         self._older: dict[int, Resolution] = {}  # by schema id
-        self._convert = _converter(schema, root, body, named_types(schema))
+        names = named_types(schema)
+        self._convert = _converter(schema, root, body, _Scope(names, {}))
+        self._walk = None
+        if recursive_records(schema, names):
+            self._walk = compile_decode(Binding(topic, self._present, root, body, strict=False))
 
     def value(self, data: bytes | None) -> Any:
         """The value of one record."""
@@ -89,6 +97,8 @@ class Decoder:
         (schema_id,) = struct.unpack_from(">I", data, 1)
         try:
             encoded = data[5:] if schema_id == self._current else self._resolution(schema_id).rewrite(data, 5)
+            if self._walk is not None:
+                self._walk(encoded, 0)
             body = BytesIO(encoded)
             read = schemaless_reader(body, self._schema, None, return_named_type=True)
             message = self._convert(read)
@@ -183,44 +193,54 @@ def _raw(value: Any) -> Any:
     return value.value if type(value) is Tagged else value
 
 
-def _converter(written: Schema, hint: Any, body: object, names: Names) -> Convert:
+class _Scope(NamedTuple):
+    """The types of a schema by name, and the fields of its records in each class, with what converts them."""
+
+    names: Names
+    records: dict[tuple[str, Any], list[tuple[str, Convert]]]
+
+
+def _converter(written: Schema, hint: Any, body: object, scope: _Scope) -> Convert:
     """From what fastavro reads by a schema to a value of `hint`."""
-    schema, hint = resolve(written, names), unwrapped(hint)
+    schema, hint = resolve(written, scope.names), unwrapped(hint)
     if isinstance(schema, list):
-        return _union(schema, hint, body, names)
+        return _union(schema, hint, body, scope)
     kind = schema["type"] if isinstance(schema, dict) else schema
     if kind == "record":
-        return _record(schema, hint, body, names)
+        return _record(schema, hint, body, scope)
     if is_converted(hint):
-        convert = conversion_for(hint, definition(written, names)).from_avro
+        convert = conversion_for(hint, definition(written, scope.names), follows=True).from_avro
         return lambda value: convert(_raw(value))
     if kind == "array":
-        item, make = _converter(schema["items"], get_args(hint)[0], None, names), get_origin(hint) or tuple
+        item, make = _converter(schema["items"], get_args(hint)[0], None, scope), get_origin(hint) or tuple
         return lambda items: make([item(each) for each in items])
     if kind == "map":
-        item = _converter(schema["values"], get_args(hint)[1], None, names)
+        item = _converter(schema["values"], get_args(hint)[1], None, scope)
         return lambda items: {key: item(each) for key, each in items.items()}
     return _raw
 
 
-def _record(schema: dict[str, Any], cls: Any, body: object, names: Names) -> Convert:
-    types = {field["name"]: field["type"] for field in schema["fields"]}
-    fields = [(name, _converter(types[name], hint, None, names)) for name, hint in field_hints(cls, body).items()]
-    return lambda record: cls(*[convert(record[name]) for name, convert in fields])
+def _record(schema: dict[str, Any], cls: Any, body: object, scope: _Scope) -> Convert:
+    if (known := scope.records.get((schema["name"], cls))) is None:
+        known = scope.records[schema["name"], cls] = []  # here, as a field may contain such a record
+        types = {field["name"]: field["type"] for field in schema["fields"]}
+        hints = field_hints(cls, body)
+        known += [(name, _converter(types[name], hint, None, scope)) for name, hint in hints.items()]
+    return lambda record: cls(*[convert(record[name]) for name, convert in known])
 
 
-def _union(branches: list[Any], hint: Any, body: object, names: Names) -> Convert:
+def _union(branches: list[Any], hint: Any, body: object, scope: _Scope) -> Convert:
     """Named types come from fastavro beside their names, all else as it is, or Tagged."""
     options = list(alternatives(hint))
-    records = {target["name"] for each in branches if (target := definition(each, names)) and _is_record(target)}
+    records = {target["name"] for each in branches if (target := definition(each, scope.names)) and _is_record(target)}
     by_name: dict[str, Convert] = {}
     by_kind: dict[Any, Convert] = {}
     for branch in branches:
-        if not (chosen := alternatives_for(branch, options, names)):
+        if not (chosen := alternatives_for(branch, options, scope.names, follows=True)):
             continue
         options.remove(chosen[0])
-        target, described = resolve(branch, names), definition(branch, names)
-        made = _converter(branch, chosen[0], body if _is_record(target) else None, names)
+        target, described = resolve(branch, scope.names), definition(branch, scope.names)
+        made = _converter(branch, chosen[0], body if _is_record(target) else None, scope)
         if isinstance(target, dict) and "name" in target:
             by_name[target["name"]] = made
         else:

@@ -10,18 +10,29 @@ import dataclasses
 import decimal
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, time
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
-from pipeline.adapters.avro.binding import Names, definition, named_types, resolve
+from pipeline.adapters.avro.binding import (
+    Names,
+    definition,
+    field_hints,
+    is_message,
+    named_types,
+    recursive_records,
+    resolve,
+)
 from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.adapters.avro.source_code import DEPTH_MAX, TOO_DEEP
 from pipeline.flow import events_as_stored, rows_as_stored
 from pipeline.model import Aggregate, Projection, Replica, TopicKind
 
 FLOAT = struct.Struct("<f")
 Fit = Callable[[Any], Any] | None
+Fits = dict[str, Callable[[Any], Any]]
 
 
 def aggregate_as_stored(aggregate: Aggregate[Any, Any, Any], registry: Registry) -> Aggregate[Any, Any, Any]:
@@ -45,31 +56,60 @@ def replica_as_stored(replica: Replica[Any, Any], registry: Registry) -> Replica
 
 def _whole(registry: Registry, topic: str) -> Fit:
     _, schema = registry.current(topic)
-    return rounding(schema, named_types(schema))
+    names = named_types(schema)
+    return _bounded(rounding(schema, names), recursive_records(schema, names))
 
 
 def _body(registry: Registry, topic: str) -> Fit:
     _, schema = registry.current(topic)
     body = next(field["type"] for field in schema["fields"] if field["name"] == "body")
-    return rounding(body, named_types(schema))
+    names = named_types(schema)
+    return _bounded(rounding(body, names), recursive_records(schema, names))
 
 
-def rounding(schema: Schema, names: Names) -> Fit:
-    """Return what rounds a value of the schema; None if nothing is rounded. It raises ValueError for NaN."""
+def _bounded(fit: Fit, recursive: Collection[str]) -> Fit:
+    """Return what refuses values that are nested too deep, too. `recursive`: records that contain themselves."""
+    if not recursive:
+        return fit
+
+    def check(value: Any, deep: int) -> None:
+        deep += type(value).__name__ in recursive
+        if deep > DEPTH_MAX:
+            raise ValueError(TOO_DEEP)
+        inner: Iterable[Any] = ()
+        if is_message(type(value)):
+            inner = (getattr(value, name) for name in field_hints(type(value)))
+        elif isinstance(value, tuple | list | dict):
+            inner = value.values() if isinstance(value, dict) else value
+        for each in inner:
+            check(each, deep)
+
+    def checked(value: Any) -> Any:
+        check(value, 0)
+        return value if fit is None else fit(value)
+
+    return checked
+
+
+def rounding(schema: Schema, names: Names, around: Mapping[str, Fits] = MappingProxyType({})) -> Fit:
+    """Return what rounds a value of the schema; None if nothing is rounded. It raises ValueError for NaN.
+
+    `around`: the records that it is in, with what rounds their fields once all of that is known.
+    """
     described, schema = definition(schema, names), resolve(schema, names)
     if isinstance(described, dict) and (made := LOGICAL.get(described.get("logicalType", ""))):
         return made(described)
     if schema in ("float", "double"):
         return _float if schema == "float" else _double
     if isinstance(schema, list):
-        return _union(schema, names)
+        return _union(schema, names, around)
     if not isinstance(schema, dict):
         return None
     if schema["type"] == "record":
-        return _record(schema, names)
-    if schema["type"] == "array" and (item := rounding(schema["items"], names)):
+        return _record(schema, names, around)
+    if schema["type"] == "array" and (item := rounding(schema["items"], names, around)):
         return lambda values: type(values)([item(each) for each in values])
-    if schema["type"] == "map" and (value := rounding(schema["values"], names)):
+    if schema["type"] == "map" and (value := rounding(schema["values"], names, around)):
         return lambda values: {key: value(each) for key, each in values.items()}
     return None
 
@@ -123,11 +163,14 @@ LOGICAL: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
 }
 
 
-def _record(schema: dict[str, Any], names: Names) -> Fit:
-    found = {field["name"]: rounding(field["type"], names) for field in schema["fields"]}
-    fits = {name: fit for name, fit in found.items() if fit is not None}
-    if not fits:
-        return None
+def _record(schema: dict[str, Any], names: Names, around: Mapping[str, Fits]) -> Fit:
+    if (fits := around.get(schema["name"])) is None:
+        fits = {}
+        for field in schema["fields"]:
+            if fit := rounding(field["type"], names, {**around, schema["name"]: fits}):
+                fits[field["name"]] = fit
+        if not fits:
+            return None
 
     def rounded(value: Any) -> Any:
         changes = {name: fit(getattr(value, name)) for name, fit in fits.items()}
@@ -136,15 +179,15 @@ def _record(schema: dict[str, Any], names: Names) -> Fit:
     return rounded
 
 
-def _union(branches: list[Any], names: Names) -> Fit:
+def _union(branches: list[Any], names: Names, around: Mapping[str, Fits]) -> Fit:
     """Return what rounds a value by its class: that of a record has its name."""
-    fits: dict[str, Callable[[Any], Any]] = {}
+    fits: Fits = {}
     shapes: dict[str, tuple[str, ...]] = {"array": ("tuple", "list"), "map": ("dict",), "long": ("datetime", "time")}
     shapes |= {"float": ("float",), "double": ("float",), "bytes": ("Decimal",), "fixed": ("Decimal",)}
     for branch in branches:
         target = resolve(branch, names)
         kind = target["type"] if isinstance(target, dict) else target
-        if fit := rounding(branch, names):
+        if fit := rounding(branch, names, around):
             fits |= dict.fromkeys([target["name"]] if kind == "record" else shapes[kind], fit)
     if not fits:
         return None

@@ -268,17 +268,3 @@ def amount(*fields: tuple[str, str], name: str = "Amount") -> dict[str, Any]:
 def test_classes_that_do_not_fit_are_refused(schema: Any, root: type, says: str) -> None:
     with pytest.raises(SchemaError, match=says):
         Binding("t", schema, root)
-
-
-def test_a_record_that_contains_itself_is_refused() -> None:
-    schema = {"type": "record", "name": "Amount", "fields": [{"name": "thousandths", "type": ["null", "Amount"]}]}
-    with pytest.raises(SchemaError, match="contains itself"):
-        compile_decode(Binding("t", schema, Recursive))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Recursive:
-    thousandths: "Recursive | None"
-
-
-Recursive.__name__ = "Amount"

@@ -206,11 +206,13 @@ def test_wrong_levels_are_named(levels: Any, says: str) -> None:
         assert says in call("schemas", *arguments, code=2).stderr
 
 
-def test_a_record_that_contains_itself_is_refused() -> None:
+def test_a_record_that_contains_itself_is_compared_once() -> None:
     write(record("Row", x(["null", "Row"])), "c.row")
     call("schemas", "register")
+    write(record("Row", x(["null", "Row"]), y("int")), "c.row")
+    assert call("schemas", "register", code=1).output.count("Row.y: was absent; is int without a default") == 1
     write(record("Row", x(["null", "Row"]), y("int", default=0)), "c.row")
-    assert "contains itself" in call("schemas", "register", code=2).stderr
+    call("schemas", "register")
 
 
 @pytest.mark.parametrize("directory", [ROOT / "schemas", ENGINE], ids=lambda path: path.parent.name)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pipeline.adapters.avro.binding import field_hints, is_message, kind_of, named_types, unwrapped
 from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_enum
@@ -18,7 +18,7 @@ from pipeline.adapters.avro.registry import Schema
 from pipeline.adapters.avro.schemas.field_docs import class_doc, field_docs
 from pipeline.errors import SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage
-from pipeline.model.fields import Precision, Renamed
+from pipeline.model.fields import Precision, Renamed, members, opened
 
 PRIMITIVES: Mapping[Any, str] = {
     bool: "boolean",
@@ -67,7 +67,15 @@ class _Generation:
         self._envelope = first["name"] if isinstance(first, dict) and "name" in first else ENVELOPES.get(request.root)
 
     def schema(self) -> Schema:
-        schema = self._of(self._asked.root, self._asked.topic)
+        try:
+            schema = self._of(self._asked.root, self._asked.topic)
+        except RecursionError:
+            raise self._fail(self._asked.topic, "a `type` contains itself, which only a class can") from None
+        if isinstance(schema, list) and self._namespace:  # a name outside of all records is one without a namespace
+            schema = [
+                f"{self._namespace}.{each}" if isinstance(each, str) and each in self._classes else each
+                for each in schema
+            ]
         for each in schema if isinstance(schema, list) else [schema]:
             if isinstance(each, dict) and "name" in each and self._namespace:
                 named = {"type": each["type"], "name": each["name"], "namespace": self._namespace}
@@ -80,8 +88,7 @@ class _Generation:
         return SchemaError(f"{self._asked.topic}: no Avro type for {where}: {why}")
 
     def _of(self, annotation: Any, where: str, default: Any = NO_DEFAULT) -> Schema:
-        said = _said(annotation)
-        annotation = unwrapped(annotation)
+        annotation, said = opened(annotation)
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin in (Union, types.UnionType):
             return self._union(annotation, where, default)
@@ -128,8 +135,8 @@ class _Generation:
     def _union(self, annotation: Any, where: str, default: Any) -> Schema:
         """Return the union; the branch of the default is first, as Avro wants it, and null if there is none."""
         first = type(None) if default is NO_DEFAULT else type(default)
-        members = sorted(_members(annotation), key=lambda member: kind_of(unwrapped(member)) is not first)
-        return [self._of(member, where) for member in members]
+        ordered = sorted(members(annotation), key=lambda member: kind_of(unwrapped(member)) is not first)
+        return [self._of(member, where) for member in ordered]
 
     def _record(self, cls: Any, where: str) -> Schema:
         envelope = cls if cls in ENVELOPES else None
@@ -141,7 +148,7 @@ class _Generation:
         known = {field["name"] for field in earlier.get("fields", ())}  # what was read once stays in the events of then
         doc = ("" if envelope else class_doc(cls)) or earlier.get("doc", "")
         fields = []
-        for field, hint in _hints(cls, self._asked.body).items():
+        for field, hint in field_hints(cls, self._asked.body, extras=True).items():
             if cls is EventMessage and field == "read" and not self._asked.reads and field not in known:
                 continue
             default = _default(cls, field)
@@ -150,7 +157,7 @@ class _Generation:
                 made["default"] = self._json(default, made["type"], f"{where}.{name}.{field}")
             if field in docs:
                 made["doc"] = docs[field]
-            if before := [name for each in _said(hint) if isinstance(each, Renamed) for name in each.before]:
+            if before := [name for each in opened(hint)[1] if isinstance(each, Renamed) for name in each.before]:
                 made["aliases"] = before
             fields.append(made)
         aliases = {"aliases": [*before]} if (before := cls.__dict__.get("__renamed__")) else {}
@@ -178,35 +185,12 @@ class _Generation:
             raise self._fail(where, f"its default {value!r} cannot stand in a schema: {error}") from None
 
     def _record_json(self, value: Any, where: str) -> Any:
-        hints = _hints(type(value), None)
+        hints = field_hints(type(value), extras=True)
         schemas = _Generation(self._asked, None)
         return {
             name: self._json(getattr(value, name), schemas._of(hint, f"{where}.{name}", getattr(value, name)), where)
             for name, hint in hints.items()
         }
-
-
-def _hints(cls: Any, body: object) -> dict[str, Any]:
-    """Return the annotations as field_hints does, with what is said in Annotated."""
-    said = get_type_hints(cls, include_extras=True)
-    return {
-        name: body if name == "body" and body is not None else said[name]
-        for name, hint in field_hints(cls, body).items()
-    }
-
-
-def _said(annotation: Any) -> Sequence[Any]:
-    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-
-
-def _members(annotation: Any) -> Iterator[Any]:
-    """Yield the members of a union, those of unions in it too, with what is said of each in Annotated."""
-    inner = unwrapped(annotation)
-    if get_origin(inner) in (Union, types.UnionType):
-        for member in get_args(inner):
-            yield from _members(member)
-    else:
-        yield annotation
 
 
 def _default(cls: Any, field: str) -> Any:

@@ -13,6 +13,7 @@ from fastavro import parse_schema
 
 from pipeline.adapters.avro.wire.rewriting import (
     Copy,
+    Later,
     Schema,
     array_copy,
     branch_copy,
@@ -81,7 +82,7 @@ class Resolution:
     """How records of the schema `writer` are read with the schema `reader`.
 
     `findings`: all that breaks; without any, each record is read exactly. That a new field has its default, and an
-    unknown symbol that of its enum, is what their author has declared. Raises SchemaError if a record contains itself.
+    unknown symbol that of its enum, is what their author has declared. Raises SchemaError if a default has no end.
     """
 
     def __init__(self, writer: Schema, reader: Schema, topic: str = "schema") -> None:
@@ -94,12 +95,16 @@ class Resolution:
         try:
             self._copy = self._or_same(self._resolve(written, read, Place()), written)
         except RecursionError:
-            raise SchemaError(f"{topic}.avsc: a record contains itself; not supported") from None
+            raise SchemaError(f"{topic}.avsc: a default contains itself; correct it") from None
 
     def rewrite(self, data: bytes, at: int) -> bytes:
         """Return the record from `at` to the end, in the reader's schema. Raises one of codec.MISFITS."""
         out = bytearray()
-        if self._copy(data, at, out) != len(data):
+        try:
+            end = self._copy(data, at, out)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
+        if end != len(data):
             raise ValueError("the record does not end where its schema says")
         return bytes(out)
 
@@ -198,8 +203,10 @@ class Resolution:
             cure = f'declare the rename: "aliases": ["{_short(old)}"] in {shown(reader)} (renamed in the class)'
             return self._broken(place, shown(writer), shown(reader), why, cure, f"keep the name {_short(new)}")
         if (old, new) not in self._done:
+            self._done[old, new] = later = Later()  # for a record inside itself
             resolve = {"record": self._record, "enum": self._enum, "fixed": self._fixed}[kind]
-            self._done[old, new] = resolve(writer, reader, place)
+            self._done[old, new] = copy = resolve(writer, reader, place)
+            later.copy = self._or_same(copy, writer)
         return self._done[old, new]
 
     def _fixed(self, writer: dict[str, Any], reader: dict[str, Any], place: Place) -> Copy | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pipeline.adapters.avro.wire.varint import length, long_bytes, varint
@@ -42,19 +43,27 @@ def _skip_fixed(size: int) -> Skip:
     return lambda data, at: _within(data, at + size)
 
 
-def skipper(schema: Schema, names: dict[str, Any]) -> Skip:
-    """Return what steps over a value. `names`: the named types of the parsed schema."""
+def skipper(schema: Schema, names: dict[str, Any], around: Mapping[str, list[Skip]] = MappingProxyType({})) -> Skip:
+    """Return what steps over a value. `names`: the named types of the parsed schema.
+
+    `around`: the records that it is in, each with where its fields will be once they are all made.
+    """
     schema = names.get(schema, schema) if isinstance(schema, str) else schema
     if isinstance(schema, list):
-        return _skip_union([skipper(branch, names) for branch in schema])
+        return _skip_union([skipper(branch, names, around) for branch in schema])
     kind = schema["type"] if isinstance(schema, dict) else schema
     match kind:
+        case "record" if schema["name"] in around:
+            return _skip_record(around[schema["name"]])
         case "record":
-            return _skip_record([skipper(field["type"], names) for field in schema["fields"]])
+            fields: list[Skip] = []
+            inside = {**around, schema["name"]: fields}
+            fields += [skipper(field["type"], names, inside) for field in schema["fields"]]
+            return _skip_record(fields)
         case "array":
-            return _skip_blocks(skipper(schema["items"], names), has_keys=False)
+            return _skip_blocks(skipper(schema["items"], names, around), has_keys=False)
         case "map":
-            return _skip_blocks(skipper(schema["values"], names), has_keys=True)
+            return _skip_blocks(skipper(schema["values"], names, around), has_keys=True)
         case "fixed":
             return _skip_fixed(schema["size"])
         case "string" | "bytes":
@@ -221,6 +230,15 @@ def record_copy(fields: Sequence[tuple[Copy, int]], defaults: dict[int, bytes], 
         return at
 
     return copy
+
+
+class Later:
+    """Rewrites a record inside itself: by what `copy` is once it is known."""
+
+    copy: Copy
+
+    def __call__(self, data: bytes, at: int, out: bytearray) -> int:
+        return self.copy(data, at, out)
 
 
 def left_out(skip: Skip) -> Copy:
