@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.adapters.exported.writing import ExportWriter
 from pipeline.engine.ports import TP
+from pipeline.errors import UndecodableRecord
 from pipeline.model import Service, TopicKind
 from pipeline.topology import Topology
 from pipeline.verify.sources.history import Entry, History
@@ -49,9 +51,9 @@ def judged_topics(services: Sequence[Service]) -> list[str]:
     for service in services:
         found += [TopicKind.PARKED.topic(service.name)]
         for aggregate in service.owned:
-            kinds = [TopicKind.STATE, TopicKind.EVENT, TopicKind.COMMAND]
+            kinds = [TopicKind.EVENT, TopicKind.COMMAND]
             kinds += [TopicKind.REPLIES] if aggregate.idempotency is not None else []
-            found += [kind.topic(aggregate.name) for kind in kinds]
+            found += [aggregate.states, *(kind.topic(aggregate.name) for kind in kinds)]
         for projection in service.projections:
             found += [TopicKind.ROW.topic(projection.name)]
             found += [TopicKind.BY_KEY.topic(projection.name)] if projection.route is not None else []
@@ -65,8 +67,17 @@ def _order(topic: str) -> tuple[int, str]:
 
 
 def known_to(registry: Registry) -> Callable[[str, int], tuple[str, Schema] | None]:
-    """Return what finds the schema of an id on a topic."""
-    return lambda _, schema_id: registry.written_with(schema_id)
+    """Return what finds the schema of an id on a topic, with the name that the manifest has for it."""
+
+    def known(topic: str, schema_id: int) -> tuple[str, Schema] | None:
+        kind = TopicKind.of(topic)
+        # Replies stand on command topics, too.
+        for name in (topic, TopicKind.REPLY.value, *(() if kind is None else (kind.value,))):
+            with suppress(UndecodableRecord):
+                return name, registry.written_with(schema_id, name)
+        return None
+
+    return known
 
 
 def export(
@@ -76,15 +87,16 @@ def export(
     path: Path,
     part: Part = Part(),  # noqa: B008  # a value
     step: Step = lambda *_: None,
+    registry: Registry | None = None,
 ) -> int:
     """Write the committed records of these topics to a file. Return how many there are. Raises TopicError.
 
-    In memory: one block of the file.
+    `registry`: what knows the schemas, if not that of the topology. In memory: one block of the file.
     """
     places = [TP(topic, n) for topic in sorted(topics, key=_order) for n in range(history.partitions(topic))]
     ends = {tp: history.end(tp) for tp in places}
     todo, done = sum(ends.values()), 0
-    with ExportWriter(path, known_to(Registry(topology.schemas))) as out:
+    with ExportWriter(path, known_to(registry or Registry(topology.schemas))) as out:
         about = {f"{tp.topic}/{tp.partition}": _place(history, topology, tp, part) for tp in places}
         for tp in places:
             first, end = None, ends[tp]

@@ -166,12 +166,15 @@ def _check_free(file: ExportFile, source: str, topology: Topology, topic: str, e
     sources = {each.topic for service in topology.services.values() for each in service.sources()}
     registry = Registry(topology.schemas)
     for entry in file.schemas if topic in sources else ():
-        known = registry.written_with(entry["id"])
-        if entry["topic"] == source and (known is None or known[0] != topic):
+        if entry["topic"] != source:
+            continue
+        try:
+            registry.written_with(entry["id"], topic)
+        except UndecodableRecord as error:
             raise ImportRefused(
-                f"this topology follows {topic}, and does not know the schema with id {entry['id']} that records of "
-                f"{source} in {file.path} were written with; take it over into {topology.schemas}/manifest.json"
-            )
+                f"this topology follows {topic}, and cannot read what {file.path} has of {source}: {error}; take that "
+                f"schema over into {topology.schemas}/manifest.json"
+            ) from error
 
 
 def _copies(file: ExportFile, source: str, partitions: int) -> Iterator[Ready]:

@@ -90,10 +90,10 @@ class AggregateChanges:
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], registry: Registry) -> None:
         self.aggregate = aggregate_as_stored(aggregate, registry)
         self.name = aggregate.name
-        self.commands, self.events, self.states, self.replies = (
-            kind.topic(aggregate.name)
-            for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE, TopicKind.REPLIES)
+        self.commands, self.events, self.replies = (
+            kind.topic(aggregate.name) for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.REPLIES)
         )
+        self.states = aggregate.states
         self._service = service
         self._command = command_decoder(registry, self.aggregate)
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)

@@ -302,17 +302,13 @@ def test_records_of_a_schema_that_only_the_file_knows(tmp_path: Path) -> None:
             log[:] = [e._replace(value=b"\0" + later.to_bytes(4, "big") + (e.value or b"")[5:]) for e in log]
     registry.learn(later, "users.event", schema, "elsewhere")
     path = tmp_path / "later.avro"
-    known = Registry.written_with
-    Registry.written_with = registry.written_with  # type: ignore[method-assign,assignment]
-    try:
-        file = exported(history, path)
-    finally:
-        Registry.written_with = known  # type: ignore[method-assign]
+    export(history, SHOP, TOPICS, path, registry=registry)
+    file = ExportFile(path)
     report = check_files([file], SHOP)
     assert report.clean, report.as_json()
     assert report.checked["events"] == 29
     with pytest.raises(SchemaError, match=r"later\.avro: the schema with id .* merge the manifest"):
-        Registry(SHOP.schemas).learn(schema_id, "users.event", {"type": "string"}, str(path))
+        Registry(SHOP.schemas).learn(schema_id, "users.event", "string", str(path))
 
 
 def test_a_history_that_goes_on_needs_no_file() -> None:
