@@ -90,6 +90,8 @@ values = st.one_of(
     st.binary(max_size=20).map(lambda data: b"\0\0\0\0\x11" + data),  # seems to be of schema 17
     of_placed(17),
     of_placed(18),
+    of_placed(17).map(lambda data: data + b"!"),  # ends later than its schema says
+    of_placed(18).map(lambda data: data[:-1]),
     st.text(max_size=5).map(lambda text: encoded(5, text)),
     st.text(max_size=5).map(lambda text: encoded(6, text)),
     (st.none() | st.text(max_size=5)).map(lambda value: encoded(2**31 - 1, value)),

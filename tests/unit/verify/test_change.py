@@ -266,6 +266,20 @@ def test_events_alone_are_folded_and_the_rest_is_said_not_to_be_judged(tmp_path:
     assert report.not_judged[NO_OUTCOME] == whole.checked["commands"] - report.checked["commands"] > 4  # rejections
 
 
+def test_a_command_that_was_decided_late_is_decided_in_the_state_of_then(tmp_path: Path) -> None:
+    """Its place in the log says nothing of that, if it has waited; its events do."""
+    history = settled(USUAL)
+    tp = history.place("inventory.command", b"TEA")
+    log = history.logs[tp]
+    first = next(entry for entry in log if entry.key == b"TEA")
+    log.remove(first)
+    log.append(first._replace(offset=log[-1].offset + 1))  # the registration, behind all that needs it
+    file = exported(history, tmp_path / "late.avro", "inventory.command", "inventory.event")
+    report = check_files([file], SHOP)
+    assert report.clean, report.as_json()
+    assert report.checked["commands"] > 10
+
+
 def test_events_that_do_not_begin_at_the_first_are_not_judged(tmp_path: Path) -> None:
     history = settled(USUAL)
     part = Part(since_ms=history.now_ms)
