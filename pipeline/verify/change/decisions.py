@@ -107,6 +107,8 @@ class AggregateChanges:
         """Read results before what has caused them. `topics`: what is recorded."""
         aside = Report()  # what cannot be read of what the engine writes alone is for verify to find
         states = self._last_states(history, topics, partition, aside)
+        if self.states not in topics:
+            report.not_judged[f"states of {self.name}: {self.states} is not recorded"] = 1
         replies = self._answers.read(history, partition, aside) if self.replies in topics else []
         pasts = self._fold(history, partition, scope, report)
         self._compare_states(pasts, states, scope, report)
