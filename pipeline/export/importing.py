@@ -21,6 +21,7 @@ from pipeline.model import Aggregate, CommandMessage, TopicKind, is_barrier
 from pipeline.model.records.partitioning import partition_of
 from pipeline.topology import Topology
 from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.file_schemas import registry_with
 from pipeline.verify.sources.history import Entry
 
 RECORD_BYTES_MAX = 16 * 1024 * 1024
@@ -124,10 +125,7 @@ def _commands(
     topic = TopicKind.COMMAND.topic(aggregate.name)
     if source != topic:
         raise ImportRefused(f"{source} holds no commands of {aggregate.name}: only an export of {topic} goes in there")
-    registry = Registry(topology.schemas)
-    for entry in file.schemas:
-        registry.learn(entry["id"], entry["topic"], entry["schema"], str(file.path))
-    decoder = Decoder(registry, topic, CommandMessage, aggregate.command)
+    decoder = Decoder(registry_with([file], topology), topic, CommandMessage, aggregate.command)
     encode = codecs(topology.schemas)(topic, CommandMessage, aggregate.command).encode
     for _, record in _entries(file, source):
         if is_barrier(record.value, record.headers):

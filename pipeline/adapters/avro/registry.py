@@ -122,15 +122,9 @@ class Registry:
             raise UndecodableRecord(f"schema id {schema_id} is that of {', '.join(sorted(known))}, not of {topic}")
         return known[topic]
 
-    def learn(self, schema_id: int, topic: str, schema: Schema, source: str) -> None:
-        """Take in a schema that records elsewhere were written with. Raises SchemaError if the id is another's here."""
-        known = self._by_id.setdefault(schema_id, {})
-        if any(not same(schema, other) for other in known.values()):
-            raise SchemaError(
-                f"{source}: the schema with id {schema_id} is one of {topic}, and another one in {self.directory}; "
-                "merge the manifest of those who have written the records, and register your own changes again"
-            )
-        known.setdefault(topic, schema)
+    def learn(self, number: int, topic: str, schema: Schema) -> None:
+        """Take in a version that others write with. What the manifest has, or was learned before, stays."""
+        self._by_id.setdefault(number, {}).setdefault(topic, schema)
 
     def read(self, topic: str) -> Schema:
         """Return the present schema of `topic`, registered or not. A file is read once."""

@@ -46,6 +46,7 @@ UNDECIDED = {
 }  # by the engine alone
 NO_OUTCOME = "commands of which no event and no reply is recorded"
 NO_COPY = "commands decided with a copy whose source is not recorded"
+UNFOLDED = "commands whose state or events cannot be folded"
 CUT = "keys whose earlier events are not recorded"
 
 
@@ -238,6 +239,9 @@ class AggregateChanges:
         self, history: History, past: Past, turn: Turn, version: int, partition: int, scope: Scope, report: ChangeReport
     ) -> int:
         """Decide one command, and compare. Return the version of its aggregate after it, as recorded."""
+        if past.broken and turn.events and turn.events[-1] is past.log[-1]:  # more may have followed
+            report.not_judged[UNFOLDED] += 1
+            return turn.events[-1].event.version
         recorded = self._recorded(turn, report)
         if recorded is None:
             return version
@@ -248,8 +252,9 @@ class AggregateChanges:
         after = version + len(turn.events)
         if not scope.has_time(turn.entry.time_ms):
             return after
-        if version >= len(past.states):
-            report.not_judged["commands whose state cannot be folded"] += 1
+        last = len(past.states) - 1
+        if version > last or (past.broken and version == last and isinstance(recorded, Rejected)):
+            report.not_judged[UNFOLDED] += 1
             return after
         kind = type(turn.command.body).__name__
         place = f"{self.commands}-{partition}@{turn.entry.offset}"

@@ -12,6 +12,7 @@ from pipeline.verify.change.decisions import AggregateChanges
 from pipeline.verify.change.report import ChangeReport, Scope
 from pipeline.verify.change.rows import RowChanges
 from pipeline.verify.run import Step, open_history
+from pipeline.verify.sources.file_schemas import registry_with
 from pipeline.verify.sources.files import FileHistory
 from pipeline.verify.sources.history import History
 
@@ -28,10 +29,7 @@ def check_files(
     step: Step = lambda *_: None,
 ) -> ChangeReport:
     """Return what present code would change of what the files hold. Raises ExportFileError, SchemaError."""
-    registry = Registry(topology.schemas)
-    for file in files:
-        for entry in file.schemas:
-            registry.learn(entry["id"], entry["topic"], entry["schema"], str(file.path))
+    registry = registry_with(files, topology)
     history = FileHistory(files)
     report = check(history, history.topics(), topology, registry, services, scope=scope, limit=limit, step=step)
     if parts := {name for file in files for name, value in file.about.get("part", {}).items() if value is not None}:

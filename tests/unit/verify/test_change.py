@@ -23,7 +23,7 @@ from pipeline.errors import ExportFileError, SchemaError
 from pipeline.export.exporting import Part, export, judged_topics
 from pipeline.model import Rejected
 from pipeline.topology import Topology
-from pipeline.verify.change.decisions import NO_OUTCOME
+from pipeline.verify.change.decisions import NO_OUTCOME, UNFOLDED
 from pipeline.verify.change.report import ChangeReport, Group, Scope
 from pipeline.verify.change.run import check, check_files
 from tests.helpers.histories import MemoryHistory, Raw
@@ -168,7 +168,8 @@ def test_a_fold_that_raises_and_a_decision_that_does(usual: ExportFile) -> None:
         return None if isinstance(event, inv.StockReceived) else stock.evolve(state, event)
 
     report = check_files([usual], changed("inventory", "aggregates", "inventory", evolve=evolve))
-    assert Group("event", "inventory", "StockReceived", "evolve raises") in groups(report)
+    assert report.found == {Group("event", "inventory", "StockReceived", "evolve raises"): 3}
+    assert report.not_judged[UNFOLDED] >= 3
 
     def decide(command: Any, state: Any) -> Any:
         raise ZeroDivisionError
@@ -210,6 +211,7 @@ def test_an_event_class_that_is_gone(usual: ExportFile, tmp_path: Path) -> None:
     assert report.found[Group("event", "inventory", "cannot be read", "")] >= 3
     example = report.examples[Group("event", "inventory", "cannot be read", "")][0]
     assert "none of the aggregate's events" in example.now
+    assert {group.what for group in groups(report)} == {"event"}, "and not again by what follows from it"
 
 
 # --- what is compared, and what cannot be -----------------------------------------------------------------------------
@@ -310,20 +312,22 @@ def test_records_of_a_schema_that_only_the_file_knows(tmp_path: Path) -> None:
     """Written by a later version of production, whose manifest this branch has not got."""
     history = settled(USUAL)
     registry = Registry(SHOP.schemas)
-    schema_id, schema = registry.current("users.event")
+    _, schema = registry.current("users.event")
     later = 1_234_567
     for tp, log in history.logs.items():
         if tp.topic == "users.event":
             log[:] = [e._replace(value=b"\0" + later.to_bytes(4, "big") + (e.value or b"")[5:]) for e in log]
-    registry.learn(later, "users.event", schema, "elsewhere")
+    registry.learn(later, "users.event", schema)
     path = tmp_path / "later.avro"
     export(history, SHOP, TOPICS, path, registry=registry)
     file = ExportFile(path)
     report = check_files([file], SHOP)
     assert report.clean, report.as_json()
     assert report.checked["events"] == 29
-    with pytest.raises(SchemaError, match=r"later\.avro: the schema with id .* merge the manifest"):
-        Registry(SHOP.schemas).learn(schema_id, "users.event", "string", str(path))
+    (entry,) = [each for each in file.schemas if each["id"] == later]
+    entry |= {"id": registry.current("users.event")[0], "schema": "string"}
+    with pytest.raises(SchemaError, match=r"later\.avro: the schema of users\.event with id .* merge the manifest"):
+        check_files([file], SHOP)
 
 
 def test_a_history_that_goes_on_needs_no_file() -> None:
