@@ -48,6 +48,8 @@ def command(
 
     if not path.resolve().parent.is_dir():
         raise click.UsageError(f"--to: there is no directory {path.parent}")
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since has to be before --until: there is nothing between them")
     topology = where.topology
     chosen = topics or judged_topics(topology.chosen(services))
     with open_history(where.address, topology, services) as history, progress(silent=as_json) as step:

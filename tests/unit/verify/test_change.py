@@ -296,6 +296,14 @@ def test_events_that_do_not_begin_at_the_first_are_not_judged(tmp_path: Path) ->
     assert "projection customers: the first events are not recorded" in report.not_judged
 
 
+@pytest.mark.parametrize("part", [Part(key="anna"), Part(until_ms=1_040)])
+def test_rows_are_not_made_of_a_part_of_their_events(part: Part, tmp_path: Path) -> None:
+    report = check_files([exported(settled(USUAL), tmp_path / "part.avro", part=part)], SHOP)
+    assert report.clean, report.as_json()
+    assert report.checked["states"] > 0
+    assert "projection customers: the file has only a part of what they are made of" in report.not_judged
+
+
 def test_several_files_and_what_is_wrong_with_them(usual: ExportFile, tmp_path: Path) -> None:
     history = settled(USUAL)
     parts = [[topic for topic in TOPICS if topic.startswith("users")], [t for t in TOPICS if not t.startswith("users")]]
@@ -313,7 +321,7 @@ def test_records_of_a_schema_that_only_the_file_knows(tmp_path: Path) -> None:
     history = settled(USUAL)
     registry = Registry(SHOP.schemas)
     _, schema = registry.current("users.event")
-    later = 1_234_567
+    later = 987_654
     for tp, log in history.logs.items():
         if tp.topic == "users.event":
             log[:] = [e._replace(value=b"\0" + later.to_bytes(4, "big") + (e.value or b"")[5:]) for e in log]
