@@ -1,4 +1,4 @@
-"""Events, states and decisions of one aggregate, made again one by one beside what is recorded.
+"""Decisions of one aggregate, made again one by one beside what is recorded.
 
 Each command is decided in the state that the recorded events before it give, so one difference does not become many.
 In memory: events, states and replies of one partition.
@@ -7,14 +7,13 @@ In memory: events, states and replies of one partition.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.json.writing import to_json
 from pipeline.engine.ports import TP
 from pipeline.errors import InvalidToken, UndecodableRecord
-from pipeline.flow import command_to_event, event_to_state, is_later
+from pipeline.flow import command_to_event, is_later
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import (
     Acceptance,
@@ -28,45 +27,19 @@ from pipeline.model import (
     is_barrier,
 )
 from pipeline.verify.change.report import ChangeReport, Example, Group, Scope
+from pipeline.verify.change.states import Logged, Past, StateChanges
 from pipeline.verify.checks.reads import ReadCheck
 from pipeline.verify.checks.replies import ReplyCheck
-from pipeline.verify.checks.tables import last_values
 from pipeline.verify.report import Report, short
-from pipeline.verify.sources.decode import Decoder, command_decoder, text_key
+from pipeline.verify.sources.decode import Decoder, command_decoder
 from pipeline.verify.sources.history import Entry, History
 from pipeline.verify.sources.stored import aggregate_as_stored
 
-UNDECIDED = {
-    "expired",
-    "issued_in_the_future",
-    "id_reused",
-    "no_deadlines",
-    "discarded",
-    "taken",
-}  # by the engine alone
+# Rejections by the engine alone.
+UNDECIDED = {"expired", "issued_in_the_future", "id_reused", "no_deadlines", "discarded", "taken"}
 NO_OUTCOME = "commands of which no event and no reply is recorded"
 NO_COPY = "commands decided with a copy whose source is not recorded"
 UNFOLDED = "commands whose state or events cannot be folded"
-CUT = "keys whose earlier events are not recorded"
-
-
-class Logged(NamedTuple):
-    """A recorded event, and where it stands."""
-
-    offset: int
-    event: EventMessage
-
-
-@dataclass(slots=True)
-class Past:
-    """What one aggregate has lived through: recorded events, and the states that present code makes of them.
-
-    `states`: before the first event, then after each. `broken`: what follows could not be folded.
-    """
-
-    log: list[Logged] = field(default_factory=list)
-    states: list[StateMessage | None] = field(default_factory=lambda: [None])
-    broken: bool = False
 
 
 class Turn(NamedTuple):
@@ -94,11 +67,9 @@ class AggregateChanges:
         self.commands, self.events, self.replies = (
             kind.topic(aggregate.name) for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.REPLIES)
         )
-        self.states = aggregate.states
-        self._service = service
         self._command = command_decoder(registry, self.aggregate)
         self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
-        self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
+        self._states = StateChanges(service, self.aggregate, self._event, registry)
         self._answers = ReplyCheck(service, self.aggregate, registry, self._event)
         self._reads = ReadCheck(service, self.aggregate, registry)
 
@@ -106,91 +77,12 @@ class AggregateChanges:
         self, history: History, topics: frozenset[str], partition: int, scope: Scope, report: ChangeReport
     ) -> None:
         """Read results before what has caused them. `topics`: what is recorded."""
-        aside = Report()  # what cannot be read of what the engine writes alone is for verify to find
-        states = self._last_states(history, topics, partition, aside)
-        if self.states not in topics:
-            report.not_judged[f"states of {self.name}: {self.states} is not recorded"] = 1
-        replies = self._answers.read(history, partition, aside) if self.replies in topics else []
-        pasts = self._fold(history, partition, scope, report)
-        self._compare_states(pasts, states, scope, report)
+        # What cannot be read of replies, the engine's own records, is for verify to find.
+        replies = self._answers.read(history, partition, Report()) if self.replies in topics else []
+        pasts = self._states(history, topics, partition, scope, report)
         if self.commands in topics:
             outcomes = {reply.message.offset: reply.message for reply in replies}
             self._decide(history, partition, pasts, outcomes, scope, report)
-
-    def _last_states(
-        self, history: History, topics: frozenset[str], partition: int, aside: Report
-    ) -> dict[str, StateMessage]:
-        if self.states not in topics:
-            return {}
-        last = last_values(history, TP(self.states, partition), self._state, self._service, aside)
-        return {key: value for key, (_, value) in last.items() if isinstance(value, StateMessage)}
-
-    # --- events and states --------------------------------------------------------------------------------------------
-
-    def _fold(self, history: History, partition: int, scope: Scope, report: ChangeReport) -> dict[str, Past]:
-        """Read and fold the events of each key."""
-        pasts: dict[str, Past] = {}
-        for entry in history.records(TP(self.events, partition)):
-            try:
-                key = text_key(entry)
-            except UndecodableRecord:
-                continue  # nothing that an aggregate has written
-            if not scope.has_key(key):
-                continue
-            past = pasts.setdefault(key, Past())
-            event = self._read_event(entry, key, partition, report)
-            if event is None or past.broken:
-                past.broken = True
-            elif event.version != len(past.states):
-                past.broken = True
-                report.not_judged[CUT] += 1
-            else:
-                past.log.append(Logged(entry.offset, event))
-                self._evolve(key, past, partition, report)
-        report.checked["keys"] += len(pasts)
-        return pasts
-
-    def _read_event(self, entry: Entry, key: str, partition: int, report: ChangeReport) -> EventMessage | None:
-        report.checked["events"] += 1
-        try:
-            read = self._event.read(entry)
-            if read is not None:
-                event: EventMessage = read[1]
-                return event
-            why = "its class is none of the aggregate's events"
-        except UndecodableRecord as error:
-            why = short(str(error))
-        place = f"{self.events}-{partition}@{entry.offset}"
-        report.add(Group("event", self.name, "cannot be read", ""), Example(key, place, "an event", why))
-        return None
-
-    def _evolve(self, key: str, past: Past, partition: int, report: ChangeReport) -> None:
-        offset, event = past.log[-1]
-        try:
-            past.states.append(event_to_state(self.aggregate, key.encode(), past.states[-1], event))
-        except BaseException as error:
-            if not is_topologys(error):
-                raise
-            past.broken = True
-            place = f"{self.events}-{partition}@{offset}"
-            group = Group("event", self.name, type(event.body).__name__, "evolve raises")
-            report.add(group, Example(key, place, "a state", short(repr(error))))
-
-    def _compare_states(
-        self, pasts: dict[str, Past], states: dict[str, StateMessage], scope: Scope, report: ChangeReport
-    ) -> None:
-        for key, recorded in states.items():
-            if not scope.has_key(key) or not scope.has_time(recorded.time_ms):
-                continue
-            past = pasts.get(key) or Past()
-            if recorded.version >= len(past.states):
-                report.not_judged["states whose events are not recorded, or cannot be folded"] += 1
-                continue
-            report.checked["states"] += 1
-            now = past.states[recorded.version]
-            body = None if now is None else now.body
-            group = Group("state", self.name, type(recorded.body).__name__, "")
-            report.compare(group, key, f"version {recorded.version}", to_json(recorded.body), to_json(body))
 
     # --- decisions ----------------------------------------------------------------------------------------------------
 
@@ -209,17 +101,18 @@ class AggregateChanges:
         for entry in history.records(TP(self.commands, partition)):
             if is_barrier(entry.value, entry.headers):
                 continue
+            reply = outcomes.get(entry.offset)
             try:
-                read = self._command.read(entry)
-            except UndecodableRecord:
-                report.not_judged["commands that cannot be read"] += 1
+                read, why = self._command.read(entry), "its class is none of the aggregate's commands"
+            except UndecodableRecord as error:
+                read, why = None, short(str(error))
+            if read is None:
+                self._unread(entry, partition, reply, why, scope, report)
                 continue
-            if read is None or not isinstance(read[1], CommandMessage) or not scope.has_key(read[0]):
+            if not isinstance(read[1], CommandMessage) or not scope.has_key(read[0]):
                 continue
             key, command = read
-            turn = Turn(
-                entry, key, command, caused.pop((key, command.id, entry.time_ms), []), outcomes.get(entry.offset)
-            )
+            turn = Turn(entry, key, command, caused.pop((key, command.id, entry.time_ms), []), reply)
             if turn.events or turn.reply:
                 known.add((key, command.id))
             elif (key, command.id) in known:
@@ -234,6 +127,17 @@ class AggregateChanges:
                 while (key, version + 1) in gone and past.log[version].event.time_ms <= turn.entry.time_ms:
                     version += 1  # of commands that are not recorded
                 version = self._decide_again(history, past, turn, version, partition, scope, report)
+
+    def _unread(
+        self, entry: Entry, partition: int, reply: ReplyMessage | None, why: str, scope: Scope, report: ChangeReport
+    ) -> None:
+        """Take in a command that present code cannot read; it is a difference if earlier code has decided it."""
+        key = (entry.key or b"").decode(errors="replace")
+        if reply is None:
+            report.not_judged["commands that cannot be read"] += 1
+        elif scope.has_key(key) and scope.has_time(entry.time_ms):
+            place = f"{self.commands}-{partition}@{entry.offset}"
+            report.add(Group("decision", self.name, "cannot be read", ""), Example(key, place, "a command", why))
 
     def _decide_again(
         self, history: History, past: Past, turn: Turn, version: int, partition: int, scope: Scope, report: ChangeReport

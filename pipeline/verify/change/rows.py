@@ -91,7 +91,10 @@ class RowChanges:
             if recorded in values:
                 continue
             group = Group("row", self.name, type(self._projection.initial).__name__, "")
-            if recorded is None or values[-1] is None or isinstance(recorded, UndecodableRecord):
+            if isinstance(recorded, UndecodableRecord):
+                example = Example(key, self.topic, "a row", short(str(recorded)))
+                report.add(group._replace(type="cannot be read"), example)
+            elif recorded is None or values[-1] is None:
                 sides = ["no row" if row is None else short(str(to_json(row))) for row in (recorded, values[-1])]
                 report.add(group._replace(field="row"), Example(key, self.topic, *sides))
             else:

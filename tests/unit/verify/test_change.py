@@ -214,6 +214,24 @@ def test_an_event_class_that_is_gone(usual: ExportFile, tmp_path: Path) -> None:
     assert {group.what for group in groups(report)} == {"event"}, "and not again by what follows from it"
 
 
+def test_a_command_class_that_is_gone(usual: ExportFile) -> None:
+    report = check_files([usual], changed("users", "aggregates", "users", command=u.RegisterUser))
+    group = Group("decision", "users", "cannot be read", "")
+    assert report.found == {group: 1}
+    assert report.examples[group][0].now == "its class is none of the aggregate's commands"
+
+
+def test_states_and_rows_that_present_code_cannot_read(tmp_path: Path) -> None:
+    history = settled(USUAL)
+    for topic, key in (("users.state", b"anna"), ("customers.row", b"bob")):
+        history.append(history.place(topic, key), key, b"\0\0\0\0\1 of long ago")
+    report = check_files([exported(history, tmp_path / "old.avro")], SHOP)
+    assert report.found == {
+        Group("state", "users", "cannot be read", ""): 1,
+        Group("row", "customers", "cannot be read", ""): 1,
+    }
+
+
 # --- what is compared, and what cannot be -----------------------------------------------------------------------------
 
 
