@@ -88,6 +88,14 @@ class InputFileError(BadInput):
     """The file given to the demo is missing or has another format."""
 
 
+class ExportFileError(BadInput):
+    """A file of exported records cannot be read, or does not have what is asked of it."""
+
+
+class ImportRefused(BadInput):
+    """Records cannot be imported there without damage to what a service keeps. Nothing was imported."""
+
+
 class DemoFolderError(BadInput):
     """The folder given to the demo has foreign contents, is in use, or cannot be written."""
 

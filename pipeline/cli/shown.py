@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -84,3 +85,14 @@ def _width(lines: Sequence[Sequence[str]]) -> int:
     """Return how many columns of a terminal such a table takes."""
     widths = [max(cell_len(line[n]) for line in lines) for n in range(len(lines[0]))]
     return sum(width + 3 for width in widths) + 1
+
+
+@contextmanager
+def progress(*, silent: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar on stderr. Yield what moves it: what is done now, how much is done, and of how much."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=silent) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda name, done, total: bar.update(task, description=name, completed=done, total=total)

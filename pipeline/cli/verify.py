@@ -6,10 +6,9 @@ import sys
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.cli.options import Where, topology_argument, where
-from pipeline.cli.shown import say_json
+from pipeline.cli.shown import progress, say_json
 from pipeline.cli.values import Moment
 
 
@@ -39,9 +38,7 @@ def command(
     from pipeline.verify.run import verify
     from pipeline.verify.show import show
 
-    columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=as_json) as progress:
-        bar = progress.add_task("", total=None)
+    with progress(silent=as_json) as step:
         report = verify(
             where.address,
             where.topology,
@@ -49,7 +46,7 @@ def command(
             tables=not no_tables,
             limit=limit,
             decided_since_ms=decided_since,
-            step=lambda name, done, total: progress.update(bar, description=name, completed=done, total=total),
+            step=step,
         )
     if as_json:
         say_json(report.as_json())

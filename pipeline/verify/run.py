@@ -113,6 +113,21 @@ def _settled(history: History, check: Check, partition: int, limit: int) -> Repo
             return report
 
 
+def folded_topics(topology: Topology, services: tuple[str, ...], registry: Registry) -> dict[str, list[str]]:
+    """Return the topics that each of these services folds, of all if none is named. Raises TopologyError."""
+    if topology.names:
+        raise TopologyError(f"{topology.name} calls topics otherwise than declared, which is not understood here")
+    return {service.name: sorted(source_topics(service, registry)) for service in topology.chosen(services)}
+
+
+def open_history(
+    bootstrap: str, topology: Topology, services: tuple[str, ...] = (), registry: Registry | None = None
+) -> KafkaHistory:
+    """Return what a broker holds of these services, without tables. Raises TopologyError."""
+    sources = folded_topics(topology, services, registry or Registry(topology.schemas))
+    return KafkaHistory(bootstrap, sources, None, None, 0.0)
+
+
 def verify(
     bootstrap: str,
     topology: Topology,
@@ -131,10 +146,7 @@ def verify(
     to catch up with the logs. `limit`: findings kept of each kind. `decided_since_ms`: see `judge`. `step` hears how
     far it is.
     """
-    if topology.names:
-        raise TopologyError(f"{topology.name} calls topics otherwise than declared, which verify does not understand")
-    registry = Registry(topology.schemas)
-    sources = {service.name: sorted(source_topics(service, registry)) for service in topology.chosen(services)}
+    sources = folded_topics(topology, services, Registry(topology.schemas))
     with ExitStack() as open_clients:
         positions = None
         if tables and rows is None:

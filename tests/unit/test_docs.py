@@ -133,7 +133,7 @@ def test_links_and_commands_exist(page: Path) -> None:
         assert (page.parent / target).exists(), target
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
         assert anchor in anchors((page.parent / target) if target else page), f"{target}#{anchor}"
-    for name in re.findall(r"^ {4}\s*pipeline (\w+)", text, re.MULTILINE):
+    for name in re.findall(r"^ {4}\s*pipeline (\w[\w-]*)", text, re.MULTILINE):
         assert name in COMMANDS
     makefile = (ROOT / "Makefile").read_text()
     for module in re.findall(r"python -m ((?:pipeline|benchmarks|tests)[\w.]*\w)", text):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("cli",),
     ("demo",),
-    ("testing", "rebuild"),
+    ("testing", "rebuild", "export"),
     ("worker",),
     ("server", "verify"),
     ("client", "broker", "describe"),
@@ -29,7 +29,15 @@ LAYERS = (
 # (importer, imported): why it may, although it goes up or round.
 EXCEPTIONS = {("pipeline.errors", "pipeline.model.records.token"): "an error names the type of what it carries"}
 LIBRARIES = {
-    "confluent_kafka": {"adapters.kafka", "adapters.kafka.access", "client", "demo", "rebuild", "verify.sources"},
+    "confluent_kafka": {
+        "adapters.kafka",
+        "adapters.kafka.access",
+        "client",
+        "demo",
+        "export",
+        "rebuild",
+        "verify.sources",
+    },
     "faust": {"worker"},
     "rocksdict": {"adapters.rocksdb"},
     "sqlalchemy": {"adapters.sql"},

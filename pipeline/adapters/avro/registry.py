@@ -122,6 +122,10 @@ class Registry:
             raise UndecodableRecord(f"schema id {schema_id} is that of {', '.join(sorted(known))}, not of {topic}")
         return known[topic]
 
+    def learn(self, number: int, topic: str, schema: Schema) -> None:
+        """Take in a version that others write with. What the manifest has, or was learned before, stays."""
+        self._by_id.setdefault(number, {}).setdefault(topic, schema)
+
     def read(self, topic: str) -> Schema:
         """Return the present schema of `topic`, registered or not. A file is read once."""
         if topic not in self._read:

@@ -44,7 +44,7 @@ class ReadCheck:
         """
         if not self._aggregate.replicas:
             return None
-        found = Recorded(self._copies(history))
+        found = Recorded(self.copies(history))
         answers = TP(TopicKind.REPLIES.topic(self._aggregate.name), events.partition)
         for reply in replies:
             with self._judging(answers, reply.key, reply.entry.offset, report):
@@ -63,7 +63,7 @@ class ReadCheck:
             expected = "a position of what its service follows"
             report.add(Finding("unknown_position", self._service, *tp, key, offset, expected, str(error)))
 
-    def _copies(self, history: History) -> PastCopies:
+    def copies(self, history: History) -> PastCopies:
         """Those of a history; read once for all partitions, as far as they do not have to be read again."""
         if self._past is None or self._past[0] is not history:
 

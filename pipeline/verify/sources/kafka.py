@@ -66,6 +66,10 @@ class KafkaHistory:
         for offsets in self._groups.values():
             offsets.close()
 
+    def topics(self) -> frozenset[str]:
+        """Return the topics that the broker has."""
+        return frozenset(self._counts)
+
     def may_have_raised(self, decide: Callable[[], object]) -> bool:
         return True  # it may have been other code
 

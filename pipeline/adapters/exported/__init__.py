@@ -1,0 +1,1 @@
+"""Export files: Avro container files with the records of topics, exactly as they stand there, and all their schemas."""

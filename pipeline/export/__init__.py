@@ -1,0 +1,1 @@
+"""Records of topics to a file, and back: with their schemas, exactly."""
