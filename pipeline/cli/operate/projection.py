@@ -5,14 +5,12 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipeline.cli.operate.progress import progress_bar
 from pipeline.cli.options import Where, topology_option, user, where
 from pipeline.cli.shown import say, say_json, say_rows, shown
 
@@ -65,7 +63,7 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
     versions, reached = Versions(address, loaded), Reached(address, client, built)
     try:
         reached.look()
-        with _bar(f"{name}, version {built.version}", quiet=as_json) as step:
+        with progress_bar(f"{name}, version {built.version}", quiet=as_json) as step:
             step(reached.done, reached.total)
             router, service = Router(client, loaded), built.service.name
             holds, driver = Holds(router, time.monotonic), Driver()
@@ -163,15 +161,6 @@ def drop_old(name: str, yes: bool, where: Where) -> None:
     elif yes or click.confirm(f"Delete these {len(topics)} topics for good?"):
         delete_topics(client, topics)
         click.echo("deleted")
-
-
-@contextmanager
-def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr; yield the function that updates it."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        bar = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def _show(built: Subject, current: int, parked: int, found: Differences | None) -> None:
