@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from pipeline.cli.operate.progress import progress_bar
-from pipeline.cli.options import Where, topology_option, user, where
+from pipeline.cli.options import Where, database_option, topology_option, user, where
 from pipeline.cli.shown import say, say_json, say_rows, shown
 
 if TYPE_CHECKING:
@@ -36,10 +36,20 @@ def command() -> None:
 @click.option(
     "--node", default=platform.node(), envvar="PIPELINE_NODE", help="Name of this machine.  [default: the host name]"
 )
+@database_option
 @by_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 @where(topology_option)
-def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, as_json: bool, where: Where) -> None:
+def rebuild(
+    name: str,
+    version: int | None,
+    switches: bool,
+    node: str,
+    databases: tuple[str, ...],
+    by: str,
+    as_json: bool,
+    where: Where,
+) -> None:
     """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
 
     Workers go on meanwhile. If some serve that version already, they build it, and this command waits. If killed and
@@ -56,10 +66,13 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
     from pipeline.rebuild.comparing import compare, waiting
     from pipeline.rebuild.subject import prepare, subject
     from pipeline.rebuild.switching import switch
+    from pipeline.worker.databases import databases as opened
+    from pipeline.worker.databases import parse_databases
 
     address, loaded = where.address, where.topology
     client, built = admin(address), subject(loaded, name, version)
     prepare(client, built, where.name)
+    kept = opened([built.plan], parse_databases(databases), where.home / "state", loaded.schemas)
     versions, reached = Versions(address, loaded), Reached(address, client, built)
     try:
         reached.look()
@@ -74,7 +87,8 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
                 lambda: driver.run(holds.of((service,))).get(service, ""),
             )
             if not reached.level:
-                build(address, built, where.home / "state", node, reached, step)
+                shared = kept.get(built.service.name)
+                build(address, built, where.home / "state", node, reached, step, shared)
         parked = waiting(address, built.plan)
         current, found = versions.current(name), None
         if current != built.version:
@@ -85,6 +99,8 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
     finally:
         reached.close()
         versions.close()
+        for each in kept.values():
+            each.close()
     if as_json:
         told: dict[str, Any] = {"projection": name, "version": built.version, "readers_get": current}
         told |= {"records": reached.done, "begun_at": reached.begun, "parked_records": parked}

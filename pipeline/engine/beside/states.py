@@ -171,7 +171,8 @@ class States:
         return folded
 
     def _fold(self, key: bytes, event: EventMessage) -> None:
-        state = self._table.get(key)
+        # From its first event on, a key begins anew: what stands there may be of a log that was another one.
+        state = None if event.version == 1 else self._table.get(key)
         if state is None or event.version > state.version:
             self._table.put(key, events_to_state(self.spec.aggregate, key, state, [event]))
 
