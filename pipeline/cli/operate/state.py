@@ -11,7 +11,7 @@ from pipeline.cli.shown import say, say_json
 
 @click.group()
 def command() -> None:
-    """States of aggregates that have changed; see docs/upgrades.md."""
+    """Build states of aggregates that have changed; see docs/upgrades.md."""
 
 
 @command.command()
@@ -22,9 +22,9 @@ def rebuild(name: str, as_json: bool, where: Where) -> None:
     """Build the states of the aggregate NAME in its new revision, from its event log.
 
     Workers of the revision before go on meanwhile. If killed and started again, it continues where it was. It ends once
-    it is level; then start workers of the new revision, which fold what has come since. They do without this command,
-    too, but then decide nothing until they have folded the whole log. What workers of the new revision have taken over
-    is left to them.
+    it has caught up; then start workers of the new revision, which fold what has come since. They do without this
+    command, too, but then decide nothing until they have folded the whole log. What workers of the new revision have
+    taken over is left to them.
     """
     from pipeline.adapters.kafka import admin
     from pipeline.rebuild.states import build_states, revised
@@ -42,6 +42,6 @@ def rebuild(name: str, as_json: bool, where: Where) -> None:
         told = {"aggregate": name, "revision": revision, "topic": spec.states_topic}
         say_json({**told, "partitions": partitions, "events": folded[0]})
     elif partitions:
-        say(f"revision {revision} of {name} is level in {partitions} partitions; start the workers with this code")
+        say(f"revision {revision} of {name} has caught up in {partitions} partitions; start the workers with this code")
     else:
         say(f"workers of revision {revision} have taken all partitions of {name} over; there is nothing to build")
