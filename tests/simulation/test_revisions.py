@@ -28,7 +28,7 @@ SEEDS = 40
 
 
 def thrice(account: a.Account, event: a.Paid) -> a.Account:
-    """The same class, so that a state of the other revision could be read as one of this."""
+    """Counts each payment three times, in a state of the same class: one of the other revision could be read."""
     return a.Account(account.balance + 3 * event.amount)
 
 

@@ -56,6 +56,8 @@ class CatchingUp:
         for states in behind:
             if states.shared and not states.touched:  # the commit that takes them over is done
                 self._take_over(states)
+            if not states.shared and states.at >= states.end:
+                states.advance(states.end)
         missing = {states.log: states for states in behind if states.at < states.end and not states.shared}
         self._aim(missing)
         folded, until_s = 0, self._clock.monotonic_s() + BUDGET_S
@@ -73,8 +75,6 @@ class CatchingUp:
         if (end := self._ports.reader.ends([place])[place]) > states.restored:
             raise LaneFatal(f"{place.topic}-{place.partition} was built up to {end} meanwhile")
         states.shared = False
-        if states.at >= states.end:
-            states.advance(states.end)
 
     def _aim(self, missing: dict[TP, States]) -> None:
         """Read each log from where its states stand."""

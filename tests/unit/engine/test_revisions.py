@@ -266,7 +266,7 @@ def test_verify_does_not_judge_what_another_revision_has_decided_or_not_built(ba
     assert (report.findings, dict(report.not_judged)) == (
         [],
         {
-            "commands decided before present revisions of states": 12,
+            "commands that another revision of states has decided otherwise": 12,
             "states of accounts, as revision 2 is not built": 6,
         },
     )
