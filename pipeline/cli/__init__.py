@@ -39,6 +39,7 @@ COMMANDS = {
     "saga": "List sagas, show one, and retry, skip a step or undo all.",
     "2pc": "List two-phase commits, show one and what it blocks, and force its outcome.",
     "projection": "Build a projection's next version beside the old one, switch readers, drop the old.",
+    "state": "Build the states of an aggregate's new revision ahead.",
     "parked": "List, show, redrive and discard the records that could not be folded.",
     "reset": "Set the offsets that the broker has lost to where the tables stand.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
@@ -62,6 +63,7 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "reset": "operate.reset",
     "saga": "operate.saga",
     "send": "data.send",
+    "state": "operate.state",
 }
 
 

@@ -56,6 +56,15 @@ topology_option = click.option(
     help="The topology that the workers run.",
 )
 topology_argument = click.argument("topology", envvar="PIPELINE_TOPOLOGY")
+database_option: Decorator = click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    envvar="PIPELINE_DATABASE",
+    metavar="SERVICE=URL",
+    help="The database of a service's SQL tables, postgresql://user@host/name or sqlite:///path; repeatable. "
+    "[default: a SQLite file under --home]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 schemas_option = click.option(
     "--schemas",

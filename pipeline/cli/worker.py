@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import Where, given, log_to_stderr, topology_argument, where
+from pipeline.cli.options import Where, database_option, given, log_to_stderr, topology_argument, where
 from pipeline.cli.values import FilePath
 
 
@@ -58,15 +58,7 @@ from pipeline.cli.values import FilePath
     help="File with the secret for hashing unique values, the same for all workers of a service.  "
     "[default: one in --home, made if there is none]",
 )
-@click.option(
-    "--database",
-    "databases",
-    multiple=True,
-    envvar="PIPELINE_DATABASE",
-    metavar="SERVICE=URL",
-    help="The database of a service's SQL tables, postgresql://user@host/name or sqlite:///path; repeatable. "
-    "[default: a SQLite file under --home]",
-)
+@database_option
 @click.option(
     "--group-protocol",
     type=click.Choice(["classic", "consumer"]),

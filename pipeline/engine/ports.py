@@ -193,6 +193,7 @@ class Producer(Protocol):
     def commit(self, positions: Positions, group: object, patience_s: float) -> None:
         """Commit the transaction with the source positions. Return only if it is known to be committed.
 
+        `group` is the proof of membership; without positions, None does.
         Retries for `patience_s` if the broker does not answer; then raises OutcomeUnknown.
         """
 

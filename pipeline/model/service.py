@@ -91,7 +91,7 @@ class Service:
             self._check_projection(projection)
         self._check_sql_names()
         homes: dict[str, Projection[Any, Any]] = {}
-        for projection in self.projections:
+        for projection in [each for each in self.projections if each.version == 1]:
             other = homes.setdefault(self.tables()[projection.name], projection)
             if other.database is not projection.database:
                 raise TopologyError(

@@ -19,7 +19,7 @@ from pipeline.engine.context import LanePorts
 from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name, topics_word
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
-from pipeline.engine.ports import TP
+from pipeline.engine.ports import TP, SharedStores
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import FoldError
 from pipeline.rebuild.subject import Subject
@@ -89,8 +89,19 @@ def watch(progress: Progress, served: Callable[[], object], report: Report, held
         report(progress.done, progress.total)
 
 
-def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress: Progress, report: Report) -> None:
-    """Fold it in this process, as a member of its group like a worker. Raises the errors that end a worker."""
+def build(
+    bootstrap: str,
+    subject: Subject,
+    state_dir: Path,
+    node: str,
+    progress: Progress,
+    report: Report,
+    database: SharedStores | None = None,
+) -> None:
+    """Fold it in this process, as a member of its group like a worker. Raises the errors that end a worker.
+
+    `database`: of a version that is kept in SQL.
+    """
     slot, stores = claim_slot(state_dir, subject.service.name, None)
     name = slot_name(subject.plan.group, node, slot)
     identity = Identity(name, 0, home_word(state_dir.parent / "home"), topics_word(subject.plan.source_topics))
@@ -106,7 +117,7 @@ def build(bootstrap: str, subject: Subject, state_dir: Path, node: str, progress
             reader = KafkaLogReader(bootstrap, f"{name}-reader")
             unfinished.pop_all()
         replays = partial(KafkaLogReader, bootstrap, f"{name}-replay")
-        return Lane(subject.plan, LanePorts(consumer, producer, reader, stores, clock, replays), stats=stats)
+        return Lane(subject.plan, LanePorts(consumer, producer, reader, stores, clock, replays, database), stats=stats)
 
     def do(step: Step) -> Lane | Now | None:
         nonlocal looked_s

@@ -22,9 +22,9 @@ from pipeline.verify.replay.commands import UNTOLD, CommandReplay, Life
 from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.sources.decided_since import is_unbuilt
 from pipeline.verify.sources.decode import Decoder, command_decoder
 from pipeline.verify.sources.history import History
+from pipeline.verify.sources.revised import decided_from, is_unbuilt
 from pipeline.verify.sources.stored import aggregate_as_stored
 
 
@@ -71,6 +71,7 @@ class AggregateCheck:
             early=set(before.get(tp, [])),
             recorded=self._reads.recorded(history, TP(self.events, partition), logs, answers, report),
             asked=self.asks.decided,
+            began=decided_from(history, self.service, tp, self.aggregate),
             report=report,
         )
         lives = replay.run({key: [each.event for each in log] for key, log in logs.items()})

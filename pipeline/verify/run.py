@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.client.queries import QueryClient
+from pipeline.client.wire.as_of import iso
 from pipeline.errors import TopologyError
 from pipeline.model import Service, TopicKind
 from pipeline.topology import Topology
@@ -97,10 +98,12 @@ def judge(
     `decided_since_ms`: commands stored before were decided by other code, and what they have caused is taken as it is.
     """
     chosen = Judge(topology, services)
-    owners = {TopicKind.COMMAND.topic(a.name): (s.name, a) for s in topology.chosen(services) for a in s.owned}
-    since = DecidedSince(history, decided_since_ms or 0, owners)
+    if decided_since_ms is None:
+        return chosen(history, limit=limit, step=step)
+    owners = {TopicKind.COMMAND.topic(a.name): s.name for s in topology.chosen(services) for a in s.owned}
+    since = DecidedSince(history, decided_since_ms, owners)
     report = chosen(since, limit=limit, step=step)
-    report.not_judged += since.left_out
+    report.not_judged[f"commands stored before {iso(decided_since_ms)}"] = since.left_out
     return report
 
 

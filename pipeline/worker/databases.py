@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 def databases(
     plans: Sequence[ServicePlan], told: Mapping[str, str], state_dir: Path, schemas: Path
 ) -> dict[str, SqlStores]:
-    """Open the database of each service that keeps tables in one.
+    """Open the database of each service that keeps tables in one; a later version of a projection is in its service's.
 
     `told`: service -> URL. Raises DatabaseUnusable.
     """
     found = {}
     for plan in plans:
-        service, declared = plan.service.name, plan.databases()
+        name, declared = plan.service.name, plan.databases()
+        service, part = (plan.service.part_of, name) if plan.service.part_of else (name, "")
         if declared:
             from pipeline.adapters.sql import SqlDatabase, SqlStores, database_url  # slow, and few need it
 
@@ -38,7 +39,7 @@ def databases(
                     f"service {service!r} keeps tables in PostgreSQL; say where with --database {service}="
                     "postgresql://user@host/name"
                 )
-            found[service] = SqlStores(SqlDatabase(service, url), Registry(schemas))
+            found[name] = SqlStores(SqlDatabase(service, url), Registry(schemas), part)
     return found
 
 
@@ -58,7 +59,7 @@ def parse_databases(texts: Sequence[str]) -> dict[str, str]:
 def without_tables(told: Iterable[str], topology: Topology) -> str | None:
     """What is wrong with the first of these names that is no service with tables in a database; None if none is."""
     keeping = {
-        service.name
+        service.part_of or service.name
         for service in topology.services.values()
         if any(projection.database is not Database.ROCKSDB for projection in service.projections)
     }

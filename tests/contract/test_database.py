@@ -85,6 +85,23 @@ def test_the_fence_is_that_of_one_partition(shared: SharedStores) -> None:
     assert (other.get(b"t\0b"), other.position("source:topic")) == (TWO, 9)
 
 
+def test_a_version_of_a_projection_has_a_fence_and_positions_of_its_own(database: SqlDatabase) -> None:
+    first = stores(database).open(SOURCE, [TABLES[0]])
+    first.write([(KEY, ONE)], {"source:topic": 1})
+    spec = TABLES[0]._replace(name=TABLES[1].name, changelog=TABLES[1].changelog, codec=TABLES[1].codec)
+    later = SqlStores(database, Registry(SCHEMAS), "service_t_v2").open(SOURCE, [spec])
+    assert later.position("source:topic") is None
+    later.write([(b"u\0a", OF_U)], {"source:topic": 9})
+    first.write([(KEY, TWO)], {"source:topic": 2})
+    assert (first.get(KEY), first.position("source:topic")) == (TWO, 2)
+    later.wipe()
+    assert first.get(KEY) == TWO
+    assert rows(database, "SELECT source FROM pipeline_positions ORDER BY source") == [
+        ("service_t_v2:topic",),
+        ("topic",),
+    ]
+
+
 def test_a_database_that_has_lost_the_last_write_is_not_written_to_as_if_it_had_it(database: SqlDatabase) -> None:
     store = stores(database).open(SOURCE, TABLES)
     store.write([(KEY, ONE)], {"source:topic": 1})

@@ -84,9 +84,9 @@ def service(aggregate: Aggregate[Any, Any, Any]) -> Service:
     return Service("bank", aggregates=[aggregate])
 
 
-def write_schemas(directory: Path) -> Path:
-    """Schemas of both revisions, made from the classes."""
-    for aggregate in (FIRST, SECOND):
+def write_schemas(directory: Path, *aggregates: Aggregate[Any, Any, Any]) -> Path:
+    """Schemas of both revisions, or of those given, made from the classes."""
+    for aggregate in aggregates or (FIRST, SECOND):
         for each in schema_files([service(aggregate)], directory):
             each.path.write_text(each.text)
     Registry(directory).register()

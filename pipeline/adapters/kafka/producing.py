@@ -213,8 +213,9 @@ class KafkaProducer:
     def commit(self, positions: Positions, group: object, patience_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + patience_s
         offsets = [TopicPartition(*tp, p.offset, metadata=note(self.name, p)) for tp, p in positions.items()]
-        with self._nudge.watching():
-            self._guarded(lambda: self._producer.send_offsets_to_transaction(offsets, group, ANSWER_S), patience_s)
+        if offsets:
+            with self._nudge.watching():
+                self._guarded(lambda: self._producer.send_offsets_to_transaction(offsets, group, ANSWER_S), patience_s)
         asked = 0
 
         def commit() -> None:

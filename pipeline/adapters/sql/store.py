@@ -230,10 +230,13 @@ def _kind(kind: sa.types.TypeEngine[Any], connection: sa.Connection) -> str:
 
 
 class SqlStores:
-    """Opens the tables of tasks in a service's database."""
+    """Opens the tables of tasks in a service's database.
 
-    def __init__(self, database: SqlDatabase, registry: Registry) -> None:
-        self._database, self._registry = database, registry
+    `part`: a later version of one of its projections, whose tasks may have the same sources as the service's.
+    """
+
+    def __init__(self, database: SqlDatabase, registry: Registry, part: str = "") -> None:
+        self._database, self._registry, self._part = database, registry, part
         self.service = database.service
         self._shapes: dict[str, Shape] = {}
         self._metadata = sa.MetaData()
@@ -242,6 +245,8 @@ class SqlStores:
         for spec in tables:
             if spec.name not in self._shapes:
                 self._shapes[spec.name] = Shape(spec, self._registry, self._metadata)
+        if self._part:
+            source = source._replace(topic=f"{self._part}:{source.topic}")
         return SqlStore(self._database, source, [self._shapes[spec.name] for spec in tables])
 
     def check(self) -> None:

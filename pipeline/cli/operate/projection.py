@@ -5,15 +5,13 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.cli.options import Where, topology_option, user, where
+from pipeline.cli.operate.progress import progress_bar
+from pipeline.cli.options import Where, database_option, topology_option, user, where
 from pipeline.cli.shown import say, say_json, say_rows, shown
 
 if TYPE_CHECKING:
@@ -38,10 +36,20 @@ def command() -> None:
 @click.option(
     "--node", default=platform.node(), envvar="PIPELINE_NODE", help="Name of this machine.  [default: the host name]"
 )
+@database_option
 @by_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 @where(topology_option)
-def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, as_json: bool, where: Where) -> None:
+def rebuild(
+    name: str,
+    version: int | None,
+    switches: bool,
+    node: str,
+    databases: tuple[str, ...],
+    by: str,
+    as_json: bool,
+    where: Where,
+) -> None:
     """Build the next version of NAME from the beginning of its sources, and compare it with what readers get.
 
     Workers go on meanwhile. If some serve that version already, they build it, and this command waits. If killed and
@@ -58,14 +66,17 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
     from pipeline.rebuild.comparing import compare, waiting
     from pipeline.rebuild.subject import prepare, subject
     from pipeline.rebuild.switching import switch
+    from pipeline.worker.databases import databases as opened
+    from pipeline.worker.databases import parse_databases
 
     address, loaded = where.address, where.topology
     client, built = admin(address), subject(loaded, name, version)
     prepare(client, built, where.name)
+    kept = opened([built.plan], parse_databases(databases), where.home / "state", loaded.schemas)
     versions, reached = Versions(address, loaded), Reached(address, client, built)
     try:
         reached.look()
-        with _bar(f"{name}, version {built.version}", quiet=as_json) as step:
+        with progress_bar(f"{name}, version {built.version}", quiet=as_json) as step:
             step(reached.done, reached.total)
             router, service = Router(client, loaded), built.service.name
             holds, driver = Holds(router, time.monotonic), Driver()
@@ -76,7 +87,8 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
                 lambda: driver.run(holds.of((service,))).get(service, ""),
             )
             if not reached.level:
-                build(address, built, where.home / "state", node, reached, step)
+                shared = kept.get(built.service.name)
+                build(address, built, where.home / "state", node, reached, step, shared)
         parked = waiting(address, built.plan)
         current, found = versions.current(name), None
         if current != built.version:
@@ -87,6 +99,8 @@ def rebuild(name: str, version: int | None, switches: bool, node: str, by: str, 
     finally:
         reached.close()
         versions.close()
+        for each in kept.values():
+            each.close()
     if as_json:
         told: dict[str, Any] = {"projection": name, "version": built.version, "readers_get": current}
         told |= {"records": reached.done, "begun_at": reached.begun, "parked_records": parked}
@@ -163,15 +177,6 @@ def drop_old(name: str, yes: bool, where: Where) -> None:
     elif yes or click.confirm(f"Delete these {len(topics)} topics for good?"):
         delete_topics(client, topics)
         click.echo("deleted")
-
-
-@contextmanager
-def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr; yield the function that updates it."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        bar = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def _show(built: Subject, current: int, parked: int, found: Differences | None) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.engine.beside.built_ahead import build_name, built_place
 from pipeline.engine.beside.states import States
 from pipeline.engine.ports import TP, LogReader
-from pipeline.errors import RecordsLost
+from pipeline.errors import LaneFatal, RecordsLost
 
 if TYPE_CHECKING:
     from pipeline.engine.context import LaneContext
@@ -24,7 +25,7 @@ class CatchingUp:
 
     def __init__(self, context: LaneContext, tasks: Assignment, transaction: Transaction) -> None:
         self._ports, self._stats, self._clock = context.ports, context.stats, context.ports.clock
-        self._service = context.plan.service.name
+        self._group = context.plan.group
         self._tasks, self._transaction = tasks, transaction
         self._reader: LogReader | None = None
         self._read: dict[TP, int] = {}  # what is read, and from where the reader goes on
@@ -51,7 +52,13 @@ class CatchingUp:
 
     def fold(self) -> int:
         """Fold some. Returns how many events. Raises FoldError, RecordsLost."""
-        missing = {states.log: states for states in self._tasks.behind().values() if states.at < states.end}
+        behind = list(self._tasks.behind().values())
+        for states in behind:
+            if states.shared and not states.touched:  # the commit that takes them over is done
+                self._take_over(states)
+            if not states.shared and states.at >= states.end:
+                states.advance(states.end)
+        missing = {states.log: states for states in behind if states.at < states.end and not states.shared}
         self._aim(missing)
         folded, until_s = 0, self._clock.monotonic_s() + BUDGET_S
         while missing:
@@ -60,6 +67,14 @@ class CatchingUp:
             if not some or self._clock.monotonic_s() > until_s:
                 break
         return folded
+
+    def _take_over(self, states: States) -> None:
+        """End a build of these states. Raises LaneFatal if it has written since they were restored."""
+        self._ports.producer.fence(build_name(self._group, states.spec))
+        place = built_place(states.spec, states.log.partition)
+        if (end := self._ports.reader.ends([place])[place]) > states.restored:
+            raise LaneFatal(f"{place.topic}-{place.partition} was built up to {end} meanwhile")
+        states.shared = False
 
     def _aim(self, missing: dict[TP, States]) -> None:
         """Read each log from where its states stand."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from pipeline.engine.parking.parking_log import describe_error
 from pipeline.engine.ports import TP, Clock, Position, Record
@@ -65,22 +66,32 @@ class States:
         self._noted: StepNotes = {}  # by the last commit
         self._kept: StepNotes | None = None  # what holds if what was folded is dropped; None: it has not begun
         self.end = 0  # of the log, asked after what was committed when the partition was taken over
+        self.restored = 0  # up to where their own topic was read when they were restored
+        self.shared = False  # whether they may be built by others, too, as no worker of this revision is noted yet
         self._again = False  # whether it is folded from the beginning, as something was missing
 
     # --- where they stand ---------------------------------------------------------------------------------------------
 
-    def begin(self, committed: Position | None, noted: StepNotes) -> None:
-        """Find out what they lack."""
+    def begin(
+        self,
+        committed: Position | None,
+        noted: StepNotes,
+        restored: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    ) -> None:
+        """Find out what they lack. `restored`: up to where the task has read each changelog, and what that is."""
         topic, end, notes = self.spec.states_topic, self.end, dict(noted)
         changelogs = {} if committed is None else committed.changelogs
         for other in _others(self.spec, changelogs):  # that has decided so far, and does not from now on
             note = notes.get(mark(other)) or StepNote(0, NOTHING, level=False)
             notes[mark(other)] = note._replace(at=end) if note.at == NOTHING else note
         at = lacking(self.spec, committed, noted)
+        self.restored = restored.get(topic, (0, 0))[0]
+        # Another one may be building them just now.
+        self.shared = self.spec.aggregate.revision > 1 and committed is not None and topic not in changelogs
         if self.spec.aggregate.revision > 1 or notes or at != NOTHING:
             note = notes.get(self._name) or StepNote(0, at, level=False)
             began = note.began if topic in changelogs or committed is None else committed.offset
-            notes[self._name] = note._replace(began=began, at=NOTHING if at >= end else at)
+            notes[self._name] = note._replace(began=began, at=NOTHING if at >= end and not self.shared else at)
         self._noted, self.notes = noted, notes
         self._kept = notes
         if self.behind:
@@ -160,7 +171,8 @@ class States:
         return folded
 
     def _fold(self, key: bytes, event: EventMessage) -> None:
-        state = self._table.get(key)
+        # From its first event on, a key begins anew: what stands there may be of a log that was another one.
+        state = None if event.version == 1 else self._table.get(key)
         if state is None or event.version > state.version:
             self._table.put(key, events_to_state(self.spec.aggregate, key, state, [event]))
 

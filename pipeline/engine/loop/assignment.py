@@ -218,9 +218,9 @@ class Assignment:
             raise
         task.position = task.committed = None if committed is None else committed.offset
         if committed is not None and committed.steps:  # else a tool has set the offset to where the notes are
-            task.noted = committed.steps
+            task.noted = {**task.noted, **committed.steps}
         if task.states is not None:
-            task.states.begin(committed, task.noted)
+            task.states.begin(committed, task.noted, task.changelogs)
         task.unflushed = copy.unflushed
         held = len(task.queue.held)
         if held:

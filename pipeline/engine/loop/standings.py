@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.engine.beside.built_ahead import built_steps
 from pipeline.engine.copies.log_followers import LogFollowers
 from pipeline.engine.ports import TP, LogFacts, Position, Record, TopicNow
 from pipeline.engine.state.noted import Noted, Standing, made_again, read_noted, why_not
@@ -74,7 +75,11 @@ class Standings:
             self._refuse(committed)
             return {}
         settled, self._doubtful = self._doubtful, {}
-        return {tp: self._noted[tp].steps for tp in settled if tp in self._noted}
+        return {tp: self._steps(tp) for tp in settled if tp in self._noted}
+
+    def _steps(self, tp: TP) -> StepNotes:
+        steps, spec = self._noted[tp].steps, self._plan.source_topics[tp.topic].folds
+        return steps if spec is None else built_steps(spec, tp.partition, self._noted, steps)
 
     def _why_not(self, tp: TP, committed: Position | None, topics: Mapping[str, int]) -> str | None:
         return why_not(tp, committed, self._noted.get(tp), topics)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import TopologyError
-from pipeline.model.projection.projection import Database, Projection
+from pipeline.model.projection.projection import Projection
 
 VERSIONS_GROUP = "pipeline-versions"  # the group of consumers that follow which version readers get
 
@@ -31,10 +31,4 @@ def with_table(projection: Projection[Any, Any]) -> Projection[Any, Any]:
     version, name = projection.version, declared_name(projection)
     if version < 1:
         raise TopologyError(f"projection {name!r} has version {version}; versions are counted from 1")
-    if version > 1 and projection.database is not Database.ROCKSDB:
-        raise TopologyError(
-            f"projection {name!r} is kept in {projection.database.value} and has version {version}; versions are for "
-            "tables in RocksDB. Declare it under another name, in a service of its own, and drop the old one once that "
-            "has caught up"
-        )
     return replace(projection, name=table_of(name, version))

@@ -284,6 +284,8 @@ class Worker:
         """Whether its lane folds all assigned partitions, and its replicas and histories have caught up."""
         if self.lane is None or self.state != "waiting" or self.stats.restoring or self.lane._tasks.waiting:
             return False
+        if self.lane._tasks.behind():
+            return False
         for replica, _, _ in self.plan.replicas:
             store = self.stores.get(f"replica.{replica.name}")
             for log in self.world.kafka.topics[replica.source.topic].logs:

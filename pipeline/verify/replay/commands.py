@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from pipeline.engine.ports import TP
@@ -25,6 +26,7 @@ from pipeline.verify.sources.decode import Decoder
 from pipeline.verify.sources.history import Entry, History
 
 UNTOLD = "decided with a copy, untold"  # among what is counted
+OTHERWISE = "commands that another revision of states has decided otherwise"  # among what is not judged
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class CommandReplay:
     """Replays one partition of an aggregate. A command that was parked is decided where it was redriven.
 
     `early`: what had been done about parked records before anything was read, so that what came of it has to be there.
+    `began`: the first command that the present revision of states has decided; before, what stands in the log counts.
     """
 
     service: str
@@ -77,11 +80,13 @@ class CommandReplay:
     recorded: Recorded | None
     asked: Callable[..., None]  # takes what was decided on each command; see AskCheck.decided
     report: Report
+    began: int = 0
     lives: dict[str, Life] = field(default_factory=dict)
     _reserving: Reserving = field(init=False)
     _partitions: int = field(init=False)
     _strays: set[str] = field(default_factory=set)  # keys of other partitions that were decided here
-    _logs: Mapping[str, Sequence[EventMessage]] = field(default_factory=dict)  # of a cut log: events, by key
+    _recorded: Mapping[str, Sequence[EventMessage]] = field(default_factory=dict)  # events, by key
+    _logs: Mapping[str, Sequence[EventMessage]] = field(default_factory=dict)  # the same, of a cut log
     _held: set[tuple[str, str, int]] = field(default_factory=set)  # and key, id and time of the commands that it holds
     _begins_ms: int = 0  # and when the first of these was stored
 
@@ -94,7 +99,7 @@ class CommandReplay:
 
         `logs`: the events, by key. They stand in for commands that retention has taken.
         """
-        history, tp, queues = self.history, self.tp, self.queues
+        history, tp, queues, self._recorded = self.history, self.tp, self.queues, logs
         must, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
         if low := history.low(tp):
             self.report.notes.append(f"{tp.topic}-{tp.partition} begins at {low}: older commands are not judged")
@@ -267,6 +272,8 @@ class CommandReplay:
         try:
             decision = command_to_event(self.aggregate, key.encode(), life.state, command, entry.time_ms, copies)
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
+            if self._otherwise(turn, life, events):
+                return
             for event in events:
                 life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=settled)
             self.replies.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
@@ -280,6 +287,8 @@ class CommandReplay:
         except BaseException as error:  # the engine would have stopped before this record
             if not is_topologys(error):
                 raise
+            if self._otherwise(turn, life, None):
+                return
             where = (self.service, *self.tp, key, entry.offset)
             self.report.add(Finding("raised", *where, "a decision", short(repr(error))))
             return
@@ -290,6 +299,26 @@ class CommandReplay:
             self._count(decision)
         version = 0 if life.state is None else life.state.version
         self._remember(turn, decision if isinstance(decision, Rejected) else Decided(version, tuple(events)), read)
+
+    def _otherwise(self, turn: Turn, life: Life, events: Sequence[EventMessage] | None) -> bool:
+        """Take what stands in the log if another revision has decided the command, and not as the present one would.
+
+        `events`: by the present one; None if it raises. What else came of the command is not known.
+        """
+        entry, key, command, settled, placed = turn
+        if entry.offset >= self.began:
+            return False
+        later = self._recorded.get(key, ())[len(life.due) :]
+        found = list(takewhile(lambda e: (e.command_id, e.time_ms) == (command.id, entry.time_ms), later))
+        if found == events:
+            return False
+        for event in found:
+            life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=settled)
+        at = None if placed is None else placed[0]
+        self.replies.agenda.decided(key, command, (), entry.offset, entry.time_ms, at)
+        self._remember(turn, None)
+        self.report.not_judged[OTHERWISE] += settled
+        return True
 
     def _reject(self, turn: Turn, rejected: Rejected) -> None:
         entry, key, command, settled, placed = turn

@@ -1,43 +1,26 @@
-"""A history without what other code has decided: what came of that is taken from the logs, as it stands."""
+"""A history without what earlier code has decided: what came of that is taken from the logs, as it stands."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipeline.client.wire.as_of import iso
 from pipeline.engine.ports import TP
-from pipeline.model import Aggregate
-from pipeline.model.records.step_notes import NOTHING, StepNotes, mark
+from pipeline.model.records.step_notes import StepNotes
 from pipeline.verify.sources.history import Entry, History, Kept, Stored
-
-OTHER_REVISION = "commands decided before present revisions of states"
-
-
-def is_unbuilt(history: History, service: str, tp: TP, aggregate: Aggregate[Any, Any, Any]) -> bool:
-    """Whether the states of this revision lack what another one has decided. `tp`: of its commands."""
-    note = history.steps(service, tp).get(mark(aggregate.states))
-    if note is None:
-        return aggregate.revision > 1 and bool(history.bound(service, tp))
-    return note.at != NOTHING
 
 
 class DecidedSince:
-    """The history without the commands that other code has decided, as if retention had deleted them.
+    """The history without the commands that were stored before `since_ms`, as if retention had deleted them.
 
-    Those are the ones stored before `since_ms`, or decided before the present revision of an aggregate took their
-    partition over. `owners`: the service and the aggregate of each command topic. A command that it had yet to fold is
-    decided by present code, and is kept. `left_out`: how many were, by why, of the partitions that were asked for.
+    `owners`: the service of each command topic. A command that it had yet to fold is decided by present code, and is
+    kept. `left_out`: how many commands were, of the partitions that were asked for.
     """
 
-    def __init__(
-        self, history: History, since_ms: int, owners: Mapping[str, tuple[str, Aggregate[Any, Any, Any]]]
-    ) -> None:
+    def __init__(self, history: History, since_ms: int, owners: Mapping[str, str]) -> None:
         self._history, self._since_ms, self._owners = history, since_ms, owners
         self._lows: dict[TP, int] = {}
-        self.left_out: Counter[str] = Counter()
-        self._why = f"commands stored before {iso(since_ms)}"
+        self.left_out = 0
 
     @property
     def ahead_ms(self) -> int:
@@ -67,14 +50,11 @@ class DecidedSince:
 
     def _begin(self, tp: TP) -> int:
         """Find the first command that counts."""
-        history, (service, aggregate) = self._history, self._owners[tp.topic]
-        bound, low = history.bound(service, tp) or 0, history.low(tp)
-        note = history.steps(service, tp).get(mark(aggregate.states))
-        began = bound if is_unbuilt(history, service, tp, aggregate) else 0 if note is None else note.began
-        for entry in history.records(tp) if began or self._since_ms else ():
-            if entry.offset >= bound or (entry.time_ms >= self._since_ms and entry.offset >= began):
+        bound, low = self._history.bound(self._owners[tp.topic], tp) or 0, self._history.low(tp)
+        for entry in self._history.records(tp):
+            if entry.time_ms >= self._since_ms or entry.offset >= bound:
                 break
-            self.left_out[self._why if entry.time_ms < self._since_ms else OTHER_REVISION] += 1
+            self.left_out += 1
             low = entry.offset + 1
         return low
 

@@ -11,7 +11,8 @@ import pytest
 from pipeline.engine.beside import catching_up
 from pipeline.engine.stats import Wipe
 from pipeline.errors import FoldError, RecordsLost, TableUnavailable
-from pipeline.model import EventMessage
+from pipeline.model import EventMessage, StateMessage
+from pipeline.model.records.partitioning import partition_of
 from pipeline.model.records.step_notes import NOTHING, StepNote, mark
 from pipeline.server.reads.local_tables import LocalTables
 from tests.helpers import accounts as a
@@ -265,7 +266,7 @@ def test_verify_does_not_judge_what_another_revision_has_decided_or_not_built(ba
     assert (report.findings, dict(report.not_judged)) == (
         [],
         {
-            "commands decided before present revisions of states": 12,
+            "commands that another revision of states has decided otherwise": 12,
             "states of accounts, as revision 2 is not built": 6,
         },
     )
@@ -288,3 +289,18 @@ def test_verify_finds_a_state_of_another_revision(bank: a.Bank) -> None:
     bank.stop()
     bank.run(replace(a.SECOND, evolve=lambda ledger, event: replace(ledger, paid_in=ledger.paid_in + event.amount)))
     assert {finding.kind for finding in bank.verified(a.SECOND).findings} == {"wrong_state", "wrong_table_row"}
+
+
+def test_what_stands_there_of_another_past_is_not_built_upon(bank: a.Bank) -> None:
+    """Such as of an attempt that was taken back, or of topics that were deleted and made again."""
+    encode = bank.make("accounts_v2.state", StateMessage, a.Ledger).encode
+    for log in bank.kafka.topics["accounts_v2.state"].logs:
+        for key in a.KEYS:
+            if partition_of(key.encode(), 2) == log.tp.partition:
+                bank.kafka.append(log.tp, key.encode(), encode(StateMessage(2, 0, a.Ledger(999, 999))))
+    bank.pay(10, times=3)
+    bank.run(a.FIRST)
+    bank.stop()
+    bank.run(a.SECOND)
+    assert bank.rows() == of_all(a.Ledger(30, 0))
+    assert not bank.verified(a.SECOND).findings

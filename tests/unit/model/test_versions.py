@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline import Database, Projection, Service, Source
+from pipeline import Projection, Service, Source
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.kafka.reader_versions import Versions
@@ -89,10 +89,6 @@ def projection(**changes: Any) -> Projection[Any, Any]:
     ("services", "says"),
     [
         (lambda: [Service("s", projections=[projection(version=0)])], "versions are counted from 1"),
-        (
-            lambda: [Service("s", projections=[projection(version=2, database=Database.SQLITE)])],
-            "versions are for tables in RocksDB",
-        ),
         (lambda: [Service("s", projections=[projection(version=2), projection(version=2)])], "2 tables are named"),
         (
             lambda: [Service("s", projections=[projection(version=2)]), Service("s_p_v2", projections=[])],

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from pipeline.adapters.sql import SqlStores
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import DatabaseUnusable, TopologyError
 from pipeline.topology import Topology
-from pipeline.worker.databases import databases, parse_databases
+from pipeline.worker.databases import databases, parse_databases, without_tables
 from topologies import reports
 
 PG = "postgresql://me:secret@127.0.0.1:1/db"
@@ -39,6 +40,24 @@ def test_a_file_in_the_state_directory_unless_the_worker_says_otherwise(
     assert opened(shop_topology, {"reports": PG}, tmp_path)
     first.close()
     other.close()
+
+
+def test_a_later_version_is_in_the_database_of_its_service(shop_topology: Topology, tmp_path: Path) -> None:
+    later = replace(reports.products, database=Database.SQLITE, version=2)
+    make = codecs(shop_topology.schemas)
+    topology = Topology("t", {"reports": Service("reports", projections=[reports.units_sold, later])}, tmp_path)
+
+    def codec(topic: str, *rest: Any, **more: Any) -> Any:
+        return make(topic.replace("_v2", ""), *rest, **more)
+
+    plans = [ServicePlan(service, codec) for service in topology.chosen(())]
+    opened = databases(plans, {}, tmp_path, shop_topology.schemas)
+    opened["reports_products_v2"].check()
+    assert {stores.service for stores in opened.values()} == {"reports"}
+    assert (tmp_path / "reports" / "reports.sqlite").exists()
+    for stores in opened.values():
+        stores.close()
+    assert without_tables(["reports"], topology) is None
 
 
 def test_local_tables_need_none(shop_topology: Topology, tmp_path: Path) -> None:
