@@ -19,6 +19,7 @@ from pipeline.engine.state.parked_table import ParkedRecord, parts, row_key
 from pipeline.engine.state.row_keys import READ_AT_ONCE, join_key
 from pipeline.errors import BadRequest, NotParked, PipelineError, TableUnavailable, TopologyError, UndecodableRecord
 from pipeline.model import CommandMessage, EventMessage, Replica, ReplyMessage, Service, TopicKind
+from pipeline.model.changes.upcasts import Upcast
 from pipeline.server import endpoint
 from pipeline.server.endpoint import Page, Pages, Reply, Request, integer
 from pipeline.server.endpoints.operators import ALL_PARKED, DISCARD, PARKED, REDRIVE
@@ -280,6 +281,8 @@ def _shown(entry: ParkedRecord, decode: Callable[[bytes | None], Any]) -> dict[s
     record = None
     with suppress(UndecodableRecord):
         message = decode(entry.value)
+        if isinstance(message, EventMessage) and isinstance(message.body, Upcast):
+            message = message._replace(body=message.body.old)
         record = to_json(message._asdict() if isinstance(message, ENVELOPES) else message, tagged=True)
     return {
         **_first(entry),

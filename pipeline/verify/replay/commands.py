@@ -15,6 +15,7 @@ from pipeline.flow import ReservationReply, command_to_event, event_to_state, pl
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, is_barrier
 from pipeline.model.records.partitioning import partition_of
+from pipeline.verify.replay.as_recorded import AsRecorded
 from pipeline.verify.replay.copies import Recorded, Untold
 from pipeline.verify.replay.expected_replies import Decided, ExpectedReplies, Given
 from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act, is_refusal
@@ -80,6 +81,7 @@ class CommandReplay:
     lives: dict[str, Life] = field(default_factory=dict)
     _reserving: Reserving = field(init=False)
     _partitions: int = field(init=False)
+    _as_recorded: AsRecorded = field(init=False)
     _strays: set[str] = field(default_factory=set)  # keys of other partitions that were decided here
     _logs: Mapping[str, Sequence[EventMessage]] = field(default_factory=dict)  # of a cut log: events, by key
     _held: set[tuple[str, str, int]] = field(default_factory=set)  # and key, id and time of the commands that it holds
@@ -95,6 +97,7 @@ class CommandReplay:
         `logs`: the events, by key. They stand in for commands that retention has taken.
         """
         history, tp, queues = self.history, self.tp, self.queues
+        self._as_recorded = AsRecorded(logs if self.aggregate.upcasts else {})
         must, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
         if low := history.low(tp):
             self.report.notes.append(f"{tp.topic}-{tp.partition} begins at {low}: older commands are not judged")
@@ -267,6 +270,7 @@ class CommandReplay:
         try:
             decision = command_to_event(self.aggregate, key.encode(), life.state, command, entry.time_ms, copies)
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
+            events = self._as_recorded.events((key, command.id, entry.time_ms), events)
             for event in events:
                 life.add(event, event_to_state(self.aggregate, key.encode(), life.state, event), settled=settled)
             self.replies.agenda.decided(key, command, effects, entry.offset, entry.time_ms, at)
