@@ -100,7 +100,7 @@ UPCASTS: dict[type, Callable[[Any], Any]] = {Transferred: split, Greeted: droppe
 NOW = Aggregate("accounts", Transfer | Greet, Withdrawn | Charged, Account(), decide, evolve, upcasts=UPCASTS)
 
 
-# --- the mirror --------------------------------------------------------------------------------------------------------
+# --- the mirror -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,9 +75,11 @@ def check_upcasts(where: str, event: object, upcasts: Upcasts) -> None:
             if result in upcasts:
                 leads_to[cls].add(result)
             elif result not in present and isinstance(result, type):
+                why = "neither one of its events nor an old one with an upcaster of its own; add it to one of both"
+                if result is type(None):
+                    why = "no event; to drop the old one, return ()"
                 raise TopologyError(
-                    f"{where}: the upcaster of {cls.__name__} gives {result.__name__}, which is neither one of its "
-                    "events nor an old one with an upcaster of its own; add it to `event` or to `upcasts`"
+                    f"{where}: the upcaster of {cls.__name__} may return {result.__name__}, which is {why}"
                 )
     try:
         TopologicalSorter(leads_to).prepare()
