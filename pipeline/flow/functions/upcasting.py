@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
 
 from pipeline.errors import UpcastFailed
 from pipeline.flow.functions.raised import is_topologys
@@ -11,7 +11,13 @@ from pipeline.flow.functions.returned import is_record, returned_list
 from pipeline.model.changes.upcasts import Upcast, Upcasts, classes_of
 from pipeline.model.records.messages import EventMessage
 
-Upcasting = Callable[[EventMessage | None], EventMessage | None]
+M = TypeVar("M", EventMessage, None)
+
+
+class Upcasting(Protocol):
+    """Makes events of today of the old ones in what was decoded; None stays None."""
+
+    def __call__(self, message: M, /) -> M: ...
 
 
 def upcasting(topic: str, event: object, upcasts: Upcasts) -> Upcasting:
@@ -23,7 +29,7 @@ def upcasting(topic: str, event: object, upcasts: Upcasts) -> Upcasting:
     """
     present = {*classes_of(event)}
 
-    def upcast(message: EventMessage | None) -> EventMessage | None:
+    def upcast(message: M) -> M:
         if message is None or type(message.body) not in upcasts:
             return message
         old = message.body

@@ -104,12 +104,12 @@ def page_of(past: HistoryReader, key: bytes, after: int, limit: int) -> dict[str
         }
         for stored in past.events(key, after, limit)
         if stored.version <= last
-        for event in _today(stored)
+        for event in shown_events(stored)
     ]
     return {"events": events, "next": after + limit if after + limit < last else None, "first": first, "last": last}
 
 
-def _today(stored: EventMessage) -> list[EventMessage]:
+def shown_events(stored: EventMessage) -> list[EventMessage]:
     """Return the events that an event stands for; those that an old one was upcast to share its version."""
     try:
         return today(stored)

@@ -15,11 +15,15 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.files import schema_files
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.ports import TP
+from pipeline.errors import FoldError
 from pipeline.flow import event_to_state
 from pipeline.model import EventMessage, StateMessage
 from pipeline.server.pages.history import page_of
+from pipeline.server.pages.history import shown_events as shown
 from pipeline.testing.simulation.driver import TestDriver
 from pipeline.topology import Topology, load
+from tests.helpers import accounts_split as a
 from tests.helpers.orders_v1 import encoder, rolling
 from topologies import checkout_saga as saga
 from topologies import orders as o
@@ -161,3 +165,63 @@ def test_schemas_are_those_of_the_repository(shop: Topology) -> None:
     assert Path(shop.schemas, "orders.event.avsc").read_text() == Path("schemas/orders.event.avsc").read_text()
     differing = [file.path.name for file in schema_files(shop.services.values(), shop.schemas) if file.differs]
     assert differing == []
+
+
+# --- an upcaster that fails -------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """An upcaster that may be broken."""
+
+    broken = True
+
+    def __call__(self, old: a.Transferred) -> list[a.Withdrawn | a.Charged]:
+        if self.broken:
+            raise ValueError("no such fee")
+        return a.split(old)
+
+
+def cause_of(driver: TestDriver, topic: str) -> str:
+    (log,) = driver._world.kafka.topics[topic].logs
+    return next(value.decode() for record in log.archive for name, value in record.headers() if name == "parked-cause")
+
+
+def test_what_cannot_be_upcast_is_parked_and_held_with_the_upcasters_name(tmp_path: Path) -> None:
+    upcaster = Failing()
+    then, now = a.topologies(tmp_path, replace(a.NOW, upcasts={**a.UPCASTS, a.Transferred: upcaster}))
+    write = codecs(then.schemas)("accounts.event", EventMessage, a.THEN.event).encode
+    with TestDriver(now, park=True, partitions=1) as driver:
+        events = (a.Greeted("hello"), a.Transferred(10, 1), a.Greeted("bye"))
+        for version, event in enumerate(events, 1):
+            record = write(EventMessage(version, "c", "c", driver.now_ms, event))
+            driver._world.kafka.append(TP("accounts.event", 0), b"anna", record)
+        driver.advance(5)
+        assert [(topic, key) for topic, key, _ in driver.parked()] == [("accounts.event", "anna")]
+        cause = "UpcastFailed: the upcaster of Transferred on accounts.event raised ValueError: no such fee"
+        assert cause_of(driver, "mirror.parked") == cause
+        held = lane_of(driver, "mirror")._tasks.holding_replica("copied", 0, b"anna").queues[0].error(b"anna")
+        assert "the upcaster of Transferred on accounts.event raised ValueError: no such fee" in str(held)
+
+        upcaster.broken = False
+        driver.redrive()
+        lane_of(driver, "mirror").redrive_copy("copied", 0, b"anna", Audit("test", "mended"))
+        assert driver.row("sums", "anna") == driver.row("copied", "anna") == a.Sum(2, 11)
+        assert driver.rows("kinds") == {"Withdrawn": a.Sum(1, 10), "Charged": a.Sum(1, 1)}
+        assert driver.row("notes", "anna").body.texts == ("Withdrawn 10 at 2", "Charged 1 at 2")
+        ids = [message.id for _, message in driver.records("notes.command")]
+        assert ids == ["noting/anna/2/0", "noting/anna/2/1"]
+        page = page_of(lane_of(driver, "accounts").histories["accounts", 0].past, b"anna", 0, 10)
+        assert [(each["version"], each["event"]["type"]) for each in page["events"]] == [
+            (2, "Withdrawn"),
+            (2, "Charged"),
+        ]
+
+
+def test_the_history_says_which_upcaster_fails(tmp_path: Path) -> None:
+    then, now = a.topologies(tmp_path, replace(a.NOW, upcasts={**a.UPCASTS, a.Transferred: Failing()}))
+    events = now.services["accounts"].aggregates[0].events
+    codec = codecs(now.schemas)("accounts.event", EventMessage, events.event, upcasts=events.upcasts)
+    write = codecs(then.schemas)("accounts.event", EventMessage, a.THEN.event).encode
+    read = codec.decode(write(EventMessage(1, "c", "c", 0, a.Transferred(10, 1))))
+    with pytest.raises(FoldError, match="version 1 cannot be shown: the upcaster of Transferred"):
+        shown(read)
