@@ -222,6 +222,8 @@ class UndecodableRecord(PipelineError):
 class UpcastFailed(PipelineError):
     """An upcaster raises on an old event, or gives what is no event of today. The lane parks such a record."""
 
+    http_status = 500
+
 
 class Misplaced(PipelineError):
     """A record's key belongs to another partition than that in which it stands. The lane parks such a record."""
