@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.files import schema_files
 from pipeline.engine.loop.lane import Lane
+from pipeline.engine.parking.parking import Parking
 from pipeline.engine.parking.parking_log import Audit
 from pipeline.engine.ports import TP
 from pipeline.errors import FoldError
@@ -151,6 +153,37 @@ def test_a_redriven_event_is_upcast_like_any_other(driver: TestDriver, desk: Des
     lane_of(driver, "desk").redrive_copy("known_orders", 0, b"1", Audit("test", "mended"))
     assert driver.parked() == []
     assert driver.row("placed", "1") == driver.row("known_orders", "1") == Placed("2009-12-01", 1)
+
+
+def test_the_judge_finds_an_upcaster_that_is_left_out_on_redrive(
+    shop: Topology, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.broken = True
+    with TestDriver(
+        replace(shop), codecs=rolling(codecs(shop.schemas), shop.schemas), park=True, partitions=1
+    ) as driver:
+        driver.send("users", "anna", u.RegisterUser("Anna", "France"))
+        driver.send("orders", "1", PLACE)
+        desk.broken = False
+        monkeypatch.setattr(Parking, "_fold_again", as_it_stands(shop, Parking._fold_again))
+        driver.redrive()
+        lane_of(driver, "desk").redrive_copy("known_orders", 0, b"1", Audit("test", "mended"))
+        found = driver._oracle.judge(driver._world)
+        assert [each for each in found if "desk: placed" in each], found
+
+
+def as_it_stands(shop: Topology, fold_again: Any) -> Any:
+    """The planted bug: a redrive that reads old events as they were written."""
+    codec = codecs(shop.schemas)("orders.event", EventMessage, o.Event | o.OrderPlacedV1, strict=False)
+
+    def fold(self: Parking, *asked: Any) -> Any:
+        usual, self.source_topic.codec = self.source_topic.codec, codec
+        try:
+            return fold_again(self, *asked)
+        finally:
+            self.source_topic.codec = usual
+
+    return fold
 
 
 def test_what_was_decided_on_an_old_event_goes_on_today(driver: TestDriver) -> None:
