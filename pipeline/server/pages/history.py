@@ -110,9 +110,12 @@ def page_of(past: HistoryReader, key: bytes, after: int, limit: int) -> dict[str
 
 
 def shown_events(stored: EventMessage) -> list[EventMessage]:
-    """Return the events that an event stands for; those that an old one was upcast to share its version."""
+    """Return the events that an event stands for; those that an old one was upcast to share its version.
+
+    One that was upcast to none is shown without a body.
+    """
     try:
-        return today(stored)
+        return today(stored) or [stored._replace(body=None)]
     except UpcastFailed as error:
         raise FoldError(f"version {stored.version} cannot be shown: {error}") from error
 
