@@ -71,16 +71,16 @@ def check_upcasts(where: str, event: object, upcasts: Upcasts) -> None:
             )
         asks_context(upcaster, f"{where}: the upcaster of {cls.__name__}", ["the old event"], None)
         leads_to[cls] = set()
-        for result in _told_results(upcaster):
-            if result in upcasts:
-                leads_to[cls].add(result)
-            elif result not in present and isinstance(result, type):
+        for result in told_results(upcaster):
+            meant = [each for each in (*present, *upcasts) if result in getattr(each, "__mro__", ())]
+            if not meant:
                 why = "neither one of its events nor an old one with an upcaster of its own; add it to one of both"
                 if result is type(None):
                     why = "no event; to drop the old one, return ()"
                 raise TopologyError(
                     f"{where}: the upcaster of {cls.__name__} may return {result.__name__}, which is {why}"
                 )
+            leads_to[cls].update({result} & upcasts.keys())
     try:
         TopologicalSorter(leads_to).prepare()
     except CycleError as error:
@@ -90,7 +90,7 @@ def check_upcasts(where: str, event: object, upcasts: Upcasts) -> None:
         ) from None
 
 
-def _told_results(upcaster: Callable[[Any], Any]) -> Iterator[Any]:
+def told_results(upcaster: Callable[[Any], Any]) -> Iterator[Any]:
     """Yield the classes that an upcaster says it returns; none if it says nothing that can be understood here."""
     try:
         told = get_type_hints(upcaster).get("return", Any)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import Aggregate, Source
+from pipeline import Aggregate, Projection, Service, Source
 from pipeline.errors import TopologyError
+from pipeline.topology import Topology
 from tests.helpers import accounts_split as a
 
 
@@ -59,6 +61,47 @@ def with_upcasts(upcasts: Any) -> Aggregate[Any, Any, Any]:
 def test_the_events_of_an_aggregate_carry_its_upcasters() -> None:
     assert a.NOW.events == Source("accounts.event", a.Withdrawn | a.Charged, a.UPCASTS)
     assert hash(a.NOW.events)
+
+
+class Base:
+    pass
+
+
+@dataclass(frozen=True)
+class Derived(Base):
+    text: str = ""
+
+
+def to_base(old: V1) -> Base:
+    return Derived(old.text)
+
+
+def test_an_annotation_may_name_what_its_events_have_in_common() -> None:
+    assert Source("t.event", Derived, {V1: to_base}).upcasts == {V1: to_base}
+
+
+def followed(source: Source) -> Topology:
+    counting = Projection("counted", [source], a.Sum(), a.add)
+    services = {
+        "accounts": Service("accounts", aggregates=[a.NOW]),
+        "counts": Service("counts", projections=[counting]),
+    }
+    return Topology("split", services, Path())
+
+
+def test_a_follower_that_would_skip_old_records_of_what_it_follows_is_refused() -> None:
+    with pytest.raises(TopologyError, match=r"'counts' follows Withdrawn of .* which are Transferred;"):
+        followed(Source("accounts.event", a.Withdrawn))
+    chained = replace(a.NOW, upcasts={**a.UPCASTS, V1: lambda old: 1, V2: to_transferred})
+    services = followed(a.NOW.events).services | {"accounts": Service("accounts", aggregates=[chained])}
+    with pytest.raises(TopologyError, match=r"'counts' follows Charged and Withdrawn .* which are V2"):
+        Topology("split", services, Path())
+    followed(a.NOW.events)
+    followed(Source("accounts.event", V1))  # of which nothing has become
+
+
+def to_transferred(old: V2) -> a.Transferred:
+    return a.Transferred(1, 1)
 
 
 def test_a_chain_is_taken() -> None:
