@@ -227,6 +227,12 @@ class UndecodableRecord(PipelineError):
     """A record's bytes do not match its topic's schema. The lane parks such a record."""
 
 
+class UpcastFailed(PipelineError):
+    """An upcaster raises on an old event, or gives what is no event of today. The lane parks such a record."""
+
+    http_status = 500
+
+
 class Misplaced(PipelineError):
     """A record's key belongs to another partition than that in which it stands. The lane parks such a record."""
 

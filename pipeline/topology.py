@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.errors import NoDeadlines, NoHistory, PipelineError, TopologyError, UnknownTable
 from pipeline.model import Aggregate, Invariant, Saga, Service
-from pipeline.model.ownership import check_ownership
+from pipeline.model.ownership import check_followers, check_ownership
 from pipeline.model.projection.versions import versioned_name
 from pipeline.model.projection_versions import ProjectionVersions, split_versions, versions_of
 
@@ -49,6 +49,7 @@ class Topology:
     def __post_init__(self) -> None:
         object.__setattr__(self, "services", split_versions(self.services))
         check_ownership(self.services.values())
+        check_followers(self.services.values())
         object.__setattr__(self, "versions", versions_of(self.services.values()))
         called = {name: versions[min(versions)] for name, versions in self.versions.items()}
         called |= {versioned_name(name, 1): versions[1] for name, versions in self.versions.items() if 1 in versions}

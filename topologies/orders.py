@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline import Aggregate, Copy, Ledger, Participant, Rejected, Replica, Service, Source
+from pipeline import Aggregate, Copy, Ledger, Participant, Rejected, Replica, Service, Source, renamed
 
 CHECKOUTS = ("saga", "2pc")  # who carries it out: checkout_saga, checkout_2pc
 
@@ -62,8 +62,9 @@ Command = PlaceOrder | ReturnGoods | HoldOrder | ConfirmOrder | RefuseOrder
 @dataclass(frozen=True, slots=True)
 class OrderPlaced:
     customer: str
-    country: str
-    at: str
+    country: str  # the invoice's own
+    day: str  # ISO 8601, in the shop
+    time: str  # of that day; empty if it is not known
     lines: tuple[Line, ...]
     checkout: str = CHECKOUTS[0]
 
@@ -103,6 +104,30 @@ class OrderLetGo:  # by a checkout that did not hold it
 
 
 Event = OrderPlaced | GoodsReturned | OrderHeld | OrderConfirmed | OrderRefused | OrderLetGo
+
+# --- events of before -------------------------------------------------------------------------------------------------
+
+
+@renamed("OrderPlaced")
+@dataclass(frozen=True, slots=True)
+class OrderPlacedV1:
+    """An order as it was placed before day and time were told apart."""
+
+    customer: str
+    country: str
+    at: str
+    lines: tuple[Line, ...]
+    checkout: str = CHECKOUTS[0]
+
+
+def to_order_placed(old: OrderPlacedV1) -> OrderPlaced:
+    return OrderPlaced(old.customer, old.country, *day_and_time(old.at), old.lines, old.checkout)
+
+
+def day_and_time(at: str) -> tuple[str, str]:
+    day, _, time = at.partition("T")
+    return day, time
+
 
 # --- state -----------------------------------------------------------------------------------------------------------
 
@@ -177,7 +202,7 @@ def decide(command: Command, document: Document, countries: Copy[CustomerCountry
             country = country or country_of(customer, countries)
             if not country:
                 return Rejected("unknown_country", {"customer": customer})
-            return [OrderPlaced(customer, country, at, lines, checkout)]
+            return [OrderPlaced(customer, country, *day_and_time(at), lines, checkout)]
         case ReturnGoods(customer, country, at, lines):
             return [GoodsReturned(customer, country, at, lines)]
 
@@ -200,7 +225,8 @@ def not_to_be_held(document: Document) -> str:
 def evolve(document: Document, event: Event) -> Document:
     ledger = document.ledger
     match event:
-        case OrderPlaced(customer, country, at, lines, checkout):
+        case OrderPlaced(customer, country, day, time, lines, checkout):
+            at = f"{day}T{time}" if time else day
             return Document("order", customer, country, at, total(lines), "placed", "", lines, ledger, checkout)
         case GoodsReturned(customer, country, at, lines):
             return Document("return", customer, country, at, total(lines), "", "", lines, ledger)
@@ -230,6 +256,7 @@ orders = Aggregate(
     decide=order_in_checkout.guards(decide),
     evolve=evolve,
     reads=customer_countries,
+    upcasts={OrderPlacedV1: to_order_placed},
 )
 
 # --- service ---------------------------------------------------------------------------------------------------------

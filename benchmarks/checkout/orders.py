@@ -73,7 +73,7 @@ def took(bootstrap: str, topology: Topology, prefix: str) -> dict[str, Took]:
     commit that shows it to others comes some milliseconds later.
     """
     commands = codecs(topology.schemas)("orders.command", CommandMessage, orders.Command).decode
-    events = codecs(topology.schemas)("orders.event", EventMessage, orders.Event).decode
+    events = codecs(topology.schemas)("orders.event", EventMessage, orders.Event, upcasts=orders.orders.upcasts).decode
     placed: dict[str, int] = {}
     found: dict[str, Took] = {}
     for key, at_ms, body in _bodies(bootstrap, "orders.command", prefix, commands):

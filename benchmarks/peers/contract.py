@@ -68,7 +68,7 @@ def bare_codecs(schemas: Path) -> Codecs:
     """What makes the codecs of a schema directory, for `Adapters.codecs`."""
     registry = Registry(schemas)
 
-    def make(topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec:
+    def make(topic: str, root: object, body: object = None, *, strict: Strict = True, **_: object) -> RowCodec:
         if root not in READERS:  # the engine's own
             return Codec(registry, topic, root, body, strict=strict)
         return BareCodec(registry, topic, root, body, strict=strict)

@@ -22,7 +22,7 @@ RECORDS = [
     ("inventory.command", inventory.Command, CommandMessage(ID, ID, None, NOW, inventory.TakeStock("536365", 6))),
     ("inventory.event", inventory.Event, EventMessage(17, ID, ID, NOW, inventory.StockTaken("536365", 6))),
     ("inventory.state", inventory.Stock, StateMessage(17, NOW, inventory.Stock(True, "a mug", 90, 100, 0, 0, 10))),
-    ("orders.event", orders.Event, EventMessage(1, ID, ID, NOW, orders.OrderPlaced(**PLACED))),
+    ("orders.event", orders.Event | orders.OrderPlacedV1, EventMessage(1, ID, ID, NOW, orders.OrderPlaced(**PLACED))),
 ]
 ROUNDS, CALLS = 200, 500  # many short rounds: the best of them met no other process
 

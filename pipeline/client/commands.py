@@ -68,7 +68,7 @@ class Commands:
                     name, codec.encode, codec.decode, types, aggregate.event, aggregate.deadlines
                 )
                 self.events[aggregate.name] = make(
-                    TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event
+                    TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event, upcasts=aggregate.upcasts
                 ).decode
         self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).decode
 

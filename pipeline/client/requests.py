@@ -176,7 +176,7 @@ class Requests:
         while at is not None and (limit is None or limit > 0):
             events = min(PAGE_ROWS, limit) if limit is not None else PAGE_ROWS
             page = yield from self._past(aggregate, key, "", {"after": str(at), "limit": str(events)})
-            yield Items[Json](page["events"])
+            yield Items[Json](page["events"][:limit])  # an old event may have become several
             at = page["next"]
             limit = None if limit is None else limit - len(page["events"])
 

@@ -12,7 +12,7 @@ from pipeline.engine.state.deadlines import Deadlines, deadline_rows
 from pipeline.engine.state.history_reader import HistorySpec
 from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable
 from pipeline.engine.state.replies import ReplyTable, reply_rows, trim_copy
-from pipeline.engine.state.table import Codecs, RowCodec, SharedTable, Table, TableSpec
+from pipeline.engine.state.table import Codecs, RowCodec, SharedTable, Strict, Table, TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.ask import AskSender, asked_codecs
 from pipeline.engine.steps.decide import CommandCodecs, DecideStep, Parts
@@ -128,7 +128,7 @@ class ServicePlan:
             self._plan_projection(projection)
         for replica in service.replicas:
             source = replica.source
-            events = codecs(source.topic, EventMessage, source.event, strict=False)
+            events = codecs(source.topic, EventMessage, source.event, strict=False, upcasts=source.upcasts)
             rows = codecs(TopicKind.REPLICA.topic(replica.name), type(replica.initial))
             here = replace(replica, source=replace(source, topic=self._called(source.topic)))
             here = rows_as_stored(here, rows.fit)
@@ -178,13 +178,6 @@ class ServicePlan:
     def _called(self, name: str) -> str:
         return self._names.get(name, name)
 
-    def _source_topic(self, declared: str, root: object, body: object, *, strict: bool) -> SourceTopic:
-        if self._called(declared) not in self.source_topics:
-            self._add_source_topic(
-                declared, self._codecs(declared, root, body, strict=strict), envelope=body is not None
-            )
-        return self.source_topics[self._called(declared)]
-
     def _add_source_topic(self, declared: str, codec: RowCodec, *, envelope: bool) -> SourceTopic:
         topic = self._called(declared)
         name = TopicKind.QUEUE.topic(f"{self.service.name}.{declared}")
@@ -197,7 +190,10 @@ class ServicePlan:
         return source_topic
 
     def _follow(self, source: Source) -> SourceTopic:
-        return self._source_topic(source.topic, EventMessage, source.event, strict=False)
+        if self._called(source.topic) not in self.source_topics:
+            codec = self._codecs(source.topic, EventMessage, source.event, strict=False, upcasts=source.upcasts)
+            self._add_source_topic(source.topic, codec, envelope=True)
+        return self.source_topics[self._called(source.topic)]
 
     def _plan_aggregate(self, aggregate: Aggregate[Any, Any, Any]) -> None:
         commands, events = (kind.topic(aggregate.name) for kind in (TopicKind.COMMAND, TopicKind.EVENT))
@@ -205,7 +201,8 @@ class ServicePlan:
         source_topic = self._add_source_topic(commands, command_codec(self._codecs, aggregate), envelope=True)
         source_topic.own = True
         state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
-        event_codec = self._codecs(events, EventMessage, aggregate.event, strict="read" if aggregate.reads else True)
+        strict: Strict = "read" if aggregate.reads else True
+        event_codec = self._codecs(events, EventMessage, aggregate.event, strict=strict, upcasts=aggregate.upcasts)
         aggregate = events_as_stored(aggregate, event_codec.fit, state_codec.fit)
         source_topic.reads = [replica.name for replica in aggregate.replicas]
         source_topic.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
@@ -281,9 +278,9 @@ class ServicePlan:
         if projection.route is None:
             source_topic = self._follow(projection.sources[0])
         else:
-            source_topic = self._source_topic(
-                TopicKind.BY_KEY.topic(projection.name), projection.by_key, None, strict=True
-            )
+            by_key = TopicKind.BY_KEY.topic(projection.name)
+            codec = self._codecs(by_key, projection.by_key)
+            source_topic = self._add_source_topic(by_key, codec, envelope=False)
             source_topic.own, encode = True, source_topic.codec.encode
             for source in projection.sources:
                 routed = partial(RouteStep, projection, source.topic, source_topic.topic, encode)

@@ -14,7 +14,7 @@ from pipeline.flow.command_to_reply import (
 )
 from pipeline.flow.copies import Copies, Find, empty
 from pipeline.flow.event_to_command import event_to_command
-from pipeline.flow.event_to_row import event_to_messages, event_to_row, is_late, message_to_row
+from pipeline.flow.event_to_row import event_to_messages, event_to_row, late_events, message_to_row
 from pipeline.flow.event_to_state import event_to_state
 from pipeline.flow.inbox import Inbox, ReservationReply, place_of, reservation_id
 from pipeline.flow.lineage import Hop, Lineage
@@ -54,11 +54,11 @@ __all__ = [
     "events_as_stored",
     "events_to_state",
     "fingerprint",
-    "is_late",
     "is_later",
     "is_old",
     "keep_ms",
     "last_issue_ms",
+    "late_events",
     "message_to_row",
     "once_due",
     "place_of",

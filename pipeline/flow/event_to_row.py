@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.flow.functions.in_context import of_event
 from pipeline.flow.functions.returned import returned_list
+from pipeline.model.changes.upcasts import Upcast, today
 from pipeline.model.projection.projection import Projection, Replica
 from pipeline.model.projection.windows import Tumbling
 from pipeline.model.records.messages import EventMessage
@@ -18,12 +19,15 @@ def event_to_messages(
     """Return the pairs (row key, message) of a routed projection for `event` of the aggregate `key`, on `topic`."""
     route = projection.route
     assert route is not None
+    if type(event.body) is Upcast:
+        parts = event.body.of(event)
+        return [pair for part in parts for pair in event_to_messages(projection, topic, key, part)]
     if projection.route_in_context:
         route = of_event(route, topic, key, event)
     windows = projection.windows
     if windows is None:
         return _pairs(projection, event, route(key, event.body))
-    if is_late(projection, event):
+    if late_events(projection, event):
         return []
     start = windows.name(_happened_ms(windows, event))
     pairs = _pairs(projection, event, route(key, event.body))
@@ -41,10 +45,12 @@ def _pairs(projection: Projection[Any, Any], event: EventMessage, returned: Any)
     return pairs
 
 
-def is_late(projection: Projection[Any, Any], event: EventMessage) -> bool:
-    """Whether the event was stored too late for its window, so that it is left out."""
+def late_events(projection: Projection[Any, Any], event: EventMessage) -> int:
+    """Return how many events were stored too late for their window, so that they are left out: 1 or 0, or of parts."""
     windows = projection.windows
-    return windows is not None and windows.is_late(_happened_ms(windows, event), event.time_ms)
+    if windows is None:
+        return 0
+    return sum(windows.is_late(_happened_ms(windows, part), part.time_ms) for part in today(event))
 
 
 def _happened_ms(windows: Tumbling, event: EventMessage) -> int:
@@ -61,11 +67,16 @@ def event_to_row(
     table: Projection[Any, Any] | Replica[Any, Any], key: bytes, row: Any | None, event: EventMessage
 ) -> Any | None:
     """The row of `key` after `event`; None stands for no row, in what is given and what is returned."""
+    body = event.body
+    if type(body) is Upcast:
+        for part in body.of(event):
+            row = event_to_row(table, key, row, part)
+        return row
     evolve = table.evolve
     if table.evolve_in_context:
         source = table.source if isinstance(table, Replica) else table.sources[0]
         evolve = of_event(evolve, source.topic, key.decode(), event)
-    return evolve(table.initial if row is None else row, event.body)
+    return evolve(table.initial if row is None else row, body)
 
 
 def message_to_row(projection: Projection[Any, Any], row: Any | None, message: Any) -> Any | None:

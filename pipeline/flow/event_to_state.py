@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.flow.functions.in_context import of_event
 from pipeline.model.aggregate import Aggregate
+from pipeline.model.changes.upcasts import Upcast
 from pipeline.model.records.messages import EventMessage, StateMessage
 from pipeline.model.records.topics import TopicKind
 
@@ -15,9 +16,17 @@ new = tuple.__new__  # what a named tuple's own constructor does, in half the ti
 def event_to_state(
     aggregate: Aggregate[Any, Any, Any], key: bytes, state: StateMessage | None, event: EventMessage
 ) -> StateMessage:
-    """The state after `event`; `state` is None before an aggregate's first event."""
+    """The state after `event`; `state` is None before an aggregate's first event.
+
+    What an old event was upcast to is folded part by part, and counts as one version.
+    """
     value = aggregate.initial if state is None else state.body
     version, _, _, time_ms, body, _ = event
+    if type(body) is Upcast:
+        state = StateMessage(version, time_ms, value)  # if there is no part, this is all that it does
+        for part in body.of(event):
+            state = event_to_state(aggregate, key, state, part)
+        return state
     evolve = aggregate.evolve
     if aggregate.evolve_in_context:
         evolve = of_event(evolve, TopicKind.EVENT.topic(aggregate.name), key.decode(), event)

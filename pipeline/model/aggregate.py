@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pipeline.errors import TopologyError
+from pipeline.model.changes.upcasts import Upcasts, check_upcasts
 from pipeline.model.context import CommandContext, EventContext, Given, asks_context
 from pipeline.model.projection.projection import Replica
 from pipeline.model.projection.versions import table_of
@@ -74,6 +75,9 @@ class Aggregate(Generic[C, E, S]):
     `deadlines`: whether it takes deadlines and scheduled commands, which are kept in a table and a topic of their own.
     `revision`: one more if states have come to mean something else: their class, or `evolve`. They are folded anew from
     the event log, into the topic `<name>_v<revision>.state`, before a worker of this revision decides anything.
+    `upcasts`: by the class of an old event, of which records are on the log, the pure function that makes an event of
+    today of it, or a sequence of events: several, none, or old ones that have upcasters themselves. `evolve`, and all
+    that follows the events, never see an old one.
 
     Both functions are pure. Each is given its context, too, if it has a parameter `context`: `decide` a CommandContext,
     `evolve` an EventContext, which have key, version, time and ids.
@@ -92,6 +96,7 @@ class Aggregate(Generic[C, E, S]):
     unique: Sequence[Unique] = ()
     reads: Replica[Any, Any] | Sequence[Replica[Any, Any]] = ()
     revision: int = 1
+    upcasts: Upcasts = field(default_factory=dict)
     decide_in_context: bool = field(init=False, repr=False, compare=False)
     evolve_in_context: bool = field(init=False, repr=False, compare=False)
 
@@ -102,6 +107,7 @@ class Aggregate(Generic[C, E, S]):
         object.__setattr__(self, "decide_in_context", decides)
         object.__setattr__(self, "evolve_in_context", evolves)
         check_revision(self.name, self.revision)
+        check_upcasts(f"aggregate {self.name!r}", self.event, self.upcasts)
         if self.reads and self.unique:
             raise TopologyError(
                 f"the aggregate {self.name!r} has unique values and reads copies: what waits for a value would be "
@@ -126,4 +132,4 @@ class Aggregate(Generic[C, E, S]):
     @property
     def events(self) -> Source:
         """The event log, for projections and reactions of the same service."""
-        return Source(TopicKind.EVENT.topic(self.name), self.event)
+        return Source(TopicKind.EVENT.topic(self.name), self.event, self.upcasts)

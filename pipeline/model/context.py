@@ -115,8 +115,8 @@ def _asks(function: Any, shown: Signature, who: str, given: Sequence[str], conte
         return False  # its author's own
     if context is None:
         raise TopologyError(
-            f"{who} has a parameter {PARAMETER!r}, but what it folds carries none; let `route` ask for it, and put "
-            "what is needed into its messages"
+            f"{who} has a parameter {PARAMETER!r}, but what it is given carries none; let `route` ask for it, and "
+            "put what is needed into its messages"
         )
     if found.default is not Parameter.empty:
         raise TopologyError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.errors import TopologyError
+from pipeline.model.changes.upcasts import Upcasts, check_upcasts
 from pipeline.model.records.topics import TopicKind
 
 
@@ -16,10 +17,16 @@ class Source:
     `event`: the classes of the events to follow, a class or a union of classes, each named like its Avro record. A
     class may leave out fields it does not need, and events without a class here are skipped: a follower depends on
     no more of its neighbour than it uses.
+    `upcasts`: by the class of an old event, the pure function that makes events of today of it; see Aggregate. Those of
+    an aggregate of the same service are in its `events`.
     """
 
     topic: str
     event: object
+    upcasts: Upcasts = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        check_upcasts(f"source {self.topic!r}", self.event, self.upcasts)
 
 
 def check_followed(service: str, source: Source) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.flow import Copies, Find, command_to_event, event_to_state
+from pipeline.flow.functions.upcasting import upcasting
 from pipeline.model import (
     Aggregate,
     CommandContext,
@@ -24,13 +25,15 @@ CONTEXT = CommandContext("key", 0, 0, "id", "id", None, 0)
 
 
 def given(aggregate: Aggregated, *events: object, key: str = CONTEXT.key, time_ms: int = CONTEXT.time_ms) -> Given:
-    """Return the aggregate `key` to which `events` have happened, in order, at that time."""
+    """Return the aggregate `key` to which `events` have happened, in order, at that time; old ones are upcast."""
     aggregate = checked_aggregate(aggregate)
+    upcast = upcasting(aggregate.events.topic, aggregate.event, aggregate.upcasts)
     context = replace(CONTEXT, key=key, time_ms=time_ms, issued_ms=time_ms)
     state: StateMessage | None = None
     for version, event in enumerate(events, 1):
         ids = context.command_id, context.correlation_id
-        state = event_to_state(aggregate, key.encode(), state, EventMessage(version, *ids, time_ms, event))
+        message = upcast(EventMessage(version, *ids, time_ms, event))
+        state = event_to_state(aggregate, key.encode(), state, message)
     return Given(aggregate, state, context)
 
 

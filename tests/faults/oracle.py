@@ -61,7 +61,9 @@ def check(shop: Shop, sent: Sent, database: str) -> Damage:
     ends: dict[str, dict[str, Any]] = {}
     for service in shop.topology.services.values():
         for aggregate in service.aggregates:
-            decode = codecs(shop.topology.schemas)(f"{aggregate.name}.event", EventMessage, aggregate.event).decode
+            decode = codecs(shop.topology.schemas)(
+                f"{aggregate.name}.event", EventMessage, aggregate.event, upcasts=aggregate.upcasts
+            ).decode
             states: dict[str, Any] = defaultdict(lambda aggregate=aggregate: aggregate.initial)
             versions: Counter[str] = Counter()
             for key, value in read(shop, f"{aggregate.name}.event"):

@@ -91,7 +91,8 @@ class Moment(Apart):
 
     def happened(self, aggregate: str) -> list[str]:
         """The events of the aggregate in its log, sorted by name."""
-        decode = codecs(self.topology.schemas)(f"{aggregate}.event", EventMessage, AGGREGATES[aggregate].event).decode
+        events = AGGREGATES[aggregate].events
+        decode = codecs(self.topology.schemas)(events.topic, EventMessage, events.event, upcasts=events.upcasts).decode
         return sorted(type(decode(each.value()).body).__name__ for each in self.shop.records(f"{aggregate}.event"))
 
     def ends(self, statuses: Sequence[str]) -> None:

@@ -66,7 +66,7 @@ def codecs_of(topology: Topology) -> dict[str, Codec]:
         for a in service.aggregates:
             command, event, state = (kind.topic(a.name) for kind in list(TopicKind)[:3])
             found[command] = make(command, CommandMessage, a.command)
-            found[event] = make(event, EventMessage, a.event)
+            found[event] = make(event, EventMessage, a.event, upcasts=a.upcasts)
             found[state] = make(state, StateMessage, type(a.initial))
             found[TopicKind.REPLIES.topic(a.name)] = make("reply", ReplyMessage, Acceptance | Rejected | Parked)
         for p in service.projections:
@@ -75,7 +75,7 @@ def codecs_of(topology: Topology) -> dict[str, Codec]:
             if p.route:
                 found[by_key] = make(by_key, p.by_key)
         for source in service.sources():
-            view = make(source.topic, EventMessage, source.event, strict=False)
+            view = make(source.topic, EventMessage, source.event, strict=False, upcasts=source.upcasts)
             found[f"{service.name} sees {source.topic}"] = view
     return found
 

@@ -61,6 +61,7 @@ def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
 
 
 A, B = record("A", x("long")), record("B", x("long"))
+A1 = record("A1", x("long"), aliases=["A"])  # what A was before it became another
 RGB = enum("Colour", "RED", "GREEN", "BLUE")
 BIG = 2**53 + 1
 MONEY = record("Money", {"name": "cents", "type": "long"}, {"name": "unit", "type": "string", "default": "EUR"})
@@ -129,6 +130,24 @@ CHANGES_OF_SCHEMAS = [Change(*row) for row in (
     ("a branch is renamed with an alias", [x([A, "null"])], [x([record("C", x("long"), aliases=["A"]), "null"])],
         READS, {"x": ("A", {"x": 7})}, {"x": ("C", {"x": 7})}),
     ("a branch is renamed without an alias", [x([A, "null"])], [x([record("C", x("long")), "null"])],
+        RAISES, {"x": ("A", {"x": 7})}),
+    ("a branch is another now, beside what it was", [x(["null", A])], [x(["null", record("A", y("string")), A1])],
+        READS, {"x": ("A", {"x": 7})}, {"x": ("A1", {"x": 7})}),
+    ("what it was stands first", [x(["null", A])], [x(["null", A1, record("A", y("string", default=""))])],
+        READS, {"x": ("A", {"x": 7})}, {"x": ("A1", {"x": 7})}),
+    ("a field of another type, beside what it was", [x([A, B])], [x([record("A", x("string")), B, A1])],
+        READS, {"x": ("A", {"x": 7})}, {"x": ("A1", {"x": 7})}),
+    ("a renamed field, beside what it was", [x([A, B])], [x([record("A", y("long", aliases=["x"])), B, A1])],
+        READS, {"x": ("A", {"x": 7})}, {"x": ("A1", {"x": 7})}),
+    ("what it is now, beside what it was", [x([record("A", y("string")), A1])], [x([A1, B, record("A", y("string"))])],
+        READS, {"x": ("A", {"y": "a"})}, {"x": ("A", {"y": "a"})}),
+    ("what it was before it got a field", [x([A, B])],
+        [x([record("A", y("int", default=1)), record("A1", x("long"), y("int", default=2), aliases=["A"]), B])],
+        READS, {"x": ("A", {"x": 7})}, {"x": ("A1", {"x": 7, "y": 2})}),
+    ("it has got a field, beside what it was another time",
+        [x([A, B])], [x([record("A1", y("string"), aliases=["A"]), record("A", x("long"), y("int", default=2)), B])],
+        READS, {"x": ("A", {"x": 7})}, {"x": ("A", {"x": 7, "y": 2})}),
+    ("neither what it is nor what it was", [x([A, B])], [x([record("A", y("string")), record("A1", y("int")), B])],
         RAISES, {"x": ("A", {"x": 7})}),
     ("a long beside a double stays a long", [x(["double", "long"])], [x(["double", "long"]), y("int", default=0)],
         READS, {"x": BIG}, {"x": BIG, "y": 0}),

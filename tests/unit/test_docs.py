@@ -53,6 +53,13 @@ def test_the_page_on_time_runs() -> None:
     exec(compile("\n".join(blocks), "time.md", "exec"), {"__name__": "page"})
 
 
+def test_the_events_that_change_on_the_page_on_upgrades_do() -> None:
+    page = (ROOT / "docs" / "upgrades.md").read_text().partition("## Events that change\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    exec(compile("\n".join(blocks), "upgrades.md", "exec"), {"__name__": "page"})
+
+
 def test_the_page_on_transactions_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "transactions.md").read_text(), re.DOTALL)
     assert len(blocks) == 2

@@ -15,16 +15,16 @@ from pipeline.flow.functions.raised import is_topologys
 from pipeline.server.web import as_problems
 
 BASES = (Retryable, BadInput, NotFound, NeedsOperator)
-# Neither: sending again needs the id; bytes are nobody's input; what needs a copy that lacks events, or belongs to
-# another partition, is parked.
-OTHERS = {errors.NoReply, errors.UndecodableRecord, errors.CopyHeld, errors.Misplaced}
+# Neither: sending again needs the id; bytes are nobody's input; what needs a copy that lacks events, belongs to another
+# partition, or cannot be upcast, is parked.
+OTHERS = {errors.NoReply, errors.UndecodableRecord, errors.CopyHeld, errors.Misplaced, errors.UpcastFailed}
 STATUS = {
     404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "NoHistory", "NoDeadlines", "NotParked"],
     400: ["BadRequest", "InvalidMoment", "InvalidToken", "NoSuchConsistency"],
     409: ["CopyHeld"],
     410: ["HistoryIncomplete"],
     422: ["ForeignToken", "InvalidCommand", "EncodeError"],
-    500: ["FoldError", "TopologyError", "SchemaError"],
+    500: ["FoldError", "UpcastFailed", "TopologyError", "SchemaError"],
     503: [
         "TableUnavailable",
         "Contended",

@@ -198,6 +198,7 @@ class Binding:
         if strict != "read":
             schema = with_read(schema, root)
         self.topic, self.body, self._added = topic, body, schema is not as_written
+        self._is_events = root is EventMessage
         self.strict = True if strict == "read" else strict
         self.names = named_types(schema)
         self.classes: Classes = {}
@@ -260,14 +261,27 @@ class Binding:
                 open_alternatives.remove(chosen[0])
             elif self.strict is True or not isinstance(target, dict):
                 name = target["name"] if isinstance(target, dict) and "name" in target else target
-                raise self._fail(where, f"the union's {name!r} has no class")
+                old = "; if it is an old event, give its class and what becomes of it in `upcasts`"
+                raise self._fail(where, f"the union's {name!r} has no class{old if self._is_events else ''}")
             else:
+                self._check_unfollowed(target, alternatives(annotation), where)
                 bound.append(branch)
         if open_alternatives:
             raise self._fail(where, f"the union has no record for {open_alternatives}")
         if doubled := [kind for kind in kinds if kinds.count(kind) > 1]:
             raise self._fail(where, f"a value of {doubled[0]} may be of either of two branches of the union")
         return bound
+
+    def _check_unfollowed(self, record: dict[str, Any], followed: tuple[Any, ...], where: str) -> None:
+        """Refuse to skip what was written under the name of a class that is followed."""
+        names = {getattr(cls, "__name__", "") for cls in followed}
+        for alias in record.get("aliases", ()):
+            if self._is_events and (short := alias.rpartition(".")[2]) in names:
+                raise self._fail(
+                    where,
+                    f"{short} is followed, and its records of before are {record['name']!r} now; give that class, too, "
+                    "and what becomes of it in the `upcasts` of the Source",
+                )
 
     def _bind_record(self, cls: Any, schema: dict[str, Any], where: str) -> dict[str, Any]:
         known = self.classes.setdefault(schema["name"], cls)

@@ -22,6 +22,8 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, UndecodableRecord
+from pipeline.flow.functions.upcasting import Upcasting, upcasting
+from pipeline.model.changes.upcasts import NONE, Upcasts, with_old
 
 # Errors that compiled code may raise on bytes or values that do not fit; any other error is a bug and is not caught.
 MISFITS = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.error, OverflowError)
@@ -33,6 +35,9 @@ class Codec:
     `encode(value)` returns the bytes of one record, `decode(data)` its value. `root`, `body`, `strict`: see Binding. A
     record without a class decodes to None, or to an envelope whose body is None. Raises UndecodableRecord and
     EncodeError. `native=False` does not use the extension. `fit`: see fitting.
+
+    `upcasts`: of an event topic; what is decoded has none of the old events any more, see upcasting. They cannot be
+    encoded.
     """
 
     decode: Callable[[bytes | None], Any]
@@ -48,10 +53,12 @@ class Codec:
         *,
         strict: Strict = True,
         native: bool = True,
+        upcasts: Upcasts = NONE,
     ) -> None:
         self.topic = topic
         self.id, self._schema = registry.current(topic)
-        self._registry, self._root, self._body = registry, root, body
+        self._registry, self._root = registry, root
+        self._body, body = body, with_old(body, upcasts)
         self._header = b"\0" + struct.pack(">I", self.id)
         self._binding = binding = Binding(topic, self._schema, root, body, strict=strict)
         self._older: dict[int, Resolution] = {}  # by schema id
@@ -67,6 +74,21 @@ class Codec:
             self._read = compile_decode(binding)
             self.decode = self._decode_generated
             self.encode = compile_encode(binding, self._header, MISFITS, self._explained)
+        self._decode_present = self.decode
+        if upcasts:
+            self._apply(upcasting(topic, self._body, upcasts), upcasts)
+
+    def _apply(self, upcast: Upcasting, upcasts: Upcasts) -> None:
+        """Give events of today out only, and take in no others."""
+        decode, encode = self.decode, self.encode
+
+        def encode_today(message: Any) -> bytes:
+            if type(message.body) in upcasts:
+                name = type(message.body).__name__
+                raise EncodeError(f"{self.topic}: {name} is an old event, which is read only; give an event of today")
+            return encode(message)
+
+        self.decode, self.encode = lambda data: upcast(decode(data)), encode_today
 
     def _decode_generated(self, data: bytes | None) -> Any:
         try:
@@ -82,7 +104,7 @@ class Codec:
             rewritten = self._rewritten(data)
         except MISFITS as error:
             raise self._undecodable(data, error) from error
-        return self.decode(rewritten)
+        return self._decode_present(rewritten)
 
     def _rewritten(self, data: bytes | None) -> bytes:
         """Return the record re-encoded with today's schema."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.client.queries import QueryClient
 
 MOMENT = "VERSION|TIME"
+DROPPED = {"type": "(dropped)"}  # an old event that was upcast to none
 
 
 @click.command()
@@ -79,7 +80,7 @@ def _show_events(
         return
     rows = []
     for event in events:
-        name, told = fields_of(event["event"])
+        name, told = fields_of(event["event"] or DROPPED)
         at = {"version": event["version"], "time": iso(event["time_ms"]), "event": name, "fields": told}
         rows.append({**at, "command": event["command_id"], "correlation": event["correlation_id"]})
     if not rows:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.flow.command_to_reply import AHEAD_S_MAX
 from pipeline.model import Acceptance, Rejected, ReplyMessage, Token, TopicKind
+from pipeline.model.changes.upcasts import today
 
 Decode = Callable[[bytes | None], Any]
 
@@ -66,7 +67,7 @@ def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode]) -> Outcome:
     decode = events[reply.aggregate]
     return Accepted(
         accepted.version,
-        tuple(decode(data).body for data in accepted.events),
+        tuple(event.body for data in accepted.events for event in today(decode(data))),
         position_token(reply.aggregate, reply.partition, reply.place[0]),
         complete=len(accepted.events) == accepted.count,
     )

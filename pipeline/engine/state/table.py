@@ -10,6 +10,7 @@ from pipeline.engine.ports import SharedStore, Store
 from pipeline.engine.state.cache import MISSING, RowCache
 from pipeline.engine.state.indexes import index_rows
 from pipeline.engine.state.row_keys import table_prefix
+from pipeline.model.changes.upcasts import NONE, Upcasts
 
 CACHE_BYTES = 1 << 20  # until the lane says what it may use
 Pairs = Sequence[tuple[bytes, bytes | None]]  # None deletes
@@ -33,7 +34,9 @@ Strict = bool | Literal["fields", "read"]  # see adapters.avro.binding.Binding
 class Codecs(Protocol):
     """Makes the codec of a topic; see adapters.avro.Codec for the meaning of the arguments."""
 
-    def __call__(self, topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec: ...
+    def __call__(
+        self, topic: str, root: object, body: object = None, *, strict: Strict = True, upcasts: Upcasts = NONE
+    ) -> RowCodec: ...
 
 
 def rows_by_key(spec: TableSpec, store: Store, pairs: Pairs) -> Pairs:

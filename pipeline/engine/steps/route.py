@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.engine.ports import Record
 from pipeline.engine.steps.step import DecidedAt, Encode, Output, Step
-from pipeline.flow import event_to_messages, is_late
+from pipeline.flow import event_to_messages, late_events
 from pipeline.model import EventMessage, Projection
 from pipeline.model.records.keys import ROW_KEY_BYTES_MAX, key_bytes, named
 
@@ -22,9 +22,9 @@ class RouteStep(Step):
         self._giver = f"projection {projection.name!r}: its route {named(projection.route)}"
 
     def fold(self, key: bytes, record: Record, message: EventMessage, placed: DecidedAt | None = None) -> None:
-        if self.projection.windows is not None and is_late(self.projection, message):
-            self.stats.leave_out(self.projection.name)
-            return
+        if self.projection.windows is not None:
+            for _ in range(late_events(self.projection, message)):
+                self.stats.leave_out(self.projection.name)
         parts = event_to_messages(self.projection, self.source, key.decode(), message)
         messages = [
             (key_bytes(row_key, ROW_KEY_BYTES_MAX, self._giver, "a row"), self.encode(part)) for row_key, part in parts

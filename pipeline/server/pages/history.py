@@ -10,8 +10,9 @@ from typing import Any
 from pipeline.adapters.json.writing import row_json, to_json
 from pipeline.engine.copies.history_follower import HistoryFollower
 from pipeline.engine.state.history_reader import HistoryReader
-from pipeline.errors import FoldError, HistoryIncomplete, TableUnavailable, UnknownKey
-from pipeline.model import StateMessage
+from pipeline.errors import FoldError, HistoryIncomplete, TableUnavailable, UnknownKey, UpcastFailed
+from pipeline.model import EventMessage, StateMessage
+from pipeline.model.changes.upcasts import today
 from pipeline.server.endpoint import Page, Pages, Reply, Request
 from pipeline.server.endpoints.aggregates import HISTORY, STATE
 from pipeline.server.owner.dispatch import Dispatcher
@@ -101,10 +102,22 @@ def page_of(past: HistoryReader, key: bytes, after: int, limit: int) -> dict[str
             "event": to_json(event.body, tagged=True),
             **({"read": event.read} if past.spec.aggregate.reads else {}),
         }
-        for event in past.events(key, after, limit)
-        if event.version <= last
+        for stored in past.events(key, after, limit)
+        if stored.version <= last
+        for event in shown_events(stored)
     ]
     return {"events": events, "next": after + limit if after + limit < last else None, "first": first, "last": last}
+
+
+def shown_events(stored: EventMessage) -> list[EventMessage]:
+    """Return the events that an event stands for; those that an old one was upcast to share its version.
+
+    One that was upcast to none is shown without a body.
+    """
+    try:
+        return today(stored) or [stored._replace(body=None)]
+    except UpcastFailed as error:
+        raise FoldError(f"version {stored.version} cannot be shown: {error}") from error
 
 
 def _state(copy: HistoryFollower, key: bytes, version: int | None, time_ms: int | None) -> dict[str, Any]:

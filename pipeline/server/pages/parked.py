@@ -19,6 +19,7 @@ from pipeline.engine.state.parked_table import ParkedRecord, parts, row_key
 from pipeline.engine.state.row_keys import READ_AT_ONCE, join_key
 from pipeline.errors import BadRequest, NotParked, PipelineError, TableUnavailable, TopologyError, UndecodableRecord
 from pipeline.model import CommandMessage, EventMessage, Replica, ReplyMessage, Service, TopicKind
+from pipeline.model.changes.upcasts import Upcast
 from pipeline.server import endpoint
 from pipeline.server.endpoint import Page, Pages, Reply, Request, integer
 from pipeline.server.endpoints.operators import ALL_PARKED, DISCARD, PARKED, REDRIVE
@@ -275,12 +276,19 @@ def _first(entry: ParkedRecord) -> dict[str, Any]:
     return {**told, "since_ms": entry.queued_ms, "without_value": entry.bare}
 
 
+def decoded(decode: Callable[[bytes | None], Any], value: bytes | None) -> Any:
+    """Return a record's value as JSON; an old event that was not upcast to one of today is shown as it stands."""
+    message = decode(value)
+    if isinstance(message, EventMessage) and isinstance(message.body, Upcast):
+        message = message._replace(body=message.body.old)
+    return to_json(message._asdict() if isinstance(message, ENVELOPES) else message, tagged=True)
+
+
 def _shown(entry: ParkedRecord, decode: Callable[[bytes | None], Any]) -> dict[str, Any]:
     """Return a parked record, decoded if possible."""
     record = None
     with suppress(UndecodableRecord):
-        message = decode(entry.value)
-        record = to_json(message._asdict() if isinstance(message, ENVELOPES) else message, tagged=True)
+        record = decoded(decode, entry.value)
     return {
         **_first(entry),
         "time_ms": entry.time_ms,

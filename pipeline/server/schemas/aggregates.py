@@ -90,7 +90,10 @@ def _past(of: Aggregate[Any, Any, Any], told: Json) -> Json:
 def history(of: Aggregate[Any, Any, Any]) -> Json:
     """Return the responses with events, page by page."""
     read: Json = {**MAYBE, "description": "token of the copies that the decision has read"}
-    event = {"version": LONG, "time_ms": LONG, "command_id": TEXT, "correlation_id": TEXT, "event": _of(of.event)}
+    told = _of(of.event)
+    if of.upcasts:
+        told["oneOf"].append({"type": "null", "description": "an old event that means nothing any more"})
+    event = {"version": LONG, "time_ms": LONG, "command_id": TEXT, "correlation_id": TEXT, "event": told}
     page: Json = {
         "events": several(fields(event | ({"read": read} if of.reads else {}))),
         "next": {"type": ["integer", "null"], "description": "`after` of the next page; null if there is none"},

@@ -20,7 +20,7 @@ from pipeline.model.records.partitioning import partition_of
 from pipeline.verify.checks.parked_checks import Before, Follower, folded
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.sources.decode import Decoder, Readable, command_decoder
+from pipeline.verify.sources.decode import Decoder, Readable, command_decoder, event_decoder
 from pipeline.verify.sources.history import Entry, History
 
 
@@ -198,4 +198,4 @@ def route_check(service: Service, projection: Projection[Any, Any], registry: Re
 
 
 def _follow(sources: Iterable[Source], registry: Registry) -> dict[str, Decoder]:
-    return {source.topic: Decoder(registry, source.topic, EventMessage, source.event) for source in sources}
+    return {source.topic: event_decoder(registry, source) for source in sources}

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.model import EventMessage, Service, TopicKind
+from pipeline.model import Service, TopicKind
 from pipeline.verify.checks.parked_checks import Before, Rows, compare_queue, replayed, rows_of
 from pipeline.verify.checks.sent_home import judge_sent
 from pipeline.verify.replay.notices import DISCARDED, PARKED, REDRIVEN, RESUMED, Act, act_of, acts_on, tells_of_service
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.sources.decode import Decoder, command_decoder
+from pipeline.verify.sources.decode import Decoder, command_decoder, event_decoder
 from pipeline.verify.sources.history import Entry, History, Stored
 
 WITHOUT = "parked-without-value"  # the header of a notice that had no room for the value
@@ -36,7 +36,7 @@ def source_topics(service: Service, registry: Registry) -> dict[str, Decoder]:
             topic = TopicKind.BY_KEY.topic(projection.name)
             found[topic] = Decoder(registry, topic, projection.by_key)
     for source in followed:
-        found[source.topic] = Decoder(registry, source.topic, EventMessage, source.event)
+        found[source.topic] = event_decoder(registry, source)
     return found
 
 

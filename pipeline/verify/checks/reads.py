@@ -14,7 +14,7 @@ from pipeline.verify.checks.events import Logged
 from pipeline.verify.checks.replies import Reply
 from pipeline.verify.replay.copies import PastCopies, Recorded
 from pipeline.verify.report import Finding, Report
-from pipeline.verify.sources.decode import Decoder, Readable
+from pipeline.verify.sources.decode import Readable, event_decoder
 from pipeline.verify.sources.history import History
 
 
@@ -23,10 +23,7 @@ class ReadCheck:
 
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], registry: Registry) -> None:
         self._service, self._aggregate = service, aggregate
-        self._decoders = {
-            replica.name: Decoder(registry, replica.source.topic, EventMessage, replica.source.event)
-            for replica in aggregate.replicas
-        }
+        self._decoders = {replica.name: event_decoder(registry, replica.source) for replica in aggregate.replicas}
         self._past: tuple[History, PastCopies] | None = None
 
     def recorded(

@@ -13,13 +13,13 @@ from pipeline.engine.ports import TP
 from pipeline.errors import CopyHeld, UndecodableRecord
 from pipeline.flow import event_to_row, message_to_row
 from pipeline.flow.functions.raised import is_topologys
-from pipeline.model import EventMessage, Projection, Replica, Service, TopicKind
+from pipeline.model import Projection, Replica, Service, TopicKind
 from pipeline.model.records.partitioning import partition_of
 from pipeline.verify.checks.parked_checks import Before, Follower, Late, folded, unbuilt
 from pipeline.verify.checks.tables import Allowed, compare_changelog, compare_table, last_values
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.decode import Decoder, event_decoder
 from pipeline.verify.sources.history import History
 from pipeline.verify.sources.stored import projection_as_stored, replica_as_stored
 
@@ -84,7 +84,7 @@ class ProjectionCheck:
         if routed:
             decoder = Decoder(registry, self.home, projection.by_key)
         else:
-            decoder = Decoder(registry, self.home, EventMessage, projection.sources[0].event)
+            decoder = event_decoder(registry, projection.sources[0])
         self._fold = Fold(service.name, projection_as_stored(projection, registry), decoder, own=routed)
         self._row = Decoder(registry, self.rows, type(projection.initial))
 
@@ -111,7 +111,7 @@ class ReplicaCheck:
 
     def __init__(self, service: Service, replica: Replica[Any, Any], registry: Registry) -> None:
         self.service, self.replica, self.source = service.name, replica, replica.source.topic
-        decoder = Decoder(registry, self.source, EventMessage, replica.source.event)
+        decoder = event_decoder(registry, replica.source)
         self._fold = Fold(service.name, replica_as_stored(replica, registry), decoder, own=False)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:

@@ -16,6 +16,7 @@ from pipeline.flow import ReservationReply, command_to_event, event_to_state, pl
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import Aggregate, CommandMessage, EventMessage, Rejected, StateMessage, is_barrier
 from pipeline.model.records.partitioning import partition_of
+from pipeline.verify.replay.as_recorded import AsRecorded
 from pipeline.verify.replay.copies import Recorded, Untold
 from pipeline.verify.replay.expected_replies import Decided, ExpectedReplies, Given
 from pipeline.verify.replay.notices import DISCARDED, REDRIVEN, Act, is_refusal
@@ -84,6 +85,7 @@ class CommandReplay:
     lives: dict[str, Life] = field(default_factory=dict)
     _reserving: Reserving = field(init=False)
     _partitions: int = field(init=False)
+    _as_recorded: AsRecorded = field(init=False)
     _strays: set[str] = field(default_factory=set)  # keys of other partitions that were decided here
     _recorded: Mapping[str, Sequence[EventMessage]] = field(default_factory=dict)  # events, by key
     _logs: Mapping[str, Sequence[EventMessage]] = field(default_factory=dict)  # the same, of a cut log
@@ -100,6 +102,7 @@ class CommandReplay:
         `logs`: the events, by key. They stand in for commands that retention has taken.
         """
         history, tp, queues, self._recorded = self.history, self.tp, self.queues, logs
+        self._as_recorded = AsRecorded(logs if self.aggregate.upcasts else {})
         must, end = history.bound(self.service, tp) or 0, history.committed(self.service, tp) or 0
         if low := history.low(tp):
             self.report.notes.append(f"{tp.topic}-{tp.partition} begins at {low}: older commands are not judged")
@@ -272,6 +275,7 @@ class CommandReplay:
         try:
             decision = command_to_event(self.aggregate, key.encode(), life.state, command, entry.time_ms, copies)
             events, effects = ([], ()) if isinstance(decision, Rejected) else decision
+            events = self._as_recorded.events((key, command.id, entry.time_ms), events)
             if self._otherwise(turn, life, events):
                 return
             for event in events:

@@ -37,7 +37,20 @@ from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import Inbox
-from pipeline.model import Acceptance, Aggregate, CommandMessage, Parked, Rejected, ReplyMessage, TopicKind, is_barrier
+from pipeline.flow.functions.upcasting import upcasting
+from pipeline.model import (
+    Acceptance,
+    Aggregate,
+    CommandMessage,
+    EventMessage,
+    Parked,
+    Rejected,
+    ReplyMessage,
+    Source,
+    TopicKind,
+    is_barrier,
+)
+from pipeline.model.changes.upcasts import NONE, Upcasts, with_old
 from pipeline.model.fields import alternatives
 from pipeline.verify.sources.history import Entry, History
 
@@ -74,21 +87,25 @@ for needs, _ in CONVERSIONS.values():
 class Decoder:
     """Turns the records of one topic into message classes; `root` and `body` as in adapters.avro.Codec.
 
-    A record without a class becomes None, or an envelope whose body is None. Raises UndecodableRecord.
+    A record without a class becomes None, or an envelope whose body is None. Raises UndecodableRecord. `upcasts`: of an
+    event topic; the functions are the author's, and so are the same as the engine's.
     """
 
-    def __init__(self, registry: Registry, topic: str, root: object, body: object = None) -> None:
+    def __init__(
+        self, registry: Registry, topic: str, root: object, body: object = None, upcasts: Upcasts = NONE
+    ) -> None:
         self.topic, self.envelope = topic, body is not None
         self._registry = registry
         self._current, self._present = registry.current(topic)
         schema = with_read(self._present, root)
         self._schema = parse_schema(tagged(schema))
         self._older: dict[int, Resolution] = {}  # by schema id
-        names = named_types(schema)
-        self._convert = _converter(schema, root, body, _Scope(names, {}))
+        names, stored = named_types(schema), with_old(body, upcasts)
+        self._convert = _converter(schema, root, stored, _Scope(names, {}))
         self._walk = None
         if recursive_records(schema, names):
-            self._walk = compile_decode(Binding(topic, self._present, root, body, strict=False))
+            self._walk = compile_decode(Binding(topic, self._present, root, stored, strict=False))
+        self._upcast = upcasting(topic, body, upcasts) if upcasts else None
 
     def value(self, data: bytes | None) -> Any:
         """The value of one record."""
@@ -108,7 +125,7 @@ class Decoder:
             raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
         if body.tell() != len(encoded):
             raise UndecodableRecord("the record does not end where its schema says")
-        return message
+        return message if self._upcast is None else self._upcast(message)
 
     def _resolution(self, schema_id: int) -> Resolution:
         if schema_id not in self._older:
@@ -123,6 +140,11 @@ class Decoder:
         message = self.value(entry.value)
         key = text_key(entry)
         return None if message is None or (self.envelope and message.body is None) else (key, message)
+
+
+def event_decoder(registry: Registry, source: Source) -> Decoder:
+    """Return what reads an event topic as its follower declares it, or its owner."""
+    return Decoder(registry, source.topic, EventMessage, source.event, source.upcasts)
 
 
 class Readable:

@@ -24,7 +24,7 @@ def place(client: Client, number: str, customer: str = "anna", country: str = ""
 
 def placed(shop: Shop) -> dict[str, EventMessage]:
     """The first event of each order."""
-    decode = codecs(shop.topology.schemas)("orders.event", EventMessage, o.Event).decode
+    decode = codecs(shop.topology.schemas)("orders.event", EventMessage, o.Event, upcasts=o.orders.upcasts).decode
     found: dict[str, Any] = {}
     for record in shop.records("orders.event"):
         found.setdefault(record.key().decode(), decode(record.value()))

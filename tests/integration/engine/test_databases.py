@@ -90,7 +90,7 @@ class Reports:
         self.shop, self.url, self._cleanup = shop, url, cleanup
         self.make = codecs(shop.topology.schemas)
         self.plan = ServicePlan(shop.topology.services["reports"], self.make)
-        self._orders = self.make("orders.event", EventMessage, o.Event)
+        self._orders = self.make("orders.event", EventMessage, o.Event, upcasts=o.orders.upcasts)
         self._producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random"})
         self.sold = 0
 

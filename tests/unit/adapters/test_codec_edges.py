@@ -164,7 +164,9 @@ def test_an_envelope_around_an_unknown_record_has_no_body(native: bool) -> None:
     placed = orders.OrderPlaced(
         **{f.name: () if f.name == "lines" else "x" for f in dataclasses.fields(orders.OrderPlaced)}
     )
-    data = Codec(registry, "orders.event", EventMessage, orders.Event).encode(EventMessage(1, "c", "k", 5, placed))
+    data = Codec(registry, "orders.event", EventMessage, orders.Event | orders.OrderPlacedV1).encode(
+        EventMessage(1, "c", "k", 5, placed)
+    )
     follower = Codec(registry, "orders.event", EventMessage, inventory.GoodsReturned, strict=False, native=native)
     assert follower.decode(data) == EventMessage(1, "c", "k", 5, None)
     with pytest.raises(EncodeError):
@@ -564,7 +566,7 @@ def test_it_keeps_and_loses_no_reference() -> None:
         **{f.name: lines if f.name == "lines" else "é" for f in dataclasses.fields(orders.OrderConfirmed)}
     )
     event = EventMessage(1, "c", "k", 5, placed)
-    own = Codec(registry, "orders.event", EventMessage, orders.Event)
+    own = Codec(registry, "orders.event", EventMessage, orders.Event | orders.OrderPlacedV1)
     wrong = [TAKE._replace(id=5), TAKE._replace(body=None), TAKE._replace(body=inventory.TakeStock("o", 2**70)), None]
     samples = [(command, command.encode(TAKE)), (own, own.encode(event)), (follower, own.encode(event))]
     every = {"m": {"type": "map", "values": LONGS}, "e": ENUM, "f": FIXED, "d": "double", "g": "float", "b": "bytes"}

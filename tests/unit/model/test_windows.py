@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline import Projection, Service, Source, Tumbling, moment_ms, top
 from pipeline.adapters.avro.codec import codecs
 from pipeline.errors import TopologyError
-from pipeline.flow import event_to_messages, is_late
+from pipeline.flow import event_to_messages, late_events
 from pipeline.model import EventMessage, moment_text
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
@@ -65,7 +65,7 @@ def hourly(grace_ms: int | None, **changes: object) -> Projection[object, object
 def test_an_event_is_late_once_its_windows_grace_is_over(grace_ms: int | None, stored_ms: int, late: bool) -> None:
     event = EventMessage(1, "c", "c", stored_ms, HOUR - 1)
     projection = hourly(grace_ms)
-    assert is_late(projection, event) == late
+    assert late_events(projection, event) == late
     assert list(event_to_messages(projection, "t.event", "k", event)) == (
         [] if late else [("a/1970-01-01T00:00:00Z", HOUR - 1)]
     )

@@ -23,7 +23,7 @@ from topologies.invariants import invariants
 AT = "2009-12-01T07:45:00"
 LINES = (o.Line("TEA", 2, 1500), o.Line("POT", 1, 9990), o.Line("TEA", 1, 1400))
 TOTAL = 14390
-PLACED = o.OrderPlaced("anna", "France", AT, LINES)
+PLACED = o.OrderPlaced("anna", "France", *o.day_and_time(AT), LINES)
 TEA = inv.ProductRegistered("TEA")
 HELD = inv.StockReserved("1", 4)
 
@@ -129,7 +129,7 @@ def test_only_the_checkout_that_holds_an_order_can_settle_it() -> None:
 
 def test_an_order_says_how_it_is_checked_out() -> None:
     place = o.PlaceOrder("anna", "France", AT, LINES, "2pc")
-    given(o.orders).when(place).then(o.OrderPlaced("anna", "France", AT, LINES, "2pc"))
+    given(o.orders).when(place).then(o.OrderPlaced("anna", "France", *o.day_and_time(AT), LINES, "2pc"))
     given(o.orders).when(o.PlaceOrder("anna", "France", AT, LINES, "")).then(Rejected("unknown_checkout"))
 
 

@@ -15,6 +15,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.engine.state.table import Strict
 from pipeline.errors import SchemaError
 from pipeline.model import Service
+from pipeline.model.changes.upcasts import NONE, Upcasts, with_old
 
 SECRET = b"\0" * 32  # plans of services with unique values ask for one, and reserve nothing here
 
@@ -80,10 +81,17 @@ def _requests(services: Iterable[Service]) -> Iterable[Request]:
 
 
 def _note(
-    found: dict[str, Request], namespace: str, topic: str, root: Any, body: Any = None, *, strict: Strict = True
+    found: dict[str, Request],
+    namespace: str,
+    topic: str,
+    root: Any,
+    body: Any = None,
+    *,
+    strict: Strict = True,
+    upcasts: Upcasts = NONE,
 ) -> _NoCodec:
     if strict in (True, "read") and not (ENGINE / f"{topic}.avsc").exists():
-        found[topic] = Request(topic, root, body, strict == "read", namespace)
+        found[topic] = Request(topic, root, with_old(body, upcasts), strict == "read", namespace)
     return _NoCodec()
 
 

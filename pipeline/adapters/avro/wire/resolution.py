@@ -182,8 +182,23 @@ class Resolution:
         kinds = [_kind(branch) for branch in opened]
         if kind in NAMED:
             alike = [n for n, other in enumerate(opened) if kinds[n] == kind and _same_name(writer, other)]
-            return min(alike, key=lambda n: (_name(opened[n]) != name, n), default=None)
+            if len(alike) > 1:  # a class and what it was before; which of them was written, its fields say
+                return min(alike, key=lambda n: (*self._distance(writer, opened[n]), _name(opened[n]) != name, n))
+            return next(iter(alike), None)
         return next((kinds.index(each) for each in (kind, *PROMOTIONS.get(kind, ())) if each in kinds), None)
+
+    def _distance(self, writer: dict[str, Any], reader: dict[str, Any]) -> tuple[bool, bool, int]:
+        """Return how far a type is from the writer's.
+
+        First whether its fields are other ones, then whether it cannot be read as that, then how many fields it lacks.
+        """
+        findings, done = self.findings, self._done.copy()
+        self.findings = []
+        copy = self._resolve(writer, reader, Place())
+        broken, self.findings, self._done = bool(self.findings), findings, done
+        written, fields = ([field["name"] for field in each.get("fields", ())] for each in (writer, reader))
+        known = {*fields, *(alias for field in reader.get("fields", ()) for alias in field.get("aliases", ()))}
+        return copy is not None or written != fields, broken, len(set(written) - known)
 
     def _no_branch(self, writer: Schema, reader: Schema, place: Place) -> Copy:
         what = shown(writer)

@@ -26,6 +26,7 @@ from pipeline.model import (
     StateMessage,
     TopicKind,
 )
+from pipeline.model.changes.upcasts import NONE, Upcasts
 from pipeline.testing.author_checks import checked
 from pipeline.testing.simulation.judge.disk import DiskCheck
 from pipeline.testing.simulation.judge.history import SimulatedHistory
@@ -49,10 +50,12 @@ class Oracle:
         self.topology = topology
         made: dict[Any, RowCodec] = {}
 
-        def once(topic: str, root: object, body: object = None, *, strict: Strict = True) -> RowCodec:
-            asked = topic, root, body, strict
+        def once(
+            topic: str, root: object, body: object = None, *, strict: Strict = True, upcasts: Upcasts = NONE
+        ) -> RowCodec:
+            asked = topic, root, body, strict, tuple(upcasts.items())
             if asked not in made:
-                made[asked] = make(*asked[:3], strict=strict)
+                made[asked] = make(topic, root, body, strict=strict, upcasts=upcasts)
             return made[asked]
 
         self._make: Codecs = once
@@ -70,7 +73,7 @@ class Oracle:
                 self.aggregates[a.name] = a
                 command, event, state = self.topics(a)
                 self.codec[command] = command_codec(self._make, a)
-                self.codec[event] = self._make(event, EventMessage, a.event)
+                self.codec[event] = self._make(event, EventMessage, a.event, upcasts=a.upcasts)
                 self.codec[state] = self._make(state, StateMessage, type(a.initial))
                 self.codec[TopicKind.REPLIES.topic(a.name)] = self._make(
                     "reply", ReplyMessage, Acceptance | Rejected | Parked

@@ -1,0 +1,1 @@
+"""What an author declares when classes change while the records stay."""
