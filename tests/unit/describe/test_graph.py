@@ -8,10 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline import Aggregate, Database, Projection, Reaction, Replica, Service, Source
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.schemas.files import plan_without_codecs
 from pipeline.cli import main
 from pipeline.describe.graph import mermaid
-from pipeline.engine.plan import ServicePlan
 from pipeline.model import TopicKind
 from pipeline.topology import Topology, load
 from tests.bank.traffic import BANK
@@ -84,9 +83,12 @@ def test_arrows_go_as_data_does() -> None:
     }
 
 
-@pytest.mark.parametrize("topology", [SHOP, BANK], ids=["shop", "bank"])
+REVISED = Topology("mine", {"owner": Service("owner", aggregates=[aggregate("things", revision=2)])}, SHOP.schemas)
+
+
+@pytest.mark.parametrize("topology", [SHOP, BANK, REVISED], ids=["shop", "bank", "revised"])
 def test_all_topics_are_there_if_asked_for(topology: Topology) -> None:
-    plans = [ServicePlan(each, codecs(topology.schemas), secret=b"0" * 32) for each in topology.services.values()]
+    plans = [plan_without_codecs(service) for service in topology.services.values()]
     kinds = {topic: kind for plan in plans for topic, kind in plan.own_topics()}
     drawn = set(re.findall(r'>"([\w.]+)"\]', mermaid(topology, private=True)))
     assert drawn == kinds.keys()
