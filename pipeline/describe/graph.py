@@ -84,9 +84,11 @@ class _Graph:
         by_the_engine = saga is not None or aggregate.decide is decide_reservation
         if self._private:
             self._arrow(self._add_topic(box, TopicKind.COMMAND.topic(aggregate.name)), node)
-            kept = [TopicKind.STATE, *([TopicKind.REPLIES] if aggregate.idempotency else [])]
-            for topic in (*kept, *([TopicKind.DEADLINES] if aggregate.deadlines else [])):
-                self._arrow(node, self._add_topic(box, topic.topic(aggregate.name)))
+            kept = [TopicKind.REPLIES] * (aggregate.idempotency is not None) + [
+                TopicKind.DEADLINES
+            ] * aggregate.deadlines
+            for topic in (aggregate.states, *(kind.topic(aggregate.name) for kind in kept)):
+                self._arrow(node, self._add_topic(box, topic))
         if self._private or event in self._followed or not by_the_engine:
             self._arrow(node, self._add_topic(box, event))
         for unique in aggregate.unique:

@@ -35,7 +35,7 @@ from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_c
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.engine.ports import TP
-from pipeline.errors import UndecodableRecord
+from pipeline.errors import UndecodableRecord, UpcastFailed
 from pipeline.flow import Inbox
 from pipeline.flow.functions.migrating import migrating
 from pipeline.flow.functions.upcasting import upcasting
@@ -128,7 +128,10 @@ class Decoder:
             raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
         if body.tell() != len(encoded):
             raise UndecodableRecord("the record does not end where its schema says")
-        return message if self._upcast is None else self._upcast(message)
+        try:
+            return message if self._upcast is None else self._upcast(message)
+        except UpcastFailed as error:  # of a migration
+            raise UndecodableRecord(str(error)) from error
 
     def _resolution(self, schema_id: int) -> Resolution:
         if schema_id not in self._older:

@@ -113,6 +113,7 @@ def test_where_one_fails_the_command_is_parked(bank: a.Bank) -> None:
     bank.lane(declared)
     bank.turn(lambda: bank.lanes["bank-0"].stats.parked == len(a.KEYS))
     bank.crash()
+    assert "unreadable" in {finding.kind for finding in bank.verified(declared).findings}
 
 
 @pytest.mark.parametrize(
