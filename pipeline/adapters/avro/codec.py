@@ -83,12 +83,13 @@ class Codec:
 
     def _apply(self, upcast: Callable[[Any], Any], upcasts: Upcasts) -> None:
         """Give events and states of today out only, and take in no others."""
+        what, one = ("event", "an event") if self._root is EventMessage else ("state", "a state")
         decode, encode = self.decode, self.encode
 
         def encode_today(message: Any) -> bytes:
             if type(message.body) in upcasts:
                 name = type(message.body).__name__
-                raise EncodeError(f"{self.topic}: {name} is of before, which is read only; give one of today")
+                raise EncodeError(f"{self.topic}: {name} is an old {what}, which is read only; give {one} of today")
             return encode(message)
 
         self.decode, self.encode = lambda data: upcast(decode(data)), encode_today

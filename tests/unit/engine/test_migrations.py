@@ -162,7 +162,7 @@ def test_a_class_may_go_on_under_its_name(schemas: tuple[Path, Path], tmp_path: 
 
 def test_old_states_are_read_only(schemas: tuple[Path, Path]) -> None:
     codec = codecs(schemas[1])("accounts.state", StateMessage, Wallet, upcasts=MIGRATE)
-    with pytest.raises(EncodeError, match="Account is of before, which is read only"):
+    with pytest.raises(EncodeError, match="Account is an old state, which is read only; give a state of today"):
         codec.encode(StateMessage(1, 0, a.Account(5)))
 
 
