@@ -228,7 +228,7 @@ class UndecodableRecord(PipelineError):
 
 
 class UpcastFailed(PipelineError):
-    """An upcaster raises on an old event, or gives what is no event of today. The lane parks such a record."""
+    """An upcaster or a migration raises, or gives what is not of today. The lane parks such a record."""
 
     http_status = 500
 

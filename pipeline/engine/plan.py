@@ -200,7 +200,7 @@ class ServicePlan:
         states = aggregate.states
         source_topic = self._add_source_topic(commands, command_codec(self._codecs, aggregate), envelope=True)
         source_topic.own = True
-        state_codec = self._codecs(states, StateMessage, type(aggregate.initial))
+        state_codec = self._codecs(states, StateMessage, type(aggregate.initial), upcasts=aggregate.migrate)
         strict: Strict = "read" if aggregate.reads else True
         event_codec = self._codecs(events, EventMessage, aggregate.event, strict=strict, upcasts=aggregate.upcasts)
         aggregate = events_as_stored(aggregate, event_codec.fit, state_codec.fit)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pipeline.errors import TopologyError
+from pipeline.model.changes.migrations import Migrations, check_migrations
 from pipeline.model.changes.upcasts import Upcasts, check_upcasts
 from pipeline.model.context import CommandContext, EventContext, Given, asks_context
 from pipeline.model.projection.projection import Replica
@@ -75,6 +76,8 @@ class Aggregate(Generic[C, E, S]):
     `deadlines`: whether it takes deadlines and scheduled commands, which are kept in a table and a topic of their own.
     `revision`: one more if states have come to mean something else: their class, or `evolve`. They are folded anew from
     the event log, into the topic `<name>_v<revision>.state`, before a worker of this revision decides anything.
+    `migrate`: by the class of an old state, of which records are on the topic, the pure function that makes a state of
+    today of it, or another old one. A state is migrated when it is read, and stored as one of today when it changes.
     `upcasts`: by the class of an old event, of which records are on the log, the pure function that makes an event of
     today of it, or a sequence of events: several, none, or old ones that have upcasters themselves. `evolve`, and all
     that follows the events, never see an old one.
@@ -96,6 +99,7 @@ class Aggregate(Generic[C, E, S]):
     unique: Sequence[Unique] = ()
     reads: Replica[Any, Any] | Sequence[Replica[Any, Any]] = ()
     revision: int = 1
+    migrate: Migrations = field(default_factory=dict)
     upcasts: Upcasts = field(default_factory=dict)
     decide_in_context: bool = field(init=False, repr=False, compare=False)
     evolve_in_context: bool = field(init=False, repr=False, compare=False)
@@ -107,6 +111,7 @@ class Aggregate(Generic[C, E, S]):
         object.__setattr__(self, "decide_in_context", decides)
         object.__setattr__(self, "evolve_in_context", evolves)
         check_revision(self.name, self.revision)
+        check_migrations(f"aggregate {self.name!r}", type(self.initial), self.migrate)
         check_upcasts(f"aggregate {self.name!r}", self.event, self.upcasts)
         if self.reads and self.unique:
             raise TopologyError(

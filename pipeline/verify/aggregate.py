@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.model import Aggregate, StateMessage, TopicKind
+from pipeline.model import Aggregate, TopicKind
 from pipeline.verify.checks.asks import AskCheck
 from pipeline.verify.checks.deadlines import DeadlineCheck
 from pipeline.verify.checks.events import Logged, differences, versions
@@ -22,7 +22,7 @@ from pipeline.verify.replay.commands import UNTOLD, CommandReplay, Life
 from pipeline.verify.replay.expected_deadlines import ExpectedDeadlines
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.sources.decode import Decoder, command_decoder, event_decoder
+from pipeline.verify.sources.decode import command_decoder, event_decoder, state_decoder
 from pipeline.verify.sources.history import History
 from pipeline.verify.sources.revised import decided_from, is_unbuilt
 from pipeline.verify.sources.stored import aggregate_as_stored
@@ -39,7 +39,7 @@ class AggregateCheck:
         self.states = aggregate.states
         self._command = command_decoder(registry, aggregate)
         self._event = event_decoder(registry, aggregate.events)
-        self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
+        self._state = state_decoder(registry, aggregate)
         self._answers = ReplyCheck(service, aggregate, registry, self._event)
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)
         self.asks = AskCheck(service, aggregate, registry)

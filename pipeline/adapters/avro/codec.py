@@ -22,7 +22,9 @@ from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, UndecodableRecord
-from pipeline.flow.functions.upcasting import Upcasting, upcasting
+from pipeline.flow.functions.migrating import migrating
+from pipeline.flow.functions.upcasting import upcasting
+from pipeline.model import EventMessage
 from pipeline.model.changes.upcasts import NONE, Upcasts, with_old
 
 # Errors that compiled code may raise on bytes or values that do not fit; any other error is a bug and is not caught.
@@ -37,7 +39,7 @@ class Codec:
     EncodeError. `native=False` does not use the extension. `fit`: see fitting.
 
     `upcasts`: of an event topic; what is decoded has none of the old events any more, see upcasting. They cannot be
-    encoded.
+    encoded. Of a topic of states the migrations, see migrating.
     """
 
     decode: Callable[[bytes | None], Any]
@@ -76,16 +78,18 @@ class Codec:
             self.encode = compile_encode(binding, self._header, MISFITS, self._explained)
         self._decode_present = self.decode
         if upcasts:
-            self._apply(upcasting(topic, self._body, upcasts), upcasts)
+            make = upcasting if root is EventMessage else migrating
+            self._apply(make(topic, self._body, upcasts), upcasts)
 
-    def _apply(self, upcast: Upcasting, upcasts: Upcasts) -> None:
-        """Give events of today out only, and take in no others."""
+    def _apply(self, upcast: Callable[[Any], Any], upcasts: Upcasts) -> None:
+        """Give events and states of today out only, and take in no others."""
+        what, one = ("event", "an event") if self._root is EventMessage else ("state", "a state")
         decode, encode = self.decode, self.encode
 
         def encode_today(message: Any) -> bytes:
             if type(message.body) in upcasts:
                 name = type(message.body).__name__
-                raise EncodeError(f"{self.topic}: {name} is an old event, which is read only; give an event of today")
+                raise EncodeError(f"{self.topic}: {name} is an old {what}, which is read only; give {one} of today")
             return encode(message)
 
         self.decode, self.encode = lambda data: upcast(decode(data)), encode_today

@@ -13,6 +13,7 @@ from functools import cached_property, update_wrapper
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pipeline.model.aggregate import Aggregate, Rejected
+from pipeline.model.changes.migrations import Migrations
 from pipeline.model.context import CommandContext, EventContext, Given, asks_context
 from pipeline.model.deadline import Cancel, Deadline, Effect
 from pipeline.model.records.topics import TopicKind
@@ -111,7 +112,7 @@ class Saga(Generic[S]):
     `refuse(state, intervention)`: why a person may not do that now; None if it may be done.
     `actions`: which of ACTIONS it knows.
     `version`: of the definition; an instance keeps the one that it began with, which its first event Started says.
-    `revision`: of its states; see Aggregate.
+    `revision`, `migrate`: of its states; see Aggregate.
     `turn(state)`: optional. If `turn(before) == turn(after)`, the change owes nothing new, so `plan` is skipped.
     `diagram`: of its steps, in Mermaid.
     """
@@ -127,6 +128,7 @@ class Saga(Generic[S]):
     actions: tuple[str, ...] = ()
     version: int = 1
     revision: int = 1
+    migrate: Migrations = field(default_factory=dict)
     turn: Callable[[S], object] | None = None
     diagram: str = ""
     evolve_in_context: bool = field(init=False, repr=False, compare=False)
@@ -202,6 +204,7 @@ class Saga(Generic[S]):
             idempotency=None,
             asks=self.asks,
             revision=self.revision,
+            migrate=self.migrate,
         )
 
 

@@ -154,7 +154,7 @@ def row_codec(topology: Topology, make: Codecs, table: str, topic: str) -> RowCo
     service = topology.service_of(table)
     for aggregate in service.owned:
         if aggregate.name == table:
-            return make(topic, StateMessage, type(aggregate.initial))
+            return make(topic, StateMessage, type(aggregate.initial), upcasts=aggregate.migrate)
     return make(topic, next(type(each.initial) for each in service.projections if each.name == table))
 
 

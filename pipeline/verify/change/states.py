@@ -18,7 +18,7 @@ from pipeline.model import Aggregate, EventMessage, StateMessage
 from pipeline.verify.change.report import ChangeReport, Example, Group, Scope
 from pipeline.verify.checks.tables import last_values
 from pipeline.verify.report import Report, short
-from pipeline.verify.sources.decode import Decoder, text_key
+from pipeline.verify.sources.decode import Decoder, state_decoder, text_key
 from pipeline.verify.sources.history import Entry, History
 
 CUT = "keys whose earlier events are not recorded"
@@ -50,7 +50,7 @@ class StateChanges:
         self.aggregate, self.name = aggregate, aggregate.name
         self.events, self.states = events.topic, aggregate.states
         self._service, self._event = service, events
-        self._state = Decoder(registry, self.states, StateMessage, type(aggregate.initial))
+        self._state = state_decoder(registry, aggregate)
 
     def __call__(
         self, history: History, topics: frozenset[str], partition: int, scope: Scope, report: ChangeReport

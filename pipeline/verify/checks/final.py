@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.model import StateMessage, TopicKind
+from pipeline.model import TopicKind
 from pipeline.model.records.partitioning import partition_of
 from pipeline.model.saga.participant import holds, participants
 from pipeline.model.saga.saga import IN_FLIGHT
@@ -22,7 +22,7 @@ from pipeline.verify.checks.parked_checks import rows_of, unbuilt
 from pipeline.verify.checks.tables import last_values
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.sources.decode import Decoder, command_decoder
+from pipeline.verify.sources.decode import Decoder, command_decoder, state_decoder
 from pipeline.verify.sources.history import History
 
 Tables = dict[str, dict[str, Any]]  # by table and key: states of aggregates, rows of projections
@@ -70,12 +70,11 @@ class FinalCheck:
             for name in topology.sagas
         }
         tables = {table for invariant in topology.invariants for table in invariant.tables}
-        rows = {p.name: (TopicKind.ROW.topic(p.name), type(p.initial), None) for s in services for p in s.projections}
-        states = {name: (a.states, StateMessage, type(a.initial)) for name, a in aggregates.items()}
+        needed = tables | topology.sagas.keys() | {aggregate.name for aggregate in self._holders}
+        rows = {p.name: p for s in services for p in s.projections if p.name in needed}
         self._decoders = {
-            table: Decoder(registry, topic, root, body)
-            for table, (topic, root, body) in {**rows, **states}.items()
-            if table in tables | topology.sagas.keys() | {aggregate.name for aggregate in self._holders}
+            **{name: Decoder(registry, TopicKind.ROW.topic(name), type(p.initial)) for name, p in rows.items()},
+            **{name: state_decoder(registry, a) for name, a in aggregates.items() if name in needed},
         }
 
     @property

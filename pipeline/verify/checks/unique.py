@@ -16,7 +16,7 @@ from pipeline.model import Aggregate, StateMessage, TopicKind, Unique
 from pipeline.model.reservation import Reservation
 from pipeline.verify.checks.tables import last_values
 from pipeline.verify.report import Finding, Report, short
-from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.decode import Decoder, state_decoder
 from pipeline.verify.sources.history import History
 
 
@@ -26,7 +26,7 @@ class UniqueCheck:
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], unique: Unique, registry: Registry) -> None:
         self._service, self._unique = service, unique
         self._states, self._reserved = aggregate.states, TopicKind.STATE.topic(unique.name)
-        self._state = Decoder(registry, self._states, StateMessage, type(aggregate.initial))
+        self._state = state_decoder(registry, aggregate)
         self._reservation = Decoder(registry, self._reserved, StateMessage, Reservation)
 
     def __call__(self, history: History, _: int, report: Report) -> None:

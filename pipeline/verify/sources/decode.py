@@ -35,8 +35,9 @@ from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_c
 from pipeline.adapters.avro.registry import Registry, Schema
 from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.engine.ports import TP
-from pipeline.errors import UndecodableRecord
+from pipeline.errors import UndecodableRecord, UpcastFailed
 from pipeline.flow import Inbox
+from pipeline.flow.functions.migrating import migrating
 from pipeline.flow.functions.upcasting import upcasting
 from pipeline.model import (
     Acceptance,
@@ -47,6 +48,7 @@ from pipeline.model import (
     Rejected,
     ReplyMessage,
     Source,
+    StateMessage,
     TopicKind,
     is_barrier,
 )
@@ -105,7 +107,8 @@ class Decoder:
         self._walk = None
         if recursive_records(schema, names):
             self._walk = compile_decode(Binding(topic, self._present, root, stored, strict=False))
-        self._upcast = upcasting(topic, body, upcasts) if upcasts else None
+        make = upcasting if root is EventMessage else migrating
+        self._upcast: Convert | None = make(topic, body, upcasts) if upcasts else None
 
     def value(self, data: bytes | None) -> Any:
         """The value of one record."""
@@ -125,7 +128,10 @@ class Decoder:
             raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
         if body.tell() != len(encoded):
             raise UndecodableRecord("the record does not end where its schema says")
-        return message if self._upcast is None else self._upcast(message)
+        try:
+            return message if self._upcast is None else self._upcast(message)
+        except UpcastFailed as error:  # of a migration
+            raise UndecodableRecord(str(error)) from error
 
     def _resolution(self, schema_id: int) -> Resolution:
         if schema_id not in self._older:
@@ -140,6 +146,11 @@ class Decoder:
         message = self.value(entry.value)
         key = text_key(entry)
         return None if message is None or (self.envelope and message.body is None) else (key, message)
+
+
+def state_decoder(registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> Decoder:
+    """Return what reads the states of an aggregate."""
+    return Decoder(registry, aggregate.states, StateMessage, type(aggregate.initial), aggregate.migrate)
 
 
 def event_decoder(registry: Registry, source: Source) -> Decoder:

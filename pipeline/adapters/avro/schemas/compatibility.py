@@ -46,7 +46,8 @@ class Break:
         cure = self.finding.keep if self.forward else self.finding.cure
         if TopicKind.of(self.topic) is not TopicKind.STATE:
             return cure
-        return f"{cure}; or keep this schema, and give the aggregate its next revision=, whose states are folded anew"
+        more = "give the aggregate its next revision=, whose states are folded anew, or a migrate= of the old class"
+        return f"{cure}; or {more}"
 
     def as_json(self) -> dict[str, Any]:
         """Return it for machines."""

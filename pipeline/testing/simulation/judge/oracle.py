@@ -74,7 +74,7 @@ class Oracle:
                 command, event, state = self.topics(a)
                 self.codec[command] = command_codec(self._make, a)
                 self.codec[event] = self._make(event, EventMessage, a.event, upcasts=a.upcasts)
-                self.codec[state] = self._make(state, StateMessage, type(a.initial))
+                self.codec[state] = self._make(state, StateMessage, type(a.initial), upcasts=a.migrate)
                 self.codec[TopicKind.REPLIES.topic(a.name)] = self._make(
                     "reply", ReplyMessage, Acceptance | Rejected | Parked
                 )
