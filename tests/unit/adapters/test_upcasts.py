@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,14 @@ def test_a_parked_record_is_shown_as_it_stands_if_it_is_not_one_event(tmp_path: 
     then, now = a.topologies(tmp_path)
     shown = decoded(codec(now.schemas, a.NOW).decode, written_then(then.schemas, a.Transferred(10, 1)))
     assert shown["body"] == {"type": "Transferred", "amount": 10, "fee": 1}
+
+
+PART = r"(?:[^()]|\([^()]*\))*"
+READS_EVENTS = re.compile(rf"\b\w*(?:[cC]odecs?|make|Decoder)\({PART}\bEventMessage,{PART}\)")
+
+
+def test_whatever_reads_events_is_made_with_the_upcasters() -> None:
+    root = Path(__file__).parents[3] / "pipeline"
+    made = [text for path in sorted(root.glob("**/*.py")) for text in READS_EVENTS.findall(path.read_text())]
+    assert len(made) >= 6
+    assert [text for text in made if "upcasts" not in text] == []

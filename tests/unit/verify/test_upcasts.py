@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.avro.registry import Registry
 from pipeline.demo.commands import Asked
 from pipeline.topology import Topology
 from pipeline.verify import judge
+from pipeline.verify.change.run import check
 from tests.helpers import accounts_split as a
 from tests.helpers.histories import MemoryHistory, codecs_of
 
@@ -80,3 +82,16 @@ def test_an_upcaster_that_raises_is_found_and_named(versions: tuple[Topology, To
     services = {"accounts": replace(now.services["accounts"], aggregates=[raising]), "mirror": a.mirror(raising)}
     found = judge(history, replace(now, services=services)).findings
     assert any("the upcaster of Transferred on accounts.event raised AttributeError" in str(each) for each in found)
+
+
+def test_a_replay_check_compares_what_old_events_are_today(versions: tuple[Topology, Topology]) -> None:
+    then, now = versions
+    history = changed(then, now)
+    topics, registry = frozenset(tp.topic for tp in history.logs), Registry(now.schemas)
+    report = check(history, topics, now, registry)
+    assert report.clean, report.as_json()
+    assert (report.checked["commands"], report.checked["states"]) == (6 + 4 + 12, 4)
+    wrong = replace(a.NOW, upcasts={**a.UPCASTS, a.Transferred: lambda old: [a.Withdrawn(old.amount)]})
+    services = {**now.services, "accounts": replace(now.services["accounts"], aggregates=[wrong])}
+    found = check(history, topics, replace(now, services=services), registry).found
+    assert {group.field for group in found if group.of == "accounts"} >= {"outcome", "charges"}
