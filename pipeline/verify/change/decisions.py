@@ -19,19 +19,19 @@ from pipeline.model import (
     Acceptance,
     Aggregate,
     CommandMessage,
-    EventMessage,
     Rejected,
     ReplyMessage,
     StateMessage,
     TopicKind,
     is_barrier,
 )
+from pipeline.model.changes.upcasts import today
 from pipeline.verify.change.report import ChangeReport, Example, Group, Scope
 from pipeline.verify.change.states import Logged, Past, StateChanges
 from pipeline.verify.checks.reads import ReadCheck
 from pipeline.verify.checks.replies import ReplyCheck
 from pipeline.verify.report import Report, short
-from pipeline.verify.sources.decode import Decoder, command_decoder
+from pipeline.verify.sources.decode import command_decoder, event_decoder
 from pipeline.verify.sources.history import Entry, History
 from pipeline.verify.sources.stored import aggregate_as_stored
 
@@ -68,7 +68,7 @@ class AggregateChanges:
             kind.topic(aggregate.name) for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.REPLIES)
         )
         self._command = command_decoder(registry, self.aggregate)
-        self._event = Decoder(registry, self.events, EventMessage, aggregate.event)
+        self._event = event_decoder(registry, aggregate.events)
         self._states = StateChanges(service, self.aggregate, self._event, registry)
         self._answers = ReplyCheck(service, self.aggregate, registry, self._event)
         self._reads = ReadCheck(service, self.aggregate, registry)
@@ -180,7 +180,7 @@ class AggregateChanges:
     def _recorded(self, turn: Turn, report: ChangeReport) -> list[Any] | Rejected | None:
         """Return what was decided then: events, or a rejection; None if that is not known, or nothing was."""
         if turn.events:
-            return [logged.event.body for logged in turn.events]
+            return [part.body for logged in turn.events for part in today(logged.event)]
         if turn.reply is not None and isinstance(turn.reply.body, Rejected):
             return None if turn.reply.body.reason in UNDECIDED else turn.reply.body
         if turn.reply is not None and turn.reply.body.count == 0:

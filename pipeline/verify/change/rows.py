@@ -15,14 +15,14 @@ from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
 from pipeline.flow import event_to_messages, message_to_row
 from pipeline.flow.functions.raised import is_topologys
-from pipeline.model import EventMessage, Projection, Service, TopicKind
+from pipeline.model import Projection, Service, TopicKind
 from pipeline.verify.change.report import ChangeReport, Example, Group, Scope
 from pipeline.verify.checks.parked_checks import Follower, folded, unbuilt
 from pipeline.verify.checks.rows import Fold
 from pipeline.verify.checks.tables import last_values
 from pipeline.verify.replay.notices import acts_on
 from pipeline.verify.report import Report, short
-from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.decode import Decoder, event_decoder
 from pipeline.verify.sources.history import History
 from pipeline.verify.sources.stored import projection_as_stored
 
@@ -42,9 +42,7 @@ class RowChanges:
         self.name, self.topic = projection.name, TopicKind.ROW.topic(projection.name)
         self._service, self._projection = service, projection_as_stored(projection, registry)
         self._row = Decoder(registry, self.topic, type(projection.initial))
-        self._events = {
-            source.topic: Decoder(registry, source.topic, EventMessage, source.event) for source in projection.sources
-        }
+        self._events = {source.topic: event_decoder(registry, source) for source in projection.sources}
         self._by_key = TopicKind.BY_KEY.topic(projection.name)
         self._message = None if projection.route is None else Decoder(registry, self._by_key, projection.by_key)
 
