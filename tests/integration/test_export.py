@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import fastavro
@@ -32,9 +33,30 @@ service = replace(inventory.service, aggregates=changed)
 """
 
 
-def call(shop: Shop, *arguments: str, code: int = 0, broker: bool = True) -> Any:
+NEWER = """
+from dataclasses import dataclass, replace
+
+from pipeline import Projection
+from topologies import users
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    events: int = 0
+
+
+latest = Projection(
+    "latest", sources=[users.users.events], initial=Count(), evolve=lambda row, event: Count(row.events + 1)
+)
+service = replace(users.service, projections=[latest])
+"""
+
+
+def call(shop: Shop, *arguments: str, code: int = 0, broker: bool = True, schemas: Path | None = None) -> Any:
     where = ["--bootstrap", shop.bootstrap] if broker else []
-    result = CliRunner().invoke(main, [*arguments, *where, "--schemas", str(shop.topology.schemas), "--json"])
+    result = CliRunner().invoke(
+        main, [*arguments, *where, "--schemas", str(schemas or shop.topology.schemas), "--json"]
+    )
     assert result.exit_code == code, result.output
     return json.loads(result.stdout) if code < 2 else result.output
 
@@ -54,6 +76,23 @@ def test_what_was_recorded_is_exported_judged_and_decided_elsewhere(shop: Shop, 
         there = {(m.partition(), m.offset(), m.key(), m.value(), m.timestamp()[1]) for m in shop.records(topic)}
         found = {(n, *record[:4]) for n in range(file.topics[topic]) for record in file.records(topic, n)}
         assert found == there != set()
+
+    assert exported["missing"] == []
+    nothing = ["export", "topologies", "--topic", "sales.event", "--to", str(tmp_path / "no.avro")]
+    assert "the broker has no topic sales.event" in call(shop, *nothing, code=2)
+    assert not (tmp_path / "no.avro").exists()
+
+    # Code that was not deployed yet may have topics that are not there.
+    newer, schemas = tmp_path / "newer.py", tmp_path / "schemas"
+    newer.write_text(NEWER)
+    copytree(shop.topology.schemas, schemas)
+    for step in (["generate", str(newer)], ["register"]):
+        result = CliRunner().invoke(main, ["schemas", *step, "--schemas", str(schemas)])
+        assert result.exit_code == 0, result.output
+    report = call(shop, "replay-check", str(newer), schemas=schemas)
+    assert report["clean"], report
+    assert report["checked"]["states"] > 0
+    assert "projection latest: latest.row is not recorded" in report["not_judged"]
 
     # The same code makes the same of it, from the file as from the broker; other code does not.
     for source in (["--file", str(path)], []):

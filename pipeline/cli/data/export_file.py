@@ -9,6 +9,7 @@ import click
 from pipeline.cli.options import Where, topology_argument, where
 from pipeline.cli.shown import progress, say, say_json
 from pipeline.cli.values import FilePath, Moment
+from pipeline.errors import TopicError
 
 
 @click.command()
@@ -53,8 +54,14 @@ def command(
     topology = where.topology
     chosen = topics or judged_topics(topology.chosen(services))
     with open_history(where.address, topology, services) as history, progress(silent=as_json) as step:
+        missing = [topic for topic in chosen if topic not in history.topics()]
+        if missing and (topics or len(missing) == len(chosen)):
+            raise TopicError(f"the broker has no topic {', '.join(missing)}; correct the name, or the topology")
+        chosen = [topic for topic in chosen if topic not in missing]
         records = export(history, topology, chosen, path, Part(since, until, key), step)
     if as_json:
-        say_json({"records": records, "bytes": path.stat().st_size, "topics": list(chosen)})
-    else:
-        say(f"{records:,} records of {len(set(chosen))} topics in {path}, {path.stat().st_size:,} bytes")
+        say_json({"records": records, "bytes": path.stat().st_size, "topics": chosen, "missing": missing})
+        return
+    say(f"{records:,} records of {len(chosen)} topics in {path}, {path.stat().st_size:,} bytes")
+    if missing:
+        say(f"the broker has no topic {', '.join(missing)} yet", err=True)

@@ -180,7 +180,7 @@ class AggregateChanges:
     def _recorded(self, turn: Turn, report: ChangeReport) -> list[Any] | Rejected | None:
         """Return what was decided then: events, or a rejection; None if that is not known, or nothing was."""
         if turn.events:
-            return [event.body for logged in turn.events for event in today(logged.event)]
+            return [part.body for logged in turn.events for part in today(logged.event)]
         if turn.reply is not None and isinstance(turn.reply.body, Rejected):
             return None if turn.reply.body.reason in UNDECIDED else turn.reply.body
         if turn.reply is not None and turn.reply.body.count == 0:

@@ -46,6 +46,10 @@ class RowChanges:
         self._by_key = TopicKind.BY_KEY.topic(projection.name)
         self._message = None if projection.route is None else Decoder(registry, self._by_key, projection.by_key)
 
+    def sourced(self, topics: frozenset[str]) -> bool:
+        """Return whether any of the events that it is made of are recorded."""
+        return not topics.isdisjoint(self._events)
+
     def why_not(self, history: History, topics: frozenset[str], scope: Scope) -> str | None:
         """Return why the rows cannot be compared; None if they can be."""
         if lacking := [source for source in self._events if source not in topics]:

@@ -88,9 +88,11 @@ def check(
         step(f"{each.name} {n}", done, count)
         each(history, topics, n, scope, report)
     for done, projection in enumerate(projections, len(turns)):
-        if projection.topic not in topics:
-            continue
         step(projection.name, done, count)
+        if projection.topic not in topics:
+            if projection.sourced(topics):
+                report.not_judged[f"projection {projection.name}: {projection.topic} is not recorded"] += 1
+            continue
         why = (
             projection.why_not(history, topics, scope) if rows else "the file has only a part of what they are made of"
         )
