@@ -28,6 +28,7 @@ from pipeline.model.records.topics import SCHEMAS_TOPIC
 
 log = logging.getLogger(__name__)
 
+STORED_S = 30.0
 READ_S = 30.0  # the topic has one record for each version of a schema
 POLL_S = 0.2
 AGAIN_S = 1.0  # after an error of the reading thread
@@ -156,12 +157,13 @@ class SchemasTopic:
             if error is not None:
                 failed.append(error)
 
-        producer = Producer(COMMON | {**connection(self._bootstrap), "enable.idempotence": True, "error_cb": on_error})
+        # Stored twice does no harm, and an idempotent producer would wait for the broker's coordinator first.
+        producer = Producer(COMMON | {**connection(self._bootstrap), "acks": "all", "error_cb": on_error})
         try:
             for each in missing:
                 value = json.dumps({"id": each.id, "topic": each.topic, "schema": each.schema})
                 producer.produce(SCHEMAS_TOPIC, value, f"{each.topic}/{each.id}", 0, on_delivery=stored)
-            left = producer.flush(ANSWER_S)
+            left = producer.flush(STORED_S)
         except KafkaException as raised:
             failed, left = [raised.args[0]], len(missing)
         if any(error.code() in REFUSED for error in failed):
@@ -172,7 +174,7 @@ class SchemasTopic:
                 "TOPOLOGY"
             )
         if left or failed:
-            why = failed[0].str() if failed else f"no answer within {ANSWER_S:.0f} s"
+            why = failed[0].str() if failed else f"no answer within {STORED_S:.0f} s"
             raise BrokerUnreachable(f"the broker has not taken the schemas for {SCHEMAS_TOPIC}: {why}; try again")
 
     def _follow(self) -> None:
