@@ -227,6 +227,17 @@ class UndecodableRecord(PipelineError):
     """A record's bytes do not match its topic's schema. The lane parks such a record."""
 
 
+class NotKnownYet(UndecodableRecord):
+    """A record that others write, and this code cannot read yet. The lane waits for its schema, or for newer code.
+
+    `published`: whether its schema is known, so that it is the code that lacks something.
+    """
+
+    def __init__(self, why: str, *, published: bool) -> None:
+        super().__init__(why)
+        self.published = published
+
+
 class UpcastFailed(PipelineError):
     """An upcaster or a migration raises, or gives what is not of today. The lane parks such a record."""
 

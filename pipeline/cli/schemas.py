@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters.avro.codec import Codec
+from pipeline.adapters.avro.codec import Codec, codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.codegen import python_source
 from pipeline.adapters.avro.schemas.compatibility import Break, breaks
-from pipeline.adapters.avro.schemas.files import schema_files
-from pipeline.cli.options import json_option, named, schemas_option, topology_argument
+from pipeline.adapters.avro.schemas.files import SECRET, schema_files
+from pipeline.adapters.kafka.schemas.topic import SchemasTopic
+from pipeline.cli.options import Where, json_option, named, schemas_option, topology_argument, where
 from pipeline.cli.shown import say, say_json
 from pipeline.cli.values import FilePath
 from pipeline.engine.plan import ServicePlan
@@ -152,6 +153,27 @@ def codegen(topics: tuple[str, ...], schemas: Path, out: Path | None) -> None:
     else:
         out.write_text(text)
         click.echo(f"wrote {out}")
+
+
+@command.command()
+@topology_argument
+@json_option
+@where()
+def publish(as_json: bool, where: Where) -> None:
+    """Put the schemas of what TOPOLOGY writes on the broker's topic pipeline.schemas, all versions.
+
+    Workers and clients do so before they write. By hand it serves those who may not, or a service that is to start
+    later than what follows it.
+    """
+    loaded = where.topology
+    make = codecs(loaded.schemas)
+    for service in loaded.chosen(()):
+        ServicePlan(service, make, loaded.names, SECRET)
+    for each in SchemasTopic(where.address, make.registry).publish(make.written()):
+        if as_json:
+            say_json({"topic": each.topic, "id": each.id, "published": True})
+        else:
+            say(f"published {each.topic}, id {each.id}")
 
 
 def _show(found: Sequence[Break], *, as_json: bool) -> None:

@@ -11,9 +11,11 @@ from typing import Any, TypedDict, Unpack, overload
 
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
+from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.client.commands import Commands, Ready
 from pipeline.client.drive import AsyncDriver, Driver
 from pipeline.client.holds import Holds
+from pipeline.client.learning import ReplyReader
 from pipeline.client.owner_request import Blocking, OwnerRequest, Steps, Wait, problem_of
 from pipeline.client.sending import AwaitedReply, NotAnswered, Sending
 from pipeline.client.wire.outcome import Outcome, outcome_of
@@ -115,7 +117,9 @@ class CommandRequests:
         self._admin = admin(bootstrap)  # an unreachable broker raises now, not when the queue is full
         self._topology, self._queue_s = topology, queue_s
         self.commands = Commands(topology)
-        self._sending = Sending(bootstrap, name, self.commands.reply)
+        schemas = SchemasTopic(bootstrap, self.commands.registry)
+        schemas.publish(self.commands.written)
+        self._sending = Sending(bootstrap, name, ReplyReader(self.commands.reply, self.commands.events, schemas).decode)
 
     @cached_property
     def _router(self) -> Router:

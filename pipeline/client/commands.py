@@ -55,6 +55,7 @@ class Commands:
 
     def __init__(self, topology: Topology) -> None:
         make = codecs(topology.schemas)
+        self.registry = make.registry
         self._mine, self._numbers = f"{uuid.uuid4()}.", itertools.count(1)  # a random prefix and a number: command ids
         self.kinds: dict[str, Kind] = {}
         self.events: dict[str, Decode] = {}
@@ -70,6 +71,8 @@ class Commands:
                 self.events[aggregate.name] = make(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event, upcasts=aggregate.upcasts
                 ).decode
+        topics = [TopicKind.COMMAND.topic(name) for name in self.kinds]
+        self.written = self.registry.versions(topics)  # what its commands are, and were, written with
         self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).decode
 
     def kind(self, aggregate: str) -> Kind:

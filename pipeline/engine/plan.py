@@ -78,6 +78,11 @@ class SourceTopic:
         return len(self.tables) > 1  # the first is that of its queue
 
     @property
+    def takes_commands(self) -> bool:
+        """Whether its records are commands, which anybody may send."""
+        return self.own and self.envelope
+
+    @property
     def keeps_locally(self) -> bool:
         """Whether it feeds tables that each worker has of its own."""
         return self.database is Database.ROCKSDB

@@ -64,6 +64,7 @@ class LaneStats:
     assigned: int = 0  # partitions held now
     restoring: int = 0  # of these, not folding yet
     building: dict[str, dict[str, Any]] = field(default_factory=dict)  # by source partition: new steps, and how far
+    waiting: dict[str, str] = field(default_factory=dict)  # by reader: before which record it stands, and the cure
     held: int = 0  # 1: too much has raised, and nothing is folded until somebody resumes the service
     held_why: str = ""  # and how to go on
 

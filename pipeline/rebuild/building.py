@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.kafka import KafkaGroupConsumer, KafkaLogReader, KafkaProducer, end_offsets
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
+from pipeline.adapters.kafka.schemas.topic import published
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.drive import drive
@@ -102,6 +103,7 @@ def build(
 
     `database`: of a version that is kept in SQL.
     """
+    schemas = published(bootstrap, subject.make)
     slot, stores = claim_slot(state_dir, subject.service.name, None)
     name = slot_name(subject.plan.group, node, slot)
     identity = Identity(name, 0, home_word(state_dir.parent / "home"), topics_word(subject.plan.source_topics))
@@ -139,4 +141,6 @@ def build(
     try:
         drive(supervise(subject.service.name, stats, open_lane), do)
     finally:
+        if schemas is not None:
+            schemas.close()
         stores.close()

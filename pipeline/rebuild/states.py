@@ -12,10 +12,11 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.codec import CodecFactory, codecs
 from pipeline.adapters.kafka import ANSWER_S, KafkaLogReader, KafkaProducer
 from pipeline.adapters.kafka.cluster import read_position
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
+from pipeline.adapters.kafka.schemas.topic import published
 from pipeline.adapters.kafka.topics import check_topics, create_topics
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.engine.beside.built_ahead import build_name, built_place
@@ -26,7 +27,8 @@ from pipeline.engine.ports import TP, Clock, LogReader, Position, Producer, Reco
 from pipeline.engine.state.history_reader import HistorySpec
 from pipeline.engine.state.noted import Standing, noted_key, noted_value, read_noted
 from pipeline.engine.state.table import Table, TableSpec
-from pipeline.errors import RecordsLost, TopicError, TopologyError, TransactionAborted, UnknownTable
+from pipeline.engine.stats import LaneStats
+from pipeline.errors import FoldError, RecordsLost, TopicError, TopologyError, TransactionAborted, UnknownTable
 from pipeline.model.records.step_notes import StepNote, mark
 from pipeline.topology import Topology
 from pipeline.worker.settings import MachineClock
@@ -37,12 +39,13 @@ LEVEL_S = 5.0  # level: all logs were followed to their ends as of this long ago
 Report = Callable[[int, int], object]  # (events folded, events in total)
 
 
-def revised(topology: Topology, name: str) -> tuple[ServicePlan, TP, HistorySpec]:
+def revised(topology: Topology, name: str, make: CodecFactory | None = None) -> tuple[ServicePlan, TP, HistorySpec]:
     """Return the aggregate of that name, with its service and the first partition of its commands.
 
+    `make`: the factory of its codecs; None: one of its own.
     Raises UnknownTable, or TopologyError if its states have no later revision than the first.
     """
-    plan = ServicePlan(topology.service_of(name), codecs(topology.schemas), topology.names)
+    plan = ServicePlan(topology.service_of(name), make or codecs(topology.schemas), topology.names)
     for source_topic in plan.source_topics.values():
         if source_topic.folds is not None and source_topic.folds.aggregate.name == name:
             if source_topic.folds.aggregate.revision == 1:
@@ -81,16 +84,17 @@ class StatesBuild:
         self._spec, self._positions = spec, positions
         self._producer, self._reader, self._clock = producer, reader, clock
         self._table = TableSpec(spec.aggregate.name, spec.states_topic, spec.states)
+        stats = LaneStats()
         self._states: dict[TP, States] = {}  # by the partition of the event log
         self._tables: dict[TP, Table] = {}
         for number in partitions:
             place = built_place(spec, number)
             table = self._tables[place] = Table(self._table, store(number))
-            states = States(spec, table, place)
+            states = States(spec, table, place, stats)
             self._states[states.log] = states
         self._at = dict.fromkeys(self._states, 0)  # the next event to fold
         self._followed: dict[TP, int] = {}
-        self._began_s = 0.0
+        self._began_s, self._stats = 0.0, stats
         self.level = not self._states
         self.done = self.total = 0
 
@@ -189,6 +193,8 @@ class StatesBuild:
         states, table = self._states[log], self._table_of(log)
         ahead = [record for record in records if record.offset() < states.end]
         if states.fold(ahead, float("inf"), self._clock) < len(ahead):
+            for why in self._stats.waiting.values():
+                raise FoldError(f"{log.topic}-{log.partition} cannot be folded further: {why}")
             raise RecordsLost(f"events are missing in {log.topic}-{log.partition}: what was noted is not so")
         if len(ahead) < len(records) or end >= states.end:
             states.advance(states.end)
@@ -208,7 +214,8 @@ def build_states(
 
     Creates their topic if there is none. Raises as StatesBuild does, and TopicError.
     """
-    plan, commands, spec = revised(topology, name)
+    make = codecs(topology.schemas)
+    plan, commands, spec = revised(topology, name, make)
     found = client.list_topics(timeout=ANSWER_S).topics.get(spec.topic)
     if found is None or not found.partitions:
         raise TopicError(f"the topic {spec.topic} does not exist; create it with: pipeline topics create TOPOLOGY")
@@ -219,6 +226,8 @@ def build_states(
     with ExitStack() as opened:
         _, stores = claim_slot(state_dir, build, 0)
         opened.callback(stores.close)
+        if (schemas := published(bootstrap, make)) is not None:
+            opened.callback(schemas.close)
         producer = opened.enter_context(closing(KafkaProducer(bootstrap, build)))
         with closing(GroupOffsets(bootstrap, plan.group)) as offsets:  # only now, see built_ahead
             committed = {tp: read_position(*told) for tp, told in offsets.of_all(sources).items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.codec import CodecFactory, codecs
 from pipeline.adapters.kafka import ANSWER_S
 from pipeline.adapters.kafka.topics import check_topics, create_topics
 from pipeline.engine.plan import ServicePlan
@@ -27,6 +27,7 @@ class Subject:
     service: Service
     projection: Projection[Any, Any]
     plan: ServicePlan
+    make: CodecFactory  # of its codecs
 
     def hops(self) -> list[list[str]]:
         """Return the topics that it is folded from, hop by hop, by their declared names."""
@@ -54,7 +55,8 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
     table = declared[chosen]
     service = topology.service_of(topology.versioned_name(table))
     projection = next(p for p in service.projections if p.name == table)
-    return Subject(name, chosen, table, service, projection, ServicePlan(service, codecs(topology.schemas)))
+    make = codecs(topology.schemas)
+    return Subject(name, chosen, table, service, projection, ServicePlan(service, make), make)
 
 
 def prepare(client: AdminClient, subject: Subject, topology: str) -> list[str]:

@@ -38,7 +38,7 @@ class AggregateCheck:
         self.commands, self.events = (kind.topic(name) for kind in (TopicKind.COMMAND, TopicKind.EVENT))
         self.states = aggregate.states
         self._command = command_decoder(registry, aggregate)
-        self._event = event_decoder(registry, aggregate.events)
+        self._event = event_decoder(registry, aggregate.events, follows=False)
         self._state = state_decoder(registry, aggregate)
         self._answers = ReplyCheck(service, aggregate, registry, self._event)
         self._deadlines = DeadlineCheck(service, aggregate, registry, self._command)

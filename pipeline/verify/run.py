@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.client.queries import QueryClient
 from pipeline.client.wire.as_of import iso
 from pipeline.errors import TopologyError
@@ -61,8 +62,8 @@ def checks(service: Service, registry: Registry) -> Iterator[Task]:
 class Judge:
     """Judges one history after another of these services, of all if none is named."""
 
-    def __init__(self, topology: Topology, services: tuple[str, ...] = ()) -> None:
-        registry = Registry(topology.schemas)
+    def __init__(self, topology: Topology, services: tuple[str, ...] = (), registry: Registry | None = None) -> None:
+        registry = registry or Registry(topology.schemas)
         chosen = topology.chosen(services)
         self._tasks = [task for service in chosen for task in checks(service, registry)]
         final = FinalCheck(topology, registry)
@@ -89,15 +90,17 @@ def judge(
     topology: Topology,
     services: tuple[str, ...] = (),
     *,
+    registry: Registry | None = None,
     limit: int = 10,
     decided_since_ms: int | None = None,
     step: Step = lambda *_: None,
 ) -> Report:
     """Judge the history of these services, of all if none is named. Raises PipelineError if it cannot be read.
 
+    `registry`: the topology's schemas, with those that others have published; None: those of the topology.
     `decided_since_ms`: commands stored before were decided by other code, and what they have caused is taken as it is.
     """
-    chosen = Judge(topology, services)
+    chosen = Judge(topology, services, registry)
     if decided_since_ms is None:
         return chosen(history, limit=limit, step=step)
     owners = {TopicKind.COMMAND.topic(a.name): s.name for s in topology.chosen(services) for a in s.owned}
@@ -123,14 +126,21 @@ def folded_topics(topology: Topology, services: tuple[str, ...], registry: Regis
     return {service.name: sorted(source_topics(service, registry)) for service in topology.chosen(services)}
 
 
+def known_registry(bootstrap: str, topology: Topology) -> Registry:
+    """Return the schemas of a topology, and those that others have published."""
+    registry = Registry(topology.schemas)
+    SchemasTopic(bootstrap, registry).catch_up()
+    return registry
+
+
 def open_history(
-    bootstrap: str, topology: Topology, services: tuple[str, ...] = (), registry: Registry | None = None
+    bootstrap: str, topology: Topology, registry: Registry, services: tuple[str, ...] = ()
 ) -> KafkaHistory:
     """Return what a broker holds of these services, without tables, as far as it has their topics yet.
 
     Raises TopologyError.
     """
-    sources = folded_topics(topology, services, registry or Registry(topology.schemas))
+    sources = folded_topics(topology, services, registry)
     return KafkaHistory(bootstrap, sources, None, None, 0.0, lenient=True)
 
 
@@ -152,7 +162,8 @@ def verify(
     to catch up with the logs. `limit`: findings kept of each kind. `decided_since_ms`: see `judge`. `step` hears how
     far it is.
     """
-    sources = folded_topics(topology, services, Registry(topology.schemas))
+    registry = known_registry(bootstrap, topology)
+    sources = folded_topics(topology, services, registry)
     with ExitStack() as open_clients:
         positions = None
         if tables and rows is None:
@@ -162,4 +173,6 @@ def verify(
         history = open_clients.enter_context(
             KafkaHistory(bootstrap, sources, rows if tables else None, positions, patience_s)
         )
-        return judge(history, topology, services, limit=limit, decided_since_ms=decided_since_ms, step=step)
+        return judge(
+            history, topology, services, registry=registry, limit=limit, decided_since_ms=decided_since_ms, step=step
+        )

@@ -142,6 +142,7 @@ def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
         counts: dict[str, Any] = {name: getattr(stats, name) for name in stats.__slots__}
         counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
         counts["replica_keys"] = dict(stats.replica_keys)
+        counts["waiting"] = dict(stats.waiting)
         counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
         answer[host.plan.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
     return answer

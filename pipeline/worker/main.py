@@ -17,6 +17,7 @@ from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import client_id
 from pipeline.adapters.kafka.reader_versions import Versions
+from pipeline.adapters.kafka.schemas.topic import published
 from pipeline.adapters.kafka.topics import broker_count, check_counts, check_topics
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.engine.context import LanePorts, LaneSettings
@@ -138,6 +139,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     for plan in plans:
         check_topics(client, plan, topology.name)
         check_counts(settings.bootstrap, client, plan)
+    schemas = published(settings.bootstrap, make)
     versions = Versions(settings.bootstrap, topology)
     versions.check()
     kept = databases(plans, settings.databases, settings.state_dir, topology.schemas)
@@ -181,6 +183,8 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
             raise
     finally:
         versions.close()
+        if schemas is not None:
+            schemas.close()
         for _, stores in slots:
             stores.close()
         for shared in kept.values():

@@ -89,6 +89,14 @@ class LaneCollector(Collector):
             for replica, count in list(stats.replica_keys.items()):
                 copies.add_metric([service, replica], count)
         yield copies
+        waiting = GaugeMetricFamily(
+            "pipeline_waiting_for_schema",
+            "Readers of partitions that stand before a record that they cannot read yet; /v1/status says which",
+            labels=["service"],
+        )
+        for service, stats in self._lanes.items():
+            waiting.add_metric([service], len(stats.waiting))
+        yield waiting
         wiped = CounterMetricFamily(
             "pipeline_wiped", "Local stores wiped and restored from Kafka", labels=["service", "reason"]
         )

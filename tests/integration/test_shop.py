@@ -12,6 +12,7 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 
+from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.rocksdb.stores import claim_slot
 from pipeline.demo import figures
 from pipeline.demo.commands import Asked, stocking, trading
@@ -131,7 +132,8 @@ def test_records_that_are_no_commands_are_parked_and_the_rest_goes_on(shop: Shop
     producer = Producer({"bootstrap.servers": shop.bootstrap, "partitioner": "murmur2_random"})
     producer.produce("inventory.command", b"this is not Avro", b"POT", headers=[("trace", b"abc")])
     producer.produce("inventory.command", b"\0\0\0\x03\xe8unknown id", b"CUP")
-    producer.produce("inventory.command", b"\0\0\0\0\x04truncated", b"JUG")
+    known = Registry(shop.topology.schemas).current("inventory.command")[0].to_bytes(4, "big")
+    producer.produce("inventory.command", b"\0" + known + b"truncated", b"JUG")
     producer.produce("inventory.command", None, b"PAN")
     producer.produce("inventory.command", b"no key, no Avro either", None)
     assert producer.flush(30) == 0

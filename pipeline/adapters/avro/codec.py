@@ -1,13 +1,15 @@
 """Avro in the Confluent wire format: 0x00, schema id (four bytes, big-endian), Avro body.
 
 The hot path is compiled per schema, for the extension if it is installed, otherwise to Python. Records encoded with an
-older version are rewritten to the present one first. fastavro parses the schemas, and tests compare all this with it.
+older version are rewritten to the present one first; those that are only followed are read as they were written, if the
+classes fit that. fastavro parses the schemas, and tests compare all this with it.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,27 +18,31 @@ from pipeline.adapters.avro.binding import Binding
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
+from pipeline.adapters.avro.conversions import UnknownSymbol
 from pipeline.adapters.avro.explain import explanation
 from pipeline.adapters.avro.fitting import Fit, fitting
-from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.registry import Registry, Written
+from pipeline.adapters.avro.schemas.own import own_schema
 from pipeline.adapters.avro.wire.resolution import Resolution
+from pipeline.adapters.avro.wire.rewriting import NotFollowed, Unreadable
 from pipeline.engine.state.table import Strict
-from pipeline.errors import EncodeError, UndecodableRecord
+from pipeline.errors import EncodeError, NotKnownYet, SchemaError, UndecodableRecord
 from pipeline.flow.functions.migrating import migrating
 from pipeline.flow.functions.upcasting import upcasting
-from pipeline.model import EventMessage
+from pipeline.model import EventMessage, TopicKind
 from pipeline.model.changes.upcasts import NONE, Upcasts, with_old
 
 # Errors that compiled code may raise on bytes or values that do not fit; any other error is a bug and is not caught.
 MISFITS = (IndexError, ValueError, TypeError, AttributeError, KeyError, struct.error, OverflowError)
+WRITTEN_BACK = (TopicKind.STATE, TopicKind.ROW)  # each value of a key takes the place of the one before
 
 
 class Codec:
     """Decodes and encodes the values of one topic as message classes.
 
     `encode(value)` returns the bytes of one record, `decode(data)` its value. `root`, `body`, `strict`: see Binding. A
-    record without a class decodes to None, or to an envelope whose body is None. Raises UndecodableRecord and
-    EncodeError. `native=False` does not use the extension. `fit`: see fitting.
+    record without a class decodes to None, or to an envelope whose body is None. Raises UndecodableRecord,
+    NotKnownYet, EncodeError. `native=False` does not use the extension. `fit`: see fitting.
 
     `upcasts`: of an event topic; what is decoded has none of the old events any more, see upcasting. They cannot be
     encoded. Of a topic of states the migrations, see migrating.
@@ -58,28 +64,18 @@ class Codec:
         upcasts: Upcasts = NONE,
     ) -> None:
         self.topic = topic
-        self.id, self._schema = registry.current(topic)
-        self._registry, self._root = registry, root
-        self._body, body = body, with_old(body, upcasts)
-        self._header = b"\0" + struct.pack(">I", self.id)
+        today, body = body, with_old(body, upcasts)
+        self.id, self._schema = registry.current(topic) if strict else own_schema(registry, topic, root, body)
+        self._registry, self._root, self._body, self._native = registry, root, body, native
+        self._follows = strict is False
         self._binding = binding = Binding(topic, self._schema, root, body, strict=strict)
-        self._older: dict[int, Resolution] = {}  # by schema id
+        self._foreign: dict[int, Callable[[bytes], Any]] = {}  # what decodes records of other schemas, by their id
         self.fit = fitting(binding, root, MISFITS, native=native)
-        program = None
-        if native:
-            program = compile_native(
-                binding, self._header, MISFITS, self._decode_foreign, self._undecodable, self._explained
-            )
-        if program is not None:
-            self.decode, self.encode = program.decode, program.encode
-        else:
-            self._read = compile_decode(binding)
-            self.decode = self._decode_generated
-            self.encode = compile_encode(binding, self._header, MISFITS, self._explained)
+        self.decode, self.encode = self._compiled(binding, self.id)
         self._decode_present = self.decode
         if upcasts:
             make = upcasting if root is EventMessage else migrating
-            self._apply(make(topic, self._body, upcasts), upcasts)
+            self._apply(make(topic, today, upcasts), upcasts)
 
     def _apply(self, upcast: Callable[[Any], Any], upcasts: Upcasts) -> None:
         """Give events and states of today out only, and take in no others."""
@@ -94,41 +90,74 @@ class Codec:
 
         self.decode, self.encode = lambda data: upcast(decode(data)), encode_today
 
-    def _decode_generated(self, data: bytes | None) -> Any:
-        try:
-            if data is None or data[:5] != self._header:
-                data = self._rewritten(data)
-            return self._read(data, 5)
-        except MISFITS as error:
-            raise self._undecodable(data, error) from error
+    def _compiled(self, binding: Binding, number: int) -> tuple[Callable[[bytes | None], Any], Callable[[Any], bytes]]:
+        """Return what decodes and encodes records of the schema of that id."""
+        header, undecodable = b"\0" + struct.pack(">I", number), partial(self._undecodable, number)
+        if self._native:
+            program = compile_native(binding, header, MISFITS, self._decode_foreign, undecodable, self._explained)
+            if program is not None:
+                return program.decode, program.encode
+        read = compile_decode(binding)
+
+        def decode(data: bytes | None) -> Any:
+            if data is None or data[:5] != header:
+                return self._decode_foreign(data)
+            try:
+                return read(data, 5)
+            except MISFITS as error:
+                raise undecodable(data, error) from error
+
+        return decode, compile_encode(binding, header, MISFITS, self._explained)
+
+    # --- records of other schemas -------------------------------------------------------------------------------------
 
     def _decode_foreign(self, data: bytes | None) -> Any:
         """Decode a record that does not begin with today's header."""
-        try:
-            rewritten = self._rewritten(data)
-        except MISFITS as error:
-            raise self._undecodable(data, error) from error
-        return self._decode_present(rewritten)
-
-    def _rewritten(self, data: bytes | None) -> bytes:
-        """Return the record re-encoded with today's schema."""
         if data is None:
             raise UndecodableRecord(f"no value on {self.topic}; each record there must have one")
         if len(data) < 5 or data[0] != 0:
             raise UndecodableRecord(
                 f"not in the Confluent wire format, which starts with 0x00 and a schema id: {data[:8]!r}"
             )
-        (schema_id,) = struct.unpack_from(">I", data, 1)
-        if schema_id not in self._older:
-            schema = self._registry.written_with(schema_id, self.topic)
-            self._older[schema_id] = Resolution(schema, self._schema, self.topic)
-        try:
-            return self._header + self._older[schema_id].rewrite(data, 5)
-        except MISFITS as error:
-            raise UndecodableRecord(f"schema id {schema_id} cannot be read as {self.topic}: {error!s:.300}") from error
+        (number,) = struct.unpack_from(">I", data, 1)
+        if number not in self._foreign:
+            self._foreign[number] = self._reader_of(number)
+        return self._foreign[number](data)
 
-    def _undecodable(self, _: bytes | None, error: Exception) -> UndecodableRecord:
-        return UndecodableRecord(f"not a {self.topic} record of schema id {self.id}: {error}")
+    def _reader_of(self, number: int) -> Callable[[bytes], Any]:
+        """Return what decodes records of that schema: the classes as they are, if they fit it; else by rewriting."""
+        schema = self._registry.written_with(number, self.topic)
+        try:
+            if self._follows:
+                with suppress(SchemaError):
+                    binding = Binding(self.topic, schema, self._root, self._body, strict=False)
+                    return self._compiled(binding, number)[0]
+            # What newer code has put into a state or a row is not for this code to drop.
+            keeps = TopicKind.of(self.topic) in WRITTEN_BACK and not self._registry.is_released(number)
+            resolution = Resolution(schema, self._schema, self.topic, follows=self._follows, keeps=keeps)
+            return partial(self._rewritten, number, resolution)
+        except SchemaError as error:
+            raise UndecodableRecord(f"schema id {number} cannot be read as {self.topic}: {error}") from error
+
+    def _rewritten(self, number: int, resolution: Resolution, data: bytes) -> Any:
+        """Decode a record by way of today's schema; None if it is of a kind that is not followed."""
+        try:
+            rewritten = resolution.rewrite(data, 5)
+        except NotFollowed:
+            return None
+        except MISFITS as error:
+            why = f"schema id {number} cannot be read as {self.topic}: {error!s:.300}"
+            raise self._told(number, why, error) from error
+        return self._decode_present(b"\0" + struct.pack(">I", self.id) + rewritten)
+
+    def _undecodable(self, number: int, _: bytes | None, error: Exception) -> UndecodableRecord:
+        return self._told(number, f"not a {self.topic} record of schema id {number}: {error}", error)
+
+    def _told(self, number: int, why: str, error: Exception) -> UndecodableRecord:
+        """Return the error for a record: whether newer code might read it."""
+        if isinstance(error, (Unreadable, UnknownSymbol)) and not self._registry.is_released(number):
+            return NotKnownYet(f"{why}; start this service with code that has it", published=True)
+        return UndecodableRecord(why)
 
     def _explained(self, value: Any, error: Exception) -> EncodeError:
         """Return an error that names the wrong field if it can be found, otherwise the value."""
@@ -141,6 +170,33 @@ def implementation() -> str:
     return "native" if is_native() else "python"
 
 
-def codecs(schemas: Path) -> Callable[..., Codec]:
-    """Return the factory of codecs for a schema directory; its arguments are Codec's without the registry."""
-    return partial(Codec, Registry(schemas))
+class CodecFactory:
+    """Makes the codecs of a schema directory; called with Codec's arguments without the registry."""
+
+    def __init__(self, schemas: Path) -> None:
+        self.registry = Registry(schemas)
+        self._topics: set[str] = set()  # those with codecs that may write
+
+    def __call__(
+        self,
+        topic: str,
+        root: object,
+        body: object = None,
+        *,
+        strict: Strict = True,
+        native: bool = True,
+        upcasts: Upcasts = NONE,
+    ) -> Codec:
+        codec = Codec(self.registry, topic, root, body, strict=strict, native=native, upcasts=upcasts)
+        if strict:
+            self._topics.add(topic)
+        return codec
+
+    def written(self) -> list[Written]:
+        """Return the schemas of all that was and may be written by its codecs."""
+        return self.registry.versions(t for t in self._topics if TopicKind.of(t) is not TopicKind.REPLICA)
+
+
+def codecs(schemas: Path) -> CodecFactory:
+    """Return the factory of codecs for a schema directory."""
+    return CodecFactory(schemas)

@@ -9,7 +9,7 @@ versions must fit each other.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 from fastavro import parse_schema
 from fastavro.schema import SchemaParseException
 
-from pipeline.adapters.avro.wire.identity import same, schema_id
-from pipeline.errors import SchemaError, UndecodableRecord
+from pipeline.adapters.avro.wire.identity import BEYOND, FIRST, same, schema_id
+from pipeline.errors import NotKnownYet, SchemaError, UndecodableRecord
 
 MANIFEST = "manifest.json"
 ENGINE = Path(__file__).parents[2] / "schemas"  # the engine's own
+BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError, SchemaParseException)
+SALTS = 8  # more collisions of one hash will not come together
 Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 
 
@@ -52,14 +54,26 @@ class Version(NamedTuple):
     forced: bool
 
 
+class Written(NamedTuple):
+    """A version of a schema, as records on `topic` have been or may be written with it."""
+
+    id: int
+    topic: str
+    schema: Schema
+
+
 class Registry:
-    """The schemas of one directory. Raises SchemaError if a file is missing, broken or not registered."""
+    """The schemas of one directory, and what was learned from others.
+
+    Raises SchemaError if a file is missing, broken or not registered.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         if not directory.is_dir():
             raise SchemaError(f"no schema directory at {directory}; give the right one with --schemas")
         self._by_id: dict[int, dict[str, Schema]] = {}  # and by topic: those that have the same schema share its id
+        self._learned: dict[tuple[int, str], Schema] = {}  # grows while other threads read
         self._read: dict[str, Schema] = {}
         self._versions: dict[str, list[Version]] = {}
         manifest = _manifest(directory)
@@ -106,25 +120,56 @@ class Registry:
 
     def current(self, topic: str) -> tuple[int, Schema]:
         """Return id and schema of the present version for `topic`."""
+        schema = self.read(topic)
         if self.is_changed(topic):
             raise SchemaError(
                 f"{self.directory / topic}.avsc differs from its newest version in {MANIFEST}; "
                 "register it with: pipeline schemas register"
             )
-        return self._versions[topic][-1].id, self.read(topic)
+        return self._versions[topic][-1].id, schema
 
     def written_with(self, schema_id: int, topic: str) -> Schema:
-        """Return the schema of that id, of a record on `topic`. Raises UndecodableRecord if it is none of the topic."""
-        known = self._by_id.get(schema_id)
-        if known is None:
-            raise UndecodableRecord(f"unknown schema id {schema_id}; it is not in the manifest")
-        if topic not in known:
+        """Return the schema of that id, of a record on `topic`.
+
+        Raises UndecodableRecord if it is that of other topics, and NotKnownYet if it is known of none.
+        """
+        known = self._by_id.get(schema_id, {})
+        found = known[topic] if topic in known else self._learned.get((schema_id, topic))
+        if found is not None:
+            return found
+        if known:
             raise UndecodableRecord(f"schema id {schema_id} is that of {', '.join(sorted(known))}, not of {topic}")
-        return known[topic]
+        raise NotKnownYet(
+            f"unknown schema id {schema_id}: neither in the manifest nor published for {topic}; have its writer "
+            "publish it with: pipeline schemas publish TOPOLOGY",
+            published=False,
+        )
+
+    def is_released(self, schema_id: int) -> bool:
+        """Return whether the manifest has that id."""
+        return schema_id in self._by_id
+
+    def versions(self, topics: Iterable[str]) -> list[Written]:
+        """Return all versions of these topics that the manifest has."""
+        return [Written(v.id, topic, v.schema) for topic in sorted(topics) for v in self._versions.get(topic, ())]
 
     def learn(self, number: int, topic: str, schema: Schema) -> None:
-        """Take in a version that others write with. What the manifest has, or was learned before, stays."""
-        self._by_id.setdefault(number, {}).setdefault(topic, schema)
+        """Take in a version that others write with. What the manifest has, or was learned before, stays.
+
+        Raises SchemaError if it is none, or the id is not that of its content. Safe from any thread.
+        """
+        try:
+            parse_schema(schema)
+            fits = not FIRST <= number < BEYOND or any(schema_id(schema, salt) == number for salt in range(SALTS))
+        except BROKEN as error:
+            raise SchemaError(f"id {number} of {topic} is no Avro schema: {error}") from error
+        if not fits:
+            raise SchemaError(f"id {number} of {topic} does not follow from the schema it is published with")
+        self._learned.setdefault((number, topic), schema)
+
+    def has(self, topic: str) -> bool:
+        """Return whether there is a file for the topic."""
+        return _path(self.directory, topic).exists()
 
     def read(self, topic: str) -> Schema:
         """Return the present schema of `topic`, registered or not. A file is read once."""
@@ -133,13 +178,13 @@ class Registry:
         return self._read[topic]
 
     def _from_file(self, topic: str) -> Schema:
-        path = (ENGINE if (ENGINE / f"{topic}.avsc").exists() else self.directory) / f"{topic}.avsc"
+        path = _path(self.directory, topic)
         try:
             schema: Schema = json.loads(path.read_text())
             parse_schema(schema)
         except FileNotFoundError:
             raise SchemaError(f"no schema {path}; each topic needs one, named like the topic") from None
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, SchemaParseException) as error:
+        except BROKEN as error:
             raise SchemaError(f"{path} is not an Avro schema: {error}; correct it") from error
         return schema
 
@@ -177,6 +222,12 @@ class Registry:
             levels = f'"levels": {json.dumps(self._levels, indent=2)},\n' if self._levels else ""
             (self.directory / MANIFEST).write_text(f'{{{levels}"schemas": [\n{lines}\n]}}\n')
         return [topic for topic in self.topics() if topic in changed or topic in other_docs]
+
+
+def _path(directory: Path, topic: str) -> Path:
+    """Return the file of a topic; the engine's own come first."""
+    name = f"{topic}.avsc"
+    return ENGINE / name if (ENGINE / name).exists() else directory / name
 
 
 def _manifest(directory: Path) -> dict[str, Any]:

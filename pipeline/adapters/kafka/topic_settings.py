@@ -39,6 +39,7 @@ SETTINGS: dict[TopicKind, dict[str, str]] = {
     # Written with each commit, so compacted often: what is read of it when offsets are gone stays short.
     TopicKind.POSITIONS: COMPACTED | {"segment.bytes": str(16 << 20)},
     TopicKind.VERSIONS: COMPACTED,
+    TopicKind.SCHEMAS: COMPACTED,
 }
 WITHOUT_LOSS = ("segment.ms", "segment.bytes")  # may differ: they decide only when files are deleted or compacted
 

@@ -20,13 +20,14 @@ from pipeline.engine.ports import TP
 from pipeline.engine.state.partition_counts import check
 from pipeline.errors import BrokerUnreachable, TopicError
 from pipeline.model import TopicKind
+from pipeline.model.records.topics import SCHEMAS_TOPIC
 from pipeline.model.service import NAME
 
 log = logging.getLogger(__name__)
 
 APPEAR_S = 30.0
 REPLY_PARTITIONS = 8
-SINGLE = (TopicKind.POSITIONS,)  # only their first partition is used
+SINGLE = (TopicKind.POSITIONS, TopicKind.SCHEMAS)  # only their first partition is used
 
 
 def partition_counts(client: AdminClient) -> dict[str, int]:
@@ -50,15 +51,21 @@ def broker_count(client: AdminClient) -> int:
 
 
 def create_topics(client: AdminClient, plans: Iterable[ServicePlan], partitions: int, replication: int) -> list[str]:
-    """Create the missing topics of the services; return their names. Raises TopicError."""
+    """Create the missing topics of the services, and the one that all share; return their names. Raises TopicError."""
     there = partition_counts(client)
-    wanted = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic not in there}
+    wanted = {topic: kind for topic, kind in _topics_of(plans).items() if topic not in there}
     new = [
         NewTopic(topic, 1 if kind in SINGLE else partitions, replication, config=SETTINGS[kind])
         for topic, kind in wanted.items()
     ]
     _create(client, new)
     return sorted(wanted)
+
+
+def _topics_of(plans: Iterable[ServicePlan]) -> dict[str, TopicKind]:
+    """Return the topics that services write: their own, and the one of schemas."""
+    own = {topic: kind for plan in plans for topic, kind in plan.own_topics()}
+    return own | {SCHEMAS_TOPIC: TopicKind.SCHEMAS}
 
 
 def refuse_other(client: AdminClient, plans: Iterable[ServicePlan], partitions: int, replication: int) -> None:
@@ -171,7 +178,7 @@ def check_topics(client: AdminClient, plan: ServicePlan, topology: str) -> None:
     """
     counts = partition_counts(client)
     service = plan.service.name
-    needed = [topic for topic, _ in plan.own_topics()] + plan.followed_topics()
+    needed = [*_topics_of([plan]), *plan.followed_topics()]
     if missing := sorted({topic for topic in needed if topic not in counts}):
         raise TopicError(
             f"service {service!r} needs the topic {', '.join(missing)}, which the broker does not have; "
@@ -214,7 +221,7 @@ def setting_differences(client: AdminClient, plans: Iterable[ServicePlan]) -> li
 
 
 def _differences(client: AdminClient, plans: Iterable[ServicePlan], there: Collection[str]) -> list[Difference]:
-    kinds = {topic: kind for plan in plans for topic, kind in plan.own_topics() if topic in there}
+    kinds = {topic: kind for topic, kind in _topics_of(plans).items() if topic in there}
     try:
         return differences(client, kinds.items())
     except KafkaException as error:

@@ -45,7 +45,7 @@ def command(
     schemas: any program that reads Avro can read it. It takes its name once it is whole. Workers may run meanwhile.
     """
     from pipeline.export.exporting import Part, export, judged_topics
-    from pipeline.verify.run import open_history
+    from pipeline.verify.run import known_registry, open_history
 
     if not path.resolve().parent.is_dir():
         raise click.UsageError(f"--to: there is no directory {path.parent}")
@@ -53,12 +53,13 @@ def command(
         raise click.UsageError("--since has to be before --until: there is nothing between them")
     topology = where.topology
     chosen = topics or judged_topics(topology.chosen(services))
-    with open_history(where.address, topology, services) as history, progress(silent=as_json) as step:
+    registry = known_registry(where.address, topology)
+    with open_history(where.address, topology, registry, services) as history, progress(silent=as_json) as step:
         missing = [topic for topic in chosen if topic not in history.topics()]
         if missing and (topics or len(missing) == len(chosen)):
             raise TopicError(f"the broker has no topic {', '.join(missing)}; correct the name, or the topology")
         chosen = [topic for topic in chosen if topic not in missing]
-        records = export(history, topology, chosen, path, Part(since, until, key), step)
+        records = export(history, topology, chosen, path, Part(since, until, key), step, registry)
     if as_json:
         say_json({"records": records, "bytes": path.stat().st_size, "topics": chosen, "missing": missing})
         return

@@ -55,10 +55,10 @@ def rebuild(
     Workers go on meanwhile. If some serve that version already, they build it, and this command waits. If killed and
     started again, it continues where it was. It ends once the version has caught up.
     """
-    from pipeline.adapters.avro.registry import Registry
     from pipeline.adapters.kafka import admin
     from pipeline.adapters.kafka.owners import Router
     from pipeline.adapters.kafka.reader_versions import Versions
+    from pipeline.adapters.kafka.schemas.topic import SchemasTopic
     from pipeline.client.drive import Driver
     from pipeline.client.holds import Holds
     from pipeline.rebuild.building import Progress as Reached
@@ -92,7 +92,8 @@ def rebuild(
         parked = waiting(address, built.plan)
         current, found = versions.current(name), None
         if current != built.version:
-            found = compare(address, Registry(loaded.schemas), name, current, built.version)
+            SchemasTopic(address, built.make.registry).catch_up()
+            found = compare(address, built.make.registry, name, current, built.version)
         if switches and current != built.version and not parked:
             switch(address, loaded, built, by)
             current = built.version

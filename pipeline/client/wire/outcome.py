@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import NotKnownYet
 from pipeline.flow.command_to_reply import AHEAD_S_MAX
 from pipeline.model import Acceptance, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.changes.upcasts import today
@@ -19,7 +21,7 @@ class Accepted:
 
     `position`: a token for reads that must contain the command's effects. It is the command's own position or, if the
     command had to wait, the position up to which records were folded when it was decided. `complete`: False if the
-    events were too large for the reply; the event log has them.
+    events were too large for the reply, or some are of newer code than this; the event log has them.
     """
 
     version: int
@@ -64,10 +66,17 @@ def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode]) -> Outcome:
     if isinstance(reply.body, Rejected):
         return reply.body
     accepted: Acceptance = reply.body
-    decode = events[reply.aggregate]
+    known = list(_known(accepted.events, events[reply.aggregate]))
     return Accepted(
         accepted.version,
-        tuple(event.body for data in accepted.events for event in today(decode(data))),
+        tuple(event.body for message in known for event in today(message)),
         position_token(reply.aggregate, reply.partition, reply.place[0]),
-        complete=len(accepted.events) == accepted.count,
+        complete=len(known) == accepted.count,
     )
+
+
+def _known(events: Iterable[bytes], decode: Decode) -> Iterator[Any]:
+    """Yield the events that this code knows."""
+    for data in events:
+        with suppress(NotKnownYet):
+            yield decode(data)

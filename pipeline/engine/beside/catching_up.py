@@ -52,15 +52,17 @@ class CatchingUp:
 
     def fold(self) -> int:
         """Fold some. Returns how many events. Raises FoldError, RecordsLost."""
+        now_s = self._clock.monotonic_s()
         behind = list(self._tasks.behind().values())
         for states in behind:
             if states.shared and not states.touched:  # the commit that takes them over is done
                 self._take_over(states)
             if not states.shared and states.at >= states.end:
                 states.advance(states.end)
-        missing = {states.log: states for states in behind if states.at < states.end and not states.shared}
+        able = [states for states in behind if not states.shared and states.resume_s <= now_s]
+        missing = {states.log: states for states in able if states.at < states.end}
         self._aim(missing)
-        folded, until_s = 0, self._clock.monotonic_s() + BUDGET_S
+        folded, until_s = 0, now_s + BUDGET_S
         while missing:
             some = self._fold_some(missing, until_s)
             folded += some
@@ -113,7 +115,7 @@ class CatchingUp:
             if folded == len(ahead) and (len(records) > folded or polled.ends.get(tp, 0) >= states.end):
                 states.advance(states.end)
             self._read[tp] = states.at if folded == len(records) else -1  # what is left is read again
-            if states.at >= states.end:
+            if states.at >= states.end or states.resume_s > self._clock.monotonic_s():
                 del missing[tp]
         return total
 

@@ -19,10 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.unknown import AGAIN_S, Unknown
 from pipeline.engine.ports import TP, Clock, Position, Record
 from pipeline.engine.state.history_reader import HistorySpec
 from pipeline.engine.state.table import Table
-from pipeline.errors import FoldError, HistoryIncomplete, RecordsLost, UndecodableRecord
+from pipeline.engine.stats import LaneStats
+from pipeline.errors import FoldError, HistoryIncomplete, NotKnownYet, RecordsLost, UndecodableRecord
 from pipeline.flow import events_to_state
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import EventMessage, TopicKind
@@ -59,9 +61,11 @@ class States:
     `behind`: whether they lack events, or it is not known yet; what is not committed does not count.
     """
 
-    def __init__(self, spec: HistorySpec, table: Table, tp: TP) -> None:
+    def __init__(self, spec: HistorySpec, table: Table, tp: TP, stats: LaneStats) -> None:
         self.spec, self.log = spec, TP(spec.topic, tp.partition)
         self._table, self._source, self._name = table, tp, mark(spec.states_topic)
+        self.unknown = Unknown(f"revision {spec.aggregate.revision} of {spec.aggregate.name}", self.log, stats)
+        self.resume_s = 0.0  # before that, nothing is folded: an event cannot be read yet
         self.notes: StepNotes = {}
         self._noted: StepNotes = {}  # by the last commit
         self._kept: StepNotes | None = None  # what holds if what was folded is dropped; None: it has not begun
@@ -159,6 +163,10 @@ class States:
             except HistoryIncomplete as error:
                 self._begin_again(record, error)
                 return folded
+            except NotKnownYet as error:
+                self.unknown.wait(record.offset(), error)
+                self.resume_s = clock.monotonic_s() + AGAIN_S
+                break
             except UndecodableRecord as error:
                 raise self._error(record, str(error)) from error
             except BaseException as error:
@@ -166,6 +174,8 @@ class States:
                     raise
                 raise self._error(record, describe_error(error)[0]) from error
             folded += 1
+        if self.resume_s <= clock.monotonic_s():
+            self.unknown.go_on()
         if folded:
             self.advance(records[folded - 1].offset() + 1)
         return folded

@@ -40,7 +40,7 @@ class Histories:
         self.views: Views = {}  # read by other threads
         self._plan, self._reader, self._stores = plan, reader, stores
         self._clock, self._stats, self._every = clock, stats, snapshot_every
-        self._following = LogFollowers(reader)
+        self._following = LogFollowers(reader, clock)
         self._to_open: list[TP] = []
         self._again_s = 0.0  # not before that
 
@@ -57,7 +57,7 @@ class Histories:
             copy = self.views.pop((spec.aggregate.name, tp.partition), None) if spec else None
             if copy is not None:
                 self._following.forget(copy)
-                copy.store.close()
+                copy.close()
 
     def step(self) -> bool:
         """Open what is to be opened and take in what has arrived, without waiting. False if that was nothing."""
@@ -78,7 +78,7 @@ class Histories:
         """Close what is left, and the reader."""
         self._to_open.clear()
         for copy in self.views.values():
-            copy.store.close()
+            copy.close()
         self.views.clear()
         self._reader.close()
 

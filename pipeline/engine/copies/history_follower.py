@@ -12,10 +12,11 @@ from contextlib import suppress
 
 from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.unknown import Unknown
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.history_reader import EVENT, STATE, HistoryReader, HistorySpec, at_version, version_of
 from pipeline.engine.stats import LaneStats, Wipe
-from pipeline.errors import HistoryIncomplete, UndecodableRecord
+from pipeline.errors import HistoryIncomplete, NotKnownYet, UndecodableRecord
 from pipeline.flow import events_to_state
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import EventMessage
@@ -35,6 +36,7 @@ class HistoryFollower(Follower):
         self.log = TP(spec.topic, partition)
         super().__init__("the history of {}-{}".format(*self.log), store, stats, {self.log: POSITION})
         self.past = HistoryReader(spec, store)
+        self._unknown = Unknown(f"the history of {spec.aggregate.name}", self.log, stats)
         self._spec, self._every = spec, snapshot_every
         self.target: int | None = None  # the log's end when it was begun; what lies below must be in before it answers
         self.ended = False  # whether it has got to the end that the log had when it was read last
@@ -64,14 +66,20 @@ class HistoryFollower(Follower):
 
     # --- Follower -----------------------------------------------------------------------------------------------------
 
-    def apply(self, tp: TP, records: Sequence[Record]) -> None:
+    def apply(self, tp: TP, records: Sequence[Record]) -> int | None:
         rows: list[tuple[bytes, bytes | None]] = []
         due: set[bytes] = set()  # keys that have come to a version whose state is kept
         decode, every = self._spec.events.decode, self._every
-        for record in records:
+        stands: int | None = None
+        for number, record in enumerate(records):
             key, value = record.key(), record.value()
             try:
                 version = decode(value if key is not None else None)[0]
+            except NotKnownYet as error:
+                stands = record.offset()
+                self._unknown.wait(stands, error)
+                records = records[:number]
+                break
             except UndecodableRecord as error:
                 self._stats.skipped_by_history += 1
                 log.error("the history skips %s-%d offset %d: %s", *self.log, record.offset(), error)
@@ -79,6 +87,10 @@ class HistoryFollower(Follower):
             rows.append((at_version(EVENT, key, version), value))
             if version % every == 0:
                 due.add(key)
+        if stands is None:
+            self._unknown.go_on()
+        elif not records:
+            return stands
         if self.stored(tp) is None:
             self._check_beginning(rows)
         if due:
@@ -88,6 +100,12 @@ class HistoryFollower(Follower):
         self._write(rows, tp, records[-1].offset() + 1)
         if self.unflushed >= FLUSH_ROWS:
             self.flush()
+        return stands
+
+    def close(self) -> None:
+        """Close the store, as the partition is given up."""
+        self._unknown.forget()
+        self.store.close()
 
     def reached(self, tp: TP, end: int) -> None:
         self.ended = end >= self.position

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from pipeline.engine.ports import TP, LogReader, Record, Store
+from pipeline.engine.parking.unknown import AGAIN_S
+from pipeline.engine.ports import TP, Clock, LogReader, Record, Store
 from pipeline.engine.state.table import Pairs
 from pipeline.engine.stats import LaneStats, Wipe
 
@@ -50,8 +51,8 @@ class Lag(Generic[T]):
 class Followed(Protocol):
     """What takes in logs."""
 
-    def apply(self, tp: TP, records: Sequence[Record]) -> None:
-        """Apply the next records of a log."""
+    def apply(self, tp: TP, records: Sequence[Record]) -> int | None:
+        """Apply the next records of a log. Return the offset of one that cannot be read yet, if there is one."""
 
     def reached(self, tp: TP, end: int) -> None:
         """Note that all stable records below `end` are applied."""
@@ -73,8 +74,8 @@ class Follower:
             log.warning("%s could not be used: %s", name, store.damage)
             stats.wipe(Wipe.DAMAGED)
 
-    def apply(self, tp: TP, records: Sequence[Record]) -> None:
-        """Apply the next records of a log."""
+    def apply(self, tp: TP, records: Sequence[Record]) -> int | None:
+        """Apply the next records of a log. Return the offset of one that cannot be read yet, if there is one."""
         raise NotImplementedError
 
     def reached(self, tp: TP, end: int) -> None:
@@ -123,9 +124,10 @@ class Follower:
 class LogFollowers:
     """All followed partitions of one lane, over one log reader."""
 
-    def __init__(self, reader: LogReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: LogReader, clock: Clock) -> None:
+        self._reader, self._clock = reader, clock
         self._copies: dict[TP, Followed] = {}
+        self._still: dict[TP, tuple[int, float]] = {}  # those that stand before a record, its offset, until when
 
     def follow(self, copy: Followed, starts: Mapping[TP, int | None]) -> None:
         """Read each partition from its offset (None: the log's beginning) into `copy`."""
@@ -135,7 +137,7 @@ class LogFollowers:
 
     def unfollow(self, partitions: Iterable[TP]) -> None:
         """Stop following these partitions; no error if one is not followed."""
-        gone = [tp for tp in partitions if self._copies.pop(tp, None)]
+        gone = [tp for tp in partitions if self._copies.pop(tp, None) and not self._still.pop(tp, None)]
         if gone:
             self._reader.unfollow(gone)
 
@@ -151,15 +153,27 @@ class LogFollowers:
         """Apply what has arrived, without waiting. False if nothing has."""
         if not self._copies:
             return False
+        if self._still:
+            self._try_again()
         polled = self._reader.poll(ROWS_PER_WRITE, 0)
         for tp, records in polled.batches.items():
-            if copy := self._copies.get(tp):
-                copy.apply(tp, records)
+            if (copy := self._copies.get(tp)) and (offset := copy.apply(tp, records)) is not None:
+                self._reader.unfollow([tp])
+                self._still[tp] = offset, self._clock.monotonic_s() + AGAIN_S
         for tp, end in polled.ends.items():
-            if copy := self._copies.get(tp):
+            if (copy := self._copies.get(tp)) and tp not in self._still:
                 copy.reached(tp, end)
         for tp in polled.out_of_range:
             if copy := self._copies.get(tp):
                 self.forget(copy)
                 self.follow(copy, dict.fromkeys(copy.begin_again()))
         return bool(polled.batches)
+
+    def _try_again(self) -> None:
+        """Read on where a copy stands before a record that it could not read."""
+        now_s = self._clock.monotonic_s()
+        due = {tp: offset for tp, (offset, until_s) in self._still.items() if until_s <= now_s}
+        for tp in due:
+            del self._still[tp]
+        if due:
+            self._reader.follow(due)

@@ -10,6 +10,7 @@ from pipeline.engine.copies.log_followers import Follower
 from pipeline.engine.copies.replica_queue import ReplicaQueue, Waiting
 from pipeline.engine.parking.parking import Drained
 from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.unknown import Unknown
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.cache import MISSING
 from pipeline.engine.state.parked_table import ParkedRecord, ReplayedRecord
@@ -17,7 +18,7 @@ from pipeline.engine.state.partition_counts import check_count
 from pipeline.engine.state.row_keys import table_prefix
 from pipeline.engine.state.table import Pairs, RowCodec
 from pipeline.engine.stats import LaneStats, Wipe
-from pipeline.errors import BadRequest, NotParked, UndecodableRecord
+from pipeline.errors import BadRequest, NotKnownYet, NotParked, UndecodableRecord
 from pipeline.flow import KeyState, event_to_row
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import EventMessage, Replica
@@ -57,6 +58,7 @@ class ReplicaCopy(Follower):
         super().__init__(f"the rows of replica {replica.name}", store, stats, {})
         self.replica, self._events, self._rows, self._queue = replica, events, rows, queue
         self.queues: list[ReplicaQueue] = []  # by partition
+        self.unknown: dict[TP, Unknown] = {}
 
     def starts(self, facts: LogFacts) -> dict[TP, int | None]:
         """Where to read on each of the source's partitions. Raises PartitionsChanged."""
@@ -67,6 +69,7 @@ class ReplicaCopy(Follower):
             self._wipe(Wipe.OTHER_TOPIC)
         check_count(topic, self.store.position(PARTITIONS) or 0, facts.partitions)
         self._sign()
+        self.unknown = {tp: Unknown(f"replica {self.replica.name}", tp, self._stats) for tp in self.places}
         self._open_queues()
         self.try_all_again()  # the code may be mended
         self._count()
@@ -82,14 +85,11 @@ class ReplicaCopy(Follower):
         """What the keys of the rows from one of the source's partitions begin with."""
         return table_prefix(f"{self.replica.name}.{partition}")
 
-    def apply(self, tp: TP, records: Sequence[Record]) -> None:
+    def apply(self, tp: TP, records: Sequence[Record]) -> int | None:
         try:
-            folded = self._fold(tp, records)
-        except BaseException as raised:
-            if not is_topologys(raised):
-                raise
-            # Whose event it is shows when they are folded one by one.
-            folded = self._fold_one_by_one(tp, records)
+            folded = self._folded(tp, records)
+        except NotKnownYet:
+            return self._stand_still(tp, records)
         queue = self.queues[tp.partition]
         self._write([*folded.rows, *queue.added(folded.waiting)], tp, records[-1].offset() + 1)
         for record, error in folded.skipped:
@@ -102,6 +102,32 @@ class ReplicaCopy(Follower):
             others = f" (and {len(new) - 1} other keys)" if new[1:] else ""
             log.error("%s%s", queue.error(new[0]), others)
         self._count()
+        self.unknown[tp].go_on()
+        return None
+
+    def _stand_still(self, tp: TP, records: Sequence[Record]) -> int:
+        """Apply what comes before an event that cannot be read yet. Return its offset."""
+        for number, record in enumerate(records):
+            try:
+                self._event(record, [])
+            except NotKnownYet as error:
+                if number:
+                    self.apply(tp, records[:number])
+                self.unknown[tp].wait(record.offset(), error)
+                return record.offset()
+        return records[0].offset()  # it has become known just now
+
+    def _folded(self, tp: TP, records: Sequence[Record]) -> _Folded:
+        """Fold a batch. Raises NotKnownYet, with nothing done."""
+        try:
+            return self._fold(tp, records)
+        except NotKnownYet:
+            raise
+        except BaseException as raised:
+            if not is_topologys(raised):
+                raise
+            # Whose event it is shows when they are folded one by one.
+            return self._fold_one_by_one(tp, records)
 
     def _fold(self, tp: TP, records: Sequence[Record]) -> _Folded:
         """Fold a batch. Raises what `evolve` raises, with nothing done."""
@@ -147,13 +173,15 @@ class ReplicaCopy(Follower):
         return _Folded(rows, [Waiting(*each) for each in waiting.items()], skipped)
 
     def _event(self, record: Record, skipped: Skipped) -> EventMessage | None:
-        """The event; None if it is not followed, or cannot be read."""
+        """The event; None if it is not followed, or cannot be read. Raises NotKnownYet if it may be read later."""
         try:
-            event: EventMessage = self._events.decode(record.value())
+            event: EventMessage | None = self._events.decode(record.value())
+        except NotKnownYet:
+            raise
         except UndecodableRecord as error:
             skipped.append((record, error))
             return None
-        return None if event.body is None else event
+        return None if event is None or event.body is None else event
 
     def _next(self, key: bytes, data: bytes | None, event: EventMessage) -> bytes | None:
         """The row after an event, both rows as stored."""

@@ -43,7 +43,7 @@ class Assignment:
         self.views: dict[tuple[str, int], ReadView] = {}  # read by other threads
         self._plan, self._stats, self._settings = context.plan, context.stats, context.settings
         self._reader, self._stores, self._shared, self._clock = ports.reader, ports.stores, ports.shared, ports.clock
-        self._following, self._histories = LogFollowers(ports.reader), ports.histories
+        self._following, self._histories = LogFollowers(ports.reader, ports.clock), ports.histories
         self._standings, self._topics = Standings(context, self._following), TopicWatch(context)
         self._standby = context.settings.standby
         self._replicas: list[ReplicaCopy] = []
@@ -243,7 +243,7 @@ class Assignment:
                 self._following.forget(restoring[0])
             elif owned:
                 task.store.write([], {CAUGHT_UP_MS: self._clock.time_ms()})
-            task.running = False
+            task.leave()
             self._hide(tp)
             task.store.close()
         if self._histories is not None:

@@ -167,7 +167,7 @@ class Lane:
         task = self._tasks[batch.tp]
         if task.stalled:
             task.stalled = False
-            self._hold(task, task.retries.pause_s)
+            self._hold(task, task.pause_s)
         elif folded < len(batch.records) and not self._rewound:  # its time was over: the rest is read again
             self._backlog = True
             self._ends.pop(task.tp, None)

@@ -11,6 +11,7 @@ from pipeline.engine.beside.states import States
 from pipeline.engine.parking.parking import Drained, Parking, TakenUp
 from pipeline.engine.parking.parking_log import Audit, describe_error
 from pipeline.engine.parking.retries import Retries
+from pipeline.engine.parking.unknown import AGAIN_S, UnknownInTask
 from pipeline.engine.plan import SourceTopic
 from pipeline.engine.ports import TP, LogFacts, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
@@ -20,7 +21,7 @@ from pipeline.engine.state.positions import changelog_position, source_position
 from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.unique_values import NeedsReservation
-from pipeline.errors import CopyHeld, TransactionAborted, UndecodableRecord
+from pipeline.errors import CopyHeld, NotKnownYet, TransactionAborted, UndecodableRecord
 from pipeline.flow import Find, ReservationReply
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import NEVER
@@ -53,7 +54,7 @@ class Task:
         self.parking = Parking(tp, source_topic, self._nodes, queue, context)
         self.beside = Newcomers(self.parking, self._nodes, self._shared, lambda: self.position, context)
         folds = source_topic.folds
-        self.states = None if folds is None else States(folds, tables[folds.aggregate.name], tp)
+        self.states = None if folds is None else States(folds, tables[folds.aggregate.name], tp, self._stats)
         self.noted: StepNotes = {}  # how far each step was, by the last commit of whoever had the partition before
         self._reply_table = next((table for table in self.tables if isinstance(table, ReplyTable)), None)
         self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
@@ -66,7 +67,10 @@ class Task:
         self.fired = False  # whether something was sent that no record stands for
         self.claims = False  # whether the next commit is to note this lane as the owner, even if nothing else is new
         self.retries = Retries(source_topic.transient, self._stats)
-        self.stalled = False  # whether the fold has stopped before that record, which is to be tried again
+        self.unknown = UnknownInTask(context.plan.service.name, tp, self._stats, self._clock)
+        self._by_anybody = source_topic.takes_commands
+        self.stalled = False  # whether the fold has stopped before that record, which is to be tried again …
+        self.pause_s = 0.0  # … after that time
         self.unflushed = 0  # rows written to the store since its last flush
         self.flushed_s = 0.0
 
@@ -81,8 +85,8 @@ class Task:
         """Run every step on every record, in order. A record that raises is parked, as are later ones of its key.
 
         Returns how many are folded: all; those until the clock shows `until_s`, but one at least; or those before a
-        record that raises a transient error, and then is `stalled`. TransactionAborted if some nodes have folded
-        that record already, as only an abort takes that back.
+        record that raises a transient error, or is not known yet, and then is `stalled`. TransactionAborted if some
+        nodes have folded that record already, as only an abort takes that back.
         """
         for table in self._shared:
             table.expect(key for record in records if (key := record.key()))
@@ -100,6 +104,10 @@ class Task:
             try:
                 message = decoded(key, record)
             except UndecodableRecord as error:
+                if isinstance(error, NotKnownYet) and self.unknown.is_awaited(
+                    record, error, by_anybody=self._by_anybody
+                ):
+                    return self._stand_before(record, number, AGAIN_S)
                 parking.put_aside(record, error)
                 continue
             if message is None or message.__class__ is ReservationReply:
@@ -114,18 +122,34 @@ class Task:
                 if not is_topologys(error):
                     raise
                 done = tuple(before.name for before in nodes[: nodes.index(node)])
-                if self.retries.is_next(record, error):
-                    self.position, self.stalled = record.offset(), True
-                    self._stats.records += number
+                newer = isinstance(error, NotKnownYet) and self.unknown.is_awaited(record, error, by_anybody=False)
+                if newer or self.retries.is_next(record, error):
+                    self._stand_before(record, number, AGAIN_S if newer else self.retries.pause_s)
                     if done:
-                        raise TransactionAborted(f"a transient error: {describe_error(error)[0]}") from error
+                        raise TransactionAborted(f"to be tried again: {describe_error(error)[0]}") from error
                     return number
                 if not isinstance(error, (NeedsReservation, CopyHeld)):  # these are no fault of the step's code
                     self._error_rate.record(self.tp, record.offset(), error)
                 parking.put_aside(record, error, message, done)
         self.position = records[last].offset() + 1
+        self.unknown.go_on()
         self._stats.records += last + 1
         return last + 1
+
+    def _stand_before(self, record: Record, folded: int, pause_s: float) -> int:
+        """Stop before a record that is to be tried again. Return how many were folded."""
+        self.position, self.stalled, self.pause_s = record.offset(), True, pause_s
+        if self.unknown.offset != self.position:
+            self.unknown.go_on()
+        self._stats.records += folded
+        return folded
+
+    def leave(self) -> None:
+        """Fold nothing any more, as the partition is given up."""
+        self.running = False
+        self.unknown.forget()
+        if self.states is not None:
+            self.states.unknown.forget()
 
     # --- records that wait; see Parking -------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ class TopicKind(Enum):
     PARKED = "parked"  # what became of records of a service that could not be processed, each with its cause
     POSITIONS = "positions"  # where a service's source partitions stand, and what has folded them; compacted
     VERSIONS = "versions"  # which version of a projection readers get; compacted
+    SCHEMAS = "schemas"  # one for the cluster: what records are written with; compacted
     REPLICA = "replica"  # not a topic: the schema of the rows that a service keeps of another's data
 
     def topic(self, owner: str) -> str:
@@ -49,5 +50,7 @@ _COMPACTED = (
     TopicKind.QUEUE,
     TopicKind.POSITIONS,
     TopicKind.VERSIONS,
+    TopicKind.SCHEMAS,
 )
+SCHEMAS_TOPIC = TopicKind.SCHEMAS.topic("pipeline")
 _KINDS = {kind.value: kind for kind in TopicKind}

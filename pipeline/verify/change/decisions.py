@@ -68,7 +68,7 @@ class AggregateChanges:
             kind.topic(aggregate.name) for kind in (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.REPLIES)
         )
         self._command = command_decoder(registry, self.aggregate)
-        self._event = event_decoder(registry, aggregate.events)
+        self._event = event_decoder(registry, aggregate.events, follows=False)
         self._states = StateChanges(service, self.aggregate, self._event, registry)
         self._answers = ReplyCheck(service, self.aggregate, registry, self._event)
         self._reads = ReadCheck(service, self.aggregate, registry)

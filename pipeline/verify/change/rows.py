@@ -42,7 +42,7 @@ class RowChanges:
         self.name, self.topic = projection.name, TopicKind.ROW.topic(projection.name)
         self._service, self._projection = service, projection_as_stored(projection, registry)
         self._row = Decoder(registry, self.topic, type(projection.initial))
-        self._events = {source.topic: event_decoder(registry, source) for source in projection.sources}
+        self._events = {source.topic: event_decoder(registry, source, follows=True) for source in projection.sources}
         self._by_key = TopicKind.BY_KEY.topic(projection.name)
         self._message = None if projection.route is None else Decoder(registry, self._by_key, projection.by_key)
 

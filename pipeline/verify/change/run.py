@@ -11,7 +11,7 @@ from pipeline.topology import Topology
 from pipeline.verify.change.decisions import AggregateChanges
 from pipeline.verify.change.report import ChangeReport, Scope
 from pipeline.verify.change.rows import RowChanges
-from pipeline.verify.run import Step, open_history
+from pipeline.verify.run import Step, known_registry, open_history
 from pipeline.verify.sources.file_schemas import registry_with
 from pipeline.verify.sources.files import FileHistory
 from pipeline.verify.sources.history import History
@@ -56,8 +56,8 @@ def check_broker(
     step: Step = lambda *_: None,
 ) -> ChangeReport:
     """Return what present code would change of what stands on a broker. Raises PipelineError if it cannot be read."""
-    registry = Registry(topology.schemas)
-    with open_history(bootstrap, topology, services, registry) as history:
+    registry = known_registry(bootstrap, topology)
+    with open_history(bootstrap, topology, registry, services) as history:
         return check(history, history.topics(), topology, registry, services, scope=scope, limit=limit, step=step)
 
 

@@ -198,4 +198,4 @@ def route_check(service: Service, projection: Projection[Any, Any], registry: Re
 
 
 def _follow(sources: Iterable[Source], registry: Registry) -> dict[str, Decoder]:
-    return {source.topic: event_decoder(registry, source) for source in sources}
+    return {source.topic: event_decoder(registry, source, follows=True) for source in sources}

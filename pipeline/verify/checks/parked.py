@@ -36,7 +36,7 @@ def source_topics(service: Service, registry: Registry) -> dict[str, Decoder]:
             topic = TopicKind.BY_KEY.topic(projection.name)
             found[topic] = Decoder(registry, topic, projection.by_key)
     for source in followed:
-        found[source.topic] = event_decoder(registry, source)
+        found[source.topic] = event_decoder(registry, source, follows=True)
     return found
 
 

@@ -23,7 +23,9 @@ class ReadCheck:
 
     def __init__(self, service: str, aggregate: Aggregate[Any, Any, Any], registry: Registry) -> None:
         self._service, self._aggregate = service, aggregate
-        self._decoders = {replica.name: event_decoder(registry, replica.source) for replica in aggregate.replicas}
+        self._decoders = {
+            replica.name: event_decoder(registry, replica.source, follows=True) for replica in aggregate.replicas
+        }
         self._past: tuple[History, PastCopies] | None = None
 
     def recorded(

@@ -84,7 +84,7 @@ class ProjectionCheck:
         if routed:
             decoder = Decoder(registry, self.home, projection.by_key)
         else:
-            decoder = event_decoder(registry, projection.sources[0])
+            decoder = event_decoder(registry, projection.sources[0], follows=True)
         self._fold = Fold(service.name, projection_as_stored(projection, registry), decoder, own=routed)
         self._row = Decoder(registry, self.rows, type(projection.initial))
 
@@ -111,7 +111,7 @@ class ReplicaCheck:
 
     def __init__(self, service: Service, replica: Replica[Any, Any], registry: Registry) -> None:
         self.service, self.replica, self.source = service.name, replica, replica.source.topic
-        decoder = event_decoder(registry, replica.source)
+        decoder = event_decoder(registry, replica.source, follows=True)
         self._fold = Fold(service.name, replica_as_stored(replica, registry), decoder, own=False)
 
     def __call__(self, history: History, partition: int, report: Report) -> None:

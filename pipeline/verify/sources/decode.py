@@ -33,9 +33,11 @@ from pipeline.adapters.avro.binding import (
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_converted
 from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.adapters.avro.schemas.own import own_schema
 from pipeline.adapters.avro.wire.resolution import Resolution
+from pipeline.adapters.avro.wire.rewriting import NotFollowed
 from pipeline.engine.ports import TP
-from pipeline.errors import UndecodableRecord, UpcastFailed
+from pipeline.errors import SchemaError, UndecodableRecord, UpcastFailed
 from pipeline.flow import Inbox
 from pipeline.flow.functions.migrating import migrating
 from pipeline.flow.functions.upcasting import upcasting
@@ -57,6 +59,7 @@ from pipeline.model.fields import alternatives
 from pipeline.verify.sources.history import Entry, History
 
 Convert = Callable[[Any], Any]
+Read = Callable[[bytes], Any]
 TAG = "tagged-"
 RAW_TYPES = {  # of what fastavro reads
     "null": type(None),
@@ -94,50 +97,84 @@ class Decoder:
     """
 
     def __init__(
-        self, registry: Registry, topic: str, root: object, body: object = None, upcasts: Upcasts = NONE
+        self,
+        registry: Registry,
+        topic: str,
+        root: object,
+        body: object = None,
+        upcasts: Upcasts = NONE,
+        *,
+        follows: bool = False,
     ) -> None:
-        self.topic, self.envelope = topic, body is not None
-        self._registry = registry
-        self._current, self._present = registry.current(topic)
-        schema = with_read(self._present, root)
-        self._schema = parse_schema(tagged(schema))
-        self._older: dict[int, Resolution] = {}  # by schema id
-        names, stored = named_types(schema), with_old(body, upcasts)
-        self._convert = _converter(schema, root, stored, _Scope(names, {}))
-        self._walk = None
-        if recursive_records(schema, names):
-            self._walk = compile_decode(Binding(topic, self._present, root, stored, strict=False))
+        """`follows`: whether it is another's topic, whose schemas are read as the codec of a follower reads them."""
+        self.topic, self.envelope, self._follows = topic, body is not None, follows
+        self._registry, self._root, self._body = registry, root, with_old(body, upcasts)
+        self._current, self._present = (own_schema if follows else _registered)(registry, topic, root, self._body)
+        self._plain = self._by(self._present)
+        self._readers: dict[int, Read] = {self._current: lambda data: self._plain(data[5:])}  # by schema id
         make = upcasting if root is EventMessage else migrating
         self._upcast: Convert | None = make(topic, body, upcasts) if upcasts else None
 
     def value(self, data: bytes | None) -> Any:
-        """The value of one record."""
+        """The value of one record; None if it is of a kind that is not followed."""
         if data is None or len(data) < 5 or data[0] != 0:
             raise UndecodableRecord(f"not in the Confluent wire format: {data!r:.40}")
         (schema_id,) = struct.unpack_from(">I", data, 1)
-        try:
-            encoded = data[5:] if schema_id == self._current else self._resolution(schema_id).rewrite(data, 5)
-            if self._walk is not None:
-                self._walk(encoded, 0)
-            body = BytesIO(encoded)
-            read = schemaless_reader(body, self._schema, None, return_named_type=True)
-            message = self._convert(read)
-        except UndecodableRecord:
-            raise
-        except Exception as error:  # fastavro raises whatever the bytes lead it to
-            raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
-        if body.tell() != len(encoded):
-            raise UndecodableRecord("the record does not end where its schema says")
+        if schema_id not in self._readers:
+            self._readers[schema_id] = self._reader(schema_id)
+        message = self._readers[schema_id](data)
         try:
             return message if self._upcast is None else self._upcast(message)
         except UpcastFailed as error:  # of a migration
             raise UndecodableRecord(str(error)) from error
 
-    def _resolution(self, schema_id: int) -> Resolution:
-        if schema_id not in self._older:
-            schema = self._registry.written_with(schema_id, self.topic)
-            self._older[schema_id] = Resolution(schema, self._present, self.topic)
-        return self._older[schema_id]
+    def _reader(self, schema_id: int) -> Read:
+        """What reads records of another schema."""
+        schema = self._registry.written_with(schema_id, self.topic)
+        if self._follows:
+            try:
+                Binding(self.topic, schema, self._root, self._body, strict=False)
+            except SchemaError:
+                pass
+            else:
+                by_writers = self._by(schema)
+                return lambda data: by_writers(data[5:])
+        resolution = Resolution(schema, self._present, self.topic, follows=self._follows)
+
+        def read(data: bytes) -> Any:
+            try:
+                rewritten = resolution.rewrite(data, 5)
+            except NotFollowed:
+                return None
+            except Exception as error:
+                raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
+            return self._plain(rewritten)
+
+        return read
+
+    def _by(self, written: Schema) -> Read:
+        """What makes messages of bytes without header that were written with a schema."""
+        schema = with_read(written, self._root)
+        parsed = parse_schema(tagged(schema))
+        names = named_types(schema)
+        convert = _converter(schema, self._root, self._body, _Scope(names, {}))
+        walk = None
+        if recursive_records(schema, names):
+            walk = compile_decode(Binding(self.topic, written, self._root, self._body, strict=False))
+
+        def read(encoded: bytes) -> Any:
+            source = BytesIO(encoded)
+            try:
+                if walk is not None:
+                    walk(encoded, 0)
+                message = convert(schemaless_reader(source, parsed, None, return_named_type=True))
+            except Exception as error:  # fastavro raises whatever the bytes lead it to
+                raise UndecodableRecord(f"cannot be read as {self.topic}: {error!r:.200}") from error
+            if source.tell() != len(encoded):
+                raise UndecodableRecord("the record does not end where its schema says")
+            return message
+
+        return read
 
     def read(self, entry: Entry) -> tuple[str, Any] | None:
         """Key and message; None for a barrier, or a kind of record without a class. Raises UndecodableRecord."""
@@ -153,9 +190,9 @@ def state_decoder(registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> De
     return Decoder(registry, aggregate.states, StateMessage, type(aggregate.initial), aggregate.migrate)
 
 
-def event_decoder(registry: Registry, source: Source) -> Decoder:
+def event_decoder(registry: Registry, source: Source, *, follows: bool) -> Decoder:
     """Return what reads an event topic as its follower declares it, or its owner."""
-    return Decoder(registry, source.topic, EventMessage, source.event, source.upcasts)
+    return Decoder(registry, source.topic, EventMessage, source.event, source.upcasts, follows=follows)
 
 
 class Readable:
@@ -192,6 +229,10 @@ class InboxDecoder(Decoder):
 
     def value(self, data: bytes | None) -> Any:
         return self._inbox.decode(data)
+
+
+def _registered(registry: Registry, topic: str, *_: object) -> tuple[int, Schema]:
+    return registry.current(topic)
 
 
 def command_decoder(registry: Registry, aggregate: Aggregate[Any, Any, Any]) -> Decoder:

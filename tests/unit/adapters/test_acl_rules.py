@@ -67,6 +67,7 @@ def test_requesters_send_to_whom_commands_may_be_sent_from_outside(shop_topology
     } == {
         *(f"{name}.command" for name in ("users", "inventory", "payments", "orders", "checkout_saga", "checkout_2pc")),
         "cli.reply",
+        "pipeline.schemas",
     }
     assert who_may(found, "READ", "cli.reply") == {"anna"}
     assert {"CN=o", "users"} <= who_may(found, "WRITE", "cli.reply")

@@ -28,7 +28,7 @@ def test_a_rebuild_whose_name_another_home_has_is_refused_before_it_fences(
     monkeypatch.setattr(building, "MachineClock", lambda: kafka.clock)
     monkeypatch.setattr(building.time, "sleep", kafka.clock.advance)
     plan = SimpleNamespace(group="tills", source_topics=("tills.event",))
-    subject: Any = SimpleNamespace(plan=plan, service=SimpleNamespace(name="tills"))
+    subject: Any = SimpleNamespace(plan=plan, service=SimpleNamespace(name="tills"), make=None)
     with pytest.raises(NameTaken, match="--node"):
         building.build("nowhere", subject, tmp_path / "state", "node", None, lambda *_: None)  # type: ignore[arg-type]
     assert not opened

@@ -22,6 +22,7 @@ from pipeline.adapters.avro.wire.rewriting import (
     default_bytes,
     impossible,
     left_out,
+    not_followed,
     number_as,
     record_copy,
     skipper,
@@ -30,6 +31,7 @@ from pipeline.adapters.avro.wire.rewriting import (
 from pipeline.adapters.avro.wire.varint import long_bytes
 from pipeline.errors import SchemaError
 
+BODY = "body"  # the field of an envelope that says what kind of message it is
 NAMED = ("record", "enum", "fixed")
 # What each primitive may be read as, the best first.
 PROMOTIONS = {
@@ -83,9 +85,16 @@ class Resolution:
 
     `findings`: all that breaks; without any, each record is read exactly. That a new field has its default, and an
     unknown symbol that of its enum, is what their author has declared. Raises SchemaError if a default has no end.
+
+    `follows`: whether the reader follows what others write, and no check has held both schemas together: then kinds of
+    messages without counterpart are `NotFollowed`, and what would be read as something else is refused. `keeps`:
+    whether values are written back, so that no field may be left out.
     """
 
-    def __init__(self, writer: Schema, reader: Schema, topic: str = "schema") -> None:
+    def __init__(
+        self, writer: Schema, reader: Schema, topic: str = "schema", *, follows: bool = False, keeps: bool = False
+    ) -> None:
+        self._follows, self._keeps = follows, keeps
         self.findings: list[Finding] = []
         self._writers: dict[str, Any] = {}
         self._readers: dict[str, Any] = {}
@@ -98,7 +107,7 @@ class Resolution:
             raise SchemaError(f"{topic}.avsc: a default contains itself; correct it") from None
 
     def rewrite(self, data: bytes, at: int) -> bytes:
-        """Return the record from `at` to the end, in the reader's schema. Raises one of codec.MISFITS."""
+        """Return the record from `at` to the end, in the reader's schema. Raises one of codec.MISFITS, NotFollowed."""
         out = bytearray()
         try:
             end = self._copy(data, at, out)
@@ -140,7 +149,9 @@ class Resolution:
         elif kind in NAMED:
             copy = self._named(kind, writer, reader, place)
         if _logical(writer) != _logical(reader) and kind not in NAMED[:2]:
-            self._other_meaning(place, writer, reader, "the same bytes mean something else")
+            refused = self._other_meaning(place, writer, reader, "the same bytes mean something else")
+            if self._follows and _logical(reader) is not None:
+                return refused
         return copy
 
     def _promoted(self, kind: str, wanted: str, writer: Schema, reader: Schema, place: Place) -> Copy | None:
@@ -202,6 +213,8 @@ class Resolution:
 
     def _no_branch(self, writer: Schema, reader: Schema, place: Place) -> Copy:
         what = shown(writer)
+        if self._follows and place.path == BODY:
+            return not_followed
         return self._broken(
             place,
             what,
@@ -214,6 +227,8 @@ class Resolution:
     def _named(self, kind: str, writer: dict[str, Any], reader: dict[str, Any], place: Place) -> Copy | None:
         old, new = writer["name"], reader["name"]
         if not _same_name(writer, reader):
+            if self._follows and place.path == BODY:
+                return not_followed
             why = f"a {kind} of another name is another type"
             cure = f'declare the rename: "aliases": ["{_short(old)}"] in {shown(reader)} (renamed in the class)'
             return self._broken(place, shown(writer), shown(reader), why, cure, f"keep the name {_short(new)}")
@@ -262,7 +277,8 @@ class Resolution:
             number = own.get(field["name"], by_alias.get(field["name"], -1))
             if number < 0 or number in taken:
                 left.append(field)
-                copies.append((left_out(skipper(field["type"], self._writers)), -1))
+                lost = impossible(f"{place.at(name, field['name'])}: it would be lost where the value is written back")
+                copies.append((lost if self._keeps else left_out(skipper(field["type"], self._writers)), -1))
                 continue
             taken.add(number)
             inner = self._resolve(field["type"], fields[number]["type"], place.at(name, fields[number]["name"]))

@@ -19,6 +19,14 @@ EMPTY_ITEMS_MAX = 100_000
 BITS = {"int": 31, "long": 63}
 
 
+class Unreadable(ValueError):
+    """A value that the reader's schema has no place for."""
+
+
+class NotFollowed(Exception):
+    """A record of a kind that its reader has no class for, and does not want."""
+
+
 def _number(data: bytes, at: int) -> tuple[int, int]:
     raw, at = varint(data[at], data, at + 1) if data[at] > 127 else (data[at], at + 1)
     return (raw >> 1) ^ -(raw & 1), at
@@ -133,9 +141,14 @@ def impossible(why: str) -> Copy:
     """Return what refuses every value."""
 
     def copy(data: bytes, at: int, out: bytearray) -> int:
-        raise ValueError(why)
+        raise Unreadable(why)
 
     return copy
+
+
+def not_followed(data: bytes, at: int, out: bytearray) -> int:
+    """Say that the record is none for this reader."""
+    raise NotFollowed
 
 
 def number_as(kind: str, *, integer: bool) -> Copy:

@@ -12,6 +12,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.flow import Lineage
 from pipeline.model import TopicKind
 from pipeline.model.projection.versions import VERSIONS_GROUP
+from pipeline.model.records.topics import SCHEMAS_TOPIC
 from pipeline.topology import Topology
 
 READ, WRITE, DESCRIBE, CONFIGS, CREATE = "READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "CREATE"
@@ -71,6 +72,7 @@ def _of_services(topology: Topology, plans: Sequence[ServicePlan], who: Principa
         yield Rule(me, "group", plan.group, (READ, DESCRIBE))
         yield Rule(me, "group", f"{plan.group}-", (READ, DESCRIBE), prefixed=True)
         yield Rule(me, "group", VERSIONS_GROUP, (READ, DESCRIBE))
+        yield from _reads_and_writes_schemas(me)
         yield from (Rule(me, "group", other.group, (DESCRIBE,)) for other in plans)  # who serves what
         yield Rule(me, "transactional_id", f"{plan.group}-", (WRITE, DESCRIBE), prefixed=True)
         yield from _takes_replies(me, HTTP)
@@ -81,10 +83,16 @@ def _of_services(topology: Topology, plans: Sequence[ServicePlan], who: Principa
 def _of_requesters(topology: Topology, plans: Iterable[ServicePlan], who: Principals) -> Iterator[Rule]:
     for requester, principal in who.requesters.items():
         yield from _takes_replies(principal, requester)
+        yield from _reads_and_writes_schemas(principal)
         for plan in plans:
             yield Rule(principal, "group", plan.group, (DESCRIBE,))
             for aggregate in plan.service.addressed:
                 yield Rule(principal, "topic", _called(topology, aggregate.name), (WRITE, DESCRIBE))
+
+
+def _reads_and_writes_schemas(principal: str) -> Iterator[Rule]:
+    yield Rule(principal, "topic", SCHEMAS_TOPIC, (READ, WRITE, DESCRIBE, CONFIGS))
+    yield Rule(principal, "group", SCHEMAS_TOPIC, (READ, DESCRIBE))
 
 
 def _takes_replies(principal: str, requester: str) -> Iterator[Rule]:

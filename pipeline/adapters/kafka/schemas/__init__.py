@@ -1,0 +1,1 @@
+"""The schemas that a cluster carries, for all who read what others have written."""
