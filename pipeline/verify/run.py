@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.served import open_registry
 from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.client.queries import QueryClient
 from pipeline.client.wire.as_of import iso
@@ -152,7 +153,7 @@ def verify(
     to catch up with the logs. `limit`: findings kept of each kind. `decided_since_ms`: see `judge`. `step` hears how
     far it is.
     """
-    registry = Registry(topology.schemas)
+    registry = open_registry(topology.schemas)
     SchemasTopic(bootstrap, registry).catch_up()
     sources = folded_topics(topology, services, registry)
     with ExitStack() as open_clients:

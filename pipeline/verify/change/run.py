@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.served import open_registry
 from pipeline.adapters.exported.reading import ExportFile
 from pipeline.errors import ExportFileError, TopicError
 from pipeline.topology import Topology
@@ -56,7 +57,7 @@ def check_broker(
     step: Step = lambda *_: None,
 ) -> ChangeReport:
     """Return what present code would change of what stands on a broker. Raises PipelineError if it cannot be read."""
-    registry = Registry(topology.schemas)
+    registry = open_registry(topology.schemas)
     with open_history(bootstrap, topology, services, registry) as history:
         return check(history, history.topics(), topology, registry, services, scope=scope, limit=limit, step=step)
 
