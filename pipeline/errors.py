@@ -261,6 +261,14 @@ class BrokerUnreachable(Retryable):
     """No Kafka broker answers at the given address."""
 
 
+class RegistryUnreachable(Retryable):
+    """No schema registry answers at the given URL."""
+
+
+class RegistryRefused(NeedsOperator):
+    """The schema registry says no: to these credentials, or because something else answers at its URL."""
+
+
 class TransactionAborted(Retryable):
     """The open transaction cannot be committed. Its records are folded again from the last commit."""
 

@@ -69,7 +69,7 @@ def main() -> None:
         slot=0,
         commit_interval_s=int(os.environ["COMMIT_MS"]) / 1000,
     )
-    run_worker(accounts, settings, Adapters(codecs=bare_codecs))
+    run_worker(accounts, settings, Adapters(codecs=lambda topology: bare_codecs(topology.schemas)))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ import click
 from click.core import ParameterSource
 
 from pipeline.adapters import descriptors
-from pipeline.adapters.kafka.connection import VARIABLE
+from pipeline.adapters.client_config import VARIABLE
+from pipeline.adapters.schema_registry import VARIABLE as REGISTRY
 from pipeline.cli.defaults import FILE, OF_DEFAULTS, ORDER, Defaults, find_defaults
 from pipeline.cli.defaults import VARIABLE as CONFIG
 from pipeline.cli.shown import say
 from pipeline.cli.streams import cure_of, open_streams, output_error
-from pipeline.cli.values import FilePath, strict
+from pipeline.cli.values import FilePath, RegistryUrl, strict
 from pipeline.client.wire.plain import plain
 from pipeline.errors import DefaultsError, LaneFatal, PipelineError
 from pipeline.process import Ended
@@ -152,6 +153,13 @@ def run() -> None:
     help="How to connect to the cluster: lines such as sasl.username=orders, as librdkafka names them.",
 )
 @click.option(
+    "--registry",
+    type=RegistryUrl(),
+    envvar=REGISTRY,
+    metavar="URL",
+    help="A schema registry with Confluent's interface: records have its ids then, and other programs can read them.",
+)
+@click.option(
     "--config",
     type=FilePath(exists=True, dir_okay=False, path_type=Path),
     envvar=CONFIG,
@@ -160,7 +168,7 @@ def run() -> None:
     "pyproject.toml]",
 )
 @click.pass_context
-def main(ctx: click.Context, client_config: str | None, config: Path | None) -> None:
+def main(ctx: click.Context, client_config: str | None, registry: str | None, config: Path | None) -> None:
     """Data management in services over Apache Kafka: commands in, event logs, tables and projections out.
 
     \b
@@ -174,8 +182,10 @@ def main(ctx: click.Context, client_config: str | None, config: Path | None) -> 
     """
     if defaults := _defaults(ctx, config):
         client_config = client_config or defaults.values.get("client_config")
-    if client_config is not None:
-        os.environ[VARIABLE] = client_config  # also for processes that a command starts
+        registry = registry or defaults.values.get("registry")
+    for variable, value in ((VARIABLE, client_config), (REGISTRY, registry)):
+        if value is not None:
+            os.environ[variable] = value  # also for processes that a command starts
 
 
 def _defaults(ctx: click.Context, named: Path | None) -> Defaults | None:

@@ -36,11 +36,12 @@ def command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     bootstrap = "kafka:9092"
     home = ".pipeline"
     client-config = "client.properties"
+    registry = "http://localhost:8081"
     """
     defaults = ctx.find_object(Defaults)
     rows = [_row(ctx, name, values[name], defaults) for name in ("topology", "schemas", "bootstrap", "home")]
     assert ctx.parent is not None
-    rows.append(_row(ctx.parent, "client_config", ctx.parent.params["client_config"], defaults))
+    rows += [_row(ctx.parent, name, ctx.parent.params[name], defaults) for name in ("client_config", "registry")]
     if as_json:
         for row in rows:
             say_json(row)
@@ -49,6 +50,7 @@ def command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
         "schemas": "schemas/ beside the topology",
         "bootstrap": _own_broker(values["home"]),
         "client-config": "none",
+        "registry": "none",
     }
     for row in rows:
         row["value"] = instead[row["setting"]] if row["value"] is None else row["value"]

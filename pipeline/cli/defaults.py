@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.values import FULL_TEXT, Bootstrap, FilePath
+from pipeline.cli.values import FULL_TEXT, Bootstrap, FilePath, RegistryUrl
 from pipeline.errors import DefaultsError
 from pipeline.topology import is_path
 
@@ -23,6 +23,7 @@ KINDS: dict[str, click.ParamType] = {  # keys are called as the options are
     "bootstrap": Bootstrap(),
     "home": FilePath(file_okay=False),
     "client-config": FilePath(exists=True, dir_okay=False),
+    "registry": RegistryUrl(),
 }
 OF_DEFAULTS = {f"PIPELINE_{name.upper()}" for name in KINDS}  # the variables of the commands' own options
 ORDER = (

@@ -16,7 +16,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipeline.adapters.kafka.connection import VARIABLE
+from pipeline.adapters.client_config import VARIABLE
+from pipeline.adapters.schema_registry import VARIABLE as REGISTRY
 from pipeline.cli.defaults import VARIABLE as CONFIG
 from pipeline.cli.defaults import find_defaults
 from pipeline.cli.options import HOME, refuse_with
@@ -27,7 +28,7 @@ from pipeline.process import orderly_end
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 CREDIT_MAX = Fraction(10**12)  # pounds
 # Environment variables for the user's own cluster and workers. A demo on a Kafka of its own ignores them.
-OF_ONES_OWN = (VARIABLE, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE", "PIPELINE_ADVERTISE")
+OF_ONES_OWN = (VARIABLE, REGISTRY, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE", "PIPELINE_ADVERTISE")
 
 
 class Amount(click.ParamType):
@@ -189,7 +190,7 @@ def _ours(*, with_client_config: bool) -> str:
         "PIPELINE_TOPOLOGY",
         "PIPELINE_SCHEMAS",
         "PIPELINE_BOOTSTRAP",
-        *(() if with_client_config else (VARIABLE,)),
+        *(() if with_client_config else (VARIABLE, REGISTRY)),
     )
     words = [f"-u {name}" for name in names if os.environ.get(name)]
     try:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from pipeline.adapters.avro.codec import Codec, codecs
+from pipeline.adapters.avro.codec import Codec, served_codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.codegen import python_source
 from pipeline.adapters.avro.schemas.compatibility import Break, breaks
 from pipeline.adapters.avro.schemas.files import SECRET, schema_files
+from pipeline.adapters.avro.served import served_by
 from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.cli.options import Where, json_option, named, schemas_option, topology_argument, where
 from pipeline.cli.shown import say, say_json
@@ -162,11 +163,11 @@ def codegen(topics: tuple[str, ...], schemas: Path, out: Path | None) -> None:
 def publish(as_json: bool, where: Where) -> None:
     """Put the schemas of what TOPOLOGY writes on the broker's topic pipeline.schemas, all versions.
 
-    Workers and clients do so before they write. By hand it serves those who may not, or a service that is to start
-    later than what follows it.
+    With `pipeline --registry URL` the present ones are registered there, too. Workers and clients do so before they
+    write. By hand it serves those who may not, or a service that is to start later than what follows it.
     """
     loaded = where.topology
-    make = codecs(loaded.schemas)
+    make = served_codecs(loaded.schemas, loaded.names, registers=True)
     for service in loaded.chosen(()):
         ServicePlan(service, make, loaded.names, SECRET)
     for each in SchemasTopic(where.address, make.registry).publish(make.written()):
@@ -174,6 +175,11 @@ def publish(as_json: bool, where: Where) -> None:
             say_json({"topic": each.topic, "id": each.id, "published": True})
         else:
             say(f"published {each.topic}, id {each.id}")
+    for topic, number, subject in served_by(make.registry):
+        if as_json:
+            say_json({"topic": topic, "id": number, "subject": subject})
+        else:
+            say(f"registered {subject}, id {number}")
 
 
 def _show(found: Sequence[Break], *, as_json: bool) -> None:

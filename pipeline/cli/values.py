@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -112,6 +113,28 @@ class Moment(click.ParamType):
             return parse_time(text)
         except InvalidMoment as error:
             self.fail(f"{error}; or how long ago it was: 90s, 15m, 2h or 7d", param, ctx)
+
+
+class RegistryUrl(click.ParamType):
+    """URLs of a schema registry, with commas between them."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> str:
+        text = str(value).strip()
+        for each in text.split(","):
+            shown = f"{plain(each)!r:.100} is no URL of a schema registry" if each else EMPTY
+            try:
+                url = urlsplit(each.strip())
+                usable = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+            except ValueError:
+                usable = False
+            if not usable:
+                self.fail(f"{shown}; give one such as http://localhost:8081, or several with commas", param, ctx)
+            if url.username or url.password:
+                why = "it has credentials, which every list of processes would show"
+                self.fail(f"{why}; give them in the file that --client-config names", param, ctx)
+        return _encodable(self, text, param, ctx)
 
 
 FULL_TEXT, ANY_TEXT = FullText(), AnyText()

@@ -40,7 +40,8 @@ class Client(Sync[CommandRequests]):
 class AsyncClient(Async[CommandRequests]):
     """Sends commands, in one event loop. Use as an asynchronous context manager, or `close` it at the end.
 
-    Takes the arguments of Client. The constructor blocks until the broker answers. `await client.send(...)`.
+    Takes the arguments of Client. The constructor blocks until the broker, and a schema registry if one is in use,
+    answers. `await client.send(...)`.
     """
 
     def __init__(self, bootstrap: str, topology: Topology, name: str = "client") -> None:

@@ -1,4 +1,4 @@
-"""Checks and encodes the commands of a topology, from objects or JSON. No I/O but the schemas'."""
+"""Checks and encodes the commands of a topology, from objects or JSON. No I/O except for the schemas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.codec import served_codecs
 from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped
 from pipeline.adapters.json.reading import from_json
 from pipeline.adapters.json.writing import to_json
@@ -54,26 +54,27 @@ class Commands:
     """Encodes commands of a topology's aggregates, and decodes replies to them."""
 
     def __init__(self, topology: Topology) -> None:
-        make = codecs(topology.schemas)
-        self.registry = make.registry
+        write = served_codecs(topology.schemas, topology.names, registers=True)
+        read = served_codecs(topology.schemas, topology.names)
+        self.registry = read.registry
         self._mine, self._numbers = f"{uuid.uuid4()}.", itertools.count(1)  # a random prefix and a number: command ids
         self.kinds: dict[str, Kind] = {}
         self.events: dict[str, Decode] = {}
         for service in topology.services.values():
             for aggregate in service.addressed:
                 topic = TopicKind.COMMAND.topic(aggregate.name)
-                codec = make(topic, CommandMessage, aggregate.command)
+                codec = write(topic, CommandMessage, aggregate.command)
                 types = {cls.__name__: cls for cls in alternatives(aggregate.command)}
                 name = topology.names.get(topic, topic)
                 self.kinds[aggregate.name] = Kind(
                     name, codec.encode, codec.decode, types, aggregate.event, aggregate.deadlines
                 )
-                self.events[aggregate.name] = make(
+                self.events[aggregate.name] = read(
                     TopicKind.EVENT.topic(aggregate.name), EventMessage, aggregate.event, upcasts=aggregate.upcasts
                 ).decode
         topics = [TopicKind.COMMAND.topic(name) for name in self.kinds]
-        self.written = self.registry.versions(topics)  # what its commands are, and were, written with
-        self.reply = make(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).decode
+        self.written = write.registry.versions(topics)  # what its commands are, and were, written with
+        self.reply = read(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked).decode
 
     def kind(self, aggregate: str) -> Kind:
         """Return what is known of an aggregate. Raises UnknownAggregate."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.adapters.avro.served import open_registry
 from pipeline.adapters.exported.writing import ExportWriter
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
@@ -96,7 +97,7 @@ def export(
     places = [TP(topic, n) for topic in sorted(topics, key=_order) for n in range(history.partitions(topic))]
     ends = {tp: history.end(tp) for tp in places}
     todo, done = sum(ends.values()), 0
-    with ExportWriter(path, known_to(registry or Registry(topology.schemas))) as out:
+    with ExportWriter(path, known_to(registry or open_registry(topology.schemas))) as out:
         about = {f"{tp.topic}/{tp.partition}": _place(history, topology, tp, part) for tp in places}
         for tp in places:
             first, end = None, ends[tp]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.codec import codecs, served_codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.exported.reading import ExportFile
 from pipeline.adapters.kafka import COMMON, QUIET_S, admin, connection, end_offsets, on_error
@@ -126,7 +126,8 @@ def _commands(
     if source != topic:
         raise ImportRefused(f"{source} holds no commands of {aggregate.name}: only an export of {topic} goes in there")
     decoder = Decoder(registry_with([file], topology), topic, CommandMessage, aggregate.command)
-    encode = codecs(topology.schemas)(topic, CommandMessage, aggregate.command).encode
+    make = served_codecs(topology.schemas, topology.names, registers=True)
+    encode = make(topic, CommandMessage, aggregate.command).encode
     for _, record in _entries(file, source):
         if is_barrier(record.value, record.headers):
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.avro.codec import CodecFactory, codecs
+from pipeline.adapters.avro.codec import CodecFactory, codecs, served_codecs
 from pipeline.adapters.kafka import ANSWER_S, KafkaLogReader, KafkaProducer
 from pipeline.adapters.kafka.cluster import read_position
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
@@ -214,7 +214,7 @@ def build_states(
 
     Creates their topic if there is none. Raises as StatesBuild does, and TopicError.
     """
-    make = codecs(topology.schemas)
+    make = served_codecs(topology.schemas, topology.names, registers=True)
     plan, commands, spec = revised(topology, name, make)
     found = client.list_topics(timeout=ANSWER_S).topics.get(spec.topic)
     if found is None or not found.partitions:

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.avro.codec import CodecFactory, codecs
+from pipeline.adapters.avro.codec import CodecFactory, served_codecs
 from pipeline.adapters.kafka import ANSWER_S
 from pipeline.adapters.kafka.topics import check_topics, create_topics
 from pipeline.engine.plan import ServicePlan
@@ -55,7 +55,7 @@ def subject(topology: Topology, name: str, version: int | None = None) -> Subjec
     table = declared[chosen]
     service = topology.service_of(topology.versioned_name(table))
     projection = next(p for p in service.projections if p.name == table)
-    make = codecs(topology.schemas)
+    make = served_codecs(topology.schemas, registers=True)
     return Subject(name, chosen, table, service, projection, ServicePlan(service, make), make)
 
 

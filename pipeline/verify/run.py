@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.served import open_registry
 from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.client.queries import QueryClient
 from pipeline.client.wire.as_of import iso
@@ -128,7 +129,7 @@ def folded_topics(topology: Topology, services: tuple[str, ...], registry: Regis
 
 def known_registry(bootstrap: str, topology: Topology) -> Registry:
     """Return the schemas of a topology, and those that others have published."""
-    registry = Registry(topology.schemas)
+    registry = open_registry(topology.schemas)
     SchemasTopic(bootstrap, registry).catch_up()
     return registry
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.served import open_registry
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import DatabaseUnusable
 from pipeline.model import Database
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def databases(
-    plans: Sequence[ServicePlan], told: Mapping[str, str], state_dir: Path, schemas: Path
+    plans: Sequence[ServicePlan], told: Mapping[str, str], state_dir: Path, topology: Topology
 ) -> dict[str, SqlStores]:
     """Open the database of each service that keeps tables in one; a later version of a projection is in its service's.
 
@@ -39,7 +39,7 @@ def databases(
                     f"service {service!r} keeps tables in PostgreSQL; say where with --database {service}="
                     "postgresql://user@host/name"
                 )
-            found[name] = SqlStores(SqlDatabase(service, url), Registry(schemas), part)
+            found[name] = SqlStores(SqlDatabase(service, url), open_registry(topology.schemas, topology.names), part)
     return found
 
 

@@ -129,7 +129,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         failures.append(error)
         stopping.append(asyncio.ensure_future(worker.stop()))
 
-    make = adapters.codecs(topology.schemas)
+    make = adapters.codecs(topology)
     services = topology.chosen(settings.services)
     secret, home = secret_of(services, settings), home_word(settings.state_dir.parent / "home")
     plans = [ServicePlan(service, make, topology.names, secret) for service in services]
@@ -142,7 +142,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
     schemas = published(settings.bootstrap, make)
     versions = Versions(settings.bootstrap, topology)
     versions.check()
-    kept = databases(plans, settings.databases, settings.state_dir, topology.schemas)
+    kept = databases(plans, settings.databases, settings.state_dir, topology)
     share = settings.cache_bytes // len(plans)
     slots = [claim_slot(settings.state_dir, plan.service.name, settings.slot, files) for plan in plans]
     bound = choose_port(settings, [stores for _, stores in slots])

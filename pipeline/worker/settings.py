@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.adapters.avro.codec import codecs
+from pipeline.adapters.avro.codec import served_codecs
 from pipeline.adapters.kafka import SESSION_S, KafkaGroupConsumer, KafkaLogReader, KafkaProducer
 from pipeline.engine.ports import GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.engine.state.table import Codecs
+from pipeline.topology import Topology
 from pipeline.worker.addresses import LOCAL, Address, advertised_address, listening_address
 
 # For how long a member that died may be in its group, by protocol: its session, which the broker sets for the second,
@@ -58,12 +59,17 @@ class WorkerSettings:
         return address._replace(port=address.port or port)
 
 
+def codecs_of(topology: Topology) -> Codecs:
+    """Return the factory of a topology's codecs; what they write is registered if a schema registry is in use."""
+    return served_codecs(topology.schemas, topology.names, registers=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Adapters:
     """The factories of a worker's clients, stores and codecs.
 
-    Fault injection wraps the clients. `codecs` makes what reads and writes the records of a schema directory; another
-    one puts the engine on topics whose records others have agreed on.
+    Fault injection wraps the clients. `codecs` makes what reads and writes the records of a topology; another one puts
+    the engine on topics whose records others have agreed on.
     """
 
     consumer: Callable[[str, str, str, str, str], GroupConsumer] = KafkaGroupConsumer
@@ -71,7 +77,7 @@ class Adapters:
     reader: Callable[[str, str], LogReader] = KafkaLogReader
     stores: Callable[[Stores], Stores] = lambda stores: stores
     shared: Callable[[SharedStores], SharedStores] = lambda shared: shared
-    codecs: Callable[[Path], Codecs] = codecs
+    codecs: Callable[[Topology], Codecs] = codecs_of
 
 
 class MachineClock:

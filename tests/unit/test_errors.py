@@ -17,7 +17,14 @@ from pipeline.server.web import as_problems
 BASES = (Retryable, BadInput, NotFound, NeedsOperator)
 # Neither: sending again needs the id; bytes are nobody's input; what needs a copy that lacks events, belongs to another
 # partition, or cannot be upcast, is parked.
-OTHERS = {errors.NoReply, errors.UndecodableRecord, errors.CopyHeld, errors.Misplaced, errors.UpcastFailed}
+OTHERS = {
+    errors.NoReply,
+    errors.UndecodableRecord,
+    errors.NotKnownYet,
+    errors.CopyHeld,
+    errors.Misplaced,
+    errors.UpcastFailed,
+}
 STATUS = {
     404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "NoHistory", "NoDeadlines", "NotParked"],
     400: ["BadRequest", "InvalidMoment", "InvalidToken", "NoSuchConsistency"],

@@ -33,6 +33,7 @@ EXCEPTIONS = {
 }
 LIBRARIES = {
     "confluent_kafka": {
+        "adapters",
         "adapters.kafka",
         "adapters.kafka.access",
         "adapters.kafka.schemas",

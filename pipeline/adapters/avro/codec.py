@@ -8,7 +8,7 @@ classes fit that. fastavro parses the schemas, and tests compare all this with i
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipeline.adapters.avro.explain import explanation
 from pipeline.adapters.avro.fitting import Fit, fitting
 from pipeline.adapters.avro.registry import Registry, Written
 from pipeline.adapters.avro.schemas.own import own_schema
+from pipeline.adapters.avro.served import NO_NAMES, open_registry
 from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.adapters.avro.wire.rewriting import NotFollowed, Unreadable
 from pipeline.engine.state.table import Strict
@@ -65,9 +66,10 @@ class Codec:
     ) -> None:
         self.topic = topic
         today, body = body, with_old(body, upcasts)
-        self.id, self._schema = registry.current(topic) if strict else own_schema(registry, topic, root, body)
-        self._registry, self._root, self._body, self._native = registry, root, body, native
         self._follows = strict is False
+        present = own_schema(registry, topic, root, body) if self._follows else registry.current(topic, written=True)
+        self.id, self._schema = present
+        self._registry, self._root, self._body, self._native = registry, root, body, native
         self._binding = binding = Binding(topic, self._schema, root, body, strict=strict)
         self._foreign: dict[int, Callable[[bytes], Any]] = {}  # what decodes records of other schemas, by their id
         self.fit = fitting(binding, root, MISFITS, native=native)
@@ -171,10 +173,10 @@ def implementation() -> str:
 
 
 class CodecFactory:
-    """Makes the codecs of a schema directory; called with Codec's arguments without the registry."""
+    """Makes the codecs of a registry; called with Codec's arguments without the registry."""
 
-    def __init__(self, schemas: Path) -> None:
-        self.registry = Registry(schemas)
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
         self._topics: set[str] = set()  # those with codecs that may write
 
     def __call__(
@@ -199,4 +201,9 @@ class CodecFactory:
 
 def codecs(schemas: Path) -> CodecFactory:
     """Return the factory of codecs for a schema directory."""
-    return CodecFactory(schemas)
+    return CodecFactory(Registry(schemas))
+
+
+def served_codecs(schemas: Path, names: Mapping[str, str] = NO_NAMES, *, registers: bool = False) -> CodecFactory:
+    """Return the same with the ids of the schema registry in use, if there is one; see `open_registry`."""
+    return CodecFactory(open_registry(schemas, names, registers=registers))

@@ -118,8 +118,8 @@ class Registry:
         versions = self._versions.get(topic)
         return not versions or not same(versions[-1].schema, self.read(topic))
 
-    def current(self, topic: str) -> tuple[int, Schema]:
-        """Return id and schema of the present version for `topic`."""
+    def current(self, topic: str, *, written: bool = False) -> tuple[int, Schema]:
+        """Return id and schema of the present version for `topic`. `written`: records of it are to be written."""
         schema = self.read(topic)
         if self.is_changed(topic):
             raise SchemaError(

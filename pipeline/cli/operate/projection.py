@@ -72,7 +72,7 @@ def rebuild(
     address, loaded = where.address, where.topology
     client, built = admin(address), subject(loaded, name, version)
     prepare(client, built, where.name)
-    kept = opened([built.plan], parse_databases(databases), where.home / "state", loaded.schemas)
+    kept = opened([built.plan], parse_databases(databases), where.home / "state", loaded)
     versions, reached = Versions(address, loaded), Reached(address, client, built)
     try:
         reached.look()

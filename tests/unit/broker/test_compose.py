@@ -21,3 +21,13 @@ def test_it_describes_a_single_usable_node() -> None:
     assert voters == f"{environment['KAFKA_NODE_ID']}@localhost:9093"
     factors = [value for name, value in environment.items() if name.endswith(("REPLICATION_FACTOR", "MIN_ISR"))]
     assert set(factors) == {1}
+
+
+def test_a_schema_registry_comes_with_its_profile_alone() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    assert services["registry"]["profiles"] == ["registry"]
+    assert "profiles" not in services["kafka"]
+    (port,) = services["registry"]["ports"]
+    host, ours, _ = port.split(":")
+    assert host == "127.0.0.1"
+    assert f"PIPELINE_REGISTRY=http://localhost:{ours}/apis/ccompat/v7" in COMPOSE.read_text()

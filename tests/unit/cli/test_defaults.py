@@ -17,7 +17,7 @@ from pipeline.cli.defaults import KINDS
 from pipeline.demo.worker import environment
 
 SERVICE = "from pipeline import Service\nservice = Service({!r})\n"
-VARIABLES = ("TOPOLOGY", "SCHEMAS", "BOOTSTRAP", "HOME", "CONFIG", "CLIENT_CONFIG")
+VARIABLES = ("TOPOLOGY", "SCHEMAS", "BOOTSTRAP", "HOME", "CONFIG", "CLIENT_CONFIG", "REGISTRY")
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,7 @@ def test_without_a_file_all_is_as_built_in() -> None:
         "bootstrap": (None, "default", None),
         "home": (".pipeline", "default", None),
         "client-config": (None, "default", None),
+        "registry": (None, "default", None),
     }
     table = call("config").stdout
     assert "schemas/ beside the topology" in table
@@ -72,6 +73,7 @@ def test_a_file_above_gives_values_and_its_paths_are_relative_to_it(place: Path)
     (place / "client.properties").write_text("client.id=x\n")
     (place / "pipeline.toml").write_text(
         'topology = "own"\nschemas = "avro"\nbootstrap = "a:1,b:2"\nhome = "~/x"\nclient-config = "client.properties"\n'
+        'registry = "http://a:1,https://b/ccompat/v7"\n'
     )
     file = str(place / "pipeline.toml")
     assert shown() == {
@@ -80,8 +82,10 @@ def test_a_file_above_gives_values_and_its_paths_are_relative_to_it(place: Path)
         "bootstrap": ("a:1,b:2", "file", file),
         "home": (str(Path.home() / "x"), "file", file),
         "client-config": (str(place / "client.properties"), "file", file),
+        "registry": ("http://a:1,https://b/ccompat/v7", "file", file),
     }
     assert os.environ["PIPELINE_CLIENT_CONFIG"] == str(place / "client.properties")
+    assert os.environ["PIPELINE_REGISTRY"] == "http://a:1,https://b/ccompat/v7"
 
 
 def test_each_source_goes_before_the_next(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +143,8 @@ def test_a_file_can_be_named_or_none(place: Path, monkeypatch: pytest.MonkeyPatc
         (b'bootstrap = "http://a:1"\n', "bootstrap: 'http://a:1' is no address of a broker; give host:port"),
         (b'home = "own.py"\n', "home: Directory "),
         (b'client-config = "nowhere"\n', "client-config: File "),
+        (b'registry = "a:1"\n', "registry: 'a:1' is no URL of a schema registry; give one such as http://"),
+        (b'registry = "http://me:word@a"\n', "registry: it has credentials, which every list of processes would show"),
         (b'schemas = "a\\u0000b"\n', "schemas: "),
         (b"topology = own\n", "is not TOML: "),
         (b"home = 'a'\nhome = 'b'\n", "is not TOML: "),

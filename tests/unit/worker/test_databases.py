@@ -23,7 +23,7 @@ PG = "postgresql://me:secret@127.0.0.1:1/db"
 def opened(topology: Topology, told: dict[str, str], home: Path, kind: Database = Database.SQLITE) -> SqlStores | None:
     projections = [replace(p, database=kind) for p in (reports.units_sold, reports.products)]
     plan = ServicePlan(Service("reports", projections=projections), codecs(topology.schemas))
-    return databases([plan], told, home, topology.schemas).get("reports")
+    return databases([plan], told, home, topology).get("reports")
 
 
 def test_a_file_in_the_state_directory_unless_the_worker_says_otherwise(
@@ -51,7 +51,7 @@ def test_a_later_version_is_in_the_database_of_its_service(shop_topology: Topolo
         return make(topic.replace("_v2", ""), *rest, **more)
 
     plans = [ServicePlan(service, codec) for service in topology.chosen(())]
-    opened = databases(plans, {}, tmp_path, shop_topology.schemas)
+    opened = databases(plans, {}, tmp_path, shop_topology)
     opened["reports_products_v2"].check()
     assert {stores.service for stores in opened.values()} == {"reports"}
     assert (tmp_path / "reports" / "reports.sqlite").exists()
