@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 BARE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+KEY_MAX = 1000  # of a key that needs no mark
 WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # which YAML does not take as text
 
 
@@ -22,12 +23,16 @@ def yaml_text(value: Any) -> str:
 def _lines(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for name, part in value.items():
+            key = _name(name)
+            if len(key) > KEY_MAX:
+                yield f"? {key}"
+                key = ""
             inner = list(_lines(part))
             if isinstance(part, Mapping | list) and part:
-                yield f"{_name(name)}:"
+                yield f"{key}:"
                 yield from (f"  {line}" for line in inner)
             else:
-                yield f"{_name(name)}: {inner[0]}"
+                yield f"{key}: {inner[0]}"
     elif isinstance(value, list) and value:
         for part in value:
             first, *rest = _lines(part)
@@ -45,8 +50,10 @@ def _scalar(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and "." not in text:
         return text.replace("e", ".0e")  # else it is text to YAML
-    # Characters that JSON may have in a string, and YAML may not.
-    return re.sub(r"[^\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]", _escaped, text)
+    # Characters that JSON may have in a string, and YAML may not, or takes for the end of a line.
+    return re.sub(
+        r"[^\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]", _escaped, text
+    )
 
 
 def _escaped(found: re.Match[str]) -> str:

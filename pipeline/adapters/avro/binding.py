@@ -146,27 +146,29 @@ def _local_hints(cls: type, extras: bool) -> dict[str, Any]:
 
 
 def recursive_records(schema: Schema, names: Names) -> set[str]:
-    """Return the names of records that contain themselves: at least one of each circle, whichever comes first."""
-    found: set[str] = set()
+    """Return the names of the records that contain themselves, by way of others or not."""
+    inside: dict[str, set[str]] = {}  # record -> those that it names, in its arrays, maps and unions too
 
-    def walk(schema: Schema, around: tuple[str, ...]) -> None:
+    def walk(schema: Schema, around: set[str]) -> None:
         schema = resolve(schema, names)
         if isinstance(schema, list):
             for branch in schema:
                 walk(branch, around)
         elif isinstance(schema, dict):
             if schema["type"] == "record":
-                if schema["name"] in around:
-                    found.add(schema["name"])
+                around.add(schema["name"])
+                if schema["name"] in inside:
                     return
-                around += (schema["name"],)
+                around = inside[schema["name"]] = set()
             inner = [*(field["type"] for field in schema.get("fields", ())), schema.get("items"), schema.get("values")]
             for part in inner:
                 if part is not None:
                     walk(part, around)
 
-    walk(schema, ())
-    return found
+    walk(schema, set())
+    for found in [*inside.values()] * len(inside):  # each round goes at least one record further
+        found |= {name for other in tuple(found) for name in inside[other]}
+    return {name for name, found in inside.items() if name in found}
 
 
 def with_read(schema: Schema, root: object) -> Schema:

@@ -48,16 +48,18 @@ def _no_header(*_: Any) -> Exception:
     raise AssertionError("a program that only fits is not asked to decode")
 
 
-def _is_inexact(schema: Schema, binding: Binding, around: frozenset[int] = frozenset()) -> bool:
-    """Whether a value of the schema may be read back as another. `around`: the records that it is in."""
+def _is_inexact(schema: Schema, binding: Binding, seen: set[int] | None = None) -> bool:
+    """Whether a value of the schema may be read back as another. `seen`: what has been looked at."""
+    seen = set() if seen is None else seen
     schema = resolve(schema, binding.names)
     if isinstance(schema, list):
-        return any(_is_inexact(branch, binding, around) for branch in schema)
+        return any(_is_inexact(branch, binding, seen) for branch in schema)
     if isinstance(schema, Converted):
-        return schema.conversion.inexact or _is_inexact(schema.inner, binding, around)
+        return schema.conversion.inexact or _is_inexact(schema.inner, binding, seen)
     if isinstance(schema, dict):
-        if id(schema) in around:
+        if id(schema) in seen:
             return False
+        seen.add(id(schema))
         parts = [*(field["type"] for field in schema.get("fields", ())), schema.get("items"), schema.get("values")]
-        return any(_is_inexact(part, binding, around | {id(schema)}) for part in parts if part is not None)
+        return any(_is_inexact(part, binding, seen) for part in parts if part is not None)
     return schema in ("float", "double")

@@ -10,10 +10,9 @@ import dataclasses
 import decimal
 import math
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, time
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any
 
 from pipeline.adapters.avro.binding import (
@@ -91,25 +90,26 @@ def _bounded(fit: Fit, recursive: Collection[str]) -> Fit:
     return checked
 
 
-def rounding(schema: Schema, names: Names, around: Mapping[str, Fits] = MappingProxyType({})) -> Fit:
+def rounding(schema: Schema, names: Names, records: dict[str, Fits] | None = None) -> Fit:
     """Return what rounds a value of the schema; None if nothing is rounded. It raises ValueError for NaN.
 
-    `around`: the records that it is in, with what rounds their fields once all of that is known.
+    `records`: those met so far, with what rounds their fields, or will once all of that is known.
     """
+    records = {} if records is None else records
     described, schema = definition(schema, names), resolve(schema, names)
     if isinstance(described, dict) and (made := LOGICAL.get(described.get("logicalType", ""))):
         return made(described)
     if schema in ("float", "double"):
         return _float if schema == "float" else _double
     if isinstance(schema, list):
-        return _union(schema, names, around)
+        return _union(schema, names, records)
     if not isinstance(schema, dict):
         return None
     if schema["type"] == "record":
-        return _record(schema, names, around)
-    if schema["type"] == "array" and (item := rounding(schema["items"], names, around)):
+        return _record(schema, names, records)
+    if schema["type"] == "array" and (item := rounding(schema["items"], names, records)):
         return lambda values: type(values)([item(each) for each in values])
-    if schema["type"] == "map" and (value := rounding(schema["values"], names, around)):
+    if schema["type"] == "map" and (value := rounding(schema["values"], names, records)):
         return lambda values: {key: value(each) for key, each in values.items()}
     return None
 
@@ -163,11 +163,11 @@ LOGICAL: dict[str, Callable[[dict[str, Any]], Callable[[Any], Any]]] = {
 }
 
 
-def _record(schema: dict[str, Any], names: Names, around: Mapping[str, Fits]) -> Fit:
-    if (fits := around.get(schema["name"])) is None:
-        fits = {}
+def _record(schema: dict[str, Any], names: Names, records: dict[str, Fits]) -> Fit:
+    if (fits := records.get(schema["name"])) is None:
+        fits = records[schema["name"]] = {}
         for field in schema["fields"]:
-            if fit := rounding(field["type"], names, {**around, schema["name"]: fits}):
+            if fit := rounding(field["type"], names, records):
                 fits[field["name"]] = fit
         if not fits:
             return None
@@ -179,7 +179,7 @@ def _record(schema: dict[str, Any], names: Names, around: Mapping[str, Fits]) ->
     return rounded
 
 
-def _union(branches: list[Any], names: Names, around: Mapping[str, Fits]) -> Fit:
+def _union(branches: list[Any], names: Names, records: dict[str, Fits]) -> Fit:
     """Return what rounds a value by its class: that of a record has its name."""
     fits: Fits = {}
     shapes: dict[str, tuple[str, ...]] = {"array": ("tuple", "list"), "map": ("dict",), "long": ("datetime", "time")}
@@ -187,7 +187,7 @@ def _union(branches: list[Any], names: Names, around: Mapping[str, Fits]) -> Fit
     for branch in branches:
         target = resolve(branch, names)
         kind = target["type"] if isinstance(target, dict) else target
-        if fit := rounding(branch, names, around):
+        if fit := rounding(branch, names, records):
             fits |= dict.fromkeys([target["name"]] if kind == "record" else shapes[kind], fit)
     if not fits:
         return None

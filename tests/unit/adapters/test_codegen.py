@@ -229,7 +229,8 @@ def test_the_command_writes_them(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     made = module(out.read_text(), tmp_path)
-    assert made.OrderPlaced("anna", "France", "now", (made.Line("TEA", 1, 2),)).checkout == "saga"
+    assert made.Line("TEA", 1, 2) == made.Line(code="TEA", quantity=1, price=2)
+    assert made.OrderPlaced.__dataclass_fields__["checkout"].default == "saga"
     missing = CliRunner().invoke(main, ["schemas", "codegen", "nothing.event", "--schemas", str(ROOT / "schemas")])
     assert missing.exit_code == 2
     assert "each topic needs one" in missing.output

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import operator
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,8 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import Aggregate, Service
+from pipeline.adapters.avro.binding import named_types, recursive_records
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.schemas.codegen import python_source
 from pipeline.adapters.avro.schemas.generation import Request, generate
 from pipeline.adapters.avro.source_code import DEPTH_MAX
 from pipeline.adapters.avro.wire.resolution import Resolution
@@ -33,6 +38,7 @@ from pipeline.server.openapi import document
 from pipeline.server.schemas.json_schema import json_schema
 from pipeline.topology import Topology
 from pipeline.verify.sources.decode import Decoder
+from pipeline.verify.sources.stored import rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,3 +280,27 @@ def test_such_rows_stand_in_columns(trees: Registry, tree: Node) -> None:
     columns |= {name: json.loads(json.dumps(columns[name])) for name in ("children", "by_name")}
     assert codec.decode(shape.data(columns)) == tree
     assert [child["price"] for child in columns["children"]] == [to_json(child.price) for child in tree.children]
+
+
+def test_a_dozen_records_of_which_each_may_contain_all_take_no_longer(tmp_path: Path) -> None:
+    made: dict[str, Any] = {"Plain": dataclasses.make_dataclass("Plain", [("number", int)], frozen=True)}
+    names = [f"Term{n}" for n in range(12)]
+    anything = " | ".join([*names, "Plain"])
+    for name in names:
+        fields = [(f"part{n}", f"tuple[{anything}, ...]", ()) for n in range(3)]
+        made[name] = dataclasses.make_dataclass(name, fields, frozen=True)
+        made[name].__module__ = __name__
+    globals().update(made)
+    hint: Any = functools.reduce(operator.or_, made.values())
+    registry = registered(tmp_path, hint)
+    first, plain = made["Term0"], made["Plain"](1)
+    term = first((first((plain, made["Term11"]())), plain), (made["Term5"]((plain,)),))
+    codec = Codec(registry, "trees.row", hint)
+    data = codec.encode(term)
+    assert codec.decode(data) == Decoder(registry, "trees.row", hint).value(data) == term
+    schema = registry.read("trees.row")
+    assert Resolution(schema, schema).rewrite(data, 5) == data[5:]
+    assert recursive_records(schema, named_types(schema)) == set(names)
+    assert rounding(schema, named_types(schema)) is None or rounding(schema, named_types(schema))(term) == term
+    assert set(json_schema(hint)["$defs"]) == {f"{name}_named" for name in names}
+    assert all(f"class {name}:" in python_source({"trees.row": schema}) for name in made)

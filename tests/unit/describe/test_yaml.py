@@ -19,6 +19,8 @@ VALUES = st.recursive(LEAF, lambda inner: st.lists(inner) | st.dictionaries(TEXT
 
 
 @given(VALUES)
+@example({"x" * 2000: {"y" * 2000: [1, {"z" * 2000: None}]}, "b": 1})
+@example({"\u2028a\u2029": "b\u2028\u2029"})
 @example([1e16, 1e-7, 1.5e300, 0.0])
 @example({"a": [[], {}, [{"b": [1]}]], "on": "\x85\ufeff\u2028\x7f😀"})
 def test_it_is_read_back(value: Any) -> None:

@@ -260,15 +260,23 @@ def _body(topic: str, schema: Schema) -> Schema:
     return next((each["type"] for each in schema.get("fields", ()) if each["name"] == "body"), schema)
 
 
-def _whole(schema: Schema, names: Names, around: tuple[str, ...] = ()) -> Any:
-    """Return a type with all that it names, so that two can be compared."""
-    described = definition(schema, names)
-    if isinstance(described, list):
-        return [_whole(branch, names, around) for branch in described]
-    if not isinstance(described, dict) or described.get("name") in around:
-        return described["name"] if isinstance(described, dict) else described
-    around += (described["name"],) if "name" in described else ()
-    parts = {part: _whole(described[part], names, around) for part in ("items", "values") if part in described}
-    fields = [each | {"type": _whole(each["type"], names, around)} for each in described.get("fields", ())]
-    rest = {name: part for name, part in described.items() if name not in ("namespace", "fields")}
-    return {**rest, **parts, "fields": fields}
+def _whole(schema: Schema, names: Names) -> dict[str, Any]:
+    """Return a named type and all that it names, by name, so that two can be compared."""
+    found: dict[str, Any] = {}
+
+    def flat(schema: Schema) -> Any:
+        described = definition(schema, names)
+        if isinstance(described, list):
+            return [flat(branch) for branch in described]
+        if not isinstance(described, dict) or described.get("name") in found:
+            return described["name"] if isinstance(described, dict) else described
+        made = {part: value for part, value in described.items() if part != "namespace"}
+        if "name" in made:
+            found[made["name"]] = made
+        made |= {part: flat(described[part]) for part in ("items", "values") if part in described}
+        if "fields" in described:
+            made["fields"] = [field | {"type": flat(field["type"])} for field in described["fields"]]
+        return made.get("name", made)
+
+    flat(schema)
+    return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pipeline.adapters.avro.wire.varint import length, long_bytes, varint
@@ -51,27 +50,26 @@ def _skip_fixed(size: int) -> Skip:
     return lambda data, at: _within(data, at + size)
 
 
-def skipper(schema: Schema, names: dict[str, Any], around: Mapping[str, list[Skip]] = MappingProxyType({})) -> Skip:
+def skipper(schema: Schema, names: dict[str, Any], records: dict[str, list[Skip]] | None = None) -> Skip:
     """Return what steps over a value. `names`: the named types of the parsed schema.
 
-    `around`: the records that it is in, each with where its fields will be once they are all made.
+    `records`: those met so far, each with what steps over its fields, or will once all of that is made.
     """
+    records = {} if records is None else records
     schema = names.get(schema, schema) if isinstance(schema, str) else schema
     if isinstance(schema, list):
-        return _skip_union([skipper(branch, names, around) for branch in schema])
+        return _skip_union([skipper(branch, names, records) for branch in schema])
     kind = schema["type"] if isinstance(schema, dict) else schema
     match kind:
-        case "record" if schema["name"] in around:
-            return _skip_record(around[schema["name"]])
         case "record":
-            fields: list[Skip] = []
-            inside = {**around, schema["name"]: fields}
-            fields += [skipper(field["type"], names, inside) for field in schema["fields"]]
-            return _skip_record(fields)
+            if schema["name"] not in records:
+                fields = records[schema["name"]] = []
+                fields += [skipper(field["type"], names, records) for field in schema["fields"]]
+            return _skip_record(records[schema["name"]])
         case "array":
-            return _skip_blocks(skipper(schema["items"], names, around), has_keys=False)
+            return _skip_blocks(skipper(schema["items"], names, records), has_keys=False)
         case "map":
-            return _skip_blocks(skipper(schema["values"], names, around), has_keys=True)
+            return _skip_blocks(skipper(schema["values"], names, records), has_keys=True)
         case "fixed":
             return _skip_fixed(schema["size"])
         case "string" | "bytes":
