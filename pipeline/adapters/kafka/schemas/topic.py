@@ -19,6 +19,7 @@ from pipeline.adapters.avro.codec import CodecFactory
 from pipeline.adapters.avro.registry import Registry, Written
 from pipeline.adapters.avro.wire.identity import same
 from pipeline.adapters.kafka.away import kafka_log
+from pipeline.adapters.kafka.client_watch import Reach
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, TRY_S, admin_client, asked_again, on_error
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.reading import READING
@@ -69,7 +70,7 @@ class SchemasTopic:
         if not self._exists():
             return
         deadline = time.monotonic() + patience_s
-        with closing(self._consumer()) as consumer:
+        with closing(self._consumer(Reach())) as consumer:
             while not self._poll(consumer):
                 if time.monotonic() > deadline:
                     raise BrokerUnreachable(
@@ -119,8 +120,8 @@ class SchemasTopic:
             raise TopicError(f"this user may not read {SCHEMAS_TOPIC}; give it the right with: {GRANT}")
         return error is None
 
-    def _consumer(self) -> Consumer:
-        config = {"group.id": SCHEMAS_TOPIC, "auto.offset.reset": "earliest", "error_cb": on_error}
+    def _consumer(self, reach: Reach) -> Consumer:
+        config = {"group.id": SCHEMAS_TOPIC, "auto.offset.reset": "earliest", "error_cb": reach.on_error}
         consumer = Consumer(READING | connection(self._bootstrap) | config, logger=kafka_log)
         consumer.assign([TopicPartition(SCHEMAS_TOPIC, 0, self._next)])
         return consumer
@@ -180,8 +181,9 @@ class SchemasTopic:
     def _follow(self) -> None:
         while not self._stopped.is_set():
             try:
-                with closing(self._consumer()) as consumer:
-                    while not self._stopped.is_set():
+                reach = Reach()
+                with closing(self._consumer(reach)) as consumer:
+                    while not self._stopped.is_set() and not reach.is_lost(consumer):
                         self._poll(consumer)
             except KafkaException as error:
                 log.warning("reading %s: %s; reading again", SCHEMAS_TOPIC, error.args[0].str())
