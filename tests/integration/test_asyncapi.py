@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from pipeline.describe.asyncapi import asyncapi
-from pipeline.describe.yaml import yaml_text
 from pipeline.topology import Topology
 from tests.bank.traffic import BANK
 
@@ -46,10 +45,10 @@ def parser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def parsed(parser: Path, *documents: str) -> list[Any]:
-    files = [parser / f"{n}.yaml" for n in range(len(documents))]
-    for file, text in zip(files, documents, strict=True):
-        file.write_text(text)
+def parsed(parser: Path, *documents: Any) -> list[Any]:
+    files = [parser / f"{n}.json" for n in range(len(documents))]
+    for file, document in zip(files, documents, strict=True):
+        file.write_text(json.dumps(document))
     command = ["node", "parse.mjs", *map(str, files)]
     done = subprocess.run(command, cwd=parser, timeout=PARSE_S, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -58,9 +57,7 @@ def parsed(parser: Path, *documents: str) -> list[Any]:
 def test_documents_are_valid(parser: Path, shop_topology: Topology) -> None:
     shop, bank = asyncapi(shop_topology, version="1.0.0", partitions=4), asyncapi(BANK, version="7")
     public = asyncapi(shop_topology, version="1.0.0", public=True)
-    for document, found in zip(
-        (shop, bank, public), parsed(parser, yaml_text(shop), json.dumps(bank), yaml_text(public)), strict=True
-    ):
+    for document, found in zip((shop, bank, public), parsed(parser, shop, bank, public), strict=True):
         assert found == {"counts": [len(document["channels"]), len(document["operations"])], "wrong": []}
 
 
@@ -69,4 +66,4 @@ def test_the_parser_finds_what_is_wrong(parser: Path, shop_topology: Topology) -
     dangling, no_type = copy.deepcopy(shop), copy.deepcopy(shop)
     del dangling["channels"]["orders.event"]
     del no_type["components"]["messages"]["orders.event"]["payload"]["schema"]["fields"][0]["type"]
-    assert [bool(found["wrong"]) for found in parsed(parser, yaml_text(dangling), yaml_text(no_type))] == [True, True]
+    assert [bool(found["wrong"]) for found in parsed(parser, dangling, no_type)] == [True, True]

@@ -11,7 +11,6 @@ from pipeline.cli.options import named, schemas_option, topology_argument
 from pipeline.cli.values import FULL_TEXT, FilePath
 from pipeline.describe.asyncapi import asyncapi as describe
 from pipeline.describe.graph import mermaid
-from pipeline.describe.yaml import yaml_text
 
 out_option = click.option(
     "--out", type=FilePath(dir_okay=False, path_type=Path), metavar="FILE", help="Where to write it, if not to stdout."
@@ -38,7 +37,6 @@ def graph(topology: str, private: bool, out: Path | None, schemas: Path | None) 
 
 @command.command()
 @topology_argument
-@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", help="How it is written.")
 @click.option("--version", type=FULL_TEXT, default="1.0.0", metavar="TEXT", help="The document's version.")
 @click.option(
     "--partitions", type=click.IntRange(1, 10_000), help="How many each topic was created with, if it is to say so."
@@ -47,15 +45,15 @@ def graph(topology: str, private: bool, out: Path | None, schemas: Path | None) 
 @out_option
 @schemas_option
 def asyncapi(
-    topology: str, form: str, version: str, partitions: int | None, public: bool, out: Path | None, schemas: Path | None
+    topology: str, version: str, partitions: int | None, public: bool, out: Path | None, schemas: Path | None
 ) -> None:
-    """Describe TOPOLOGY as an AsyncAPI 3 document: its topics, Avro schemas, senders and receivers.
+    """Describe TOPOLOGY as an AsyncAPI 3 document in JSON: its topics, Avro schemas, senders and receivers.
 
     Descriptions are the docs of the schemas, and the docstrings of modules and functions.
     """
     loaded = named(topology, schemas).topology
     document = describe(loaded, version=version, partitions=partitions, public=public)
-    _write(yaml_text(document) if form == "yaml" else json.dumps(document, indent=2, ensure_ascii=False) + "\n", out)
+    _write(json.dumps(document, indent=2, ensure_ascii=False) + "\n", out)
 
 
 def _write(text: str, out: Path | None) -> None:
