@@ -53,7 +53,7 @@ def revised(topology: Topology, name: str, make: CodecFactory | None = None) -> 
                     f"the states of {name!r} have no revision after the first; declare the aggregate with revision=2"
                 )
             return plan, TP(source_topic.topic, 0), source_topic.folds
-    raise UnknownTable(f"{name!r} is no aggregate or saga, so it has no states; see pipeline projection rebuild")
+    raise UnknownTable(f"{name!r} is no aggregate or saga, so it has no states")
 
 
 def taken_over(spec: HistorySpec, committed: Mapping[TP, Position]) -> set[int]:

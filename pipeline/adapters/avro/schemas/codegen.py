@@ -23,6 +23,7 @@ from pipeline.model import TopicKind
 ENVELOPES = (TopicKind.COMMAND, TopicKind.EVENT, TopicKind.STATE)
 PLAIN = {avro: "None" if kind is type(None) else kind.__name__ for kind, avro in PRIMITIVES.items()}
 PLAIN |= {"int": "int", "float": "float", "fixed": "bytes"}  # which generate does not write
+HOME = "pipeline"
 HOMES = {"date": "datetime", "datetime": "datetime", "time": "datetime", "timedelta": "datetime", "UUID": "uuid"}
 HOMES |= {
     "Decimal": "decimal",
@@ -31,7 +32,7 @@ HOMES |= {
     "dataclass": "dataclasses",
     "field": "dataclasses",
 }
-HOMES |= dict.fromkeys(("Precision", "Renamed", "renamed"), "pipeline")
+HOMES |= dict.fromkeys(("Precision", "Renamed", "renamed"), HOME)
 TAKEN = {*HOMES, *PLAIN.values(), "tuple", "dict"}
 KNOWN = {  # what of a type the classes say; all else is put in comments
     "record": {"type", "name", "namespace", "doc", "fields", "aliases"},
@@ -66,13 +67,13 @@ class _Module:
 
     def text(self) -> str:
         """Return the source."""
-        about = f'"""Messages of {self._topics}, from the schemas by `pipeline schemas codegen`."""'
+        about = f'"""Messages of {self._topics}; codegen wrote them from the schemas."""'
         homes: dict[str, list[str]] = {}
         for name in sorted(self._imports, key=lambda name: (name.lower(), name)):
             homes.setdefault(HOMES[name], []).append(name)
-        others = homes.pop("pipeline", None)
+        others = homes.pop(HOME, None)
         imports = [f"from {home} import {', '.join(names)}" for home, names in sorted(homes.items())]
-        imports += ["", f"from pipeline import {', '.join(others)}"] if others else []
+        imports += ["", f"from {HOME} import {', '.join(others)}"] if others else []
         return "\n".join([about, "", "from __future__ import annotations", "", *imports, *self._lines]) + "\n"
 
     def _fail(self, where: str, why: str) -> SchemaError:
