@@ -32,7 +32,7 @@ Event = OrderPlaced | GoodsReturned | OrderHeld | OrderConfirmed | OrderRefused 
 class Then(Registry):
     """The schemas as they were when OrderPlaced had changed least recently."""
 
-    def current(self, topic: str) -> tuple[int, Schema]:
+    def current(self, topic: str, *, written: bool = False) -> tuple[int, Schema]:
         _, before = self.compared(topic)[-1]
         return before.id, before.schema
 
