@@ -72,7 +72,7 @@ class Versions(Registry):
     def __init__(self, *schemas: Any) -> None:
         self._schemas = schemas
 
-    def current(self, topic: str) -> tuple[int, Any]:
+    def current(self, topic: str, *, written: bool = False) -> tuple[int, Any]:
         return len(self._schemas), self._schemas[-1]
 
     def written_with(self, schema_id: int, topic: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.adapters.kafka import reading
-from pipeline.adapters.kafka.client_watch import ProducerWatch
+from pipeline.adapters.kafka.client_watch import ProducerWatch, Reach
 from pipeline.adapters.kafka.cluster import note, plainly, read_note, read_owners, read_position
 from pipeline.adapters.kafka.producing import KafkaProducer
 from pipeline.engine.ports import Position
@@ -84,7 +84,7 @@ def no_exception(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize("call", [from_within_a_callback, no_exception, plain])
 def test_of_a_consumer(call: Any) -> None:
     with pytest.raises(LaneFatal, match="fenced by a newer instance"):
-        reading.poll(Client(call), 10, 0.0)  # type: ignore[arg-type]
+        reading.poll(Client(call), Reach(), 10, 0.0)  # type: ignore[arg-type]
 
 
 def test_another_system_error_is_fatal_for_the_lane_alone_too() -> None:
