@@ -163,6 +163,7 @@ def verify(
     to catch up with the logs. `limit`: findings kept of each kind. `decided_since_ms`: see `judge`. `step` hears how
     far it is.
     """
+    topology.chosen(services)  # raises, where there is none of a name, before a broker is asked
     registry = known_registry(bootstrap, topology)
     sources = folded_topics(topology, services, registry)
     with ExitStack() as open_clients:

@@ -20,7 +20,7 @@ from pipeline.adapters.avro.registry import Registry, Written
 from pipeline.adapters.avro.wire.identity import same
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.client_watch import Reach
-from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, TRY_S, admin_client, asked_again, on_error
+from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, TRY_S, admin, asked_again, on_error
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.reading import READING
 from pipeline.engine.state.table import Codecs
@@ -113,7 +113,7 @@ class SchemasTopic:
     def _exists(self) -> bool:
         """Return whether the topic is there. Raises TopicError if this user may not know."""
         unanswered = f"the broker does not say whether it has {SCHEMAS_TOPIC} (%s); look whether it is well"
-        client = admin_client(self._bootstrap)
+        client = admin(self._bootstrap)
         found = asked_again(unanswered, lambda: client.list_topics(SCHEMAS_TOPIC, timeout=TRY_S), ANSWER_S)
         error = found.topics[SCHEMAS_TOPIC].error
         if error is not None and error.code() in REFUSED:
