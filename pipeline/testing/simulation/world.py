@@ -235,7 +235,8 @@ class World:
                 self.wrong(f"{worker.name} of {worker.identity.home} fences its namesake, a member of the group")
 
     def _timed_out(self, name: str) -> None:
-        if any(worker.name == name and worker.lane is not None for worker in self.everybody()):
+        lives = (w for w in self.everybody() if w.name == name and w.lane is not None)
+        if any(worker.state != "paused" for worker in lives):  # a fault holds it, which may be for longer
             self.wrong(f"a transaction of {name} has timed out, though its worker lives")
 
     # --- the scheduler ------------------------------------------------------------------------------------------------
