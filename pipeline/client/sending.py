@@ -78,7 +78,7 @@ class Sending:
         self._producer, self._watch = self._open_producer()
 
     def _open_producer(self) -> tuple[Producer, ProducerWatch]:
-        watch = ProducerWatch()
+        watch = ProducerWatch(self._bootstrap)
         config = COMMON | {
             **connection(self._bootstrap),
             "enable.idempotence": True,
@@ -267,14 +267,14 @@ class Sending:
 
     def _read(self, offset: int) -> None:
         """Hand replies to their waiters, from that offset on, until the client is closed."""
-        why, reach = "the client was closed", Reach()
+        why, reach = "the client was closed", Reach(self._bootstrap)
         consumer = self._open_reader(reach, offset)
         try:
             while not self._closing.is_set():
                 if reach.is_lost(consumer):
                     log.info("the client has lost its brokers; reading replies with a new consumer")
                     consumer.close()
-                    reach = Reach()
+                    reach = Reach(self._bootstrap)
                     consumer = self._open_reader(reach, offset)
                 first = consumer.poll(IDLE_S)
                 self._poll()

@@ -36,6 +36,7 @@ def lossy(cluster: Cluster) -> Cluster:
     topics = [NewTopic(TOPIC, 1, 1), NewTopic(REPLIES, 1, 1), *(NewTopic(f"more-{n}", 4, 1) for n in range(MORE))]
     for future in admin_client(cluster.bootstrap).create_topics(topics).values():
         future.result()
+    admin_client(cluster.proxied)  # as each process has one; by it others are seen to reach the brokers
     return cluster
 
 

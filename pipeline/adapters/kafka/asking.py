@@ -29,7 +29,7 @@ class KafkaBroker:
         self._bootstrap, self.partitions = bootstrap, partitions
         self._groups: dict[str, GroupOffsets] = {}
         self._producer: Producer | None = None
-        self._watch = ProducerWatch()
+        self._watch = ProducerWatch(self._bootstrap)
         self._lock = threading.Lock()
 
     def committed(self, group: str, partitions: Iterable[TP], patience_s: float) -> dict[TP, int]:
@@ -60,7 +60,7 @@ class KafkaBroker:
 
         with self._lock:
             if self._producer is None:
-                self._watch = ProducerWatch()
+                self._watch = ProducerWatch(self._bootstrap)
                 config = COMMON | {**connection(self._bootstrap), "error_cb": self._watch.on_error}
                 config |= {"enable.idempotence": True, "linger.ms": 0, "message.timeout.ms": int(STORED_S * 1000)}
                 self._producer = Producer(config, logger=self._watch)

@@ -83,26 +83,31 @@ class Cluster:
                 self._looking = False
 
 
-_asked: list[AdminClient] = []
+_asked: dict[str, AdminClient] = {}  # by bootstrap servers
 _repeated = Repeated()
 
 
-def ask_by(client: AdminClient) -> None:
+def ask_by(bootstrap: str, client: AdminClient) -> None:
     """Use this client to check whether the cluster answers."""
-    _asked.append(client)
+    _asked[bootstrap] = client
 
 
-def all_answer() -> bool:
-    """Whether each cluster that this process uses answers."""
+def answers(bootstrap: str) -> bool:
+    """Whether that cluster answers. False, too, if this process has no client to ask by."""
+    if (client := _asked.get(bootstrap)) is None:
+        return False
     try:
-        for client in _asked:
-            client.list_topics(timeout=ANSWER_S)
+        client.list_topics(timeout=ANSWER_S)
     except KafkaException:
         return False
     return True
 
 
-_cluster = Cluster(_repeated, all_answer)
+def _all_answer() -> bool:
+    return all(answers(bootstrap) for bootstrap in list(_asked))
+
+
+_cluster = Cluster(_repeated, _all_answer)
 
 
 def on_error(error: KafkaError) -> None:

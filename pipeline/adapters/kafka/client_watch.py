@@ -73,12 +73,14 @@ def reaches(client: Any) -> bool:
 class Reach:
     """Whether a client has lost its brokers for good. `on_error` is to be its `error_cb`; safe to use from any thread.
 
+    `bootstrap`: of the cluster, for which the process has an admin client.
+
     A broker that comes back after its session with the controller may say for a moment that the cluster has none. The
     client forgets those that it knew, then, and in some cases calls off its return to `bootstrap.servers`, too.
     """
 
-    def __init__(self) -> None:
-        self.lost = False
+    def __init__(self, bootstrap: str) -> None:
+        self.lost, self._bootstrap = False, bootstrap
         self._probe_s = 0.0  # when to look next; 0: there is no reason to
 
     def on_error(self, error: KafkaError) -> None:
@@ -95,7 +97,7 @@ class Reach:
             self._probe_s = 0.0
         else:
             self._probe_s = time.monotonic() + PROBES_S
-            self.lost = away.all_answer()
+            self.lost = away.answers(self._bootstrap)
         return self.lost
 
 
@@ -109,8 +111,8 @@ class ProducerWatch(Reach):
     more, although there is a leader again.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__(bootstrap)
         self.connection_lost, self.leaderless_s = False, 0.0
 
     def log(self, level: int, text: str, *args: Any) -> None:

@@ -138,7 +138,7 @@ def admin_client(bootstrap: str) -> AdminClient:
     # It also says for how long a group's coordinator is remembered that was not asked. One that has handed the group on
     # says so in an answer by which librdkafka does not forget it, and asked again and again it would be asked for ever.
     client = cast(AdminClient, ClusterAdmin(config | {"metadata.max.age.ms": 500}))
-    ask_by(client)
+    ask_by(bootstrap, client)
     return client
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka.away import CONNECTIONS, all_answer, kafka_log
+from pipeline.adapters.kafka.away import CONNECTIONS, answers, kafka_log
 from pipeline.adapters.kafka.client_watch import reaches
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, asked_again, on_error
 from pipeline.adapters.kafka.connection import connection
@@ -32,7 +32,8 @@ class GroupOffsets:
     def __init__(self, bootstrap: str, group: str, *, stable: bool = True) -> None:
         isolation = "read_committed" if stable else "read_uncommitted"
         config = COMMON | {**connection(bootstrap), "group.id": group, "isolation.level": isolation}
-        self._group, self._config = group, config | {"enable.auto.commit": False, "error_cb": on_error}
+        self._bootstrap, self._group = bootstrap, group
+        self._config = config | {"enable.auto.commit": False, "error_cb": on_error}
         self._consumer = Consumer(self._config, logger=kafka_log)
 
     def told(self, partitions: Iterable[TP], timeout_s: float = ANSWER_S) -> dict[TP, Committed]:
@@ -60,7 +61,7 @@ class GroupOffsets:
         try:
             answer = consumer.committed([TopicPartition(*tp) for tp in partitions], timeout=timeout_s)
         except KafkaException as error:
-            if error.args[0].code() in CONNECTIONS and not reaches(consumer) and all_answer():
+            if error.args[0].code() in CONNECTIONS and not reaches(consumer) and answers(self._bootstrap):
                 self._consumer = Consumer(self._config, logger=kafka_log)  # see client_watch
             raise
         untold = next((KafkaException(p.error) for p in answer if p.error is not None), None)

@@ -83,7 +83,7 @@ class KafkaProducer:
 
     def _open(self) -> None:
         self._slow = False  # whether a request took so long that its connection may have been lost
-        self._watch = ProducerWatch()
+        self._watch = ProducerWatch(self._bootstrap)
         self._producer = ConfluentProducer({"error_cb": self._watch.on_error, **self._config}, logger=self._watch)
         self._nudge = Nudge(self._producer)
         try:

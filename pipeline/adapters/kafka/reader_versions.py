@@ -43,7 +43,7 @@ class Versions:
     """
 
     def __init__(self, bootstrap: str, topology: Topology) -> None:
-        self._topology, self._said = topology, dict[str, int]()
+        self._bootstrap, self._topology, self._said = bootstrap, topology, dict[str, int]()
         self._counts = partition_counts(admin(bootstrap))
         projections = {declared_name(p) for service in topology.services.values() for p in service.projections}
         topics = {topology.names.get(topic := TopicKind.VERSIONS.topic(name), topic): name for name in projections}
@@ -107,7 +107,7 @@ class Versions:
     # --- following ----------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._reach = Reach()
+        self._reach = Reach(self._bootstrap)
         self._consumer = Consumer(self._config | {"error_cb": self._reach.on_error}, logger=kafka_log)
         self._consumer.assign([TopicPartition(topic, 0, offset) for topic, offset in self._at.items()])
 

@@ -116,7 +116,7 @@ class KafkaGroupConsumer:
         self, bootstrap: str, group: str, instance: str, client_id: str, protocol: str = "classic", **overrides: Any
     ) -> None:
         self._bootstrap, self._group, self._admin = bootstrap, group, admin_client(bootstrap)
-        self._incremental, self._reach = protocol == "consumer", Reach()
+        self._incremental, self._reach = protocol == "consumer", Reach(bootstrap)
         config = READING | {
             **connection(bootstrap),
             "group.id": group,
@@ -235,7 +235,7 @@ class KafkaLogReader:
     """A `LogReader`: partitions by hand, no membership, no commits."""
 
     def __init__(self, bootstrap: str, name: str) -> None:
-        self._reach = Reach()
+        self._reach = Reach(bootstrap)
         config = {**connection(bootstrap), "group.id": name, "client.id": name, "error_cb": self._reach.on_error}
         self._consumer = Consumer(READING | config | {"auto.offset.reset": "error"}, logger=kafka_log)
         self._admin = admin(bootstrap)

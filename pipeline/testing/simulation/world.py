@@ -235,8 +235,8 @@ class World:
                 self.wrong(f"{worker.name} of {worker.identity.home} fences its namesake, a member of the group")
 
     def _timed_out(self, name: str) -> None:
-        lives = (w for w in self.everybody() if w.name == name and w.lane is not None)
-        if any(worker.state != "paused" for worker in lives):  # a fault holds it, which may be for longer
+        named = [worker for worker in self.everybody() if worker.name == name]  # of two, it may be the one that is gone
+        if len(named) == 1 and named[0].lane is not None and named[0].state != "paused":  # by a fault, for a minute
             self.wrong(f"a transaction of {name} has timed out, though its worker lives")
 
     # --- the scheduler ------------------------------------------------------------------------------------------------

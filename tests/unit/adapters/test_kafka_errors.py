@@ -48,7 +48,7 @@ def producer(client: Client) -> KafkaProducer:
     made = object.__new__(KafkaProducer)
     made.name, made._producer, made._last, made._topics = "tills-0", client, {}, {}  # type: ignore[assignment]
     made._nudge = Client(lambda *_: None)  # type: ignore[assignment]
-    made._watch, made._slow = ProducerWatch(), False
+    made._watch, made._slow = ProducerWatch(""), False
     return made
 
 
@@ -84,7 +84,7 @@ def no_exception(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize("call", [from_within_a_callback, no_exception, plain])
 def test_of_a_consumer(call: Any) -> None:
     with pytest.raises(LaneFatal, match="fenced by a newer instance"):
-        reading.poll(Client(call), Reach(), 10, 0.0)  # type: ignore[arg-type]
+        reading.poll(Client(call), Reach(""), 10, 0.0)  # type: ignore[arg-type]
 
 
 def test_another_system_error_is_fatal_for_the_lane_alone_too() -> None:

@@ -70,7 +70,7 @@ class SchemasTopic:
         if not self._exists():
             return
         deadline = time.monotonic() + patience_s
-        with closing(self._consumer(Reach())) as consumer:
+        with closing(self._consumer(Reach(self._bootstrap))) as consumer:
             while not self._poll(consumer):
                 if time.monotonic() > deadline:
                     raise BrokerUnreachable(
@@ -181,7 +181,7 @@ class SchemasTopic:
     def _follow(self) -> None:
         while not self._stopped.is_set():
             try:
-                reach = Reach()
+                reach = Reach(self._bootstrap)
                 with closing(self._consumer(reach)) as consumer:
                     while not self._stopped.is_set() and not reach.is_lost(consumer):
                         self._poll(consumer)
