@@ -236,7 +236,7 @@ class World:
 
     def _timed_out(self, name: str) -> None:
         named = [worker for worker in self.everybody() if worker.name == name]  # of two, it may be the one that is gone
-        if len(named) == 1 and named[0].lane is not None and named[0].state != "paused":  # by a fault, for a minute
+        if len(named) == 1 and named[0].lane is not None:
             self.wrong(f"a transaction of {name} has timed out, though its worker lives")
 
     # --- the scheduler ------------------------------------------------------------------------------------------------
