@@ -21,6 +21,16 @@ from pipeline.cli.shown import say, say_json
 from pipeline.cli.values import FilePath
 from pipeline.engine.plan import ServicePlan
 
+directory_option = click.option(  # of those who need no topology
+    "--schemas",
+    type=FilePath(path_type=Path),
+    default=Path("schemas"),
+    envvar="PIPELINE_SCHEMAS",
+    show_default=True,
+    show_envvar=True,
+    help="Directory.",
+)
+
 
 @click.group()
 def command() -> None:
@@ -93,15 +103,7 @@ def generate(topology: str, schemas: Path | None, check: bool) -> None:
 
 
 @command.command()
-@click.option(
-    "--schemas",
-    type=FilePath(path_type=Path),
-    default=Path("schemas"),
-    envvar="PIPELINE_SCHEMAS",
-    show_default=True,
-    show_envvar=True,
-    help="Directory.",
-)
+@directory_option
 @click.option(
     "--force", is_flag=True, help="Register also what breaks the reading of earlier versions, and give these up."
 )
@@ -129,15 +131,7 @@ def register(schemas: Path, force: bool, as_json: bool) -> None:
 
 @command.command()
 @click.argument("topics", nargs=-1, required=True, metavar="TOPIC...")
-@click.option(
-    "--schemas",
-    type=FilePath(path_type=Path),
-    default=Path("schemas"),
-    envvar="PIPELINE_SCHEMAS",
-    show_default=True,
-    show_envvar=True,
-    help="Directory.",
-)
+@directory_option
 @click.option(
     "--out", type=FilePath(dir_okay=False, path_type=Path), metavar="FILE", help="Where to write it, if not to stdout."
 )
