@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.peers.accounts import remembering, service
 from benchmarks.peers.contract import bare_codecs
 from pipeline.adapters.kafka import admin
-from pipeline.adapters.kafka.topics import create_topics, partition_counts
+from pipeline.adapters.kafka.topic_settings import mend
+from pipeline.adapters.kafka.topics import create_topics, partition_counts, setting_differences
 from pipeline.cli.options import log_to_stderr
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import SchemaError
@@ -60,9 +61,11 @@ def main() -> None:
     accounts = topology(os.environ, chosen)
     bootstrap = os.environ["BOOTSTRAP"]
     client = admin(bootstrap)
-    # The contract's topics are there; what is left is the engine's own.
+    # The contract's topics are there, with the broker's own settings; what is left is the engine's own.
     partitions = partition_counts(client)[os.environ["COMMAND_TOPIC"]]
-    create_topics(client, [ServicePlan(chosen, bare_codecs(SCHEMAS), accounts.names)], partitions, 1)
+    plans = [ServicePlan(chosen, bare_codecs(SCHEMAS), accounts.names)]
+    create_topics(client, plans, partitions, 1)
+    mend(client, setting_differences(client, plans))
     settings = WorkerSettings(
         bootstrap=bootstrap,
         state_dir=Path(os.environ["STATE_DIR"]),

@@ -15,7 +15,8 @@ from benchmarks.peers.accounts import NEW, Command, Event, State, decide, evolve
 from benchmarks.peers.commands import commands
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import Registry
-from pipeline.adapters.kafka import READING
+from pipeline.adapters.kafka import READING, admin
+from pipeline.adapters.kafka.topic_settings import DAY_MS, Difference, mend
 from tests.helpers.support import until
 
 COUNT, KEYS = 4_000, 150
@@ -77,6 +78,11 @@ def test_each_command_is_answered_once_and_rightly_though_it_is_killed(kafka: st
     def answered(count: int) -> bool:
         return len(read(place, place.event, events)) >= count
 
+    brokers_own = [
+        Difference(place.event, "retention.ms", "-1", str(7 * DAY_MS), True),
+        Difference(place.command, "message.timestamp.type", "LogAppendTime", "CreateTime", False),
+    ]
+    mend(admin(kafka), brokers_own)  # the harness makes topics without naming any
     worker = Candidate(place, tmp_path)
     try:
         place.feed(stream[:COUNT])
