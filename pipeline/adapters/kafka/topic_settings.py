@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
@@ -89,8 +90,8 @@ def _amount(value: str) -> float:
     return math.inf if value == "-1" else float(value)
 
 
-def mend(client: AdminClient, found: Iterable[Difference]) -> None:
-    """Give topics the settings that they need. Raises TopicError."""
+def mend(client: AdminClient, found: Sequence[Difference]) -> None:
+    """Give topics the settings that they need; return once a broker answers with them. Raises TopicError."""
     resources: dict[str, ConfigResource] = {}
     for each in found:
         resource = resources.setdefault(each.topic, ConfigResource(ResourceType.TOPIC, each.topic))
@@ -101,3 +102,22 @@ def mend(client: AdminClient, found: Iterable[Difference]) -> None:
             future.result()
         except KafkaException as error:
             raise TopicError(f"cannot change the settings of {resource.name}: {error.args[0].str()}") from None
+    # The controller has them now; the broker that is asked next may not have heard of it.
+    deadline = time.monotonic() + ANSWER_S
+    while late := _not_yet(client, found):
+        if time.monotonic() > deadline:
+            raise TopicError(f"the setting was changed, but a broker still answers otherwise: {late}; look at its log")
+        time.sleep(0.05)
+
+
+def _not_yet(client: AdminClient, wanted: Sequence[Difference]) -> Difference | None:
+    """Return the first of the settings that a broker does not answer with; None if it answers with all."""
+    if not wanted:
+        return None
+    resources = {topic: ConfigResource(ResourceType.TOPIC, topic) for topic in {each.topic for each in wanted}}
+    asked = client.describe_configs(list(resources.values()), request_timeout=ANSWER_S)
+    try:
+        entries = {topic: asked[resource].result() for topic, resource in resources.items()}
+    except KafkaException as error:
+        raise TopicError(f"the broker does not say what settings topics have: {error.args[0].str()}") from None
+    return next((each for each in wanted if entries[each.topic][each.setting].value != each.wanted), None)
