@@ -1,5 +1,6 @@
 """Data management in services over Apache Kafka: commands in, event logs, tables and projections out."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pipeline.model import (
@@ -41,12 +42,17 @@ from pipeline.model import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.client import Accepted, AsyncClient, Client, Row
     from pipeline.client.queries import AsyncQueryClient, QueryClient
+    from pipeline.topology import load as load_topology
 
 __all__ = [
+    "Accepted",
     "Aggregate",
+    "AsyncClient",
     "AsyncQueryClient",
     "Cancel",
+    "Client",
     "CommandContext",
     "Copy",
     "Database",
@@ -65,6 +71,7 @@ __all__ = [
     "Renamed",
     "Replica",
     "Retry",
+    "Row",
     "Saga",
     "Send",
     "Service",
@@ -77,17 +84,27 @@ __all__ = [
     "Unique",
     "Work",
     "linear_saga",
+    "load_topology",
     "moment_ms",
     "renamed",
     "top",
     "two_phase_saga",
 ]
+# What is imported when it is first used: a program that only declares services needs no Kafka library.
+LATER = {
+    "Accepted": "pipeline.client.wire.outcome",
+    "AsyncClient": "pipeline.client.command_client",
+    "AsyncQueryClient": "pipeline.client.queries",
+    "Client": "pipeline.client.command_client",
+    "QueryClient": "pipeline.client.queries",
+    "Row": "pipeline.client.typed.rows",
+    "load_topology": "pipeline.topology",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the clients on first use: a program that only declares services needs no Kafka library."""
-    if name in ("AsyncQueryClient", "QueryClient"):
-        from pipeline.client import queries
-
-        return getattr(queries, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a client, or what comes with one."""
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = vars(import_module(LATER[name]))
+    return found["load" if name == "load_topology" else name]

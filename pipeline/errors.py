@@ -167,6 +167,10 @@ class NoSuchConsistency(BadInput):
     """The table cannot give the requested consistency."""
 
 
+class UnfitValue(BadInput):
+    """A worker's answer does not fit the class that the client has for it: one of them runs other code."""
+
+
 class UnknownTable(NotFound):
     """No service in the topology has a table of that name."""
 

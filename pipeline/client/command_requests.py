@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypedDict, Unpack, overload
+from types import ModuleType
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
@@ -18,14 +19,18 @@ from pipeline.client.holds import Holds
 from pipeline.client.learning import ReplyReader
 from pipeline.client.owner_request import Blocking, OwnerRequest, Steps, Wait, problem_of
 from pipeline.client.sending import AwaitedReply, NotAnswered, Sending
+from pipeline.client.typed.subjects import AnyOwned, taker
 from pipeline.client.wire.outcome import Outcome, outcome_of
 from pipeline.client.wire.paths import path_part
 from pipeline.errors import InvalidCommand, NoReply, TableUnavailable
-from pipeline.model import Parked, ReplyMessage, Token
+from pipeline.model import Aggregate, Parked, ReplyMessage, Saga, Token
 from pipeline.model.records.keys import asked_text
 from pipeline.topology import Topology
 
 FLUSH_S = 60.0
+
+C = TypeVar("C")
+Loosely = str | ModuleType | Saga[Any]  # what does not say of which classes its commands are
 
 
 class Options(TypedDict, total=False):
@@ -130,32 +135,50 @@ class CommandRequests:
         return Holds(self._router, time.monotonic)
 
     @overload
-    def send(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[str]: ...
+    def send(
+        self, aggregate: Aggregate[C, Any, Any], key: str, command: C, **options: Unpack[Options]
+    ) -> Steps[str]: ...
     @overload
     def send(
-        self, aggregate: str, key: str, command: Any, *, wait: float, **options: Unpack[Options]
+        self, aggregate: Aggregate[C, Any, Any], key: str, command: C, *, wait: float, **options: Unpack[Options]
+    ) -> Steps[Outcome]: ...
+    @overload
+    def send(self, aggregate: Loosely, key: str, command: Any, **options: Unpack[Options]) -> Steps[str]: ...
+    @overload
+    def send(
+        self, aggregate: Loosely, key: str, command: Any, *, wait: float, **options: Unpack[Options]
     ) -> Steps[Outcome]: ...
     def send(
-        self, aggregate: str, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
+        self, aggregate: AnyOwned, key: str, command: Any, *, wait: float | None = None, **options: Unpack[Options]
     ) -> Steps[str | Outcome]:
-        """Send `command` to the aggregate `key`. Without `wait`, queue it and return its id at once.
+        """Send `command` to the aggregate of the id `key`. Without `wait`, queue it and return its id at once.
 
-        With `wait`, return the outcome, Accepted or Rejected; raises NoReply after `wait` seconds. Raises
+        `aggregate`: an Aggregate or a Saga, the module of a service of which one takes such a command, or a name. With
+        `wait`, return the outcome, Accepted or Rejected; raises NoReply after `wait` seconds. Raises
         UnknownAggregate, InvalidCommand or EncodeError if the command does not fit; nothing is sent then. Waits while
         the queue is full, then raises Overloaded; with `wait` in an event loop, raises at once.
         """
         if wait is not None:
-            pending = yield from self.ask(aggregate, key, command, **options)
+            pending: Pending = yield from self._ask(taker(aggregate, type(command)), key, command, options)
             return (yield from pending.outcome(wait))
-        ready = self.commands.write(aggregate, key, command, **options)
+        ready = self.commands.write(taker(aggregate, type(command)), key, command, **options)
         yield Blocking(lambda: self._sending.queue(ready))
         return ready.id
 
-    def ask(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[Pending]:
+    @overload
+    def ask(
+        self, aggregate: Aggregate[C, Any, Any], key: str, command: C, **options: Unpack[Options]
+    ) -> Steps[Pending]: ...
+    @overload
+    def ask(self, aggregate: Loosely, key: str, command: Any, **options: Unpack[Options]) -> Steps[Pending]: ...
+    def ask(self, aggregate: AnyOwned, key: str, command: Any, **options: Unpack[Options]) -> Steps[Pending]:
         """Send `command` and return at once. The Pending that is returned waits for the outcome.
 
         Call its `result(timeout_s)`, or in an event loop await its `result_async(timeout_s)`. Raises as `send`.
         """
+        return self._ask(taker(aggregate, type(command)), key, command, options)
+
+    def _ask(self, aggregate: str, key: str, command: Any, options: Options) -> Steps[Pending]:
         self.commands.kind(aggregate)
         yield from self.listen()
         question = self._sending.question()
@@ -172,32 +195,43 @@ class CommandRequests:
         service = self._topology.service_of(aggregate).name
         return (yield from self._holds.of((service,))).get(service)
 
-    def store(self, aggregate: str, key: str, command: Any, **options: Unpack[Options]) -> Steps[tuple[str, Token]]:
+    @overload
+    def store(
+        self, aggregate: Aggregate[C, Any, Any], key: str, command: C, **options: Unpack[Options]
+    ) -> Steps[tuple[str, Token]]: ...
+    @overload
+    def store(
+        self, aggregate: Loosely, key: str, command: Any, **options: Unpack[Options]
+    ) -> Steps[tuple[str, Token]]: ...
+    def store(
+        self, aggregate: AnyOwned, key: str, command: Any, **options: Unpack[Options]
+    ) -> Steps[tuple[str, Token]]:
         """Send a command and wait only until the broker has stored it. Return its id and the token of its position.
 
         Raises as `send` with `wait`, and NoReply if the broker does not confirm it.
         """
         yield from self.listen()
-        ready = self.commands.write(aggregate, key, command, **options)
+        ready = self.commands.write(taker(aggregate, type(command)), key, command, **options)
         try:
             stored: Token = yield Wait(self._sending.store(ready, self._queue_s), None)
         except NotAnswered as error:
             raise NoReply(f"command {ready.id}: {error}", ready.id, ready.issued_ms, None) from None
         return ready.id, stored
 
-    def outcome(self, aggregate: str, key: str, command_id: str) -> Steps[Outcome | Parked | None]:
+    def outcome(self, aggregate: AnyOwned, key: str, command_id: str) -> Steps[Outcome | Parked | None]:
         """Return the outcome of a command that any client sent earlier: Parked if it is parked, None if it is unknown.
 
         Asks the worker that owns the aggregate, which keeps replies for as long as the aggregate's Idempotency says.
         Raises UnknownAggregate, BadRequest, and TableUnavailable if no worker can reply at present.
         """
-        self.commands.kind(aggregate)
+        name = taker(aggregate, None)
+        self.commands.kind(name)
         asked_text("the command's id", command_id)
-        partition: int = yield Blocking(lambda: self._router.partition(aggregate, key))
-        path = f"/v1/commands/{aggregate}/{path_part(key)}/{path_part(command_id)}"
-        answer = yield from OwnerRequest(self._router, time.monotonic, 0).steps(aggregate, partition, path, {})
+        partition: int = yield Blocking(lambda: self._router.partition(name, key))
+        path = f"/v1/commands/{name}/{path_part(key)}/{path_part(command_id)}"
+        answer = yield from OwnerRequest(self._router, time.monotonic, 0).steps(name, partition, path, {})
         if answer.status == 200:
-            return self.commands.outcome_from_json(aggregate, answer.body)
+            return self.commands.outcome_from_json(name, answer.body)
         if answer.status == 202:
             return Parked(answer.body["cause"]) if "cause" in answer.body else None  # else it is scheduled
         if answer.status == 404 and answer.body.get("error") == "UnknownCommand":

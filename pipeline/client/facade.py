@@ -26,7 +26,7 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
-S = TypeVar("S", bound=Closable)
+S = TypeVar("S", bound=Closable, covariant=True)
 
 
 class Facade(Generic[S]):
@@ -34,14 +34,14 @@ class Facade(Generic[S]):
 
     _steps: S
 
-    def _open(self, steps: S) -> None:
+    def _open(self, steps: Any) -> None:
         self._steps = steps
 
 
 class Sync(Facade[S]):
     """A client for threads; a context manager."""
 
-    def _open(self, steps: S) -> None:
+    def _open(self, steps: Any) -> None:
         super()._open(steps)
         self._driver = Driver()
 
@@ -62,7 +62,7 @@ class Sync(Facade[S]):
 class Async(Facade[S]):
     """A client for one event loop; an asynchronous context manager."""
 
-    def _open(self, steps: S) -> None:
+    def _open(self, steps: Any) -> None:
         super()._open(steps)
         self._driver = AsyncDriver()
 

@@ -14,6 +14,7 @@ RETRY_S = 0.1
 TIMEOUT_S = 15.0
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Sleep(NamedTuple):
@@ -58,10 +59,10 @@ class Read(NamedTuple):
     """A step: read the next bytes of the open stream. Send back b"" if it has ended."""
 
 
-class Items(NamedTuple, Generic[T]):
+class Items(NamedTuple, Generic[T_co]):
     """A step: hand these to the caller, one by one."""
 
-    items: Sequence[T]
+    items: Sequence[T_co]
 
 
 class Answer(NamedTuple):

@@ -5,37 +5,27 @@ See `owner_request` for the steps, `queries` for the clients.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import TypedDict, Unpack
+from types import ModuleType
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.near_cache.cache import NearCache
-from pipeline.client.owner_request import (
-    TIMEOUT_S,
-    Answer,
-    Blocking,
-    HttpCall,
-    Items,
-    Json,
-    OwnerRequest,
-    Steps,
-    Stream,
-    problem_of,
-)
+from pipeline.client.owner_request import Answer, Items, Json, Steps, Stream
+from pipeline.client.past_requests import PAGE_ROWS, PastRequests, body_of
+from pipeline.client.typed.rows import Row
+from pipeline.client.typed.subjects import AnyOwned, AnyTable, Owned, Subject, Table, subject
 from pipeline.client.watch import WatchRequest
-from pipeline.client.wire.as_of import parse_as_of
 from pipeline.client.wire.paths import path_part
 from pipeline.client.wire.read_options import Pending, ReadOptions, parse_read_options
 from pipeline.errors import BadRequest
 from pipeline.model import Token
 from pipeline.model.records.keys import asked_key, asked_text
-from pipeline.model.saga.saga import IN_FLIGHT
 
 KEYS_AT_ONCE = 500
-PAGE_ROWS = 1_000
 POSITION = "x-pipeline-position"
+
+R = TypeVar("R")
 
 
 class Options(TypedDict, total=False):
@@ -54,7 +44,7 @@ class Options(TypedDict, total=False):
     pending: str
 
 
-class Requests:
+class Requests(PastRequests):
     """The requests of one client. `eventual`: its default consistency. `end`: called by `close`."""
 
     def __init__(
@@ -66,18 +56,30 @@ class Requests:
         near: NearCache | None = None,
         end: Callable[[], None] = lambda: None,
     ) -> None:
-        self.router, self.near, self._patience_s, self.close = router, near, patience_s, end
-        self._asking = OwnerRequest(router, time.monotonic, patience_s)
+        super().__init__(router, patience_s, end)
+        self.near, self._patience_s = near, patience_s
         self._otherwise: Options = {"consistency": "eventual"} if eventual else {}
 
-    def get(self, table: str, key: str, **options: Unpack[Options]) -> Steps[Json]:
-        """Return `{"key", "row", "position"}`, for an aggregate also with `version` and `time_ms`.
+    @overload
+    def get(self, table: str, key: str, **options: Unpack[Options]) -> Steps[Json]: ...
+    @overload
+    def get(self, table: Table[R], key: str, **options: Unpack[Options]) -> Steps[Row[R]]: ...
+    @overload
+    def get(self, table: ModuleType, key: str, **options: Unpack[Options]) -> Steps[Row[Any]]: ...
+    def get(self, table: AnyTable, key: str, **options: Unpack[Options]) -> Steps[Json | Row[Any]]:
+        """Return the Row of a key: its `row` is an instance of the table's class.
+
+        `table`: a Projection, Aggregate, Saga or Replica, or the module of a service with one table. By the name of a
+        table, it is JSON: `{"key", "row", "position"}`, for an aggregate also with `version` and `time_ms`.
 
         `position`: the token of the table's position. See Options and docs/consistency.md. Raises UnknownKey,
         UnknownTable, TableUnavailable, InvalidToken, ForeignToken, NoSuchConsistency, and NotYet if the table has not
-        reached the token in time.
+        reached the token in time; UnfitValue if the row does not fit its class.
         """
-        asked = self._reading(options)
+        of = subject(self.router.topology, table)
+        return of.row((yield from self._row(of.name, key, self._reading(options))), {})
+
+    def _row(self, table: str, key: str, asked: ReadOptions) -> Steps[Json]:
         partition = yield from self._partition(table, key)
         # Only workers know which version a switchable name means, so its rows cannot be cached; nor can those with held
         # work removed.
@@ -94,24 +96,43 @@ class Requests:
         finally:
             if near is not None and pending_read is not None:
                 near.forget(pending_read, key)
-        return {**_body(answer), **_position(answer)}
+        return {**body_of(answer), **_position(answer)}
 
-    def get_many(self, table: str, keys: Sequence[str], **options: Unpack[Options]) -> Steps[list[Json | None]]:
+    @overload
+    def get_many(self, table: str, keys: Sequence[str], **options: Unpack[Options]) -> Steps[list[Json | None]]: ...
+    @overload
+    def get_many(
+        self, table: Table[R], keys: Sequence[str], **options: Unpack[Options]
+    ) -> Steps[list[Row[R] | None]]: ...
+    @overload
+    def get_many(
+        self, table: ModuleType, keys: Sequence[str], **options: Unpack[Options]
+    ) -> Steps[list[Row[Any] | None]]: ...
+    def get_many(self, table: AnyTable, keys: Sequence[str], **options: Unpack[Options]) -> Steps[list[Any]]:
         """Return the rows of several keys, in the order of the keys, None for each that has no row. Raises as `get`."""
-        asked = self._reading(options)
+        of, asked = subject(self.router.topology, table), self._reading(options)
         for key in keys:
             asked_key(key)
-        found: list[Json | None] = []
+        found: list[Any] = []
         for at in range(0, len(keys), KEYS_AT_ONCE):
             few = list(keys[at : at + KEYS_AT_ONCE])
-            partition = yield from self._partition(table, few[0])
-            found += (yield from self._ask(table, partition, f"/v1/tables/{table}/get", asked, {"keys": few}))["rows"]
+            partition = yield from self._partition(of.name, few[0])
+            answer = yield from self._ask(of.name, partition, f"/v1/tables/{of.name}/get", asked, {"keys": few})
+            found += _rows(of, answer)
         return found
 
-    def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> Steps[list[Json | None]]:
+    @overload
+    def read_together(self, keys: Sequence[tuple[str, str]], wait: float | None = None) -> Steps[list[Json | None]]: ...
+    @overload
+    def read_together(
+        self, keys: Sequence[tuple[Owned[R], str]], wait: float | None = None
+    ) -> Steps[list[Row[R] | None]]: ...
+    @overload
+    def read_together(self, keys: Sequence[tuple[AnyOwned, str]], wait: float | None = None) -> Steps[list[Any]]: ...
+    def read_together(self, keys: Sequence[tuple[AnyOwned, str]], wait: float | None = None) -> Steps[list[Any]]:
         """Return the rows of several aggregates, each `(table, key)`, as they were at one moment after this call.
 
-        In the order of the keys, each with its `table`; None for a key without a row. None of the rows had anything
+        In the order of the keys, each as from `get`; None for a key without a row. None of the rows had anything
         held at that moment, so they show all or nothing of a two-phase commit. `wait`: seconds that this may take,
         default 5. Raises Contended if there was no such moment, NoSuchConsistency if a table is not an aggregate's,
         otherwise as `get`.
@@ -121,11 +142,16 @@ class Requests:
         for _, each in keys:
             asked_key(each)
         asked = parse_read_options({} if wait is None else {"wait": str(wait)})
-        (table, key), body = keys[0], {"keys": [{"table": table, "key": key} for table, key in keys]}
-        partition = yield from self._partition(table, key)
-        rows: list[Json | None] = (yield from self._ask(table, partition, "/v1/read", asked, body))["rows"]
-        return rows
+        of = [(subject(self.router.topology, table), key) for table, key in keys]
+        (first, key), body = of[0], {"keys": [{"table": table.name, "key": key} for table, key in of]}
+        partition = yield from self._partition(first.name, key)
+        answer = yield from self._ask(first.name, partition, "/v1/read", asked, body)
+        return [
+            row and table.row(row, _position(answer))
+            for (table, _), row in zip(of, body_of(answer)["rows"], strict=True)
+        ]
 
+    @overload
     def scan(
         self,
         table: str,
@@ -138,120 +164,92 @@ class Requests:
         index: str = "",
         value: str = "",
         **options: Unpack[Options],
-    ) -> Stream[Json]:
+    ) -> Stream[Json]: ...
+    @overload
+    def scan(
+        self,
+        table: Table[R],
+        prefix: str = "",
+        limit: int | None = None,
+        partition: int | None = None,
+        *,
+        start: str = "",
+        to: str = "",
+        index: str = "",
+        value: str = "",
+        **options: Unpack[Options],
+    ) -> Stream[Row[R]]: ...
+    @overload
+    def scan(
+        self,
+        table: ModuleType,
+        prefix: str = "",
+        limit: int | None = None,
+        partition: int | None = None,
+        *,
+        start: str = "",
+        to: str = "",
+        index: str = "",
+        value: str = "",
+        **options: Unpack[Options],
+    ) -> Stream[Row[Any]]: ...
+    def scan(
+        self,
+        table: AnyTable,
+        prefix: str = "",
+        limit: int | None = None,
+        partition: int | None = None,
+        *,
+        start: str = "",
+        to: str = "",
+        index: str = "",
+        value: str = "",
+        **options: Unpack[Options],
+    ) -> Stream[Json | Row[Any]]:
         """Yield rows whose key begins with `prefix`, in key order, page by page; all of them unless `limit` is given.
 
         `start`, `to`: only keys from `start` on and before `to`. `index`, `value`: only rows to which that index gives
         that value. `partition`: only rows of this partition. Raises as `get`.
         """
-        asked = self._reading(options)
+        of, asked = subject(self.router.topology, table), self._reading(options)
         only = {} if partition is None else {"partition": str(partition)}
         after: str | None = ""
         while after is not None and (limit is None or limit > 0):
             query = {**wanted_rows(prefix, start, to, index, value, after, limit), **only, **asked.query()}
-            path = f"/v1/tables/{table}"
-            answer = yield from self._asking.steps(table, partition or 0, path, query, wait_s=asked.wait_s)
-            page = _body(answer)
-            yield Items[Json](page["rows"])
+            path = f"/v1/tables/{of.name}"
+            answer = yield from self._asking.steps(of.name, partition or 0, path, query, wait_s=asked.wait_s)
+            page = body_of(answer)
+            yield Items(_rows(of, answer))
             after = page["next"]
             limit = None if limit is None else limit - len(page["rows"])
 
-    def watch(self, table: str, key: str, since: str | None = None, *, wait: float | None = None) -> Stream[Json]:
-        """Yield each new row of a key, for ever: `{"key", "row", "position"}` as from `get`, row None if deleted.
+    @overload
+    def watch(self, table: str, key: str, since: str | None = None, *, wait: float | None = None) -> Stream[Json]: ...
+    @overload
+    def watch(
+        self, table: Table[R], key: str, since: str | None = None, *, wait: float | None = None
+    ) -> Stream[Row[R | None]]: ...
+    @overload
+    def watch(
+        self, table: ModuleType, key: str, since: str | None = None, *, wait: float | None = None
+    ) -> Stream[Row[Any]]: ...
+    def watch(
+        self, table: AnyTable, key: str, since: str | None = None, *, wait: float | None = None
+    ) -> Stream[Json | Row[Any]]:
+        """Yield each new row of a key, for ever, as from `get`; its `row` is None if it is deleted.
 
         Without `since`, begins with the present row. With the `position` of an event, goes on after it. With that of a
         command or read, begins with a row that contains it, for which the worker waits up to `wait` seconds. With "",
         begins with all that the row topic still holds. If a worker stops, goes on at another. Raises TableUnavailable
         after `patience_s` without a worker, UnknownTable, BadRequest for a replica, otherwise as a read.
         """
-        return WatchRequest(self.router, table, key, since, wait, self._patience_s).steps()
+        of = subject(self.router.topology, table)
+        return WatchRequest(
+            self.router, of.name, key, since, wait, self._patience_s, lambda row: of.row(row, {})
+        ).steps()
 
-    def history(self, aggregate: str, key: str, after: int = 0, limit: int | None = None) -> Stream[Json]:
-        """Yield the events of one aggregate, in order, from the version after `after`, page by page.
-
-        Each is `{"version", "time_ms", "command_id", "correlation_id", "event"}`, the event with its name as `type`.
-        Yields all of them unless `limit` is given. Raises UnknownKey, UnknownTable, NoHistory, TableUnavailable.
-        """
-        at: int | None = after
-        while at is not None and (limit is None or limit > 0):
-            events = min(PAGE_ROWS, limit) if limit is not None else PAGE_ROWS
-            page = yield from self._past(aggregate, key, "", {"after": str(at), "limit": str(events)})
-            yield Items[Json](page["events"][:limit])  # an old event may have become several
-            at = page["next"]
-            limit = None if limit is None else limit - len(page["events"])
-
-    def state_as_of(self, aggregate: str, key: str, as_of: int | str | datetime) -> Steps[Json]:
-        """Return `{"key", "row", "version", "time_ms", …}` as it was at a version or time.
-
-        Before the first event, that is the initial state at version 0. `as_of`: a version (a number below
-        100,000,000,000), or a time: milliseconds since the epoch, ISO 8601 or a datetime, UTC unless it has a zone.
-        Raises UnknownKey if the version has not been reached, InvalidMoment, HistoryIncomplete if the event log does
-        not go back so far, otherwise as `history`.
-        """
-        text = as_of.isoformat() if isinstance(as_of, datetime) else str(as_of)
-        parse_as_of(text)
-        return (yield from self._past(aggregate, key, "/state", {"as_of": text}))
-
-    def deadlines(self, aggregate: str, key: str) -> Steps[list[Json]]:
-        """Return what is still due for one aggregate, in order of time, a thousand at most.
-
-        Each is `{"kind", "name", "due_ms", "command_id", "correlation_id", "command"}`. `kind` is "deadline", or
-        "scheduled" with the command's id as its name; `due_ms` is None once it has been sent. Raises UnknownTable,
-        NoDeadlines, TableUnavailable.
-        """
-        self.router.topology.with_deadlines(aggregate)
-        partition = yield from self._partition(aggregate, key)
-        path = f"/v1/deadlines/{aggregate}/{path_part(key)}"
-        found: list[Json] = _body((yield from self._asking.steps(aggregate, partition, path, {})))["deadlines"]
-        return found
-
-    def sagas(self, saga: str | None = None, states: Sequence[str] = IN_FLIGHT) -> Stream[Json]:
-        """Yield the progress of the instances of a saga, or of all sagas, whose status is in `states`, by saga and key.
-
-        Each is `{"saga", "key", "status", "step", "attempt", "waits_for", "reason", "blocks", "since"}`. Raises
-        UnknownTable, TableUnavailable.
-        """
-        known = self.router.topology
-        for name in sorted(known.sagas) if saga is None else [known.saga(saga).name]:
-            after: str | None = ""
-            while after is not None:
-                query = {"state": ",".join(states), "limit": str(PAGE_ROWS)} | ({"after": after} if after else {})
-                page = _body((yield from self._asking.steps(name, 0, f"/v1/sagas/{name}", query)))
-                yield Items[Json](page["sagas"])
-                after = page["next"]
-
-    def saga(self, saga: str, key: str) -> Steps[Json]:
-        """Return one instance as in `sagas`, with its `version` and `state`. Also raises UnknownKey."""
-        self.router.topology.saga(saga)
-        partition = yield from self._partition(saga, key)
-        return _body((yield from self._asking.steps(saga, partition, f"/v1/sagas/{saga}/{path_part(key)}", {})))
-
-    def positions(self, service: str) -> Steps[dict[str, Json]]:
-        """Return the positions of the local tables of a service's workers, by source partition; see /v1/status."""
-        found: dict[str, Json] = {}
-        workers: list[str] = yield Blocking(lambda: self.router.workers(service))
-        for worker in workers:
-            answer: Answer | None = yield HttpCall(worker, "/v1/status", {}, TIMEOUT_S)
-            if answer is not None and answer.status == 200:  # one that is gone owns nothing; the group knows it soon
-                found |= answer.body.get(service, {}).get("positions", {})
-        return found
-
-    def _ask(self, table: str, partition: int, path: str, asked: ReadOptions, body: Json) -> Steps[Json]:
-        return _body(
-            (yield from self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body))
-        )
-
-    def _past(self, aggregate: str, key: str, page: str, query: dict[str, str]) -> Steps[Json]:
-        self.router.topology.with_history(aggregate)
-        partition = yield from self._partition(aggregate, key)
-        path = f"/v1/history/{aggregate}/{path_part(key)}{page}"
-        return _body((yield from self._asking.steps(aggregate, partition, path, query)))
-
-    def _partition(self, table: str, key: str) -> Steps[int]:
-        if self.router.knows(table):
-            return self.router.partition(table, key)
-        partition: int = yield Blocking(lambda: self.router.partition(table, key))
-        return partition
+    def _ask(self, table: str, partition: int, path: str, asked: ReadOptions, body: Json) -> Steps[Answer]:
+        return self._asking.steps(table, partition, path, asked.query(), wait_s=asked.wait_s, body=body)
 
     def _reading(self, options: Options) -> ReadOptions:
         """Return the options of a read. Raises BadRequest, InvalidToken."""
@@ -263,12 +261,11 @@ class Requests:
         return parse_read_options({name: str(value) for name, value in given.items()})
 
 
-def _body(answer: Answer) -> Json:
-    """Return the body of an answer. Raises the error that it carries."""
-    if error := problem_of(answer):
-        raise error
-    body: Json = answer.body
-    return body
+def _rows(of: Subject, answer: Answer) -> list[Any]:
+    """Return the rows of an answer with several; None is left. Raises the error that it carries."""
+    page = body_of(answer)
+    for_all = {**_position(answer), **({"age_s": page["age_s"]} if "age_s" in page else {})}
+    return [row and of.row(row, for_all) for row in page["rows"]]
 
 
 def _position(answer: Answer) -> Json:

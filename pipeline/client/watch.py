@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from pipeline.adapters.kafka.owners import Router
 from pipeline.client.owner_request import (
@@ -29,22 +30,29 @@ from pipeline.model import Token
 
 
 class WatchRequest:
-    """A watch of one key. `since`: the token of the last event, None before the first.
+    """A watch of one key. `since`: the token of the last event, None before the first. `read`: makes rows of events.
 
     If a connection ends, the next one goes on from there, at another worker if there is one.
     """
 
     def __init__(
-        self, router: Router, table: str, key: str, since: str | None, wait_s: float | None, patience_s: float
+        self,
+        router: Router,
+        table: str,
+        key: str,
+        since: str | None,
+        wait_s: float | None,
+        patience_s: float,
+        read: Callable[[Json], Any] = lambda row: row,
     ) -> None:
-        self._router, self._table, self._key, self.since = router, table, key, since
+        self._router, self._table, self._key, self.since, self._read = router, table, key, since, read
         self._wait_s, self._patience_s = WAIT_S if wait_s is None else wait_s, patience_s
         self._heard_s = time.monotonic()
         self._service = router.topology.service_of(table).name
         self._fields: dict[str, str] = {}
         self._rest = b""  # an incomplete last line
 
-    def steps(self) -> Stream[Json]:
+    def steps(self) -> Stream[Any]:
         """Yield the events, for ever."""
         while True:
             workers: list[str] = yield Blocking(self.workers)
@@ -55,7 +63,7 @@ class WatchRequest:
                 elif answer is not None:
                     chunk: bytes = yield Read()
                     while chunk:
-                        yield Items(list(self.events(chunk)))
+                        yield Items([self._read(event) for event in self.events(chunk)])
                         chunk = yield Read()
                 self._fields, self._rest = {}, b""
             yield Sleep(self.pause())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.model.aggregate import Aggregate, Rejected
 from pipeline.model.saga.two_phase import (
@@ -24,6 +24,7 @@ from pipeline.model.saga.two_phase import (
 )
 
 CHANGES = {Act.HOLD, Act.MAKE_IT_SO, Act.LET_GO, Act.REMEMBER}
+D = TypeVar("D", bound=Callable[..., Sequence[Any] | Rejected])
 REMEMBERED = 32  # transactions that have ended, of each aggregate id
 
 
@@ -173,9 +174,10 @@ class Participant:
             return []
         return Rejected("locked", {"by": ledger.holds[0].transaction if ledger.holds else ledger.claims[0].name})
 
-    def guards(self, inner: Callable[..., Sequence[Any] | Rejected]) -> Guarded:
-        """A `decide` for the aggregate that obeys the protocol."""
-        return Guarded(self, inner)
+    def guards(self, inner: D) -> D:
+        """A `decide` for the aggregate that obeys the protocol; to type checkers it is what `inner` is."""
+        guarded: Any = Guarded(self, inner)
+        return guarded  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)  # without slots, for what functools.wraps sets

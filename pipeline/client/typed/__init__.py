@@ -1,0 +1,1 @@
+"""What callers name by its declaration, and rows and events as instances of their classes."""
