@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
 import httpx
 import pytest
 from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.files import schema_files
@@ -21,44 +19,11 @@ from pipeline.errors import EncodeError
 from pipeline.topology import load
 from pipeline.verify import verify
 from tests.helpers.support import Shop, until
+from tests.helpers.values import BRANCHES, COMMANDS
 from tests.typed import accounts as a
 from tests.typed import trees as t
 
 WAIT_S = 60.0
-SPANS = st.timedeltas(timedelta(-(10**8)), timedelta(10**8))  # microseconds have 64 bits
-ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])
-MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)
-MONEY = st.decimals(-(10**15), 10**15, places=2)
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=10)
-COMMANDS = st.builds(
-    a.Open,
-    id=st.uuids(),
-    iban=TEXT,
-    balance=MONEY,
-    opened_at=MOMENTS,
-    birthday=st.dates(),
-    called_at=st.times(),
-    notice=SPANS,
-    tier=st.sampled_from(a.Tier),
-    currency=st.sampled_from(a.Currency),
-    colour=st.sampled_from(["red", "blue"]),
-    vip=st.booleans(),
-    children=st.integers(-(2**63), 2**63 - 1),
-    rating=st.floats(allow_nan=False, allow_infinity=False),
-    portrait=st.binary(max_size=10),
-    names=st.lists(TEXT, max_size=3),
-    limits=st.lists(st.builds(a.Limit, MONEY, SPANS), max_size=2).map(tuple),
-    rates=st.dictionaries(TEXT, MONEY, max_size=2),
-    last_seen=st.none() | st.dates() | MOMENTS,
-    note=st.none() | TEXT | st.integers(-(2**63), 2**63 - 1),
-)
-
-
-BRANCHES = st.recursive(
-    st.builds(t.Branch, TEXT, MONEY, st.none() | st.dates()),
-    lambda inner: st.builds(t.Branch, TEXT, MONEY, st.none() | st.dates(), st.lists(inner, max_size=3).map(tuple)),
-    max_leaves=10,
-)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Rejected
@@ -32,6 +32,8 @@ from pipeline.model.saga.two_phase import (
 
 FORCED = {"commit": Event.FORCE_COMMIT, "abort": Event.FORCE_ABORT}
 ACTIONS = tuple(FORCED)
+S = TypeVar("S")
+
 ONCE = Retry()
 
 
@@ -75,7 +77,7 @@ class Transaction:
 def two_phase_saga(
     name: str,
     *,
-    state: Any,
+    state: S,
     begin: object,
     begun: Callable[..., Any],
     asks: Mapping[str, object],
@@ -85,7 +87,7 @@ def two_phase_saga(
     tell_again_s: float | None = None,
     retry: Retry = ONCE,
     table: Coordination = COORDINATOR,
-) -> Saga[Any]:
+) -> Saga[S]:
     """A saga whose participants do all of their work, or none of it.
 
     `state`: the initial state, a frozen dataclass with a field `transaction: Transaction = Transaction()`.

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.errors import TopologyError
 from pipeline.model.aggregate import Rejected
 from pipeline.model.context import EventContext, asks_context
 from pipeline.model.saga.saga import Ask, Intervention, Owed, Replied, Saga, Started, Summary, TimeUp, timer
 from pipeline.model.saga.steps import STUCK_AFTER, TIMEOUT, Did, Progress, Step, To, check_steps, diagram
+
+S = TypeVar("S")
 
 ACTIONS = ("retry", "skip", "abort")
 RUNNING, COMPENSATING, DONE, UNDONE = "running", "compensating", "done", "undone"
@@ -24,12 +26,12 @@ RUNNING, COMPENSATING, DONE, UNDONE = "running", "compensating", "done", "undone
 def linear_saga(
     name: str,
     *,
-    state: Any,
+    state: S,
     begin: object,
     begun: Callable[..., Any],
     asks: Mapping[str, object],
     versions: Mapping[int, Sequence[Step]],
-) -> Saga[Any]:
+) -> Saga[S]:
     """A saga that does its steps in order, and undoes them in reverse if one fails.
 
     `state`: the initial state, a frozen dataclass with a field `progress: Progress = Progress()`.

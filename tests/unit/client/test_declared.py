@@ -76,5 +76,5 @@ def test_each_request_is_declared(name: str) -> None:
 
 
 def test_no_request_is_left_out() -> None:
-    methods = {name for name, value in vars(Requests).items() if callable(value) and not name.startswith("_")}
+    methods = {name for name in dir(Requests) if callable(getattr(Requests, name)) and not name.startswith("_")}
     assert methods == CALLS.keys()

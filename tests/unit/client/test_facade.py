@@ -53,6 +53,6 @@ def test_each_request_is_a_method_of_the_clients() -> None:
 
 def test_help_shows_parameters_and_what_comes_back() -> None:
     assert str(inspect.signature(QueryClient.get)) == (
-        "(self, table: 'str', key: 'str', **options: 'Unpack[Options]') -> 'Json'"
+        "(self, table: 'AnyTable', key: 'str', **options: 'Unpack[Options]') -> 'Json | Row[Any]'"
     )
-    assert inspect.signature(AsyncQueryClient.scan).return_annotation == "AsyncIterator[Json]"
+    assert inspect.signature(AsyncQueryClient.scan).return_annotation == "AsyncIterator[Json | Row[Any]]"
