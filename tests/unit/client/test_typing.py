@@ -93,7 +93,7 @@ def test_a_type_checker_accepts_what_fits_and_refuses_the_rest(tmp_path: Path, m
     assert not problem, problem
     lines = file.read_text().splitlines()
     found: dict[str, str] = {}
-    for number, why in re.findall(rf"^{re.escape(str(file))}:(\d+): error: (.*)$", out, re.MULTILINE):
+    for number, why in re.findall(r"program\.py:(\d+): error: (.*)$", out, re.MULTILINE):
         found.setdefault(lines[int(number) - 1].strip(), why)
     refused = REFUSED | REFUSED_AWAITED
     assert found.keys() == refused.keys(), out
