@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("cli",),
     ("demo",),
-    ("testing", "rebuild", "export"),
+    ("testing", "rebuild", "export", "explain"),
     ("worker",),
     ("server", "verify"),
     ("client", "broker", "describe"),
