@@ -12,6 +12,7 @@
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
 # make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
 # make check     formatting, lint, types
+# make docs      the documentation as a site, in build/site; every warning, such as a dead link, is an error
 # make simulate  crashes, zombies, lost answers … in a world in memory, for MINUTES=5, from SEED=…; ever new histories
 # make fuzz-service  random topologies, HTTP requests and command lines, for MINUTES=60, from SEED=…; none may find anything
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
@@ -19,7 +20,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: install demo test test-long simulate faults pairs checkouts restarts backlog bench bench-candidate bench-smoke check
-.PHONY: fuzz fuzz-service lock clean
+.PHONY: docs fuzz fuzz-service lock clean
 
 install: .venv/installed
 
@@ -95,6 +96,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "built; open build/site/index.html"
 
 fuzz: install
 	$(BIN)/python -m tests.tools.fuzz_codec

@@ -1,7 +1,7 @@
 """Runs the code of a page of the documentation as the project that a reader makes of it.
 
-A block whose fence has a title, as in ```python title="shop/accounts.py", is that file of the project, or its next part.
-A page that begins with the project of another one says so: <!-- continues saga.md -->.
+A block whose fence has a title, as in ```python title="shop/accounts.py", is that file of the project, or its next
+part. A page that begins with the project of another one says so: <!-- continues saga.md -->.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from topologies.inventory import Stock
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 # Private words for things that docs/glossary.md has a word for. Each is a pattern, beside the word to use.
 PRIVATE = {
     r"\btold\b": "reply, or the verb that fits",
@@ -51,13 +51,6 @@ def test_the_page_on_time_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "time.md").read_text(), re.DOTALL)
     assert len(blocks) == 2
     exec(compile("\n".join(blocks), "time.md", "exec"), {"__name__": "page"})
-
-
-def test_the_events_that_change_on_the_page_on_upgrades_do() -> None:
-    page = (ROOT / "docs" / "upgrades.md").read_text().partition("## Events that change\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
-    exec(compile("\n".join(blocks), "upgrades.md", "exec"), {"__name__": "page"})
 
 
 def test_the_page_on_transactions_runs() -> None:
@@ -170,10 +163,16 @@ def test_the_readme_names_every_folder() -> None:
             assert f"`pipeline/{path.name}`" in README, path.name
 
 
-def test_the_index_lists_every_page() -> None:
+@pytest.mark.parametrize("index", [page for page in PAGES if page.name == "index.md"], ids=str)
+def test_an_index_lists_every_page_of_its_folder(index: Path) -> None:
+    listed = set(re.findall(r"\]\(([\w./-]+\.md)\)", index.read_text()))
+    assert {page.name for page in index.parent.glob("*.md")} - {"index.md"} <= listed
+
+
+def test_each_folder_of_pages_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
-    for page in ROOT.glob("docs/*.md"):
-        assert page.name == "index.md" or f"({page.name})" in index, page.name
+    for folder in {page.parent.name for page in ROOT.glob("docs/*/*.md")}:
+        assert f"({folder}/index.md)" in index, folder
 
 
 def test_each_word_of_the_glossary_is_used_in_another_page() -> None:

@@ -363,13 +363,13 @@ def test_a_history_that_goes_on_needs_no_file() -> None:
     assert report.checked["commands"] > 30
 
 
-def test_the_page_on_upgrades_reads_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "upgrades.md").read_text()
+def test_the_page_on_export_reads_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "export.md").read_text()
     block = next(each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "fastavro" in each)
     exported(settled(USUAL), tmp_path / "shop.avro")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(compile(block, "upgrades.md", "exec"), names)
+    exec(compile(block, "export.md", "exec"), names)
     assert ("inventory.parked", "JUG", b"no Avro") in names["found"]
     assert [value["body"] for topic, key, value in names["found"] if (topic, key) == ("users.event", "bob")] == [
         {"name": "bob", "country": "France", "email": None}

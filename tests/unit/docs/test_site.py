@@ -1,0 +1,99 @@
+"""The documentation as a site: it is built without a warning, asks nothing of others, and its reference is complete."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from pipeline.cli import main
+
+ROOT = Path(__file__).parents[3]
+PUBLIC = ["pipeline", "pipeline.client", "pipeline.testing", "pipeline.errors"]
+PUBLIC += [f"pipeline.contrib.{path.parent.name}" for path in sorted(ROOT.glob("pipeline/contrib/*/__init__.py"))]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built with every warning as an error: a dead link or anchor, a page that the navigation lacks."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def pages(site: Path) -> Iterator[tuple[Path, str]]:
+    for path in sorted(site.rglob("*.html")):
+        yield path, path.read_text()
+
+
+def test_a_reader_without_a_network_reads_it(site: Path) -> None:
+    """Scripts, styles and fonts are its own."""
+    for path, text in pages(site):
+        asked = re.findall(r'<(?:script|link|img)[^>]*\s(?:src|href)="(https?:[^"]*)"', text)
+        assert asked == [], path
+
+
+def test_each_picture_is_one(site: Path) -> None:
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        made = (site / page.relative_to(ROOT / "docs").with_suffix(".html")).read_text()
+        assert made.count('<pre class="mermaid">') == len(re.findall(r"^```mermaid$", page.read_text(), re.MULTILINE))
+
+
+def test_a_link_out_of_the_docs_leads_to_the_file(site: Path) -> None:
+    internals = (site / "internals.html").read_text()
+    assert 'href="repository/pipeline/engine/loop/checkpoint.py.html"' in internals
+    shown = (site / "repository" / "pipeline" / "engine" / "loop" / "checkpoint.py.html").read_text()
+    assert "def</span><span" in shown.replace(" ", "")
+    assert 'href="../topologies.html"' in (site / "repository" / "CHANGELOG.html").read_text()
+
+
+def public_names(module: str) -> list[str]:
+    """What a public module offers, by its `__all__`; without one, the classes and functions that it defines."""
+    loaded = importlib.import_module(module)
+    own = [
+        name for name, each in vars(loaded).items() if inspect.getmodule(each) is loaded and not name.startswith("_")
+    ]
+    return list(getattr(loaded, "__all__", own))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_on_a_page_of_the_reference(site: Path, module: str) -> None:
+    reference = "".join(text for path, text in pages(site) if path.parent.name == "reference")
+    shown = set(re.findall(r'id="(pipeline[\w.]*)"', reference))
+    names = public_names(module)
+    assert names
+    lacking = [name for name in names if not {f"{place}.{name}" for place in PUBLIC} & shown]
+    assert lacking == [], f"add each to a page of docs/reference, as: ::: {module}.<name>"
+
+
+def commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    yield context.command_path, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, click.Context(inner, info_name=name, parent=context))
+
+
+def test_every_command_with_its_options_and_variables_is_on_the_page_of_the_command_line(site: Path) -> None:
+    text = (site / "reference" / "commands.html").read_text()
+    sections = {section.partition('"')[0]: html.unescape(section) for section in re.split(r'<h\d id="', text)[1:]}
+    for path, command in commands(main, click.Context(main, info_name="pipeline")):
+        section = sections[path.replace(" ", "-")]
+        for param in command.params:
+            named = [*param.opts, *param.secondary_opts] if isinstance(param, click.Option) else []
+            assert [name for name in named if f"<code>{name}</code>" not in section] == [], path
+            assert not isinstance(param.envvar, str) or f"<code>{param.envvar}</code>" in section, path
+    assert len(sections) > 40
