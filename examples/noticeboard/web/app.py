@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
-from noticeboard.boards import PostNotice, RemoveNotice
-from noticeboard.pages import Author, Page
+from noticeboard.boards import PostNotice, RemoveNotice, boards
+from noticeboard.pages import Author, Page, authors, pages
 
 from pipeline.contrib.fastapi import Clients, Commands, Queries, accepted, event_stream
 from pipeline.errors import UnknownKey
@@ -33,20 +33,20 @@ def board_page(board: str) -> str:
 
 @app.post("/boards/{board}/notices", status_code=201)
 async def post(board: str, notice: PostNotice, commands: Commands) -> dict[str, int]:
-    outcome = accepted(await commands.send("boards", board, notice, wait=WAIT_S))
+    outcome = accepted(await commands.send(boards, board, notice, wait=WAIT_S))
     return {"number": outcome.events[0].number}
 
 
 @app.delete("/boards/{board}/notices/{number}", status_code=204)
 async def remove(board: str, number: int, commands: Commands) -> Response:
-    accepted(await commands.send("boards", board, RemoveNotice(number), wait=WAIT_S))
+    accepted(await commands.send(boards, board, RemoveNotice(number), wait=WAIT_S))
     return Response(status_code=204)
 
 
 @app.get("/boards/{board}/notices")
 async def notices(board: str, queries: Queries) -> Page:
     try:
-        return (await queries.get("pages", board))["row"]
+        return (await queries.get(pages, board)).row
     except UnknownKey:
         return Page()
 
@@ -55,9 +55,9 @@ async def notices(board: str, queries: Queries) -> Page:
 async def live(
     board: str, queries: Queries, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    return await event_stream(queries.watch("pages", board, last_event_id))
+    return await event_stream(queries.watch(pages, board, last_event_id))
 
 
 @app.get("/authors/{author}")
 async def author(author: str, queries: Queries) -> Author:
-    return (await queries.get("authors", author))["row"]
+    return (await queries.get(authors, author)).row

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from fastapi.responses import StreamingResponse
 
-from pipeline.adapters.json.writing import json_text
+from pipeline.adapters.json.writing import json_text, to_json
+from pipeline.client.typed.rows import Row
 from pipeline.errors import Retryable
 
 FIRST_S = 1.0  # how long the response waits for the first change, so that an error before it is a problem document
@@ -41,7 +42,7 @@ async def _events(changes: AsyncIterator[Any], following: asyncio.Future[Any]) -
             if not following.done():
                 yield ":\n\n"
                 continue
-            change = following.result()
+            change = _json(following.result())
             following = asyncio.ensure_future(anext(changes))
             yield f"id: {change['position']}\ndata: {json_text(change)}\n\n"
     except (StopAsyncIteration, Retryable):
@@ -56,3 +57,11 @@ async def _end(changes: AsyncIterator[Any], following: asyncio.Future[Any]) -> N
     with suppress(BaseException):
         await following
     await cast(AsyncGenerator[Any, None], changes).aclose()
+
+
+def _json(change: Row[Any] | dict[str, Any]) -> dict[str, Any]:
+    """Return a change as a worker sends it."""
+    if not isinstance(change, Row):
+        return change
+    of_aggregates = {"version": change.version, "time_ms": change.time_ms} if change.version is not None else {}
+    return {"key": change.key, "row": to_json(change.row), **of_aggregates, "position": change.position}

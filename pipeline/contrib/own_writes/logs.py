@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from pipeline.adapters.kafka import admin_client, end_offsets
 from pipeline.adapters.kafka.owners import Router
+from pipeline.client.typed.subjects import AnyTable, subject
 from pipeline.contrib.own_writes.positions import HEADER, OwnWrites, Place, Positions
 from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, ForeignToken, TableUnavailable, TopicError
@@ -41,7 +42,7 @@ class Logs:
         """Return whether `at_least` does without a question to the broker."""
         return not self._unsure(furthest(writes.asked, writes.written))
 
-    def at_least(self, table: str, writes: OwnWrites) -> Token:
+    def at_least(self, table: AnyTable, writes: OwnWrites) -> Token:
         """Return what a read of the table has to contain: of the positions, those that can get there.
 
         Blocks if a position is behind all that this process knows of; drops from `writes` those that are on no log.
@@ -56,9 +57,9 @@ class Logs:
         positions = furthest(writes.asked, writes.written)
         return Token.of({place: offset for place, offset in positions.items() if place[0] in topics})
 
-    def _topics(self, table: str) -> frozenset[str]:
-        """Return the topics whose records can get into a table; none if there is no such table."""
-        table = self._topology.table(table)
+    def _topics(self, named: AnyTable) -> frozenset[str]:
+        """Return the topics whose records can get into a table; none if there is no such table. Raises as a read."""
+        table = self._topology.table(subject(self._topology, named).name)
         if table not in self._concern and table in self._lineage.homes:
             upstream = self._lineage.upstream(self._lineage.home(table), None)
             self._concern[table] = frozenset({*upstream, self._lineage.rows.get(table, "")} - {""})

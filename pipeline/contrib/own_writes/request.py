@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pipeline.client import Accepted
+from pipeline.client.typed.subjects import AnyTable
 from pipeline.contrib.own_writes.logs import Logs
 from pipeline.contrib.own_writes.positions import OwnWrites
 from pipeline.errors import NoReply
@@ -63,11 +64,6 @@ class OwnRequest:
             or not (self.writes.asked or self.writes.written)
         )
 
-    def at_least(self, table: Any) -> str:
+    def at_least(self, table: AnyTable) -> str:
         """Return the token that a read of the table has to contain. Blocks unless `logs.are_known`."""
-        return self.logs.at_least(table_name(table), self.writes)
-
-
-def table_name(table: Any) -> str:
-    """Return the name of what the clients take as a table: a name, or what declares it."""
-    return table if isinstance(table, str) else str(getattr(table, "name", ""))
+        return self.logs.at_least(table, self.writes)
