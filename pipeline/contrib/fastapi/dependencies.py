@@ -46,4 +46,6 @@ def _carried(request: HTTPConnection) -> tuple[Clients, Carried]:
 
 
 Commands = Annotated[AsyncClient, Depends(get_commands)]
+"""The type of a path function's parameter: the client that `get_commands` returns."""
 Queries = Annotated[AsyncQueryClient, Depends(get_queries)]
+"""The type of a path function's parameter: the client that `get_queries` returns."""
