@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,10 +14,11 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 from pipeline.adapters.json.reading import parsed
 from pipeline.adapters.json.writing import json_text
 from pipeline.client.wire.read_options import parse_read_options
-from pipeline.errors import BadRequest, NotYet, PipelineError, TableUnavailable
+from pipeline.errors import BadRequest, PipelineError, TableUnavailable
 from pipeline.server.endpoint import OWNERS, Endpoint, Page, Pages, Param, Reply, Request, Stream, problem
 from pipeline.server.owner.dispatch import Dispatcher
-from pipeline.server.owner.forward import CONDITIONS, FORWARDED, RETRY
+from pipeline.server.owner.forward import CONDITIONS, FORWARDED
+from pipeline.server.replies import error_reply
 
 log = logging.getLogger(__name__)
 
@@ -113,10 +113,7 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         return await handler(request)
     except PipelineError as error:
-        status = error.http_status
-        headers = RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-        more = {"behind": error.behind} if isinstance(error, NotYet) else {}
-        return _response(problem(status, str(error), type(error).__name__, headers, **more))
+        return _response(error_reply(error))
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Each layer may import those below it. What stands in one line does not know the others there.
 LAYERS = (
+    ("contrib",),
     ("cli",),
     ("demo",),
     ("testing", "rebuild", "export", "explain"),

@@ -13,6 +13,7 @@ from yarl import URL
 from pipeline.adapters.kafka.owners import Router
 from pipeline.errors import TableUnavailable
 from pipeline.server.endpoint import Reply
+from pipeline.server.replies import RETRY
 
 T = TypeVar("T")
 FORWARDED = "X-Pipeline-Forwarded"
@@ -20,7 +21,6 @@ POSITION = "X-Pipeline-Position"  # the token of the table's position when it wa
 VERSION = "X-Pipeline-Version"  # an aggregate's
 ROWS = "X-Pipeline-Row-Position"  # the token up to which the row is that of the table's row topic
 CONDITIONS, ANSWERED = ("If-Match", "If-None-Match"), ("ETag", POSITION, VERSION, ROWS)  # forwarded there, and back
-RETRY = {"Retry-After": "1"}
 TIMEOUT_S = 10.0
 
 

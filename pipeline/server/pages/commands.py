@@ -10,8 +10,7 @@ from typing import Any
 from pipeline.client import AsyncClient
 from pipeline.client.command_client import Options
 from pipeline.client.commands import outcome_json
-from pipeline.client.wire.outcome import Accepted, Outcome, explained, outcome_of
-from pipeline.client.wire.paths import path_part
+from pipeline.client.wire.outcome import Accepted, Outcome, outcome_of
 from pipeline.engine.state.deadlines import deadline_key
 from pipeline.engine.state.replies import reply_key
 from pipeline.engine.state.row_keys import join_key
@@ -23,6 +22,7 @@ from pipeline.server.endpoints.aggregates import OUTCOME, SEND
 from pipeline.server.entity_tags import Tags
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.replies import location, outcome_reply, unknown_reply
 
 LOOK_MAX = 1_000  # parked records of a key that are searched for a command
 Version = Callable[[Request, str, str], Awaitable[int]]  # of an aggregate and key
@@ -77,19 +77,16 @@ class CommandApi:
         client = await self._connected()
         expected = await self._expected(request, aggregate, key, due_ms)
         if isinstance(expected, Accepted | Rejected):
-            return _told(expected)
+            return outcome_reply(expected)
         options["expected_version"] = expected
         try:
             if wait_s == 0 or _ms_to_come(due_ms) > 1000 * wait_s:
                 command_id, position = await client.store(aggregate, key, command, **options)
                 told = {"command_id": command_id, "position": position, "due_ms": due_ms}
-                return Reply(202, told, _location(place, command_id))
-            return _told(await client.send(aggregate, key, command, wait=wait_s, **options))
+                return Reply(202, told, location(place, command_id))
+            return outcome_reply(await client.send(aggregate, key, command, wait=wait_s, **options))
         except NoReply as error:
-            told = {"command_id": error.command_id, "position": error.stored, "due_ms": due_ms}
-            told |= {"issued_ms": error.issued_ms, "detail": str(error)}
-            told |= {name: why for name in ("parked", "held") if (why := getattr(error, name)) is not None}
-            return Reply(202, told, _location(place, error.command_id))
+            return unknown_reply(error, place, due_ms=due_ms)
 
     async def _expected(self, request: Request, aggregate: str, key: str, due_ms: int | None) -> int | Outcome | None:
         """Return the version that If-Match and If-None-Match leave to the command; None for any.
@@ -175,18 +172,6 @@ class CommandApi:
 
 def _ms_to_come(due_ms: int | None) -> float:
     return 0 if due_ms is None else due_ms - time.time() * 1000
-
-
-def _told(outcome: Outcome) -> Reply:
-    if not isinstance(outcome, Rejected):
-        return Reply(200, outcome_json(outcome), {"ETag": f'"{outcome.version}"'})
-    detail = explained(outcome) or f"the aggregate rejects the command: {outcome.reason}"
-    return problem(409, detail, "Rejected", **outcome_json(outcome))
-
-
-def _location(place: str, command_id: str) -> dict[str, str]:
-    """Return the header that says where to ask for the outcome."""
-    return {"Location": f"{place}/{path_part(command_id)}"} if place else {}
 
 
 def _options(request: Request) -> Options:
