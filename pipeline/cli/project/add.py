@@ -1,0 +1,5 @@
+"""`pipeline add`."""
+import click
+@click.group()
+def command() -> None:
+    """Add."""
