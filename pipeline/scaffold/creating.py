@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,23 +52,23 @@ def create(name: str, path: Path | None, service: str, origin: Origin) -> Create
     _check_empty(folder)
     words = Words(service)
     values = {"project": name, "package": package, "service": service, **words.as_placeholders(), **_of(origin)}
-    files = {folder / place.format(package=package): rendered(PROJECT, source, values) for place, source in FILES.items()}
+    files = {
+        folder / place.format(package=package): rendered(PROJECT, source, values) for place, source in FILES.items()
+    }
     project = Project(folder, package, folder / "schemas")
     parts = service_files(package, service)
     files[folder / package / f"{service}.py"], files[folder / "tests" / f"test_{service}.py"] = parts
-    was_there = folder.exists()
+    was_there, places = folder.exists(), list(sys.path)
     try:
         write_all(files)
-        format_files(each for each in files if each.suffix == ".py")
-        sys.path.insert(0, str(folder))
-        importlib.invalidate_caches()
+        format_files([each for each in files if each.suffix == ".py"])
         schemas = make_schemas(project, project.loaded())
     except BaseException:
         _delete(folder, was_there)
         raise
     finally:
-        if str(folder) in sys.path:
-            sys.path.remove(str(folder))
+        project.forget()
+        sys.path[:] = places
     made = tuple(sorted(str(each.relative_to(folder)) for each in files))
     return Created(folder, package, made, sum(each.startswith("wrote") for each in schemas))
 
@@ -80,15 +80,13 @@ def _check_empty(folder: Path) -> None:
         raise ScaffoldError(f"{folder} is a file; name another folder with --path")
     if folder.exists() and (there := sorted(each.name for each in folder.iterdir())):
         raise ScaffoldError(
-            f"{folder} is not empty: it has {', '.join(there[:3])}{' …' if len(there) > 3 else ''}; nothing was written; "
-            "choose another name, or an empty folder with --path"
+            f"{folder} is not empty: it has {', '.join(there[:3])}{' …' if len(there) > 3 else ''}; nothing was "
+            "written; choose another name, or an empty folder with --path"
         )
 
 
 def _delete(folder: Path, was_there: bool) -> None:
     """Delete what was written into a folder that was new or empty."""
-    import shutil
-
     for each in folder.iterdir() if folder.is_dir() else ():
         shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink(missing_ok=True)
     if folder.is_dir() and not was_there:
@@ -103,8 +101,8 @@ def _of(origin: Origin) -> dict[str, str]:
         return found
     where = f"kafka-pipeline comes from {origin.says}, on this machine alone"
     found["readme_source"] = (
-        f"\n`pyproject.toml` names the kafka-pipeline that made this project, `{origin.says}`. Elsewhere, and in CI, name\n"
-        f"the published package there: `kafka-pipeline[broker,testing,develop]`.\n"
+        f"\n`pyproject.toml` names the kafka-pipeline that made this project, `{origin.says}`.\n"
+        "Elsewhere, and in CI, name the published package there: `kafka-pipeline[broker,testing,develop]`.\n"
     )
     found["ci_source"] = f"      # {where}: name the published package in pyproject.toml\n"
     found["compose_source"] = f"      additional_contexts:\n        pipeline: {origin.folder}\n"

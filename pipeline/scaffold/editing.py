@@ -1,4 +1,4 @@
-"""Small edits of a module of Python, found by the positions in its syntax tree: all else stays as it is, to the byte."""
+"""Small edits of a Python module, placed by its syntax tree: all else stays as it is, to the byte."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Module:
 
     @property
     def tree(self) -> ast.Module:
-        """Its syntax tree. Raises ScaffoldError."""
+        """Its syntax tree; ScaffoldError if it has none."""
         try:
             return ast.parse(self.source)
         except SyntaxError as error:
@@ -50,7 +50,9 @@ class Module:
     def importing(self, module: str, names: Iterable[str]) -> Module:
         """Return it with `from module import names`, as far as that is not there."""
         imports = [node for node in self.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-        same = [node for node in imports if isinstance(node, ast.ImportFrom) and node.module == module and not node.level]
+        same = [
+            node for node in imports if isinstance(node, ast.ImportFrom) and node.module == module and not node.level
+        ]
         there = {alias.name for node in same for alias in node.names if alias.asname is None}
         missing = sorted(set(names) - there, key=_order)
         if not missing:
@@ -135,6 +137,7 @@ class Module:
     def _with(self, edits: Sequence[tuple[int, int, str]]) -> Module:
         data = self.source.encode()
         for start, end, text in sorted(edits, reverse=True):
+            text = text.replace("\n", "\r\n") if b"\r\n" in data else text
             data = data[:start] + text.encode() + data[end:]
         changed = Module(data.decode(), self.where)
         assert changed.tree
@@ -146,7 +149,7 @@ def _is_service(value: ast.expr | None) -> bool:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Constants first, then classes, then the rest: as import sorters have it."""
+    """Return the sort key of an imported name: constants come first, then classes, as import sorters have it."""
     return (0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2), name.lower()
 
 

@@ -7,7 +7,7 @@ import linecache
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,12 +51,16 @@ class Project:
 
     def loaded(self) -> Topology:
         """Load the topology anew, as it is on disk now. Raises TopologyError."""
+        self.forget()
+        return load(self.package, self.schemas, (self.root,))
+
+    def forget(self) -> None:
+        """Have its modules imported anew the next time, from what is on disk then."""
         top = self.package.partition(".")[0]
         for name in [each for each in sys.modules if each == top or each.startswith(f"{top}.")]:
             del sys.modules[name]
         importlib.invalidate_caches()
         linecache.clearcache()
-        return load(self.package, self.schemas, (self.root,))
 
     def modules(self) -> dict[str, ModuleType]:
         """Return the module of each service by the service's name, once the topology is loaded."""
@@ -87,7 +91,8 @@ def make_schemas(project: Project, topology: Topology) -> list[str]:
     topology.schemas.mkdir(exist_ok=True)
     registry = Registry(topology.schemas)
     if any(registry.is_changed(each.topic) for each in breaks(registry)):
-        said.append("schemas    not registered: earlier records could not be read; see: pipeline schemas check")
+        see = f"pipeline schemas check {project.package}"
+        said.append(f"schemas    not registered: earlier records could not be read; see: {see}")
     elif registry.register():
         said.append(f"registered {shown(topology.schemas / 'manifest.json', project.root)}")
     return said
@@ -105,6 +110,9 @@ def write_all(files: Mapping[Path, str]) -> None:
         path.write_text(text, encoding="utf-8", newline="")
 
 
+SORTED = ("check", "--select", "I")
+
+
 def ruff() -> list[str] | None:
     """Return the command that formats a project's code; None if there is none."""
     if find_spec("ruff") is not None:
@@ -116,20 +124,20 @@ def ruff() -> list[str] | None:
 def is_formatted(path: Path) -> bool:
     """Return whether ruff would change nothing in a file; False if there is no ruff."""
     tool = ruff()
-    return bool(tool) and all(_run([*tool, *words, str(path)], path) for words in (["format", "--check"], SORTED))
+    if tool is None:
+        return False
+    return all(_run([*tool, *words], [path]) for words in (("format", "--check"), SORTED))
 
 
-SORTED = ["check", "--select", "I"]
-
-
-def format_files(paths: Iterable[Path]) -> None:
+def format_files(paths: Sequence[Path]) -> None:
     """Format files and sort their imports, if ruff is there: long names may have made lines too long."""
     tool = ruff()
-    for path in paths if tool else ():
-        _run([*(tool or ()), *SORTED, "--fix", str(path)], path)
-        _run([*(tool or ()), "format", str(path)], path)
+    if tool is not None and paths:
+        _run([*tool, *SORTED, "--fix"], paths)
+        _run([*tool, "format"], paths)
 
 
-def _run(command: list[str], path: Path) -> bool:
-    done = subprocess.run([*command, "--quiet", "--no-cache"], cwd=path.parent, capture_output=True, timeout=60, check=False)
+def _run(words: Sequence[str], paths: Sequence[Path]) -> bool:
+    command = [*words, "--quiet", "--no-cache", *map(str, paths)]
+    done = subprocess.run(command, cwd=paths[0].parent, capture_output=True, timeout=60, check=False)
     return done.returncode == 0

@@ -44,7 +44,7 @@ def command(name: str, path: Path | None, service: str, pipeline_from: str | Non
     make demo        # the service on a real Kafka: a command, its outcome, a row
     make test        # its tests, without Kafka
 
-    The service owns rooms, or what --service says: each is reserved and released by somebody. Change it into your own,
+    The service owns rooms, or what --service says: each can be reserved, and released again. Change it into your own,
     or add to it: pipeline add. In NAME, dashes become underscores where Python needs them.
     """
     where = origin(pipeline_from)
