@@ -61,8 +61,8 @@ def add_saga(adding: Adding, name: str, over: tuple[str, ...]) -> Added:
     whole = first.accepts() and second.accepts()
     values["in_memory"] = part("test_saga_in_memory", values) if whole else ""
     drive = "TestDriver, " if whole else ""
-    values["imports"] = f"from pipeline.testing import {drive}accepted, given_saga, rejected"
-    values["imports"] += "\nfrom pipeline.topology import load" if whole else ""
+    values["imports"] = "from pipeline import load_topology\n" if whole else ""
+    values["imports"] += f"from pipeline.testing import {drive}accepted, given_saga, rejected"
     return adding.write({path: part("saga", values), test: part("test_saga", values)}, name)
 
 
