@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 from pipeline.errors import ScaffoldError
 from pipeline.model import Source
@@ -17,7 +20,16 @@ from pipeline.scaffold.names import Words
 from pipeline.scaffold.parts import part
 from pipeline.scaffold.project import Aggregated, aggregates_of
 
-SAMPLES = {str: '"x"', int: "1", float: "1.5", bool: "True", bytes: 'b"x"'}
+PLAIN = {str: '"x"', int: "1", float: "1.5", bool: "True", bytes: 'b"x"'}
+SAMPLES = PLAIN | {  # those whose module a test has to import
+    Decimal: 'decimal.Decimal("1")',
+    datetime.datetime: "datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)",
+    datetime.date: "datetime.date(2026, 1, 2)",
+    datetime.time: "datetime.time(12)",
+    datetime.timedelta: "datetime.timedelta(1)",
+    UUID: "uuid.UUID(int=1)",
+}
+MODULES = ("datetime", "decimal", "uuid")
 SIMPLE = {str: "str", int: "int", float: "float", bool: "bool"}
 
 
@@ -53,7 +65,13 @@ class Followed:
         return (self.fields is None or name in self.fields) and get_type_hints(self.event).get(name) is kind
 
 
-def required(cls: type) -> dict[str, str]:
+def imports_of(code: str) -> str:
+    """Return the imports of what examples are made of, each in a line, and an empty line after them."""
+    lines = "".join(f"import {name}\n" for name in MODULES if f"{name}." in code)
+    return f"{lines}\n" if lines else ""
+
+
+def required(cls: type, samples: Mapping[Any, str] = SAMPLES) -> dict[str, str]:
     """Return a value, as Python writes it, for each field without a default. Raises ScaffoldError."""
     hints = get_type_hints(cls)
     if dataclasses.is_dataclass(cls):
@@ -65,29 +83,30 @@ def required(cls: type) -> dict[str, str]:
     else:
         defaults = getattr(cls, "_field_defaults", {})
         names = [name for name in getattr(cls, "_fields", ()) if name not in defaults]
-    return {name: _value(cls, name, hints[name]) for name in names}
+    return {name: _value(cls, name, hints[name], samples) for name in names}
 
 
-def _value(cls: type, name: str, kind: Any) -> str:
-    if kind in SAMPLES:
-        return SAMPLES[kind]
+def _value(cls: type, name: str, kind: Any, samples: Mapping[Any, str]) -> str:
+    if kind in samples:
+        return samples[kind]
+    if get_origin(kind) is Literal:
+        return repr(get_args(kind)[0])
     if type(None) in alternatives(kind):
         return "None"
-    origin = getattr(kind, "__origin__", None)
-    if origin in (tuple, list, dict):
+    if (origin := get_origin(kind)) in (tuple, list, dict):
         return {tuple: "()", list: "[]", dict: "{}"}[origin]
     raise ScaffoldError(
-        f"no example of {cls.__name__} can be made: its field {name} is none of text, number, truth value, list; give "
-        "the field a default, or write this part by hand"
+        f"no example of {cls.__name__} can be made: its field {name} is none of text, number, truth value, list and so "
+        "on; give the field a default, or write this part by hand"
     )
 
 
-def sampled(classes: Iterable[type]) -> type:
+def sampled(classes: Iterable[type], samples: Mapping[Any, str] = SAMPLES) -> type:
     """Return the first of the classes of which an example can be made. Raises ScaffoldError."""
     failed: ScaffoldError | None = None
     for cls in classes:
         try:
-            required(cls)
+            required(cls, samples)
         except ScaffoldError as error:
             failed = failed or error
         else:

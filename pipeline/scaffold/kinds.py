@@ -7,7 +7,7 @@ from typing import get_type_hints
 from pipeline.errors import ScaffoldError
 from pipeline.model.fields import alternatives
 from pipeline.scaffold.adding import Added, Adding, Part
-from pipeline.scaffold.following import Followed, follow, owner_of, required, sampled, the_only
+from pipeline.scaffold.following import PLAIN, Followed, follow, imports_of, owner_of, required, sampled, the_only
 from pipeline.scaffold.names import Words, camel
 from pipeline.scaffold.parts import aggregate_block, part, rule, service_files
 from pipeline.scaffold.project import aggregates_of
@@ -70,17 +70,17 @@ def add_reaction(adding: Adding, name: str, service: str | None, of: str | None,
         raise ScaffoldError(f"{to!r} is no aggregate of {service!r}, and a reaction commands those of its own service")
     of = of or the_only(adding, "--of", without=service)
     target = aggregates_of(adding.services[service])[to]
-    command = sampled(alternatives(target.command))
+    command = sampled(alternatives(target.command), PLAIN)
     if vars(adding.modules[service]).get(command.__name__) is not command:
         raise ScaffoldError(f"the module of {service!r} does not have {command.__name__}, the command of {to!r}, in it")
     hints = get_type_hints(command)
     followed = follow(adding, service, of)
     values = _of(adding, service, name, followed)
-    wanted = required(command)
+    wanted = required(command, PLAIN)
     shared = {field for field in wanted if followed.has(field, hints[field])}
-    given = ", ".join(f"{f}=event.{f}" if f in shared else f"{f}={text}" for f, text in wanted.items())
-    example = followed.example()
-    expected = ", ".join(f"{f}={example.get(f, text) if f in shared else text}" for f, text in wanted.items())
+    filled = {f: ("key", '"12"') if hints[f] is str else (text, text) for f, text in wanted.items()}
+    filled |= {f: (f"event.{f}", followed.example().get(f, text)) for f, text in wanted.items() if f in shared}
+    given, expected = (", ".join(f"{f}={pair[n]}" for f, pair in filled.items()) for n in (0, 1))
     guard = f"    if not isinstance(event, {followed.event.__name__}):\n        return []\n" if followed.several else ""
     values |= {"guard": guard, "command": f"{command.__name__}({given})", "rule_part": rule(f"reaction: {name}")}
     values["sent"] = f"{values['module']}.{command.__name__}({expected})"
@@ -96,14 +96,16 @@ def add_reaction(adding: Adding, name: str, service: str | None, of: str | None,
 def _of(adding: Adding, service: str, name: str, followed: Followed) -> dict[str, str]:
     """Return the placeholders of a part that follows something."""
     module = adding.module(service)[0] if service in adding.services else service
+    sample = followed.sample()
     return {
         "package": adding.project.package,
+        "std": imports_of(sample),
         "module": module,
         "name": name,
         "classes": followed.classes,
         "source": followed.source,
         "event_union": followed.union,
-        "event": f"{module}.{followed.event.__name__}({followed.sample()})",
+        "event": f"{module}.{followed.event.__name__}({sample})",
         "event_name": followed.event.__name__,
     }
 
