@@ -28,7 +28,7 @@ class Module:
 
     @property
     def tree(self) -> ast.Module:
-        """Its syntax tree; ScaffoldError if it has none."""
+        """The syntax tree of it. Raises ScaffoldError."""
         try:
             return ast.parse(self.source)
         except SyntaxError as error:

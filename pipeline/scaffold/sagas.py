@@ -60,9 +60,7 @@ def add_saga(adding: Adding, name: str, over: tuple[str, ...]) -> Added:
     values |= {f"rule_{key}": rule(title) for key, title in titles.items()}
     whole = first.accepts() and second.accepts()
     values["in_memory"] = part("test_saga_in_memory", values) if whole else ""
-    drive = "TestDriver, " if whole else ""
-    values["imports"] = "from pipeline import load_topology\n" if whole else ""
-    values["imports"] += f"from pipeline.testing import {drive}accepted, given_saga, rejected"
+    values["imports"] = part("test_saga_imports_in_memory" if whole else "test_saga_imports", {}).rstrip()
     return adding.write({path: part("saga", values), test: part("test_saga", values)}, name)
 
 
