@@ -96,6 +96,10 @@ class ImportRefused(BadInput):
     """Records cannot be imported there without damage to what a service keeps. Nothing was imported."""
 
 
+class ScaffoldError(BadInput):
+    """A project, or a part of one, cannot be made there or under that name. Nothing was written."""
+
+
 class DemoFolderError(BadInput):
     """The folder given to the demo has foreign contents, is in use, or cannot be written."""
 

@@ -28,6 +28,8 @@ from pipeline.process import Ended
 from pipeline.process.signals import ENDING
 
 COMMANDS = {
+    "new": "Make a project: a service with its tests, a demo, all that it needs to run.",
+    "add": "Add a service, an aggregate, a saga … with its test to the project here.",
     "broker": "Start, find and stop a local Kafka; needs no Docker and no Java.",
     "topics": "Create and check the topics of a topology.",
     "schemas": "Check the Avro schemas, and give new versions their ids.",
@@ -53,12 +55,14 @@ COMMANDS = {
 }
 MODULES = {  # modules named otherwise than the command, or in a folder
     "2pc": "operate.two_phase",
+    "add": "project.add",
     "deadlines": "operate.deadlines",
     "docs": "describe.docs",
     "explain": "data.explain",
     "export": "data.export_file",
     "history": "data.history",
     "import": "data.import_file",
+    "new": "project.new",
     "parked": "operate.parked",
     "projection": "operate.projection",
     "query": "data.query",

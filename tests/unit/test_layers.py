@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("contrib",),
     ("cli",),
-    ("demo",),
+    ("demo", "scaffold"),
     ("testing", "rebuild", "export", "explain"),
     ("worker",),
     ("server", "verify"),

@@ -5,7 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,22 +29,67 @@ print(load("topologies").services.keys())
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as pip does it, from a copy: what earlier builds have left beside the sources does not count."""
-    folder = tmp_path_factory.mktemp("wheel")
+def setuptools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What builds the package, in a folder for PYTHONPATH: fetched once for all builds."""
+    folder = tmp_path_factory.mktemp("setuptools")
+    (wanted,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), wanted]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if "No matching distribution" in done.stderr:
+        pytest.skip("setuptools, which builds the wheel, cannot be fetched here")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def build(source: Path, setuptools: Path, what: str, **env: str) -> Path:
+    """Build the sdist or the wheel of a folder; return the file."""
+    out = source.parent / f"{source.name}-{what}"
+    command = [sys.executable, "-m", "build", "--no-isolation", "--skip-dependency-check", f"--{what}"]
+    env = {**os.environ, "PYTHONPATH": str(setuptools), **env}
+    done = subprocess.run(
+        [*command, "--outdir", str(out), str(source)], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = out.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory, setuptools: Path) -> Path:
+    """Built from a copy: what earlier builds have left beside the sources does not count."""
+    folder = tmp_path_factory.mktemp("package") / "checkout"
     for name in SOURCES:
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "*.so")
-            shutil.copytree(ROOT / name, folder / "source" / name, ignore=ignored)
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         else:
-            (folder / "source").mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, folder / "source" / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(folder), str(folder / "source")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if "setuptools" in done.stderr and "No matching distribution" in done.stderr:
-        pytest.skip("setuptools, which builds the wheel, cannot be fetched here")
-    assert done.returncode == 0, done.stderr
-    return next(folder.glob("*.whl"))
+            folder.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return build(folder, setuptools, "sdist")
+
+
+def unpacked(sdist: Path, name: str) -> Path:
+    folder = sdist.parent.parent / name
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (inner,) = folder.iterdir()
+    return inner
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, setuptools: Path) -> Path:
+    """Built of the sdist alone, so that this is complete, too."""
+    return build(unpacked(sdist, "native"), setuptools, "wheel")
+
+
+@pytest.fixture(scope="module")
+def without_compiler(sdist: Path, setuptools: Path) -> Path:
+    """The files of a wheel that was built where there is no compiler, in a folder to be put on PYTHONPATH."""
+    made = build(unpacked(sdist, "pure"), setuptools, "wheel", CC="false", CXX="false")
+    folder = made.parent / "installed"
+    with zipfile.ZipFile(made) as archive:
+        archive.extractall(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +115,8 @@ def test_the_wheel_is_one_package_with_the_shop_in_it(wheel: Path) -> None:
         for path in (ROOT / inner).rglob("*.py"):
             assert f"{place}/{path.relative_to(ROOT / inner).as_posix()}" in names
     assert {"pipeline/py.typed", "pipeline/schemas/manifest.json"} <= set(names)
+    for path in (ROOT / "pipeline" / "scaffold" / "templates").rglob("*.template"):
+        assert path.relative_to(ROOT).as_posix() in names
     if shutil.which("cc") or shutil.which("gcc"):
         for extension in ("adapters/avro/_native", "model/records/_murmur2"):
             assert [name for name in names if re.fullmatch(rf"pipeline/{extension}\..*\.so", name)]
@@ -136,3 +186,45 @@ def test_the_demo_runs_from_the_wheel_in_an_empty_folder(installed: Path, tmp_pa
     done = subprocess.run(command, cwd=empty, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verified: every figure equals the recomputation from the file" in done.stdout
+
+
+def project_runs(installed: Path, place: Path) -> None:
+    """Make a project with the package in that folder alone, and run its tests."""
+    env = {**os.environ, "PYTHONPATH": f"{installed}"}
+    for command, cwd in (
+        (["-P", "-m", "pipeline", "new", "shop", "--pipeline-from", "published"], place),
+        (["-m", "pytest", "-q", "-p", "no:cacheprovider"], place / "shop"),
+    ):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+
+
+def test_a_project_is_made_by_the_installed_package(installed: Path, tmp_path: Path) -> None:
+    project_runs(installed, tmp_path)
+
+
+def test_without_a_compiler_the_package_has_no_extension_and_works(without_compiler: Path, tmp_path: Path) -> None:
+    assert list(without_compiler.rglob("*.so")) == []
+    project_runs(without_compiler, tmp_path)
+
+
+@pytest.mark.long
+def test_a_project_runs_in_fresh_environments_with_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """As a person has it: an empty environment, the wheel, a project in another empty environment, its two commands."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "PYTHON"))}
+    run = partial(subprocess.run, env=env, capture_output=True, text=True, timeout=1200, check=False)
+    python = tmp_path / "empty" / "bin" / "python"
+    for command, cwd in (
+        ([sys.executable, "-m", "venv", str(tmp_path / "empty")], tmp_path),
+        ([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[broker,testing,develop]"], tmp_path),
+        ([str(python.with_name("pipeline")), "new", "shop"], tmp_path),
+        (["make", f"PYTHON={sys.executable}", "demo"], tmp_path / "shop"),
+        (["make", "test"], tmp_path / "shop"),
+        (["make", "check"], tmp_path / "shop"),
+    ):
+        done = run(command, cwd=cwd)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    assert wheel.name in (tmp_path / "shop" / "pyproject.toml").read_text()

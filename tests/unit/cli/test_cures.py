@@ -15,7 +15,8 @@ import pytest
 from pipeline.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[3]
-FOREIGN = {"--ulimit", "--reset-offsets"}  # of Docker and of Kafka's own scripts
+# Of Docker, of Kafka's own scripts, of ruff.
+FOREIGN = {"--ulimit", "--from", "--reset-offsets", "--select", "--quiet", "--no-cache"}
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
 SCRIPT = re.compile(
     r"\bkafka-(?:acls|configs|topics|storage|console|reassign|consumer-groups|get|run|server)[\w-]*|\w+\.sh\b"

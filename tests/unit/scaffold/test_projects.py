@@ -1,0 +1,175 @@
+"""`pipeline new` and `pipeline add`: what they write, what they refuse, and that a refusal writes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.scaffold import kinds
+from pipeline.scaffold.adding import Part
+from pipeline.scaffold.origin import origin
+from tests.helpers.projects import ROOT, call, elsewhere
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    with elsewhere(tmp_path):
+        yield tmp_path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with elsewhere(tmp_path_factory.mktemp("made")):
+        assert call("new", "shop").exit_code == 0
+        return Path("shop").resolve()
+
+
+@pytest.fixture
+def project(made: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, place / "shop")
+    monkeypatch.chdir(place / "shop")
+    return place / "shop"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(*arguments: str, code: int = 2) -> str:
+    result = call(*arguments)
+    assert result.exit_code == code, result.output
+    assert "error: " in result.output or "Error: " in result.output
+    return result.output
+
+
+def test_new_says_what_it_has_made_and_what_is_next(place: Path) -> None:
+    said = call("new", "my-shop", "--service", "desks").output
+    assert {each for each in files(place / "my-shop") if not each.endswith(".avsc")} == {
+        *(".dockerignore", ".gitignore", ".github/workflows/ci.yml", "Dockerfile", "Makefile", "README.md"),
+        *("compose.yaml", "demo.py", "my_shop/__init__.py", "my_shop/desks.py", "pipeline.toml", "pyproject.toml"),
+        *("schemas/manifest.json", "tests/test_desks.py"),
+    }
+    assert (place / "my-shop" / "schemas" / "desk_use.row.avsc").exists()
+    assert f"depends on {ROOT}" in said  # these tests run from a checkout
+    assert "cd my-shop\n" in said
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_new_takes_an_empty_folder_and_no_other(place: Path) -> None:
+    (place / "here").mkdir()
+    (place / "full").mkdir()
+    (place / "full" / "a.txt").write_text("mine")
+    (place / "file").touch()
+    assert call("new", "shop", "--path", "here").exit_code == 0
+    assert "full is not empty: it has a.txt" in refused("new", "shop", "--path", "full")
+    assert "file is a file" in refused("new", "shop", "--path", "file")
+    assert files(place / "full") == {"a.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("Shop",), ("shop", "--service", "list"), ("shop", "--pipeline-from", "nowhere")]
+)
+def test_what_new_refuses_leaves_nothing(place: Path, arguments: tuple[str, ...]) -> None:
+    refused("new", *arguments)
+    assert list(place.iterdir()) == []
+
+
+def test_a_project_that_cannot_be_finished_is_deleted_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.scaffold.creating.make_schemas", lambda *_: 1 / 0)
+    (place / "here").mkdir()
+    for path in ("here", "there"):
+        with pytest.raises(AssertionError, match="ZeroDivisionError"):
+            call("new", "shop", "--path", path)
+    assert [each.name for each in place.rglob("*")] == ["here"]
+
+
+def test_where_the_package_comes_from(tmp_path: Path) -> None:
+    wheel = tmp_path / "a b" / "kafka_pipeline-0.1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.touch()
+    extras = "kafka-pipeline[broker,testing,develop]"
+    assert origin(None).requirement == origin(str(ROOT)).requirement == f"{extras} @ {ROOT.as_uri()}"
+    assert origin("published").requirement.startswith(f"{extras}>=")
+    assert origin(str(wheel)).requirement == f"{extras} @ file://{tmp_path}/a%20b/{wheel.name}"
+    assert origin(wheel.as_uri()) == origin(str(wheel))
+    assert origin("git+https://example.org/p.git@1").requirement == f"{extras} @ git+https://example.org/p.git@1"
+
+
+def test_add_needs_a_project(place: Path) -> None:
+    assert "there is no pipeline.toml with a topology" in refused("add", "service", "cars")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("service", "rooms"), "is there already, in the service 'rooms'"),
+        (("aggregate", "room_use"), "is there already, in the service 'rooms'"),
+        (("aggregate", "cars", "--service", "Garage"), "cannot name a service"),
+        (("projection", "x", "--of", "cars"), "there is no aggregate 'cars'; there are rooms"),
+        (("projection", "rooms"), "is there already"),
+        (("replica", "x"), "there is no service beside 'rooms' that could follow it"),
+        (("replica", "x", "--of", "rooms", "--service", "rooms"), "a replica is a service's copy of another's data"),
+        (("reaction", "x"), "say what it follows with --of AGGREGATE"),
+        (("reaction", "x", "--to", "rooms"), "has no aggregate; add one with: pipeline add service NAME"),
+        (("saga", "trip"), "needs two aggregates that can be reserved and released, and there is 1"),
+        (("saga", "trip", "--over", "rooms"), "name two with --over A --over B"),
+        (("saga", "trip", "--over", "rooms", "--over", "cars"), "there is no aggregate 'cars'"),
+        (("service", "room"), "'room_use' is there already"),
+    ],
+)
+def test_what_add_refuses_changes_nothing(project: Path, arguments: tuple[str, ...], why: str) -> None:
+    before = files(project)
+    assert why in refused("add", *arguments).replace("\n", " ")
+    assert files(project) == before
+
+
+def test_a_file_that_is_there_is_not_written_over(project: Path) -> None:
+    (project / "tests" / "test_cars.py").write_text("mine = 1\n")
+    before = files(project)
+    assert "tests/test_cars.py is there already" in refused("add", "service", "cars")
+    (project / "shop" / "bikes.py").write_text("mine = 1\n")
+    assert "shop/bikes.py is there already" in refused("add", "service", "bikes")
+    assert files(project) == before | {"shop/bikes.py": b"mine = 1\n"}
+
+
+def test_a_service_that_cannot_be_edited_safely_stays_and_the_line_to_add_is_said(project: Path) -> None:
+    module = project / "shop" / "rooms.py"
+    source = module.read_text().replace("projections=[room_use]", "projections=list([room_use])")
+    module.write_text(source)
+    before = files(project)
+    said = refused("add", "projection", "days", code=1)
+    assert "Add to it by hand: projections=[..., days]" in said
+    assert files(project) == before
+
+
+def test_a_project_that_does_not_load_is_not_added_to(project: Path) -> None:
+    module = project / "shop" / "rooms.py"
+    module.write_text(module.read_text() + "\nraise ValueError('mine')\n")
+    before = files(project)
+    assert "cannot be loaded: ValueError: mine" in refused("add", "service", "cars")
+    assert files(project) == before
+
+
+def test_if_it_does_not_load_with_what_was_added_all_is_as_before(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "Part", lambda block, *rest: Part(f"{block}\n1 / 0\n", *rest))
+    before = files(project)
+    assert "ZeroDivisionError" in refused("add", "projection", "days")
+    assert files(project) == before
+
+
+def test_only_what_is_added_changes_in_an_edited_module(project: Path) -> None:
+    module = project / "shop" / "rooms.py"
+    source = module.read_text().replace("return Rejected('empty_name')", "return   Rejected('empty_name')  # häßlich")
+    source += "x = {  'a' :1}\n"  # not as ruff formats it: an author's own layout stays
+    module.write_text(source)
+    assert call("add", "projection", "days").exit_code == 0
+    after = module.read_text()
+    lines = iter(after.splitlines())
+    kept = [line for line in source.splitlines() if not line.startswith(("service = ", "from pipeline import"))]
+    assert all(line in lines for line in kept)  # all of them, in their order
+    assert "projections=[room_use, days])" in after
