@@ -28,6 +28,8 @@ from pipeline.process import Ended
 from pipeline.process.signals import ENDING
 
 COMMANDS = {
+    "dev": "Run a topology while you write it: a local Kafka, all services, HTTP; reloads at each save.",
+    "shell": "Open Python with a topology, its services and connected clients at hand.",
     "broker": "Start, find and stop a local Kafka; needs no Docker and no Java.",
     "topics": "Create and check the topics of a topology.",
     "schemas": "Check the Avro schemas, and give new versions their ids.",
@@ -54,6 +56,7 @@ COMMANDS = {
 MODULES = {  # modules named otherwise than the command, or in a folder
     "2pc": "operate.two_phase",
     "deadlines": "operate.deadlines",
+    "dev": "project.dev",
     "docs": "describe.docs",
     "explain": "data.explain",
     "export": "data.export_file",
@@ -66,6 +69,7 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "reset": "operate.reset",
     "saga": "operate.saga",
     "send": "data.send",
+    "shell": "project.shell",
     "state": "operate.state",
 }
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("contrib",),
     ("cli",),
-    ("demo",),
+    ("demo", "develop"),
     ("testing", "rebuild", "export", "explain"),
     ("worker",),
     ("server", "verify"),

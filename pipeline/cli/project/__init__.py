@@ -1,0 +1,1 @@
+"""The commands of a project's author: from nothing to services that run."""
