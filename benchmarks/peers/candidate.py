@@ -18,11 +18,11 @@ from benchmarks.peers.contract import bare_codecs
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.topic_settings import mend
 from pipeline.adapters.kafka.topics import create_topics, partition_counts, setting_differences
-from pipeline.cli.options import log_to_stderr
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import SchemaError
 from pipeline.model import Service
 from pipeline.topology import Topology
+from pipeline.worker.logs import log_to_stderr
 from pipeline.worker.main import run_worker
 from pipeline.worker.settings import Adapters, WorkerSettings
 

@@ -30,6 +30,8 @@ from pipeline.process.signals import ENDING
 COMMANDS = {
     "new": "Make a project: a service with its tests, a demo, all that it needs to run.",
     "add": "Add a service, an aggregate, a saga … with its test to the project here.",
+    "dev": "Run a topology while you write it: a local Kafka, all services, HTTP; reloads at each save.",
+    "shell": "Open Python with a topology, its services and connected clients at hand.",
     "broker": "Start, find and stop a local Kafka; needs no Docker and no Java.",
     "topics": "Create and check the topics of a topology.",
     "schemas": "Check the Avro schemas, and give new versions their ids.",
@@ -57,6 +59,7 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "2pc": "operate.two_phase",
     "add": "project.add",
     "deadlines": "operate.deadlines",
+    "dev": "project.dev",
     "docs": "describe.docs",
     "explain": "data.explain",
     "export": "data.export_file",
@@ -70,6 +73,7 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "reset": "operate.reset",
     "saga": "operate.saga",
     "send": "data.send",
+    "shell": "project.shell",
     "state": "operate.state",
 }
 

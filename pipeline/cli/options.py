@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -18,7 +17,6 @@ from click.core import ParameterSource
 from pipeline.broker import local
 from pipeline.cli.defaults import Defaults
 from pipeline.cli.values import Bootstrap, FilePath
-from pipeline.client.wire.plain import plain
 from pipeline.errors import BrokerUnreachable, TopologyError
 
 if TYPE_CHECKING:
@@ -185,25 +183,3 @@ def refuse_with(ctx: click.Context, option: str, *others: str, why: str) -> None
     told = given(ctx)
     if found := [told[name] for name in others if name in told]:
         raise click.UsageError(f"{' and '.join(found)} and {option} do not go together: {why}")
-
-
-class _Plain(logging.Formatter):
-    """Lines whose users' text cannot move a cursor."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return plain(super().format(record), keep="\n\t")
-
-
-def _worth_reading(record: logging.LogRecord) -> bool:
-    """Return False for the start and stop of each of Faust's own parts, which it marks with [^."""
-    return record.levelno >= logging.WARNING or not str(record.msg).startswith("[^")
-
-
-def log_to_stderr(level: str) -> None:
-    """Log plain lines with time and level to stderr, for commands that run for long."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Plain("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_worth_reading)
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("aiohttp").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -12,7 +12,7 @@ import click
 from pipeline.adapters.avro.codec import Codec, served_codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.schemas.codegen import python_source
-from pipeline.adapters.avro.schemas.compatibility import Break, breaks
+from pipeline.adapters.avro.schemas.compatibility import Break, breaks, explained
 from pipeline.adapters.avro.schemas.files import SECRET, schema_files
 from pipeline.adapters.avro.served import served_by
 from pipeline.adapters.kafka.schemas.topic import SchemasTopic
@@ -93,8 +93,7 @@ def generate(topology: str, schemas: Path | None, check: bool) -> None:
             f"pipeline schemas generate {topology}"
         )
     for each in different:
-        each.path.parent.mkdir(parents=True, exist_ok=True)
-        each.path.write_text(each.text)
+        each.write()
         click.echo(f"wrote {each.path}")
     if different:
         click.echo("give the new versions their ids with: pipeline schemas register")
@@ -178,16 +177,7 @@ def publish(as_json: bool, where: Where) -> None:
 
 def _show(found: Sequence[Break], *, as_json: bool) -> None:
     """Print what breaks: a heading for each topic and version, and below it each place with its cure."""
-    heading = None
-    for each in found:
-        if as_json:
-            say_json(each.as_json())
-            continue
-        earlier = f"version {each.version} (id {each.id})"
-        of, by = ("the present schema", earlier) if each.forward else (earlier, "the present schema")
-        new = f"{each.topic}: records of {of} cannot be read as they are meant by {by}"
-        if new != heading:
-            say(new)
-            heading = new
-        say(f"  {each.finding.place}: was {each.was}; is {each.is_now}")
-        say(f"    {each.finding.why}; cure: {each.cure}")
+    for each in found if as_json else ():
+        say_json(each.as_json())
+    for line in () if as_json else explained(found):
+        say(line)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import Where, database_option, given, log_to_stderr, topology_argument, where
+from pipeline.cli.options import Where, database_option, given, topology_argument, where
 from pipeline.cli.values import FilePath
+from pipeline.worker.logs import log_to_stderr
 
 
 @click.command()

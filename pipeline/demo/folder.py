@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DemoFolderError
-from pipeline.process.locks import take
+from pipeline.process.locks import runs, take
 
 MARK = ".pipeline-demo"  # marks the directory as a demo's; the demo that uses it holds a lock on it
 LOGS = (Path("worker.log"), Path("broker/broker.log"))
@@ -111,7 +111,7 @@ def _lock(path: Path) -> int:
     while (lock := take(path / MARK)) is None:
         pid = _noted(path).get("pid", 0)
         # If a demo was killed, the processes that it has started hold the lock until all of them have ended.
-        if time.monotonic() > deadline or (pid and _runs(pid)):
+        if time.monotonic() > deadline or (pid and runs(pid)):
             raise DemoFolderError(
                 f"another demo, process {pid or 'unknown'}, uses {path}; wait for its end, end it with Ctrl-C, or "
                 "name another directory with --home"
@@ -127,16 +127,6 @@ def _noted(path: Path) -> dict[str, int]:
     except (OSError, ValueError):
         return {}
     return {name: value for name, value in noted.items() if isinstance(value, int)} if isinstance(noted, dict) else {}
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @contextmanager

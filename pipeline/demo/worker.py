@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,17 +14,16 @@ from typing import Protocol
 
 from rich.console import Console
 
-import pipeline
 from pipeline.broker import local
 from pipeline.demo.shop import SHOP
 from pipeline.errors import PipelineError
 from pipeline.process import Children
+from pipeline.process.interpreter import environment_of_ours
 from pipeline.worker.processes import NEEDS_CURE
 
 STOP_S = 20.0
 LOOK_S = 0.1
 NOTE = "worker.json"  # has its process id
-ROOT = Path(pipeline.__file__).resolve().parents[1]
 
 
 class Workers(Protocol):
@@ -84,15 +82,9 @@ class Worker:
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which `-m pipeline` is the package that runs here, whatever the current directory has.
-
-    For example a module pipeline.py: without PYTHONSAFEPATH, `-m` looks there first. Nor does the worker take the
-    defaults of the user's own topology from there or from the environment.
-    """
-    found = {**os.environ, "PYTHONSAFEPATH": "1", "PIPELINE_CONFIG": os.devnull}
+    """Return the environment of the worker, which takes no defaults of the user's own topology."""
+    found = environment_of_ours() | {"PIPELINE_CONFIG": os.devnull}
     found.pop("PIPELINE_SCHEMAS", None)
-    if str(ROOT) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return found
 
 

@@ -55,8 +55,12 @@ class Children:
         stderr: int | IO[bytes] | IO[str] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start a child without input, in a session of its own: a Ctrl-C reaches it only by this process."""
+        """Start a child without input, in a session of its own: a Ctrl-C reaches it only by this process.
+
+        `pass_fds`: descriptors that it is to have, too.
+        """
         process = subprocess.Popen(
             [*GATE, *command],
             stdin=subprocess.PIPE,
@@ -66,6 +70,7 @@ class Children:
             cwd=cwd,
             bufsize=0,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         for each in [each for each in self._started if each.poll() is not None]:
             self.release(each.pid)  # so that a later process of its number is not taken for it

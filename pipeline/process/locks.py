@@ -56,3 +56,14 @@ def take(path: Path) -> int | None:
         raise
     os.close(lock)
     return None
+
+
+def runs(pid: int) -> bool:
+    """Return whether there is a process of that id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -119,8 +119,16 @@ def secret_of(services: Sequence[Service], settings: WorkerSettings) -> bytes | 
     return service_secret(settings.secret_file, make=False)
 
 
-def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters = KAFKA) -> None:
-    """Run until SIGTERM, SIGINT or SIGHUP. Raises the error that ended it, if one did."""
+def run_worker(
+    topology: Topology,
+    settings: WorkerSettings,
+    adapters: Adapters = KAFKA,
+    serving: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Run until SIGTERM, SIGINT or SIGHUP. Raises the error that ended it, if one did.
+
+    `serving`: called with the URL once the HTTP pages are there.
+    """
     failures: list[BaseException] = []
     stopping: list[asyncio.Future[None]] = []
 
@@ -169,6 +177,7 @@ def run_worker(topology: Topology, settings: WorkerSettings, adapters: Adapters 
         log.info("serving %s at %s", names, advertised.url)
         if (listening := settings.listening()._replace(port=port)) != advertised:
             log.info("listening on %s", listening)
+        serving(advertised.url)
 
     serve_on(app, bound, settings, serves, fail)
     worker = FaustWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)

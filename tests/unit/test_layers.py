@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("contrib",),
     ("cli",),
-    ("demo", "scaffold"),
+    ("demo", "develop", "scaffold"),
     ("testing", "rebuild", "export", "explain"),
     ("worker",),
     ("server", "verify"),

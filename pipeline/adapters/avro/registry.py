@@ -72,13 +72,16 @@ class Registry:
         self.directory = directory
         if not directory.is_dir():
             raise SchemaError(f"no schema directory at {directory}; give the right one with --schemas")
-        self._by_id: dict[int, dict[str, Schema]] = {}  # and by topic: those that have the same schema share its id
         self._learned: dict[tuple[int, str], Schema] = {}  # grows while other threads read
         self._read: dict[str, Schema] = {}
-        self._versions: dict[str, list[Version]] = {}
         manifest = _manifest(directory)
         self._entries: list[dict[str, Any]] = manifest["schemas"]
         self._levels = manifest.get("levels", {})
+        self._index()
+
+    def _index(self) -> None:
+        self._by_id: dict[int, dict[str, Schema]] = {}  # and by topic: those that have the same schema share its id
+        self._versions: dict[str, list[Version]] = {}
         for entry in (*self._entries, *_manifest(ENGINE)["schemas"]):
             self._add(entry)
 
@@ -218,10 +221,32 @@ class Registry:
         for topic in other_docs:
             newest[topic]["schema"] = self.read(topic)
         if changed or other_docs:
-            lines = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in self._entries)
-            levels = f'"levels": {json.dumps(self._levels, indent=2)},\n' if self._levels else ""
-            (self.directory / MANIFEST).write_text(f'{{{levels}"schemas": [\n{lines}\n]}}\n')
+            self._write()
         return [topic for topic in self.topics() if topic in changed or topic in other_docs]
+
+    def forget(self, topics: Collection[str], kept: Collection[tuple[str, int]]) -> list[str]:
+        """Take the versions of these topics out of the manifest, except for those in `kept`, pairs of topic and id.
+
+        Records that were written with them cannot be read any more. Return the topics that have lost some.
+        """
+        gone = [e for e in self._entries if e["topic"] in topics and (e["topic"], e["id"]) not in kept]
+        if gone:
+            self._entries = [entry for entry in self._entries if entry not in gone]
+            self._index()
+            self._write()
+        return sorted({entry["topic"] for entry in gone})
+
+    def _write(self) -> None:
+        lines = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in self._entries)
+        levels = f'"levels": {json.dumps(self._levels, indent=2)},\n' if self._levels else ""
+        write_whole(self.directory / MANIFEST, f'{{{levels}"schemas": [\n{lines}\n]}}\n')
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of which no reader finds a part, nor the next start, whatever ends this process."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def _path(directory: Path, topic: str) -> Path:

@@ -1,1 +1,1 @@
-"""Commands for a project of one's own."""
+"""The commands of a project's author: from nothing to services that run."""

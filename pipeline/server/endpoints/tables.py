@@ -143,5 +143,6 @@ READ = Endpoint(
 TABLES = Endpoint("GET", "/v1/tables", described=Described("All tables", "tables", subjects.alone, tables.by_service))
 STATUS = Endpoint("GET", "/v1/status", described=Described("This worker", "status", subjects.alone, tables.by_service))
 OPENAPI = Endpoint("GET", "/openapi.json")
+DOCS = Endpoint("GET", "/docs")
 METRICS = Endpoint("GET", "/metrics")
 PROJECTIONS = Endpoint("GET", "/v1/projections")

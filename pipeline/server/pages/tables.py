@@ -14,8 +14,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from pipeline.client.wire.read_options import Level, Pending, ReadOptions
 from pipeline.errors import BadRequest, NotYet, UnknownAggregate
 from pipeline.model import Token
+from pipeline.server.docs_page import docs_page
 from pipeline.server.endpoint import Page, Pages, Place, Reply, Request, problem
-from pipeline.server.endpoints.tables import AGGREGATE, GET, METRICS, OPENAPI, ROW, ROWS, STATUS, TABLES
+from pipeline.server.endpoints.tables import AGGREGATE, DOCS, GET, METRICS, OPENAPI, ROW, ROWS, STATUS, TABLES
 from pipeline.server.entity_tags import parse_tags
 from pipeline.server.openapi import document
 from pipeline.server.owner.dispatch import Dispatcher
@@ -67,6 +68,7 @@ class QueryApi:
             TABLES: Page(self.tables),
             STATUS: Page(self.status),
             OPENAPI: Page(self.openapi),
+            DOCS: Page(self.docs),
             METRICS: Page(self.metrics),
         }
 
@@ -134,6 +136,10 @@ class QueryApi:
     async def openapi(self, request: Request) -> Reply:
         """Return the OpenAPI document."""
         return Reply(200, document(self._topology))
+
+    async def docs(self, request: Request) -> Reply:
+        """Return the OpenAPI document as a page for people."""
+        return Reply(200, docs_page(document(self._topology)), kind="text/html; charset=utf-8")
 
     async def metrics(self, request: Request) -> Reply:
         """Return metrics for Prometheus."""

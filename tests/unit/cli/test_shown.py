@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.cli import main
-from pipeline.cli.options import log_to_stderr
 from pipeline.cli.shown import json_text, say_fields, say_rows
 from pipeline.client.wire.plain import plain, plain_json
 from pipeline.errors import UnknownKey
 from pipeline.verify.report import Finding
 from pipeline.verify.show import line
+from pipeline.worker.logs import log_to_stderr
 
 HOSTILE = "[/x] [bold]b[/bold] [red] :smile: \x1b[2J\x1b]0;owned\x07 \x9b31m \r\n \u202e \ud800"
 ESCAPED = "[/x] [bold]b[/bold] [red] :smile: \\x1b[2J\\x1b]0;owned\\x07 \\x9b31m \\r\\n \\u202e \\ud800"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,3 +83,17 @@ def _of_topic(registry: Registry, topic: str, level: Level) -> Iterator[Break]:
         for forward, writer, reader in directions:
             for finding in findings(writer, reader, topic):
                 yield Break(topic, number, version.id, forward, finding)
+
+
+def explained(found: Iterable[Break]) -> Iterator[str]:
+    """Return lines for people: a heading for each topic and version, and below it each place with its cure."""
+    heading = None
+    for each in found:
+        earlier = f"version {each.version} (id {each.id})"
+        of, by = ("the present schema", earlier) if each.forward else (earlier, "the present schema")
+        new = f"{each.topic}: records of {of} cannot be read as they are meant by {by}"
+        if new != heading:
+            yield new
+            heading = new
+        yield f"  {each.finding.place}: was {each.was}; is {each.is_now}"
+        yield f"    {each.finding.why}; cure: {each.cure}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.adapters.avro.registry import ENGINE, Schema
+from pipeline.adapters.avro.codec import Codec
+from pipeline.adapters.avro.registry import ENGINE, Registry, Schema, write_whole
 from pipeline.adapters.avro.schemas.generation import Request, generate
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.state.table import Strict
@@ -39,6 +41,11 @@ class SchemaFile(NamedTuple):
             before.splitlines(), self.text.splitlines(), self.path.name, "as the classes have it", lineterm="", n=2
         )
         return "\n".join(lines)
+
+    def write(self) -> None:
+        """Write the file as the classes ask for it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, self.text)
 
 
 def schema_files(services: Iterable[Service], directory: Path) -> list[SchemaFile]:
@@ -70,6 +77,21 @@ class _NoCodec:
 def plan_without_codecs(service: Service) -> ServicePlan:
     """Return the plan of a service that handles no records; classes need not fit their schemas."""
     return ServicePlan(service, lambda *_, **__: _NoCodec(), secret=SECRET)
+
+
+def topics_that_fit(services: Iterable[Service], registry: Registry) -> set[str]:
+    """Return the topics whose registered schemas the message classes fit as they are."""
+    fit: set[str] = set()
+
+    def attempt(topic: str, *args: Any, **options: Any) -> _NoCodec:
+        with suppress(SchemaError):
+            Codec(registry, topic, *args, **options)
+            fit.add(topic)
+        return _NoCodec()
+
+    for service in services:
+        ServicePlan(service, attempt, secret=SECRET)
+    return fit
 
 
 def _requests(services: Iterable[Service]) -> Iterable[Request]:

@@ -1,0 +1,1 @@
+"""Development: services that start anew at each save, and a shell with a topology at hand."""

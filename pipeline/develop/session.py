@@ -1,0 +1,185 @@
+"""What `pipeline dev` does from its start to Ctrl-C: services that start anew at each save.
+
+A changed topology is loaded by a new process, beside the one that runs. Only once it has loaded, its schemas fit and
+its topics are there, the old process is stopped, in order, and the new one goes on with the same tables. What has been
+decided stays decided: positions and the ids of commands are in these tables and in Kafka.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.develop.candidate import Order
+from pipeline.develop.saves import Project, Saves
+from pipeline.develop.services import Services
+from pipeline.errors import PipelineError
+from pipeline.process import Children
+from pipeline.worker.processes import NEEDS_CURE
+
+LOOK_S = 0.1
+BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+CALM_S = 60.0  # services that have run so long start again without much delay
+NAMES_MAX = 3
+Say = Callable[[str], None]
+
+
+class Session:
+    """Services, and the saves that start them anew. `started`: called once, with what the first process has done.
+
+    `place`: the topology's file or package.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        project: Project,
+        place: Path,
+        children: Children,
+        say: Say,
+        started: Callable[[str, Mapping[str, Any]], None],
+    ) -> None:
+        self._order, self._project, self._place, self._children = order, project, place.resolve(), children
+        self._say, self._started = say, started
+        self._loading: Services | None = None
+        self._running: Services | None = None
+        self._ready: Mapping[str, Any] = {}  # what the process that runs, or has run last, has said of itself
+        self._asked_s = self._gone_on_s = 0.0  # when the present one was asked to load, and to run
+        self._due_s: float | None = None  # when to start again, if services have ended by themselves
+        self._deaths = 0
+        self._has_served = False
+
+    def run(self) -> int:
+        """Run until a signal comes. Return an exit code, or raise PipelineError, if nothing can be started."""
+        saves = Saves(self._project)
+        try:
+            self._load()
+            while (code := self._turn(saves.wait(LOOK_S))) is None:
+                pass
+            return code
+        finally:
+            if self._running is not None:
+                self._say("stopping the services …")
+            saves.close()
+            for each in (self._loading, self._running):
+                if each is not None:
+                    each.stop()
+
+    def _turn(self, changed: Sequence[Path]) -> int | None:
+        counting = [path for path in changed if self._counts(path)]
+        if counting:
+            names = ", ".join(map(self._shown, counting[:NAMES_MAX]))
+            self._say(f"saved {names}" + (f" and {len(counting) - NAMES_MAX} more" * (len(counting) > NAMES_MAX)))
+            self._deaths = 0
+        if counting or (self._due_s is not None and time.monotonic() >= self._due_s):
+            self._load()
+        if self._loading is not None and (heard := self._loading.hear()):
+            self._hear(self._loading, heard)
+        return self._look() if self._running is not None else None
+
+    def _counts(self, path: Path) -> bool:
+        """Return whether the services may be made of a file. Tests are only if it is in the topology, or was loaded."""
+        if self._place in (path, path.parent) or str(path) in self._ready.get("files", ()):
+            return True
+        return not self._project.is_test(path)
+
+    def _shown(self, path: Path) -> str:
+        shown = next((path.relative_to(top) for top in self._project.tops if path.is_relative_to(top)), path)
+        return str(shown) if path.exists() else f"{shown} (deleted)"
+
+    # --- loading ------------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Have a new process load what is there now; one that still loads has loaded what was there before."""
+        if self._loading is not None:
+            self._loading.stop()
+        self._due_s, self._asked_s = None, time.monotonic()
+        self._loading = Services(self._order, self._children)
+
+    def _hear(self, loading: Services, heard: Mapping[str, Any]) -> None:
+        if "refused" in heard:
+            self._loading = None
+            loading.stop()
+            self._refuse(heard)
+            return
+        self._tell(heard)
+        if self._running is not None:
+            self._running.stop()
+        self._order = replace(self._order, left=heard["left"], fresh=False)
+        self._ready, self._gone_on_s = heard, time.monotonic()
+        self._loading, self._running = None, loading
+        loading.go()
+
+    def _refuse(self, heard: Mapping[str, Any]) -> None:
+        if not (self._has_served or heard["by_save"]):
+            raise PipelineError(heard["refused"])
+        lines = [*heard["refused"].splitlines(), *heard.get("trace", "").splitlines()]
+        if heard.get("schemas"):
+            lines = ["records that were written before could not be read with the classes as they are now:", *lines]
+            lines += self._ways_out(committed=heard["committed"])
+        what = "not reloaded:" if self._has_served else "cannot start yet:"
+        self._say("\n  ".join([what, *lines]))
+        goes_on = "no services run" if self._running is None else "the services go on as they were"
+        self._say(f"{goes_on}; correct it, and save again")
+
+    def _ways_out(self, *, committed: bool) -> list[str]:
+        """Return what to do if the records of earlier versions are not worth keeping."""
+        if self._order.is_local and not committed:
+            return [
+                f"Or begin anew, with Ctrl-C and then: pipeline dev {self._order.topology} --fresh",
+                "It deletes the local broker's records, and versions of schemas that Git has no commit of.",
+            ]
+        return [
+            f"Or, if no records of that version are left: pipeline schemas generate {self._order.topology}, then",
+            "pipeline schemas register --force; it gives the earlier versions up.",
+        ]
+
+    def _tell(self, heard: Mapping[str, Any]) -> None:
+        for topic in heard["forgot"]:
+            self._say(f"forgot the uncommitted versions of {topic}.avsc")
+        first = not self._ready
+        for what, topics in (("wrote", [f"{topic}.avsc" for topic in heard["wrote"]]), ("created", heard["created"])):
+            if len(topics) > NAMES_MAX and first:
+                kind = "schemas" if what == "wrote" else "topics"
+                self._say(f"{what} {len(topics)} {kind}")
+            else:
+                for each in topics:
+                    self._say(f"{what} {'the topic ' * (what == 'created')}{each}")
+        for topic in heard["left"] if first else ():
+            self._say(
+                f"left {topic}.avsc as it is: the classes fit it, and pipeline schemas generate would write another"
+            )
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def _look(self) -> int | None:
+        """Look whether the services serve, and whether they have ended. Return an exit code if they cannot start."""
+        assert self._running is not None
+        heard, code = self._running.line.hear(0), self._running.ended()
+        if heard and (url := heard.get("serving")):
+            if not self._has_served:
+                self._started(url, self._ready)
+            else:
+                self._say(f"reloaded in {time.monotonic() - self._asked_s:.1f} s")
+            self._has_served = True
+            self._order = replace(self._order, port=int(url.rpartition(":")[2]))
+        if code is None:
+            return None
+        self._running.stop()
+        self._running = None
+        if code == NEEDS_CURE and not self._has_served:
+            return code  # it has said why
+        if self._loading is not None:
+            return None  # which will run in their place
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        if code == NEEDS_CURE:
+            self._say(f"the services have ended {how}; cure what they say, and save a file to start them again")
+            return None
+        self._deaths = 0 if time.monotonic() - self._gone_on_s > CALM_S else self._deaths + 1
+        delay_s = BACKOFF_S[min(self._deaths, len(BACKOFF_S) - 1)]
+        self._due_s = time.monotonic() + delay_s
+        self._say(f"the services have ended {how}; they start again at the next save, or in {delay_s:.0f} s")
+        return None
