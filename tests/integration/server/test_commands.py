@@ -22,13 +22,18 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from pipeline.client import Accepted, AsyncClient, Client
+from pipeline.contrib.own_writes.clients import RequestClient, RequestQueryClient
+from pipeline.contrib.own_writes.logs import Logs
+from pipeline.contrib.own_writes.positions import OwnWrites
+from pipeline.contrib.own_writes.request import OwnRequest
 from pipeline.errors import NoReply
 from pipeline.model import Rejected
 from pipeline.topology import Topology
 from pipeline.verify import verify
 from tests.helpers.support import Shop, Worker, until
 from topologies.inventory import ReceiveStock, RegisterProduct
-from topologies.users import ChangeName, NameChanged, RegisterUser, UserRegistered
+from topologies.reports import customers
+from topologies.users import ChangeName, NameChanged, RegisterUser, UserRegistered, users
 
 ANNA = RegisterUser("Anna", "France")
 WAIT_S = 60.0
@@ -242,6 +247,26 @@ def one_worker(one_shop: Shop) -> Worker:
     made = one_shop.worker()
     until("it serves", made.addresses)
     return made
+
+
+def test_a_request_of_a_web_page_reads_its_own_writes(one_shop: Shop, one_worker: Worker) -> None:
+    """In a thread, as views of Django; tests of examples/noticeboard do it in an event loop."""
+    with Client(one_shop.bootstrap, one_shop.topology, "web") as client, one_shop.query() as query:
+        for n in range(5):
+            key, writing = f"page-{n}", OwnRequest(Logs(one_shop.bootstrap, one_shop.topology), OwnWrites(), f"key-{n}")
+            sender = RequestClient(client, writing)
+            if n % 2:
+                sender.send(users, key, ANNA)  # stored, not decided yet
+            else:
+                assert isinstance(sender.send(users, key, ANNA, wait=WAIT_S), Accepted)
+            assert sender.outcome("users", key, f"key-{n}/2") is None
+            another = OwnRequest(Logs(one_shop.bootstrap, one_shop.topology), OwnWrites([writing.writes.cookie or ""]))
+            reader = RequestQueryClient(query, another)
+            assert reader.get(customers, key, wait=WAIT_S).row.registered
+            assert [row and row.row.registered for row in reader.get_many(customers, [key, "none"])] == [True, None]
+            assert [row.key for row in reader.scan(customers, prefix=key)] == [key]
+            assert next(reader.watch(customers, key)).row.registered
+            assert another.writes.cookie is None
 
 
 def test_the_server_is_what_its_document_says(one_shop: Shop, one_worker: Worker) -> None:
