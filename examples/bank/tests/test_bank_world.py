@@ -31,7 +31,7 @@ def test_money_goes_from_one_account_to_another_or_stays(way: str) -> None:
         driver.send(way, "t3", begin("anna", "nobody", Decimal("1.00")))
         driver.send(way, "t4", begin("bert", "anna", Decimal("-5.00")))
         driver.send(way, "t5", begin("anna", "anna", Decimal("60.00"), "to herself"))
-        anna, bert = (driver.row("accounts", name).body for name in ("anna", "bert"))
+        anna, bert = (driver.rows("accounts")[name].body for name in ("anna", "bert"))
         assert (anna.balance, anna.held) == (Decimal("69.75"), 0)
         assert (bert.balance, bert.held) == (Decimal("30.25"), 0)
         lines = [line for key, line in sorted(driver.rows("statement").items()) if line.account == "anna"]

@@ -32,7 +32,7 @@ def test_readings_are_summed_minute_by_minute_and_late_ones_left_out() -> None:
             f"oslo/{now - MINUTE:%Y-%m-%dT%H:%M:%SZ}": Minute(1, 40.0, 40.0, 40.0),
             f"oslo/{now:%Y-%m-%dT%H:%M:%SZ}": Minute(2, 50.0, 20.0, 30.0),
         }
-        assert driver.row("readings", "d2").body.readings == 2, "it was measured all the same"
+        assert driver.rows("readings")["d2"].body.readings == 2, "it was measured all the same"
         hour = f"oslo/{now:%Y-%m-%dT%H:00:00Z}"
         assert driver.row("hottest", hour) == Hottest((Sample("d2", 49.0), Sample("d1", 30.0))), "its hour is not over"
 
@@ -42,7 +42,7 @@ def test_an_alarm_follows_its_device() -> None:
         driver.send("devices", "d1", RegisterDevice("oslo", 0.0, 50.0))
         now = datetime.fromtimestamp(driver.now_ms / 1000, UTC)
         driver.send("readings", "d1", Report(now, 51.0))
-        assert driver.row("open_alarms", "d1").limit == 50.0
+        assert driver.rows("open_alarms")["d1"].limit == 50.0
         driver.send("devices", "d1", ChangeLimits(0.0, 60.0))
         driver.send("readings", "d1", Report(now, 51.0))
         assert driver.row("open_alarms", "d1") is None

@@ -27,12 +27,12 @@ def driver() -> Iterator[TestDriver]:
 
 def seen(driver: TestDriver) -> tuple[int, int, int]:
     """How many seats are free, held and sold, as the map shows them."""
-    row = driver.row("seat_map", "hamlet")
+    row = driver.rows("seat_map")["hamlet"]
     return row.free, row.held, row.sold
 
 
 def test_a_hall_has_its_seats(driver: TestDriver) -> None:
-    assert set(driver.row("seat_map", "hamlet").seats) == {"A1", "A2", "A3", "B1", "B2", "B3"}
+    assert set(driver.rows("seat_map")["hamlet"].seats) == {"A1", "A2", "A3", "B1", "B2", "B3"}
     assert seen(driver) == (6, 0, 0)
 
 
@@ -43,7 +43,7 @@ def test_a_hold_ends_by_itself_unless_the_seat_is_bought(driver: TestDriver) -> 
     assert seen(driver) == (4, 1, 1)
     driver.advance(15)
     assert seen(driver) == (5, 0, 1)
-    assert driver.row("bookings", "b1").body.seats == ("hamlet:A2",)
+    assert driver.rows("bookings")["b1"].body.seats == ("hamlet:A2",)
     driver.send("seats", "hamlet:A1", BuySeat("b1"))
     assert seen(driver) == (5, 0, 1), "too late"
 
@@ -51,15 +51,15 @@ def test_a_hold_ends_by_itself_unless_the_seat_is_bought(driver: TestDriver) -> 
 def test_a_reference_belongs_to_one_booking(driver: TestDriver) -> None:
     driver.send("bookings", "b1", OpenBooking("Anna", "K7M2QX"))
     driver.send("bookings", "b2", OpenBooking("Bert", "k7m2qx"))
-    assert driver.row("bookings", "b1").body == Booking("Anna", "K7M2QX")
+    assert driver.rows("bookings")["b1"].body == Booking("Anna", "K7M2QX")
     assert driver.row("bookings", "b2") is None
     driver.send("bookings", "b2", OpenBooking("Bert", "P3ZZ9A"))
-    assert driver.row("bookings", "b2").body == Booking("Bert", "P3ZZ9A")
+    assert driver.rows("bookings")["b2"].body == Booking("Bert", "P3ZZ9A")
 
 
 def test_fifty_buyers_at_once_do_not_overbook_six_seats(driver: TestDriver) -> None:
     rng = random.Random(1)
-    orders = [(f"b{buyer}", seat) for buyer in range(50) for seat in driver.row("seat_map", "hamlet").seats]
+    orders = [(f"b{buyer}", seat) for buyer in range(50) for seat in driver.rows("seat_map")["hamlet"].seats]
     for command in (HoldSeat, BuySeat):
         rng.shuffle(orders)
         for booking, seat in orders:

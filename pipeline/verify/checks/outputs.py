@@ -176,8 +176,9 @@ def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> 
             yield Output(TopicKind.COMMAND.topic(takers[type(send.command)]), send.key, command.id, command)
 
     def name_of(_: str, __: str, command: CommandMessage | ReservationReply) -> str | None:
-        its_own = isinstance(command, CommandMessage) and command.id.startswith(f"{reaction.name}/")
-        return command.id if its_own else None
+        if not isinstance(command, CommandMessage) or not command.id.startswith(f"{reaction.name}/"):
+            return None
+        return command.id
 
     sources = _follow([reaction.source], registry)
     node = Follower(f"react:{reaction.name}", reaction.start)
