@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.flow import command_to_event, event_to_state
 from pipeline.model import Ask, CommandMessage, Intervention, Rejected, Replied, Saga, StateMessage
+from pipeline.model.saga.saga import STATUSES
 
 
 def given_saga(saga: Saga[Any], *messages: object, key: str = "key", time_ms: int = 0) -> GivenSaga:
@@ -54,7 +55,12 @@ class GivenSaga:
         return WhenTold(self, state.body, state.version, tuple(each for each in effects if isinstance(each, Ask)), None)
 
     def is_at(self, status: str, reason: str = "") -> GivenSaga:
-        """Assert the status in its summary, and its reason."""
+        """Assert the status in its summary, and its reason.
+
+        `status`: "running", "compensating", "stuck", "done" or "undone", of a two-phase commit, too; "" before it has
+        begun.
+        """
+        assert status in ("", *STATUSES), f"no saga is ever {status!r}; it is one of {', '.join(STATUSES)}"
         summary = self.saga.summary(self.state)
         assert summary.status == status, f"it is {summary.status}, expected {status}"
         assert reason in ("", summary.reason), f"the reason is {summary.reason}, expected {reason}"

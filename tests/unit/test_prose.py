@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TREES = ("pipeline", "topologies", "tests", "benchmarks")
+TREES = ("pipeline", "topologies", "tests", "benchmarks", "examples")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 POINTING = re.compile(r"(The same|Ditto|Likewise|See above)\b")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
-from pipeline.flow import event_to_command, event_to_messages
+from pipeline.flow import ReservationReply, event_to_command, event_to_messages
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.model import CommandMessage, EventMessage, Projection, Reaction, Service, Source, TopicKind
 from pipeline.model.fields import alternatives
@@ -175,8 +175,10 @@ def reaction_check(service: Service, reaction: Reaction, registry: Registry) -> 
         for send, command in event_to_command(reaction, key, event):
             yield Output(TopicKind.COMMAND.topic(takers[type(send.command)]), send.key, command.id, command)
 
-    def name_of(_: str, __: str, command: CommandMessage) -> str | None:
-        return command.id if command.id.startswith(f"{reaction.name}/") else None
+    def name_of(_: str, __: str, command: CommandMessage | ReservationReply) -> str | None:
+        if not isinstance(command, CommandMessage) or not command.id.startswith(f"{reaction.name}/"):
+            return None
+        return command.id
 
     sources = _follow([reaction.source], registry)
     node = Follower(f"react:{reaction.name}", reaction.start)

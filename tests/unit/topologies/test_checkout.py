@@ -222,6 +222,11 @@ def test_the_saga_undoes_what_may_have_been_done_when_there_is_no_answer() -> No
 TWO = given_saga(two.checkout_2pc, two.BeginCheckout(*BEGIN, (two.Units("TEA", 3),)))
 
 
+def test_a_status_that_no_saga_has_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(AssertionError, match="no saga is ever 'aborted'; it is one of running, "):
+        TWO.is_at("aborted")
+
+
 def test_all_prepare_at_once_and_then_commit() -> None:
     begun = given_saga(two.checkout_2pc).when(two.BeginCheckout(*BEGIN, (two.Units("TEA", 3),)))
     begun.then(
