@@ -6,16 +6,17 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.adapters.avro.codec import served_codecs
 from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped
-from pipeline.adapters.json.reading import from_json
+from pipeline.adapters.json.reading import from_json, read_back
 from pipeline.adapters.json.writing import to_json
 from pipeline.client.wire.outcome import Accepted, Decode, Outcome
-from pipeline.errors import InvalidCommand, UnknownAggregate
+from pipeline.errors import InvalidCommand, UnfitValue, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
 from pipeline.model.fields import alternatives
@@ -102,12 +103,15 @@ class Commands:
         return self.from_json(aggregate, body[TYPE], fields)
 
     def outcome_from_json(self, aggregate: str, data: dict[str, Any]) -> Outcome:
-        """Return the outcome in a worker's response; the reverse of `outcome_json`."""
+        """Return the outcome in a worker's response; the reverse of `outcome_json`. The worker's code may be newer."""
         if data["outcome"] == "rejected":
             return Rejected(data["reason"], data["details"])
-        event = self.kind(aggregate).event
-        events = tuple(from_json(event, each, "event") for each in data["events"])
-        return Accepted(data["version"], events, Token(data["position"]), data["complete"])
+        told, event, known = data["events"], self.kind(aggregate).event, []
+        for each in told:
+            with suppress(UnfitValue):
+                known.append(read_back(event, each, "event", tagged=True))
+        complete = data["complete"] and len(known) == len(told)
+        return Accepted(data["version"], tuple(known), Token(data["position"]), complete)
 
     def write(
         self,

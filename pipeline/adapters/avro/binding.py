@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pipeline.adapters.avro.conversions import LIST, Converted, conversion_for, is_converted, is_convertible
@@ -35,6 +36,11 @@ def kind_of(annotation: Any) -> Any:
     """Return the type of an annotation's values, without what is in brackets."""
     origin = get_origin(annotation) or annotation
     return str if origin is Literal else origin
+
+
+def written_as(record: dict[str, Any]) -> set[str]:
+    """Return the short names that records of a schema have, or had before."""
+    return {name.rpartition(".")[2] for name in (record["name"], *record.get("aliases", ()))}
 
 
 def named_types(schema: Schema, names: Names | None = None, namespace: str = "") -> Names:
@@ -272,7 +278,23 @@ class Binding:
             raise self._fail(where, f"the union has no record for {open_alternatives}")
         if doubled := [kind for kind in kinds if kinds.count(kind) > 1]:
             raise self._fail(where, f"a value of {doubled[0]} may be of either of two branches of the union")
+        self._check_told_apart([resolve(branch, self.names) for branch in branches], where)
         return bound
+
+    def _check_told_apart(self, branches: list[Any], where: str) -> None:
+        """Refuse a class, and what it was before, of which the records look the same: none could be told as old."""
+        records = [branch for branch in branches if isinstance(branch, dict) and branch["type"] == "record"]
+        for one, other in combinations(records, 2):
+            shared = written_as(one) & written_as(other)
+            if shared and [(each["name"], each["type"]) for each in one["fields"]] == [
+                (each["name"], each["type"]) for each in other["fields"]
+            ]:
+                raise self._fail(
+                    where,
+                    f"{one['name']} and {other['name']} have the same fields, and a record named {min(shared)} may be "
+                    "either: nothing would tell the old ones. Keep the old name for the old class, and give the new "
+                    "class a name of its own",
+                )
 
     def _check_unfollowed(self, record: dict[str, Any], followed: tuple[Any, ...], where: str) -> None:
         """Refuse to skip what was written under the name of a class that is followed."""

@@ -29,7 +29,7 @@ from pipeline.adapters.avro.wire.rewriting import NotFollowed, Unreadable
 from pipeline.engine.state.table import Strict
 from pipeline.errors import EncodeError, NotKnownYet, SchemaError, UndecodableRecord
 from pipeline.flow.functions.migrating import migrating
-from pipeline.flow.functions.upcasting import upcasting
+from pipeline.flow.functions.upcasting import as_given, upcasting
 from pipeline.model import EventMessage, TopicKind
 from pipeline.model.changes.upcasts import NONE, Upcasts, with_old
 
@@ -77,7 +77,9 @@ class Codec:
         self._decode_present = self.decode
         if upcasts:
             make = upcasting if root is EventMessage else migrating
-            self._apply(make(topic, today, upcasts), upcasts)
+            # A follower's classes may have fewer fields than the topic's records, so they fit no schema.
+            fit = as_given if self._follows else fitting(binding, root, MISFITS, native=native, always=True)
+            self._apply(make(topic, today, upcasts, fit), upcasts)
 
     def _apply(self, upcast: Callable[[Any], Any], upcasts: Upcasts) -> None:
         """Give events and states of today out only, and take in no others."""

@@ -7,7 +7,7 @@ schema, a datetime UTC.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 from pipeline.adapters.avro.binding import Binding, resolve
 from pipeline.adapters.avro.compile_decode import compile_decode
@@ -19,19 +19,24 @@ from pipeline.adapters.avro.registry import Schema
 from pipeline.errors import EncodeError
 
 Fit = Callable[[Any], Any]
+Misfits = tuple[type[Exception], ...]
 
 
-def fitting(binding: Binding, root: object, misfits: tuple[type[Exception], ...], *, native: bool) -> Fit | None:
+@overload
+def fitting(binding: Binding, root: object, misfits: Misfits, *, native: bool) -> Fit | None: ...
+@overload
+def fitting(binding: Binding, root: object, misfits: Misfits, *, native: bool, always: Literal[True]) -> Fit: ...
+def fitting(binding: Binding, root: object, misfits: Misfits, *, native: bool, always: bool = False) -> Fit | None:
     """Return `fit(value)`: the value as it is read back, itself if nothing of it changes.
 
-    For an envelope, the value is its body. None if no value of the schema changes. `fit` raises EncodeError if the
-    value does not fit at all.
+    For an envelope, the value is its body. None if no value of the schema changes, unless `always`. `fit` raises
+    EncodeError if the value does not fit at all.
     """
     schema, hint = binding.schema, root
     if binding.body is not None:
         schema = next(field["type"] for field in schema["fields"] if field["name"] == "body")
         hint = binding.body
-    if not _is_inexact(schema, binding):
+    if not always and not _is_inexact(schema, binding):
         return None
 
     def unwritable(value: Any, error: Exception) -> EncodeError:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.errors import UpcastFailed
+from pipeline.errors import EncodeError, UpcastFailed
 from pipeline.flow.functions.raised import is_topologys
+from pipeline.flow.functions.upcasting import as_given
 from pipeline.model.changes.migrations import Migrations
 
 
-def migrating(topic: str, state: object, migrate: Migrations) -> Callable[[Any], Any]:
+def migrating(
+    topic: str, state: object, migrate: Migrations, fit: Callable[[Any], Any] = as_given
+) -> Callable[[Any], Any]:
     """Return what makes a state of today of an old one in a message, along the chain of its migrations.
 
-    `state`: the class of today. Raises UpcastFailed: without its state nothing can be decided.
+    `state`: the class of today. `fit`: as for `upcasting`. Raises UpcastFailed: without its state nothing can be
+    decided.
     """
 
     def migrated(message: Any) -> Any:
@@ -29,7 +33,10 @@ def migrating(topic: str, state: object, migrate: Migrations) -> Callable[[Any],
                     raise
                 raise UpcastFailed(f"{_migration(old)} raised {type(error).__name__}: {error}") from error
             if type(body) is state:
-                return message._replace(body=body)
+                try:
+                    return message._replace(body=fit(body))
+                except EncodeError as error:
+                    raise UpcastFailed(f"{_migration(old)} gave what cannot be stored: {error}") from error
             if type(body) not in migrate:
                 raise UpcastFailed(f"{_migration(old)} gave {body!r:.100}, which is no state of today")
         raise UpcastFailed(f"{_migration(message.body)} gives old states in a circle; let one give a state of today")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from pipeline.errors import UpcastFailed
+from pipeline.errors import EncodeError, UpcastFailed
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.flow.functions.returned import is_record, returned_list
 from pipeline.model.changes.upcasts import Upcast, Upcasts, classes_of
@@ -20,12 +20,18 @@ class Upcasting(Protocol):
     def __call__(self, message: M, /) -> M: ...
 
 
-def upcasting(topic: str, event: object, upcasts: Upcasts) -> Upcasting:
+def as_given(event: Any) -> Any:
+    """Return the event itself: for where there is no schema that it has to fit."""
+    return event
+
+
+def upcasting(topic: str, event: object, upcasts: Upcasts, fit: Callable[[Any], Any] = as_given) -> Upcasting:
     """Return what makes events of today of the old ones in a message, along the chain of their upcasters.
 
     One event takes the place of the old one; several, none, or a failure stand there as an Upcast, so that a message
     which cannot be upcast is parked or held where it is folded, like one whose fold raises. `event`: the classes of
-    today.
+    today. `fit`: makes of an event what is read back once it is stored, such as a decimal with all its places; raises
+    EncodeError.
     """
     present = {*classes_of(event)}
 
@@ -57,7 +63,10 @@ def upcasting(topic: str, event: object, upcasts: Upcasts) -> Upcasting:
             if type(each) in upcasts:
                 yield from _events(each, steps + 1)
             elif type(each) in present:
-                yield each
+                try:
+                    yield fit(each)
+                except EncodeError as error:
+                    raise UpcastFailed(f"{_upcaster(old)} gave what cannot be stored: {error}") from error
             else:
                 raise UpcastFailed(f"{_upcaster(old)} gave {each!r:.100}, which is no event of today")
 

@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NewType
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import jsonschema_rs
 import pytest
@@ -139,6 +140,50 @@ def test_types_beyond_avros_own_and_names_of_before() -> None:
     }
     with pytest.raises(SchemaError, match="a Decimal needs its precision"):
         row(dataclasses.make_dataclass("Bare", [("price", Decimal)]))
+
+
+@renamed("Hue")
+class Shade(Enum):
+    DARK = 1
+    LIGHT = 2
+
+
+def test_an_enum_has_its_names_of_before_and_keeps_the_default_of_its_file() -> None:
+    lamp = dataclasses.make_dataclass("Lamp", [("shade", Shade)])
+    made = row(lamp)
+    (field,) = made["fields"]
+    assert field["type"] == {"type": "enum", "name": "Shade", "aliases": ["Hue"], "symbols": ["DARK", "LIGHT"]}
+    field["type"]["default"] = "DARK"
+    assert row(lamp, made) == made
+    field["type"]["default"] = "GLARING"  # a symbol that it no longer has
+    assert "default" not in row(lamp, made)["fields"][0]["type"]
+
+
+def test_a_default_that_is_another_each_time_is_refused() -> None:
+    noted = dataclasses.make_dataclass("Noted", [("id", UUID, dataclasses.field(default_factory=uuid4))])
+    with pytest.raises(SchemaError, match=r"goods.row.Noted.id: its default_factory makes another value each time"):
+        row(noted)
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        dataclasses.make_dataclass("Straße", [("x", int)]),
+        dataclasses.make_dataclass("Road", [("länge", int)]),
+        dataclasses.make_dataclass("Way", [("kind", Enum("Kind", "STRASSE STRAßE"))]),
+    ],
+)
+def test_names_that_avro_has_not_are_refused(cls: type) -> None:
+    with pytest.raises(
+        SchemaError, match=r"Avro's names have only the letters a to z and A to Z, digits and _, not '.*ß|ä"
+    ):
+        row(cls)
+
+
+def test_a_class_named_as_the_envelope_is_refused_as_that() -> None:
+    state = dataclasses.make_dataclass("State", [("x", int)])
+    with pytest.raises(SchemaError, match="State is the name of the record around all messages of this topic; rename"):
+        generate(Request("goods.state", StateMessage, state, namespace="stock"))
 
 
 def test_what_has_no_avro_type_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,30 @@ def test_an_old_class_may_stand_for_records_that_have_the_name_of_a_present_one(
     assert made.decode(written_then(then.schemas, a.Transferred(10, 1))) == message(TRANSFERRED(11))
     assert made.decode(made.encode(message(TRANSFERRED(7)))) == message(TRANSFERRED(7))
     assert list(breaks(Registry(now.schemas))) == []
+
+
+def test_a_class_with_the_fields_and_a_name_of_an_old_one_is_refused(tmp_path: Path) -> None:
+    """Cents have become euros: records of both would look the same."""
+
+    @dataclass(frozen=True, slots=True)
+    class Transferred:
+        amount: int
+        fee: int
+
+    same: Any = dataclasses.replace(
+        RENAMED, event=Transferred, upcasts={TransferredV1: lambda old: Transferred(old.amount // 100, 0)}
+    )
+    with pytest.raises(SchemaError, match=r"a record named Transferred may be either.*a name of its own"):
+        codec(a.topologies(tmp_path, same)[1].schemas, same)
+
+
+@pytest.mark.parametrize("native", IMPLEMENTATIONS)
+def test_what_an_upcaster_gives_has_to_fit_the_schema(tmp_path: Path, native: bool) -> None:
+    unfit: Any = dataclasses.replace(a.NOW, upcasts={**a.NOW.upcasts, a.Transferred: lambda old: a.Withdrawn(None)})
+    then, now = a.topologies(tmp_path, unfit)
+    body = codec(now.schemas, unfit, native=native).decode(written_then(then.schemas, a.Transferred(10, 1))).body
+    assert body.events == ()
+    assert re.search(r"upcaster of Transferred on accounts.event gave what cannot be stored: .*amount", body.failed)
 
 
 def test_a_class_of_records_without_class_and_upcaster_is_refused(tmp_path: Path) -> None:

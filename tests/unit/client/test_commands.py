@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from pipeline.adapters.json.writing import to_json
 from pipeline.client import Accepted
 from pipeline.client.commands import ID_BYTES_MAX, Commands, outcome_json
 from pipeline.errors import EncodeError, InvalidCommand, UnknownAggregate
-from pipeline.model import Rejected
+from pipeline.model import Rejected, Token
 from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.topology import load
 from topologies import orders, users
@@ -144,6 +145,15 @@ outcomes = st.builds(Rejected, st.text(), st.dictionaries(st.text(), st.text(), 
 @given(outcomes)
 def test_an_outcome_comes_back_from_its_json(outcome: Any) -> None:
     assert COMMANDS.outcome_from_json("users", outcome_json(outcome)) == outcome
+
+
+def test_what_newer_code_has_caused_is_told_as_far_as_it_is_known() -> None:
+    known = {"type": "NameChanged", "name": "Anna", "since": "1843"}
+    told = {"outcome": "accepted", "version": 2, "position": "", "complete": True}
+    read = partial(COMMANDS.outcome_from_json, "users")
+    assert read({**told, "events": [known]}) == Accepted(2, (users.NameChanged("Anna"),), Token())
+    renamed = {"type": "Rechristened", "name": "Anna"}
+    assert read({**told, "events": [known, renamed]}) == Accepted(2, (users.NameChanged("Anna"),), Token(), False)
 
 
 anything = st.recursive(

@@ -45,6 +45,13 @@ def test_one_event_takes_the_place_of_the_old_one() -> None:
     assert upcast(None, a.UPCASTS) is None  # not followed
 
 
+def test_what_it_gives_is_as_it_would_be_read_back() -> None:
+    read = upcasting(
+        "t", a.Withdrawn, {a.Transferred: lambda old: a.Withdrawn(old.amount)}, lambda event: a.Withdrawn(7)
+    )
+    assert read(message(a.Transferred(10, 1))) == message(a.Withdrawn(7))
+
+
 def test_several_events_and_none_stand_beside_the_old_one() -> None:
     assert upcast(OLD, a.UPCASTS) == Upcast(OLD, PARTS)
     assert upcast(a.Greeted("hi"), a.UPCASTS) == Upcast(a.Greeted("hi"), ())

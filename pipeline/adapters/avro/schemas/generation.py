@@ -6,6 +6,7 @@ docs/schemas.md has the table of types. What the codec makes of their values is 
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -31,6 +32,7 @@ PRIMITIVES: Mapping[Any, str] = {
 ENVELOPES: Mapping[Any, str] = {CommandMessage: "Command", EventMessage: "Event", StateMessage: "State"}
 LOGICAL = {kind: needs[0] for kind, (needs, _) in CONVERSIONS.items() if kind is not Decimal}
 NO_DEFAULT: Any = dataclasses.MISSING
+AVRO_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class Request(NamedTuple):
@@ -120,17 +122,27 @@ class _Generation:
     def _enum(self, cls: Any, where: str) -> Schema:
         if self._is_known(cls, cls.__name__, where):
             return cls.__name__
-        doc = class_doc(cls) or self._earlier.get(cls.__name__, {}).get("doc", "")
-        symbols = [member.name for member in cls]
-        return {"type": "enum", "name": cls.__name__} | ({"doc": doc} if doc else {}) | {"symbols": symbols}
+        earlier, symbols = self._earlier.get(cls.__name__, {}), [member.name for member in cls]
+        for symbol in symbols:
+            self._check_name(symbol, f"{where}, {cls.__name__}.{symbol}")
+        doc, fallback = class_doc(cls) or earlier.get("doc", ""), earlier.get("default")
+        made = {"type": "enum", "name": cls.__name__} | _aliases(cls) | ({"doc": doc} if doc else {})
+        return made | {"symbols": symbols} | ({"default": fallback} if fallback in symbols else {})
 
     def _is_known(self, cls: type, name: str, where: str) -> bool:
         """Return whether the schema of a class stands further up. Raises SchemaError if it is another class's."""
         known_before = name in self._classes
         known = self._classes.setdefault(name, cls)
+        if known is not cls and known in ENVELOPES:
+            raise self._fail(where, f"{name} is the name of the record around all messages of this topic; rename {cls}")
         if known is not cls:
             raise self._fail(where, f"{known} and {cls} have one name; rename one of them")
+        self._check_name(name, where)
         return known_before
+
+    def _check_name(self, name: str, where: str) -> None:
+        if not AVRO_NAME.fullmatch(name):
+            raise self._fail(where, f"Avro's names have only the letters a to z and A to Z, digits and _, not {name!r}")
 
     def _union(self, annotation: Any, where: str, default: Any) -> Schema:
         """Return the union; the branch of the default is first, as Avro wants it, and null if there is none."""
@@ -151,7 +163,11 @@ class _Generation:
         for field, hint in field_hints(cls, self._asked.body, extras=True).items():
             if cls is EventMessage and field == "read" and not self._asked.reads and field not in known:
                 continue
+            self._check_name(field, f"{where}.{name}.{field}")
             default = _default(cls, field)
+            if default is not _default(cls, field) and default != _default(cls, field):
+                why = "its default_factory makes another value each time, and a schema has one default; leave it out"
+                raise self._fail(f"{where}.{name}.{field}", why)
             made: dict[str, Any] = {"name": field, "type": self._of(hint, f"{where}.{name}.{field}", default)}
             if default is not NO_DEFAULT:
                 made["default"] = self._json(default, made["type"], f"{where}.{name}.{field}")
@@ -160,8 +176,7 @@ class _Generation:
             if before := [name for each in opened(hint)[1] if isinstance(each, Renamed) for name in each.before]:
                 made["aliases"] = before
             fields.append(made)
-        aliases = {"aliases": [*before]} if (before := cls.__dict__.get("__renamed__")) else {}
-        return {"type": "record", "name": name} | aliases | ({"doc": doc} if doc else {}) | {"fields": fields}
+        return {"type": "record", "name": name} | _aliases(cls) | ({"doc": doc} if doc else {}) | {"fields": fields}
 
     def _json(self, value: Any, schema: Schema, where: str) -> Any:
         """Return a default as a schema has it. `schema`: of the field."""
@@ -191,6 +206,10 @@ class _Generation:
             name: self._json(getattr(value, name), schemas._of(hint, f"{where}.{name}", getattr(value, name)), where)
             for name, hint in hints.items()
         }
+
+
+def _aliases(cls: type) -> dict[str, Any]:
+    return {"aliases": [*before]} if (before := cls.__dict__.get("__renamed__")) else {}
 
 
 def _default(cls: Any, field: str) -> Any:

@@ -229,7 +229,7 @@ class Resolution:
         if not _same_name(writer, reader):
             if self._follows and place.path == BODY:
                 return not_followed
-            why = f"a {kind} of another name is another type"
+            why = f"{'an' if kind == 'enum' else 'a'} {kind} of another name is another type"
             cure = f'declare the rename: "aliases": ["{_short(old)}"] in {shown(reader)} (renamed in the class)'
             return self._broken(place, shown(writer), shown(reader), why, cure, f"keep the name {_short(new)}")
         if (old, new) not in self._done:
@@ -257,7 +257,7 @@ class Resolution:
                 f"{shown(writer)} with {what}",
                 f"{shown(reader)} without {what}",
                 "an unknown symbol cannot be read by an enum without a default",
-                f"keep {what}, or give the enum a default",
+                f"keep {what}, or give the enum a default in its .avsc, which stays there",
                 f"do without {what} until all that reads has it, or check only BACKWARD_TRANSITIVE",
             )
             known.update(dict.fromkeys(gone, refused))
