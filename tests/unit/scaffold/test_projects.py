@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.scaffold import kinds
 from pipeline.scaffold.adding import Part
 from pipeline.scaffold.origin import origin
 from tests.helpers.projects import ROOT, call, elsewhere
+from tests.unit.cli.test_cures import run_in, typed
 
 
 @pytest.fixture
@@ -173,3 +177,20 @@ def test_only_what_is_added_changes_in_an_edited_module(project: Path) -> None:
     kept = [line for line in source.splitlines() if not line.startswith(("service = ", "from pipeline import"))]
     assert all(line in lines for line in kept)  # all of them, in their order
     assert "projections=[room_use, days])" in after
+
+
+def test_each_command_that_a_project_shows_can_be_typed(made: Path) -> None:
+    shown = list(run_in((made / "README.md").read_text()))
+    services = yaml.safe_load((made / "compose.yaml").read_text())["services"]
+    shown += [" ".join(services[name]["command"]) for name in ("topics", "worker")]
+    shown.append(" ".join(json.loads((made / "Dockerfile").read_text().rpartition("CMD ")[2])))
+    assert len(shown) > 6
+    assert [f"{line}: {problem}" for line in shown if (problem := typed(re.sub(r"(--[\w-]+)=", r"\1 ", line)))] == []
+
+
+def test_its_workflow_runs_what_its_makefile_has(made: Path) -> None:
+    steps = yaml.safe_load((made / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]["steps"]
+    targets = [step["run"].split()[1] for step in steps if "run" in step]
+    assert targets == ["install", "check", "test", "demo"]
+    makefile = (made / "Makefile").read_text()
+    assert all(f"\n{target}: " in makefile for target in targets)
