@@ -183,6 +183,7 @@ def main(ctx: click.Context, client_config: str | None, registry: str | None, co
 
     \b
     Try it:      pipeline demo
+    Your own:    pipeline new shop
     By hand:     pipeline broker up
                  pipeline topics create topologies
                  pipeline worker topologies

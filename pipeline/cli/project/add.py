@@ -34,12 +34,12 @@ def command() -> None:
     """Add a part, with its test, to the project here, and wire it into its service.
 
     \b
-    pipeline add service cars                        # an aggregate and a table, in a file of its own
+    pipeline add service cars         # an aggregate and a table; its own file
     pipeline add aggregate bikes --service cars
     pipeline add projection car_days --of cars
     pipeline add replica known_rooms --of rooms --service cars
     pipeline add reaction cars_follow_rooms --of rooms --to cars
-    pipeline add saga trip --over rooms --over cars  # both, or neither
+    pipeline add saga trip --over rooms --over cars      # both, or neither
 
     The project is found by its pipeline.toml, here or in a directory above. What is there already is refused. If the
     project does not load with what was added, nothing is written. Exit code 1: a service's file cannot be edited
@@ -50,7 +50,10 @@ def command() -> None:
 @command.command()
 @name_argument
 def service(name: str) -> None:
-    """Add a service NAME in a file of its own: an aggregate that is reserved and released, and a table."""
+    """Add a service NAME: an aggregate and a table.
+
+    It gets a file of its own. The aggregate can be reserved, and released again; the table counts how often.
+    """
     from pipeline.scaffold.kinds import add_service
 
     _add(lambda adding: add_service(adding, name))
@@ -60,7 +63,10 @@ def service(name: str) -> None:
 @name_argument
 @service_option("one of its own, in a file of its own")
 def aggregate(name: str, service: str | None) -> None:
-    """Add an aggregate NAME: commands, events, state, decide, evolve."""
+    """Add an aggregate NAME.
+
+    Its commands, events, state, decide and evolve: it can be reserved, and released again.
+    """
     from pipeline.scaffold.kinds import add_aggregate
 
     _add(lambda adding: add_aggregate(adding, name, service))
@@ -71,7 +77,10 @@ def aggregate(name: str, service: str | None) -> None:
 @of_option
 @service_option("the aggregate's own; one that does not exist is made")
 def projection(name: str, of: str | None, service: str | None) -> None:
-    """Add a projection NAME: a table that is folded from an aggregate's events."""
+    """Add a projection NAME.
+
+    A table that is folded from an aggregate's events.
+    """
     from pipeline.scaffold.kinds import add_table
 
     _add(lambda adding: add_table(adding, "projection", name, service, of))
@@ -82,7 +91,10 @@ def projection(name: str, of: str | None, service: str | None) -> None:
 @of_option
 @service_option("the only other one; one that does not exist is made")
 def replica(name: str, of: str | None, service: str | None) -> None:
-    """Add a replica NAME: a service's own copy of what it needs of another's aggregate."""
+    """Add a replica NAME.
+
+    A service's own copy of what it needs of another's aggregate.
+    """
     from pipeline.scaffold.kinds import add_table
 
     _add(lambda adding: add_table(adding, "replica", name, service, of))
@@ -96,7 +108,10 @@ def replica(name: str, of: str | None, service: str | None) -> None:
 )
 @service_option("that of --to, or the only other one")
 def reaction(name: str, of: str | None, to: str | None, service: str | None) -> None:
-    """Add a reaction NAME: another service's event becomes a command for an aggregate of this one."""
+    """Add a reaction NAME.
+
+    Another service's event becomes a command for an aggregate of this one.
+    """
     from pipeline.scaffold.kinds import add_reaction
 
     _add(lambda adding: add_reaction(adding, name, service, of, to))
@@ -112,7 +127,10 @@ def reaction(name: str, of: str | None, to: str | None, service: str | None) -> 
     help="What it reserves; give two.  [default: the two that there are]",
 )
 def saga(name: str, over: tuple[str, ...]) -> None:
-    """Add a saga NAME in a file of its own: reserves two aggregates, both or neither."""
+    """Add a saga NAME over two aggregates.
+
+    It gets a file of its own, and reserves both of them, or neither.
+    """
     from pipeline.scaffold.sagas import add_saga
 
     _add(lambda adding: add_saga(adding, name, over))
