@@ -47,7 +47,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="An aggregate and a table, in a file of its own.")
 @name_argument
 def service(name: str) -> None:
     """Add a service NAME: an aggregate and a table.
@@ -59,7 +59,7 @@ def service(name: str) -> None:
     _add(lambda adding: add_service(adding, name))
 
 
-@command.command()
+@command.command(short_help="Commands, events, state, decide and evolve.")
 @name_argument
 @service_option("one of its own, in a file of its own")
 def aggregate(name: str, service: str | None) -> None:
@@ -72,7 +72,7 @@ def aggregate(name: str, service: str | None) -> None:
     _add(lambda adding: add_aggregate(adding, name, service))
 
 
-@command.command()
+@command.command(short_help="A table that is folded from an aggregate's events.")
 @name_argument
 @of_option
 @service_option("the aggregate's own; one that does not exist is made")
@@ -86,7 +86,7 @@ def projection(name: str, of: str | None, service: str | None) -> None:
     _add(lambda adding: add_table(adding, "projection", name, service, of))
 
 
-@command.command()
+@command.command(short_help="A service's own copy of another's data.")
 @name_argument
 @of_option
 @service_option("the only other one; one that does not exist is made")
@@ -100,7 +100,7 @@ def replica(name: str, of: str | None, service: str | None) -> None:
     _add(lambda adding: add_table(adding, "replica", name, service, of))
 
 
-@command.command()
+@command.command(short_help="Another service's event becomes a command.")
 @name_argument
 @of_option
 @click.option(
@@ -117,7 +117,7 @@ def reaction(name: str, of: str | None, to: str | None, service: str | None) -> 
     _add(lambda adding: add_reaction(adding, name, service, of, to))
 
 
-@command.command()
+@command.command(short_help="Two aggregates are reserved, both or neither.")
 @name_argument
 @click.option(
     "--over",
