@@ -147,7 +147,7 @@ def _check(parameter: Parameter, place: int, who: str, given: Sequence[str], con
     elif parameter.kind in POSITIONAL and place < len(given):
         cure = f"it stands where {given[place]} is given; put it behind {given[-1]}"
     elif context is not None and context.__name__ not in found:
-        cure = f"it is given a {context.__name__}; correct the annotation"
+        cure = f"what it is given is of the class {context.__name__}; correct the annotation"
     else:
         return
     raise TopologyError(f"{who} has a parameter {parameter.name!r} annotated {wanted}, but {cure}")

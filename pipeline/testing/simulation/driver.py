@@ -143,7 +143,7 @@ class TestDriver:
             raise UnknownTable(f"no worker has {table!r} yet; let time pass")
         return found
 
-    def row(self, table: str, key: str) -> Any | None:
+    def row(self, table: str, key: str) -> Any:
         """Return one row; None if there is none."""
         return self.rows(table).get(key)
 
