@@ -241,7 +241,7 @@ class NotKnownYet(UndecodableRecord):
     `published`: whether its schema is known, so that it is the code that lacks something.
     """
 
-    def __init__(self, why: str, *, published: bool) -> None:
+    def __init__(self, why: str, *, published: bool = False) -> None:
         super().__init__(why)
         self.published = published
 

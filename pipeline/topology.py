@@ -137,6 +137,12 @@ class Topology:
         return aggregate
 
 
+def check_topology(given: object) -> None:
+    """Raise TopologyError for what is not a topology, such as its name."""
+    if not isinstance(given, Topology):
+        raise TopologyError(f"{given!r:.100} is no topology; give what load_topology(…) returns")
+
+
 def load(name: str, schemas: Path | None = None, roots: Sequence[Path] = ()) -> Topology:
     """Load the topology `name`: an importable package or module, or a path to a .py file or a directory of them.
 
@@ -183,6 +189,8 @@ def is_path(name: str) -> bool:
 
 def _modules(name: str, roots: Sequence[Path]) -> tuple[list[ModuleType], Path]:
     """Return the modules of a topology, and the directory in which its schemas are expected."""
+    if not isinstance(name, str):
+        raise TopologyError(f"{name!r:.100} does not name a topology; {GIVE}")
     path = Path(name)
     with _loaded(name):
         if is_path(name):

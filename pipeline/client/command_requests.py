@@ -25,7 +25,7 @@ from pipeline.client.wire.paths import path_part
 from pipeline.errors import InvalidCommand, NoReply, TableUnavailable
 from pipeline.model import Aggregate, Parked, ReplyMessage, Saga, Token
 from pipeline.model.records.keys import asked_text
-from pipeline.topology import Topology
+from pipeline.topology import Topology, check_topology
 
 FLUSH_S = 60.0
 
@@ -119,6 +119,7 @@ class CommandRequests:
     """The requests of one client. `queue_s`: how long `ask` and `store` wait while the queue is full."""
 
     def __init__(self, bootstrap: str, topology: Topology, name: str, queue_s: float) -> None:
+        check_topology(topology)
         self._admin = admin(bootstrap)  # an unreachable broker raises now, not when the queue is full
         self._topology, self._queue_s = topology, queue_s
         self.commands = Commands(topology)

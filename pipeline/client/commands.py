@@ -128,7 +128,13 @@ class Commands:
         after: float | None = None,
     ) -> Ready:
         """Check a command against its schema and encode it. Raises UnknownAggregate, InvalidCommand, EncodeError."""
-        topic, encode, *_ = self.kind(aggregate)
+        topic, encode, _, types, *_ = self.kind(aggregate)
+        known = types.get(type(command).__name__, type(command))
+        if type(command) is not known:
+            raise InvalidCommand(
+                f"{aggregate!r} takes the class {known.__module__}.{known.__qualname__}, not one of that name in "
+                f"{type(command).__module__}; load the topology by the package or module that you import the class from"
+            )
         key_bytes = _checked(key, "the key", KEY_BYTES_MAX)
         if command_id:
             _checked(command_id, "the command's id", ID_BYTES_MAX)

@@ -147,6 +147,9 @@ class OwnerRequest(NamedTuple):
             raise TableUnavailable(f"the worker at {holder} does not respond; ask again")
         if answer.status >= 500:
             forget()
+        if answer.status == 200 and not isinstance(answer.body, dict):  # another program has the address by now
+            forget()
+            raise TableUnavailable(f"what answers at {holder} is no worker; ask again")
         if answer.status == 503:
             error = problem_of(answer, holder)
             raise error if isinstance(error, TableUnavailable) else TableUnavailable(str(error))

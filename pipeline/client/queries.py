@@ -15,7 +15,7 @@ from pipeline.client.facade import Async, Facade, Sync, call, call_async, each, 
 from pipeline.client.near_cache.cache import Figures
 from pipeline.client.near_cache.thread import NearCacheThread
 from pipeline.client.requests import Requests
-from pipeline.topology import Topology
+from pipeline.topology import Topology, check_topology
 
 
 class _Opening(Facade[Requests]):
@@ -29,6 +29,7 @@ class _Opening(Facade[Requests]):
         cache_bytes: int = 0,
         registry: CollectorRegistry | None = None,
     ) -> None:
+        check_topology(topology)
         router = Router(admin(bootstrap), topology)
         make = partial(Requests, router, patience_s, eventual=eventual)
         if cache_bytes:

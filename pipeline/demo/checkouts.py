@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
-from pipeline.adapters.json.reading import from_json
+from pipeline.adapters.json.reading import read_back
 from pipeline.client.queries import QueryClient
 from pipeline.demo.figures import Refused
 from pipeline.demo.invoices import Adjustment, Invoices
@@ -45,7 +45,7 @@ def read(client: QueryClient, topology: Topology) -> Shown:
     """Read the present rows. Raises TableUnavailable."""
     orders, inventory, payments = ({row["key"]: row["row"] for row in client.scan(name)} for name in HOLDERS)
     sagas = Counter(
-        saga.summary(from_json(type(saga.initial), row["row"], saga.name)).status
+        saga.summary(read_back(type(saga.initial), row["row"], saga.name)).status
         for saga in topology.sagas.values()
         for row in client.scan(saga.name)
     )

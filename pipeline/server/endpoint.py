@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pipeline.client.wire.paths import path_part
 from pipeline.client.wire.read_options import ReadOptions
 from pipeline.errors import BadRequest, PipelineError
+from pipeline.server.schemas.parts import Schema
 from pipeline.server.schemas.subjects import Subject
 from pipeline.topology import Topology
 
@@ -58,7 +59,7 @@ class Described:
     of: Callable[[Topology], Iterator[Subject]]
     answers: Callable[[Any], Json]
     errors: Mapping[int, str] = field(default_factory=dict)
-    body: Callable[[Any], Json] | None = None
+    body: Callable[[Any], Schema] | None = None
 
 
 @dataclass(frozen=True, slots=True)

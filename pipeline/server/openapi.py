@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.server.endpoint import Described, Endpoint, Json, Param
 from pipeline.server.endpoints import aggregates, operators, tables
-from pipeline.server.schemas.hoisting import hoisted
+from pipeline.server.schemas.components import Components, Named, Names
 from pipeline.server.schemas.parts import PROBLEM
 from pipeline.server.schemas.subjects import Subject
 from pipeline.server.schemas.tables import KEY
@@ -26,13 +26,13 @@ PARTS: dict[str, tuple[Param, Json]] = {
     "key": (Param("key", description=WHOSE), KEY),
     "id": (Param("id"), {"type": "string", "minLength": 1}),
 }
-PROBLEMS = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+PROBLEMS = {"content": {"application/problem+json": {"schema": Named("Problem", PROBLEM)}}}
 
 
 def document(topology: Topology) -> Json:
     """Return the document as JSON."""
     paths: Json = {}
-    schemas: Json = {"Problem": PROBLEM}
+    components = Components(Names(topology))
     for endpoint in DECLARED:
         if not isinstance(endpoint, Endpoint) or endpoint.described is None:
             continue
@@ -41,12 +41,12 @@ def document(topology: Topology) -> Json:
             for name, part in subject.parts.items():
                 path = path.replace(f"{{{name}}}", part)
             operation = _operation(endpoint, endpoint.described, subject)
-            paths.setdefault(path, {})[endpoint.method.lower()] = hoisted(operation, schemas)
+            paths.setdefault(path, {})[endpoint.method.lower()] = components.placed(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": topology.name, "version": version("kafka-pipeline")},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": dict(sorted(components.schemas.items()))},
     }
 
 

@@ -26,10 +26,10 @@ from pipeline.engine.state.row_keys import table_prefix
 from pipeline.engine.state.table import TableSpec
 from pipeline.model import StateMessage
 from pipeline.server.openapi import document
-from pipeline.server.schemas.json_schema import json_schema
 from pipeline.testing import Simulation, TestDriver
 from pipeline.topology import Topology
 from tests.helpers.every_type import command, event, record, register, state
+from tests.helpers.json_schemas import whole_schema
 from tests.unit.adapters.test_codec import Shape, records
 from tests.unit.server.test_snapshot_read import Market
 
@@ -178,7 +178,7 @@ async def _read(market: Market, tables: dict[str, dict[str, Any]]) -> None:
                 assert body["key"] == key
                 value = row.body if isinstance(row, StateMessage) else row
                 assert from_json(type(value), body["row"], "row") == value, (body["row"], value)
-                jsonschema_rs.validate(json_schema(type(value)), body["row"])
+                jsonschema_rs.validate(whole_schema(type(value)), body["row"])
                 etag = {"If-None-Match": answer.headers["ETag"]}
                 assert (await client.get(_url(table, key), headers=etag)).status == 304
             after: str | None = ""

@@ -60,7 +60,7 @@ def decide(command: Command, booking: Booking) -> list[Event] | Rejected:
             return Rejected("already_open")
         case OpenBooking(name, reference):
             if not name or not REFERENCE.fullmatch(reference):
-                return Rejected("bad_booking")
+                return Rejected("bad_booking", {"needs": "a name, and a reference of six letters and digits"})
             return [BookingOpened(name, reference.upper())]
         case AddSeat(seat):  # sold already, so it is added, even if the booking was not opened
             return [] if seat in booking.seats else [SeatAdded(seat)]

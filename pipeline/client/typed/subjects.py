@@ -93,6 +93,8 @@ def taker(given: AnyOwned, command: type | None) -> str:
 
     `command`: the class of the command for it, which says whose it is if a module is given; None if there is none.
     """
+    if isinstance(given, str):
+        return given
     if isinstance(given, ModuleType):
         service = _service(given, InvalidCommand)
         if command is None:
@@ -106,8 +108,6 @@ def taker(given: AnyOwned, command: type | None) -> str:
         return names[0]
     if isinstance(given, Aggregate | Saga):
         return given.name
-    if isinstance(given, str):
-        return given
     raise InvalidCommand(
         f"{given!r:.100} takes no commands; give an Aggregate, a Saga, the module of a service, or a name"
     )

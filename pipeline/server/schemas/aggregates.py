@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.adapters.json.form import TYPE, name_of
 from pipeline.model import Aggregate, Saga
 from pipeline.model.fields import alternatives
 from pipeline.model.saga.saga import STATUSES
-from pipeline.server.schemas.json_schema import LONG, Json, json_schema
-from pipeline.server.schemas.parts import MAYBE, TEXT, TEXTS, VERSION, WHO, fields, in_json, only, several, text
+from pipeline.server.schemas.components import Named
+from pipeline.server.schemas.json_schema import LONG, Json, Shape, json_schema
+from pipeline.server.schemas.parts import MAYBE, TEXT, TEXTS, VERSION, WHO, Schema, fields, in_json, only, several, text
 
-REJECTED = fields(
-    {"outcome": {"const": "rejected"}, "reason": TEXT, "details": {"type": "object", "additionalProperties": TEXT}}
-)
-PARKED = fields({"outcome": {"const": "parked"}, "command_id": TEXT, "cause": TEXT})
-PENDING: Json = {
-    "type": "object",
-    "properties": {
-        "command_id": TEXT,
-        "position": MAYBE,
-        "due_ms": {"type": ["integer", "null"], "description": "when it will be decided; null: as soon as possible"},
-        "parked": text("why it is parked, if it is: it is decided once it is redriven"),
-        "held": text("why the service decides nothing at present, if it is held, and how to have it go on"),
-        "detail": TEXT,
+DETAILS = {"type": "object", "additionalProperties": TEXT}
+REJECTED = Named("Rejected", fields({"outcome": {"const": "rejected"}, "reason": TEXT, "details": DETAILS}))
+PARKED = Named("Parked", fields({"outcome": {"const": "parked"}, "command_id": TEXT, "cause": TEXT}))
+PENDING = Named(
+    "Pending",
+    {
+        "type": "object",
+        "properties": {
+            "command_id": TEXT,
+            "position": MAYBE,
+            "due_ms": {"type": ["integer", "null"], "description": "when it is decided; null: as soon as possible"},
+            "parked": text("why it is parked, if it is: it is decided once it is redriven"),
+            "held": text("why the service decides nothing at present, if it is held, and how to have it go on"),
+            "detail": TEXT,
+        },
+        "required": ["command_id"],
     },
-    "required": ["command_id"],
-}
+)
 INSTANCE: Json = {
     "saga": TEXT,
     "key": TEXT,
@@ -40,25 +44,31 @@ INSTANCE: Json = {
 INTERVENTION = only({"by": WHO, "why": WHO})
 
 
-def _of(hint: Any) -> Json:
-    return {"oneOf": [json_schema(cls, tagged=True) for cls in alternatives(hint)]}
+def _of(name: str, hint: Any) -> Named:
+    """Return the schema of a message that says which of these classes it is of."""
+    classes = {name_of(cls): Shape(cls, says_its_name=True) for cls in alternatives(hint)}
+    which: Json = {"propertyName": TYPE, "mapping": classes}
+    return Named(name, {"oneOf": [{"$ref": shape} for shape in classes.values()], "discriminator": which})
 
 
-def command(of: Aggregate[Any, Any, Any]) -> Json:
+def command(of: Aggregate[Any, Any, Any]) -> Named:
     """Return the schema of a command."""
-    return _of(of.command)
+    return _of(f"{of.name}_command", of.command)
 
 
-def _accepted(of: Aggregate[Any, Any, Any]) -> Json:
-    return fields(
-        {
-            "outcome": {"const": "accepted"},
-            "version": VERSION,
-            "events": several(_of(of.event)),
-            "position": text("token of the command's position, such as users.command/3@77: for `at_least` of reads"),
-            "complete": {"type": "boolean", "description": "false if the events were too large for this reply"},
-        }
-    )
+def _event(of: Aggregate[Any, Any, Any]) -> Named:
+    return _of(f"{of.name}_event", of.event)
+
+
+def _accepted(of: Aggregate[Any, Any, Any]) -> Named:
+    told = {
+        "outcome": {"const": "accepted"},
+        "version": VERSION,
+        "events": several(_event(of)),
+        "position": text("token of the command's position, such as users.command/3@77: for `at_least` of reads"),
+        "complete": {"type": "boolean", "description": "false if the events were too large for this reply"},
+    }
+    return Named(f"{of.name}_accepted", fields(told))
 
 
 def sent(of: Aggregate[Any, Any, Any]) -> Json:
@@ -90,9 +100,9 @@ def _past(of: Aggregate[Any, Any, Any], told: Json) -> Json:
 def history(of: Aggregate[Any, Any, Any]) -> Json:
     """Return the responses with events, page by page."""
     read: Json = {**MAYBE, "description": "token of the copies that the decision has read"}
-    told = _of(of.event)
+    told: Schema = _event(of)
     if of.upcasts:
-        told["oneOf"].append({"type": "null", "description": "an old event that means nothing any more"})
+        told = {"oneOf": [told, {"type": "null", "description": "an old event that means nothing any more"}]}
     event = {"version": LONG, "time_ms": LONG, "command_id": TEXT, "correlation_id": TEXT, "event": told}
     page: Json = {
         "events": several(fields(event | ({"read": read} if of.reads else {}))),
@@ -126,19 +136,19 @@ def deadlines(of: Aggregate[Any, Any, Any]) -> Json:
 
 def instances(_: Saga[Any] | None) -> Json:
     """Return the responses with the progress of instances."""
-    page = {"sagas": several(fields(INSTANCE)), "next": MAYBE, "unavailable": TEXTS}
+    page = {"sagas": several(Named("Standing", fields(INSTANCE))), "next": MAYBE, "unavailable": TEXTS}
     return {"200": in_json("by saga and key", fields(page))}
 
 
 def instance(of: Saga[Any]) -> Json:
     """Return the responses with the progress of one instance."""
-    told = fields({**INSTANCE, "version": LONG, "state": json_schema(type(of.initial))})
+    told = Named(f"{of.name}_instance", fields({**INSTANCE, "version": LONG, "state": json_schema(type(of.initial))}))
     return {"200": in_json("with its state", told)}
 
 
 def intervened(_: Saga[Any]) -> Json:
     """Return the responses to an intervention."""
-    done = fields({"outcome": {"const": "accepted"}, "version": LONG, "events": {"type": "array"}})
+    done = fields({"outcome": {"const": "accepted"}, "version": LONG, "events": several({})})
     return {
         "200": in_json("done; the instance's event log contains it", done),
         "202": in_json("stored; not decided within the wait", fields({"command_id": TEXT})),

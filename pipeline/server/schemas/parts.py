@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.server.operator_input import TEXT_MAX
+from pipeline.server.schemas.components import Named
 from pipeline.server.schemas.json_schema import LONG, Json
 
+Schema = Json | Named
 TEXT: Json = {"type": "string"}
 TEXTS: Json = {"type": "array", "items": TEXT}
 MAYBE: Json = {"type": ["string", "null"]}
@@ -38,12 +40,12 @@ def only(properties: Json) -> Json:
     return fields(properties, additionalProperties=False)
 
 
-def several(item: Json, **more: Any) -> Json:
+def several(item: Schema, **more: Any) -> Json:
     """Return the schema of an array."""
     return {"type": "array", "items": item, **more}
 
 
-def in_json(description: str, schema: Json, **more: Any) -> Json:
+def in_json(description: str, schema: Schema, **more: Any) -> Json:
     """Return a response in JSON."""
     return {"description": description, "content": {"application/json": {"schema": schema}}, **more}
 

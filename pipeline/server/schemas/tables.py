@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipeline.model.records.keys import KEY_BYTES_MAX
+from pipeline.server.schemas.components import Named
 from pipeline.server.schemas.json_schema import LONG, Json, json_schema
-from pipeline.server.schemas.parts import COUNT, MAYBE, TEXT, TEXTS, WHO, fields, in_json, only, several
+from pipeline.server.schemas.parts import COUNT, MAYBE, TEXT, TEXTS, WHO, Schema, fields, in_json, only, several
 
 
 class Table(NamedTuple):
@@ -37,14 +38,14 @@ WATCHED = (
 KEYS = only({"keys": several(KEY, maxItems=1000)})
 
 
-def _row(of: Table) -> Json:
+def _row(of: Table) -> Named:
     held = {**TEXTS, "description": "the transactions for which something is held"}
     properties: Json = {"key": TEXT, "row": json_schema(of.row)}
     properties |= {} if of.is_derived else {"version": LONG, "time_ms": LONG}
-    return fields(properties | ({"pending": held} if of.can_hold else {}))
+    return Named(f"{of.name}_row", fields(properties | ({"pending": held} if of.can_hold else {})))
 
 
-def _read(schema: Json) -> Json:
+def _read(schema: Schema) -> Json:
     return {"200": in_json("as stored", schema, headers=ANSWERED), "304": {"description": "unchanged"}}
 
 
@@ -103,7 +104,7 @@ RECORD: Json = {
     "time_ms": {"type": "integer"},
     "traceback": TEXT,
     "done": {**TEXTS, "description": "the steps that have folded it already"},
-    "headers": {"type": "array"},
+    "headers": several({}),
     "value_base64": MAYBE,
     "record": {"type": ["object", "null"], "description": "null if it cannot be decoded"},
 }

@@ -326,14 +326,15 @@ def test_the_page_on_consistency_runs(shop: Shop) -> None:
     found: dict[str, Any] = {"bootstrap": shop.bootstrap}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "consistency.md", "exec"), found)
-    assert found["mine"]["row"]["registered"]
-    assert found["now"]["row"] == {"name": "Hannah", "country": "France", "email": None}
-    assert found["fresh"]["row"] == {"country": "France"}
-    assert found["again"]["row"] == found["mine"]["row"]
-    assert found["present"]["row"] == found["now"]["row"] == found["copied"]["row"] == found["recent"]["row"]
+    assert found["mine"].row.registered
+    assert (found["now"].row, found["now"].version) == (u.User("Hannah", "France"), 1)
+    assert found["fresh"].row == o.CustomerCountry("France")
+    assert found["again"].row == found["mine"].row
+    assert found["present"].row == found["now"].row == found["copied"].row == found["recent"].row
+    assert 0 <= found["recent"].age <= 5
     assert found["figures"].hits == 2
-    assert (found["awaited"]["row"], found["past"]) == (found["now"]["row"], ["UserRegistered"])
-    assert (found["begin"]["version"], found["begin"]["last"]) == (0, 1)
+    assert (found["awaited"].row, found["past"]) == (found["now"].row, [u.UserRegistered("Hannah", "France")])
+    assert (found["begin"].version, found["begin"].row) == (0, u.NOBODY)
     (curl,) = re.findall(r"^    curl '(.*?)'$", PAGE, re.MULTILINE)
     answer = httpx.get(curl.replace("http://127.0.0.1:6066", worker.addresses()[0]), timeout=30.0)
     assert answer.status_code == 200, answer.text

@@ -19,8 +19,8 @@ from pipeline.adapters.json.writing import to_json
 from pipeline.errors import SchemaError
 from pipeline.model import fields
 from pipeline.model.fields import Precision, Renamed, alternatives, opened
-from pipeline.server.schemas.json_schema import json_schema
 from pipeline.verify.sources.decode import Decoder
+from tests.helpers.json_schemas import whole_schema
 
 T, U = TypeVar("T"), TypeVar("U")
 IS_THERE = sys.version_info >= (3, 12)
@@ -92,7 +92,10 @@ def test_drawings_are_written_read_shown_and_verified_alike(tmp_path: Path) -> N
         again = from_json(Drawing, shown, "drawing")
         assert again == drawing
         assert type(again.shape) is type(drawing.shape)
-    assert json_schema(Drawing)["properties"]["price"] == {"type": "string", "format": "decimal"}
+    assert whole_schema(Drawing)["components"]["schemas"]["Drawing"]["properties"]["price"] == {
+        "type": "string",
+        "format": "decimal",
+    }
 
 
 def test_an_alias_that_contains_itself_is_refused() -> None:

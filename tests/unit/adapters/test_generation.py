@@ -27,8 +27,8 @@ from pipeline.adapters.json.writing import json_text, to_json
 from pipeline.errors import SchemaError
 from pipeline.model import CommandMessage, EventMessage, StateMessage
 from pipeline.model.fields import Precision, Renamed, renamed
-from pipeline.server.schemas.json_schema import json_schema
 from pipeline.topology import load
+from tests.helpers.json_schemas import whole_schema
 from tests.helpers.rich_types import Colour, Tone
 
 Sku = NewType("Sku", str)
@@ -274,7 +274,7 @@ def test_the_codec_takes_what_is_made_of_any_classes(
     assert codec.decode(codec.encode(value)) == value
     told = json.loads(json_text(to_json(value)))
     assert from_json(cls, told, "value") == value
-    jsonschema_rs.validator_for(json_schema(cls), validate_formats=True).validate(told)
+    jsonschema_rs.validator_for(whole_schema(cls), validate_formats=True).validate(told)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -35,10 +35,10 @@ from pipeline.engine.state.table import TableSpec
 from pipeline.errors import EncodeError, InvalidCommand, SchemaError, UndecodableRecord
 from pipeline.model.fields import Precision
 from pipeline.server.openapi import document
-from pipeline.server.schemas.json_schema import json_schema
 from pipeline.topology import Topology
 from pipeline.verify.sources.decode import Decoder
 from pipeline.verify.sources.stored import rounding
+from tests.helpers.json_schemas import whole_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +237,13 @@ def test_a_class_made_in_a_function_may_name_itself_and_no_other(tmp_path: Path)
 def test_the_schema_of_its_json_refers_to_itself() -> None:
     tree = Node("root", Decimal("1.50"), (Node("leaf", Decimal(2)),), {"a": Node("b", Decimal(3)), "c": None})
     for value, hint, tagged in ((tree, Node, False), (tree, Node, True), (Knot(Knot(Link(1))), CHAIN, True)):
-        checked = jsonschema_rs.validator_for(json_schema(hint, tagged=tagged))
+        checked = jsonschema_rs.validator_for(whole_schema(hint, tagged=tagged))
         written = to_json(value, tagged=tagged)
         assert checked.is_valid(written)
         assert not checked.is_valid(
             json.loads(json.dumps(written).replace('"leaf"', "5").replace('"number": 1', '"n": 1'))
         )
-    assert json_schema(Node)["$ref"] == "#/$defs/Node"
+    assert whole_schema(Node)["$ref"] == "#/components/schemas/Node"
 
 
 def test_the_openapi_document_has_such_a_schema_once(tmp_path: Path) -> None:
@@ -262,12 +262,13 @@ def test_the_openapi_document_has_such_a_schema_once(tmp_path: Path) -> None:
     services = {name: told(name, cls) for name, cls in (("trees", Node), ("shrubs", Other))}
     found = document(Topology("wood", services, tmp_path))
     schemas = found["components"]["schemas"]
-    assert {name for name in schemas if "named" not in name} == {"Problem", "Node", "Node_2", "Node_3", "Node_4"}
+    nodes = {name for name in schemas if "Node" in name}
+    assert nodes == {"trees_Node", "trees_Node_plain", "shrubs_Node", "shrubs_Node_plain"}
     text = json.dumps(found)
-    assert "$defs" not in text
     used = set(re.findall(r'"#/components/schemas/(\w+)"', text))
     assert used == schemas.keys()
-    assert schemas["Node"]["properties"]["children"]["items"] == {"$ref": "#/components/schemas/Node"}
+    children = schemas["trees_Node"]["properties"]["children"]
+    assert children["items"] == {"$ref": "#/components/schemas/trees_Node_plain"}
 
 
 @given(NODES)
@@ -302,5 +303,5 @@ def test_a_dozen_records_of_which_each_may_contain_all_take_no_longer(tmp_path: 
     assert Resolution(schema, schema).rewrite(data, 5) == data[5:]
     assert recursive_records(schema, named_types(schema)) == set(names)
     assert rounding(schema, named_types(schema)) is None or rounding(schema, named_types(schema))(term) == term
-    assert set(json_schema(hint)["$defs"]) == {f"{name}_named" for name in names}
+    assert set(whole_schema(hint)["components"]["schemas"]) == {f"{name}_named" for name in made}
     assert all(f"class {name}:" in python_source({"trees.row": schema}) for name in made)

@@ -25,9 +25,9 @@ from pipeline.adapters.json.reading import from_json, parsed
 from pipeline.adapters.json.writing import json_text, row_json, to_json
 from pipeline.errors import EncodeError, InvalidCommand
 from pipeline.model import EventMessage, StateMessage
-from pipeline.server.schemas.json_schema import json_schema
 from tests.helpers import every_type
 from tests.helpers.every_type import All, Label, Marked, Point, Put, PutNothing, Seen, Stored
+from tests.helpers.json_schemas import whole_schema
 from tests.unit.adapters.test_codec import records
 
 IMPLEMENTATIONS = [False, True] if is_native() else [False]
@@ -83,7 +83,7 @@ def test_a_row_comes_back_from_its_json_and_is_as_openapi_says(value: All) -> No
     told = strict(json_text(row_json(StateMessage(3, 4, value))))
     assert (told["version"], told["time_ms"]) == (3, 4)
     assert from_json(All, told["row"], "row") == value
-    jsonschema_rs.validate(json_schema(All), told["row"])
+    jsonschema_rs.validate(whole_schema(All), told["row"])
 
 
 @slowly
@@ -92,7 +92,7 @@ def test_an_event_comes_back_from_its_json_and_is_as_openapi_says(event: Stored 
     told = strict(json_text(to_json(event, tagged=True)))
     assert told["type"] == type(event).__name__
     assert from_json(Stored | Marked, told, "event") == event
-    jsonschema_rs.validate({"oneOf": [json_schema(cls, tagged=True) for cls in (Stored, Marked)]}, told)
+    jsonschema_rs.validate(whole_schema(Stored | Marked, tagged=True), told)
 
 
 @settings(deadline=None, suppress_health_check=[*HealthCheck], max_examples=200)
@@ -103,7 +103,7 @@ def test_values_of_random_schemas_come_back_from_their_json(data: st.DataObject)
     for tagged in (False, True):
         told = strict(json_text(to_json(value, tagged=tagged)))
         assert from_json(shape.annotation, told, "value") == value
-        jsonschema_rs.validate(json_schema(shape.annotation, tagged=tagged), told)
+        jsonschema_rs.validate(whole_schema(shape.annotation, tagged=tagged), told)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +224,7 @@ def test_a_class_with_conditions_of_its_own_refuses_what_does_not_meet_them() ->
     assert (
         from_json(Span, to_json(Span(1, 3)), "span") == from_json(Span, {"first": 1, "last": 3}, "span") == Span(1, 3)
     )
-    jsonschema_rs.validate(json_schema(Span), to_json(Span(1, 3)))
+    jsonschema_rs.validate(whole_schema(Span), to_json(Span(1, 3)))
     with pytest.raises(InvalidCommand, match="span is no Span: ValueError: it ends before it begins"):
         from_json(Span, {"first": 3, "last": 1}, "span")
 

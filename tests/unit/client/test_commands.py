@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import Client, QueryClient
 from pipeline.adapters.json.reading import from_json, parsed
 from pipeline.adapters.json.writing import to_json
 from pipeline.client import Accepted
 from pipeline.client.commands import ID_BYTES_MAX, Commands, outcome_json
-from pipeline.errors import EncodeError, InvalidCommand, UnknownAggregate
+from pipeline.errors import EncodeError, InvalidCommand, TopologyError, UnknownAggregate
 from pipeline.model import Rejected, Token
 from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.topology import load
@@ -78,6 +79,23 @@ def test_what_is_not_json_is_refused(text: str | bytes) -> None:
 def test_a_command_that_does_not_fit_its_schema_is_not_written(command: Any, says: str) -> None:
     with pytest.raises(EncodeError, match=says):
         COMMANDS.write("users", "anna", command)
+
+
+def test_a_class_of_the_same_file_under_another_name_is_said_so() -> None:
+    by_path = Commands(load("topologies/users.py"))
+    with pytest.raises(
+        InvalidCommand, match=r"takes the class users\.ChangeName, not one of that name in topologies\.us"
+    ):
+        by_path.write("users", "anna", users.ChangeName("Anna"))
+
+
+@pytest.mark.parametrize("client", [Client, QueryClient])
+def test_what_is_no_topology_is_refused(client: Any) -> None:
+    with pytest.raises(TopologyError, match=r"'topologies' is no topology; give what load_topology\(…\) returns"):
+        client("localhost:1", "topologies")
+    topology: Any = load("topologies")
+    with pytest.raises(TopologyError, match="does not name a topology; give a package"):
+        load(topology)
 
 
 def test_a_number_out_of_range_is_named() -> None:

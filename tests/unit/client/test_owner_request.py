@@ -63,3 +63,13 @@ def test_where_nobody_answers_patience_ends(workers: dict[str, list[str]], says:
     with pytest.raises(TableUnavailable, match=says):
         world.run(world.asking.of_any("/v1/parked", {}, timeout_s=60.0))
     assert 1.0 < world.now_s <= 1.0 + 2 * RETRY_S
+
+
+def test_another_program_at_a_workers_address_is_no_worker() -> None:
+    page, answer = Answer(200, None, {"Content-Type": "text/html"}), Answer(200, {"parked": []}, {})
+    world = World(page, answer, workers={"books": ["http://b"]})
+    assert world.run(world.asking.of_any("/v1/parked", {}, timeout_s=60.0)) == answer
+    assert world.forgotten == 1
+    world = World(*[page] * 100, workers={"books": ["http://b"]})
+    with pytest.raises(TableUnavailable, match="what answers at http://b is no worker"):
+        world.run(world.asking.of_any("/v1/parked", {}, timeout_s=60.0))
