@@ -19,6 +19,7 @@ from tests.bank.traffic import BANK
 from topologies.inventory import Stock
 
 ROOT = Path(__file__).parents[2]
+MAKEFILES = (ROOT / "Makefile", ROOT / "pipeline" / "scaffold" / "templates" / "project" / "Makefile.template")
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 # Private words for things that docs/glossary.md has a word for. Each is a pattern, beside the word to use.
@@ -135,7 +136,7 @@ def test_links_and_commands_exist(page: Path) -> None:
         assert anchor in anchors((page.parent / target) if target else page), f"{target}#{anchor}"
     for name in re.findall(r"^ {4}\s*pipeline (\w[\w-]*)", text, re.MULTILINE):
         assert name in COMMANDS
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = "".join(file.read_text() for file in MAKEFILES)
     for module in re.findall(r"python -m ((?:pipeline|benchmarks|tests)[\w.]*\w)", text):
         assert find_spec(module), module
     for target in re.findall(r"^\s*make ([\w-]+)", text, re.MULTILINE):
