@@ -72,6 +72,8 @@ class Order:
 def main(line: Line, order: Order) -> int:
     """Check, wait, run. Return the exit code."""
     log_to_stderr(order.log_level)
+    if order.log_level == "WARNING":  # clients of a broker that has just started say that they try again
+        logging.getLogger("pipeline.kafka").setLevel(logging.ERROR)
     descriptors.raise_limit()
     try:
         ready, topology = _prepared(order)

@@ -24,6 +24,7 @@ LOOK_S = 0.1
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 CALM_S = 60.0  # services that have run so long start again without much delay
 NAMES_MAX = 3
+PUBLIC = (".command", ".event", ".state", ".row")  # topics that an author thinks of, unlike those of queues
 Say = Callable[[str], None]
 
 
@@ -138,16 +139,13 @@ class Session:
         ]
 
     def _tell(self, heard: Mapping[str, Any]) -> None:
-        for topic in heard["forgot"]:
-            self._say(f"forgot the uncommitted versions of {topic}.avsc")
         first = not self._ready
-        for what, topics in (("wrote", [f"{topic}.avsc" for topic in heard["wrote"]]), ("created", heard["created"])):
-            if len(topics) > NAMES_MAX and first:
-                kind = "schemas" if what == "wrote" else "topics"
-                self._say(f"{what} {len(topics)} {kind}")
-            else:
-                for each in topics:
-                    self._say(f"{what} {'the topic ' * (what == 'created')}{each}")
+        files = [f"{topic}.avsc" for topic in heard["wrote"]]
+        new = sorted(heard["created"], key=lambda topic: (not topic.endswith(PUBLIC), topic))
+        for what, names in (("forgot earlier versions of", heard["forgot"]), ("wrote", files), ("created", new)):
+            if names:
+                more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+                self._say(f"{what} {', '.join(names[:NAMES_MAX])}{more}")
         for topic in heard["left"] if first else ():
             self._say(
                 f"left {topic}.avsc as it is: the classes fit it, and pipeline schemas generate would write another"

@@ -171,7 +171,8 @@ def test_a_shell_has_the_running_services_at_hand(dev: Dev, monkeypatch: pytest.
 
 def test_a_new_service_gets_its_schemas_and_topics(dev: Dev) -> None:
     dev.save(TILL.replace('"tills"', '"boxes"'), "till/boxes.py")
-    dev.said("created the topic boxes.command")
+    dev.said(r"wrote boxes.command.avsc, boxes.event.avsc, boxes.state.avsc\n")
+    dev.said("created boxes.command, boxes.event, boxes.state and 5 more")
     dev.said("reloaded in")
     tables = httpx.get(f"{dev.url}/v1/tables").json()
     assert sorted(tables) == ["boxes", "tills"]
