@@ -23,9 +23,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Set the navigation."""
     docs = Path(config.docs_dir)
     begin, _, table = (docs / "index.md").read_text().partition(TABLE)
-    sections: list[dict[str, list[Any]]] = [{"Start": ["index.md", *_pages(LINK.findall(begin))]}]
+    start = ["index.md", *_pages(LINK.findall(begin))]
+    sections: list[dict[str, list[Any]]] = [{"Start": start}]
     sections += [{title: _of_folder(docs, name)} for name, title in FOLDERS.items() if (docs / name).is_dir()]
-    sections += [{title: list(_pages(links))} for title, links in _columns(table)]
+    sections += [{title: [page for page in _pages(links) if page not in start]} for title, links in _columns(table)]
     config.nav = [*sections, {"Reference": _of_folder(docs, "reference")}]
     return config
 

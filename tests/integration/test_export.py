@@ -78,6 +78,13 @@ def test_what_was_recorded_is_exported_judged_and_decided_elsewhere(shop: Shop, 
         assert found == there != set()
 
     assert exported["missing"] == []
+    ours = call(shop, "export", "topologies", "--service", "users", "--to", str(tmp_path / "users.avro"))
+    assert "users.event" in ours["topics"]  # which reports folds, too
+    assert "orders.event" not in ours["topics"]
+    report = call(
+        shop, "replay-check", "topologies", "--service", "users", "--file", str(tmp_path / "users.avro"), broker=False
+    )
+    assert report["clean"], report
     nothing = ["export", "topologies", "--topic", "sales.event", "--to", str(tmp_path / "no.avro")]
     assert "the broker has no topic sales.event" in call(shop, *nothing, code=2)
     assert not (tmp_path / "no.avro").exists()

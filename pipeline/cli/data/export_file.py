@@ -54,7 +54,8 @@ def command(
     topology = where.topology
     chosen = topics or judged_topics(topology.chosen(services))
     registry = known_registry(where.address, topology)
-    with open_history(where.address, topology, registry, services) as history, progress(silent=as_json) as step:
+    # Of all services: others, too, fold what a service has, and the file says how far.
+    with open_history(where.address, topology, registry) as history, progress(silent=as_json) as step:
         missing = [topic for topic in chosen if topic not in history.topics()]
         if missing and (topics or len(missing) == len(chosen)):
             raise TopicError(f"the broker has no topic {', '.join(missing)}; correct the name, or the topology")
