@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,9 +48,10 @@ for line in sys.argv[1:]:
 
 
 def run(example: str, *arguments: str) -> str:
-    """Run Python in the example's folder; return its output."""
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=EXAMPLES / example, capture_output=True, text=True, timeout=300, check=False)
+    """Run Python in the example's folder, with its environment's programs first; return its output."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command, folder = [sys.executable, *arguments], EXAMPLES / example
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
