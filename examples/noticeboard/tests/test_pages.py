@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from web.app import app
 
 from pipeline import Accepted, Aggregate, Projection, Rejected, Row, Token, load_topology
 from pipeline.contrib.fastapi import get_commands, get_queries
 from pipeline.errors import UnknownKey
 from pipeline.testing import TestDriver
+from web.app import app
 
 Visit = Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]
 
@@ -22,7 +22,7 @@ class InMemory:
     def __init__(self, driver: TestDriver) -> None:
         self._driver = driver
 
-    async def send(self, of: Aggregate, key: str, command: object, **_: object) -> Accepted | Rejected:
+    async def send(self, of: Aggregate[Any, Any, Any], key: str, command: object, **__: object) -> Accepted | Rejected:
         self._driver.send(of.name, key, command)
         _, reply = self._driver.records(f"{of.name}.replies")[-1]
         if isinstance(reply.body, Rejected):
@@ -30,7 +30,7 @@ class InMemory:
         events = self._driver.events(of.name, key)
         return Accepted(len(events), tuple(events[-reply.body.count :]), Token())
 
-    async def get(self, of: Projection, key: str) -> Row:
+    async def get(self, of: Projection[Any, Any], key: str) -> Row[Any]:
         if (row := self._driver.row(of.name, key)) is None:
             raise UnknownKey(f"no row {key!r}")
         return Row(key, row)
@@ -45,13 +45,13 @@ def visit() -> Iterator[Callable[[Visit], None]]:
             await pages(browser)
 
     with TestDriver(load_topology("noticeboard"), partitions=1) as driver:
-        app.dependency_overrides = {get_commands: lambda: clients, get_queries: lambda: clients}
         clients = InMemory(driver)
+        app.dependency_overrides = {get_commands: lambda: clients, get_queries: lambda: clients}
         yield lambda pages: asyncio.run(run(pages))
     app.dependency_overrides = {}
 
 
-def test_a_notice_is_shown_and_removed(visit) -> None:
+def test_a_notice_is_shown_and_removed(visit: Callable[[Visit], None]) -> None:
     async def pages(browser: httpx.AsyncClient) -> None:
         assert (await browser.get("/boards/hall/notices")).json() == {"notices": []}
         posted = await browser.post("/boards/hall/notices", json={"author": "anna", "text": "a lamp"})
@@ -65,7 +65,7 @@ def test_a_notice_is_shown_and_removed(visit) -> None:
     visit(pages)
 
 
-def test_a_rejection_is_a_problem_document(visit) -> None:
+def test_a_rejection_is_a_problem_document(visit: Callable[[Visit], None]) -> None:
     async def pages(browser: httpx.AsyncClient) -> None:
         empty = await browser.post("/boards/hall/notices", json={"author": "anna", "text": ""})
         assert (empty.status_code, empty.json()["reason"]) == (409, "empty")
