@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 PREFIX = "/wall"
 PATIENCE_S = 120
+T = TypeVar("T")
 
 
 class Proxy(httpx.HTTPTransport):
@@ -51,6 +53,7 @@ class Site:
         server = ("uvicorn", "web.app:app", "--port", "0", "--workers", "2", "--root-path", PREFIX)
         self.server = self._begin("server", *server, "--timeout-graceful-shutdown", "1")
         running = self._until(lambda: re.search(r"running on (http://\S+)", self.log()))
+        assert running is not None
         self.url = running[1] + PREFIX
         self._until(self._replies)
 
@@ -81,7 +84,7 @@ class Site:
             [sys.executable, "-m", "pipeline", *command], cwd=PROJECT, env=self._env, check=True, timeout=300
         )
 
-    def _until(self, check):
+    def _until(self, check: Callable[[], T]) -> T:
         deadline = time.monotonic() + PATIENCE_S
         while not (found := check()):
             assert time.monotonic() < deadline, f"not in time; the logs are in {self._folder}"

@@ -1,8 +1,8 @@
 """What is decided on a board."""
 
 import pytest
-from noticeboard.boards import NOTICES_MAX, Board, NoticePosted, NoticeRemoved, PostNotice, RemoveNotice, boards
 
+from noticeboard.boards import NOTICES_MAX, Board, NoticePosted, NoticeRemoved, PostNotice, RemoveNotice, boards
 from pipeline import Rejected
 from pipeline.testing import given
 

@@ -3,8 +3,11 @@
 import json
 import re
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
+from conftest import Site
 
 from pipeline.contrib.own_writes.positions import COOKIE, HEADER
 
@@ -27,7 +30,7 @@ def test_what_is_written_is_read_at_once_twenty_times(browser: httpx.Client) -> 
     assert browser.get(f"{LOBBY}/notices").json()["notices"][0]["number"] == 19
 
 
-def test_the_server_has_two_processes(site) -> None:
+def test_the_server_has_two_processes(site: Site) -> None:
     assert len(set(re.findall(r"Started server process \[(\d+)\]", site.log()))) == 2
 
 
@@ -71,7 +74,7 @@ def test_a_cookie_of_another_cluster_is_replaced_and_a_header_refused(browser: h
     assert (refused.status_code, refused.json()["error"]) == (422, "ForeignToken")
 
 
-def events(response: httpx.Response):
+def events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
     """The events of a stream, each with its id."""
     lines = response.iter_lines()
     for line in lines:
@@ -79,11 +82,11 @@ def events(response: httpx.Response):
             yield line.removeprefix("id: "), json.loads(next(lines).removeprefix("data: "))
 
 
-def texts(event) -> list[str]:
+def texts(event: Any) -> list[str]:
     return [notice["text"] for notice in event["row"]["notices"]]
 
 
-def test_a_live_list_begins_with_ones_own_writes_and_goes_on_after_an_interruption(site, browser: httpx.Client) -> None:
+def test_a_live_list_begins_with_ones_own_writes_and_goes_on_later(site: Site, browser: httpx.Client) -> None:
     address = f"{YARD}/live"
     with site.browser() as other:
         browser.post(f"{YARD}/notices", json={"author": "emil", "text": "mine"})
@@ -99,7 +102,7 @@ def test_a_live_list_begins_with_ones_own_writes_and_goes_on_after_an_interrupti
     assert browser.get(address, headers={"Last-Event-ID": "nonsense"}).status_code == 400
 
 
-def test_the_server_ends_orderly_although_a_stream_is_open(site, browser: httpx.Client) -> None:
+def test_the_server_ends_orderly_although_a_stream_is_open(site: Site, browser: httpx.Client) -> None:
     with browser.stream("GET", f"{LOBBY}/live") as response:
         next(events(response))
         site.server.terminate()

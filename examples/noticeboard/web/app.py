@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+
 from noticeboard.boards import PostNotice, RemoveNotice, boards
 from noticeboard.pages import Author, Page, authors, pages
-
 from pipeline.contrib.fastapi import Clients, Commands, Queries, accepted, event_stream
 from pipeline.errors import UnknownKey
 
