@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from pipeline.broker import local
 from tests.helpers.projects import AS_INSTALLED, call, elsewhere, run
 
 ADDED = (
@@ -61,5 +63,6 @@ def test_its_demo_shows_a_row_over_http_and_leaves_nothing_running(project: Path
     assert "taken" in said
     assert said.index("$ pipeline broker up") < said.index("$ pipeline worker my_shop") < said.index("$ curl")
     assert max(map(len, said.splitlines())) <= 200
-    broker = json.loads((project / ".pipeline" / "demo" / "broker" / "broker.json").read_text())
-    assert not Path(f"/proc/{broker['pid']}").exists()
+    assert local.find(project / ".pipeline" / "demo" / "broker") is None
+    with pytest.raises(OSError, match="refused"):
+        urlopen(re.search(r"\$ curl '(.*)'", said)[1], timeout=10)  # type: ignore[index]
