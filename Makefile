@@ -48,9 +48,10 @@ PART := 8
 demo: install
 	$(BIN)/pipeline demo
 
-# Two files at a time, each pair with brokers of its own: most of a test is waiting.
+# Two files at a time, each pair with brokers of its own: most of a test is waiting. In the order of their names, so that
+# the short ones under tests/unit come last, and neither core waits long for the other.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 # Faults and kills that take their time, one file after the other.
 test-long: install

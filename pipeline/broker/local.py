@@ -28,7 +28,7 @@ from pipeline.process.locks import Busy, locked
 __all__ = ["KAFKA_VERSION", "Running", "down", "find", "java_command", "up"]
 
 CLUSTER_ID = "cGlwZWxpbmUtbG9jYWwtMQ"
-START_S = 60.0
+START_S = 180.0  # a busy machine takes that long; a broker that ends is seen at once
 STOP_S = 30.0
 GRACE_S = 10.0  # for a broker whose start was interrupted
 TURN_S = START_S + 2 * GRACE_S + STOP_S  # how long to wait while another process starts or stops it

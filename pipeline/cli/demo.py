@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pipeline.adapters.client_config import VARIABLE
 from pipeline.adapters.schema_registry import VARIABLE as REGISTRY
 from pipeline.cli.defaults import VARIABLE as CONFIG
 from pipeline.cli.defaults import find_defaults
-from pipeline.cli.options import HOME, refuse_with
+from pipeline.cli.options import HOME, given, refuse_with
+from pipeline.cli.shown import say_json
 from pipeline.cli.values import FilePath
 from pipeline.errors import DefaultsError, DemoFolderError
 from pipeline.process import orderly_end
@@ -29,6 +31,7 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 CREDIT_MAX = Fraction(10**12)  # pounds
 # Environment variables for the user's own cluster and workers. A demo on a Kafka of its own ignores them.
 OF_ONES_OWN = (VARIABLE, REGISTRY, "PIPELINE_DATABASE", "PIPELINE_SECRET_FILE", "PIPELINE_ADVERTISE")
+OF_ONE_RUN = {"json_file", "explains", "keep", "fresh"}  # options that another demo need not have
 
 
 class Amount(click.ParamType):
@@ -50,7 +53,18 @@ class Amount(click.ParamType):
 @click.option(
     "--input", "source", type=FilePath(path_type=Path), help="Invoice file, CSV or gzip.  [default: December 2009]"
 )
-@click.option("--json", "json_file", type=FilePath(path_type=Path), help="Write the result here.")
+@click.option(
+    "--json",
+    "json_file",
+    type=FilePath(path_type=Path, allow_dash=True),
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="Write the result as one JSON object to FILE, or to standard output; all else is then on standard error.",
+)
+@click.option(
+    "--explain", "explains", is_flag=True, help="Also follow an order through all services, record by record."
+)
 @click.option(
     "--checkout",
     type=click.Choice(("saga", "2pc")),
@@ -93,6 +107,7 @@ def command(
     ctx: click.Context,
     source: Path | None,
     json_file: Path | None,
+    explains: bool,
     checkout: str,
     stock_ratio: Fraction,
     credit_limit: Fraction | None,
@@ -107,14 +122,17 @@ def command(
     """Run a real shop's invoices through the pipeline and check every figure against the file.
 
     Starts Kafka and a worker, sends the commands, waits until every table has caught up, reads the tables and compares
-    them with sums made straight from the file. Exit code 1 if any figure differs.
+    them with sums made straight from the file. Then places an order for more than there is, and shows who refuses it
+    and what is undone. Says at the end what to type next. Exit code 1 if any figure differs.
     """
     from pipeline.demo.commands import Way
     from pipeline.demo.folder import hold, is_marked
-    from pipeline.demo.report import checkouts_line, say, show, shown_path
     from pipeline.demo.run import SHIPPED, Demo
-    from pipeline.demo.shop import topology_option
+    from pipeline.demo.telling.next_steps import Place, after_end, after_keep, show_next
+    from pipeline.demo.telling.report import checkouts_line, say, show
+    from pipeline.demo.telling.voice import Voice
     from pipeline.demo.worker import stop
+    from pipeline.explain.show import show as show_story
 
     if stop_kept:
         others = [param.name for param in ctx.command.params if param.name not in (None, "stop_kept", "home")]
@@ -124,7 +142,8 @@ def command(
     home = home.resolve()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may lack the pound sign
-    console = Console()
+    on_stdout = json_file == Path("-")
+    console = Console(stderr=on_stdout)
     if stop_kept:
         stopped = False
         if is_marked(home):
@@ -132,7 +151,7 @@ def command(
                 stopped = stop(home)
         console.print("stopped" if stopped else "nothing was running")
         return
-    if json_file is not None:
+    if json_file is not None and not on_stdout:
         if not json_file.parent.is_dir():
             raise click.UsageError(f"--json: there is no directory {json_file.parent}")
         if json_file.is_dir():
@@ -146,7 +165,7 @@ def command(
         for name in OF_ONES_OWN:
             os.environ.pop(name, None)
     way = Way(checkout, stock_ratio, None if credit_limit is None else int(credit_limit * 1000))
-    demo = Demo(home, console, bootstrap or "", processes, keep, fresh, way, feed_first)
+    demo = Demo(home, console, bootstrap or "", processes, keep, fresh, way, feed_first, explains)
     try:
         with orderly_end():
             result = demo.run(source or SHIPPED)
@@ -158,30 +177,47 @@ def command(
     show(console, result)
     differences = result.pop("differences")
     settled = checkouts_line(result, checkout)
+    followed, stories = result.pop("followed"), result.pop("explained", None)
+    if stories is not None:
+        result["explained"] = [story.as_json() for story in stories]
     del result["customer_countries"], result["compensated"]
-    if json_file is not None:
+    if on_stdout:
+        say_json(result)
+    elif json_file is not None:
         _write(json_file, result)
-    console.print(
+    say(
+        console,
         f"{result['commands']:,} commands and {result['events']:,} events in {result['seconds']:.1f} s: "
-        f"[bold]{result['commands_per_second']:,.0f} commands/s[/], "
-        f"{result['events'] / result['seconds']:,.0f} events/s"
+        f"{result['commands_per_second']:,.0f} commands/s, {result['events'] / result['seconds']:,.0f} events/s",
     )
-    console.print(settled, soft_wrap=True)
+    voice = Voice(console)
+    voice.paragraph(settled)
     if differences:
         for line in differences[:20]:
             say(console, line, "red")
-        console.print(f"[bold red]{len(differences)} figures differ from the file[/]")
+        say(console, f"{len(differences)} figures differ from the file", "bold red")
         sys.exit(1)
     less = ", less what was refused" if way.scarce else ""
-    console.print(f"[bold green]verified: every figure equals the recomputation from the file{less}[/]", soft_wrap=True)
-    if keep:
-        shown = shlex.quote(shown_path(home))
-        where = (f"--bootstrap {bootstrap}" if bootstrap else f"--home {shown}") + topology_option()
-        say(console, f"next: {ours}pipeline query inventory 85048 {where}")
-        say(console, f"      {ours}pipeline query revenue --prefix France {where}")
-        say(console, f"end:  pipeline demo --stop --home {shown}")
-    else:
-        say(console, "next: pipeline demo --keep    (leaves it all running, for pipeline query)")
+    voice.paragraph(f"verified: every figure equals the recomputation from the file{less}", style="bold green")
+    for story in stories or ():
+        console.print()
+        show_story(console, story)
+    place = Place(home, bootstrap, ours, _given(ctx))
+    steps = after_keep(place, result, followed) if keep else after_end(place, followed, explained=explains)
+    show_next(console, steps, place, kept=keep)
+
+
+def _given(ctx: click.Context) -> str:
+    """Return the options that the next demo should have, too, as one types them."""
+    words = ""
+    for name, option in given(ctx).items():
+        value = ctx.params[name]
+        if name in OF_ONE_RUN:
+            continue
+        if isinstance(value, Fraction):
+            value = Decimal(value.numerator) / value.denominator
+        words += f" {option}" if value is True else f" {option} {shlex.quote(str(value))}"
+    return words
 
 
 def _ours(*, with_client_config: bool) -> str:

@@ -52,6 +52,12 @@ def read(client: QueryClient, topology: Topology) -> Shown:
     return Shown(orders, inventory, payments, sagas)
 
 
+def shortest(shown: Shown) -> str | None:
+    """Return the number of a confirmed order with the fewest lines; None if none was confirmed."""
+    found = [(len(row["lines"]), number) for number, row in shown.orders.items() if row["status"] == "confirmed"]
+    return min(found)[1] if found else None
+
+
 def refused(client: QueryClient, shown: Shown, invoices: Invoices, scarce: Set[str]) -> Refused:
     """Return what the shop has refused of these invoices because stock or credit is scarce; see Way.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -79,19 +80,19 @@ class Watcher:
             consumer.close()
 
 
-def count_records(bootstrap: str, client: AdminClient, topics: list[str]) -> int:
-    """Count the committed records of `topics`, without control records."""
+def count_records(bootstrap: str, client: AdminClient, topics: list[str]) -> Counter[str]:
+    """Count the committed records of each of the `topics`, without control records."""
     counts = partition_counts(client)
     parts = [TopicPartition(topic, n, OFFSET_BEGINNING) for topic in topics for n in range(counts[topic])]
     consumer = Consumer(READING | {**connection(bootstrap), "group.id": "pipeline-demo-count"})
     consumer.assign(parts)
-    found, open_parts = 0, len(parts)
+    found, open_parts = Counter[str](), len(parts)
     try:
         while open_parts:
             for message in consumer.consume(10_000, 0.2):
                 error = message.error()
                 if error is None:
-                    found += 1
+                    found[message.topic() or ""] += 1
                 elif error.code() == KafkaError._PARTITION_EOF:
                     open_parts -= 1
     finally:

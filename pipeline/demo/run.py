@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import codecs
@@ -28,11 +28,13 @@ from pipeline.demo import checkouts, figures
 from pipeline.demo.commands import AMPLE, Way, stocking, trading
 from pipeline.demo.folder import Folder, hold
 from pipeline.demo.invoices import Invoices, read_invoices
-from pipeline.demo.levels import show_levels
 from pipeline.demo.patience import STALLED_S, Patience
 from pipeline.demo.progress import Watcher, count_records
-from pipeline.demo.report import say, show_checkout, shown_path
 from pipeline.demo.shop import NAME
+from pipeline.demo.telling.afterwards import Afterwards
+from pipeline.demo.telling.happened import show_happened
+from pipeline.demo.telling.report import say, shown_path
+from pipeline.demo.telling.voice import Voice
 from pipeline.demo.worker import LOOK_S, Worker, Workers, stop
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
@@ -62,9 +64,14 @@ class Demo:
     fresh: bool = False
     way: Way = AMPLE
     feed_first: bool = False  # send all commands before the worker starts, to measure only its rate
+    explains: bool = False  # also follow an order through all services
     topology: Topology = field(default_factory=lambda: load(NAME))
     workers: Workers | None = None  # None: `run` starts the demo's own worker
     _held: Callable[[], Mapping[str, str]] = field(init=False, default=dict)  # see Patience
+    _voice: Voice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._voice = Voice(self.console)
 
     def run(self, source: Path) -> dict[str, Any]:
         """Run everything and return the result as `--json` writes it.
@@ -75,6 +82,10 @@ class Demo:
         say(
             self.console,
             f"{source.name}: {invoices.rows:,} lines, {len(invoices.documents):,} invoices, {len(invoices.bad):,} bad",
+        )
+        self._voice.paragraph(
+            f"A real shop's invoices go through {len(self.topology.services)} services. Each owns its data alone, and "
+            "knows of the others only what they publish in Kafka's topics."
         )
         with hold(self.home) as folder:
             kept = local.find(self.home / "broker")
@@ -107,7 +118,11 @@ class Demo:
     def _trade_in(self, folder: Folder, invoices: Invoices) -> dict[str, Any]:
         """Run with a broker and a worker of its own, which end with this process unless they are kept."""
         with Children(holding=(folder.lock,)) as children, ExitStack() as cleanup:
-            broker = None if self.bootstrap else self._start_broker(children, cleanup)
+            if self.bootstrap:
+                self._voice.step(f"The Kafka on {self.bootstrap} is used")
+                broker = None
+            else:
+                broker = self._start_broker(children, cleanup)
             worker = self.workers = Worker(self.home, self.bootstrap, self.processes, self.console, children)
             cleanup.push(lambda kind, *_: worker.stop() if kind is not None else None)
             result = self.trade(invoices)
@@ -132,30 +147,37 @@ class Demo:
             if self.feed_first:
                 self._send(invoices)
                 worker = cleanup.enter_context(self._worker())
-                with self.console.status("waiting for the worker …"):
+                with self._voice.waiting("waiting for the worker …"):
                     self._wait_for_a_commit(worker, watcher)
                 started = time.monotonic()
             else:
                 worker = cleanup.enter_context(self._worker())
-                with self.console.status("waiting for the worker …"):
+                with self._voice.waiting("waiting for the worker …"):
                     self._wait_until_ready(worker, query)
                 started = time.monotonic()
                 self._send(invoices)
             ended, at_rest = self._settle(worker, watcher, query)
             seconds = ended - started
             shown, wrong = self._read_and_check(worker, query, invoices, at_rest)
-            commands = count_records(self.bootstrap, client, [TopicKind.COMMAND.topic(a) for a in self._aggregates()])
-            with Client(self.bootstrap, self.topology, "demo") as sender:
-                show_levels(self.console, sender, query)
-            saga = f"checkout_{self.way.checkout}"
-            self._patience(worker).read(lambda: show_checkout(self.console, query, saga, at_rest))
+            records = count_records(self.bootstrap, client, self._topics())
+            commands = sum(records[TopicKind.COMMAND.topic(aggregate)] for aggregate in self._aggregates())
+            self.console.print()
+            show_happened(self.console, self.topology, records)
+            look = partial(self._patience, worker)
+            afterwards = Afterwards(self._voice, self.bootstrap, self.topology, query, look)
+            refused = afterwards.refuse(at_rest, self.way.checkout)
             result = _result(shown, at_rest, invoices, commands, seconds, not wrong)
             return {
                 **result,
                 "differences": wrong,
                 "customer_countries": shown["customer_countries"],
                 "compensated": at_rest.sagas["undone"],
+                "followed": refused or checkouts.shortest(at_rest) or "",
+                **({"explained": afterwards.explain(checkouts.shortest(at_rest), refused)} if self.explains else {}),
             }
+
+    def _topics(self) -> list[str]:
+        return [kind.topic(name) for kind in (TopicKind.COMMAND, TopicKind.EVENT) for name in self._aggregates()]
 
     def _aggregates(self) -> list[str]:
         return [aggregate.name for service in self.topology.services.values() for aggregate in service.owned]
@@ -170,10 +192,11 @@ class Demo:
                 local.down(directory)
 
         cleanup.push(end)
-        with self.console.status("starting a local Kafka …"):
+        self._voice.step("A local Kafka starts", "A real one, from pip and Maven jars: no Docker, no Java to install.")
+        with self._voice.waiting("starting a local Kafka …"):
             running = local.up(directory, fresh=True, say=lambda text: say(self.console, text), guard=children)
         self.bootstrap = running.bootstrap
-        self.console.print(f"Kafka {local.KAFKA_VERSION} on {self.bootstrap}")
+        say(self.console, f"     Kafka {local.KAFKA_VERSION} on {self.bootstrap}")
         return running
 
     def _make_topics(self, client: AdminClient, plans: list[ServicePlan]) -> None:
@@ -193,10 +216,9 @@ class Demo:
     def _partitions(self) -> int:
         if not local.few_files():
             return PARTITIONS
-        self.console.print(
+        self._voice.paragraph(
             f"{descriptors.limit()} open files are allowed (ulimit -n): topics get one partition, and the services run "
-            "in several processes",
-            soft_wrap=True,
+            "in several processes"
         )
         return FEW_PARTITIONS
 
@@ -204,6 +226,10 @@ class Demo:
     def _worker(self) -> Iterator[Workers]:
         worker = self.workers
         assert worker is not None
+        self._voice.step(
+            f"A worker starts {len(self.topology.services)} services: {', '.join(sorted(self.topology.services))}",
+            "Each folds its own commands and what it follows, with its tables on the local disk. Each could run alone.",
+        )
         worker.start()
         try:
             yield worker
@@ -230,22 +256,22 @@ class Demo:
 
     # --- feed and wait ------------------------------------------------------------------------------------------------
 
-    def _progress(self) -> Progress:
-        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        return Progress(*columns, console=self.console)
-
     def _send(self, invoices: Invoices) -> None:
         stock, trade = list(stocking(invoices, self.way)), list(trading(invoices, self.way))
+        number, sent = len(stock) + len(trade), 0
+        self._voice.step(
+            f"{number:,} commands are sent: products, stock, customers, orders, returns",
+            "A command only asks. It is stored in Kafka before any service acts on it.",
+        )
         client = Client(self.bootstrap, self.topology)
-        with self._progress() as progress:
-            sent = progress.add_task("commands sent", total=len(stock) + len(trade))
+        with self._voice.progress("commands sent") as move:
             for part in (stock, trade):
-                for n, asked in enumerate(part, 1):
+                for asked in part:
                     client.send(asked.aggregate, asked.key, asked.command)
-                    if n % 1000 == 0:
-                        progress.advance(sent, 1000)
+                    sent += 1
+                    if sent % 1000 == 0 or sent == number:
+                        move("commands", sent, number)
                 client.flush()  # products have their stock before anything takes it
-                progress.advance(sent, len(part) % 1000)
 
     def _settle(self, worker: Workers, watcher: Watcher, query: QueryClient) -> tuple[float, checkouts.Shown]:
         """Wait until nothing is under way. Return since when that is so, and what the tables show.
@@ -253,13 +279,17 @@ class Demo:
         What waits for its time, such as a step that will be retried, is in no topic but is seen in the tables. If
         something is still under way STALLED_S after the last record, return that.
         """
-        with self._progress() as progress:
-            bars = {name: progress.add_task(f"{name} folding", total=None) for name in sorted(self.topology.services)}
+        self._voice.step(
+            "Each service decides its commands, and follows the others' events",
+            "Events, state, replies, further commands and the position are one Kafka transaction: after any crash all "
+            "of them are there, once, or none.",
+        )
+        with self._voice.progress("records folded") as move:
             patience = self._patience(worker)
             while True:
                 lags, settled = watcher.look()
-                for name, lag in lags.items():
-                    progress.update(bars[name], completed=lag.committed, total=lag.ends)
+                for name, lag in sorted(lags.items()):
+                    move(name, lag.committed, lag.ends)
                 moves, now = patience.look(sum(lag.committed for lag in lags.values())), time.monotonic()
                 if settled:
                     shown = self._patience(worker).read(lambda: checkouts.read(query, self.topology))
@@ -275,10 +305,14 @@ class Demo:
     def _read_and_check(
         self, worker: Workers, query: QueryClient, invoices: Invoices, at_rest: checkouts.Shown
     ) -> tuple[figures.Figures, list[str]]:
+        self._voice.step(
+            "Every figure is read from the services' tables",
+            "and compared with sums made straight from the file, without commands, events or folds.",
+        )
         scarce, patience = self.way.scarce, self._patience(worker, REPLICA_S)
         refused = self._patience(worker).read(lambda: checkouts.refused(query, at_rest, invoices, scarce))
         expected = figures.from_file(invoices, refused, self.way.stock_ratio)
-        with self.console.status("reading the tables …"):
+        with self._voice.waiting("reading the tables …"):
             while True:
                 shown = self._patience(worker).read(lambda: figures.from_tables(query))
                 wrong = figures.differences(shown, expected)

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from pipeline.client.wire.plain import plain
@@ -41,6 +42,22 @@ def show(console: Console, story: Story) -> None:
         page.row(row)
     for note in story.notes:
         page.line(note, style="yellow")
+
+
+def show_brief(console: Console, story: Story) -> None:
+    """Print a line for each step but the answers: when, which service, what it was asked, what it has made of it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("ms", justify="right")
+    for name in ("service", "was asked", "decided"):
+        table.add_column(name, overflow="fold")
+    for step in story.steps:
+        if step.kind is not Kind.ANSWER:
+            events = [str(body["type"]) for event in step.events for body in bodies(event.message)]
+            decided = f"REFUSED: {step.rejected.reason}" if step.rejected else ", ".join(events)
+            asked = f"{_command_name(step)} {step.key}" + (" (an undoing)" if step.kind is Kind.UNDO else "")
+            cells = f"{step.time_ms - story.began_ms:,}", step.owner.service, asked, decided
+            table.add_row(*(Text(plain(cell)) for cell in cells), style="yellow" if step.rejected else "")
+    console.print(table)
 
 
 class _Page:

@@ -1,12 +1,17 @@
 """`pipeline demo` as a person runs it, however it ends, and the December slice with its worker killed half way."""
 
+import fcntl
 import gzip
 import json
 import os
 import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
@@ -76,9 +81,22 @@ def command(*arguments: str, limit: str = "") -> list[str]:
     return ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", *words] if limit else words
 
 
-def demo(*arguments: str, limit: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    words = command("demo", *arguments, limit=limit)
-    return subprocess.run(words, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=900)
+def demo(*arguments: str, limit: str = "", cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    words, environment = command("demo", *arguments, limit=limit), {**os.environ, **env}
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=900)
+
+
+def next_of(shown: str) -> list[str]:
+    """The commands that a demo's last lines name."""
+    lines = shown.splitlines()
+    return [line[4:] for line in lines[lines.index("Type next:") :] if line.startswith("    ") and line[4] != " "]
+
+
+def typed(line: str, folder: Path) -> str:
+    """What a command answers that is typed as it was printed."""
+    done = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, line + done.stdout + done.stderr
+    return done.stdout
 
 
 def started(home: Path) -> dict[int, str]:
@@ -136,11 +154,13 @@ def test_the_demo_from_nothing_to_verified_figures_with_few_open_files(
             seconds, rate = written.pop("seconds"), written.pop("commands_per_second")
             assert written == EXPECTED
             assert rate == pytest.approx(EXPECTED["commands"] / seconds, rel=0.01)
-            # The rest of the page: how to read what was kept, told for a folder in which `topologies` is another one.
-            asked = next(line for line in shown.splitlines() if line.startswith("next: ")).split()[2:]
-            asked[asked.index("85048")] = "TEA"
-            answer = subprocess.run(command(*asked, "--json"), cwd=project, capture_output=True, text=True, check=True)
-            assert json.loads(answer.stdout)["row"]["on_hand"] == 1
+            # What comes next is told for a folder in which `topologies` is another one.
+            query, send, explain, stop_it = next_of(shown)
+            assert re.search(r"on_hand +1\n", typed(query, project))
+            assert "StockReceived" in typed(send, project)
+            assert re.search(r"on_hand +13\n", typed(query, project))
+            assert "REFUSED by inventory: out_of_stock" in typed(explain, project)
+            assert stop_it.endswith(f" demo --stop --home {home}")
             (home / "thesis.txt").write_text("years of work")
             third = demo(*arguments)
             assert third.returncode == 2
@@ -204,9 +224,15 @@ def test_a_log_that_an_error_names_is_there_afterwards(kafka: str, tmp_path: Pat
     assert f"(log: {home / 'worker.log'})" in line
     assert "cannot read the secret nowhere" in (home / "worker.log").read_text()
     assert f"kept: {home / 'worker.log'}" in done.stdout
-    again = demo(*arguments)
+    again = demo(*arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert not home.exists()
+    explain, keep, new = next_of(again.stdout)
+    assert "REFUSED by inventory" in typed(explain, tmp_path)
+    *_, end = next_of(typed(keep, tmp_path))
+    assert typed(end, tmp_path) == "stopped\n"
+    typed(new, tmp_path)
+    assert (tmp_path / "my-shop" / "pyproject.toml").is_file()
 
 
 def test_the_whole_demo_as_it_is_shipped_within_the_usual_limit_of_open_files(tmp_path: Path) -> None:
@@ -221,8 +247,14 @@ def test_the_whole_demo_as_it_is_shipped_within_the_usual_limit_of_open_files(tm
 
 def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path, tmp_path: Path) -> None:
     arguments = ("--input", str(source), "--bootstrap", shop.bootstrap, "--home", str(shop.home / "demo"))
-    first = demo(*arguments, "--processes", "2")
-    assert first.returncode == 0, first.stdout + first.stderr
+    code, page = on_a_terminal(40, *arguments, "--processes", "2")
+    assert code == 0, page
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", page)  # bold and dim, but no colour
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", page).splitlines()]
+    assert "A worker starts 7 services:" in " ".join(lines)
+    assert [
+        line for line in lines[: lines.index("Type next:")] if line.startswith(("│", "┃", "1/6")) and len(line) > 40
+    ] == []
     second = demo(*arguments)
     assert second.returncode == 2
     assert "have records already" in second.stderr
@@ -235,6 +267,23 @@ def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path, tmp_
     assert {name: written[name] for name in expected} == expected
 
 
+def on_a_terminal(columns: int, *arguments: str) -> tuple[int, str]:
+    """Exit code and page of a demo on a terminal of so many columns, for one who wants no colours."""
+    terminal, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {**os.environ, "NO_COLOR": "1", "TERM": "xterm-256color"}
+    env.pop("COLUMNS", None)
+    page = b""
+    with subprocess.Popen(command("demo", *arguments), stdin=its, stdout=its, stderr=its, env=env) as process:
+        os.close(its)
+        with suppress(OSError):  # that is how the end of a terminal is told
+            while part := os.read(terminal, 10_000):
+                page += part
+        code = process.wait(300)
+    os.close(terminal)
+    return code, page.decode()
+
+
 def some(folder: Path) -> Path:
     """The first of the real invoices."""
     path = folder / "some.csv"
@@ -245,12 +294,17 @@ def some(folder: Path) -> Path:
 
 @pytest.mark.parametrize("way", ["saga", "2pc"])
 def test_scarce_stock_and_credit_refuse_orders_and_every_figure_is_right(shop: Shop, tmp_path: Path, way: str) -> None:
-    source, result = some(tmp_path), tmp_path / "result.json"
+    source = some(tmp_path)
     scarce = ("--stock-ratio", "0.7", "--credit-limit", "400")
     arguments = ("--input", str(source), "--bootstrap", shop.bootstrap, "--home", str(shop.home / "demo"))
-    done = demo(*arguments, "--checkout", way, *scarce, "--json", str(result))
+    done = demo(*arguments, "--checkout", way, *scarce, "--json", "--explain")
     assert done.returncode == 0, done.stdout + done.stderr
-    written = json.loads(result.read_text())
+    written = json.loads(done.stdout)  # one object, and all else is elsewhere
+    confirmed, refused = written.pop("explained")
+    assert {"orders", f"checkout_{way}", "inventory", "payments", "reports"} == set(confirmed["services"])
+    assert [step["rejected"]["reason"] for step in refused["steps"] if step["rejected"]] == ["out_of_stock"]
+    assert [c for c in done.stderr if unicodedata.category(c) == "Cc" and c != "\n"] == []
+    assert max(map(len, done.stderr[: done.stderr.index("Type next:")].splitlines())) <= 80
     orders, reasons = written["orders"], written["refused_by_reason"]
     assert orders["placed"] == sum(bool(d.lines) and not d.is_return for d in read_invoices(source).documents.values())
     assert orders["placed"] == orders["confirmed"] + orders["refused"]
@@ -259,8 +313,9 @@ def test_scarce_stock_and_credit_refuse_orders_and_every_figure_is_right(shop: S
     assert orders["confirmed"] > 0
     assert (written["in_flight"], written["verified"]) == (0, True)
     assert min(written["stock"].values()) >= 0
-    assert "recomputation from the file, less what was refused" in done.stdout
-    assert f"{orders['refused']:,} compensated" in done.stdout
+    said = " ".join(done.stderr.split())
+    assert "recomputation from the file, less what was refused" in said
+    assert f"{orders['refused']:,} compensated" in said
 
 
 def test_figures_are_right_though_the_worker_is_killed_half_way(shop: Shop, tmp_path: Path) -> None:

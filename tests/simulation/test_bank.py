@@ -11,7 +11,7 @@ from tests.bank.services.conduct import Conduct
 from tests.bank.traffic import BANK, KEYS, commands
 from tests.simulation.worlds.seeds import FRESH, PER_TEST
 
-FIXED = range(0, 200, PER_TEST)
+FIXED = range(0, 100, PER_TEST)
 
 
 @pytest.mark.parametrize("first", [*FIXED, FRESH])

@@ -7,14 +7,14 @@ from pipeline.testing.simulation import Fault, Schedule, Sent
 from tests.simulation.worlds.seeds import FRESH, PER_TEST
 from tests.simulation.worlds.tills import IN_DATABASES, TOPOLOGY, Close, Code, Take, commands
 
-FIXED = range(0, 500, PER_TEST)
+FIXED = range(0, 200, PER_TEST)
 
 
 def run(seed: int) -> list[str]:
     return Simulation(IN_DATABASES, seed, commands=commands, mend=Code.mend).run().findings
 
 
-@pytest.mark.parametrize("first", [*FIXED, *range(FRESH, FRESH + 200, PER_TEST)])
+@pytest.mark.parametrize("first", [*FIXED, FRESH])
 def test_nothing_is_wrong(first: int) -> None:
     for seed in range(first, first + PER_TEST):
         simulation = Simulation(IN_DATABASES, seed, commands=commands, mend=Code.mend)
@@ -23,10 +23,13 @@ def test_nothing_is_wrong(first: int) -> None:
 
 
 def test_who_was_before_is_fenced_in_some_of_them() -> None:
-    told = [
-        Simulation(IN_DATABASES, seed, commands=commands, mend=Code.mend).run(telling=True).story for seed in range(300)
-    ]
-    assert sum("Superseded" in line for story in told for line in story) > 5
+    fenced = 0
+    for seed in range(300):
+        story = Simulation(IN_DATABASES, seed, commands=commands, mend=Code.mend).run(telling=True).story
+        fenced += sum("Superseded" in line for line in story)
+        if fenced > 5:
+            return
+    pytest.fail(f"only {fenced} are fenced")
 
 
 @pytest.mark.parametrize("call", ["get", "write", "position"])

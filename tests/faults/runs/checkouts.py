@@ -27,8 +27,8 @@ from pipeline.broker import local
 from pipeline.demo.commands import Way
 from pipeline.demo.invoices import Invoices, read_invoices
 from pipeline.demo.progress import Watcher
-from pipeline.demo.report import checkouts_line
 from pipeline.demo.run import SHIPPED, Demo
+from pipeline.demo.telling.report import checkouts_line
 from pipeline.errors import PipelineError
 from pipeline.topology import load
 from pipeline.verify import verify

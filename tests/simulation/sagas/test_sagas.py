@@ -20,7 +20,7 @@ from tests.simulation.worlds.seeds import FRESH, PER_TEST
 SEEDS_MAX = 2_000
 
 
-@pytest.mark.parametrize("first", [0, 100, 200, 300, FRESH, FRESH + PER_TEST])
+@pytest.mark.parametrize("first", [0, 100, FRESH])
 def test_nothing_is_wrong(first: int) -> None:
     for seed in range(first, first + PER_TEST):
         assert play(seed) == [], seed

@@ -21,9 +21,9 @@ from pipeline.client import Accepted
 from pipeline.demo import checkouts, figures
 from pipeline.demo.commands import AMPLE, Way, received, stocking, trading
 from pipeline.demo.invoices import Adjustment, Invoices
-from pipeline.demo.levels import show_levels
-from pipeline.demo.report import checkouts_line, say, show, show_checkout
 from pipeline.demo.run import Demo
+from pipeline.demo.telling.levels import show_levels
+from pipeline.demo.telling.report import checkouts_line, say, show
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
 from topologies import inventory as inv
@@ -162,15 +162,7 @@ def test_a_loss_that_was_noted_twice_may_be_refused_once(shop_topology: Topology
     assert checkouts.refused(tables, shown, twice, half.scarce).losses == {loss: 1}
 
 
-def test_the_end_of_the_demo(shop_topology: Topology, invoices: Invoices) -> None:
-    tables = run(shop_topology, invoices, SCARCE)
-    shown = checkouts.read(tables, shop_topology)
-    console = Console(file=io.StringIO())
-    show_checkout(console, tables, "checkout_saga", shown)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert ": refused, over_limit" in text
-    assert "charge.0 rejected: over_limit" in text
-    assert "undo-reserve.0 accepted" in text
+def test_the_line_of_all_checkouts() -> None:
     result = {
         "orders": {"placed": 2000, "confirmed": 1200, "refused": 800},
         "refused_by_reason": {"out_of_stock": 790, "over_limit": 10},
@@ -196,9 +188,6 @@ class Nasty:
     def get(self, *_: Any, **__: Any) -> dict[str, Any]:
         return {"position": "users.command/2@8"}
 
-    def history(self, *_: Any) -> Iterator[dict[str, Any]]:
-        yield {"event": {"type": "BeginCheckout", "customer": NASTY, "amount": 1, "units": []}, "time_ms": 0}
-
     @property
     def commands(self) -> Nasty:
         return self
@@ -213,7 +202,6 @@ class Nasty:
 def test_text_of_a_file_is_printed_as_it_stands(is_terminal: bool) -> None:
     console = Console(file=io.StringIO(), width=400, force_terminal=is_terminal)
     row = {"orders": 1, "spent": 1, "refunded": 1}
-    shown = checkouts.Shown({NASTY: {"status": "refused", "reason": NASTY, "lines": []}}, {}, {}, figures.Counter())
     result = {
         "revenue": {NASTY: {"2009-12-01": 1}},
         "refunds": {},
@@ -226,10 +214,9 @@ def test_text_of_a_file_is_printed_as_it_stands(is_terminal: bool) -> None:
     nasty: Any = Nasty()
     show(console, result)
     show_levels(console, nasty, nasty)
-    show_checkout(console, nasty, "checkout_saga", shown)
     say(console, NASTY, "red")
     text = Text.from_ansi(console.file.getvalue()).plain  # type: ignore[attr-defined]
-    assert " ".join(text.split()).count(SHOWN) == 10  # titles are broken into lines
+    assert " ".join(text.split()).count(SHOWN) == 7  # titles are broken into lines
     assert NASTY not in console.file.getvalue()  # type: ignore[attr-defined]
 
 

@@ -226,7 +226,7 @@ def drive(saga: Saga[Any], guarded: Any, schedule: bytes) -> None:
         assert undoing == sorted(undoing, key=["take", "pay", "reserve"].index), (key, undoing)
 
 
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 @given(SCHEDULE)
 def test_whatever_happens_on_the_way_it_is_all_or_nothing_in_the_end(schedule: bytes) -> None:
     drive(SALE, ESCROW.guards(decide), schedule)

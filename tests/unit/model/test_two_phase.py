@@ -281,7 +281,7 @@ def drive(
         assert world.stock[key].gone == sum(key in state.places for state in committed), (key, world.stock)
 
 
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 @given(SCHEDULE)
 def test_whatever_happens_on_the_way_all_do_it_or_none(schedule: bytes) -> None:
     drive(schedule)

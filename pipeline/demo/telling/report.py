@@ -13,11 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.client.queries import QueryClient
-from pipeline.demo.checkouts import Shown
-
-ROWS = 8
-STEPS = 16  # of one checkout, at most
+ROWS = 5
 
 
 def pounds(thousandths: int) -> str:
@@ -43,13 +39,15 @@ def shown_path(path: Path) -> str:
 
 def show(console: Console, result: dict[str, Any]) -> None:
     """Print all tables."""
+    console.print()
     _countries(console, result)
     _products(console, result)
     _customers(console, result)
     _bad_lines(console, result)
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
+    """Return a table without rows; all columns but the first are of numbers."""
     table = Table(title=plain(title, "bold"), title_justify="left")
     for n, column in enumerate(columns):
         table.add_column(column, justify="left" if n == 0 else "right")
@@ -57,7 +55,9 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _countries(console: Console, result: dict[str, Any]) -> None:
-    table = _table("Revenue by country", "country", "revenue", "refunds", "net", "days")
+    table = new_table(
+        "Revenue by country: reports folds what orders publishes", "country", "revenue", "refunds", "net", "days"
+    )
     revenue = {country: sum(days.values()) for country, days in result["revenue"].items()}
     refunds = {country: sum(days.values()) for country, days in result["refunds"].items()}
     for country in sorted(revenue, key=lambda c: -revenue[c])[:ROWS]:
@@ -73,7 +73,9 @@ def _countries(console: Console, result: dict[str, Any]) -> None:
 
 
 def _products(console: Console, result: dict[str, Any]) -> None:
-    table = _table("Units sold by product", "stock code", "units sold", "left in stock")
+    table = new_table(
+        "Units sold: reports has the sales, inventory the stock", "stock code", "units sold", "left in stock"
+    )
     units = result["units_sold"]
     for code in sorted(units, key=lambda c: (-units[c], c))[:ROWS]:
         table.add_row(plain(code), f"{units[code]:,}", f"{result['stock'][code]:,}")
@@ -81,7 +83,14 @@ def _products(console: Console, result: dict[str, Any]) -> None:
 
 
 def _customers(console: Console, result: dict[str, Any]) -> None:
-    table = _table("Customers", "customer", "country (orders' own copy)", "orders", "spent", "refunded")
+    table = new_table(
+        "Customers: orders has its own copy of what users publishes",
+        "customer",
+        "country",
+        "orders",
+        "spent",
+        "refunded",
+    )
     customers = result["customers"]
     named = [customer for customer in customers if not customer.startswith("guest-")]
     for customer in sorted(named, key=lambda c: -customers[c]["spent"])[:ROWS]:
@@ -96,7 +105,7 @@ def _bad_lines(console: Console, result: dict[str, Any]) -> None:
     bad = result["bad_rows"]
     if not bad:
         return
-    table = _table("Bad lines (not used; all of them are in --json)", "reason", "lines", "first at line")
+    table = new_table("Bad lines (not used; all of them are in --json)", "reason", "lines", "first at line")
     reasons = Counter(row["reason"] for row in bad)
     first = {row["reason"]: row["line"] for row in reversed(bad)}
     for reason, count in reasons.most_common(ROWS):
@@ -105,36 +114,6 @@ def _bad_lines(console: Console, result: dict[str, Any]) -> None:
         rest = len(bad) - sum(count for _, count in reasons.most_common(ROWS))
         table.add_row(f"{len(reasons) - ROWS} more reasons", f"{rest:,}", "")
     console.print(table)
-
-
-def show_checkout(console: Console, client: QueryClient, saga: str, shown: Shown) -> None:
-    """Print the events of one order's checkout by that saga; of an undone one if there is any."""
-    ended = [
-        (row["status"] == "confirmed", row["reason"] != "over_limit", len(row["lines"]), number)
-        for number, row in shown.orders.items()
-        if row["status"] in ("confirmed", "refused")
-    ]
-    if not ended:
-        return
-    number = min(ended)[-1]
-    order = shown.orders[number]
-    why = f", {order['reason']}" if order["reason"] else ""
-    table = _table(f"{saga} {number}: {order['status']}{why}", "event", "ms")
-    events = list(client.history(saga, number))
-    for event in events[:STEPS]:
-        table.add_row(plain(_event(event["event"])), f"{event['time_ms'] - events[0]['time_ms']:,}")
-    if len(events) > STEPS:
-        table.add_row(f"{len(events) - STEPS} more: pipeline history {saga} {number}", "")
-    console.print(table)
-
-
-def _event(event: dict[str, Any]) -> str:
-    match event:
-        case {"type": "Replied", "step": step, "accepted": accepted, "reason": reason}:
-            return f"{step} {'accepted' if accepted else f'rejected: {reason}'}"
-        case {"type": "BeginCheckout", "customer": customer, "amount": amount, "units": units}:
-            return f"begun: {customer} pays {pounds(amount)}, {sum(unit['quantity'] for unit in units):,} units"
-    return str(event["type"])
 
 
 def checkouts_line(result: dict[str, Any], way: str) -> str:

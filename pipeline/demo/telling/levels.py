@@ -11,7 +11,7 @@ from pipeline.client import Accepted, Client
 from pipeline.client.queries import QueryClient
 from pipeline.client.requests import Options
 from pipeline.client.wire.read_options import WAIT_S_MAX
-from pipeline.demo.report import plain
+from pipeline.demo.telling.report import plain
 
 WAIT_S = WAIT_S_MAX  # the machine may be slow
 
