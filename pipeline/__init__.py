@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.model import (
     Aggregate,
+    Ask,
     Cancel,
     CommandContext,
     Copy,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Accepted",
     "Aggregate",
+    "Ask",
     "AsyncClient",
     "AsyncQueryClient",
     "Cancel",

@@ -176,7 +176,10 @@ def further(state: int, event: int, when: int) -> int:
     ("function", "says"),
     [
         (ctx, r"ctx, has a parameter 'ctx' annotated EventContext, but only one named 'context' is given a context"),
-        (of_a_command, r"has a parameter 'context' annotated CommandContext, but what it is given is of the class EventContext; correct"),
+        (
+            of_a_command,
+            r"has a parameter 'context' annotated CommandContext, but what it is given is of the class EventContext",
+        ),
         (
             optional,
             r"has a parameter 'context' with a default; leave the default out, so that it gets the EventContext",
