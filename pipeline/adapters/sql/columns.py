@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from sqlalchemy.dialects import postgresql
 
-from pipeline.adapters.avro.binding import Names, named_types, resolve, without_logical_types
+from pipeline.adapters.avro.binding import Names, named_types, resolve
 from pipeline.adapters.avro.registry import Registry, Schema
-from pipeline.adapters.sql.nested import from_json, to_json
+from pipeline.adapters.sql.nested import from_json, to_json, told_apart
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import SchemaError
 from pipeline.model import TopicKind
@@ -97,7 +97,7 @@ class Shape:
             if kind is None:
                 nested.add(field["name"])
             if not isinstance(kind, OF_LOGICAL):
-                field = {**field, "type": without_logical_types(field["type"])}
+                field = {**field, "type": told_apart(field["type"])}
             columns.append(sa.Column(field["name"], ANY_JSON if kind is None else kind, nullable=nullable))
             fields.append(field)
         if (why := unfit_table(spec.name) or unfit_columns([column.name for column in columns])) is not None:
@@ -121,6 +121,7 @@ class Shape:
             self._schema,
             None,
             return_record_name=True,
+            return_named_type=True,
             handle_unicode_errors="strict",
         )
         for name, schema in self._nested.items():
@@ -151,7 +152,13 @@ class Shape:
             if why := _refused(value):
                 raise ValueError(f"field {name!r} {why}, which a database does not take")
         if self.data(columns) != data:
-            raise ValueError("the row cannot be kept in columns without a change")
+            raise ValueError(f"the row cannot be kept in columns without a change{self._changed(columns, data)}")
+
+    def _changed(self, columns: Mapping[str, Any], data: bytes) -> str:
+        """Return which fields come back as something else, for an error."""
+        back = self.columns(self.data(columns))
+        names = [name for name, value in columns.items() if back[name] != value]
+        return f": {', '.join(names)}" if names else ""
 
 
 def _column(schema: Schema, names: Names) -> tuple[sa.types.TypeEngine[Any] | None, bool]:

@@ -7,7 +7,7 @@ they are text.
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,26 @@ from pipeline.adapters.json.writing import scalar
 PYTHON = {"boolean": bool, "int": int, "long": int, "float": float, "double": float, "string": str, "bytes": bytes}
 PYTHON |= {"array": list, "map": dict, "enum": str, "fixed": bytes}
 LOGICAL = {"decimal": Decimal, "date": date, "uuid": UUID, "timestamp-millis": datetime, "timestamp-micros": datetime}
+LOGICAL |= {"time-millis": time}
+
+
+def told_apart(schema: Schema) -> Schema:
+    """Return the schema without logical types, but for those by which alone the branches of a union can be told apart.
+
+    An int and a long are both read as numbers; an int that is a date is not.
+    """
+    if isinstance(schema, list):
+        kinds = {_kind(branch) for branch in schema if not isinstance(_kind(branch), (dict, list))}
+        if {"int", "long"} <= kinds:
+            return [branch if _kind(branch) == "int" else told_apart(branch) for branch in schema]
+        return [told_apart(branch) for branch in schema]
+    if isinstance(schema, dict):
+        return {name: told_apart(part) for name, part in schema.items() if name != "logicalType"}
+    return schema
+
+
+def _kind(schema: Schema) -> Any:
+    return schema["type"] if isinstance(schema, dict) else schema
 
 
 def to_json(schema: Schema, value: Any, names: Names) -> Any:
@@ -76,7 +96,7 @@ def _union_to_json(union: list[Schema], value: Any, names: Names) -> Any:
         return None
     branches = _branches(union, names)
     name = None
-    if isinstance(value, tuple):  # (full name, record)
+    if isinstance(value, tuple):  # (full name, record, symbol or bytes)
         name, value = names[value[0]]["name"], value[1]
     else:
         name = next(n for n, b in branches.items() if len(branches) == 1 or type(value) is _python(b, names))
@@ -91,12 +111,15 @@ def _union_from_json(union: list[Schema], value: Any, names: Names) -> Any:
     name = next(iter(branches if len(branches) == 1 else value))
     plain = from_json(branches[name], value if len(branches) == 1 else value[name], names)
     target = resolve(branches[name], names)
-    if isinstance(target, dict) and target["type"] == "record":
+    if isinstance(target, dict) and "name" in target:
         return _full_name(name, names), plain
-    return plain
+    return plain if len(branches) == 1 else (name, plain)
 
 
 def _python(branch: Schema, names: Names) -> type | None:
+    described = definition(branch, names)
+    if isinstance(described, dict) and described.get("logicalType") in LOGICAL:
+        return LOGICAL[described["logicalType"]]
     target = resolve(branch, names)
     return PYTHON.get(target if isinstance(target, str) else target["type"])
 
