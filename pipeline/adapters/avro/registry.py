@@ -8,6 +8,7 @@ versions must fit each other.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Iterable
 from enum import Enum
@@ -237,9 +238,17 @@ class Registry:
         return sorted({entry["topic"] for entry in gone})
 
     def _write(self) -> None:
-        lines = ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in self._entries)
+        """Write the manifest: a line for each version, the topics apart, so that branches with other topics merge."""
+        of_topics = itertools.groupby(sorted(self._entries, key=_topic), _topic)
+        lines = ",\n\n".join(
+            ",\n".join("  " + json.dumps(entry, separators=(",", ":")) for entry in entries) for _, entries in of_topics
+        )
         levels = f'"levels": {json.dumps(self._levels, indent=2)},\n' if self._levels else ""
         write_whole(self.directory / MANIFEST, f'{{{levels}"schemas": [\n{lines}\n]}}\n')
+
+
+def _topic(entry: dict[str, Any]) -> str:
+    return str(entry["topic"])
 
 
 def write_whole(path: Path, text: str) -> None:

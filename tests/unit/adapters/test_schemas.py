@@ -1,6 +1,7 @@
 """The published schemas, the manifest and the message classes agree, and fastavro agrees with the compiled codec."""
 
 import json
+import subprocess
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,22 @@ def test_a_broken_manifest_is_named(tmp_path: Path, content: str, says: str) -> 
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(SchemaError, match=says):
         Registry(tmp_path)
+
+
+def test_versions_of_different_topics_that_two_branches_register_merge(tmp_path: Path) -> None:
+    def registered(name: str, **changed: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        if (base := tmp_path / "base" / "manifest.json").exists():
+            (folder / "manifest.json").write_text(base.read_text())
+        for topic in ("a.row", "b.row", "c.row"):
+            fields = [{"name": f"field{n}", "type": "int", "default": 0} for n in range(changed.get(topic[0], 1))]
+            record = {"type": "record", "name": topic[0].upper(), "fields": fields}
+            (folder / f"{topic}.avsc").write_text(json.dumps(record))
+        Registry(folder).register()
+        return folder / "manifest.json"
+
+    base, one, two = registered("base"), registered("one", b=2), registered("two", c=2)
+    merged = subprocess.run(["git", "merge-file", "-p", one, base, two], capture_output=True, check=True, text=True)
+    one.write_text(merged.stdout)
+    assert [len(Registry(one.parent).versions([topic])) for topic in ("a.row", "b.row", "c.row")] == [1, 2, 2]
