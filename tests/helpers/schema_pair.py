@@ -78,7 +78,7 @@ class Versions(Registry):
     def written_with(self, schema_id: int, topic: str) -> Any:
         return self._schemas[schema_id - 1]
 
-    def is_released(self, schema_id: int) -> bool:
+    def is_released(self, schema_id: int, topic: str) -> bool:
         return True
 
 

@@ -18,11 +18,11 @@ from pipeline.adapters.avro.binding import Binding
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.compile_encode import compile_encode
 from pipeline.adapters.avro.compile_native import compile_native, is_native
-from pipeline.adapters.avro.conversions import UnknownSymbol
+from pipeline.adapters.avro.conversions import UnknownSymbol, UnknownText
 from pipeline.adapters.avro.explain import explanation
 from pipeline.adapters.avro.fitting import Fit, fitting
 from pipeline.adapters.avro.registry import Registry, Written
-from pipeline.adapters.avro.schemas.own import own_schema
+from pipeline.adapters.avro.schemas.own import has_kinds_to_come, own_schema
 from pipeline.adapters.avro.served import NO_NAMES, open_registry
 from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.adapters.avro.wire.rewriting import NotFollowed, Unreadable
@@ -132,13 +132,16 @@ class Codec:
         """Return what decodes records of that schema: the classes as they are, if they fit it; else by rewriting."""
         schema = self._registry.written_with(number, self.topic)
         try:
-            if self._follows:
+            is_newer = not self._registry.is_released(number, self.topic)
+            skips = self._follows and not has_kinds_to_come(self._registry, self.topic, number, schema)
+            if skips:
                 with suppress(SchemaError):
                     binding = Binding(self.topic, schema, self._root, self._body, strict=False)
                     return self._compiled(binding, number)[0]
             # What newer code has put into a state or a row is not for this code to drop.
-            keeps = TopicKind.of(self.topic) in WRITTEN_BACK and not self._registry.is_released(number)
-            resolution = Resolution(schema, self._schema, self.topic, follows=self._follows, keeps=keeps)
+            keeps = TopicKind.of(self.topic) in WRITTEN_BACK and is_newer
+            unchecked = is_newer or self._follows
+            resolution = Resolution(schema, self._schema, self.topic, skips=skips, unchecked=unchecked, keeps=keeps)
             return partial(self._rewritten, number, resolution)
         except SchemaError as error:
             raise UndecodableRecord(f"schema id {number} cannot be read as {self.topic}: {error}") from error
@@ -152,15 +155,22 @@ class Codec:
         except MISFITS as error:
             why = f"schema id {number} cannot be read as {self.topic}: {error!s:.300}"
             raise self._told(number, why, error) from error
-        return self._decode_present(b"\0" + struct.pack(">I", self.id) + rewritten)
+        try:
+            return self._decode_present(b"\0" + struct.pack(">I", self.id) + rewritten)
+        except UndecodableRecord as error:  # by whose schema it was written says whether newer code has to come
+            cause = error.__cause__
+            raise self._undecodable(number, data, cause if isinstance(cause, Exception) else error) from error
 
     def _undecodable(self, number: int, _: bytes | None, error: Exception) -> UndecodableRecord:
         return self._told(number, f"not a {self.topic} record of schema id {number}: {error}", error)
 
     def _told(self, number: int, why: str, error: Exception) -> UndecodableRecord:
         """Return the error for a record: whether newer code might read it."""
-        if isinstance(error, (Unreadable, UnknownSymbol)) and not self._registry.is_released(number):
+        is_released = self._registry.is_released(number, self.topic)
+        if isinstance(error, (Unreadable, UnknownSymbol)) and not is_released:
             return NotKnownYet(f"{why}; start this service with code that has it", published=True)
+        if isinstance(error, UnknownText):  # nothing says whether newer code or another's mistake has written it
+            return NotKnownYet(f"{why}; start this service with code that has it", published=False)
         return UndecodableRecord(why)
 
     def _explained(self, value: Any, error: Exception) -> EncodeError:

@@ -9,7 +9,7 @@
 | timedelta              | long, logicalType duration-micros, which other readers ignore               |
 | UUID                   | string, logicalType uuid                                                    |
 | Enum                   | enum of the members' names                                                  |
-| Literal of texts       | enum of the same texts; or string                                           |
+| Literal of texts       | enum of the same texts; or string, which may name them as "texts"           |
 | list                   | array, as for a tuple                                                       |
 
 All is whole numbers, never floats: what is written is read back exactly, or refused.
@@ -60,10 +60,14 @@ LIST = Conversion(list, tuple, list)
 
 
 class UnknownSymbol(ValueError):
-    """A symbol of an enum that the class which follows it does not have."""
+    """A symbol of an enum, or a text of a Literal, that the class which reads it does not have."""
 
     def __init__(self, name: str, symbol: str) -> None:
         super().__init__(f"{name} has no {symbol!r:.100}, which the enum of the topic's owner has; add it to the class")
+
+
+class UnknownText(ValueError):
+    """A text that a Literal does not have, where the schema that it is read with does not say which there are."""
 
 
 class _Members(dict[str, Any]):
@@ -203,7 +207,8 @@ def _literal(texts: tuple[Any, ...], described: dict[str, Any], follows: bool) -
     name = f"Literal[{', '.join(map(repr, texts))}]"
     if not all(type(text) is str for text in texts):
         raise ValueError(f"a Literal must be of texts, not of {', '.join(map(repr, texts))}")
-    if described["type"] != "string":
+    noted = described.get("texts")
+    if described["type"] != "string" or noted is not None:
         _check_symbols("a Literal", texts, described, follows)
 
     def checked(text: str) -> str:
@@ -211,18 +216,24 @@ def _literal(texts: tuple[Any, ...], described: dict[str, Any], follows: bool) -
             raise ValueError(f"must be {' or '.join(map(repr, texts))}, not {text!r:.100}")
         return text
 
-    read = (
-        checked if described["type"] == "string" else _Members(name, dict(zip(texts, texts, strict=True))).__getitem__
-    )
-    return Conversion(str, checked, read)
+    def read(text: str) -> str:
+        if text not in texts:
+            raise UnknownText(f"{name} has no {text!r:.100}; add it to the class if newer code writes it")
+        return text
+
+    members = _Members(name, dict(zip(texts, texts, strict=True))).__getitem__
+    return Conversion(str, checked, read if described["type"] == "string" and noted is None else members)
 
 
 def _check_symbols(name: str, needed: Any, described: dict[str, Any], follows: bool) -> None:
-    if described["type"] != "enum":
+    if described["type"] == "string":
+        symbols, what = {*described["texts"]}, "the texts"
+    elif described["type"] == "enum":
+        symbols, what = {*described["symbols"]}, f"the enum {described['name']!r}"
+    else:
         raise ValueError(f"{name} needs an enum, not {described['type']!r}")
-    symbols = {*described["symbols"]}
     if differing := sorted({*needed} - symbols if follows else {*needed} ^ symbols):
-        raise ValueError(f"{name} and the enum {described['name']!r} differ in {', '.join(differing)}")
+        raise ValueError(f"{name} and {what} differ in {', '.join(differing)}")
 
 
 CONVERSIONS: dict[Any, tuple[tuple[tuple[str, str], ...], Callable[[dict[str, Any]], Conversion]]] = {

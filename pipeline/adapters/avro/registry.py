@@ -149,8 +149,8 @@ class Registry:
             published=False,
         )
 
-    def is_released(self, schema_id: int) -> bool:
-        """Return whether the manifest has that id."""
+    def is_released(self, schema_id: int, topic: str) -> bool:
+        """Return whether the code that is here knows what is written on `topic` with that id: the manifest has it."""
         return schema_id in self._by_id
 
     def versions(self, topics: Iterable[str]) -> list[Written]:

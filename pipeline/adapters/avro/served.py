@@ -94,12 +94,14 @@ class ServedRegistry(Registry):
                 self._served_schemas[schema_id] = schema
             return self._served_schemas[schema_id]
 
-    def is_released(self, schema_id: int) -> bool:
+    def is_released(self, schema_id: int, topic: str) -> bool:
         """Return whether the manifest has that id, or only the registry: newer code of this service publishes its own.
 
-        So a record by another program that does not fit is not waited for, as if code were to come that reads it.
+        So a record by another program that does not fit is not waited for, as if code were to come that reads it. But
+        events are written by their owner alone.
         """
-        return super().is_released(schema_id) or schema_id in self._served_schemas
+        by_another = schema_id in self._served_schemas and (schema_id, topic) not in self._learned
+        return super().is_released(schema_id, topic) or (by_another and TopicKind.of(topic) is not TopicKind.EVENT)
 
     def versions(self, topics: Iterable[str]) -> list[Written]:
         """Return all versions of these topics that the manifest has, and the present one by the registry's id, too."""

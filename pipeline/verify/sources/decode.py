@@ -33,7 +33,7 @@ from pipeline.adapters.avro.binding import (
 from pipeline.adapters.avro.compile_decode import compile_decode
 from pipeline.adapters.avro.conversions import CONVERSIONS, conversion_for, is_converted
 from pipeline.adapters.avro.registry import Registry, Schema
-from pipeline.adapters.avro.schemas.own import own_schema
+from pipeline.adapters.avro.schemas.own import has_kinds_to_come, own_schema
 from pipeline.adapters.avro.wire.resolution import Resolution
 from pipeline.adapters.avro.wire.rewriting import NotFollowed
 from pipeline.engine.ports import TP
@@ -131,7 +131,9 @@ class Decoder:
     def _reader(self, schema_id: int) -> Read:
         """What reads records of another schema."""
         schema = self._registry.written_with(schema_id, self.topic)
-        if self._follows:
+        skips = self._follows and not has_kinds_to_come(self._registry, self.topic, schema_id, schema)
+        unchecked = self._follows or not self._registry.is_released(schema_id, self.topic)
+        if skips:
             try:
                 Binding(self.topic, schema, self._root, self._body, strict=False)
             except SchemaError:
@@ -139,7 +141,7 @@ class Decoder:
             else:
                 by_writers = self._by(schema)
                 return lambda data: by_writers(data[5:])
-        resolution = Resolution(schema, self._present, self.topic, follows=self._follows)
+        resolution = Resolution(schema, self._present, self.topic, skips=skips, unchecked=unchecked)
 
         def read(data: bytes) -> Any:
             try:

@@ -29,6 +29,7 @@ HOMES |= {
     "Decimal": "decimal",
     "Enum": "enum",
     "Annotated": "typing",
+    "Literal": "typing",
     "dataclass": "dataclasses",
     "field": "dataclasses",
 }
@@ -99,6 +100,8 @@ class _Module:
                 return f"tuple[{self._kind(described['items'], f'{where}[]')}, ...]"
             case "map":
                 return f"dict[str, {self._kind(described['values'], f'{where}{{}}')}]"
+        if texts := described.get("texts"):
+            return f"{self._use('Literal')}[{', '.join(map(text_literal, texts))}]"
         kind = KINDS.get((described["type"], described.get("logicalType", "")))
         if kind is Decimal:
             exact = f"{self._use('Precision')}({described['precision']}, {described.get('scale', 0)})"

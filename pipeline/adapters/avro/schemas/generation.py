@@ -106,7 +106,7 @@ class _Generation:
         if is_enum(annotation):
             return self._enum(annotation, where)
         if origin is Literal and all(type(text) is str for text in arguments):
-            return "string"  # an enum would need a name
+            return {"type": "string", "texts": [*arguments]}  # an enum would need a name
         if (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis) or origin is list:
             return {"type": "array", "items": self._of(arguments[0], f"{where}[]")}
         if origin is dict and unwrapped(arguments[0]) is str:

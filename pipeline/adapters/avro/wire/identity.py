@@ -41,6 +41,8 @@ def _canonical(schema: Schema, namespace: str) -> Schema:
     if not isinstance(schema["type"], str):  # a type inside of {"type": …}
         return _canonical(schema["type"], namespace)
     kept: dict[str, Any] = {name: schema[name] for name in KEPT if name in schema}
+    if "texts" in schema and schema["type"] == "string":  # of a Literal
+        kept["texts"] = sorted(schema["texts"])
     if "name" not in schema and not kept and schema["type"] not in ("array", "map"):
         return _canonical(schema["type"], namespace)
     if "name" in schema:

@@ -26,7 +26,20 @@ from pipeline.adapters.avro.wire.rewriting import (
     number_as,
     record_copy,
     skipper,
+    text_copy,
     union_copy,
+)
+from pipeline.adapters.avro.wire.types import (
+    behind,
+    had_name,
+    is_among,
+    kind_of,
+    logical_of,
+    name_of,
+    same_name,
+    short,
+    shown,
+    texts_of,
 )
 from pipeline.adapters.avro.wire.varint import long_bytes
 from pipeline.errors import SchemaError
@@ -86,15 +99,23 @@ class Resolution:
     `findings`: all that breaks; without any, each record is read exactly. That a new field has its default, and an
     unknown symbol that of its enum, is what their author has declared. Raises SchemaError if a default has no end.
 
-    `follows`: whether the reader follows what others write, and no check has held both schemas together: then kinds of
-    messages without counterpart are `NotFollowed`, and what would be read as something else is refused. `keeps`:
-    whether values are written back, so that no field may be left out.
+    `unchecked`: whether no check has held both schemas together, as the writer's is newer, or another's. Then what
+    would be read as something else is refused, and the writer's aliases count, too, where the reader's do not: who
+    knows the old name alone reads what has a new one. `skips`: whether kinds of messages without counterpart are
+    `NotFollowed`. `keeps`: whether values are written back, so that no field may be left out.
     """
 
     def __init__(
-        self, writer: Schema, reader: Schema, topic: str = "schema", *, follows: bool = False, keeps: bool = False
+        self,
+        writer: Schema,
+        reader: Schema,
+        topic: str = "schema",
+        *,
+        unchecked: bool = False,
+        skips: bool = False,
+        keeps: bool = False,
     ) -> None:
-        self._follows, self._keeps = follows, keeps
+        self._unchecked, self._skips, self._keeps = unchecked, skips, keeps
         self.findings: list[Finding] = []
         self._writers: dict[str, Any] = {}
         self._readers: dict[str, Any] = {}
@@ -131,7 +152,7 @@ class Resolution:
 
     def _resolve(self, writer: Schema, reader: Schema, place: Place) -> Copy | None:
         """Return what rewrites a value; None if its bytes stay the same."""
-        writer, reader = _opened(writer, self._writers), _opened(reader, self._readers)
+        writer, reader = behind(writer, self._writers), behind(reader, self._readers)
         if isinstance(writer, list):
             return self._union(writer, reader, place)
         if isinstance(reader, list):
@@ -139,18 +160,20 @@ class Resolution:
             if index is None:
                 return self._no_branch(writer, reader, place)
             return branch_copy(index, self._or_same(self._resolve(writer, reader[index], place), writer))
-        kind, copy = _kind(writer), None
-        if kind != _kind(reader):
-            copy = self._promoted(kind, _kind(reader), writer, reader, place)
+        kind, copy = kind_of(writer), None
+        if kind != kind_of(reader):
+            copy = self._promoted(kind, kind_of(reader), writer, reader, place)
         elif kind in ("array", "map"):
             part, mark = ("items", "[]") if kind == "array" else ("values", "{}")
             inner = self._resolve(writer[part], reader[part], place.inside(mark))
             copy = None if inner is None else array_copy(inner, has_keys=kind == "map")
         elif kind in NAMED:
             copy = self._named(kind, writer, reader, place)
-        if _logical(writer) != _logical(reader) and kind not in NAMED[:2]:
+        elif gone := texts_of(writer) - (texts_of(reader) or texts_of(writer)):
+            copy = text_copy(dict.fromkeys(gone, self._without(sorted(gone), "text", writer, reader, place)))
+        if logical_of(writer) != logical_of(reader) and kind not in NAMED[:2]:
             refused = self._other_meaning(place, writer, reader, "the same bytes mean something else")
-            if self._follows and _logical(reader) is not None:
+            if self._unchecked and logical_of(reader) is not None:
                 return refused
         return copy
 
@@ -164,7 +187,7 @@ class Resolution:
         return number_as(wanted, integer=kind != "float") if wanted in ("float", "double") else None
 
     def _union(self, writer: list[Any], reader: Schema, place: Place) -> Copy | None:
-        branches = [_opened(branch, self._writers) for branch in writer]
+        branches = [behind(branch, self._writers) for branch in writer]
         if not isinstance(reader, list):
             return union_copy(
                 [
@@ -188,15 +211,34 @@ class Resolution:
 
     def _branch(self, writer: Schema, branches: list[Any]) -> int | None:
         """Return which branch a value of no union is read with: its own type before a promotion; None if with none."""
-        kind, name = _kind(writer), _name(writer)
-        opened = [_opened(branch, self._readers) for branch in branches]
-        kinds = [_kind(branch) for branch in opened]
+        kind, name = kind_of(writer), name_of(writer)
+        opened = [behind(branch, self._readers) for branch in branches]
+        kinds = [kind_of(branch) for branch in opened]
         if kind in NAMED:
-            alike = [n for n, other in enumerate(opened) if kinds[n] == kind and _same_name(writer, other)]
+            named = [n for n in range(len(opened)) if kinds[n] == kind]
+            alike = [n for n in named if same_name(writer, opened[n])]
+            alike = alike or [n for n in named if self._was_named(writer, opened[n])][:1]
             if len(alike) > 1:  # a class and what it was before; which of them was written, its fields say
-                return min(alike, key=lambda n: (*self._distance(writer, opened[n]), _name(opened[n]) != name, n))
+                return min(alike, key=lambda n: (*self._distance(writer, opened[n]), name_of(opened[n]) != name, n))
             return next(iter(alike), None)
         return next((kinds.index(each) for each in (kind, *PROMOTIONS.get(kind, ())) if each in kinds), None)
+
+    def _was_named(self, writer: dict[str, Any], reader: dict[str, Any]) -> bool:
+        """Whether a type that no check has seen has a new name, and the reader knows it by the old one."""
+        name = short(reader["name"])
+        return self._unchecked and name in map(short, writer.get("aliases", ())) and not is_among(name, self._writers)
+
+    def _is_named_now(self, writer: dict[str, Any], reader: dict[str, Any]) -> str:
+        """Return what the writer calls now that which had the name of both before; "" if that is no other type.
+
+        Nor is it one where the reader tells both, too.
+        """
+        name = short(writer["name"])
+        others = {short(each["name"]) for each in self._writers.values() if had_name(each, name)} - {name}
+        told = any(had_name(each, name) for each in self._readers.values() if short(each["name"]) != name)
+        if told or short(reader["name"]) != name or any(is_among(other, self._readers) for other in others):
+            return ""
+        return min(others, default="")
 
     def _distance(self, writer: dict[str, Any], reader: dict[str, Any]) -> tuple[bool, bool, int]:
         """Return how far a type is from the writer's.
@@ -213,7 +255,7 @@ class Resolution:
 
     def _no_branch(self, writer: Schema, reader: Schema, place: Place) -> Copy:
         what = shown(writer)
-        if self._follows and place.path == BODY:
+        if self._skips and place.path == BODY:
             return not_followed
         return self._broken(
             place,
@@ -226,12 +268,21 @@ class Resolution:
 
     def _named(self, kind: str, writer: dict[str, Any], reader: dict[str, Any], place: Place) -> Copy | None:
         old, new = writer["name"], reader["name"]
-        if not _same_name(writer, reader):
-            if self._follows and place.path == BODY:
+        if not (same_name(writer, reader) or self._was_named(writer, reader)):
+            if self._skips and place.path == BODY:
                 return not_followed
             why = f"{'an' if kind == 'enum' else 'a'} {kind} of another name is another type"
-            cure = f'declare the rename: "aliases": ["{_short(old)}"] in {shown(reader)} (renamed in the class)'
-            return self._broken(place, shown(writer), shown(reader), why, cure, f"keep the name {_short(new)}")
+            cure = f'declare the rename: "aliases": ["{short(old)}"] in {shown(reader)} (renamed in the class)'
+            return self._broken(place, shown(writer), shown(reader), why, cure, f"keep the name {short(new)}")
+        if self._unchecked and (now := self._is_named_now(writer, reader)):
+            return self._broken(
+                place,
+                f"{shown(writer)}, beside {now}, which had that name",
+                shown(reader),
+                f"{short(old)} has come to be another, and its records of before are {now!r} now",
+                f"have {now}, too; of an event, and what becomes of it in the `upcasts` of the Source",
+                f"give {short(old)} another name",
+            )
         if (old, new) not in self._done:
             self._done[old, new] = later = Later()  # for a record inside itself
             resolve = {"record": self._record, "enum": self._enum, "fixed": self._fixed}[kind]
@@ -251,30 +302,38 @@ class Resolution:
             return None
         known = {symbol: constant(long_bytes(code)) for code, symbol in enumerate(symbols)}
         if gone and fallback is None:
-            what = ", ".join(gone)
-            refused = self._broken(
-                place,
-                f"{shown(writer)} with {what}",
-                f"{shown(reader)} without {what}",
-                "an unknown symbol cannot be read by an enum without a default",
-                f"keep {what}, or give the enum a default in its .avsc, which stays there",
-                f"do without {what} until all that reads has it, or check only BACKWARD_TRANSITIVE",
-            )
-            known.update(dict.fromkeys(gone, refused))
+            known.update(dict.fromkeys(gone, self._without(gone, "symbol", writer, reader, place)))
         return union_copy([known[symbol if symbol in known else fallback] for symbol in writer["symbols"]])
 
+    def _without(self, gone: list[str], one: str, writer: Schema, reader: Schema, place: Place) -> Copy:
+        what, enum = ", ".join(gone), one == "symbol"
+        return self._broken(
+            place,
+            f"{shown(writer)} with {what}",
+            f"{shown(reader)} without {what}",
+            f"an unknown {one} cannot be read by {'an enum without a default' if enum else 'a Literal'}",
+            f"keep {what}{', or give the enum a default in its .avsc, which stays there' if enum else ''}",
+            f"do without {what} until all that reads has it, or check only BACKWARD_TRANSITIVE",
+        )
+
     def _record(self, writer: dict[str, Any], reader: dict[str, Any], place: Place) -> Copy | None:
-        name, fields = _short(reader["name"]), reader["fields"]
+        name, fields = short(reader["name"]), reader["fields"]
         own = {field["name"]: number for number, field in enumerate(fields)}
         written = {field["name"] for field in writer["fields"]}
         by_alias = {
             a: n for n, field in enumerate(fields) for a in field.get("aliases", ()) if field["name"] not in written
         }
+        places = {field["name"]: own.get(field["name"], by_alias.get(field["name"], -1)) for field in writer["fields"]}
+        if self._unchecked:
+            known = {a: n for a, n in own.items() if a not in written and n not in places.values()}
+            for field in writer["fields"]:
+                if places[field["name"]] < 0:
+                    places[field["name"]] = next((known[a] for a in field.get("aliases", ()) if a in known), -1)
         copies: list[tuple[Copy, int]] = []
         left = []  # fields of the writer that the reader does not have
         same, taken = True, set()
         for field in writer["fields"]:
-            number = own.get(field["name"], by_alias.get(field["name"], -1))
+            number = places[field["name"]]
             if number < 0 or number in taken:
                 left.append(field)
                 lost = impossible(f"{place.at(name, field['name'])}: it would be lost where the value is written back")
@@ -314,56 +373,3 @@ class Resolution:
             cure += f', or, if it is a rename, "aliases": [{" or ".join(renamed)}] (Renamed in the class)'
         is_now = f"{kind} with{' a wrong' if wrong else 'out a'} default"
         return self._broken(place, "absent", is_now, why, cure, f"keep the field {field['name']}")
-
-
-def _opened(schema: Schema, names: dict[str, Any]) -> Schema:
-    """Return the type behind a name."""
-    return names.get(schema, schema) if isinstance(schema, str) else schema
-
-
-def _kind(schema: Schema) -> str:
-    if isinstance(schema, list):
-        return "union"
-    return str(schema["type"] if isinstance(schema, dict) else schema)
-
-
-def _name(schema: Schema) -> str:
-    return str(schema.get("name", "")) if isinstance(schema, dict) else ""
-
-
-def _short(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _same_name(writer: dict[str, Any], reader: dict[str, Any]) -> bool:
-    """Whether a named type is the other, by the last part of its name, as Avro has it, or by an alias."""
-    return _short(writer["name"]) in map(_short, (reader["name"], *reader.get("aliases", ())))
-
-
-def _logical(schema: Schema) -> tuple[Any, ...] | None:
-    """Return what a type stands for; None if for itself."""
-    if not isinstance(schema, dict) or "logicalType" not in schema:
-        return None
-    digits = (schema.get("precision"), schema.get("scale", 0)) if schema["logicalType"] == "decimal" else ()
-    return (schema["logicalType"], *digits)
-
-
-def shown(schema: Schema) -> str:
-    """Return a type for people."""
-    if isinstance(schema, list):
-        return " | ".join(map(shown, schema))
-    kind = _kind(schema)
-    logical = _logical(schema)
-    if logical is not None:
-        digits = f", precision {logical[1]}, scale {logical[2]}" if logical[1:] else ""
-        kind += f" ({logical[0]}{digits})"
-    match schema:
-        case {"type": "array"}:
-            return f"array of {shown(schema['items'])}"
-        case {"type": "map"}:
-            return f"map of {shown(schema['values'])}"
-        case {"type": "fixed"}:
-            return f"{kind} {_short(schema['name'])} of {schema['size']} bytes"
-        case {"type": "record" | "enum"}:
-            return f"{kind} {_short(schema['name'])}"
-    return _short(kind)

@@ -185,6 +185,21 @@ def union_copy(branches: Sequence[Copy]) -> Copy:
     return copy
 
 
+def text_copy(refused: dict[str, Copy]) -> Copy:
+    """Return what copies a text, unless it is one of those."""
+    by_bytes = {text.encode(): refuse for text, refuse in refused.items()}
+
+    def copy(data: bytes, at: int, out: bytearray) -> int:
+        doubled, start = length(data[at], data, at + 1)
+        end = _within(data, start + (doubled >> 1))
+        if (refuse := by_bytes.get(data[start:end])) is not None:
+            return refuse(data, at, out)
+        out += data[at:end]
+        return end
+
+    return copy
+
+
 def branch_copy(index: int, inner: Copy) -> Copy:
     """Return what writes a value as a branch of a union."""
     prefix = long_bytes(index)
