@@ -60,6 +60,10 @@ def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
     return {"type": kind, "logicalType": name, **more}
 
 
+def texts(*which: str) -> dict[str, Any]:
+    return {"type": "string", "texts": [*which]}
+
+
 A, B = record("A", x("long")), record("B", x("long"))
 A1 = record("A1", x("long"), aliases=["A"])  # what A was before it became another
 RGB = enum("Colour", "RED", "GREEN", "BLUE")
@@ -175,6 +179,10 @@ CHANGES_OF_SCHEMAS = [Change(*row) for row in (
     ("another size", [x(fixed("F", 2))], [x(fixed("F", 3))], RAISES, {"x": b"ab"}),
     ("fixed becomes bytes", [x(fixed("F", 2))], [x("bytes")], RAISES, {"x": b"ab"}),
     ("a fixed of another name", [x(fixed("F", 2))], [x(fixed("G", 2))], RAISES, {"x": b"ab"}),
+    ("a text more", [x(texts("a", "b"))], [x(texts("c", "b", "a"))], READS, {"x": "b"}, {"x": "b"}),
+    ("a text less", [x(texts("a", "b"))], [x(texts("a"))], RAISES, {"x": "b"}),
+    ("the texts are said", [x("string")], [x(texts("a"))], READS, {"x": "a"}, {"x": "a"}),
+    ("the texts are not said any more", [x(texts("a"))], [x("string")], READS, {"x": "a"}, {"x": "a"}),
     # arrays, maps and nested records
     ("items become long", [x(array("int"))], [x(array("double"))], READS, {"x": [1, -2]}, {"x": [1.0, -2.0]}),
     ("items become text", [x(array("int"))], [x(array("string"))], RAISES, {"x": [1]}),

@@ -167,7 +167,7 @@ class Codec:
     def _told(self, number: int, why: str, error: Exception) -> UndecodableRecord:
         """Return the error for a record: whether newer code might read it."""
         is_released = self._registry.is_released(number, self.topic)
-        if isinstance(error, (Unreadable, UnknownSymbol)) and not is_released:
+        if isinstance(error, (Unreadable, UnknownSymbol, UnknownText)) and not is_released:
             return NotKnownYet(f"{why}; start this service with code that has it", published=True)
         if isinstance(error, UnknownText):  # nothing says whether newer code or another's mistake has written it
             return NotKnownYet(f"{why}; start this service with code that has it", published=False)

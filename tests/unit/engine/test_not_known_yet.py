@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -93,13 +93,13 @@ COPIES = Service("copies", replicas=[Replica("seen", EVENTS, initial=Seen(), evo
 class World:
     """Topics, one worker at a time of some service, and two repositories: that of old code, and that of new."""
 
-    def __init__(self, path: Path, new: Service = NEW_SHOP) -> None:
+    def __init__(self, path: Path, new: Service = NEW_SHOP, old: Service = SHOP) -> None:
         self.kinds = new.aggregates[0].command
         self.new = self._repository(path / "new", new)
-        self.old = self._repository(path / "old", SHOP, AMOUNTS, COPIES)
+        self.old = self._repository(path / "old", old, AMOUNTS, COPIES)
         self.registry = self.old.registry
         self.kafka, self.stats, self.stores = MemoryKafka(), LaneStats(), MemoryStores()
-        for service in (SHOP, AMOUNTS, COPIES):
+        for service in (old, AMOUNTS, COPIES):
             for topic, kind in ServicePlan(service, self.old).own_topics():
                 self.kafka.create_topic(topic, PARTITIONS, compacted=kind.compacted)
         self.numbers = itertools.count()
@@ -196,6 +196,43 @@ def test_an_event_whose_schema_is_not_published_is_waited_for_and_other_partitio
     assert world.amounts("amounts") == {HERE[0]: 1, HERE[1]: 2}
     assert world.stats.waiting == {}
     assert world.parked == 0
+
+
+@pytest.mark.parametrize(("service", "reader"), [(AMOUNTS, "books"), (COPIES, "replica seen")])
+def test_an_event_of_a_kind_that_only_newer_code_has_is_waited_for(world: World, service: Service, reader: str) -> None:
+    world.publish()
+    world.start(service)
+    world.event(HERE[0], Placed(1))
+    world.event(HERE[0], Cancelled("no"), 2)
+    world.event(HERE[1], Placed(2))
+    world.turn(60.0)
+    (said,) = world.stats.waiting.items()
+    assert said[0] == f"{reader} at orders.event-0"
+    assert "Cancelled" in said[1]
+    assert "start this service with code that has it" in said[1]
+    assert (world.parked, world.stats.skipped_by_replica) == (0, 0)
+    if service is AMOUNTS:
+        assert world.amounts("amounts") == {HERE[0]: 1}
+
+
+def test_a_command_with_a_text_that_this_code_has_not_waits_for_newer_code(tmp_path: Path) -> None:
+    less, more = (
+        make_dataclass("Place", [("amount", int), ("kind", Literal[texts])], frozen=True, slots=True)  # type: ignore[valid-type]
+        for texts in (("box",), ("box", "tube"))
+    )
+    old, new = (Service("shop", aggregates=[replace(OLD, command=kind)]) for kind in (less, more))
+    world = World(tmp_path, new, old)
+    world.publish()
+    world.start(old)
+    world.command(HERE[0], more(5, "box"))
+    world.command(HERE[0], more(7, "tube"))
+    world.turn(PATIENCE_S * 5)
+    assert (world.amounts("orders"), world.parked) == ({HERE[0]: 5}, 0)
+    assert "tube" in world.stats.waiting["shop at orders.command-0"]
+    world.lane.close()
+    world.start(new, world.new)
+    world.turn(5.0)
+    world.turn(lambda: world.amounts("orders") == {HERE[0]: 12})
 
 
 def test_what_stands_before_it_is_folded_and_what_another_partition_has(world: World) -> None:
