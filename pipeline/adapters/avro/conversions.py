@@ -208,8 +208,10 @@ def _literal(texts: tuple[Any, ...], described: dict[str, Any], follows: bool) -
     if not all(type(text) is str for text in texts):
         raise ValueError(f"a Literal must be of texts, not of {', '.join(map(repr, texts))}")
     noted = described.get("texts")
-    if described["type"] != "string" or noted is not None:
+    if described["type"] != "string":
         _check_symbols("a Literal", texts, described, follows)
+    elif noted is not None:
+        _check_same("a Literal", texts, "the texts", noted, follows)
 
     def checked(text: str) -> str:
         if text not in texts:
@@ -226,13 +228,13 @@ def _literal(texts: tuple[Any, ...], described: dict[str, Any], follows: bool) -
 
 
 def _check_symbols(name: str, needed: Any, described: dict[str, Any], follows: bool) -> None:
-    if described["type"] == "string":
-        symbols, what = {*described["texts"]}, "the texts"
-    elif described["type"] == "enum":
-        symbols, what = {*described["symbols"]}, f"the enum {described['name']!r}"
-    else:
+    if described["type"] != "enum":
         raise ValueError(f"{name} needs an enum, not {described['type']!r}")
-    if differing := sorted({*needed} - symbols if follows else {*needed} ^ symbols):
+    _check_same(name, needed, f"the enum {described['name']!r}", described["symbols"], follows)
+
+
+def _check_same(name: str, needed: Any, what: str, written: Any, follows: bool) -> None:
+    if differing := sorted({*needed} - {*written} if follows else {*needed} ^ {*written}):
         raise ValueError(f"{name} and {what} differ in {', '.join(differing)}")
 
 

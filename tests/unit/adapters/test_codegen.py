@@ -49,6 +49,7 @@ SIMPLE: list[tuple[Any, st.SearchStrategy[Any]]] = [  # types of Avro, each with
     (logical("long", "time-micros"), st.integers(0, 86_400_000_000 - 1)),
     (logical("long", "duration-micros"), st.integers(-(10**15), 10**15)),
     (logical("string", "uuid"), st.uuids().map(str)),
+    ({"type": "string", "texts": ["a", 'b "c"']}, st.sampled_from(["a", 'b "c"'])),
 ]
 
 
