@@ -198,7 +198,8 @@ class Binding:
     have no class, as for another's topic that one follows; so may symbols of enums, until a record has one.
 
     `schema` is the bound one: a Converted stands in each place where the classes have another type than Avro. A record
-    that contains itself does so there, too. `recursive`: the names of such.
+    that contains itself does so there, too. `recursive`: the names of such. `skips_inside`: whether a record without a
+    class may stand in a field of a message, which then is None.
     """
 
     def __init__(self, topic: str, schema: Schema, root: object, body: object = None, *, strict: Strict = True) -> None:
@@ -210,6 +211,7 @@ class Binding:
         self.strict = True if strict == "read" else strict
         self.names = named_types(schema)
         self.classes: Classes = {}
+        self.skips_inside = False
         self._bound: dict[int, dict[str, Any]] = {}  # each record by the id of what it was
         self.recursive = recursive_records(schema, self.names)  # these are read and written by functions of their own
         self._as_written = schema  # keeps the ids
@@ -273,6 +275,7 @@ class Binding:
                 raise self._fail(where, f"the union's {name!r} has no class{old if self._is_events else ''}")
             else:
                 self._check_unfollowed(target, alternatives(annotation), where)
+                self.skips_inside |= where.count(".") > self.topic.count(".") + 2  # beyond topic.Envelope.body
                 bound.append(branch)
         if open_alternatives:
             raise self._fail(where, f"the union has no record for {open_alternatives}")

@@ -137,7 +137,8 @@ class Codec:
             if skips:
                 with suppress(SchemaError):
                     binding = Binding(self.topic, schema, self._root, self._body, strict=False)
-                    return self._compiled(binding, number)[0]
+                    if not binding.skips_inside:
+                        return self._compiled(binding, number)[0]
             # What newer code has put into a state or a row is not for this code to drop.
             keeps = TopicKind.of(self.topic) in WRITTEN_BACK and is_newer
             unchecked = is_newer or self._follows

@@ -135,10 +135,10 @@ class Decoder:
         unchecked = self._follows or not self._registry.is_released(schema_id, self.topic)
         if skips:
             try:
-                Binding(self.topic, schema, self._root, self._body, strict=False)
+                fits = not Binding(self.topic, schema, self._root, self._body, strict=False).skips_inside
             except SchemaError:
-                pass
-            else:
+                fits = False
+            if fits:
                 by_writers = self._by(schema)
                 return lambda data: by_writers(data[5:])
         resolution = Resolution(schema, self._present, self.topic, skips=skips, unchecked=unchecked)

@@ -153,6 +153,18 @@ def test_a_name_that_has_come_to_be_another_kinds_is_waited_for(world: World) ->
     assert world.reads(Driven | told)(Driven(7)) == Driven(7)
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_newer_branch_inside_of_a_message_is_waited_for_and_not_read_as_nothing(world: World, own: bool) -> None:
+    card, cash, cheque = (other(name, ("amount", int)) for name in ("Card", "Cash", "Cheque"))
+    old, new = other("Paid", ("by", card | cash)), other("Paid", ("by", card | cash | cheque))
+    if own:
+        has(world, old)
+    world.writes(new)
+    read = world.reads(old)
+    waits(read, new(cheque(7)), "Cheque")
+    assert read(new(cash(7))) == old(cash(7))
+
+
 # --- the texts of a Literal -------------------------------------------------------------------------------------------
 
 
