@@ -25,7 +25,7 @@ LOGICAL |= {"time-millis": time}
 
 
 def told_apart(schema: Schema) -> Schema:
-    """Return the schema without logical types, but for those by which alone the branches of a union can be told apart.
+    """Return the schema without logical types, except where the branches of a union differ by nothing else.
 
     An int and a long are both read as numbers; an int that is a date is not.
     """
