@@ -51,7 +51,7 @@ def update_schemas(topology: Topology, left: Collection[str] | None) -> Update:
     registry.adopt()  # in this object alone: a file that is no schema is refused here, with its own path
     if left is None:
         fit = topics_that_fit(services, registry) if different else ()
-        left = {_topic(each) for each in different if _topic(each) in fit and not _same(each)}
+        left = {_topic(each) for each in different if each.before and _topic(each) in fit and not _same(each)}
     different = [each for each in different if _topic(each) not in left]
     if found := _breaks(directory, different):
         versions = {(each.topic, each.id) for each in found}

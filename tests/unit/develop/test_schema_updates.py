@@ -51,12 +51,32 @@ def test_they_are_made_without_a_directory_and_a_second_look_changes_nothing(cha
     assert (second.wrote, second.registered, second.left) == ([], [], [])
 
 
+PROJECTION = """
+from pipeline import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Turnover:
+    amount: int = 0
+
+
+turnover = Projection("turnover", [tills.events], Turnover(), lambda row, event: Turnover(row.amount + event.amount))
+service = Service("tills", aggregates=[tills], projections=[turnover])
+"""
+
+
+def test_they_are_made_for_what_follows_its_own_events_too(change: Change) -> None:
+    topology = change('service = Service("tills", aggregates=[tills])', PROJECTION)
+    update = update_schemas(topology, None)
+    assert (update.wrote, update.left) == ([*TOPICS, "turnover.row"], [])
+
+
 def test_a_field_with_a_default_is_a_new_version(change: Change) -> None:
     first = update_schemas(change("PutIn", "PutIn"), None)
     topology = change("class Moved:\n    amount: int", 'class Moved:\n    amount: int\n    why: str = ""')
     update = update_schemas(topology, first.left)
     assert (update.wrote, update.registered) == (["tills.event"], ["tills.event"])
-    assert [topic for topic, _ in versions(topology)] == [*TOPICS, "tills.event"]
+    assert [topic for topic, _ in versions(topology)] == sorted([*TOPICS, "tills.event"])
 
 
 def test_a_doc_that_has_changed_is_written_and_makes_no_version(change: Change) -> None:
