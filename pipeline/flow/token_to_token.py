@@ -78,7 +78,10 @@ async def _check(
             raise ForeignToken(f"unknown partition {n} of {topic} in the token: the topic has fewer partitions")
     if token and not any(topic in upstream for topic, _ in token):
         topics = ", ".join(sorted({topic for topic, _ in token}))
-        raise ForeignToken(f"the token does not concern this table: nothing flows from {topics} to {home}")
+        raise ForeignToken(
+            f"the token does not concern this table: nothing flows from {topics} to {home}; what a saga asks "
+            "of others is not followed: wait until the saga has ended, and read then"
+        )
 
 
 def _matters(partitions: Partitions, n: int) -> bool:

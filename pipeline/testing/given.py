@@ -71,10 +71,11 @@ class Given:
         rows = self.copies.get(replica, {})
         return lambda key: (0, 0, rows.get(key))
 
-    def has(self, state: object) -> None:
-        """Assert the state itself, for what no command shows."""
+    def has(self, state: object) -> Given:
+        """Assert the state itself, for what no command shows. Return the aggregate as it is."""
         value = self.aggregate.initial if self.state is None else self.state.body
         assert value == state, f"state is {value}, expected {state}"
+        return self
 
 
 @dataclass(frozen=True, slots=True)

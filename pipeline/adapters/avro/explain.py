@@ -39,8 +39,10 @@ def misfit(value: Any, hint: Any, schema: Schema, names: Names, body: object = N
         record = _branch(schema, names, cls.__name__)
         types = {field["name"]: field["type"] for field in record["fields"]} if record else {}
         for name, inner in field_hints(cls, body).items():
-            place = f"{where}.{name}" if where else f"{cls.__name__}.{name}"
-            if found := misfit(getattr(value, name), inner, types.get(name, "null"), names, None, place):
+            place, given = f"{where}.{name}" if where else f"{cls.__name__}.{name}", getattr(value, name)
+            if body is not None and name == "body" and type(given) in alternatives(inner):
+                place = ""  # what is around a message is the engine's: its fields are named by its own class
+            if found := misfit(given, inner, types.get(name, "null"), names, None, place):
                 return found
         return None
     for option in options:

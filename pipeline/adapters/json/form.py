@@ -48,13 +48,29 @@ def read_duration(text: str) -> timedelta:
     return -value if found["sign"] else value
 
 
+def read_moment(text: str) -> datetime:
+    """Return the time of a text of ISO 8601 with its zone. Raises ValueError."""
+    value = datetime.fromisoformat(text)
+    if value.tzinfo is None:
+        raise ValueError(f"{text!r:.100} does not say its zone")
+    return value
+
+
 TEXTS: dict[type, Callable[[str], Any]] = {  # types whose values are text in JSON, and what reads it
     Decimal: Decimal,
-    datetime: datetime.fromisoformat,
+    datetime: read_moment,
     date: date.fromisoformat,
     time: time.fromisoformat,
     timedelta: read_duration,
     UUID: UUID,
+}
+FORMS: dict[type, str] = {  # what such a text looks like, for errors
+    Decimal: 'a decimal as text, such as "10.50"',
+    datetime: 'a time in ISO 8601 with its zone, such as "2026-12-01T10:00:00Z"',
+    date: 'a date as text, such as "2026-12-01"',
+    time: 'a time of day as text, such as "10:00:00"',
+    timedelta: 'a duration in ISO 8601, such as "PT15M"',
+    UUID: "a UUID as text",
 }
 NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}  # JSON has no such numbers
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, get_args, get_origin
 
 from pipeline.adapters.avro.binding import field_hints, given_fields, is_message
 from pipeline.adapters.avro.conversions import is_enum
-from pipeline.adapters.json.form import NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
+from pipeline.adapters.json.form import FORMS, NOT_FINITE, TEXTS, TYPE, VALUE, is_wrapped, name_of, named_members
 from pipeline.errors import BadRequest, InvalidCommand, UnfitValue
 from pipeline.model.fields import alternatives
 
@@ -123,7 +123,7 @@ class _Reader(NamedTuple):
         if option is bytes and isinstance(value, str):
             return _read(base64_bytes, value, where, "bytes in base64")
         if option in TEXTS and isinstance(value, str):
-            return _read(TEXTS[option], value, where, f"a {option.__name__} as text")
+            return _read(TEXTS[option], value, where, FORMS[option])
         if option is float and type(value) in (int, float):
             return _float(value, where)
         if option is float and isinstance(value, str) and value in NOT_FINITE:
@@ -136,7 +136,7 @@ class _Reader(NamedTuple):
             return value
         if origin is Literal or is_enum(option):
             raise _misfit(where, f"one of {', '.join(items or [member.name for member in option])}", value)
-        shown: dict[Any, str] = {tuple: "a list", list: "a list", dict: "an object", bytes: "bytes in base64"}
+        shown: dict[Any, str] = {tuple: "a list", list: "a list", dict: "an object", bytes: "bytes in base64", **FORMS}
         raise _misfit(where, shown.get(origin or option, getattr(option, "__name__", "something else")), value)
 
     def _one_of(self, options: tuple[Any, ...], of_names: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -212,7 +212,7 @@ def _read(read: Callable[[Any], Any], value: Any, where: str, wanted: str) -> An
     try:
         return read(value)
     except (ValueError, InvalidOperation):
-        raise InvalidCommand(f"{where} must be {wanted}") from None
+        raise InvalidCommand(f"{where} must be {wanted}, not {value!r:.100}") from None
 
 
 def _float(value: float, where: str) -> float:

@@ -228,8 +228,8 @@ def test_what_is_no_command_is_explained(codec: Codec, data: bytes | None, says:
     ("value", "says"),
     [
         (TAKE._replace(id=5), r"CommandMessage.id must be str, not int 5"),
-        (TAKE._replace(body=inventory.TakeStock("o", 1.5)), r"body.quantity must be int, not float"),  # type: ignore[arg-type]
-        (TAKE._replace(body=inventory.TakeStock("o", math.nan)), r"body.quantity must be int, not float"),  # type: ignore[arg-type]
+        (TAKE._replace(body=inventory.TakeStock("o", 1.5)), r"TakeStock.quantity must be int, not float"),  # type: ignore[arg-type]
+        (TAKE._replace(body=inventory.TakeStock("o", math.nan)), r"TakeStock.quantity must be int, not float"),  # type: ignore[arg-type]
         (TAKE._replace(body=inventory.TakeStock("o", 2**63)), "must fit 64 bits"),
         (TAKE._replace(body=users.User("a", "b")), r"body must be .* not User"),
         (TAKE._replace(correlation_id="\ud800"), "surrogates not allowed"),

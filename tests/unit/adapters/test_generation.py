@@ -281,8 +281,8 @@ def test_the_codec_takes_what_is_made_of_any_classes(
 
 
 def test_an_own_service_from_nothing(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN)
-    topology = load(str(tmp_path / "own.py"))
+    (tmp_path / "own_accounts.py").write_text(OWN)
+    topology = load(str(tmp_path / "own_accounts.py"))
     files = schema_files(topology.services.values(), tmp_path / "schemas")
     assert [each.path.name for each in files] == [f"accounts.{kind}.avsc" for kind in ("command", "event", "state")] + [
         "balances.row.avsc"

@@ -161,7 +161,7 @@ def test_a_duration_is_as_in_iso_8601(value: timedelta, text: str) -> None:
     assert from_json(timedelta, text, "x") == value
     assert from_json(timedelta, "P1DT2H3M4S", "x") == timedelta(1, 4, minutes=3, hours=2)
     for wrong in ("P", "PT", "1S", "PT1", "P1Y", "P9999999999D"):
-        with pytest.raises(InvalidCommand, match="x must be a timedelta as text"):
+        with pytest.raises(InvalidCommand, match="x must be a duration in ISO 8601"):
             from_json(timedelta, wrong, "x")
 
 
@@ -199,7 +199,7 @@ def test_records_that_lie_in_a_message_say_their_class_and_those_in_a_row_do_not
         (Label, {"at": 1}, "it lacks the field 'text'"),
         (Label, {"text": "x", "of": 1}, "it has no field 'of'; it has text, at"),
         (Stored | Marked, {"type": "Marked"}, "it must be an object with `type` and `value`"),
-        (Decimal, "x", "it must be a Decimal as text"),
+        (Decimal, "x", 'it must be a decimal as text, such as "10.50", not'),
         (bytes, "é", "it must be bytes in base64"),
     ],
 )

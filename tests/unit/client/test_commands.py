@@ -68,8 +68,8 @@ def test_what_is_not_json_is_refused(text: str | bytes) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (users.ChangeName("\ud800"), "CommandMessage.body.name must be text that UTF-8 can hold"),
-        (users.ChangeName(5), "CommandMessage.body.name must be str, not int 5"),  # type: ignore[arg-type]
+        (users.ChangeName("\ud800"), "ChangeName.name must be text that UTF-8 can hold"),
+        (users.ChangeName(5), "ChangeName.name must be str, not int 5"),  # type: ignore[arg-type]
         (
             "ChangeName",
             "CommandMessage.body must be RegisterUser or ChangeName or ChangeCountry or ChangeEmail, not str",
@@ -100,7 +100,7 @@ def test_what_is_no_topology_is_refused(client: Any) -> None:
 
 def test_a_number_out_of_range_is_named() -> None:
     order = orders.PlaceOrder("u", "France", "now", (orders.Line("a", 1, 1), orders.Line("b", 2**63, 1)))
-    with pytest.raises(EncodeError, match=r"CommandMessage.body.lines\[1\].quantity must fit 64 bits"):
+    with pytest.raises(EncodeError, match=r"PlaceOrder.lines\[1\].quantity must fit 64 bits"):
         COMMANDS.write("orders", "o1", order)
     with pytest.raises(EncodeError, match=r"CommandMessage.expected_version must fit 64 bits"):
         COMMANDS.write("users", "anna", users.ChangeName("x"), expected_version=2**70)
