@@ -235,6 +235,7 @@ def test_a_log_that_an_error_names_is_there_afterwards(kafka: str, tmp_path: Pat
     assert (tmp_path / "my-shop" / "pyproject.toml").is_file()
 
 
+@pytest.mark.long
 def test_the_whole_demo_as_it_is_shipped_within_the_usual_limit_of_open_files(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     done = demo("--json", str(result), "--home", str(tmp_path / "home"), limit="-n 1024")
@@ -318,6 +319,7 @@ def test_scarce_stock_and_credit_refuse_orders_and_every_figure_is_right(shop: S
     assert f"{orders['refused']:,} compensated" in said
 
 
+@pytest.mark.long
 def test_figures_are_right_though_the_worker_is_killed_half_way(shop: Shop, tmp_path: Path) -> None:
     invoices = read_invoices(some(tmp_path))
     shop.send(stocking(invoices), trading(invoices))

@@ -210,6 +210,7 @@ def test_its_end_leaves_no_process_and_the_next_start_has_the_data(dev: Dev) -> 
     assert dev.log.read_text().rstrip().endswith("ended")
 
 
+@pytest.mark.long
 def test_with_another_kafka_that_stays(kafka: str, tmp_path: Path) -> None:
     write_till(tmp_path)
     dev = Dev(tmp_path, "--bootstrap", kafka)

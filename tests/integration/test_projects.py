@@ -47,6 +47,7 @@ def test_its_own_tests_are_green(project: Path) -> None:
     assert int(found[1]) > 35
 
 
+@pytest.mark.long
 def test_its_own_check_is_green(project: Path) -> None:
     said = run(project, "make", *AS_INSTALLED, "check")
     assert "Success: no issues found" in said  # mypy, strict
