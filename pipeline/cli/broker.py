@@ -9,6 +9,7 @@ import click
 from pipeline.broker import local
 from pipeline.cli.options import home_option, start_broker
 from pipeline.cli.shown import say
+from pipeline.develop.held import check_free
 from pipeline.process import Children, orderly_end
 
 
@@ -37,7 +38,8 @@ def up(home: Path, port: int, fresh: bool) -> None:
 @command.command()
 @home_option
 def down(home: Path) -> None:
-    """Stop it; its data stays."""
+    """Stop it; its data stays. Refused while a `pipeline dev` uses it."""
+    check_free(home)
     click.echo("stopped" if local.down(home / "broker") else "it was not running")
 
 

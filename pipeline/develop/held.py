@@ -36,6 +36,19 @@ def held(home: Path) -> Iterator[int]:
         os.close(lock)
 
 
+def check_free(home: Path) -> None:
+    """Raise StateDirectoryError if a pipeline dev uses the home: nothing may be ended or deleted there."""
+    if not (home / LOCK).exists():
+        return
+    if (lock := take(home / LOCK)) is not None:
+        os.close(lock)
+    elif runs(pid := _noted(home)):
+        raise StateDirectoryError(
+            f"pipeline dev, process {pid}, uses the broker of {home}; end it with Ctrl-C first. To begin with nothing "
+            "there: pipeline dev --fresh"
+        )
+
+
 def _noted(home: Path) -> int:
     with suppress(OSError, ValueError):
         return int((home / LOCK).read_text())

@@ -33,18 +33,18 @@ def run(
     `order.port`: 0 for the usual one, or another if that is taken.
     """
     home = Path(order.home)
-    order = replace(order, port=_port(order.port, say))
-    with (
-        orderly_end(),
-        held(home) as lock,
-        Children(holding=[lock]) as children,
-        _broker(home, order, children, say, fresh=fresh, keep=keep_broker) as bootstrap,
-    ):
-        project = Project.around(place, home)
-        order = replace(
-            order, bootstrap=bootstrap, is_local=not order.bootstrap, fresh=fresh, project=list(map(str, project.tops))
-        )
-        return Session(order, project, place, children, say, lambda url, ready: started(url, ready, bootstrap)).run()
+    with orderly_end(), held(home) as lock:
+        order = replace(order, port=_port(order.port, say))
+        with (
+            Children(holding=[lock]) as children,
+            _broker(home, order, children, say, fresh=fresh, keep=keep_broker) as bootstrap,
+        ):
+            project = Project.around(place, home)
+            tops = list(map(str, project.tops))
+            order = replace(order, bootstrap=bootstrap, is_local=not order.bootstrap, fresh=fresh, project=tops)
+            return Session(
+                order, project, place, children, say, lambda url, ready: started(url, ready, bootstrap)
+            ).run()
 
 
 @contextmanager

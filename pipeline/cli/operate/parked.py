@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,8 @@ AT_ONCE = 100  # records of one request
 
 class Workers:
     """Sends requests to any worker; each forwards what another one owns."""
+
+    unavailable: Sequence[str] = ()  # the partitions that `keys` could not ask, each as "service topic-partition"
 
     def __init__(self, where: Where, service: str | None) -> None:
         self._place, self._service = where, service
@@ -51,18 +54,32 @@ class Workers:
         return told
 
     def keys(self, service: str | None, topic: str | None, key: str | None) -> Iterator[dict[str, Any]]:
-        """Yield the selected keys that have parked records; `key` is text or base64."""
+        """Yield the selected keys that have parked records, and say what is `unavailable`; `key` is text or base64."""
+        unavailable: dict[str, None] = {}
         query = {"limit": "1000"} | ({"service": service} if service else {})
         while True:
             page = self.ask("/v1/parked", query)
             for each in page["parked"]:
                 if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
                     yield each
-            if page["unavailable"]:
-                say(f"no worker can answer for {', '.join(page['unavailable'])}", err=True)
+            unavailable |= dict.fromkeys(page["unavailable"])
             if page["next"] is None:
-                return
+                break
             query["after"] = page["next"]
+        self.unavailable = tuple(unavailable)
+        if unavailable:
+            say(f"this is incomplete: no worker answers for {_summed_up(unavailable)}; try again soon", err=True)
+
+
+def _summed_up(unavailable: Iterable[str]) -> str:
+    """Return how many partitions of which services that are, and of which topics."""
+    topics: dict[str, Counter[str]] = {}
+    for service, _, place in (each.partition(" ") for each in unavailable):
+        topics.setdefault(service, Counter())[place.rpartition("-")[0]] += 1
+    return "; ".join(
+        f"{counts.total()} partition{'s' * (counts.total() > 1)} of {service} ({', '.join(counts)})"
+        for service, counts in topics.items()
+    )
 
 
 Meant = tuple[str | None, str | None, str | None]  # service, topic, key
@@ -78,7 +95,10 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
     @where(topology_option)
     @wraps(function)
     def wrapped(service: str | None, topic: str | None, key: str | None, where: Where, **others: Any) -> None:
-        function(Workers(where, service), (service, topic, key), **others)
+        workers = Workers(where, service)
+        function(workers, (service, topic, key), **others)
+        if workers.unavailable:
+            sys.exit(1)
 
     return wrapped
 
@@ -119,7 +139,10 @@ def _name(each: dict[str, Any]) -> str:
 @command.command("list")
 @_chosen
 def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
-    """Show the keys that have parked records: how many, and the cause and time of the first."""
+    """Show the keys that have parked records: how many, and the cause and time of the first.
+
+    Exit code 1: the list is incomplete, as no worker answers for some partitions.
+    """
     found = workers.keys(*meant)
     if as_json:
         for each in found:
@@ -132,7 +155,7 @@ def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
         rows.append(row)
     if rows:
         say_rows(rows)
-    else:
+    elif not workers.unavailable:
         say("nothing is parked")
 
 
@@ -142,7 +165,7 @@ def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
 def show(workers: Workers, meant: Meant, *, limit: int, as_json: bool) -> None:
     """Show the parked records of the selected keys, in order, with cause and traceback."""
     found = list(workers.keys(*meant))
-    if not found and not as_json:
+    if not found and not as_json and not workers.unavailable:
         say("nothing is parked there")
     for each in found:
         query = {"key_base64": each["key_base64"], "limit": str(limit)}
@@ -254,7 +277,7 @@ def _each_key(
                 say(f"{text}{left}" + (f": {told['cause']}" if told["cause"] else ""))
             if told["cause"] is not None or (told["left"] and not once):
                 stopped.append(each)
-    if not keys and not as_json:
+    if not keys and not as_json and not workers.unavailable:
         click.echo("nothing is parked there")
     if stopped:
         sys.exit(1)

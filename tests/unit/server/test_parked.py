@@ -169,6 +169,18 @@ def test_the_command_lists_shows_redrives_and_discards(run: Callable[..., Any], 
     assert run("discard", "--all", "--why", "which").exit_code == 2
 
 
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["show"], ["redrive", "--all", "--why", "back"]])
+def test_a_list_without_some_partitions_is_incomplete(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    away = [f"tills tills.command-{n}" for n in range(10)] + ["tills prices.event-0", "books books.command-0"]
+    page = {"parked": [], "next": None, "unavailable": away}
+    told = parked_command(lambda *_, **__: (200, page), monkeypatch)(*arguments)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr == (
+        "this is incomplete: no worker answers for 11 partitions of tills (tills.command, prices.event); "
+        "1 partition of books (books.command); try again soon\n"
+    )
+
+
 # --- the mailbox ------------------------------------------------------------------------------------------------------
 
 
