@@ -19,6 +19,7 @@ from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.cli.options import Where, json_option, named, schemas_option, topology_argument, where
 from pipeline.cli.shown import say, say_json
 from pipeline.cli.values import FilePath
+from pipeline.develop.schema_updates import committed
 from pipeline.engine.plan import ServicePlan
 
 directory_option = click.option(  # of those who need no topology
@@ -116,7 +117,13 @@ def register(schemas: Path, force: bool, as_json: bool) -> None:
     found = [each for each in breaks(registry) if registry.is_changed(each.topic)]
     _show(found, as_json=as_json)
     if found and not force:
-        say("error: nothing is registered; see the cure of each, or give up what it names with --force", err=True)
+        given_up = "give up what it names with --force"
+        if committed(schemas).isdisjoint((each.topic, each.id) for each in found):
+            given_up = (
+                "forget versions that were never released, and the local broker's records, with: pipeline dev --fresh "
+                f"(or make fresh, in a project of pipeline new); else {given_up}"
+            )
+        say(f"error: nothing is registered; see the cure of each, or {given_up}", err=True)
         sys.exit(1)
     for topic in (changed := registry.register({each.topic for each in found})):
         (schema_id, _), count = registry.current(topic), registry.given_up(topic)

@@ -13,6 +13,7 @@ from pipeline.errors import SchemaError
 from pipeline.model import EventMessage
 from pipeline.model.fields import alternatives, opened
 
+MAKE = "pipeline schemas generate TOPOLOGY, then pipeline schemas register"
 PRIMITIVES = {
     "string": str,
     "int": int,
@@ -218,7 +219,10 @@ class Binding:
         self.schema = self._bind(root, schema, topic)
 
     def _fail(self, where: str, why: str) -> SchemaError:
-        return SchemaError(f"{self.topic}.avsc and its message classes differ at {where}: {why}; change one of them")
+        own = f"; to make the schema of the classes: {MAKE}" if self.strict is True else ""
+        return SchemaError(
+            f"{self.topic}.avsc and its message classes differ at {where}: {why}; change one of them{own}"
+        )
 
     def python_type(self, branch: Schema) -> type | None:
         """Return the type of a union branch's values; None for a record without a class, which is never encoded."""

@@ -266,5 +266,10 @@ def amount(*fields: tuple[str, str], name: str = "Amount") -> dict[str, Any]:
     ],
 )
 def test_classes_that_do_not_fit_are_refused(schema: Any, root: type, says: str) -> None:
-    with pytest.raises(SchemaError, match=says):
+    with pytest.raises(SchemaError, match=f"{says}.*; change one of them; .*: pipeline schemas generate TOPOLOGY"):
         Binding("t", schema, root)
+
+
+def test_the_schema_of_another_is_not_to_be_made_from_classes() -> None:
+    with pytest.raises(SchemaError, match=r"has no field thousandths; change one of them$"):
+        Binding("t", amount(), Amount, strict="fields")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_what_breaks_is_named_with_its_cure_and_nothing_is_registered() -> None:
         assert "cure: give y a default" in told.stdout
         assert manifest() == before
     assert "--force" in call("schemas", "register", code=1).stderr
+
+
+def test_what_was_never_released_may_be_forgotten(schemas: Path) -> None:
+    write(WITHOUT)
+    assert "pipeline dev --fresh (or make fresh" in call("schemas", "register", code=1).stderr
+    git = ["git", "-C", str(schemas), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a release"]):
+        subprocess.run([*git, *arguments], check=True)
+    told = call("schemas", "register", code=1).stderr
+    assert "--fresh" not in told
+    assert "--force" in told
 
 
 def test_states_that_cannot_follow_may_have_a_revision_instead() -> None:
