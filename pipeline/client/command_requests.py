@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from functools import cached_property
+from shlex import quote
 from types import ModuleType
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -63,7 +64,7 @@ class Pending:
         commands: Commands,
         held: Callable[[], Steps[str | None]],
     ) -> None:
-        self.id, self.issued_ms, self._due_ms = ready.id, ready.issued_ms, ready.due_ms
+        self.id, self.issued_ms, self._due_ms, self._key = ready.id, ready.issued_ms, ready.due_ms, ready.key
         self._question, self._sending, self._commands, self._held = question, sending, commands, held
 
     def result(self, timeout_s: float) -> Outcome:
@@ -96,7 +97,9 @@ class Pending:
 
     def _no_reply(self, when: str, held: str | None = None) -> NoReply:
         stored, parked = self._question.stored, self._question.parked
+        ways_on = "ask for its outcome later, or send it again with the same command_id and issued_ms"
         if parked is not None:
+            ways_on = f"see its traceback with: pipeline parked show --key {quote(self._key.decode())}"
             what = f"it is parked at {stored}, as {parked}, and is decided once it is redriven"
         elif stored is not None:
             when_due = f" at {self._due_ms} ms since the epoch" if self._due_ms is not None else ""
@@ -105,13 +108,7 @@ class Pending:
         else:
             what = "whether the broker has stored it is unknown"
         return NoReply(
-            f"no reply to command {self.id} {when}: {what}; ask for its outcome later, "
-            "or send it again with the same command_id and issued_ms",
-            self.id,
-            self.issued_ms,
-            stored,
-            parked,
-            held,
+            f"no reply to command {self.id} {when}: {what}; {ways_on}", self.id, self.issued_ms, stored, parked, held
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -62,6 +62,14 @@ class Place(NamedTuple):
     message: Any
 
 
+class Request(NamedTuple):
+    """A request to an aggregate. `versions`: of the events it gave there; `last`: of the last event there."""
+
+    id: str
+    versions: Sequence[int]
+    last: int
+
+
 class Logs:
     """The logs of a topology. `notes`: what could not be read; `cut`: whether there are more than FOUND_MAX records."""
 
@@ -82,17 +90,20 @@ class Logs:
         """Return whether that aggregate asks others, as a saga does."""
         return name in self.owners and bool(self.owners[name].aggregate.asks)
 
-    def request_of(self, aggregate: str, key: str, version: int | None) -> str:
-        """Return the correlation id of the last command to an aggregate, or of what gave its event `version`.
+    def request_of(self, aggregate: str, key: str, version: int | None) -> Request:
+        """Return the request of the last command to an aggregate, or of what gave its event `version`.
 
         Raises UnknownAggregate, UnknownKey.
         """
         if aggregate not in self.owners:
             raise UnknownAggregate(f"no aggregate {aggregate!r}; there are {', '.join(sorted(self.owners))}")
         found: dict[str, str] = {}
+        events: dict[int, str] = {}
         for kind in (TopicKind.EVENT, TopicKind.COMMAND):
             topic = kind.topic(aggregate)
             for each in self._of_key(topic, key):
+                if kind is TopicKind.EVENT:
+                    events[each.message.version] = each.message.correlation_id
                 if version is None or getattr(each.message, "version", None) == version:
                     found[topic] = each.message.correlation_id
         if not found:
@@ -100,7 +111,8 @@ class Logs:
             raise UnknownKey(
                 f"{what} in the logs; pipeline query {aggregate} lists its keys, pipeline history its events"
             )
-        return list(found.values())[-1]
+        chosen = list(found.values())[-1]
+        return Request(chosen, [number for number, id_ in events.items() if id_ == chosen], max(events, default=0))
 
     def find(self, correlation_id: str) -> list[Found]:
         """Return all commands and events of the request, in the order of the logs.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.adapters.avro.registry import Registry
-from pipeline.explain.logs import FOUND_MAX, Logs, Looked
+from pipeline.explain.logs import FOUND_MAX, Logs, Looked, Request
 from pipeline.explain.rows import rows_of
 from pipeline.explain.steps import steps_of
 from pipeline.explain.story import Story
@@ -26,11 +28,26 @@ def tell(
     Raises UnknownAggregate, UnknownKey.
     """
     logs = Logs(history, topology, registry, looked)
-    found = logs.find(logs.request_of(aggregate, key, version))
+    request = logs.request_of(aggregate, key, version)
+    found = logs.find(request.id)
     steps = steps_of(logs, found)
     rows = rows_of(logs, topology, steps)
     cut = [f"there is more: only {FOUND_MAX:,} records of this request are followed"] if logs.cut else []
-    return Story(aggregate, key, steps, rows, [*logs.notes, *cut])
+    return Story(aggregate, key, steps, rows, [*logs.notes, *cut], _which(request, is_last=version is None))
+
+
+def _which(request: Request, *, is_last: bool) -> str:
+    """Return which of an aggregate's requests it is, and how to see another."""
+    which = "the last request" if is_last else "the request"
+    of = f" of {request.last}; behind another event: --version N" if request.last else ""
+    return f"{which}, behind {_events(request.versions)}{of}"
+
+
+def _events(versions: Sequence[int]) -> str:
+    if not versions:
+        return "no event"
+    first, last = min(versions), max(versions)
+    return f"event {first}" if first == last else f"events {first} to {last}"
 
 
 def explain(

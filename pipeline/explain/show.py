@@ -35,7 +35,9 @@ def show(console: Console, story: Story) -> None:
     """Print the story, step by step. What a kind of step means is told once."""
     page = _Page(console)
     services = ", ".join(story.services)
-    page.line(f"{story.aggregate} {story.key}: {len(story.steps)} steps through {services}", style="bold")
+    steps = "1 step" if len(story.steps) == 1 else f"{len(story.steps)} steps"
+    page.line(f"{story.aggregate} {story.key}: {steps} through {services}", style="bold")
+    page.line(story.which, style="dim")
     for step in story.steps:
         page.step(story, step)
     for row in story.rows:

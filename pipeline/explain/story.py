@@ -33,13 +33,17 @@ REPLICA = "A copy of another service's data, so that a decision need not wait fo
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One request: its steps and the rows that came of it, in order. `notes`: what could not be read, or is missing."""
+    """One request: its steps and the rows that came of it, in order.
+
+    `notes`: what could not be read, or is missing. `which`: which of the requests to the aggregate it is.
+    """
 
     aggregate: str
     key: str
     steps: Sequence[Step]
     rows: Sequence[Row]
     notes: Sequence[str] = ()
+    which: str = ""
 
     @property
     def began_ms(self) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from shlex import quote
 from typing import NamedTuple
 
-from pipeline.engine.parking.parking_log import describe_error
+from pipeline.engine.parking.parking_log import describe_error, key_text, raised_at
 from pipeline.engine.ports import TP, Clock
 from pipeline.engine.stats import LaneStats
 
@@ -95,7 +96,7 @@ class ErrorRate:
         self._folded = self._raised = 0
         self._stats.hold("")
 
-    def warn(self, tp: TP, offset: int, key: bytes, cause: str) -> None:
+    def warn(self, tp: TP, offset: int, key: bytes, cause: str, error: BaseException) -> None:
         """Warn of a parked record, unless a warning was logged a moment ago."""
         now = self._clock.monotonic_s()
         if now - self._told_s < LOG_S:
@@ -103,6 +104,9 @@ class ErrorRate:
             return
         others = f" (and {self._untold} others before it)" if self._untold else ""
         self._told_s, self._untold = now, 0
+        name = key_text(key)
+        line = f", raised at {place}" if (place := raised_at(error)) else ""
         log.warning(
-            "%s parks %s-%d offset %d, and with it the key %r: %s%s", self._service, *tp, offset, key, cause, others
+            "%s parks %s-%d offset %d, and with it the key %s: %s%s%s; more with: pipeline parked show --key %s",
+            *(self._service, *tp, offset, name, cause, line, others, quote(name)),
         )

@@ -129,7 +129,7 @@ class Parking:
         if not isinstance(error, NeedsReservation):
             if message is not None:
                 self._tell_parked(record, message, cause)
-            self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause)
+            self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause, error)
 
     def put_elsewhere(self, key: bytes, record: Record, message: Any) -> None:
         """Park a record whose key belongs to another partition. Nothing here folds it, ever.

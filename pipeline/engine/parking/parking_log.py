@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
+from base64 import b64encode
+from contextlib import suppress
 from typing import NamedTuple
 
 from pipeline.engine.ports import Producer
@@ -12,6 +15,7 @@ from pipeline.engine.steps.step import DecidedAt
 
 CAUSE_BYTES_MAX = 2000  # of the explanation of a parked record
 RESUMED = "resumed"  # a notice about the service, and not about a record
+LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 TRACEBACK_CHARACTERS_MAX = 4000  # its end
 
 
@@ -96,3 +100,22 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     parts = [part[:CAUSE_BYTES_MAX] for part in traceback.format_exception(error)]
     trace = "".join(parts).encode(errors="replace").decode()
     return cause, trace[-TRACEBACK_CHARACTERS_MAX:]
+
+
+def raised_at(error: BaseException) -> str:
+    """Return file and line of the author's code that an exception comes out of; empty if it comes out of none."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        module = str(frame.f_globals.get("__name__"))
+        if not (f"{module}.".startswith("pipeline.") or file.startswith(("<", *LIBRARIES))):
+            place = f"{file}:{line}"
+    return place
+
+
+def key_text(key: bytes) -> str:
+    """Return a key as `pipeline parked --key` takes it: in base64 if it is not text of one line."""
+    with suppress(UnicodeDecodeError):
+        if (text := key.decode()).isprintable():
+            return text
+    return b64encode(key).decode()

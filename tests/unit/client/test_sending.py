@@ -113,6 +113,7 @@ def test_a_stored_command_without_a_reply_names_the_hold_of_its_service(sending:
     with pytest.raises(NoReply) as caught:
         pending(sending, other).result(0)
     assert (caught.value.held, caught.value.parked) == (None, "ValueError")
+    assert str(caught.value).endswith("once it is redriven; see its traceback with: pipeline parked show --key k")
 
 
 def test_the_waiting_are_bounded_and_those_given_up_make_room(sending: Sending) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline import Service
 from pipeline.engine.parking.error_rate import ErrorRate
-from pipeline.engine.parking.parking_log import Audit
+from pipeline.engine.parking.parking_log import Audit, key_text
 from pipeline.engine.ports import TP
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import TopologyError
@@ -318,3 +319,19 @@ def test_however_it_raises_it_is_parked_and_holds_the_service(way: Any) -> None:
         driver.resume()
         driver.send("tills", "good", t.Take(2))
         assert taken(driver) == [1, 2]
+
+
+def test_a_warning_of_a_parked_record_says_where_and_how_to_see_more(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        json.loads("{")  # raises inside of a library, called by code of the author's
+    except ValueError as error:
+        Rate().made.warn(TP("t", 0), 7, b"anna b", "ValueError: no", error)
+        line = error.__traceback__.tb_lineno  # type: ignore[union-attr]
+    assert caplog.messages == [
+        f"s parks t-0 offset 7, and with it the key anna b: ValueError: no, raised at {__file__}:{line}; more with: "
+        "pipeline parked show --key 'anna b'"
+    ]
+
+
+def test_a_key_that_is_no_text_of_one_line_is_shown_in_base64() -> None:
+    assert [key_text(key) for key in (b"anna", b"\xff", b"a\nb")] == ["anna", "/w==", "YQpi"]

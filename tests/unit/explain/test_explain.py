@@ -110,6 +110,16 @@ def test_an_order_is_followed_through_all_services(told: Any) -> None:
     assert story.notes == []
 
 
+def test_it_says_which_request_is_shown_and_how_to_see_another(told: Any) -> None:
+    first = page(told("inventory", "LAMP", 1)).splitlines()
+    assert first[0].startswith("inventory LAMP: 1 step through inventory")
+    assert first[1].startswith("the request, behind event 1 of ")
+    assert first[1].endswith("; behind another event: --version N")
+    assert page(told("users", "anna")).splitlines()[1] == (
+        "the last request, behind event 1 of 1; behind another event: --version N"
+    )
+
+
 @pytest.mark.parametrize("key", ["1", "2", "3", "4"])
 def test_all_that_an_order_has_caused_is_found_and_nothing_else(told: Any, driver: TestDriver, key: str) -> None:
     """Held against what the causes and ids of all records say, whatever their correlation ids are."""
