@@ -102,7 +102,7 @@ class Logs:
         for kind in (TopicKind.EVENT, TopicKind.COMMAND):
             topic = kind.topic(aggregate)
             for each in self._of_key(topic, key):
-                if kind is TopicKind.EVENT:
+                if isinstance(each.message, EventMessage):
                     events[each.message.version] = each.message.correlation_id
                 if version is None or getattr(each.message, "version", None) == version:
                     found[topic] = each.message.correlation_id
