@@ -120,8 +120,9 @@ def register(schemas: Path, force: bool, as_json: bool) -> None:
         given_up = "give up what it names with --force"
         if committed(schemas).isdisjoint((each.topic, each.id) for each in found):
             given_up = (
-                "forget versions that were never released, and the local broker's records, with: pipeline dev --fresh "
-                f"(or make fresh, in a project of pipeline new); else {given_up}"
+                "forget versions that were never released, and the local broker's records, with: "
+                "pipeline dev TOPOLOGY --fresh (or make fresh, "
+                f"in a project of pipeline new); else {given_up}"
             )
         say(f"error: nothing is registered; see the cure of each, or {given_up}", err=True)
         sys.exit(1)

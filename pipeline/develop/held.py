@@ -45,7 +45,7 @@ def check_free(home: Path) -> None:
     elif runs(pid := _noted(home)):
         raise StateDirectoryError(
             f"pipeline dev, process {pid}, uses the broker of {home}; end it with Ctrl-C first. To begin with nothing "
-            "there: pipeline dev --fresh"
+            "there: pipeline dev TOPOLOGY --fresh"
         )
 
 

@@ -73,7 +73,7 @@ def test_what_breaks_is_named_with_its_cure_and_nothing_is_registered() -> None:
 
 def test_what_was_never_released_may_be_forgotten(schemas: Path) -> None:
     write(WITHOUT)
-    assert "pipeline dev --fresh (or make fresh" in call("schemas", "register", code=1).stderr
+    assert "pipeline dev TOPOLOGY --fresh (or make fresh" in call("schemas", "register", code=1).stderr
     git = ["git", "-C", str(schemas), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a release"]):
         subprocess.run([*git, *arguments], check=True)
