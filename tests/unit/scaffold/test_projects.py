@@ -232,3 +232,22 @@ def test_a_demo_of_other_rules_than_the_authors_says_what_to_change(project: Pat
     )
     assert ran.returncode == 1
     assert ran.stderr == f"demo: {why}\n"
+
+
+def test_what_a_follower_does_not_take_over_of_an_event_is_said_by_name(project: Path) -> None:
+    module = project / "shop" / "rooms.py"
+    price = "    price: Annotated[Decimal, Precision(9, 2)] = Decimal(0)\n"
+    source = module.read_text().replace(
+        "class RoomReserved:\n    by: str\n", f"class RoomReserved:\n    by: str\n{price}"
+    )
+    source = source.replace("class RoomReleased:\n    by: str\n", f"class RoomReleased:\n{price}")
+    source = source.replace("RoomReleased(state.by)", "RoomReleased()").replace(
+        "RoomReleased(command.by)", "RoomReleased()"
+    )
+    imports = "from decimal import Decimal\nfrom typing import Annotated\n\nfrom pipeline import Precision, "
+    module.write_text(source.replace("from pipeline import ", imports, 1))
+    assert call("add", "replica", "known_rooms", "--of", "rooms", "--service", "cars").exit_code == 0
+    made = (project / "shop" / "cars.py").read_text()
+    left = "    # owner declares them (schemas/rooms.event.avsc):\n    #   price\n"
+    assert re.search(r"class RoomReserved:\n    by: str\n    # Left out, .*\n" + re.escape(left), made), made
+    assert re.search(r"class RoomReleased:\n    pass\n    # Left out, .*\n" + re.escape(left), made), made
