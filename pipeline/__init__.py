@@ -45,6 +45,7 @@ from pipeline.model import (
 if TYPE_CHECKING:
     from pipeline.client import Accepted, AsyncClient, Client, Row
     from pipeline.client.queries import AsyncQueryClient, QueryClient
+    from pipeline.contrib.settings import find_cluster
     from pipeline.topology import load as load_topology
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "Tumbling",
     "Unique",
     "Work",
+    "find_cluster",
     "linear_saga",
     "load_topology",
     "moment_ms",
@@ -100,6 +102,7 @@ LATER = {
     "Client": "pipeline.client.command_client",
     "QueryClient": "pipeline.client.queries",
     "Row": "pipeline.client.typed.rows",
+    "find_cluster": "pipeline.contrib.settings",
     "load_topology": "pipeline.topology",
 }
 

@@ -30,6 +30,8 @@ SOURCES = {
 def command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     """Show the topology, schemas, Kafka and home that the commands use here, and where each is from.
 
+    With --json the value of bootstrap is null if it is the local broker of --home and that does not run.
+
     \b
     topology = "shop"          # a package, a module, a path
     schemas = "schemas"        # paths are relative to the file
@@ -42,13 +44,16 @@ def command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     rows = [_row(ctx, name, values[name], defaults) for name in ("topology", "schemas", "bootstrap", "home")]
     assert ctx.parent is not None
     rows += [_row(ctx.parent, name, ctx.parent.params[name], defaults) for name in ("client_config", "registry")]
+    running = local.find(values["home"] / "broker")
     if as_json:
         for row in rows:
+            if row["setting"] == "bootstrap" and row["value"] is None and running:
+                row["value"] = running.bootstrap
             say_json(row)
         return
     instead = {
         "schemas": "schemas/ beside the topology",
-        "bootstrap": _own_broker(values["home"]),
+        "bootstrap": _own_broker(values["home"], running),
         "client-config": "none",
         "registry": "none",
     }
@@ -71,6 +76,5 @@ def _row(ctx: click.Context, name: str, value: Any, defaults: Defaults | None) -
     return {"setting": name.replace("_", "-"), "value": shown, "source": source, "at": places.get(source)}
 
 
-def _own_broker(home: Path) -> str:
-    running = local.find(home / "broker")
+def _own_broker(home: Path, running: local.Running | None) -> str:
     return f"{running.bootstrap}, the local broker of {home}" if running else f"the local broker of {home}, not running"

@@ -25,14 +25,15 @@ def _command(topology: str, schemas: Path | None, bootstrap: str | None, home: P
     return named(topology, schemas, bootstrap, home)
 
 
-def find_where(
+def find_cluster(
     topology: Given = None, bootstrap: Given = None, *, schemas: Given = None, home: Given = None, config: Given = None
 ) -> Where:
-    """Return what the arguments name; what they leave out, the environment or pipeline.toml does.
+    """Return what the command line means here: the `topology`, and the `address` of its Kafka, for clients.
 
-    As a command's options are; see docs/configuration.md. `config`: the file, instead of the nearest pipeline.toml.
-    Sets PIPELINE_CLIENT_CONFIG and PIPELINE_REGISTRY if the file names them and the environment does not. Raises
-    DefaultsError.
+    What the arguments leave out, the environment or pipeline.toml says, as for a command's options; else it is the
+    local broker of `home`, and `address` raises BrokerUnreachable if that does not run. `config`: the file, instead of
+    the nearest pipeline.toml. Sets PIPELINE_CLIENT_CONFIG and PIPELINE_REGISTRY if the file names them and the
+    environment does not. Raises DefaultsError.
     """
     given = {"topology": topology, "bootstrap": bootstrap, "schemas": schemas, "home": home}
     defaults = _defaults(config or os.environ.get(VARIABLE))

@@ -194,8 +194,11 @@ def _declared(aggregate: Aggregated, taken: set[str]) -> Followed:
         hints = get_type_hints(event)
         kept[event] = tuple(name for name, kind in hints.items() if kind in SIMPLE)
         lines = [f"{name}: {SIMPLE[hints[name]]}" for name in kept[event]]
-        if len(lines) < len(hints):
-            lines.append(f"# its other fields: schemas/{topic}.avsc")
+        if left := [name for name in hints if name not in kept[event]]:
+            lines.append(
+                "# Left out, as only str, int, float and bool are taken over; add those that you need, as their"
+            )
+            lines += [f"# owner declares them (schemas/{topic}.avsc):", *(f"#   {name}" for name in left)]
         if not kept[event]:
             lines.insert(0, "pass")
         declared += part("foreign", {"event": event.__name__, "fields": "\n    ".join(lines)})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from pipeline import Rejected
 from tests.helpers.support import Shop, until
@@ -19,9 +20,15 @@ from topologies.users import NameChanged, User, UserRegistered
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 
 
-def run_blocks(page: str, bootstrap: str) -> dict[str, Any]:
+@pytest.fixture(autouse=True)
+def cluster(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `find_cluster` finds, and commands do."""
+    monkeypatch.setenv("PIPELINE_BOOTSTRAP", shop.bootstrap)
+
+
+def run_blocks(page: str) -> dict[str, Any]:
     """What the untitled blocks of a page define, one after the other."""
-    found: dict[str, Any] = {"bootstrap": bootstrap}
+    found: dict[str, Any] = {}
     for block in re.findall(r"^```python\n(.*?)^```$", (HOWTO / page).read_text(), re.DOTALL | re.MULTILINE):
         exec(compile(block, page, "exec"), found)
     return found
@@ -37,7 +44,7 @@ def by_hand(shop: Shop, line: str) -> str:
 def test_the_pages_on_own_writes_and_on_audits_run(shop: Shop) -> None:
     worker = shop.worker()
     until("it serves", worker.addresses)
-    found = run_blocks("own-writes.md", shop.bootstrap)
+    found = run_blocks("own-writes.md")
     assert not isinstance(found["outcome"], Rejected)
     assert found["mine"].row == found["again"].row == Customer(registered=True, orders=0, spent=0, refunded=0)
     page = (HOWTO / "own-writes.md").read_text()
@@ -47,7 +54,7 @@ def test_the_pages_on_own_writes_and_on_audits_run(shop: Shop) -> None:
     (query,) = re.findall(r"^    (pipeline query .*)$", page, re.MULTILINE)
     assert "nora" in by_hand(shop, query)
 
-    found = run_blocks("audit.md", shop.bootstrap)
+    found = run_blocks("audit.md")
     assert [past.event for past in found["past"]] == [UserRegistered("Ines", "Spain"), NameChanged("Inés")]
     assert found["then"].row == User("Ines", "Spain")
     lines = re.findall(r"^    (pipeline history .*)$", (HOWTO / "audit.md").read_text(), re.MULTILINE)

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from bank.accounts import accounts
-from pipeline import QueryClient
-from pipeline.contrib.settings import find_where
+from pipeline import QueryClient, find_cluster
 from pipeline.errors import PipelineError
 
 
@@ -29,8 +28,8 @@ def main(moment: str) -> int:
     """Print the audit; the exit code is 1 if money was made or lost."""
     if moment == "now":
         moment = datetime.now(UTC).isoformat()
-    where = find_where()
-    with QueryClient(where.address, where.topology, patience_s=30) as query:
+    cluster = find_cluster()
+    with QueryClient(cluster.address, cluster.topology, patience_s=30) as query:
         found = audit(query, moment)
     print(f"{'account':<20} {'balance':>16} {'cash':>16}   as of {moment}")
     for key, balance, cash in found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 
-from pipeline.contrib.settings import find_where
+from pipeline import find_cluster
 
 TURNOVER = """
 SELECT account, count(*) AS lines, max(booked_at) AS last,
@@ -20,7 +20,7 @@ FROM statement GROUP BY account ORDER BY came - went DESC
 
 def main() -> None:
     """Print a line for each account, the one with the largest turnover first."""
-    file = find_where().home / "state" / "statements" / "statements.sqlite"
+    file = find_cluster().home / "state" / "statements" / "statements.sqlite"
     if not file.exists():
         sys.exit(f"no statements in {file}; start the bank first")
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:

@@ -15,8 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline import Accepted, Client, QueryClient, Token
-from pipeline.contrib.settings import find_where
+from pipeline import Accepted, Client, QueryClient, Token, find_cluster
 from pipeline.errors import PipelineError
 from telemetry.devices import RegisterDevice, devices
 from telemetry.readings import Report, device_limits, readings
@@ -74,11 +73,11 @@ def main() -> None:
     parser.add_argument("--readings", type=int, default=100_000)
     parser.add_argument("--late", type=float, default=0.01, help="the share that comes ten minutes late")
     parser.add_argument("--seed", type=int, default=1)
-    asked, where = parser.parse_args(), find_where()
+    asked, cluster = parser.parse_args(), find_cluster()
     began = time.monotonic()
-    with Client(where.address, where.topology, name="feed") as client, bars() as progress:
+    with Client(cluster.address, cluster.topology, name="feed") as client, bars() as progress:
         there = register(client, asked.devices, progress)
-        with QueryClient(where.address, where.topology, patience_s=30) as query:
+        with QueryClient(cluster.address, cluster.topology, patience_s=30) as query:
             if there:  # else they were registered by an earlier run
                 list(query.scan(device_limits, limit=1, at_least=there, wait=60))
         feed(client, asked.devices, asked.readings, asked.late, random.Random(asked.seed), progress)

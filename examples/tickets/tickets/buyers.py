@@ -11,8 +11,7 @@ import string
 import sys
 from collections import Counter
 
-from pipeline import AsyncClient, AsyncQueryClient, Rejected
-from pipeline.contrib.settings import find_where
+from pipeline import AsyncClient, AsyncQueryClient, Rejected, find_cluster
 from pipeline.errors import PipelineError
 from tickets.bookings import OpenBooking, bookings
 from tickets.halls import seat_map
@@ -55,10 +54,10 @@ async def buy(client: AsyncClient, show: str, hall: list[str], number: int) -> C
 
 async def main(show: str, buyers: int) -> None:
     """Let all buyers come within some seconds."""
-    where = find_where()
-    async with AsyncQueryClient(where.address, where.topology, patience_s=30) as query:
+    cluster = find_cluster()
+    async with AsyncQueryClient(cluster.address, cluster.topology, patience_s=30) as query:
         hall = list((await query.get(seat_map, show)).row.seats)
-    async with AsyncClient(where.address, where.topology, name="buyers") as client:
+    async with AsyncClient(cluster.address, cluster.topology, name="buyers") as client:
         told = await asyncio.gather(*(buy(client, show, hall, number) for number in range(buyers)))
     for what, times in sorted(sum(told, Counter[str]()).items()):
         print(f"{times:>5}  {what}")

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pipeline import QueryClient
-from pipeline.contrib.settings import find_where
+from pipeline import QueryClient, find_cluster
 from pipeline.errors import PipelineError
 from tickets.halls import SeatMap, Status, seat_map
 
@@ -42,8 +41,8 @@ def picture(show: str, hall: SeatMap) -> Text:
 
 def main(show: str) -> None:
     """Show the hall, and each change of it."""
-    console, where = Console(), find_where()
-    with QueryClient(where.address, where.topology, patience_s=30) as query:
+    console, cluster = Console(), find_cluster()
+    with QueryClient(cluster.address, cluster.topology, patience_s=30) as query:
         changes = (change.row for change in query.watch(seat_map, show) if change.row is not None)
         if not console.is_terminal:
             for hall in changes:

@@ -15,6 +15,19 @@ from pipeline.cli.values import Seconds
 from pipeline.model.saga.saga import IN_FLIGHT, STATUSES, Saga
 
 Decorated = Callable[..., Any]
+SETTLED = STATUSES[len(IN_FLIGHT) :]
+
+
+class States(click.Choice[str]):
+    """One status or several, with commas."""
+
+    def __init__(self) -> None:
+        super().__init__(STATUSES)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return tuple(super(States, self).convert(each, param, ctx) for each in str(value).split(","))
 
 
 def common(function: Decorated) -> Decorated:
@@ -41,25 +54,30 @@ def list_command(what: str, is_meant: Callable[[Saga[Any]], bool]) -> click.Comm
     @click.command("list", help=f"List the {what} of SAGA, or of all sagas.")
     @click.argument("saga", required=False)
     @click.option(
-        "--state", type=click.Choice(STATUSES), multiple=True, help="Repeatable.  [default: all that are not settled]"
+        "--state",
+        type=States(),
+        multiple=True,
+        help="Repeatable, or several with commas.  [default: all that are not settled]",
     )
     @common
-    def list_(saga: str | None, state: tuple[str, ...], *, as_json: bool, where: Where) -> None:
+    def list_(saga: str | None, state: tuple[tuple[str, ...], ...], *, as_json: bool, where: Where) -> None:
         sagas = [where.topology.saga(saga)] if saga else list(where.topology.sagas.values())
         names = sorted(each.name for each in sagas if is_meant(each))
         with where.queries() as client:
-            _show_list([each for name in names for each in client.sagas(name, state or IN_FLIGHT)], as_json=as_json)
+            states = tuple(dict.fromkeys(one for each in state for one in each)) or IN_FLIGHT
+            found = [each for name in names for each in client.sagas(name, states)]
+        _show_list(found, as_json=as_json, asked=bool(state))
 
     return list_
 
 
-def _show_list(found: list[dict[str, Any]], *, as_json: bool) -> None:
+def _show_list(found: list[dict[str, Any]], *, as_json: bool, asked: bool) -> None:
     if as_json:
         for each in found:
             say_json(each)
         return
     if not found:
-        say("none")
+        say("none" if asked else f"none in flight; --state {','.join(SETTLED)} shows those that have ended")
         return
     columns = ("saga", "key", "status", "step", "attempt", "waits for", "reason", "since")
     told = [{**each, "waits_for": ", ".join(each["waits_for"])} for each in found]

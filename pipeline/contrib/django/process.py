@@ -13,7 +13,7 @@ from pipeline.adapters.kafka import admin_client
 from pipeline.client import Client
 from pipeline.client.queries import QueryClient
 from pipeline.contrib.own_writes.logs import Logs
-from pipeline.contrib.settings import Given, find_where
+from pipeline.contrib.settings import Given, find_cluster
 from pipeline.errors import BrokerUnreachable, PipelineError
 
 
@@ -71,7 +71,9 @@ class Process:
         return self._opened
 
     def _open(self) -> Opened:
-        where = find_where(self._topology, self._bootstrap, schemas=self._schemas, home=self._home, config=self._config)
+        where = find_cluster(
+            self._topology, self._bootstrap, schemas=self._schemas, home=self._home, config=self._config
+        )
         topology, bootstrap = where.topology, where.address
         commands = Client(bootstrap, topology, self._name)
         try:

@@ -21,7 +21,7 @@ from pipeline.contrib.fastapi.middleware import OwnWritesMiddleware
 from pipeline.contrib.own_writes.logs import Logs
 from pipeline.contrib.own_writes.positions import COOKIE
 from pipeline.contrib.problems import reply_to
-from pipeline.contrib.settings import Given, find_where
+from pipeline.contrib.settings import Given, find_cluster
 from pipeline.errors import BrokerUnreachable, NeedsOperator, PipelineError, Retryable
 from pipeline.topology import Topology
 
@@ -82,7 +82,7 @@ class Clients:
         If Kafka does not answer, the application starts nevertheless, says so in its log, and tries on: until then its
         dependencies raise BrokerUnreachable, which is 503 with Retry-After. Any other error ends the start.
         """
-        where = find_where(
+        where = find_cluster(
             None if isinstance(self._topology, Topology) else self._topology,
             self._bootstrap,
             schemas=self._schemas,

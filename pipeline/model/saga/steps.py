@@ -122,10 +122,15 @@ def diagram(steps: Sequence[Step]) -> str:
         if step.must:
             lines.append(f"    {step.name} --> {step.name}: again until accepted")
         else:
-            before = [other for other in steps[: steps.index(step) + 1] if other in undoing]
-            lines.append(f"    {step.name} --> {_undo(before[-1]) if before else 'undone'}: refused, timeout or abort")
-    back = [*(_undo(step) for step in reversed(undoing)), "undone"]
-    lines += [f"    {one} --> {other}" for one, other in itertools.pairwise(back)]
+            before = [other for other in steps[: steps.index(step)] if other in undoing]
+            back = _undo(before[-1]) if before else "undone"
+            if step.undo is None:
+                lines.append(f"    {step.name} --> {back}: refused, timeout or abort")
+            else:  # a step that was refused has done nothing; else some of it may have been done
+                lines.append(f"    {step.name} --> {back}: refused")
+                lines.append(f"    {step.name} --> {_undo(step)}: refused in part, timeout or abort")
+    ways = [*(_undo(step) for step in reversed(undoing)), "undone"]
+    lines += [f"    {one} --> {other}" for one, other in itertools.pairwise(ways)]
     return "\n".join([*lines, "    undone --> [*]"]) + "\n"
 
 

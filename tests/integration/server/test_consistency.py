@@ -320,10 +320,11 @@ def test_linearizable_reads_over_two_workers_are_linearizable(shop: Shop, client
 PAGE = (Path(__file__).parents[3] / "docs" / "consistency.md").read_text()
 
 
-def test_the_page_on_consistency_runs(shop: Shop) -> None:
+def test_the_page_on_consistency_runs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_BOOTSTRAP", shop.bootstrap)
     worker = shop.worker()
     until("it serves", worker.addresses)
-    found: dict[str, Any] = {"bootstrap": shop.bootstrap}
+    found: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "consistency.md", "exec"), found)
     assert found["mine"].row.registered

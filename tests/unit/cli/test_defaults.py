@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from pipeline.broker import local
 from pipeline.cli import COMMANDS, demo, main
 from pipeline.cli.defaults import KINDS
 from pipeline.demo.worker import environment
@@ -67,6 +68,20 @@ def test_without_a_file_all_is_as_built_in() -> None:
     table = call("config").stdout
     assert "schemas/ beside the topology" in table
     assert "There is no pipeline.toml" in table
+
+
+def test_the_address_of_a_local_broker_that_runs_is_told_to_machines_and_people(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = {Path(".pipeline/broker"): local.Running(1, "127.0.0.1:9"), Path("other/broker"): None}
+    monkeypatch.setattr(local, "find", running.get)
+    assert shown()["bootstrap"] == ("127.0.0.1:9", "default", None)
+    assert "127.0.0.1:9, the local broker of .pipeline" in call("config").stdout
+    monkeypatch.setenv("PIPELINE_HOME", "other")
+    assert shown()["bootstrap"] == (None, "default", None)
+    monkeypatch.setenv("PIPELINE_BOOTSTRAP", "a:1")
+    monkeypatch.setenv("PIPELINE_HOME", ".pipeline")
+    assert shown()["bootstrap"][0] == "a:1"
 
 
 def test_a_file_above_gives_values_and_its_paths_are_relative_to_it(place: Path) -> None:

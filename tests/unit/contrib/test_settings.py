@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contrib.settings import find_where
+from pipeline import find_cluster
 from pipeline.errors import BrokerUnreachable, DefaultsError
 
 SERVICE = "from pipeline import Service\nservice = Service('mine')\n"
@@ -31,7 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_no_argument_says_the_file_does(project: Path) -> None:
-    where = find_where()
+    where = find_cluster()
     assert (where.name, where.address) == ("web_settings_own", "file:1")
     assert list(where.topology.services) == ["mine"]
     assert os.environ["PIPELINE_REGISTRY"] == "http://localhost:8081"
@@ -40,24 +40,24 @@ def test_what_no_argument_says_the_file_does(project: Path) -> None:
 def test_an_argument_comes_before_the_environment_and_that_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_BOOTSTRAP", "environment:1")
     monkeypatch.setenv("PIPELINE_REGISTRY", "http://other:8081")
-    assert find_where().address == "environment:1"
-    assert find_where("other", "argument:1").address == "argument:1"
-    assert find_where("other").name == "other"
+    assert find_cluster().address == "environment:1"
+    assert find_cluster("other", "argument:1").address == "argument:1"
+    assert find_cluster("other").name == "other"
     assert os.environ["PIPELINE_REGISTRY"] == "http://other:8081"
 
 
 def test_a_file_may_be_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "other.toml").write_text(f'home = "{project}/none"\n')
-    named = find_where(config=project / "other.toml")
+    named = find_cluster(config=project / "other.toml")
     assert named.name == "topologies"
     with pytest.raises(BrokerUnreachable, match="no local broker runs"):
         _ = named.address
     monkeypatch.setenv("PIPELINE_CONFIG", str(project / "other.toml"))
-    assert find_where().bootstrap is None
+    assert find_cluster().bootstrap is None
 
 
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(DefaultsError, match="no address of a broker"):
-        find_where(bootstrap="not an address")
+        find_cluster(bootstrap="not an address")
     with pytest.raises(DefaultsError, match=r"nowhere\.toml: No such file"):
-        find_where(config="nowhere.toml")
+        find_cluster(config="nowhere.toml")

@@ -154,7 +154,9 @@ def test_a_step_has_no_slash(step: str) -> None:
 
 
 class Workers:
-    """Stands for QueryClient: one instance of each saga."""
+    """Stands for QueryClient: one instance of each saga. `settled`: none is in flight."""
+
+    settled = False
 
     def __init__(self, *_: Any) -> None: ...
     def __enter__(self) -> Workers:
@@ -163,6 +165,8 @@ class Workers:
     def __exit__(self, *_: object) -> None: ...
 
     def sagas(self, saga: str, states: Any) -> list[dict[str, Any]]:
+        if "running" in states and self.settled:
+            return []
         where = {"status": states[0], "step": "reserve", "attempt": 1, "waits_for": ["reserve.0"], "reason": "locked"}
         return [{"saga": saga, "key": f"{saga}-1", **where, "blocks": [], "since": "2026"}]
 
@@ -178,6 +182,7 @@ class Workers:
     [
         (["saga", "list"], ["move-1", "sale-1", "running", "reserve.0"]),
         (["saga", "list", "sale", "--state", "stuck"], ["sale-1", "stuck"]),
+        (["saga", "list", "sale", "--state", "undone,done"], ["sale-1", "undone"]),
         (["2pc", "list"], ["move-1"]),
         (["saga", "show", "sale", "o1"], ["status     stuck", "version    7", '{"type": "Started"}']),
         (["saga", "list", "sale", "--json"], ['"key": "sale-1"']),
@@ -229,3 +234,13 @@ def test_a_message_that_was_decided_is_not_evolved_again() -> None:
     assert folded.evolve(1003, other) == 1010
     assert folded.evolve(1003, message) == 1006
     assert asked == [message, message, other, message]
+
+
+def test_a_list_without_any_in_flight_says_how_to_see_the_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workers, "settled", True)
+    monkeypatch.setattr("pipeline.client.queries.QueryClient", Workers)
+    list_ = ["saga", "list", "checkout_saga", "--topology", "topologies", "--bootstrap", "nowhere:1"]
+    result = CliRunner().invoke(main, list_)
+    assert result.output == "none in flight; --state done,undone shows those that have ended\n"
+    result = CliRunner().invoke(main, [*list_, "--state", "done,gone"])
+    assert (result.exit_code, "'gone' is not one of" in result.output) == (2, True), result.output

@@ -206,6 +206,14 @@ def test_the_diagram_shows_both_ways() -> None:
     assert ("take", "undo_pay") not in arrows
 
 
+def test_the_diagram_shows_that_a_refused_step_itself_is_not_undone() -> None:
+    arrows = {line.strip() for line in SALE.diagram.splitlines()}
+    assert {"reserve --> undone: refused", "pay --> undo_reserve: refused"} <= arrows
+    assert "pay --> undo_pay: refused in part, timeout or abort" in arrows
+    assert Run().tell(*RESERVED, no("pay.0", "poor")).sent()[0].startswith("undo-reserve")  # as the saga does
+    assert Run().tell(*RESERVED, TimeUp("pay/1/timeout")).sent()[0].startswith("undo-pay")
+
+
 # --- schedules --------------------------------------------------------------------------------------------------------
 
 STOCK = {"tea": 3, "pot": 2, "purse": 6}
