@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,20 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_report_header() -> str:
     return f"simulation: fresh seeds from {FRESH}; SIMULATION_SEED={FRESH} takes them again"
+
+
+@pytest.fixture(autouse=True)
+def nothing_imported_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget after a test what it has imported from temporary folders: the next one may have a module of that name."""
+    path, before = sys.path[:], set(sys.modules)
+    yield
+    sys.path[:] = path
+    temporary = str(tmp_path_factory.getbasetemp().parent)
+    for name in set(sys.modules) - before:
+        module = sys.modules[name]
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]  # a namespace has no file
+        if any(str(place).startswith(temporary) for place in places):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

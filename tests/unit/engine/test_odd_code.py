@@ -87,7 +87,7 @@ DECISIONS = [
     (gives([Foreign()]), "tills.event: EventMessage.body must be Taken or Closed or Scribbled, not Foreign"),
     (gives([t.Taken]), "tills.event: EventMessage.body must be Taken or Closed or Scribbled, not type"),
     (gives([None]), "tills.event: EventMessage.body must be Taken or Closed or Scribbled, not NoneType"),
-    (gives([t.Taken(2**70)]), "tills.event: EventMessage.body.amount must fit 64 bits"),
+    (gives([t.Taken(2**70)]), "tills.event: Taken.amount must fit 64 bits"),
     (breaks_off, "ValueError: half way"),
     (raises(SystemExit(3)), "SystemExit: 3"),
     (raises(KeyboardInterrupt()), "KeyboardInterrupt: "),
@@ -154,7 +154,7 @@ def test_what_a_decision_does_parks_its_command(decide: Callable[..., Any], says
     [
         (gives(None), "evolve of 'tills' returned None on a Taken: is a case missing?"),
         (gives(Foreign()), "tills.state: StateMessage.body must be Till, not Foreign"),
-        (gives(t.Till(2**70)), "tills.state: StateMessage.body.total must fit 64 bits"),
+        (gives(t.Till(2**70)), "tills.state: Till.total must fit 64 bits"),
         (raises(KeyboardInterrupt()), "KeyboardInterrupt: "),
     ],
 )
