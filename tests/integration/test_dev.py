@@ -83,6 +83,9 @@ class Dev:
         return self.process.wait(60)
 
 
+pytestmark = pytest.mark.long  # a broker, and a process at each step
+
+
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """One for all tests here but the last; each has keys of its own, and leaves the service as it found it."""
@@ -210,7 +213,6 @@ def test_its_end_leaves_no_process_and_the_next_start_has_the_data(dev: Dev) -> 
     assert dev.log.read_text().rstrip().endswith("ended")
 
 
-@pytest.mark.long
 def test_with_another_kafka_that_stays(kafka: str, tmp_path: Path) -> None:
     write_till(tmp_path)
     dev = Dev(tmp_path, "--bootstrap", kafka)

@@ -111,6 +111,7 @@ def typed(name: str) -> list[list[str]]:
     return [block for block in blocks if block and not block[0].startswith("pipeline dev")]
 
 
+@pytest.mark.long
 def test_the_bank_on_kafka_by_the_commands_of_its_readme(on_kafka: Callable[[str], Shop]) -> None:
     bank = on_kafka("bank")
     (address,) = until("it serves", bank.worker().addresses)

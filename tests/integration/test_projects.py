@@ -27,6 +27,9 @@ ADDED = (
 LONG = "very_long_names_of_very_many_thing_s"
 
 
+pytestmark = pytest.mark.long  # a broker, and a process at each step
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
@@ -47,7 +50,6 @@ def test_its_own_tests_are_green(project: Path) -> None:
     assert int(found[1]) > 35
 
 
-@pytest.mark.long
 def test_its_own_check_is_green(project: Path) -> None:
     said = run(project, "make", *AS_INSTALLED, "check")
     assert "Success: no issues found" in said  # mypy, strict

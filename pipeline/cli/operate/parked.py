@@ -28,6 +28,7 @@ class Workers:
     """Sends requests to any worker; each forwards what another one owns."""
 
     unavailable: Sequence[str] = ()  # the partitions that `keys` could not ask, each as "service topic-partition"
+    is_anything_found = False  # by `keys`
 
     def __init__(self, where: Where, service: str | None) -> None:
         self._place, self._service = where, service
@@ -61,6 +62,7 @@ class Workers:
             page = self.ask("/v1/parked", query)
             for each in page["parked"]:
                 if topic in (None, each["topic"]) and (key is None or key in (each["key"], each["key_base64"])):
+                    self.is_anything_found = True
                     yield each
             unavailable |= dict.fromkeys(page["unavailable"])
             if page["next"] is None:
@@ -97,7 +99,7 @@ def _chosen(function: Callable[..., None]) -> Callable[..., None]:
     def wrapped(service: str | None, topic: str | None, key: str | None, where: Where, **others: Any) -> None:
         workers = Workers(where, service)
         function(workers, (service, topic, key), **others)
-        if workers.unavailable:
+        if workers.unavailable and not workers.is_anything_found:  # what is asked for may be where no one answers
             sys.exit(1)
 
     return wrapped
@@ -141,7 +143,7 @@ def _name(each: dict[str, Any]) -> str:
 def list_(workers: Workers, meant: Meant, *, as_json: bool) -> None:
     """Show the keys that have parked records: how many, and the cause and time of the first.
 
-    Exit code 1: the list is incomplete, as no worker answers for some partitions.
+    Exit code 1: nothing is found, and no worker answers for some partitions.
     """
     found = workers.keys(*meant)
     if as_json:

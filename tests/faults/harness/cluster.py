@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -81,9 +82,10 @@ class Node:
         self.process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP."""
+        """SIGSTOP; return once all its threads stand still."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         assert self.process is not None
