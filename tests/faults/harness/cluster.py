@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -82,10 +81,9 @@ class Node:
         self.process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP; return once all its threads stand still."""
+        """SIGSTOP."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         assert self.process is not None
