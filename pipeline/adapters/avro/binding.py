@@ -79,12 +79,22 @@ def resolve(schema: Schema, names: Names) -> Schema:
     return schema["type"] if isinstance(schema, dict) and schema["type"] in PRIMITIVES else schema
 
 
-def without_logical_types(schema: Schema) -> Schema:
-    """Return the schema with numbers as numbers, text as text and bytes as bytes, as message classes hold them."""
+def without_logical_types(schema: Schema, *, told_apart: bool = False) -> Schema:
+    """Return the schema with numbers as numbers, text as text and bytes as bytes, as message classes hold them.
+
+    `told_apart`: but an int that has one keeps it in a union with a long, which is a number, too.
+    """
     if isinstance(schema, list):
-        return [without_logical_types(branch) for branch in schema]
+        kinds = [branch["type"] if isinstance(branch, dict) else branch for branch in schema]
+        kept = "int" if told_apart and "long" in kinds else None
+        plain = (without_logical_types(branch, told_apart=told_apart) for branch in schema)
+        return [b if kind == kept else p for b, kind, p in zip(schema, kinds, plain, strict=True)]
     if isinstance(schema, dict):
-        return {name: without_logical_types(part) for name, part in schema.items() if name != "logicalType"}
+        return {
+            name: without_logical_types(part, told_apart=told_apart)
+            for name, part in schema.items()
+            if name != "logicalType"
+        }
     return schema
 
 

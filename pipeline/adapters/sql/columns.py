@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from sqlalchemy.dialects import postgresql
 
-from pipeline.adapters.avro.binding import Names, named_types, resolve
+from pipeline.adapters.avro.binding import Names, named_types, resolve, without_logical_types
 from pipeline.adapters.avro.registry import Registry, Schema
-from pipeline.adapters.sql.nested import from_json, to_json, told_apart
+from pipeline.adapters.sql.nested import from_json, to_json
 from pipeline.engine.state.table import TableSpec
 from pipeline.errors import SchemaError
 from pipeline.model import TopicKind
@@ -97,7 +97,7 @@ class Shape:
             if kind is None:
                 nested.add(field["name"])
             if not isinstance(kind, OF_LOGICAL):
-                field = {**field, "type": told_apart(field["type"])}
+                field = {**field, "type": without_logical_types(field["type"], told_apart=True)}
             columns.append(sa.Column(field["name"], ANY_JSON if kind is None else kind, nullable=nullable))
             fields.append(field)
         if (why := unfit_table(spec.name) or unfit_columns([column.name for column in columns])) is not None:

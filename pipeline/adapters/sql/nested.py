@@ -24,25 +24,6 @@ LOGICAL = {"decimal": Decimal, "date": date, "uuid": UUID, "timestamp-millis": d
 LOGICAL |= {"time-millis": time}
 
 
-def told_apart(schema: Schema) -> Schema:
-    """Return the schema without logical types, except where the branches of a union differ by nothing else.
-
-    An int and a long are both read as numbers; an int that is a date is not.
-    """
-    if isinstance(schema, list):
-        kinds = {_kind(branch) for branch in schema if not isinstance(_kind(branch), (dict, list))}
-        if {"int", "long"} <= kinds:
-            return [branch if _kind(branch) == "int" else told_apart(branch) for branch in schema]
-        return [told_apart(branch) for branch in schema]
-    if isinstance(schema, dict):
-        return {name: told_apart(part) for name, part in schema.items() if name != "logicalType"}
-    return schema
-
-
-def _kind(schema: Schema) -> Any:
-    return schema["type"] if isinstance(schema, dict) else schema
-
-
 def to_json(schema: Schema, value: Any, names: Names) -> Any:
     """Convert a value that fastavro has decoded, with the names of records in unions, to JSON."""
     schema = resolve(schema, names)

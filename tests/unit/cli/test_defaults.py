@@ -22,7 +22,7 @@ VARIABLES = ("TOPOLOGY", "SCHEMAS", "BOOTSTRAP", "HOME", "CONFIG", "CLIENT_CONFI
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a topology `own`, whose working directory is `project/deep/below`."""
     project = tmp_path / "project"
     below = project / "deep" / "below"
@@ -35,12 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in VARIABLES:
         monkeypatch.setenv(f"PIPELINE_{name}", "")  # also taken back afterwards, if a command sets it
         monkeypatch.delenv(f"PIPELINE_{name}")
-    modules = sys.modules
-    before = set(modules)
-    yield project
-    for name in set(modules) - before:
-        if str(getattr(modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del modules[name]
+    return project
 
 
 def call(*arguments: str) -> Result:

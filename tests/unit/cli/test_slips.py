@@ -30,17 +30,13 @@ NOT_UTF8 = os.fsdecode(b"a\xff")
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory of files that nobody would want; nothing that is imported from it stays."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of files that nobody would want."""
     monkeypatch.setattr("pipeline.adapters.kafka.cluster.ANSWER_S", 0.2)
     monkeypatch.setattr("pipeline.adapters.kafka.cluster.TRY_S", 0.3)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    return tmp_path
 
 
 def call(*arguments: str) -> Result:

@@ -165,7 +165,7 @@ class _Generation:
                 continue
             self._check_name(field, f"{where}.{name}.{field}")
             default = _default(cls, field)
-            if default is not _default(cls, field) and default != _default(cls, field):
+            if (again := _default(cls, field)) is not default and again != default:
                 why = "its default_factory makes another value each time, and a schema has one default; leave it out"
                 raise self._fail(f"{where}.{name}.{field}", why)
             made: dict[str, Any] = {"name": field, "type": self._of(hint, f"{where}.{name}.{field}", default)}
