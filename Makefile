@@ -34,7 +34,7 @@ PART := 8
 	@echo "1 of 3: the virtual environment .venv; some 10 seconds"
 	@$(PYTHON) -m venv .venv
 	@all=$$(grep -c == requirements.lock); \
-	echo "2 of 3: $$all packages, 65 MB to fetch; 1 to 5 minutes, as the network and the machine are"; \
+	echo "2 of 3: $$all packages, some 150 MB to fetch; 1 to 5 minutes, as the network and the machine are"; \
 	for from in $$(seq 1 $(PART) $$all); do \
 	  to=$$((from + $(PART) - 1)); test $$to -le $$all || to=$$all; \
 	  echo "        $$from to $$to: $$(sed -n "$$from,$${to}s/==.*//p" requirements.lock | tr '\n' ' ')"; \
