@@ -26,6 +26,7 @@ from pipeline.verify.sources.decode import Decoder, command_decoder, event_decod
 from pipeline.verify.sources.history import Entry, History
 
 FOUND_MAX = 2_000  # records of one request
+NOTES_MAX = 3  # of those of what cannot be read, in an error
 Looked = Callable[[str, int, int], object]  # what is read now, how much is done, and of how much
 Sagas = set[tuple[str, str]]  # name and key of each
 
@@ -108,8 +109,9 @@ class Logs:
                     found[topic] = each.message.correlation_id
         if not found:
             what = f"{aggregate} {key!r} has no " + ("command or event" if version is None else f"event {version}")
+            unread = f"; {'; '.join(self.notes[:NOTES_MAX])}" if self.notes else ""
             raise UnknownKey(
-                f"{what} in the logs; pipeline query {aggregate} lists its keys, pipeline history its events"
+                f"{what} in the logs; pipeline query {aggregate} lists its keys, pipeline history its events{unread}"
             )
         chosen = list(found.values())[-1]
         return Request(chosen, [number for number, id_ in events.items() if id_ == chosen], max(events, default=0))
