@@ -233,3 +233,8 @@ def test_a_topology_runs_on_its_ids(server: FakeRegistry, shop_topology: Topolog
         assert placed is not None
         assert placed.body.status == "confirmed"  # by a checkout, which asks and is answered
         assert driver.parked() == []
+    number, _ = Registry(shop_topology.schemas).current("users.event")
+    with TestDriver(shop_topology) as driver:  # the ids are the manifest's again
+        driver.send("users", "anna", users.RegisterUser("Anna", "France"))
+        logs = driver._world.kafka.topics["users.event"].logs
+        assert {event.value()[1:5] for log in logs for event in log.archive if event.key()} == {struct.pack(">I", number)}
