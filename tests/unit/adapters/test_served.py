@@ -237,4 +237,6 @@ def test_a_topology_runs_on_its_ids(server: FakeRegistry, shop_topology: Topolog
     with TestDriver(shop_topology) as driver:  # the ids are the manifest's again
         driver.send("users", "anna", users.RegisterUser("Anna", "France"))
         logs = driver._world.kafka.topics["users.event"].logs
-        assert {event.value()[1:5] for log in logs for event in log.archive if event.key()} == {struct.pack(">I", number)}
+        assert {event.value()[1:5] for log in logs for event in log.archive if event.key()} == {
+            struct.pack(">I", number)
+        }
