@@ -192,6 +192,7 @@ def ended(home: Path, source: Path, how: Callable[[subprocess.Popen[Any]], objec
         process.kill()
 
 
+@pytest.mark.long
 def test_whatever_ends_the_demo_no_process_stays_and_the_next_start_works(tmp_path: Path, source: Path) -> None:
     home = tmp_path / "home"
     for number, code, when in (
@@ -246,6 +247,7 @@ def test_the_whole_demo_as_it_is_shipped_within_the_usual_limit_of_open_files(tm
     assert "one partition" not in done.stdout
 
 
+@pytest.mark.long
 def test_the_demo_on_another_kafka_wants_it_empty(shop: Shop, source: Path, tmp_path: Path) -> None:
     arguments = ("--input", str(source), "--bootstrap", shop.bootstrap, "--home", str(shop.home / "demo"))
     code, page = on_a_terminal(40, *arguments, "--processes", "2")

@@ -175,6 +175,7 @@ def test_in_the_repository_the_shop_has_two_names() -> None:
     assert anywhere.schemas == ROOT / "schemas"
 
 
+@pytest.mark.long
 def test_the_demo_runs_from_the_wheel_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     lines = "1,TEA,TEA,2,2009-12-01 07:45:00,1.5,17850,France\n"
     source = tmp_path / "small.csv"
