@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from pipeline.broker import local
 from pipeline.cli.defaults import Defaults
-from pipeline.cli.values import Bootstrap, FilePath
+from pipeline.cli.values import Bootstrap, FilePath, TopologyName
 from pipeline.errors import BrokerUnreachable, TopologyError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 ENVIRONMENT, DEFAULT_MAP = ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP
+UNNAMED = "taken as nothing names yours: name it with --topology, PIPELINE_TOPOLOGY or in pipeline.toml"
 HOME = Path(".pipeline")
 HOME_HELP = "Directory of the local broker and of the workers' tables."
 
@@ -53,7 +54,7 @@ topology_option = click.option(
     show_envvar=True,
     help="The topology that the workers run.",
 )
-topology_argument = click.argument("topology", envvar="PIPELINE_TOPOLOGY")
+topology_argument = click.argument("topology", type=TopologyName(), envvar="PIPELINE_TOPOLOGY")
 database_option: Decorator = click.option(
     "--database",
     "databases",
@@ -82,7 +83,7 @@ class Where:
     bootstrap: str | None
     home: Path
     roots: Sequence[Path] = ()  # where the topology is looked for; see `load`
-    source: str = ""  # what names the topology, if that is neither the command line nor a default
+    source: str = ""  # what an error says of how the topology is named; "" if the command line names it
 
     @property
     def address(self) -> str:
@@ -107,7 +108,7 @@ class Where:
         except TopologyError as error:
             if not self.source:
                 raise
-            raise TopologyError(f"{error} ({self.source} names it)") from error
+            raise TopologyError(f"{error} ({self.source})") from error
 
     def queries(self, **options: Any) -> QueryClient:
         """Return a client for reads; `options` are those of QueryClient."""
@@ -124,13 +125,13 @@ def named(topology: str, schemas: Path | None, bootstrap: str | None = None, hom
     """
     ctx = click.get_current_context()
     defaults, by = ctx.find_object(Defaults), ctx.get_parameter_source("topology")
-    source = "PIPELINE_TOPOLOGY" if by is ENVIRONMENT else ""
+    source = {ENVIRONMENT: "PIPELINE_TOPOLOGY names it", ParameterSource.DEFAULT: UNNAMED}.get(by, "")
     if defaults is None:
         return Where(topology, schemas, bootstrap, home, source=source)
     if ctx.get_parameter_source("schemas") is DEFAULT_MAP and defaults.values.get("topology", topology) != topology:
         schemas = None
     if by is DEFAULT_MAP:
-        return Where(topology, schemas, bootstrap, home, (defaults.folder,), str(defaults.path))
+        return Where(topology, schemas, bootstrap, home, (defaults.folder,), f"{defaults.path} names it")
     return Where(topology, schemas, bootstrap, home, (Path.cwd(), defaults.folder), source)
 
 

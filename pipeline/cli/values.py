@@ -33,6 +33,13 @@ class FullText(click.types.StringParamType):
         return _encodable(self, text, param, ctx)
 
 
+class TopologyName(FullText):
+    """The topology of a command that needs one."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: Context = None) -> str:
+        return 'Give a package, a module or a .py file, or have pipeline.toml say it: topology = "…"'
+
+
 class AnyText(click.types.StringParamType):
     """Text that may be empty, and that UTF-8 can hold."""
 

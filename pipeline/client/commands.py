@@ -20,7 +20,7 @@ from pipeline.errors import InvalidCommand, UnfitValue, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
 from pipeline.model.fields import alternatives
-from pipeline.model.records.keys import KEY_BYTES_MAX
+from pipeline.model.records.keys import KEY_BYTES_MAX, no_text
 from pipeline.topology import Topology
 
 ID_BYTES_MAX = 256
@@ -186,7 +186,7 @@ def _due_ms(at: datetime | int | None, after: float | None) -> int:
 
 def _checked(text: str, what: str, bytes_max: int) -> bytes:
     if not isinstance(text, str):
-        raise InvalidCommand(f"{what} must be text, not {type(text).__name__} {text!r:.100}")
+        raise InvalidCommand(f"{what} must be text, not {no_text(text)}")
     try:
         data = text.encode()
     except UnicodeEncodeError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pipeline.model.records.keys import no_text
+
 
 def row_to_index(indexes: Mapping[str, Callable[[Any], str | None]], row: Any) -> Iterator[tuple[str, str]]:
     """Return the pairs (index, value) of a row; none if the function of its index returns None.
@@ -16,5 +18,5 @@ def row_to_index(indexes: Mapping[str, Callable[[Any], str | None]], row: Any) -
         if value is None:
             continue
         if not isinstance(value, str):
-            raise TypeError(f"the index {name!r} must give text or None, not {type(value).__name__} {value!r:.100}")
+            raise TypeError(f"the index {name!r} must give text or None, not {no_text(value)}")
         yield name, value

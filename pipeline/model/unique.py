@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.model.records.keys import no_text
+
 
 @dataclass(frozen=True, slots=True)
 class Unique:
@@ -25,5 +27,10 @@ class Unique:
 
 
 def reservation_key(secret: bytes, value: str) -> str:
-    """The key of a value's reservation. Without the service's secret, the value cannot be read or guessed from it."""
+    """Return the key of a value's reservation. Without the service's secret, the value cannot be guessed from it.
+
+    Raises TypeError if the value is not text.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"a unique value must be text or None, not {no_text(value)}")
     return hmac.digest(secret, value.encode(), "sha256").hex()

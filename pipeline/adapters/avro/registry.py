@@ -24,6 +24,10 @@ from pipeline.errors import NotKnownYet, SchemaError, UndecodableRecord
 MANIFEST = "manifest.json"
 ENGINE = Path(__file__).parents[2] / "schemas"  # the engine's own
 BROKEN = (ValueError, TypeError, LookupError, AttributeError, RecursionError, SchemaParseException)
+MAKE = (
+    "make the schemas with: pipeline schemas generate TOPOLOGY, then: pipeline schemas register (a project's make "
+    "schemas does both, and so does pipeline dev)"
+)
 SALTS = 8  # more collisions of one hash will not come together
 Schema = Any  # JSON of an Avro schema: a name, a list (union) or a dict
 
@@ -72,7 +76,7 @@ class Registry:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         if not directory.is_dir():
-            raise SchemaError(f"no schema directory at {directory}; give the right one with --schemas")
+            raise SchemaError(f"no schema directory at {directory}; {MAKE}, or give the right one with --schemas")
         self._learned: dict[tuple[int, str], Schema] = {}  # grows while other threads read
         self._read: dict[str, Schema] = {}
         manifest = _manifest(directory)
@@ -187,7 +191,7 @@ class Registry:
             schema: Schema = json.loads(path.read_text())
             parse_schema(schema)
         except FileNotFoundError:
-            raise SchemaError(f"no schema {path}; each topic needs one, named like the topic") from None
+            raise SchemaError(f"no schema {path}; each topic needs one, named like the topic: {MAKE}") from None
         except BROKEN as error:
             raise SchemaError(f"{path} is not an Avro schema: {error}; correct it") from error
         return schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from pipeline.errors import BadRequest, TopologyError
@@ -17,7 +18,7 @@ def key_bytes(key: Any, bytes_max: int, giver: str, given: str) -> bytes:
     what UTF-8 cannot hold.
     """
     if not isinstance(key, str):
-        raise _unfit(giver, given, f"the key {key!r:.100}, which is {type(key).__name__} and not str", bytes_max)
+        raise _unfit(giver, given, f"the key {no_text(key)}", bytes_max)
     try:
         data = key.encode()
     except UnicodeEncodeError as error:
@@ -43,11 +44,17 @@ def asked_key(key: Any) -> bytes:
 def asked_text(what: str, text: Any) -> bytes:
     """Encode a text that a reader gives. Raises BadRequest if it is none, or none that UTF-8 can hold."""
     if not isinstance(text, str):
-        raise BadRequest(f"{what} must be text, not {type(text).__name__} {text!r:.100}")
+        raise BadRequest(f"{what} must be text, not {no_text(text)}")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise BadRequest(f"{what} must be text that UTF-8 can hold: {error}") from None
+
+
+def no_text(value: Any) -> str:
+    """Return what an error says of a value that should be text. A member of an Enum has two texts: it is not guessed."""
+    shown = f"{value!r:.100}, which is {type(value).__name__} and not str"
+    return f"{shown}: take its .name (or .value)" if isinstance(value, Enum) else shown
 
 
 def named(function: Any) -> str:

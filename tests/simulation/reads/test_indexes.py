@@ -94,5 +94,5 @@ def test_an_index_is_right_after_whatever_faults() -> None:
 
 def test_what_an_index_raises_stops_before_the_record() -> None:
     topology = indexed(total=lambda row: row.total)
-    with TestDriver(topology) as driver, pytest.raises(FoldError, match="must give text or None, not int 3"):
+    with TestDriver(topology) as driver, pytest.raises(FoldError, match="must give text or None, not 3, which is int"):
         driver.send("tills", "till-1", t.Take(3))

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.broker import local
 from pipeline.cli import COMMANDS, demo, main
+from pipeline.cli.data import query
 from pipeline.cli.defaults import KINDS
 from pipeline.demo.worker import environment
 
@@ -244,6 +245,16 @@ def test_a_topology_that_is_not_there_names_what_named_it(place: Path, monkeypat
     monkeypatch.setenv("PIPELINE_TOPOLOGY", "gone")
     assert "(PIPELINE_TOPOLOGY names it)" in call("schemas", "check").stderr
     assert "names it" not in call("schemas", "check", "none").stderr
+
+
+def test_one_that_nothing_names_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    (option,) = [each for each in query.command.params if each.name == "topology"]
+    monkeypatch.setattr(option, "default", "absent")  # here the usual one is there
+    missing = call("query", "stock", "--bootstrap", "127.0.0.1:1")
+    assert "no topology 'absent' can be imported from here" in missing.stderr
+    assert "name it with --topology, PIPELINE_TOPOLOGY or in pipeline.toml" in missing.stderr
+    assert "--topology" not in call("query", "stock", "--topology", "gone", "--bootstrap", "127.0.0.1:1").stderr
+    assert 'have pipeline.toml say it: topology = "…"' in call("schemas", "check").stderr
 
 
 def test_the_schemas_of_the_file_are_not_those_of_another_topology(place: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.adapters.avro.wire.identity import schema_id
 from pipeline.cli import main
 from pipeline.errors import SchemaError
 from tests.helpers.schema_changes import record, x, y
+from tests.helpers.till import TILL
 
 ROOT = Path(__file__).parents[3]
 FIRST = record("Row", x("int"))
@@ -195,6 +196,35 @@ def test_each_level_asks_for_its_directions(level: Level, schema: Any, backward:
     found = list(breaks(Registry(Path("schemas"))))
     wanted = {way for way, fits in (("backward", backward), ("forward", forward)) if getattr(level, way) and not fits}
     assert {"forward" if each.forward else "backward" for each in found} == wanted
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_schemas_that_are_missing_are_made_by_what_the_error_names(schemas: Path, whole: bool) -> None:
+    for path in schemas.iterdir():
+        path.unlink()
+    if whole:
+        schemas.rmdir()
+    Path("small_shop.py").write_text(TILL)
+    missing = call("schemas", "check", "small_shop", code=2).stderr
+    assert missing.count("pipeline schemas generate TOPOLOGY") == missing.count("pipeline schemas register") == 1
+    assert "a project's make schemas does both, and so does pipeline dev" in missing
+    call("schemas", "generate", "small_shop")
+    call("schemas", "register")
+    assert "agree" in call("schemas", "check", "small_shop").stdout
+
+
+def test_what_several_versions_have_alike_is_said_once() -> None:
+    ids = [ID]
+    for default in (1, 2):
+        write(record("Row", x("int"), y("int", default=default)))
+        call("schemas", "register")
+        ids.append(manifest()["schemas"][-1]["id"])
+    write(record("Row", x("string"), y("int")))
+    told = call("schemas", "check", "small_shop", code=1).stdout
+    assert told.count("Row.x: was int; is string") == 1
+    assert f"records of versions 1 to 3 (ids {ID}, {ids[1]}, {ids[2]}) cannot be read" in told
+    assert told.count("Row.y: was absent; is int without a default") == 1
+    assert f"records of version 1 (id {ID}) cannot be read" in told
 
 
 def test_forward_says_what_the_present_schema_must_keep() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pipeline import Send, Service
+from pipeline import Database, Send, Service
 from pipeline.adapters.avro.codec import codecs
 from pipeline.engine.steps.ask import AskSender
 from pipeline.engine.steps.scheduler import CommandPlace
@@ -27,6 +28,7 @@ UNFIT = [
     (None, "which is NoneType and not str"),
     (5, "which is int and not str"),
     (b"a", "which is bytes and not str"),
+    (Database.SQLITE, "which is Database and not str: take its .name (or .value)"),
     ("\ud800", "which UTF-8 cannot hold"),
     ("é" * ROW_KEY_BYTES_MAX, "which has 4000 bytes"),
 ]
@@ -101,5 +103,5 @@ def test_an_ask_without_a_key_is_an_error_of_its_step(key: Any, says: str) -> No
         {"goods": ("goods.command", codecs(MARKET.schemas)("goods.command", CommandMessage, Command))},
     )
     command = CommandMessage("id", "id", None, 0, None)
-    with pytest.raises(TopologyError, match=f"'sale': its step 'first' gives the command to 'goods' .*{says}"):
+    with pytest.raises(TopologyError, match=f"'sale': its step 'first' gives the command to 'goods' .*{re.escape(says)}"):
         sender.records([Ask("first", "goods", key, Confirm("t"))], b"s1", command, CommandPlace(0, 0, 0))

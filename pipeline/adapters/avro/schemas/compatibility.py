@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,14 +87,42 @@ def _of_topic(registry: Registry, topic: str, level: Level) -> Iterator[Break]:
 
 
 def explained(found: Iterable[Break]) -> Iterator[str]:
-    """Return lines for people: a heading for each topic and version, and below it each place with its cure."""
-    heading = None
+    """Return lines for people: a heading for each topic and its versions, and below it each place with its cure.
+
+    What several versions have alike is said once.
+    """
+    alike: dict[tuple[str, bool, Finding], list[Break]] = {}
     for each in found:
-        earlier = f"version {each.version} (id {each.id})"
-        of, by = ("the present schema", earlier) if each.forward else (earlier, "the present schema")
-        new = f"{each.topic}: records of {of} cannot be read as they are meant by {by}"
-        if new != heading:
-            yield new
-            heading = new
-        yield f"  {each.finding.place}: was {each.was}; is {each.is_now}"
-        yield f"    {each.finding.why}; cure: {each.cure}"
+        alike.setdefault((each.topic, each.forward, each.finding), []).append(each)
+    headed: dict[str, list[Break]] = {}
+    for same in alike.values():
+        headed.setdefault(_heading(same), []).append(same[0])
+    for heading, group in headed.items():
+        yield heading
+        for each in group:
+            yield f"  {each.finding.place}: was {each.was}; is {each.is_now}"
+            yield f"    {each.finding.why}; cure: {each.cure}"
+
+
+def _heading(alike: Sequence[Break]) -> str:
+    """Return what cannot be read, of breaks that differ in the version alone."""
+    earlier = _versions({each.version: each.id for each in alike})
+    of, by = ("the present schema", earlier) if alike[0].forward else (earlier, "the present schema")
+    return f"{alike[0].topic}: records of {of} cannot be read as they are meant by {by}"
+
+
+def _versions(ids: Mapping[int, int]) -> str:
+    """Return versions as a list, neighbours together: `versions 1, 2 and 5 to 9 (ids …)`."""
+    if len(ids) == 1:
+        return "".join(f"version {number} (id {schema_id})" for number, schema_id in ids.items())
+    runs: list[list[int]] = []
+    for number in sorted(ids):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    *first, last = itertools.chain.from_iterable(
+        [f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run) for run in runs
+    )
+    numbers = f"{', '.join(first)} and {last}" if first else last
+    return f"versions {numbers} (ids {', '.join(str(ids[number]) for number in sorted(ids))})"
