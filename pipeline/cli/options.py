@@ -125,7 +125,7 @@ def named(topology: str, schemas: Path | None, bootstrap: str | None = None, hom
     """
     ctx = click.get_current_context()
     defaults, by = ctx.find_object(Defaults), ctx.get_parameter_source("topology")
-    source = {ENVIRONMENT: "PIPELINE_TOPOLOGY names it", ParameterSource.DEFAULT: UNNAMED}.get(by, "")
+    source = "PIPELINE_TOPOLOGY names it" if by is ENVIRONMENT else UNNAMED if by is ParameterSource.DEFAULT else ""
     if defaults is None:
         return Where(topology, schemas, bootstrap, home, source=source)
     if ctx.get_parameter_source("schemas") is DEFAULT_MAP and defaults.values.get("topology", topology) != topology:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,13 +19,14 @@ from pipeline.scaffold.project import Project, format_files, is_formatted, make_
 class Part:
     """What is added to a service. `lists`: which list of the service has it, under which name.
 
-    `imports`: what its block needs of `pipeline`.
+    `imports`: what its block needs of `pipeline`; `others`: of other modules.
     """
 
     block: str
     imports: tuple[str, ...]
     lists: tuple[str, str]
     test: str
+    others: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +101,16 @@ class Adding:
             self._check_free(module, part)
             edited = module.with_block(part.block).with_part(*part.lists)
             edited = edited.importing("dataclasses", ["dataclass"]).importing("pipeline", part.imports)
-            files[Path(self.modules[service].__file__ or "")] = edited.source
+            path = Path(self.modules[service].__file__ or "")
         else:
             check_part("service", service)
             imports = sorted({*part.imports, "Service"})
             lists = f"{part.lists[0]}=[{part.lists[1]}]"
-            files[self.new_file(service)] = service_module(
-                service, f"The {service} service.", part.block, imports, lists
-            )
+            path = self.new_file(service)
+            edited = Module(service_module(service, f"The {service} service.", part.block, imports, lists), path.name)
+        for module_of, names in part.others.items():
+            edited = edited.importing(module_of, names)
+        files[path] = edited.source
         return self.write(files, service)
 
     def _check_free(self, module: Module, part: Part) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import ModuleType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from pipeline.errors import ScaffoldError
-from pipeline.model import Source
-from pipeline.model.fields import alternatives
+from pipeline.model import Precision, Source
+from pipeline.model.fields import alternatives, members, opened
 from pipeline.scaffold.adding import Adding
 from pipeline.scaffold.editing import NotEditable
 from pipeline.scaffold.names import Words
@@ -31,13 +31,15 @@ SAMPLES = PLAIN | {  # those whose module a test has to import
 }
 MODULES = ("datetime", "decimal", "uuid")
 SIMPLE = {str: "str", int: "int", float: "float", bool: "bool"}
+NAMED = (Decimal, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, UUID)  # by an import
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
     """The events of an aggregate in a service. `classes`: to be declared there; `source`: how it is followed there.
 
-    `event`: the class that an example is made of; `several`: whether there are others.
+    `event`: the class that an example is made of; `several`: whether there are others. `imports`: what `classes` need
+    of `pipeline`; `others`: of other modules.
     """
 
     aggregate: Aggregated
@@ -47,6 +49,7 @@ class Followed:
     event: type
     several: bool
     imports: tuple[str, ...] = ()
+    others: Mapping[str, set[str]] = field(default_factory=dict)
     fields: tuple[str, ...] | None = None  # of `event`, as it is declared there; None: all
 
     def sample(self) -> str:
@@ -58,7 +61,7 @@ class Followed:
         if self.fields is None:
             return required(self.event)
         hints = get_type_hints(self.event)
-        return {name: SAMPLES[hints[name]] for name in self.fields}
+        return {name: _value(self.event, name, hints[name], SAMPLES) for name in self.fields}
 
     def has(self, name: str, kind: object) -> bool:
         """Return whether the event has that field, of that type."""
@@ -86,7 +89,8 @@ def required(cls: type, samples: Mapping[Any, str] = SAMPLES) -> dict[str, str]:
     return {name: _value(cls, name, hints[name], samples) for name in names}
 
 
-def _value(cls: type, name: str, kind: Any, samples: Mapping[Any, str]) -> str:
+def _value(cls: type, name: str, hint: Any, samples: Mapping[Any, str]) -> str:
+    kind, _ = opened(hint)
     if kind in samples:
         return samples[kind]
     if get_origin(kind) is Literal:
@@ -145,7 +149,7 @@ def follow(adding: Adding, service: str, aggregate: str) -> Followed:
     declared = aggregates_of(adding.services[owner])[aggregate]
     events = list(alternatives(declared.event))
     if service not in adding.services:
-        return _declared(declared, set())
+        return _declared(declared, {})
     module = adding.modules[service]
     if service == owner:
         name = next((name for name, value in vars(module).items() if value is declared), None)
@@ -158,7 +162,7 @@ def follow(adding: Adding, service: str, aggregate: str) -> Followed:
     topic = declared.events.topic
     followed = [each for each in adding.services[service].sources() if each.topic == topic]
     if not followed:
-        return _declared(declared, set(vars(module)))
+        return _declared(declared, vars(module))
     name = next((n for n, v in vars(module).items() if isinstance(v, Source) and v == followed[0]), None)
     if name is None:
         raise NotEditable(
@@ -186,20 +190,49 @@ def _alias(module: ModuleType, union: object) -> str | None:
     return next((name for name, value in vars(module).items() if value == union and not name.startswith("_")), None)
 
 
-def _declared(aggregate: Aggregated, taken: set[str]) -> Followed:
-    """Return the follower's own classes of the events, each with those of its fields that are text, numbers or so."""
+@dataclass
+class _Writer:
+    """Writes types as Python does. `taken`: the names in the module that they are for; `needs`: its imports."""
+
+    taken: Mapping[str, object]
+    needs: dict[str, set[str]] = field(default_factory=dict)
+
+    def written(self, hint: Any) -> str | None:
+        """Return how a type is written there; None for one that is not taken over."""
+        kind, said = opened(hint)
+        several = members(kind)
+        if len(several) == 2 and type(None) in several:
+            inner = next((text for each in several if each is not type(None) and (text := self.written(each))), None)
+            return inner and f"{inner} | None"
+        if kind in SIMPLE:
+            return SIMPLE[kind]
+        if kind not in NAMED:
+            return None
+        name: str = kind.__name__
+        needed: dict[str, tuple[str, object]] = {name: (kind.__module__, kind)}
+        precision = next((each for each in said if isinstance(each, Precision)), None)
+        if precision is not None:
+            needed |= {"Annotated": ("typing", Annotated), "Precision": ("pipeline", Precision)}
+        if any(self.taken.get(each, value) is not value for each, (_, value) in needed.items()):
+            return None  # the module has something else by that name
+        for each, (module, _) in needed.items():
+            self.needs.setdefault(module, set()).add(each)
+        return name if precision is None else f"Annotated[{name}, Precision({precision.digits}, {precision.scale})]"
+
+
+def _declared(aggregate: Aggregated, taken: Mapping[str, object]) -> Followed:
+    """Return the follower's own classes of the events, each with those of its fields that are plain values."""
     words, topic = Words(aggregate.name), aggregate.events.topic
-    declared, kept = "", {}
+    declared, kept, writer = "", {}, _Writer(taken)
     for event in alternatives(aggregate.event):
-        hints = get_type_hints(event)
-        kept[event] = tuple(name for name, kind in hints.items() if kind in SIMPLE)
-        lines = [f"{name}: {SIMPLE[hints[name]]}" for name in kept[event]]
-        if left := [name for name in hints if name not in kept[event]]:
-            lines.append(
-                "# Left out, as only str, int, float and bool are taken over; add those that you need, as their"
-            )
-            lines += [f"# owner declares them (schemas/{topic}.avsc):", *(f"#   {name}" for name in left)]
-        if not kept[event]:
+        hints = get_type_hints(event, include_extras=True)
+        texts = {name: text for name, hint in hints.items() if (text := writer.written(hint))}
+        kept[event] = tuple(texts)
+        lines = [f"{name}: {text}" for name, text in texts.items()]
+        if left := [name for name in hints if name not in texts]:
+            lines.append("# Left out, as they are no plain values (text, number, time, id …); add those that you need,")
+            lines += [f"# as their owner declares them (schemas/{topic}.avsc):", *(f"#   {name}" for name in left)]
+        if not texts:
             lines.insert(0, "pass")
         declared += part("foreign", {"event": event.__name__, "fields": "\n    ".join(lines)})
     union = " | ".join(each.__name__ for each in kept)
@@ -208,4 +241,5 @@ def _declared(aggregate: Aggregated, taken: set[str]) -> Followed:
         name = f"{name}_EVENTS"
     declared += f'{alias} = {union}\n{name} = Source("{topic}", {alias})\n\n'
     event = next(iter(kept))
-    return Followed(aggregate, declared, name, alias, event, len(kept) > 1, ("Source",), kept[event])
+    imports = ("Source", *writer.needs.pop("pipeline", ()))
+    return Followed(aggregate, declared, name, alias, event, len(kept) > 1, imports, writer.needs, kept[event])

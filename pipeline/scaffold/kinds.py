@@ -53,7 +53,8 @@ def add_table(adding: Adding, kind: str, name: str, service: str | None, of: str
     values = _of(adding, service, name, followed)
     values |= {"row": row, "kind_of_part": kind, "parts": f"{kind}s", "rule_part": rule(f"{kind}: {name}")}
     imports = (camel(kind), *followed.imports)
-    return adding.into(service, name, Part(part(kind, values), imports, (f"{kind}s", name), part("test_table", values)))
+    made = Part(part(kind, values), imports, (f"{kind}s", name), part("test_table", values), followed.others)
+    return adding.into(service, name, made)
 
 
 def add_reaction(adding: Adding, name: str, service: str | None, of: str | None, to: str | None) -> Added:
@@ -89,6 +90,7 @@ def add_reaction(adding: Adding, name: str, service: str | None, of: str | None,
         ("Reaction", "Send", *followed.imports),
         ("reactions", f"{name}_reaction"),
         part("test_reaction", values),
+        followed.others,
     )
     return adding.into(service, name, made)
 

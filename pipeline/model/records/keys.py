@@ -52,7 +52,7 @@ def asked_text(what: str, text: Any) -> bytes:
 
 
 def no_text(value: Any) -> str:
-    """Return what an error says of a value that should be text. A member of an Enum has two texts: it is not guessed."""
+    """Return what an error says of a value that should be text. Of an Enum's two texts none is guessed."""
     shown = f"{value!r:.100}, which is {type(value).__name__} and not str"
     return f"{shown}: take its .name (or .value)" if isinstance(value, Enum) else shown
 

@@ -103,5 +103,7 @@ def test_an_ask_without_a_key_is_an_error_of_its_step(key: Any, says: str) -> No
         {"goods": ("goods.command", codecs(MARKET.schemas)("goods.command", CommandMessage, Command))},
     )
     command = CommandMessage("id", "id", None, 0, None)
-    with pytest.raises(TopologyError, match=f"'sale': its step 'first' gives the command to 'goods' .*{re.escape(says)}"):
+    with pytest.raises(
+        TopologyError, match=f"'sale': its step 'first' gives the command to 'goods' .*{re.escape(says)}"
+    ):
         sender.records([Ask("first", "goods", key, Confirm("t"))], b"s1", command, CommandPlace(0, 0, 0))

@@ -16,6 +16,7 @@ import yaml
 from pipeline.scaffold import kinds
 from pipeline.scaffold.adding import Part
 from pipeline.scaffold.origin import origin
+from pipeline.scaffold.project import is_formatted
 from tests.helpers.projects import ROOT, call, elsewhere
 from tests.unit.cli.test_cures import run_in, typed
 
@@ -228,26 +229,70 @@ def test_a_demo_of_other_rules_than_the_authors_says_what_to_change(project: Pat
     (project / "changed.py").write_text(CHANGED)
     demo = f"import demo, sys; demo.PIPELINE = [sys.executable, 'changed.py', {unknown!r}]; demo.main()"
     ran = subprocess.run(
-        [sys.executable, "-c", demo], cwd=project, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", demo],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ran.returncode == 1
-    assert ran.stderr == f"demo: {why}\n"
+    assert ran.stdout.rstrip().endswith(f"demo: {why}\n\nAll that was started is ended."), "why comes before the end"
 
 
-def test_what_a_follower_does_not_take_over_of_an_event_is_said_by_name(project: Path) -> None:
-    module = project / "shop" / "rooms.py"
-    price = "    price: Annotated[Decimal, Precision(9, 2)] = Decimal(0)\n"
+RICH = (
+    "    price: Annotated[Decimal, Precision(9, 2)] = Decimal(0)\n"
+    "    at: datetime | None = None\n"
+    "    visit: UUID = UUID(int=0)\n"
+    "    tags: tuple[str, ...] = ()\n"
+)
+RICH_IMPORTS = (
+    "from datetime import datetime\nfrom decimal import Decimal\nfrom typing import Annotated\nfrom uuid import UUID\n"
+    "\nfrom pipeline import Precision, "
+)
+
+
+def enrich(module: Path) -> None:
+    """Give the events of the rooms fields of many types."""
     source = module.read_text().replace(
-        "class RoomReserved:\n    by: str\n", f"class RoomReserved:\n    by: str\n{price}"
+        "class RoomReserved:\n    by: str\n", f"class RoomReserved:\n    by: str\n{RICH}"
     )
-    source = source.replace("class RoomReleased:\n    by: str\n", f"class RoomReleased:\n{price}")
-    source = source.replace("RoomReleased(state.by)", "RoomReleased()").replace(
-        "RoomReleased(command.by)", "RoomReleased()"
+    source = source.replace("class RoomReleased:\n    by: str\n", f"class RoomReleased:\n{RICH}")
+    for given in ("state.by", "command.by"):
+        source = source.replace(f"RoomReleased({given})", "RoomReleased()")
+    module.write_text(source.replace("from pipeline import ", RICH_IMPORTS, 1))
+
+
+@pytest.mark.parametrize("service", ["cars", "bikes"])
+def test_a_follower_takes_over_plain_values_and_names_what_it_leaves_out(project: Path, service: str) -> None:
+    enrich(project / "shop" / "rooms.py")
+    if service == "cars":
+        assert call("add", "service", "cars").exit_code == 0
+    assert call("add", "replica", "known_rooms", "--of", "rooms", "--service", service).exit_code == 0
+    made = (project / "shop" / f"{service}.py").read_text()
+    left = "    # Left out, .*\n    # as their owner declares them \\(schemas/rooms.event.avsc\\):\n    #   tags\n"
+    taken = RICH.replace(" = Decimal(0)", "").replace(" = None", "").replace(" = UUID(int=0)", "").splitlines()[:3]
+    kept = re.escape("".join(f"{line}\n" for line in taken))
+    assert re.search(f"class RoomReserved:\n    by: str\n{kept}{left}", made), made
+    assert re.search(f"class RoomReleased:\n{kept}{left}", made), made
+    for line in RICH_IMPORTS.split("\n\n")[0].splitlines():
+        assert f"{line}\n" in made
+    assert is_formatted(project / "shop" / f"{service}.py")
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_known_rooms.py"],
+        cwd=project, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "2 passed" in ran.stdout, ran.stdout
+
+
+def test_a_follower_leaves_out_what_its_module_calls_otherwise(project: Path) -> None:
+    enrich(project / "shop" / "rooms.py")
+    assert call("add", "service", "cars").exit_code == 0
+    cars = project / "shop" / "cars.py"
+    cars.write_text(
+        cars.read_text().replace("from dataclasses", "import datetime\nfrom dataclasses", 1)
+        + "\nDAY = datetime.timedelta(1)\n"
     )
-    imports = "from decimal import Decimal\nfrom typing import Annotated\n\nfrom pipeline import Precision, "
-    module.write_text(source.replace("from pipeline import ", imports, 1))
     assert call("add", "replica", "known_rooms", "--of", "rooms", "--service", "cars").exit_code == 0
-    made = (project / "shop" / "cars.py").read_text()
-    left = "    # owner declares them (schemas/rooms.event.avsc):\n    #   price\n"
-    assert re.search(r"class RoomReserved:\n    by: str\n    # Left out, .*\n" + re.escape(left), made), made
-    assert re.search(r"class RoomReleased:\n    pass\n    # Left out, .*\n" + re.escape(left), made), made
+    assert re.search(r"    visit: UUID\n    # Left out.*\n.*\n    #   at\n    #   tags\n", cars.read_text())
