@@ -8,6 +8,7 @@
 # make checkouts the shop's invoices by both checkouts, each service killed in turn; FILE=<invoices>, else December
 # make restarts  how long a service is away after SIGKILL: warm, cold, taken over by a standby;
 #                on a broker with short times, then on one with Kafka's own
+# make rolling   what rolling restarts of two workers cost those who wait for replies; some four minutes
 # make backlog   how much memory a worker takes on ten million commands
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
 # make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
@@ -19,7 +20,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-long simulate faults pairs checkouts restarts backlog bench bench-candidate bench-smoke check
+.PHONY: install demo test test-long simulate faults pairs checkouts restarts rolling backlog bench bench-candidate bench-smoke check
 .PHONY: docs fuzz fuzz-service lock clean
 
 install: .venv/installed
@@ -79,6 +80,9 @@ checkouts: install
 restarts: install
 	$(BIN)/python -m tests.faults.runs.restarts
 	$(BIN)/python -m tests.faults.runs.restarts --broker-defaults
+
+rolling: install
+	$(BIN)/python -m benchmarks.rolling
 
 backlog: install
 	$(BIN)/python -m tests.faults.runs.backlog

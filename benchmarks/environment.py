@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -47,14 +47,14 @@ def local_broker(bootstrap: str | None) -> Iterator[str]:
 
 
 class ShopWorker:
-    """A worker process of some of the shop's services, with its tables and its log under `home`."""
+    """A worker process of some of the shop's services, with its tables and its log under `home`. `options`: more."""
 
-    def __init__(self, bootstrap: str, home: Path, *services: str) -> None:
+    def __init__(self, bootstrap: str, home: Path, *services: str, options: Sequence[str] = ()) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._log = home / "worker.log"
         names = [part for service in services for part in ("--service", service)]
         self._command = [sys.executable, "-m", "pipeline", "worker", "topologies", *names]
-        self._command += ["--bootstrap", bootstrap, "--home", str(home)]
+        self._command += ["--bootstrap", bootstrap, "--home", str(home), *options]
         self.start()
 
     def start(self) -> None:

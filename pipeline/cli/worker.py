@@ -78,6 +78,7 @@ from pipeline.worker.logs import log_to_stderr
     type=click.IntRange(1),
     help="And if at least so many records raise.  [default: what it declares, or 20]",
 )
+@click.option("--together", is_flag=True, hidden=True)  # one of several processes that end together
 @click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
@@ -98,6 +99,7 @@ def command(
     group_protocol: str,
     raising_share: float | None,
     raising_at_least: int | None,
+    together: bool,
     log_level: str,
     where: Where,
 ) -> None:
@@ -154,6 +156,7 @@ def command(
         secret_file=secret_file,
         databases=told,
         group_protocol=group_protocol,
+        together=together,
         log_level=log_level,
         raising_share=raising_share,
         raising_at_least=raising_at_least,

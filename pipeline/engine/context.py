@@ -35,6 +35,7 @@ class LaneSettings:
     cache_bytes: int = 128 << 20  # of decoded rows, of all tables
     raising_share: float | None = None  # in place of what the service declares
     raising_at_least: int | None = None  # the same
+    ending: str = ""  # the home of workers that end together with this one; "": none do
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Position(NamedTuple):
     `standing`: the digest of what has folded them (see `Standing`); 0 if it is no worker that has set the offset.
     `partitions`: of the source topic, as the task that commits knows it; 0: not noted.
     `steps`: how far each step is; empty if it is no worker that has set the offset.
+    `leaves`: whether the owner ends with this commit: it is not noted, as nothing of it is open afterwards.
     """
 
     offset: int
@@ -41,6 +42,7 @@ class Position(NamedTuple):
     standing: int = 0
     partitions: int = 0
     steps: StepNotes = MappingProxyType({})
+    leaves: bool = False
 
 
 Positions = Mapping[TP, Position]
@@ -131,13 +133,19 @@ class GroupConsumer(Protocol):
     def group(self) -> object:
         """The proof of membership in the group's current generation, for the producer."""
 
-    def members(self) -> set[str]:
+    def members(self, patience_s: float = 60.0) -> set[str]:
         """The static names of the group's members, as its coordinator knows them now; also before `subscribe`."""
 
     def owners(self, partitions: Sequence[TP]) -> dict[TP, tuple[str, ...]]:
         """The transactional id that last committed a position of each partition, and those it noted as `unended`.
 
         Open transactions do not count. Partitions without a noted owner are left out.
+        """
+
+    def leave(self) -> None:
+        """Leave the group, so that the other members get the partitions at once, and read no more.
+
+        Without it, a member that closes keeps them for its session, for when it comes back; `leave` may do no more.
         """
 
     def close(self) -> None: ...

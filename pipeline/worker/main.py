@@ -84,6 +84,7 @@ def lane_opener(
             cache_bytes=cache_bytes,
             raising_share=settings.raising_share,
             raising_at_least=settings.raising_at_least,
+            ending=identity.home if settings.together else "",
         )
         tables = adapters.stores(stores)
         histories = None if past is None else Histories(plan, past, tables, clock, stats)

@@ -18,6 +18,7 @@ LOOK_S = 0.2
 NEEDS_CURE = 2  # exit code of an error that its message tells how to cure; starting again does not
 WORKED_S = 10.0  # one that has lived so long was started rightly: what ended it, such as a full disk, may pass
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+TOGETHER = "--together"  # tells each that the others end when it does, and are nobody to hand partitions over to
 CALM_S = 60.0  # a process that has lived this long is started again without delay
 
 
@@ -28,7 +29,7 @@ def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
     arguments of each, in place of those of the same options.
     """
     arguments = without(sys.argv[1:], ["--processes", *(word for word in (own[0] if own else ()) if word[:2] == "--")])
-    command = [sys.executable, "-m", "pipeline", *arguments]
+    command = [sys.executable, "-m", "pipeline", *arguments, TOGETHER]
     code = 0
     try:
         with orderly_end(), Children(STOP_S) as children:

@@ -46,6 +46,7 @@ class WorkerSettings:
     log_level: str = "INFO"
     raising_share: float | None = None  # in place of what the services declare
     raising_at_least: int | None = None  # the same
+    together: bool = False  # whether all workers of this home end when this one does
 
     def listening(self) -> Address:
         """Return the address to listen on. Raises UnfitAddress, also if there is none to tell others."""

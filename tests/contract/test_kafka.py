@@ -4,11 +4,13 @@ Every case runs on a real Kafka and on the one in memory.
 """
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 
+from pipeline.adapters.kafka import SESSION_S
 from pipeline.client.commands import Commands
 from pipeline.engine.ports import TP, LogReader, Polled, Position, Producer
 from pipeline.errors import LaneFatal, RecordRefused, TransactionAborted
@@ -315,7 +317,9 @@ def both_poll(cluster: Cluster, first: Member, second: Member, there: Callable[[
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_a_second_member_gets_its_share(cluster: Cluster, topic: str, protocol: str) -> None:
+def test_a_second_member_gets_its_share_and_gives_it_back_as_it_leaves(
+    cluster: Cluster, topic: str, protocol: str
+) -> None:
     group = f"g-{topic}"
     first = Member(cluster, group, [topic], "one", protocol)
     with closing(first.consumer):
@@ -326,6 +330,12 @@ def test_a_second_member_gets_its_share(cluster: Cluster, topic: str, protocol: 
             assert first.partitions | second.partitions == {TP(topic, n) for n in range(4)}
             # The classic protocol stops everything for a change, the other one what moves.
             assert len(first.given_back) == (4 if protocol == "classic" else 2)
+            if protocol == "classic":
+                second.consumer.leave()
+                assert second.partitions == set()
+                left_s = time.monotonic()
+                first.until(4)
+                assert time.monotonic() - left_s < SESSION_S / 2, "it waited for the end of a session"
 
 
 def test_a_static_member_that_returns_changes_nothing(cluster: Cluster, topic: str) -> None:

@@ -69,7 +69,8 @@ def note(owner: str, position: Position) -> str:
 
     Of a changelog the end and the identity: `by:users-a-0 by:users-b-0 of:5ad3 in:4 users.state=77@1f ~c0ffee00:0:12+`.
     """
-    owners = (BY + quote(name) for name in (owner, *position.unended))  # of a node with any name
+    named = position.unended if position.leaves else (owner, *position.unended)
+    owners = (BY + quote(name) for name in named)  # of a node with any name
     changelogs = (f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items())
     about = f"{OF}{position.standing:x}", f"{IN}{position.partitions}"
     return " ".join([*owners, *about, *changelogs, *step_words(position.steps)])
@@ -238,9 +239,10 @@ class Identities:
         return self._told
 
 
-def static_members(client: AdminClient, group: str) -> set[str]:
+def static_members(client: AdminClient, group: str, patience_s: float = GROUP_S) -> set[str]:
     """The static names of a group's members; empty if there is no such group."""
-    return {member.group_instance_id for member in _members(client, group) if member.group_instance_id}
+    members = _members(client, group, patience_s)
+    return {member.group_instance_id for member in members if member.group_instance_id}
 
 
 def member_names(client: AdminClient, group: str) -> set[str]:
@@ -248,12 +250,12 @@ def member_names(client: AdminClient, group: str) -> set[str]:
     return {member.group_instance_id or member.member_id for member in _members(client, group)}
 
 
-def _members(client: AdminClient, group: str) -> list[Any]:
+def _members(client: AdminClient, group: str, patience_s: float = GROUP_S) -> list[Any]:
     def ask() -> list[Any]:
-        described = describe_group(client, group, TRY_S)
+        described = describe_group(client, group, min(patience_s, TRY_S))
         return [] if described is None else list(described.members)
 
-    return asked_again("the broker does not say who is in the group: %s", ask, GROUP_S)
+    return asked_again("the broker does not say who is in the group: %s", ask, patience_s)
 
 
 def describe_group(client: AdminClient, group: str, patience_s: float) -> Any | None:

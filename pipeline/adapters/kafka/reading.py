@@ -34,6 +34,8 @@ from pipeline.errors import BrokerUnreachable, LaneFatal, TopicError
 
 log = logging.getLogger(__name__)
 
+HEARTBEAT_S = 0.5  # by which a member learns that partitions move; until then nobody gets any
+LEAVE_S, LEAVE_LOOK_S = 3.0, 0.02
 READING: dict[str, Any] = COMMON | {
     "enable.auto.commit": False,
     "isolation.level": "read_committed",
@@ -133,7 +135,7 @@ class KafkaGroupConsumer:
             config |= {
                 "partition.assignment.strategy": "range",
                 "session.timeout.ms": int(SESSION_S * 1000),
-                "heartbeat.interval.ms": 2000,
+                "heartbeat.interval.ms": int(HEARTBEAT_S * 1000),
             }
         self._consumer = Consumer(config | overrides, logger=kafka_log)
         self._raised: Exception | None = None  # by the listener
@@ -213,13 +215,24 @@ class KafkaGroupConsumer:
     def group(self) -> object:
         return self._consumer.consumer_group_metadata()
 
-    def members(self) -> set[str]:
-        return static_members(self._admin, self._group)
+    def members(self, patience_s: float = GROUP_S) -> set[str]:
+        return static_members(self._admin, self._group, patience_s)
 
     def owners(self, partitions: Sequence[TP]) -> dict[TP, tuple[str, ...]]:
         with contextlib.closing(GroupOffsets(self._bootstrap, self._group, stable=False)) as offsets:
             told = offsets.of_all(partitions, GROUP_S)
         return {tp: owners for tp, committed in told.items() if (owners := read_owners(committed.note))}
+
+    def leave(self) -> None:
+        if self._incremental:
+            return  # with KIP-848 librdkafka says of a static member only that it will be back
+        # A static member that closes does not leave, one that unsubscribes does: it has no id from then on. Closed
+        # before that, it would stay; closed then, it waits for the answer.
+        until_s = time.monotonic() + LEAVE_S
+        with contextlib.suppress(KafkaException), plainly():
+            self._consumer.unsubscribe()
+            while self._consumer.memberid() and time.monotonic() < until_s:
+                self._consumer.poll(LEAVE_LOOK_S)  # runs the callbacks that give the partitions up
 
     def close(self) -> None:
         with contextlib.suppress(KafkaException), plainly():

@@ -177,7 +177,8 @@ class Group:
         offsets = self._pending.pop(transaction)
         if transaction.outcome == "commit":
             self.offsets |= offsets
-            self.owners |= {tp: (transaction.name, *position.unended) for tp, position in offsets.items()}
+            for tp, position in offsets.items():
+                self.owners[tp] = position.unended if position.leaves else (transaction.name, *position.unended)
 
     def committed(self, tps: Sequence[TP]) -> dict[TP, Position | None] | None:
         """Return committed offsets; None as long as a transaction may change one of them."""

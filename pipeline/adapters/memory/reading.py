@@ -235,11 +235,17 @@ class MemoryGroupConsumer:
     def group(self) -> Membership:
         return Membership(self._group.name, self._member or 0, self._generation)
 
-    def members(self) -> set[str]:
+    def members(self, patience_s: float = 60.0) -> set[str]:
         return {member.instance for member in self._group.members.values() if member.instance}
 
     def owners(self, partitions: Sequence[TP]) -> dict[TP, tuple[str, ...]]:
         return {tp: self._group.owners[tp] for tp in partitions if tp in self._group.owners}
+
+    def leave(self) -> None:
+        if self._member is not None:
+            self._give_back(list(self._fetching.positions))
+            self._group.leave(self._member)
+        self._member, self._listener = None, None
 
     def close(self) -> None:
         """Close the consumer. A static member stays in the group until its session ends."""

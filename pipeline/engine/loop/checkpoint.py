@@ -21,10 +21,12 @@ def checkpoint(
     clock: Clock,
     patience_s: float,
     unended: Mapping[TP, tuple[str, ...]],
+    *,
+    leaves: bool = False,
 ) -> None:
     """Commit all that `tasks` have folded since their last commit. The producer's transaction is open.
 
-    `unended`: see `Position`.
+    `unended`, `leaves`: see `Position`.
 
     Steps 1 and 2, fold and produce, have happened in the lane. Raises TransactionAborted or LaneFatal with nothing
     changed here; either way the stores hold a committed prefix of their changelogs.
@@ -52,6 +54,7 @@ def checkpoint(
             task.standing,
             task.parking.partitions,
             task.notes,
+            leaves,
         )
         for task in tasks
         if task.position is not None

@@ -63,6 +63,12 @@ def names(members: Iterable[str]) -> set[str]:
     return {identity.name for member in members if (identity := Identity.parse(member))}
 
 
+def others(members: Iterable[str], name: str, ending: str = "") -> set[str]:
+    """The names of the lanes that are there without that of this name, and without those of the home `ending`."""
+    found = (Identity.parse(member) for member in members)
+    return {other.name for other in found if other and other.name != name and (not ending or other.home != ending)}
+
+
 def namesake(members: Iterable[str], mine: Identity) -> Identity | None:
     """A member of the same name from another home; None if there is none."""
     others = (Identity.parse(member) for member in members)

@@ -120,9 +120,8 @@ class Lane:
         """How long to wait for records: not at all while there is other work to do, nor beyond the next deadline."""
         if followed or self._tasks.uncommitted():
             return 0
-        wait_s = (
-            self.settings.restore_wait_s if self._tasks.waiting or self._building.busy else self.settings.idle_wait_s
-        )
+        settings, busy = self.settings, self._tasks.waiting or self._building.busy
+        wait_s = settings.restore_wait_s if busy else settings.idle_wait_s
         if self._waiting:
             wait_s = min(wait_s, max(0.0, min(self._waiting.values()) - self._clock.monotonic_s()))
         next_due_ms = min((task.next_due_ms for task in self._tasks.running()), default=NEVER)
@@ -239,7 +238,8 @@ class Lane:
             self._start_over(aborted)
 
     def close(self) -> None:
-        """Commit, leave the group and close; the process may end."""
+        """Commit, hand over to the others of the group, and close; the process may end."""
+        self._takeover.look_for_heirs(self._tasks.running(), self.settings.ending)
         if self._tasks.uncommitted():
             self._checkpoint(self.settings.revoke_patience_s)
         self._release(owned=True)
@@ -257,6 +257,7 @@ class Lane:
 
     def _release(self, *, owned: bool) -> None:
         self._tasks.close(owned=owned)
+        self._takeover.hand_over()
         for close in (self._building.close, self._consumer.close, self._reader.close, self._producer.close):
             close()
 

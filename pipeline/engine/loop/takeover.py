@@ -3,6 +3,8 @@
 Each commit notes whose it is, see `GroupConsumer.owners`. An owner that is no member of the group any more has lost its
 partitions, and its open transaction would hide later records of all that it writes from readers until it times out.
 Until that has been looked for, each commit also notes the owner before, as the one that takes over may be gone as soon.
+
+And handing them over: a lane that ends leaves the group, with nothing open, if another is there to fold on.
 """
 
 from __future__ import annotations
@@ -10,16 +12,21 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.engine.loop.identity import names
+from pipeline.engine.loop.identity import names, others
 from pipeline.engine.ports import TP, Clock, GroupConsumer, Producer
-from pipeline.errors import LaneFatal, TransactionAborted
+from pipeline.errors import BrokerUnreachable, LaneFatal, TransactionAborted
+
+if TYPE_CHECKING:
+    from pipeline.engine.loop.task import Task
 
 log = logging.getLogger(__name__)
 
 COMES_BACK_S = 6.0  # a broker that has stood still expels all members at once, and those that live come back by then
 AGAIN_S = 5.0  # after a producer could not be fenced
 TRIES_MAX = 6
+ASK_S = 2.0  # at the end of a lane
 NOTED_MAX = 4  # former owners of a partition; what is noted beside an offset is bounded by the broker
 
 
@@ -27,7 +34,8 @@ class Takeover:
     """Fences former owners of a lane's partitions that are gone.
 
     At once if the lane has been a member for a while and saw them go. A lane that has just become a member cannot tell
-    who died from who is on the way back, and waits.
+    who died from who is on the way back, and waits. Who is a member at a take-over has given the partition up itself,
+    or has opened another producer since: were it dead, the group would have waited for the end of its session.
     """
 
     def __init__(self, consumer: GroupConsumer, producer: Producer, clock: Clock) -> None:
@@ -39,6 +47,7 @@ class Takeover:
         self._unended: dict[TP, tuple[str, ...]] = {}  # other owners noted for each of the assigned, not looked for yet
         self._owners: set[str] = set()  # not looked for yet, those of partitions that have moved on included
         self._failed: Counter[str] = Counter()  # how often each could not be fenced
+        self.leaves = False  # whether the lane ends, and leaves the group
 
     def assigned(self, partitions: Sequence[TP]) -> None:
         """Take note of partitions that are new here. None may be: a spare member is a member, too."""
@@ -74,6 +83,8 @@ class Takeover:
         """
         if self._taken:
             self._find_owners()
+            if self._owners:
+                self._settle(self._owners & names(self._consumer.members()))
         if not self._owners or self._certain_s is None or self._clock.monotonic_s() < self._certain_s:
             return
         members = names(self._consumer.members())
@@ -82,6 +93,27 @@ class Takeover:
         self._settle(self._owners & members)
         for name in sorted(self._owners)[:1]:
             self._end(name)
+
+    def look_for_heirs(self, tasks: Sequence[Task], ending: str) -> None:
+        """Find out whether another member remains, which gets the partitions at once if this lane leaves the group.
+
+        If one does, the commit that must follow notes no owner: nothing is open after it. Else the lane stays a member
+        for its session: a restart in the slot then gets the partitions back without a rebalance. `ending`: the home of
+        workers that end together with this one, "" if none do.
+        """
+        try:
+            heirs = others(self._consumer.members(ASK_S), self._producer.name, ending)
+        except BrokerUnreachable as error:
+            log.warning("%s: %s; others get its partitions once its session is over", self._producer.name, error)
+            return
+        self.leaves = bool(heirs)
+        for task in tasks:
+            task.claims |= self.leaves
+
+    def hand_over(self) -> None:
+        """Leave the group, if there are heirs. All is committed, and the tables are closed."""
+        if self.leaves:
+            self._consumer.leave()
 
     def _end(self, name: str) -> None:
         try:

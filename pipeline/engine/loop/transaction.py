@@ -37,8 +37,9 @@ class Transaction:
         """Commit what is folded. Raises TransactionAborted if the transaction must be aborted, or LaneFatal."""
         started_s = self._clock.monotonic_s()
         self.begin()
-        tasks, unended = self._tasks.uncommitted(), self._takeover.unended
-        checkpoint(tasks, self._producer, self._consumer.group(), self._clock, patience_s, unended)
+        tasks, takeover = self._tasks.uncommitted(), self._takeover
+        group = self._consumer.group()
+        checkpoint(tasks, self._producer, group, self._clock, patience_s, takeover.unended, leaves=takeover.leaves)
         self.is_open = False
         self.aborted = 0
         self._pace.committed(self._clock.monotonic_s() - started_s)
