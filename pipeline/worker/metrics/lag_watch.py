@@ -44,21 +44,22 @@ class Lag(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a look has seen of a partition that stood at `offset`. `since_ms`: when its next record was appended.
+    """What a look has seen of a partition that stood at `offset` of a log up to `end`.
 
-    That is 0 if there is none. `is_read`: that record was read; else it is an estimate, or None. `caught_up_ms`: when
-    the partition was last seen without lag; 0: never.
+    `since_ms`: when its next record was appended; 0 if there is none. `is_read`: that record was read; else it is an
+    estimate, or None. `caught_up_ms`: when the partition was last seen without lag; 0: never.
     """
 
     offset: int
+    end: int
     caught_up_ms: int
     since_ms: int | None
     is_read: bool = False
 
     @property
     def lagged(self) -> bool:
-        """Whether there was anything to fold."""
-        return self.since_ms != 0 or self.is_read
+        """Whether anything stood behind it."""
+        return self.end > self.offset
 
 
 class LagWatch:
@@ -124,7 +125,7 @@ class LagWatch:
         self._read_next(seen, known)
         self._seen = seen
         now_ms = self._clock.time_ms()
-        self._lags = [self._lag(at, place, ends, now_ms) for at, place in sorted(places.items(), key=lambda it: it[0])]
+        self._lags = [self._lag(at, place, now_ms) for at, place in sorted(places.items(), key=lambda it: it[0])]
         self._looked_s = self._clock.monotonic_s()
 
     def _estimated(self, at: tuple[str, TP], place: Place, offset: int, end: int, now_ms: int) -> Seen:
@@ -134,15 +135,15 @@ class LagWatch:
         it stands, the record is to be read, once.
         """
         if end <= offset:
-            return Seen(offset, now_ms, 0)
+            return Seen(offset, end, now_ms, 0)
         before = self._seen.get(at)
-        if before is not None and before.offset == offset and before.is_read:
-            return before
+        if before is not None and before.offset == offset and before.is_read and (before.since_ms or before.end == end):
+            return before._replace(end=end)
         caught_up_ms = 0 if before is None else before.caught_up_ms
         stands = before is not None and before.offset == offset and before.lagged
         if stands or place.waits_for not in GOES_ON:
-            return Seen(offset, caught_up_ms, None)
-        return Seen(offset, caught_up_ms, max(place.appended_ms, caught_up_ms) or None)
+            return Seen(offset, end, caught_up_ms, None)
+        return Seen(offset, end, caught_up_ms, max(place.appended_ms, caught_up_ms) or None)
 
     def _read_next(self, seen: dict[tuple[str, TP], Seen], places: Mapping[tuple[str, TP], Place]) -> None:
         """Read the next records of partitions of which it is not known when they were appended."""
@@ -157,9 +158,9 @@ class LagWatch:
                 else:  # no answer in time
                     seen[at] = each._replace(since_ms=max(places[at].appended_ms, each.caught_up_ms) or None)
 
-    def _lag(self, at: tuple[str, TP], place: Place, ends: Mapping[TP, int], now_ms: int) -> Lag:
+    def _lag(self, at: tuple[str, TP], place: Place, now_ms: int) -> Lag:
         seen = self._seen.get(at)
         if seen is None:
             return Lag(*at, None, None, place.waits_for, place.restore)
         seconds = max(0, now_ms - seen.since_ms) / 1000 if seen.since_ms else seen.since_ms
-        return Lag(*at, max(0, ends[at[1]] - seen.offset), seconds, place.waits_for, place.restore)
+        return Lag(*at, max(0, seen.end - seen.offset), seconds, place.waits_for, place.restore)
