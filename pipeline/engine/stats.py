@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from pipeline.engine.timings import Timings
+
+REASONS_MAX = 200  # of rejections, which are counted apart
+OTHER_REASONS = "other"
+
 
 class Wipe(Enum):
     """Why a local store was thrown away and restored from nothing."""
@@ -52,7 +57,6 @@ class LaneStats:
     history_events: int = 0  # taken into histories
     skipped_by_history: int = 0  # undecodable records that a history lacks
     checkpoints: int = 0
-    checkpoint_s: float = 0.0
     aborts: int = 0
     restored: int = 0  # changelog records rolled forward
     reopened: int = 0  # times the lane was closed after an error and opened again
@@ -67,9 +71,16 @@ class LaneStats:
     waiting: dict[str, str] = field(default_factory=dict)  # by reader: before which record it stands, and the cure
     held: int = 0  # 1: too much has raised, and nothing is folded until somebody resumes the service
     held_why: str = ""  # and how to go on
+    cache_hits: dict[str, int] = field(default_factory=dict)  # rows found in memory, by table: once a row and commit
+    cache_misses: dict[str, int] = field(default_factory=dict)  # rows read from the store, by table
+    parked_since_ms: int = 0  # since when the record that has waited longest waits; 0: none does
+    opened_s: float = 0.0  # since when the lane's transaction is open, by its clock; 0: none is
+    timings: Timings = field(default_factory=Timings)
 
     def reject(self, aggregate: str, reason: str) -> None:
-        """Count a rejection."""
+        """Count a rejection. Reasons beyond a bound are counted together, as a reason may be any text."""
+        if (aggregate, reason) not in self.rejected and len(self.rejected) >= REASONS_MAX:
+            reason = OTHER_REASONS
         self.rejected[aggregate, reason] = self.rejected.get((aggregate, reason), 0) + 1
 
     def leave_out(self, projection: str) -> None:
@@ -79,6 +90,11 @@ class LaneStats:
     def hold(self, why: str) -> None:
         """Say that the service is held, and why; empty: that it goes on."""
         self.held, self.held_why = int(bool(why)), why
+
+    def cached(self, table: str, hits: int, misses: int) -> None:
+        """Count rows that were in memory, or were not, when they were needed."""
+        self.cache_hits[table] = self.cache_hits.get(table, 0) + hits
+        self.cache_misses[table] = self.cache_misses.get(table, 0) + misses
 
     def wipe(self, why: Wipe) -> None:
         """Count a store thrown away."""

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import KafkaBroker, admin
 from pipeline.adapters.kafka.access.rules import HTTP
+from pipeline.adapters.kafka.lag.logs import KafkaLogs
 from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.client import AsyncClient
@@ -43,8 +44,12 @@ from pipeline.server.watch.subscriptions import Subscriptions
 from pipeline.server.web import Ending, as_problems, mount
 from pipeline.topology import Topology
 from pipeline.worker.host import LaneHost
-from pipeline.worker.metrics import LaneCollector
-from pipeline.worker.settings import Adapters, WorkerSettings
+from pipeline.worker.metrics.lag import LagCollector
+from pipeline.worker.metrics.lag_watch import LagWatch
+from pipeline.worker.metrics.lanes import LaneCollector
+from pipeline.worker.settings import Adapters, MachineClock, WorkerSettings
+
+ONLY_METRICS = {"timings", "opened_s"}  # of LaneStats: they say nothing without the rest of /metrics
 
 
 class Closing(Protocol):
@@ -83,8 +88,10 @@ def build_app(
         for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)
             app.agent(channel, name=f"{host.plan.service.name}:{topic}")(host.agent())
-    metrics = CollectorRegistry()
-    metrics.register(LaneCollector({h.plan.service.name: h.stats for h in hosts}))
+    metrics, clock = CollectorRegistry(), MachineClock()
+    lag = LagWatch(lambda: {h.plan.service.name: h.lane.places for h in hosts}, KafkaLogs(settings.bootstrap), clock)
+    metrics.register(LaneCollector({h.plan.service.name: h.stats for h in hosts}, clock))
+    metrics.register(LagCollector(lag))
     ProcessCollector(registry=metrics)
     web_app = cast(Any, app.web).web_app  # aiohttp's, which Faust's own type does not show
     ending = Ending()
@@ -103,7 +110,7 @@ def build_app(
     consistency = Consistency(lineage, tables, offset_source)
     hub = Subscriptions(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
     Gauge("pipeline_watchers", "Open watches of rows", registry=metrics).set_function(lambda: hub.watchers)
-    query = QueryApi(tables, dispatcher, consistency, lambda: status(hosts), metrics)
+    query = QueryApi(tables, dispatcher, consistency, lambda: status(hosts, lag), metrics)
     held = {name: codec for host in hosts for name, codec in host.plan.commands.items()}
     commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, dispatcher, query.version)
     pages: Pages = {
@@ -122,7 +129,8 @@ def build_app(
     for host in hosts:
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
-    app.on_before_shutdown.connect(_closing(ending, hub, commands, forwarding, offset_source), weak=False)
+    lag.start()
+    app.on_before_shutdown.connect(_closing(ending, lag, hub, commands, forwarding, offset_source), weak=False)
     return app
 
 
@@ -134,15 +142,15 @@ def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:
     return close
 
 
-def status(hosts: Sequence[LaneHost]) -> dict[str, Any]:
+def status(hosts: Sequence[LaneHost], lag: LagWatch) -> dict[str, Any]:
     """What /v1/status answers, by service."""
-    answer = {}
+    answer, lags = {}, lag.as_json()
     for host in hosts:
         stats = host.stats
-        counts: dict[str, Any] = {name: getattr(stats, name) for name in stats.__slots__}
+        values = {name: getattr(stats, name) for name in stats.__slots__ if name not in ONLY_METRICS}
+        counts: dict[str, Any] = {name: dict(it) if isinstance(it, dict) else it for name, it in values.items()}
         counts["rejected"] = {f"{aggregate}/{reason}": n for (aggregate, reason), n in list(stats.rejected.items())}
-        counts["replica_keys"] = dict(stats.replica_keys)
-        counts["waiting"] = dict(stats.waiting)
         counts["wiped"] = {why.name.lower(): n for why, n in list(stats.wiped.items())}
-        answer[host.plan.service.name] = {**counts, "codec": implementation(), "positions": host.lane.positions()}
+        found = {"codec": implementation(), "lag": lags.get(host.plan.service.name, {})}
+        answer[host.plan.service.name] = {**counts, **found, "positions": host.lane.positions()}
     return answer

@@ -37,6 +37,7 @@ LIBRARIES = {
         "adapters",
         "adapters.kafka",
         "adapters.kafka.access",
+        "adapters.kafka.lag",
         "adapters.kafka.schemas",
         "client",
         "demo",

@@ -36,6 +36,7 @@ class TableRecovery(Follower):
         self.unfinished: set[TP] = set(self._tables)  # changelogs that have not reached their target yet
         self._aimed_ms, self._aimed_s, self._moved_s = 0, 0.0, 0.0
         self.rolled = 0  # records taken in since the copy was aimed
+        self._from: dict[TP, int] = {}  # where each changelog stood then
 
     # --- beginning and end --------------------------------------------------------------------------------------------
 
@@ -59,7 +60,22 @@ class TableRecovery(Follower):
         self._moved_s = self._clock.monotonic_s()
         self._targets = {tp: noted[tp.topic][0] if tp.topic in noted else ends[tp] for tp in self._tables}
         self._aimed_ms, self._aimed_s, self.rolled = self._clock.time_ms(), self._clock.monotonic_s(), 0
-        self.unfinished = {tp for tp, target in self._targets.items() if (self.stored(tp) or 0) < target}
+        self._from = {tp: self.stored(tp) or 0 for tp in self._targets}
+        self.unfinished = {tp for tp, target in self._targets.items() if self._from[tp] < target}
+
+    @property
+    def is_aimed(self) -> bool:
+        """Whether it is known what was committed."""
+        return self._targets is not None
+
+    def progress(self) -> tuple[int, int]:
+        """How many records were applied since the copy was aimed, and how many are to be, by their offsets.
+
+        Safe from any thread; may raise TableUnavailable.
+        """
+        goals = [(tp, self._from.get(tp, 0), target) for tp, target in (self._targets or {}).items()]
+        done = sum(min(self.stored(tp) or 0, target) - began for tp, began, target in goals if target > began)
+        return max(0, done), sum(target - began for _, began, target in goals if target > began)
 
     def check(self) -> None:
         """Raise LaneFatal if the log does not deliver what was committed."""
@@ -120,6 +136,7 @@ class TableRecovery(Follower):
 
     def begin_again(self) -> Iterable[TP]:
         super().begin_again()
+        self._from = {}
         self.unfinished = {tp for tp in self._tables if self._targets is None or self._targets[tp] > 0}
         return self.unfinished
 

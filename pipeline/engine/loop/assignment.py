@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.engine.beside.states import States, standbys_lacking
 from pipeline.engine.copies.log_followers import LogFollowers
@@ -20,11 +19,12 @@ from pipeline.engine.copies.replica_gate import ReplicaGate
 from pipeline.engine.loop.checkpoint import FLUSH_S, flush_when_due
 from pipeline.engine.loop.standings import Committed, Standings, TopicWatch
 from pipeline.engine.loop.task import Task
+from pipeline.engine.places import Places
 from pipeline.engine.ports import TP, LogFacts, Position, Store
 from pipeline.engine.state.partition_counts import partition_counts
 from pipeline.engine.state.positions import CAUGHT_UP_MS
 from pipeline.engine.state.table import SharedTable
-from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost, TableUnavailable
+from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost
 from pipeline.model import TopicKind
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Assignment:
         self._restores: dict[TP, tuple[TableRecovery, Position | None]] = {}  # and what was committed
         self._standbys: dict[TP, TableRecovery] = {}
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
+        self.places = Places(context, self._tasks, self._restores, self._standbys, self._replicas)
         self._lacking: dict[TP, str] = {}  # standbys with states that their owners do not write, and why
         self._looked_s, self._flushed_s = 0.0, self._clock.monotonic_s()
         self.unbuilt = dict.fromkeys(self._plan.built_from, "it is not known yet whether the table is whole; ask again")
@@ -284,20 +285,6 @@ class Assignment:
         if self._histories is not None:
             self._histories.close()
 
-    def committed(self, tp: TP) -> int | None:
-        """The next offset of a partition that runs, by its last commit; else None. Safe from any thread."""
-        task = self._tasks.get(tp)
-        return task.committed if task is not None and task.running else None
-
-    def positions(self) -> dict[str, dict[str, Any]]:
-        """What the stores of running tasks say of themselves, by source partition. Safe from any thread."""
-        found = {}
-        for tp, task in list(self._tasks.items()):
-            if task.running:
-                with suppress(TableUnavailable):  # given up at this very moment
-                    found[f"{tp.topic}-{tp.partition}"] = task.stored()
-        return found
-
     # --- standbys -----------------------------------------------------------------------------------------------------
 
     def _follow_others(self) -> None:
@@ -396,3 +383,5 @@ class Assignment:
         """Update the counts of parked keys and records."""
         counts = [task.queue.waiting for task in self._tasks.values()]
         self._stats.held_keys, self._stats.queued = sum(keys for keys, _ in counts), sum(n for _, n in counts)
+        queues = (task.queue.since_ms for task in self._tasks.values()) if self._stats.queued else ()
+        self._stats.parked_since_ms = min(filter(None, queues), default=0)

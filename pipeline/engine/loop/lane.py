@@ -48,7 +48,8 @@ class Lane:
         self._tasks = Assignment(context)
         self.views = self._tasks.views  # read by other threads
         self.histories: Views = {} if ports.histories is None else ports.histories.views  # these, too
-        self.positions, self.committed = self._tasks.positions, self._tasks.committed
+        self.places = self._tasks.places  # and this
+        self.positions, self.committed = self.places.positions, self.places.committed
         self._ends: dict[TP, int] = {}  # partitions read to their end, and where that is
         self._held_back = HeldBack(self._clock)
         self._suspect: dict[TP, int] = {}  # up to there, each record gets a transaction of its own
@@ -69,6 +70,7 @@ class Lane:
         self._resume_s = 0.0  # until then nothing is folded, after aborts in a row
         self._unclaimed: dict[TP, Task] = {}  # running, and nothing is folded there before this lane is noted
         self._committed_s = self._clock.monotonic_s()
+        self.places.watch(self._waiting, self._unclaimed, self._held_back)
         self._backlog = False  # whether more waits to be read, to go by what the last poll brought
 
     # --- the turn -----------------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class Lane:
         """Run the steps on one batch. Its effects are in the open transaction and in memory, nowhere else."""
         if self._rewound or not self._folds(batch.tp):
             return
-        began_s = self._clock.monotonic_s()
+        began_s, decided = self._clock.monotonic_s(), self.stats.commands
         until_s = began_s + self._pace.budget_s - self._turn_s
         try:
             if self._suspect:
@@ -156,7 +158,10 @@ class Lane:
             if isinstance(aborted, RecordRefused):
                 self._suspect[batch.tp] = batch.records[-1].offset() + 1
             self._start_over(aborted)
-        self._turn_s += self._clock.monotonic_s() - began_s
+        took_s = self._clock.monotonic_s() - began_s
+        self._turn_s += took_s
+        if folded and not self._rewound:
+            self.stats.timings.folded(batch, folded, took_s, self.stats.commands - decided)
         self._look_after(batch, folded)
 
     def _look_after(self, batch: Batch, folded: int) -> None:
@@ -252,7 +257,7 @@ class Lane:
                 self._producer.abort()
             except LaneFatal as fatal:
                 log.warning("%s: %s", self.plan.service.name, fatal)
-        self._transaction.is_open = False
+        self._transaction.forget()
         self._release(owned=False)
 
     def _release(self, *, owned: bool) -> None:
@@ -265,14 +270,12 @@ class Lane:
 
     def _checkpoint(self, patience_s: float | None = None) -> None:
         """Commit what is folded. If the transaction is aborted, fold again."""
-        started = self._clock.monotonic_s()
         try:
             self._transaction.commit(patience_s or self.settings.commit_patience_s)
         except TransactionAborted as aborted:
             self._start_over(aborted)
         self._folded = 0
         self._committed_s = self._clock.monotonic_s()
-        self.stats.checkpoint_s += self._committed_s - started
 
     def _start_over(self, aborted: TransactionAborted) -> None:
         times = self._transaction.aborted = self._transaction.aborted + 1
@@ -323,11 +326,9 @@ class Lane:
 
     def _clear_suspects(self) -> None:
         """Drop the suspects that were folded and committed."""
-        self._suspect = {
-            tp: end
-            for tp, end in self._suspect.items()
-            if self._tasks.runs(tp) and (self._tasks[tp].position or 0) < end
-        }
+        tasks = self._tasks
+        left = {tp: end for tp, end in self._suspect.items() if tasks.runs(tp) and (tasks[tp].position or 0) < end}
+        self._suspect = left
 
     # --- what the log says --------------------------------------------------------------------------------------------
 

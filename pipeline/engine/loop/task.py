@@ -48,6 +48,7 @@ class Task:
         tables, self._nodes = source_topic.steps(tp.partition, store, self._producer, self._stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
+        self._caching = [table for table in self.tables if table.cached]
         queue = tables[source_topic.queue]
         assert isinstance(queue, ParkedTable)
         self.queue = queue
@@ -60,6 +61,7 @@ class Task:
         self._deadlines = [table for table in self.tables if isinstance(table, Deadlines)]
         self.position: int | None = None
         self.committed: int | None = None
+        self.appended_ms = 0  # when the last record that it has folded was appended
         self.changelogs: dict[str, tuple[int, int]] = {}  # as committed beside it; see Position
         self.standing = 0  # see Position
         self._standing_text = ""
@@ -131,7 +133,7 @@ class Task:
                 if not isinstance(error, (NeedsReservation, CopyHeld)):  # these are no fault of the step's code
                     self._error_rate.record(self.tp, record.offset(), error)
                 parking.put_aside(record, error, message, done)
-        self.position = records[last].offset() + 1
+        self.position, self.appended_ms = records[last].offset() + 1, records[last].timestamp()[1]
         self.unknown.go_on()
         self._stats.records += last + 1
         return last + 1
@@ -244,6 +246,8 @@ class Task:
         """Note that what was folded is committed, with these positions of its changelogs."""
         self.committed, self.changelogs = self.position, changelogs
         self.fired = self.parking.touched = self.claims = False
+        for table in self._caching:
+            self._stats.cached(table.spec.name, table.hits, table.misses)
         self.beside.mark_committed()
         if self.states is not None:
             self.states.mark_committed()

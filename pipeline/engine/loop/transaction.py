@@ -31,7 +31,7 @@ class Transaction:
         """Open a transaction, unless one is open."""
         if not self.is_open:
             self._producer.begin()
-            self.is_open = True
+            self.is_open, self._stats.opened_s = True, self._clock.monotonic_s()
 
     def commit(self, patience_s: float) -> None:
         """Commit what is folded. Raises TransactionAborted if the transaction must be aborted, or LaneFatal."""
@@ -40,9 +40,11 @@ class Transaction:
         tasks, takeover = self._tasks.uncommitted(), self._takeover
         group = self._consumer.group()
         checkpoint(tasks, self._producer, group, self._clock, patience_s, takeover.unended, leaves=takeover.leaves)
-        self.is_open = False
+        self.is_open, self._stats.opened_s = False, 0.0
         self.aborted = 0
-        self._pace.committed(self._clock.monotonic_s() - started_s)
+        took_s = self._clock.monotonic_s() - started_s
+        self._pace.committed(took_s)
+        self._stats.timings.committed(took_s, self._clock.time_ms())
         self._stats.checkpoints += 1
         self._tasks.count_queues()
         self._error_rate.mark_committed()
@@ -52,6 +54,11 @@ class Transaction:
         self._stats.aborts += 1
         if self.is_open:
             self._producer.abort()
-            self.is_open = False
+        self.forget()
         self._tasks.drop()
         self._error_rate.roll_back()
+
+    def forget(self) -> None:
+        """Forget the open transaction: it is aborted, or the lane is given up."""
+        self.is_open, self._stats.opened_s = False, 0.0
+        self._stats.timings.drop()

@@ -85,7 +85,7 @@ class ParkedTable(Table):
         super().__init__(spec, store)
         self._held: dict[bytes, int] | None = None
         self._ids: dict[bytes, Counter[str]] = {}  # of the commands that wait, by key
-        self._records = 0  # how many wait in all
+        self._since: dict[tuple[bytes, int], int] = {}  # since when each record waits: the oldest first
         self._entries: dict[bytes, dict[int, ParkedRecord | None]] = {}  # changed since then; None: gone
         self._disordered: set[bytes] = set()  # keys to which one may have been added before those that waited
         self._gone_to: dict[bytes, int] = {}  # the offset behind the last one that was taken out since then
@@ -94,16 +94,25 @@ class ParkedTable(Table):
     def held(self) -> dict[bytes, int]:
         """To be looked at, not to be changed. Read from the store when it is first asked for: then it is complete."""
         if self._held is None:
-            self._held, self._ids, self._records = {}, {}, 0
+            self._held, self._ids, self._since = {}, {}, {}
             cut = len(self.prefix)
+            found: list[tuple[int, tuple[bytes, int]]] = []
             for row, data in scan_all(self.store, self.prefix):
-                self._count(parts(row[cut:])[0], self.codec.decode(data).id, 1)
+                place, entry = parts(row[cut:]), self.codec.decode(data)
+                self._count(place[0], entry.id, 1)
+                found.append((entry.queued_ms, place))
+            self._since = {place: queued_ms for queued_ms, place in sorted(found)}
         return self._held
 
     @property
     def waiting(self) -> tuple[int, int]:
         """How many keys are held, and how many records wait; nothing if it has not been read yet."""
-        return len(self._held or ()), self._records
+        return len(self._held or ()), len(self._since)
+
+    @property
+    def since_ms(self) -> int:
+        """Since when the record that has waited longest waits; 0 if none does, or it has not been read yet."""
+        return next(iter(self._since.values()), 0)
 
     def has(self, key: bytes, command_id: str) -> bool:
         """Whether a command of that id waits under the key."""
@@ -112,6 +121,7 @@ class ParkedTable(Table):
     def add(self, key: bytes, entry: ParkedRecord) -> None:
         """Add a record to the end of its key's queue; the first one parks the key."""
         self._count(key, entry.id, 1)
+        self._since[key, entry.offset] = entry.queued_ms
         self._entries.setdefault(key, {})[entry.offset] = entry
 
     def change(self, key: bytes, entry: ParkedRecord) -> None:
@@ -123,6 +133,7 @@ class ParkedTable(Table):
         changed = self._entries.setdefault(key, {})
         entry = changed.get(offset) or self.codec.decode(self.store.get(self.prefix + row_key(key, offset)))
         self._count(key, entry.id, -1)
+        del self._since[key, offset]
         changed[offset] = None
         self._gone_to[key] = offset + 1
 
@@ -168,7 +179,6 @@ class ParkedTable(Table):
     def _count(self, key: bytes, command_id: str, more: int) -> None:
         held = self.held
         count = held.get(key, 0)
-        self._records += more
         if count + more:
             held[key] = count + more
             self._ids.setdefault(key, Counter())[command_id] += more
@@ -193,7 +203,7 @@ class ParkedTable(Table):
 
     def roll_back(self) -> None:
         if self._entries:
-            self._held, self._ids, self._records = None, {}, 0  # to be read again, when the store has been restored
+            self._held, self._ids, self._since = None, {}, {}  # to be read again, when the store has been restored
         self._clear()
 
     def _clear(self) -> None:

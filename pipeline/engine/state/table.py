@@ -57,6 +57,7 @@ class Table:
         self.cache = RowCache(CACHE_BYTES)
         self._changed: dict[bytes, Any] = {}
         self._read: dict[bytes, Any] = {}  # from the store since the last checkpoint
+        self.hits = self.misses = 0  # rows of the last checkpoint that were in memory before it, or were not
 
     def get(self, key: bytes) -> Any | None:
         """Return the row as of the last record folded, committed or not."""
@@ -89,7 +90,9 @@ class Table:
 
     def mark_committed(self) -> None:
         """Move the changes into the cache: they are committed."""
+        self.misses = len(self._read)
         self._read.update(self._changed)
+        self.hits = len(self._read) - self.misses
         self.cache.update(self._read)
         self._read.clear()
         self._changed.clear()

@@ -183,6 +183,21 @@ def test_rows_without_a_group_offset_stop_the_service(world: World) -> None:
         copy.finish(None)
 
 
+def test_a_restore_says_how_far_it_is(world: World) -> None:
+    restored(world)  # as far as 3
+    copy, _ = world.begin(end=3)
+    assert copy.progress() == (0, 0)
+    copy, start = world.begin(end=9, committed=Position(10, {CHANGELOG.topic: (9, 7)}))
+    assert copy.is_aimed
+    assert (start, copy.progress()) == (3, (0, 6))
+    copy.apply(CHANGELOG, [Row(n, b"a", b"1") for n in range(3, 7)])
+    assert copy.progress() == (4, 6)
+    copy.apply(CHANGELOG, [Row(n, b"a", b"1") for n in range(7, 12)])
+    assert copy.progress() == (6, 6), "what another worker has written since is not counted"
+    copy.begin_again()
+    assert copy.progress() == (0, 9)
+
+
 def test_a_standby_knows_its_age(world: World) -> None:
     restored(world)  # as far as 3
 
