@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import Where, database_option, given, topology_argument, where
+from pipeline.cli.options import Where, database_option, given, log_options, topology_argument, trace_option, where
 from pipeline.cli.values import FilePath
-from pipeline.worker.logs import log_to_stderr
+from pipeline.worker.logs import LogFormat, hide, log_to_stderr
 
 
 @click.command()
@@ -78,9 +78,8 @@ from pipeline.worker.logs import log_to_stderr
     type=click.IntRange(1),
     help="And if at least so many records raise.  [default: what it declares, or 20]",
 )
-@click.option(
-    "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
-)
+@log_options
+@trace_option
 @where()
 @click.pass_context
 def command(
@@ -99,6 +98,8 @@ def command(
     raising_share: float | None,
     raising_at_least: int | None,
     log_level: str,
+    log_format: LogFormat,
+    trace: bool | None,
     where: Where,
 ) -> None:
     """Run the services of TOPOLOGY (a package, a module or a .py file) until SIGTERM or Ctrl-C.
@@ -108,7 +109,7 @@ def command(
     """
     from pipeline.worker.addresses import advertised_address, listening_address
 
-    log_to_stderr(log_level)
+    log_to_stderr(log_level, log_format)
     has_port = advertised_address(advertise, listening_address(host, port)).port != 0
     if processes > 1:
         from pipeline.worker.processes import run_processes
@@ -119,12 +120,13 @@ def command(
             )
         sys.exit(run_processes(processes))
 
-    from pipeline.worker.databases import parse_databases, without_tables
+    from pipeline.worker.databases import parse_databases, passwords_of, without_tables
     from pipeline.worker.main import run_worker
     from pipeline.worker.open_files import options_of, parts_of
     from pipeline.worker.settings import WorkerSettings
 
     told = parse_databases(databases)
+    hide(*passwords_of(told.values()))
     loaded = where.topology
     if wrong := without_tables(told, loaded):
         if "databases" in given(ctx):
@@ -155,6 +157,7 @@ def command(
         databases=told,
         group_protocol=group_protocol,
         log_level=log_level,
+        trace=trace,
         raising_share=raising_share,
         raising_at_least=raising_at_least,
     )
