@@ -117,7 +117,7 @@ fuzz-service: install
 # Pins every package for development, for all supported versions of Python.
 lock: install
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --extra broker --extra postgres --extra registry --extra testing --extra develop --extra fastapi --extra docs --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra broker --extra postgres --extra registry --extra testing --extra tracing --extra develop --extra fastapi --extra docs --extra dev --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv .pipeline build *.egg-info pipeline/adapters/avro/*.so pipeline/model/records/*.so

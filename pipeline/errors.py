@@ -346,3 +346,7 @@ class OutOfDescriptors(StateDirectoryError):
 
 class DatabaseUnusable(NeedsOperator):
     """The database of a service's tables answers, but cannot be used as it is."""
+
+
+class TracingUnusable(BadInput):
+    """Spans cannot be exported as the environment says."""

@@ -11,6 +11,7 @@ from pipeline.errors import ClientConfigError
 VARIABLE = "PIPELINE_CLIENT_CONFIG"  # names the file; child processes inherit it
 KAFKA = ("security.", "sasl.", "ssl.", "enable.ssl.", "https.ca.")  # all else the engine relies on
 REGISTRY = "schema.registry."
+SECRET = ("password", "secret", "user.info", "token", "key.pem", "sasl.oauthbearer.config")
 OF_REGISTRY = ("basic.auth.user.info", "bearer.auth.", "ssl.", "proxy")  # all else says how it is asked
 
 
@@ -23,6 +24,16 @@ def registry_settings() -> dict[str, str]:
     """Return the settings of clients of a schema registry, as these name them. Raises ClientConfigError."""
     found = _settings().items()
     return {name.removeprefix(REGISTRY): value for name, value in found if name.startswith(REGISTRY)}
+
+
+def secrets_of_settings() -> list[str]:
+    """Return the values that no log may show. A file that cannot be read has none here: its reader says so."""
+    try:
+        found = _settings().items()
+    except ClientConfigError:
+        return []
+    named = [value for name, value in found if any(word in name for word in SECRET)]
+    return [part for value in named for part in (value, value.partition(":")[2]) if part]
 
 
 def config_path() -> str:

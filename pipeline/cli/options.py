@@ -64,6 +64,28 @@ database_option: Decorator = click.option(
     help="The database of a service's SQL tables, postgresql://user@host/name or sqlite:///path; repeatable. "
     "[default: a SQLite file under --home]",
 )
+_log_level: Decorator = click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    default="INFO",
+    envvar="PIPELINE_LOG_LEVEL",
+    show_default=True,
+    help="The least level that is logged. A warning wants a look, an error wants somebody to do something.",
+)
+_log_format: Decorator = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="PIPELINE_LOG_FORMAT",
+    show_default=True,
+    help="Log lines for people, or one JSON object a line.",
+)
+trace_option: Decorator = click.option(
+    "--trace/--no-trace",
+    "trace",
+    default=None,
+    help="Export spans, to where the variables OTEL_* say; needs the extra tracing.  [default: if they say where]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 schemas_option = click.option(
     "--schemas",
@@ -151,6 +173,11 @@ def where(*options: Decorator) -> Decorator:
         return decorated
 
     return decorate
+
+
+def log_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what is logged, and how."""
+    return _log_level(_log_format(function))
 
 
 def start_broker(home: Path) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import Where, database_option, given, topology_argument, where
+from pipeline.cli.options import Where, database_option, given, log_options, topology_argument, trace_option, where
 from pipeline.cli.values import FilePath
-from pipeline.worker.logs import log_to_stderr
+from pipeline.worker.logs import LogFormat, hide, log_to_stderr
 
 
 @click.command()
@@ -79,9 +79,8 @@ from pipeline.worker.logs import log_to_stderr
     help="And if at least so many records raise.  [default: what it declares, or 20]",
 )
 @click.option("--together", is_flag=True, hidden=True)  # one of several processes that end together
-@click.option(
-    "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
-)
+@log_options
+@trace_option
 @where()
 @click.pass_context
 def command(
@@ -101,6 +100,8 @@ def command(
     raising_at_least: int | None,
     together: bool,
     log_level: str,
+    log_format: LogFormat,
+    trace: bool | None,
     where: Where,
 ) -> None:
     """Run the services of TOPOLOGY (a package, a module or a .py file) until SIGTERM or Ctrl-C.
@@ -110,7 +111,7 @@ def command(
     """
     from pipeline.worker.addresses import advertised_address, listening_address
 
-    log_to_stderr(log_level)
+    log_to_stderr(log_level, log_format)
     has_port = advertised_address(advertise, listening_address(host, port)).port != 0
     if processes > 1:
         from pipeline.worker.processes import run_processes
@@ -121,12 +122,13 @@ def command(
             )
         sys.exit(run_processes(processes))
 
-    from pipeline.worker.databases import parse_databases, without_tables
+    from pipeline.worker.databases import parse_databases, passwords_of, without_tables
     from pipeline.worker.main import run_worker
     from pipeline.worker.open_files import options_of, parts_of
     from pipeline.worker.settings import WorkerSettings
 
     told = parse_databases(databases)
+    hide(*passwords_of(told.values()))
     loaded = where.topology
     if wrong := without_tables(told, loaded):
         if "databases" in given(ctx):
@@ -158,6 +160,7 @@ def command(
         group_protocol=group_protocol,
         together=together,
         log_level=log_level,
+        trace=trace,
         raising_share=raising_share,
         raising_at_least=raising_at_least,
     )

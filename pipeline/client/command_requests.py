@@ -14,6 +14,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.schemas.topic import SchemasTopic
+from pipeline.adapters.tracing.finding import find_tracer
 from pipeline.client.commands import Commands, Ready
 from pipeline.client.drive import AsyncDriver, Driver
 from pipeline.client.holds import Holds
@@ -23,6 +24,7 @@ from pipeline.client.sending import AwaitedReply, NotAnswered, Sending
 from pipeline.client.typed.subjects import AnyOwned, taker
 from pipeline.client.wire.outcome import Outcome, outcome_of
 from pipeline.client.wire.paths import path_part
+from pipeline.client.wire.trace import begun
 from pipeline.errors import InvalidCommand, NoReply, TableUnavailable
 from pipeline.model import Aggregate, Parked, ReplyMessage, Saga, Token
 from pipeline.model.records.keys import asked_text
@@ -122,7 +124,9 @@ class CommandRequests:
         self.commands = Commands(topology)
         schemas = SchemasTopic(bootstrap, self.commands.registry)
         schemas.publish(self.commands.written)
-        self._sending = Sending(bootstrap, name, ReplyReader(self.commands.reply, self.commands.events, schemas).decode)
+        self._tracer = find_tracer()
+        decode = ReplyReader(self.commands.reply, self.commands.events, schemas).decode
+        self._sending = Sending(bootstrap, name, decode, self._tracer)
 
     @cached_property
     def _router(self) -> Router:
@@ -159,7 +163,7 @@ class CommandRequests:
         if wait is not None:
             pending: Pending = yield from self._ask(taker(aggregate, type(command)), key, command, options)
             return (yield from pending.outcome(wait))
-        ready = self.commands.write(taker(aggregate, type(command)), key, command, **options)
+        ready = begun(self._tracer, self.commands.write(taker(aggregate, type(command)), key, command, **options))
         yield Blocking(lambda: self._sending.queue(ready))
         return ready.id
 
@@ -185,6 +189,7 @@ class CommandRequests:
         except BaseException:
             self._sending.forget(question)
             raise
+        ready = begun(self._tracer, ready)
         self._sending.ask(question, ready, self._queue_s)
         return Pending(ready, question, self._sending, self.commands, lambda: self._held(aggregate))
 
@@ -209,7 +214,7 @@ class CommandRequests:
         Raises as `send` with `wait`, and NoReply if the broker does not confirm it.
         """
         yield from self.listen()
-        ready = self.commands.write(taker(aggregate, type(command)), key, command, **options)
+        ready = begun(self._tracer, self.commands.write(taker(aggregate, type(command)), key, command, **options))
         try:
             stored: Token = yield Wait(self._sending.store(ready, self._queue_s), None)
         except NotAnswered as error:

@@ -16,6 +16,7 @@ from pipeline.adapters.json.form import TYPE, VALUE, is_wrapped
 from pipeline.adapters.json.reading import from_json, read_back
 from pipeline.adapters.json.writing import to_json
 from pipeline.client.wire.outcome import Accepted, Decode, Outcome
+from pipeline.engine.tracing.port import Span
 from pipeline.errors import InvalidCommand, UnfitValue, UnknownAggregate
 from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.deadline import AFTER_S_MAX, TIME_MS_MAX
@@ -49,6 +50,9 @@ class Ready(NamedTuple):
     value: bytes
     issued_ms: int
     due_ms: int | None = None
+    correlation_id: str = ""
+    traceparent: bytes | None = None  # a header of the record; None: it belongs to no trace
+    span: Span | None = None  # of its sending, which ends when it is stored
 
 
 class Commands:
@@ -159,7 +163,7 @@ class Commands:
             raise InvalidCommand(
                 f"the command takes {len(value):,} bytes, and with its key may take {most:,}; split it"
             )
-        return Ready(command_id, aggregate, topic, key_bytes, value, issued_ms, due_ms)
+        return Ready(command_id, aggregate, topic, key_bytes, value, issued_ms, due_ms, correlation_id)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:

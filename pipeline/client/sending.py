@@ -21,8 +21,10 @@ from pipeline.adapters.kafka.client_watch import ProducerWatch, Reach
 from pipeline.adapters.kafka.cluster import plainly
 from pipeline.adapters.kafka.topics import reply_topic
 from pipeline.client.commands import RECORD_BYTES_MAX, Ready
+from pipeline.client.wire import trace
 from pipeline.client.wire.outcome import position_token
 from pipeline.engine.ports import TP
+from pipeline.engine.tracing.port import HEADER, Tracer
 from pipeline.errors import BrokerUnreachable, InvalidCommand, Overloaded, UndecodableRecord
 from pipeline.model import Parked, ReplyMessage, Token
 from pipeline.model.records.partitioning import partition_of
@@ -63,8 +65,10 @@ class Sending:
     is unique among all instances.
     """
 
-    def __init__(self, bootstrap: str, name: str, decode: Callable[[bytes | None], Any]) -> None:
-        self._bootstrap, self._name, self._decode = bootstrap, name, decode
+    def __init__(
+        self, bootstrap: str, name: str, decode: Callable[[bytes | None], Any], tracer: Tracer | None = None
+    ) -> None:
+        self._bootstrap, self._name, self._decode, self._tracer = bootstrap, name, decode, tracer
         self._instance = uuid.uuid4().hex
         self._failures, self._failed = 0, ""  # deliveries since the last flush, and the error of the last one
         self._open: dict[bytes, AwaitedReply] = {}  # by the key of the reply
@@ -95,6 +99,14 @@ class Sending:
 
     def queue(self, ready: Ready, on_delivery: Delivery | None = None, patience_s: float = QUEUE_S) -> None:
         """Queue a command; wait while the queue is full. Raises InvalidCommand, BrokerUnreachable, Overloaded."""
+        try:
+            self._queue(ready, on_delivery, patience_s)
+        except Exception as error:
+            if ready.span is not None:
+                trace.failed(ready.span, str(error), type(error).__name__)
+            raise
+
+    def _queue(self, ready: Ready, on_delivery: Delivery | None, patience_s: float) -> None:
         self._check_open()
         deadline = 0.0  # 0: the queue has not been full
         while True:
@@ -118,10 +130,18 @@ class Sending:
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None and error.code() in PURGED:
                 self._moved.append((ready, told))
-            else:
-                told(error, message)
+                return
+            if ready.span is not None and error is None:
+                trace.stored(ready.span, message.partition(), message.offset())  # type: ignore[arg-type]  # stored
+            elif ready.span is not None and error is not None:
+                trace.failed(ready.span, error.str(), error.name())
+            told(error, message)
 
-        self._producer.produce(ready.topic, ready.value, ready.key, -1, delivered)
+        if ready.traceparent is None:
+            self._producer.produce(ready.topic, ready.value, ready.key, -1, delivered)
+        else:
+            headers: list[tuple[str, str | bytes | None]] = [(HEADER, ready.traceparent)]
+            self._producer.produce(ready.topic, ready.value, ready.key, -1, delivered, headers=headers)
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
@@ -306,6 +326,8 @@ class Sending:
         except UndecodableRecord as error:
             self._fail(question, f"its reply cannot be read: {error}")
             return
+        if self._tracer is not None:
+            trace.received(self._tracer, self._mine, message, reply)  # type: ignore[arg-type]  # as records are read
         if isinstance(reply.body, Parked):
             question.parked = reply.body.cause
             return  # the reply is still to come

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.engine.parking.error_rate import ErrorRate
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import Clock, GroupConsumer, LogReader, Producer, SharedStores, Stores
 from pipeline.engine.stats import LaneStats
+from pipeline.engine.tracing.folds import Tracing
+from pipeline.engine.tracing.port import Tracer
+from pipeline.engine.tracing.producer import TracedProducer
 
 if TYPE_CHECKING:
     from pipeline.engine.copies.histories import Histories
@@ -43,7 +46,7 @@ class LanePorts:
     """What one lane reaches the outside world by.
 
     `replays`: makes a reader for what is to be folded again. `shared`: stores in a database, if the service keeps
-    tables there. `histories`: None keeps none.
+    tables there. `histories`: None keeps none. `tracer`: None traces nothing.
     """
 
     consumer: GroupConsumer
@@ -54,6 +57,7 @@ class LanePorts:
     replays: Callable[[], LogReader]
     shared: SharedStores | None = None
     histories: Histories | None = None
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class LaneContext:
     settings: LaneSettings
     stats: LaneStats
     error_rate: ErrorRate
+    tracing: Tracing | None = None
 
     @classmethod
     def of(cls, plan: ServicePlan, ports: LanePorts, settings: LaneSettings, stats: LaneStats) -> LaneContext:
@@ -78,4 +83,8 @@ class LaneContext:
             service.raising_share if share is None else share,
             service.raising_at_least if at_least is None else at_least,
         )
-        return cls(plan, ports, settings, stats, error_rate)
+        if ports.tracer is None:
+            return cls(plan, ports, settings, stats, error_rate)
+        producer = TracedProducer(ports.producer)
+        tracing = Tracing(ports.tracer, producer, service.name, plan.group, ports.clock, stats)
+        return cls(plan, replace(ports, producer=producer), settings, stats, error_rate, tracing)

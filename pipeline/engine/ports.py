@@ -185,9 +185,14 @@ class Producer(Protocol):
         """Queue a record; partition -1 lets the key decide (murmur2). Blocks while the queue is full."""
 
     def park(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]]
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, str | bytes | None]],
+        partition: int = -1,
     ) -> None:
-        """Queue a record with headers."""
+        """Queue a record like `produce`, with headers."""
 
     def produce_last(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Queue a record like `produce`; `flush` returns its offset if it is the partition's last."""

@@ -119,8 +119,8 @@ class Logs:
     def find(self, correlation_id: str) -> list[Found]:
         """Return all commands and events of the request, in the order of the logs.
 
-        A saga's later steps carry the saga's own id, and that of what began it leads to it: so the logs are read until
-        no other id is found.
+        In logs of before replies said of which request they are, a saga's later steps carry the saga's own id, and that
+        of what began it leads to it: so the logs are read until no other id is found.
         """
         ids, sagas = {correlation_id}, self._saga_of(correlation_id)
         while True:

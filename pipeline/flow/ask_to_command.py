@@ -28,7 +28,10 @@ def asked_by(command_id: str) -> str:
 
 
 def reply_to_command(asker: str, reply: ReplyMessage) -> CommandMessage | None:
-    """The command that carries a reply to the asker; None if the reply is to no command of its own."""
+    """The command that carries a reply to the asker; None if the reply is to no command of its own.
+
+    It belongs to the request that the ask belonged to. A reply of before replies said so belongs to `<asker>/<key>`.
+    """
     whom = asked_by(reply.command_id)
     if not whom.startswith(f"{asker}/"):
         return None
@@ -39,4 +42,4 @@ def reply_to_command(asker: str, reply: ReplyMessage) -> CommandMessage | None:
     elif isinstance(reply.body, Rejected):
         body = Replied(step, int(attempt), False, reply.body.reason, dict(reply.body.details))
     cause = f"{TopicKind.COMMAND.topic(reply.aggregate)}/{reply.partition}/{reply.offset}"
-    return CommandMessage(f"reply:{reply.command_id}", whom, cause, reply.time_ms, body)
+    return CommandMessage(f"reply:{reply.command_id}", reply.correlation_id or whom, cause, reply.time_ms, body)

@@ -23,6 +23,7 @@ from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.client import AsyncClient
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import Codecs
+from pipeline.engine.tracing.port import Tracer
 from pipeline.flow import Lineage
 from pipeline.server.endpoint import Pages
 from pipeline.server.owner.dispatch import Dispatcher
@@ -40,6 +41,7 @@ from pipeline.server.pages.watch import WatchApi
 from pipeline.server.reads.cluster_offsets import ClusterOffsets
 from pipeline.server.reads.consistency import Consistency
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.traced import tracing
 from pipeline.server.watch.subscriptions import Subscriptions
 from pipeline.server.web import Ending, as_problems, mount
 from pipeline.topology import Topology
@@ -72,6 +74,7 @@ def build_app(
     adapters: Adapters,
     make: Codecs,
     versions: Versions,
+    tracer: Tracer | None = None,
 ) -> faust.App:
     """The Faust app around the lanes: an agent a source topic, the lane services, the pages."""
     app = faust.App(
@@ -95,7 +98,7 @@ def build_app(
     ProcessCollector(registry=metrics)
     web_app = cast(Any, app.web).web_app  # aiohttp's, which Faust's own type does not show
     ending = Ending()
-    web_app.middlewares.extend([as_problems, ending.middleware()])
+    web_app.middlewares.extend([tracing(tracer), as_problems, ending.middleware()])
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     router = Router(admin(settings.bootstrap), topology)
     forwarding, lineage = Forwarding(router), Lineage(topology.services.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from pipeline.adapters.avro.served import open_registry
 from pipeline.engine.plan import ServicePlan
@@ -54,6 +55,12 @@ def parse_databases(texts: Sequence[str]) -> dict[str, str]:
             raise DatabaseUnusable(f"two databases are given for service {service!r}; give one")
         told[service] = url
     return told
+
+
+def passwords_of(urls: Iterable[str]) -> list[str]:
+    """The passwords that these URLs hold, as they stand there and as they are meant."""
+    found = [urlsplit(url).password or "" for url in urls]
+    return [text for password in found for text in (password, unquote(password))]
 
 
 def without_tables(told: Iterable[str], topology: Topology) -> str | None:

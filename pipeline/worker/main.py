@@ -20,12 +20,14 @@ from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.adapters.kafka.schemas.topic import published
 from pipeline.adapters.kafka.topics import broker_count, check_counts, check_topics
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
+from pipeline.adapters.tracing.setup import set_up
 from pipeline.engine.context import LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Histories
 from pipeline.engine.loop.identity import Identity, make_sure_of, slot_name, topics_word
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
+from pipeline.engine.tracing.port import Tracer
 from pipeline.model import Service
 from pipeline.topology import Topology
 from pipeline.worker.app import build_app
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KAFKA = Adapters()
+TRACED_AS = "worker"  # whose the spans are of HTTP requests, and of commands that they send
 
 
 def lane_opener(
@@ -54,6 +57,7 @@ def lane_opener(
     adapters: Adapters,
     cache_bytes: int,
     shared: SqlStores | None,
+    tracer: Tracer | None = None,
 ) -> OpenLane:
     """What opens a service's lane with its clients, again and again. The lane raises NameTaken; see `make_sure_of`.
 
@@ -90,7 +94,7 @@ def lane_opener(
         histories = None if past is None else Histories(plan, past, tables, clock, stats)
         kept = shared and adapters.shared(shared)
         replays = partial(adapters.reader, bootstrap, f"{slot}-replay")
-        ports = LanePorts(consumer, producer, reader, tables, clock, replays, kept, histories)
+        ports = LanePorts(consumer, producer, reader, tables, clock, replays, kept, histories, tracer)
         return Lane(plan, ports, lane_settings, stats)
 
     return open_lane
@@ -134,10 +138,11 @@ def run_worker(
     stopping: list[asyncio.Future[None]] = []
 
     def fail(error: BaseException) -> None:
-        log.error("the worker stops: %s", error)
+        log.error("the worker stops: %s", error, extra={"event": "failed"})
         failures.append(error)
         stopping.append(asyncio.ensure_future(worker.stop()))
 
+    tracing = set_up(TRACED_AS, settings.trace)
     make = adapters.codecs(topology)
     services = topology.chosen(settings.services)
     secret, home = secret_of(services, settings), home_word(settings.state_dir.parent / "home")
@@ -158,24 +163,28 @@ def run_worker(
     port = bound.port
     advertised = settings.advertised(port)
 
+    def tracer_of(service: str) -> Tracer | None:
+        return None if tracing is None else tracing.of(service)
+
     def host(plan: ServicePlan, slot: int, stores: RocksStores) -> LaneHost:
         stores.remember_port(port)
         name = slot_name(plan.group, settings.node, slot)
         identity = Identity(name, advertised.number, home, topics_word(plan.source_topics))
         shared = kept.get(plan.service.name)
         opener = lane_opener(
-            plan, identity, client_id(plan.service.name, advertised.url), stores, settings, adapters, share, shared
+            *(plan, identity, client_id(plan.service.name, advertised.url), stores, settings, adapters, share, shared),
+            tracer_of(plan.service.name),
         )
         return LaneHost(plan, opener, fail)
 
     # At once: if a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(plans)) as opening:
         hosts = list(opening.map(host, plans, *zip(*slots, strict=True)))
-    app = build_app(hosts, topology, settings, port, adapters, make, versions)
+    app = build_app(hosts, topology, settings, port, adapters, make, versions, tracer_of(TRACED_AS))
     names = ", ".join(plan.service.name for plan in plans)
 
     def serves() -> None:
-        log.info("serving %s at %s", names, advertised.url)
+        log.info("serving %s at %s", names, advertised.url, extra={"event": "serving"})
         if (listening := settings.listening()._replace(port=port)) != advertised:
             log.info("listening on %s", listening)
         serving(advertised.url)
@@ -199,3 +208,6 @@ def run_worker(
             stores.close()
         for shared in kept.values():
             shared.close()
+        if tracing is not None:
+            tracing.close()
+        log.info("stopped %s", names, extra={"event": "stopped"})

@@ -41,7 +41,7 @@ def run_processes(count: int, own: Sequence[Sequence[str]] = ()) -> int:
             finally:
                 _stop(workers)
     except Ended as ended:
-        log.info("%s; the worker processes have ended", ended)
+        log.info("%s; the worker processes have ended", ended, extra={"event": "stopped"})
     return code
 
 
@@ -77,7 +77,9 @@ class WorkerProcess:
         """Schedule a restart, the later the more often the process has died."""
         delay_s = BACKOFF_S[min(self.deaths, len(BACKOFF_S) - 1)]
         self.due_s = time.monotonic() + delay_s
-        log.error("worker process %d ended with code %d; starting it again in %.1f s", self.index, code, delay_s)
+        event = {"event": "process_ended", "worker": self.index}
+        text = "worker process %d ended with code %d; starting it again in %.1f s"
+        log.error(text, self.index, code, delay_s, extra=event)
 
 
 def _supervise(workers: list[WorkerProcess]) -> int:

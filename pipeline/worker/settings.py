@@ -44,6 +44,7 @@ class WorkerSettings:
     secret_file: Path | None = None
     databases: Mapping[str, str] = field(default_factory=dict)  # service -> URL
     log_level: str = "INFO"
+    trace: bool | None = None  # None: as the variables OTEL_* say
     raising_share: float | None = None  # in place of what the services declare
     raising_at_least: int | None = None  # the same
     together: bool = False  # whether all workers of this home end when this one does

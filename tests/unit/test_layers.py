@@ -50,6 +50,7 @@ LIBRARIES = {
     "sqlalchemy": {"adapters.sql"},
     "aiohttp": {"client", "server", "server.owner", "worker"},
     "httpx": {"client"},
+    "opentelemetry": {"adapters.tracing"},
 }
 
 

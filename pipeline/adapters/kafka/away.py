@@ -23,6 +23,9 @@ KINDS_MAX = 1000
 CONNECTIONS = frozenset(
     [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT]
 )
+RETRIED = re.compile(
+    r"(?i): (?:asking again|recovering and retrying|retrying(?: later)?)\s*$|\. Retrying when available\s*$"
+)
 CHANGING = re.compile(r"\(after .*?\)|\d+")  # in messages that are otherwise equal
 
 
@@ -69,7 +72,7 @@ class Cluster:
                     log.warning("Kafka: %s", text)
                 return
             began_s = told_s = time.monotonic()
-            log.warning("Kafka does not answer, waiting for it: %s", text)
+            log.warning("Kafka does not answer, waiting for it: %s", text, extra={"event": "kafka_away"})
             while not self._answers():
                 now_s = time.monotonic()
                 if now_s - told_s >= REPEAT_S:
@@ -77,7 +80,7 @@ class Cluster:
                     log.warning("Kafka has not answered for %.0f s", now_s - began_s)
                 time.sleep(self._look_s)
             self._back_s = time.monotonic()
-            log.warning("Kafka answers again, after %.0f s", self._back_s - began_s)
+            log.warning("Kafka answers again, after %.0f s", self._back_s - began_s, extra={"event": "kafka_back"})
         finally:
             with self._lock:
                 self._looking = False
@@ -122,12 +125,19 @@ def on_error(error: KafkaError) -> None:
 
 
 class Calmed(logging.Filter):
-    """Passes librdkafka's own log lines, each kind once per REPEAT_S; connection errors are `on_error`'s."""
+    """Passes librdkafka's own log lines, each kind once per REPEAT_S; connection errors are `on_error`'s.
+
+    What the client tries again by itself, such as to get a producer id, is no warning.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be logged."""
         text = record.getMessage()
-        return not text.startswith("FAIL [") and _repeated.is_due(text)
+        if record.levelno > logging.INFO and RETRIED.search(text):
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return (
+            not text.startswith("FAIL [") and record.levelno >= kafka_log.getEffectiveLevel() and _repeated.is_due(text)
+        )
 
 
 kafka_log = logging.getLogger("pipeline.kafka")  # for the clients' own lines

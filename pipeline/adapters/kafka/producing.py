@@ -20,6 +20,7 @@ from pipeline.errors import LaneFatal, OutcomeUnknown, RecordRefused, TopicError
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # how long a request is made again that the broker may yet answer
+WORRY_S = 10.0  # a request made again for longer is a warning; before, it is how brokers work
 FENCE_S = 5.0  # as PATIENCE_S; there is another time, and the lane goes on meanwhile
 IDLE_S = 3.0  # after which the client closes a connection, even one with a request on its way
 ABORT_FLUSH_S = 1.0
@@ -108,7 +109,8 @@ class KafkaProducer:
                 final = not error.retriable() or error.txn_requires_abort() or time.monotonic() > deadline
                 if final or self._watch.is_lost(self._producer):
                     raise _for_the_lane(error) from raised
-                log.warning("Kafka: %s; asking again", error.str())
+                level = logging.WARNING if time.monotonic() - began > WORRY_S else logging.INFO
+                log.log(level, "Kafka: %s; asking again", error.str())
                 time.sleep(RETRY_PAUSE_S)
 
     def partitions(self, topic: str) -> int:
@@ -182,9 +184,14 @@ class KafkaProducer:
             self._queue(topic, value, key, partition)
 
     def park(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]]
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, str | bytes | None]],
+        partition: int = -1,
     ) -> None:
-        self._queue(topic, value, key, headers=list(headers))
+        self._queue(topic, value, key, partition, headers=list(headers))
 
     def produce_last(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         self._queue(topic, value, key, partition, on_delivery=self._delivered)

@@ -144,7 +144,7 @@ class Versions:
             return ""
         name = self._names[topic]
         if self._thread is not None:
-            log.info("readers of %s get version %d from now on", name, version)
+            log.info("readers of %s get version %d from now on", name, version, extra={"event": "switched"})
         self._said[name] = version
         return ""
 

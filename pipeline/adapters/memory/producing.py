@@ -90,8 +90,8 @@ class MemoryProducer:
     def produce(self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1) -> None:
         self._enqueue(topic, key, value, partition, (), last=False)
 
-    def park(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        self._enqueue(topic, key, value, -1, headers, last=False)
+    def park(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int = -1) -> None:
+        self._enqueue(topic, key, value, partition, headers, last=False)
 
     def produce_last(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         self._enqueue(topic, key, value, partition, (), last=True)

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from pipeline.cli.data.command_file import checked, checked_lines
-from pipeline.cli.options import Where, given, json_option, refuse_with, topology_option, where
+from pipeline.cli.options import Where, given, json_option, refuse_with, topology_option, trace_option, where
 from pipeline.cli.shown import json_text, say, say_fields, say_json, say_rows
 from pipeline.cli.values import Seconds, duration_s
 from pipeline.errors import NoReply, PipelineError, TopicError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.topology import Topology
 
 AGAIN = "Sent again under the same ids they have no second effect; without ids of your own they may"
+TRACED_AS = "pipeline-send"
 WINDOW = 1_000  # commands of a file that wait for their replies at once
 
 
@@ -41,6 +42,7 @@ WINDOW = 1_000  # commands of a file that wait for their replies at once
 @click.option("--at", metavar="TIME", help="When to decide it: ISO 8601, in UTC unless it has a zone.")
 @click.option("--after", metavar="DURATION", help="After how long to decide it: 90s, 15m, 2h or 7d.")
 @json_option
+@trace_option
 @where(topology_option)
 @click.pass_context
 def command(
@@ -57,6 +59,7 @@ def command(
     at: str | None,
     after: str | None,
     as_json: bool,
+    trace: bool | None,
     where: Where,
 ) -> None:
     """Send a command of TYPE, with its fields as JSON, to the AGGREGATE of that KEY.
@@ -97,7 +100,7 @@ def command(
     if not wait and "timeout" in given(ctx):
         raise click.UsageError("--timeout needs --wait: without it nothing is waited for")
     sent = Sent()
-    with sent.told(), Client(where.address, where.topology, "cli") as client:
+    with sent.told(), _traced(trace), Client(where.address, where.topology, "cli") as client:
         if file is not None:
             lines = list(checked_lines(client, file))
         else:
@@ -134,6 +137,27 @@ class Sent:
             what = str(error) if isinstance(error, PipelineError) else f"its output cannot be written: {error.strerror}"
             say(f"error: {what}; {self.number:,} of {self.of:,} commands were sent. {AGAIN}", err=True)
             sys.exit(1)
+
+
+@contextmanager
+def _traced(trace: bool | None) -> Iterator[None]:
+    """Wrap all that is sent in a trace, if it is wanted, and print its id."""
+    from pipeline.adapters.tracing.setup import set_up
+    from pipeline.engine.tracing.port import Kind
+
+    tracing = set_up(TRACED_AS, trace)
+    if tracing is None:
+        yield
+        return
+    span = tracing.of(TRACED_AS).start("pipeline send", Kind.INTERNAL, {})
+    if span.header is not None:
+        say(f"trace {span.header.decode().split('-')[1]}", err=True)
+    try:
+        with span:
+            yield
+    finally:
+        span.end()
+        tracing.close()
 
 
 def _check_topics(bootstrap: str, topology: Topology, aggregates: Collection[str]) -> None:

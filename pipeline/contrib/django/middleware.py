@@ -13,11 +13,13 @@ from django.http import HttpRequest, HttpResponse
 from pipeline.adapters.json.writing import json_text
 from pipeline.client import Client
 from pipeline.client.queries import QueryClient
+from pipeline.client.wire.trace import continued
 from pipeline.contrib.django.process import Process
 from pipeline.contrib.own_writes.clients import RequestClient, RequestQueryClient
 from pipeline.contrib.own_writes.positions import COOKIE, COOKIE_S, HEADER, OwnWrites
 from pipeline.contrib.own_writes.request import IDEMPOTENCY_KEY, ISSUED_AT, OwnRequest
 from pipeline.contrib.problems import reply_to
+from pipeline.engine.tracing.port import HEADER as TRACE
 from pipeline.errors import InvalidToken, PipelineError
 
 SETTING = "PIPELINE"
@@ -51,7 +53,8 @@ class PipelineMiddleware:
         except InvalidToken as error:
             return _reply(error)
         setattr(request, CARRIED, carried)
-        response = self._get_response(request)
+        with continued(request.headers.get(TRACE)):
+            response = self._get_response(request)
         if token := carried.writes.token:
             response[HEADER] = token
         if (value := carried.writes.cookie) is not None:

@@ -8,7 +8,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.client.wire.trace import continued
 from pipeline.contrib.own_writes.positions import HEADER, OwnWrites, set_cookie
+from pipeline.engine.tracing.port import HEADER as TRACE
 from pipeline.errors import InvalidToken
 
 KEY = "pipeline.contrib"  # of the scope
@@ -45,7 +47,8 @@ class OwnWritesMiddleware:
                 self._mark(MutableHeaders(scope=message), scope, carried.writes)
             await send(message)
 
-        await self._app(scope, receive, send_with_positions)
+        with continued(HTTPConnection(scope).headers.get(TRACE)):
+            await self._app(scope, receive, send_with_positions)
 
     def _carried(self, request: HTTPConnection) -> Carried:
         cookies = [each for line in request.headers.getlist("cookie") for each in _values(line, self._cookie)]

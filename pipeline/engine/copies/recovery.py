@@ -99,7 +99,8 @@ class TableRecovery(Follower):
         """
         if self.rolled:
             taken_s = self._clock.monotonic_s() - self._aimed_s
-            log.info("%s-%d: %d records rolled forward in %.2f s", *self.source, self.rolled, taken_s)
+            event = {"event": "restored", **self.source._asdict()}
+            log.info("%s-%d: %d records rolled forward in %.2f s", *self.source, self.rolled, taken_s, extra=event)
         if committed is not None:
             self.store.write([], {source_position(self.source.topic): committed.offset, CAUGHT_UP_MS: self._aimed_ms})
         elif any(self.store.scan(spec.prefix, spec.prefix, 1) for spec in self._tables.values()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from pipeline.engine import told
 from pipeline.engine.beside.building import Building
 from pipeline.engine.context import LaneContext, LanePorts, LaneSettings
 from pipeline.engine.copies.histories import Views
@@ -21,7 +22,7 @@ from pipeline.engine.loop.takeover import Takeover
 from pipeline.engine.loop.task import Task
 from pipeline.engine.loop.transaction import Transaction
 from pipeline.engine.plan import ServicePlan
-from pipeline.engine.ports import TP, Batch, Polled, names_of
+from pipeline.engine.ports import TP, Batch, Polled
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import LaneFatal, RecordRefused, RecordsLost, TransactionAborted
 from pipeline.model import NEVER
@@ -281,7 +282,7 @@ class Lane:
         times = self._transaction.aborted = self._transaction.aborted + 1
         if times > ABORTED_MAX:
             raise LaneFatal(f"{times} transactions in a row could not be committed: {aborted}") from aborted
-        log.warning("%s: %s; folding again from the last commit", self.plan.service.name, aborted)
+        told.starts_over(self.plan.service.name, aborted, times)
         pause_s = 0.0
         if isinstance(aborted, RecordRefused):
             # Folded again together, they would be refused for ever. Which of them it is shows when they come singly.
@@ -371,7 +372,7 @@ class Lane:
         """Open the tasks, paused. They start in later turns, once their tables are restored."""
         self._tasks.add(partitions)
         self._takeover.assigned(partitions)
-        log.info("%s: assigned %s", self.plan.service.name, names_of(partitions))
+        told.assignment(self.plan.service.name, "assigned", partitions)
 
     def revoked(self, partitions: Sequence[TP]) -> None:
         """Commit what is folded while membership still allows it, then give the partitions up."""
@@ -379,7 +380,7 @@ class Lane:
             self._checkpoint(self.settings.revoke_patience_s)
         self._tasks.remove(partitions, owned=True)
         self._forget(partitions)
-        log.info("%s: revoked %s", self.plan.service.name, names_of(partitions))
+        told.assignment(self.plan.service.name, "revoked", partitions)
 
     def lost(self, partitions: Sequence[TP]) -> None:
         """Abort: membership is gone, and other members may own the partitions already."""
@@ -390,7 +391,7 @@ class Lane:
             self._forget(partitions)
             self._takeover.lost()
         self._rewind()
-        log.warning("%s: lost %s", self.plan.service.name, names_of(partitions))
+        told.assignment(self.plan.service.name, "lost", partitions)
 
     def _forget(self, partitions: Sequence[TP]) -> None:
         self._takeover.removed(partitions)

@@ -87,7 +87,8 @@ class Operators:
             return Resumed(resumed=False)
         self._alone.note_resumed(self._tasks.running(), audit)
         freed, why = self._tasks.try_replicas_again()
-        log.warning("%s goes on, by %s: %s", self._service, audit.by, audit.why)
+        event = {"event": "resumed", "service": self._service}
+        log.warning("%s goes on, by %s: %s", self._service, audit.by, audit.why, extra=event)
         if resumed := bool(self._stats.held):
             self._error_rate.resume()
             for task in self._tasks.running():

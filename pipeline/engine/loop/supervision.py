@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 REOPEN_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 AWAY_S = 0.5  # on top of the seconds that it takes to find that no broker answers
 CALM_S = 60.0  # a lane that has lived so long was opened rightly
+HEALS_MAX = 2  # of these, that are no error yet: what another lane cures
 FRUITLESS_MAX = 10  # lanes in a row that fail early and without a single commit, before the worker gives up
 
 
@@ -83,7 +84,9 @@ def supervise(
                 fruitless += 1
             else:
                 raise
-            log.error("%s: %s; going on from the last commit in %.1f s", service, error, pause_s)
+            level = logging.WARNING if fruitless <= HEALS_MAX else logging.ERROR
+            text, event = "%s: %s; going on from the last commit in %.1f s", {"event": "reopened", "service": service}
+            log.log(level, text, service, error, pause_s, extra=event)
             if (yield Pause(pause_s)).stopping:
                 return
             lane, again = None, True

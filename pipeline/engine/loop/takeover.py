@@ -118,7 +118,8 @@ class Takeover:
     def _end(self, name: str) -> None:
         try:
             self._producer.fence(name)
-            log.info("%s has left the group; its open transaction, if there was one, is ended", name)
+            event = {"event": "taken_over"}
+            log.info("%s has left the group; its open transaction, if there was one, is ended", name, extra=event)
         except (LaneFatal, TransactionAborted) as error:
             log.warning("what %s has left open cannot be ended now: %s", name, error)
             self._failed[name] += 1

@@ -20,6 +20,7 @@ from pipeline.engine.state.parked_table import ParkedTable
 from pipeline.engine.state.positions import changelog_position, source_position
 from pipeline.engine.state.replies import ReplyTable
 from pipeline.engine.state.table import SharedTable
+from pipeline.engine.steps.step import Step
 from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import CopyHeld, NotKnownYet, TransactionAborted, UndecodableRecord
 from pipeline.flow import Find, ReservationReply
@@ -44,7 +45,7 @@ class Task:
         self.tp, self.source_topic, self.store = tp, source_topic, store
         self._producer, self._stats = context.ports.producer, context.stats
         self._error_rate, self._clock = context.error_rate, context.ports.clock
-        self._plan = context.plan
+        self._plan, self._tracing = context.plan, context.tracing
         tables, self._nodes = source_topic.steps(tp.partition, store, self._producer, self._stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
@@ -90,9 +91,20 @@ class Task:
         record that raises a transient error, or is not known yet, and then is `stalled`. TransactionAborted if some
         nodes have folded that record already, as only an abort takes that back.
         """
+        if self._tracing is not None:
+            return self._tracing.fold(self, records, until_s)
+        return self.fold_all(records, until_s)
+
+    def level(self) -> Sequence[Step]:
+        """The steps that fold each record."""
+        return self.beside.level
+
+    def fold_all(self, records: Sequence[Record], until_s: float, nodes: Sequence[Step] | None = None) -> int:
+        """Fold records as `fold` does, by all steps or by `nodes`, which run the same steps."""
         for table in self._shared:
             table.expect(key for record in records if (key := record.key()))
-        parking, nodes, decoded, held = self.parking, self.beside.level, self.parking.decode, self.queue.held
+        nodes = self.beside.level if nodes is None else nodes
+        parking, decoded, held = self.parking, self.parking.decode, self.queue.held
         partition, partitions = self.tp.partition, parking.partitions
         now_s, last = self._clock.monotonic_s, len(records) - 1
         for number, record in enumerate(records):

@@ -18,7 +18,7 @@ class Transaction:
 
     def __init__(self, context: LaneContext, tasks: Assignment, pace: Pace, takeover: Takeover) -> None:
         self._tasks, self._pace, self._takeover, self._stats = tasks, pace, takeover, context.stats
-        self._error_rate = context.error_rate
+        self._error_rate, self._tracing = context.error_rate, context.tracing
         self._consumer, self._producer, self._clock = (
             context.ports.consumer,
             context.ports.producer,
@@ -36,6 +36,7 @@ class Transaction:
     def commit(self, patience_s: float) -> None:
         """Commit what is folded. Raises TransactionAborted if the transaction must be aborted, or LaneFatal."""
         started_s = self._clock.monotonic_s()
+        began_ns = 0 if self._tracing is None else self._tracing.now_ns()
         self.begin()
         tasks, takeover = self._tasks.uncommitted(), self._takeover
         group = self._consumer.group()
@@ -48,6 +49,8 @@ class Transaction:
         self._stats.checkpoints += 1
         self._tasks.count_queues()
         self._error_rate.mark_committed()
+        if self._tracing is not None:
+            self._tracing.committed(began_ns)
 
     def abort(self) -> None:
         """Abort the open transaction, and drop all that was folded into it."""
@@ -57,6 +60,8 @@ class Transaction:
         self.forget()
         self._tasks.drop()
         self._error_rate.roll_back()
+        if self._tracing is not None:
+            self._tracing.aborted()
 
     def forget(self) -> None:
         """Forget the open transaction: it is aborted, or the lane is given up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from shlex import quote
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ class ErrorRate:
             f"(pipeline parked redrive --service {self._service}); if it is the data, go on with: pipeline parked "
             f"resume --service {self._service}"
         )
-        log.error("%s", self._stats.held_why)
+        log.error("%s", self._stats.held_why, extra={"event": "held", "service": self._service})
 
     def resume(self) -> None:
         """Begin to count anew."""
@@ -96,8 +97,10 @@ class ErrorRate:
         self._folded = self._raised = 0
         self._stats.hold("")
 
-    def warn(self, tp: TP, offset: int, key: bytes, cause: str, error: BaseException) -> None:
-        """Warn of a parked record, unless a warning was logged a moment ago."""
+    def warn(
+        self, tp: TP, offset: int, key: bytes, cause: str, error: BaseException, ids: Mapping[str, str] | None = None
+    ) -> None:
+        """Warn of a parked record, unless a warning was logged a moment ago. `ids`: of command and request."""
         now = self._clock.monotonic_s()
         if now - self._told_s < LOG_S:
             self._untold += 1
@@ -106,7 +109,9 @@ class ErrorRate:
         self._told_s, self._untold = now, 0
         name = key_text(key)
         line = f", raised at {place}" if (place := raised_at(error)) else ""
+        event = {"event": "parked", "service": self._service, **tp._asdict(), "offset": offset, "key": name}
         log.warning(
             "%s parks %s-%d offset %d, and with it the key %s: %s%s%s; more with: pipeline parked show --key %s",
             *(self._service, *tp, offset, name, cause, line, others, quote(name)),
+            extra=event | dict(ids or {}),
         )

@@ -19,7 +19,7 @@ from pipeline.engine.steps.unique_values import NeedsReservation
 from pipeline.errors import Misplaced, NotParked, PipelineError, UndecodableRecord
 from pipeline.flow import RULES, Action, KeyEvent, KeyState, ReservationReply, place_of
 from pipeline.flow.functions.raised import is_topologys
-from pipeline.model import CommandMessage, Rejected, is_barrier
+from pipeline.model import CommandMessage, EventMessage, Rejected, is_barrier
 from pipeline.model.records.partitioning import partition_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Parking:
         self.partitions = 1  # of the source topic, as the task knows it once it starts
         self._nodes, self._producer, self._stats = steps, context.ports.producer, context.stats
         self._notices = Notices(self._producer, self._stats, context.plan.parked, source_topic.queue)
-        self._clock, self._error_rate = context.ports.clock, context.error_rate
+        self._clock, self._error_rate, self._tracing = context.ports.clock, context.error_rate, context.tracing
 
     def decode(self, key: bytes | None, record: Record) -> Any:
         """Return a record's message, or a ReservationReply; None for a barrier, and if this service does not follow it.
@@ -129,7 +129,7 @@ class Parking:
         if not isinstance(error, NeedsReservation):
             if message is not None:
                 self._tell_parked(record, message, cause)
-            self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause, error)
+            self._error_rate.warn(self.tp, record.offset(), record.key() or b"", cause, error, ids_of(message))
 
     def put_elsewhere(self, key: bytes, record: Record, message: Any) -> None:
         """Park a record whose key belongs to another partition. Nothing here folds it, ever.
@@ -260,7 +260,11 @@ class Parking:
                 break
             if limit is not None and RULES[KeyState(entry.reason), KeyEvent.REDRIVE].action is Action.REFUSE:
                 return self._reserved_first(key, done)
-            again, error = self._fold_again(key, entry, now)
+            if self._tracing is None:
+                again, error = self._fold_again(key, entry, now)
+            else:
+                with self._tracing.record(self.tp, ReplayedRecord(key, entry)):
+                    again, error = self._fold_again(key, entry, now)
             if error is not None:
                 return Drained(done, self.queue.held[key], self._stop_at(key, again, error, audit, now))
             self.release(key, again)
@@ -376,6 +380,15 @@ def check_key(key: bytes | None) -> None:
 def id_of(message: Any) -> str:
     """The id of a command; empty for anything else."""
     return message.id if isinstance(message, CommandMessage) else ""
+
+
+def ids_of(message: Any) -> dict[str, str]:
+    """The ids of a command or event, as log lines name them."""
+    if isinstance(message, CommandMessage):
+        return {"correlation_id": message.correlation_id, "command_id": message.id}
+    if isinstance(message, EventMessage):
+        return {"correlation_id": message.correlation_id, "command_id": message.command_id}
+    return {}
 
 
 def _placed(entry: ParkedRecord, now: TakenUp) -> DecidedAt:

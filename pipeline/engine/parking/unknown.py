@@ -30,14 +30,16 @@ class Unknown:
     def wait(self, offset: int, error: NotKnownYet) -> None:
         """Stand before a record. Say so once in the log, and in the status as long as it lasts."""
         if self.offset != offset:
-            log.warning("%s waits before offset %d: %s", self._name, offset, error)
+            event = {"event": "waits_for_schema", **self._tp._asdict(), "offset": offset}
+            log.warning("%s waits before offset %d: %s", self._name, offset, error, extra=event)
         self.offset = offset
         self._stats.waiting[self._name] = f"offset {offset}: {error}"
 
     def go_on(self) -> None:
         """Wait no more."""
         if self.offset is not None:
-            log.warning("%s goes on at offset %d", self._name, self.offset)
+            event = {"event": "goes_on", **self._tp._asdict(), "offset": self.offset}
+            log.warning("%s goes on at offset %d", self._name, self.offset, extra=event)
             self.forget()
 
     def forget(self) -> None:

@@ -221,4 +221,9 @@ class DecideStep(Step):
             body = Acceptance(0 if state is None else state.version, len(events), shown)
         place = self.partition, record.offset(), message.issued_ms, record.timestamp()[1]
         later = (-1, -1) if placed is None else placed[:2]
-        return self.encode_reply(ReplyMessage(message.id, self.aggregate.name, *place, mark, body, *later, read))
+        # Only who asks within the pipeline decides on a reply; what comes of that belongs to the same request.
+        asked = message.causation_id is not None and message.reply_to is not None
+        request = message.correlation_id if asked else None
+        return self.encode_reply(
+            ReplyMessage(message.id, self.aggregate.name, *place, mark, body, *later, read, request)
+        )

@@ -75,6 +75,7 @@ class ReplyMessage(NamedTuple):
     placed_offset: int = -1  # of a command that was parked: the last offset that was folded when it was decided
     placed_ms: int = -1  # and when the last command before that was stored
     read: str | None = None  # as its events say, of a rejection, too: token of what the decision read of copies
+    correlation_id: str | None = None  # of the command, if an aggregate or a saga has asked it; else None
 
     @property
     def place(self) -> tuple[int, int]:

@@ -11,6 +11,8 @@ import aiohttp
 from yarl import URL
 
 from pipeline.adapters.kafka.owners import Router
+from pipeline.client.wire.trace import brought
+from pipeline.engine.tracing.port import HEADER
 from pipeline.errors import TableUnavailable
 from pipeline.server.endpoint import Reply
 from pipeline.server.replies import RETRY
@@ -26,6 +28,11 @@ TIMEOUT_S = 10.0
 
 def _those(headers: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     return {name: headers[name] for name in names if name in headers}
+
+
+def _trace() -> dict[str, str]:
+    """Return the header by which the other worker goes on with the trace of the request."""
+    return {} if (header := brought()) is None else {HEADER: header.decode()}
 
 
 class Forwarding:
@@ -66,7 +73,7 @@ class Forwarding:
             async with self._session.request(
                 "GET" if body is None else "POST",
                 url.with_query(query) if query else url,
-                headers={FORWARDED: "1", **(_those(asked, CONDITIONS) if whole else {})},
+                headers={FORWARDED: "1", **(_those(asked, CONDITIONS) if whole else {}), **_trace()},
                 json=body,
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S + wait_s),
             ) as answer:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.engine.state.table import Codecs
+from pipeline.engine.tracing.port import HEADER, Kind, Tracers
 from pipeline.errors import FoldError, UnknownTable
 from pipeline.model import TopicKind
 from pipeline.model.records.partitioning import partition_of
@@ -25,13 +26,20 @@ class TestDriver:
 
     `partitions`: of every topic. `park`: if the topology's code raises, park the record, and hold the service if that
     is too much, as a worker does; otherwise the call raises the error. So does a function that changes a state in
-    place, or returns what is no event: see AuthorError. A context manager; not safe to use from several threads.
+    place, or returns what is no event: see AuthorError. `tracers`: make the spans of what the services do. A context
+    manager; not safe to use from several threads.
     """
 
     __test__ = False  # pytest must not collect it
 
     def __init__(
-        self, topology: Topology, *, partitions: int = 2, park: bool = False, codecs: Codecs | None = None
+        self,
+        topology: Topology,
+        *,
+        partitions: int = 2,
+        park: bool = False,
+        codecs: Codecs | None = None,
+        tracers: Tracers | None = None,
     ) -> None:
         from pipeline.testing.simulation.simulation import known_oracle
 
@@ -42,7 +50,8 @@ class TestDriver:
         self._world = World(self._oracle, Schedule(workers=1, partitions=partitions), park=park)
         self._world.records_per_poll, self._world.idle_wait_s = 1_000, 3_600.0  # records wake them
         self._world.steps_max = int(ALL_EFFECTS_S / STEP_S)
-        self._sent = 0
+        self._world.tracers, self._sent = tracers, 0
+        self._tracer = None if tracers is None else tracers.of("client")
         for worker in self._world.workers:
             worker.start()
         self._settle()
@@ -72,7 +81,14 @@ class TestDriver:
             self._sent += 1
             if not isinstance(command, bytes):
                 check_command(self._oracle.aggregates[aggregate], command)
-            self._world.send(aggregate, key, command, f"command-{self._sent}", due_ms=at_ms)
+            name = f"command-{self._sent}"
+            if self._tracer is None:
+                self._world.send(aggregate, key, command, name, due_ms=at_ms)
+                continue
+            span = self._tracer.start(f"send {TopicKind.COMMAND.topic(aggregate)}", Kind.PRODUCER, {})
+            headers = () if span.header is None else ((HEADER, span.header),)
+            self._world.send(aggregate, key, command, name, due_ms=at_ms, headers=headers)
+            span.end()
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""

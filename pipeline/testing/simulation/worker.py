@@ -215,6 +215,7 @@ class Worker:
             lambda: pointed("reader", MemoryLogReader(kafka, self.name, self.wait), at),
             _Opening(self.open_shared),
             histories,
+            None if self.world.tracers is None else self.world.tracers.of(service),
         )
         self.lane = Lane(self.plan, ports, settings, self.stats)
         return self.lane

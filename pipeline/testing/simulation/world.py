@@ -12,8 +12,10 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
+from pipeline.adapters.memory.log import Headers
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
+from pipeline.engine.tracing.port import Tracers
 from pipeline.errors import TableUnavailable
 from pipeline.flow.functions.raised import is_topologys
 from pipeline.testing.simulation.clients import store
@@ -51,6 +53,7 @@ class World:
         """Set up. `mend(mended)`: mends or breaks the code. `park`: False holds a worker whose code raises."""
         self.oracle, self.schedule, self.telling, self.mend = oracle, schedule, telling, mend
         self.raising = schedule.raising if park else (0.0, 1)
+        self.tracers: Tracers | None = None
         self.kafka = MemoryKafka(MemoryClock())
         self.kafka.changed = self._changed
         self.kafka.timed_out = self._timed_out
@@ -289,9 +292,18 @@ class World:
         due_ms = self.kafka.clock.time_ms() + sent.wait_ms if sent.wait_ms else None
         store(self, sent, name, due_ms)
 
-    def send(self, aggregate: str, key: str, command: Any, name: str, age_ms: int = 0, due_ms: int | None = None) -> TP:
+    def send(
+        self,
+        aggregate: str,
+        key: str,
+        command: Any,
+        name: str,
+        age_ms: int = 0,
+        due_ms: int | None = None,
+        headers: Headers = (),
+    ) -> TP:
         """Store a client's command, issued `age_ms` earlier and due at `due_ms`."""
-        return store(self, Sent(0, aggregate, key, command, age_ms=age_ms), name, due_ms)
+        return store(self, Sent(0, aggregate, key, command, age_ms=age_ms), name, due_ms, headers)
 
     # --- the topology's code ------------------------------------------------------------------------------------------
 

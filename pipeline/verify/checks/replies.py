@@ -107,6 +107,8 @@ class ReplyCheck:
             return False
         if given.outcome is None:
             return True
+        if message.correlation_id not in (None, command.correlation_id):  # None: also of before replies said it
+            return False
         if message.read != given.read:
             return False
         body = message.body

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from pipeline import errors
 from pipeline.client import Accepted, AsyncClient, Pending
 from pipeline.client.queries import AsyncQueryClient
+from pipeline.client.wire.trace import brought
 from pipeline.contrib.fastapi import Clients, Commands, Queries, accepted, clients, event_stream, get_commands
 from pipeline.contrib.own_writes.logs import Logs
 from pipeline.contrib.own_writes.positions import COOKIE, HEADER
@@ -34,6 +35,7 @@ class Kafka:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.outcome: Any = Accepted(1, (), Token("users.command/3@77"))
         self.asked: list[tuple[Any, ...]] = []
+        self.traces: list[bytes | None] = []
         self.away: PipelineError | None = None
         self.closed = 0
         for client in (AsyncClient, AsyncQueryClient):
@@ -57,6 +59,7 @@ class Kafka:
         self.closed += 1
 
     async def _ask(self, *args: Any, **options: Any) -> Pending:
+        self.traces.append(brought())
         self.asked.append((*args, options))
         return Pending.__new__(Pending)
 
@@ -127,6 +130,13 @@ def application(**options: Any) -> FastAPI:
 def browser(kafka: Kafka) -> Iterator[TestClient]:
     with TestClient(application()) as made:
         yield made
+
+
+def test_a_request_passes_its_trace_on_to_what_it_sends(kafka: Kafka, browser: TestClient) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    browser.post("/users", follow_redirects=False, headers={"traceparent": trace})
+    browser.post("/users", follow_redirects=False)
+    assert kafka.traces == [trace.encode(), None]
 
 
 def test_a_page_reads_its_own_writes_after_a_redirect(kafka: Kafka, browser: TestClient) -> None:

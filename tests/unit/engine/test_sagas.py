@@ -58,6 +58,8 @@ def test_an_answer_comes_back_as_a_command_with_what_was_replied() -> None:
     assert found == CommandMessage(
         f"reply:{SENT.id}", "sale/o/1", "goods.command/1/5", 100, Replied("reserve.0", 3, True)
     )
+    of_today = reply(SENT.id, Acceptance(1, 0, ()))._replace(correlation_id="corr")
+    assert reply_to_command("sale", of_today) == found._replace(correlation_id="corr")
     refused = reply_to_command("sale", reply(SENT.id, Rejected("out_of_stock", {"free": "1"})))
     assert refused is not None
     assert refused.body == Replied("reserve.0", 3, False, "out_of_stock", {"free": "1"})

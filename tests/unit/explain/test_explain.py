@@ -7,20 +7,22 @@ import json
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
-from pipeline.errors import UnknownAggregate, UnknownKey
+from pipeline.errors import UndecodableRecord, UnknownAggregate, UnknownKey
 from pipeline.explain import logs
 from pipeline.explain.run import tell
 from pipeline.explain.show import show
 from pipeline.explain.steps import Kind
 from pipeline.explain.story import Story
-from pipeline.model import CommandMessage, EventMessage
+from pipeline.model import Acceptance, CommandMessage, EventMessage, Parked, Rejected, ReplyMessage, TopicKind
 from pipeline.testing import TestDriver
 from pipeline.testing.simulation.judge.history import SimulatedHistory
 from pipeline.topology import Topology
@@ -144,6 +146,43 @@ def test_all_that_an_order_has_caused_is_found_and_nothing_else(told: Any, drive
     assert len(expected) > 15
     found = [each for step in told("orders", key).steps for each in (step.command, *step.events)]
     assert sorted((f.tp.topic, f.key, getattr(f.message, "version", f.message[0])) for f in found) == expected
+
+
+@pytest.mark.parametrize("key", ["1", "2", "3", "4"])
+def test_all_that_an_order_has_caused_has_its_correlation_id(told: Any, key: str) -> None:
+    steps = told("orders", key).steps
+    assert {"orders", "inventory"} < {step.owner.name for step in steps}
+    found = [each.message for step in steps for each in (step.command, *step.events)]
+    assert {message.correlation_id for message in found} == {steps[0].command_id}
+
+
+def test_logs_of_before_replies_carried_it_are_followed(
+    told: Any, history: Retold, driver: TestDriver, shop_topology: Topology
+) -> None:
+    """There a saga's later steps had `<saga>/<key>` as their correlation id."""
+    whole = [(step.owner.name, step.command_id) for step in told("orders", "1").steps]
+    sagas = {"checkout_saga", "inventory", "payments", "orders"}
+    topics = {f"{name}.{kind}" for name in sagas for kind in ("command", "event")}
+
+    replies = codecs(shop_topology.schemas)(TopicKind.REPLY.value, ReplyMessage, Acceptance | Rejected | Parked)
+
+    def older(tp: TP, entry: Entry) -> Entry:
+        if tp.topic not in topics or entry.value is None:
+            return entry
+        with suppress(UndecodableRecord):
+            return entry._replace(value=replies.encode(replies.decode(entry.value)._replace(correlation_id=None)))
+        codec = driver._oracle.codec[tp.topic]
+        message = codec.decode(entry.value)
+        asked = (message.id if isinstance(message, CommandMessage) else message.command_id).removeprefix("reply:")
+        if not asked.startswith("checkout_saga/"):
+            return entry
+        name, saga_key = asked.split("/")[:2]
+        return entry._replace(value=codec.encode(message._replace(correlation_id=f"{name}/{saga_key}")))
+
+    history.changed = older
+    again = told("orders", "1").steps
+    assert [(step.owner.name, step.command_id) for step in again] == whole
+    assert len({each.command.message.correlation_id for each in again}) == 2
 
 
 @pytest.mark.parametrize("key", ["2", "4"])

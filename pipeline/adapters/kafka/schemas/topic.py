@@ -47,7 +47,7 @@ def published(bootstrap: str, make: Codecs) -> SchemasTopic | None:
         return None
     schemas = SchemasTopic(bootstrap, make.registry)
     for each in schemas.publish(make.written()):
-        log.info("published schema id %d of %s", each.id, each.topic)
+        log.info("published schema id %d of %s", each.id, each.topic, extra={"event": "schema_published"})
     schemas.follow()
     return schemas
 
