@@ -16,7 +16,7 @@ from pipeline.flow import event_to_messages, late_events
 from pipeline.model import EventMessage, moment_text
 from pipeline.testing import TestDriver
 from pipeline.topology import Topology
-from pipeline.worker.metrics import LaneCollector
+from pipeline.worker.metrics.lanes import LaneCollector
 from topologies import inventory, reports, users
 from topologies import orders as o
 
@@ -153,8 +153,9 @@ def test_what_is_left_out_is_counted(shop_topology: Topology) -> None:
         driver.send("inventory", "TEA", inventory.RegisterProduct("TEA"), inventory.ReceiveStock(1))
         driver.send("orders", "old", placed("1969-12-06T23:59:59", 100))
         assert driver.rows("largest_orders") == {}
-        stats = next(w.stats for w in driver._world.workers if w.plan.service.name == "reports")
-    assert stats.late == {"largest_orders": 1}
-    (family,) = [f for f in LaneCollector({"reports": stats}).collect() if f.name == "pipeline_late"]
+        worker = next(w for w in driver._world.workers if w.plan.service.name == "reports")
+    assert worker.stats.late == {"largest_orders": 1}
+    families = LaneCollector({"reports": worker.stats}, worker.clock).collect()
+    (family,) = [f for f in families if f.name.startswith("pipeline_late")]
     assert family.samples[0].value == 1
     assert family.samples[0].labels == {"service": "reports", "projection": "largest_orders"}
