@@ -97,7 +97,7 @@ def cost_us(kind: Kind, count: int) -> float:
                 parked="parked", positions="positions", service=SimpleNamespace(name="features", transient=())
             ),
         )
-        context: Any = SimpleNamespace(plan=plan, ports=ports, stats=stats, error_rate=error_rate)
+        context: Any = SimpleNamespace(plan=plan, ports=ports, stats=stats, error_rate=error_rate, tracing=None)
         task = Task(TP(kind.topic, 0), source_topic, store, context, kind.finders)
         task.running, task.position = True, 0
         task.take_due(0, 1)  # as a lane does in its first turn

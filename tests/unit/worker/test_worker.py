@@ -65,4 +65,5 @@ def test_a_host_that_is_not_this_machine_is_told() -> None:
 def test_the_status_says_which_codec_it_has() -> None:
     plan = SimpleNamespace(service=SimpleNamespace(name="users"))
     host: Any = SimpleNamespace(stats=LaneStats(), plan=plan, lane=SimpleNamespace(positions=dict))
-    assert status([host])["users"]["codec"] == implementation()
+    lag: Any = SimpleNamespace(as_json=dict)
+    assert status([host], lag)["users"]["codec"] == implementation()
