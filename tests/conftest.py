@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -27,6 +27,16 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_report_header() -> str:
     return f"simulation: fresh seeds from {FRESH}; SIMULATION_SEED={FRESH} takes them again"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the workers of a failed test have said: one that does not serve says why, or what it waits for."""
+    report = yield
+    if report.failed and report.when == "call":
+        for shop in (each for each in getattr(item, "funcargs", {}).values() if isinstance(each, Shop)):
+            report.sections += [(f"{log.name}, {ended}", text) for log, ended, text in shop.told()]
+    return report
 
 
 @pytest.fixture(autouse=True)

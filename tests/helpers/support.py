@@ -31,6 +31,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.topology import Topology, load
 
 PATIENCE_S = 90.0
+LINES_TOLD = 30
 
 
 def until(what: str, check: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
@@ -107,6 +108,13 @@ class Shop:
         create_topics(self.admin, self.plans, partitions, copies)
         self._partitions = partitions
         self._workers: list[Worker] = []
+
+    def told(self) -> Iterator[tuple[Path, str, str]]:
+        """Each worker's log, whether it runs, and its last lines."""
+        for worker in self._workers:
+            code = worker.process.poll()
+            last = worker.log.read_text().splitlines()[-LINES_TOLD:]
+            yield worker.log, "runs" if code is None else f"ended with {code}", "\n".join(last)
 
     def worker(self, *arguments: str) -> Worker:
         """Starts a worker of the whole topology, or of what the arguments say."""

@@ -226,8 +226,7 @@ class Lane:
 
     def _fires_nothing(self) -> bool:
         """Whether deadlines must wait: for records folded one by one, a claim, an operator, or the end of a pause."""
-        waits = self._suspect or self._unclaimed or self.stats.held
-        return bool(waits) or self._clock.monotonic_s() < self._resume_s
+        return bool(self._suspect or self._unclaimed or self.stats.held) or self._clock.monotonic_s() < self._resume_s
 
     def _fire(self) -> None:
         """Send commands that have fallen due, and build what is new: a bounded number a turn, so others go on."""
@@ -263,8 +262,7 @@ class Lane:
 
     def _release(self, *, owned: bool) -> None:
         self._tasks.close(owned=owned)
-        self._takeover.hand_over()
-        for close in (self._building.close, self._consumer.close, self._reader.close, self._producer.close):
+        for close in (self._takeover.close, self._building.close, self._reader.close, self._producer.close):
             close()
 
     # --- the transaction ----------------------------------------------------------------------------------------------

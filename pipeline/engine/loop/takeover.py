@@ -110,10 +110,11 @@ class Takeover:
         for task in tasks:
             task.claims |= self.leaves
 
-    def hand_over(self) -> None:
-        """Leave the group, if there are heirs. All is committed, and the tables are closed."""
+    def close(self) -> None:
+        """Leave the group, if there are heirs, and close the consumer. All is committed, and the tables are closed."""
         if self.leaves:
             self._consumer.leave()
+        self._consumer.close()
 
     def _end(self, name: str) -> None:
         try:
