@@ -66,6 +66,16 @@ class UnfitAddress(BadInput):
     """An address cannot be listened on, or told to others."""
 
 
+class AccessTokenError(BadInput):
+    """An access token, or the file that it is in, cannot be used."""
+
+
+class Unauthorized(BadInput):
+    """The worker asks for an access token that it knows, and the request has none."""
+
+    http_status = 401
+
+
 class TopologyError(BadInput):
     """A topology cannot be loaded, or its declarations contradict each other."""
 

@@ -22,6 +22,7 @@ from pipeline.cli.defaults import VARIABLE as CONFIG
 from pipeline.cli.shown import say
 from pipeline.cli.streams import cure_of, open_streams, output_error
 from pipeline.cli.values import FilePath, RegistryUrl, strict
+from pipeline.client.wire.access import VARIABLE as TOKEN
 from pipeline.client.wire.plain import plain
 from pipeline.errors import DefaultsError, LaneFatal, PipelineError
 from pipeline.process import Ended
@@ -37,6 +38,7 @@ COMMANDS = {
     "schemas": "Check the Avro schemas, and give new versions their ids.",
     "docs": "Describe a topology: a picture of how data flows, an AsyncAPI document.",
     "worker": "Run the services of a topology until stopped.",
+    "token": "Make, list and revoke the access tokens that workers ask for.",
     "send": "Send commands, and show their outcomes.",
     "query": "Read rows of a materialised table.",
     "history": "Show an aggregate's events, its state at a version or time, and differences.",
@@ -77,6 +79,7 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "send": "data.send",
     "shell": "project.shell",
     "state": "operate.state",
+    "token": "deploy.token",
 }
 
 
@@ -196,6 +199,8 @@ def main(ctx: click.Context, client_config: str | None, registry: str | None, co
     if defaults := _defaults(ctx, config):
         client_config = client_config or defaults.values.get("client_config")
         registry = registry or defaults.values.get("registry")
+        if defaults.token:
+            os.environ.setdefault(TOKEN, defaults.token)
     for variable, value in ((VARIABLE, client_config), (REGISTRY, registry)):
         if value is not None:
             os.environ[variable] = value  # also for processes that a command starts

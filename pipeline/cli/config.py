@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.broker import local
 from pipeline.cli.defaults import FILE, Defaults
 from pipeline.cli.options import bootstrap_option, home_option, json_option, schemas_option, topology_option
 from pipeline.cli.shown import say, say_json, say_rows
+from pipeline.client.wire.access import VARIABLE
 
 SOURCES = {
     ParameterSource.COMMANDLINE: "option",
@@ -39,11 +41,13 @@ def command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     home = ".pipeline"
     client-config = "client.properties"
     registry = "http://localhost:8081"
+    token = "$ORDERS_TOKEN"    # of the environment; or "@FILE"
     """
     defaults = ctx.find_object(Defaults)
     rows = [_row(ctx, name, values[name], defaults) for name in ("topology", "schemas", "bootstrap", "home")]
     assert ctx.parent is not None
     rows += [_row(ctx.parent, name, ctx.parent.params[name], defaults) for name in ("client_config", "registry")]
+    rows.append(_token(defaults))
     running = local.find(values["home"] / "broker")
     if as_json:
         for row in rows:
@@ -56,6 +60,7 @@ def command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
         "bootstrap": _own_broker(values["home"], running),
         "client-config": "none",
         "registry": "none",
+        "token": "none",
     }
     for row in rows:
         row["value"] = instead[row["setting"]] if row["value"] is None else row["value"]
@@ -74,6 +79,16 @@ def _row(ctx: click.Context, name: str, value: Any, defaults: Defaults | None) -
     places = {"option": param.opts[0], "environment": param.envvar, "file": str(defaults and defaults.path)}
     shown = None if value is None else str(value)
     return {"setting": name.replace("_", "-"), "value": shown, "source": source, "at": places.get(source)}
+
+
+def _token(defaults: Defaults | None) -> dict[str, Any]:
+    """Return the row of the access token, which is not shown."""
+    token, told = os.environ.get(VARIABLE), defaults.values.get("token") if defaults else None
+    if told and defaults and token in (None, "", defaults.token):
+        return {"setting": "token", "value": told, "source": "file", "at": str(defaults.path)}
+    if token:
+        return {"setting": "token", "value": "(not shown)", "source": "environment", "at": VARIABLE}
+    return {"setting": "token", "value": None, "source": "default", "at": None}
 
 
 def _own_broker(home: Path, running: local.Running | None) -> str:

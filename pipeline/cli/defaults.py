@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.values import FULL_TEXT, Bootstrap, FilePath, RegistryUrl
+from pipeline.cli.values import FULL_TEXT, Bootstrap, FilePath, RegistryUrl, TokenReference
 from pipeline.errors import DefaultsError
 from pipeline.topology import is_path
 
@@ -24,6 +24,7 @@ KINDS: dict[str, click.ParamType] = {  # keys are called as the options are
     "home": FilePath(file_okay=False),
     "client-config": FilePath(exists=True, dir_okay=False),
     "registry": RegistryUrl(),
+    "token": TokenReference(),
 }
 OF_DEFAULTS = {f"PIPELINE_{name.upper()}" for name in KINDS}  # the variables of the commands' own options
 ORDER = (
@@ -49,6 +50,12 @@ class Defaults:
         if isinstance(command, click.Group):
             return {name: self.of(inner) for name, inner in command.commands.items()}
         return dict(self.values)
+
+    @property
+    def token(self) -> str | None:
+        """The access token that the file refers to, or `@` and its file; None if it names none, or that is not set."""
+        told = self.values.get("token", "")
+        return os.environ.get(told[1:]) if told.startswith("$") else told or None
 
 
 def find_defaults(named: Path | None = None) -> Defaults | None:
@@ -112,6 +119,9 @@ def _value(path: Path, name: str, value: Any) -> str:
         if path.parent != _here():
             value = os.path.join(path.parent, value)
     try:
-        return str(KINDS[name].convert(value, None, None))
+        told = str(KINDS[name].convert(value, None, None))
     except click.BadParameter as error:
         raise DefaultsError(f"{path}: {name}: {error.message}") from None
+    if name == "token" and told.startswith("@"):
+        return f"@{path.parent / os.path.expanduser(told[1:])}"
+    return told

@@ -144,6 +144,18 @@ class RegistryUrl(click.ParamType):
         return _encodable(self, text, param, ctx)
 
 
+class TokenReference(click.ParamType):
+    """Where an access token is, never the token: `$NAME`, a variable of the environment, or `@FILE`."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Given, ctx: Context) -> str:
+        text = str(value)
+        if re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*|@.+", text, re.DOTALL) is None:  # not shown: it may be a token
+            self.fail("give $NAME for a variable that has the token, or @FILE; the file is no place for it", param, ctx)
+        return text
+
+
 FULL_TEXT, ANY_TEXT = FullText(), AnyText()
 
 

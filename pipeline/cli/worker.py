@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.options import Where, database_option, given, log_options, topology_argument, trace_option, where
-from pipeline.cli.values import FilePath
+from pipeline.cli.values import FilePath, Seconds
 from pipeline.worker.logs import LogFormat, hide, log_to_stderr
 
 
@@ -35,7 +35,8 @@ from pipeline.worker.logs import LogFormat, hide, log_to_stderr
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Name or address of this machine to serve HTTP on; 0.0.0.0 or ::, all of them, needs --advertise.",
+    help="Name or address of this machine to serve HTTP on; 0.0.0.0 or ::, all of them, needs --advertise. If other "
+    "machines can call it, --token-file, too.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port to serve HTTP on; 0: a free one."
@@ -45,6 +46,26 @@ from pipeline.worker.logs import LogFormat, hide, log_to_stderr
     envvar="PIPELINE_ADVERTISE",
     metavar="HOST[:PORT]",
     help="What other workers and clients are to call.  [default: the address that is listened on]",
+)
+@click.option(
+    "--token-file",
+    type=FilePath(path_type=Path),
+    envvar="PIPELINE_TOKEN_FILE",
+    metavar="FILE",
+    help="Access tokens of which each request needs one; made with: pipeline token new. It may change at any time.",
+)
+@click.option(
+    "--no-token",
+    is_flag=True,
+    help="Serve other machines without access tokens: only where something in front, such as a mesh, asks who comes.",
+)
+@click.option(
+    "--ready-lag",
+    type=Seconds(),
+    envvar="PIPELINE_READY_LAG",
+    default=60.0,
+    show_default=True,
+    help="How many seconds behind its topics a service may be for /readyz to say that it is ready.",
 )
 @click.option(
     "--standby",
@@ -92,6 +113,9 @@ def command(
     host: str,
     port: int,
     advertise: str | None,
+    token_file: Path | None,
+    no_token: bool,
+    ready_lag: float,
     standby: bool,
     secret_file: Path | None,
     databases: tuple[str, ...],
@@ -107,12 +131,17 @@ def command(
     """Run the services of TOPOLOGY (a package, a module or a .py file) until SIGTERM or Ctrl-C.
 
     Workers of the same service share its partitions, wherever they run. Each serves queries at /v1/tables, its status
-    at /v1/status and its metrics at /metrics, and keeps its tables under --home.
+    at /v1/status and its metrics at /metrics, says at /livez and /readyz whether it lives and is ready, and keeps its
+    tables under --home.
     """
-    from pipeline.worker.addresses import advertised_address, listening_address
+    from pipeline.worker.addresses import advertised_address, check_reach, listening_address
 
     log_to_stderr(log_level, log_format)
-    has_port = advertised_address(advertise, listening_address(host, port)).port != 0
+    listening = listening_address(host, port)
+    has_port = advertised_address(advertise, listening).port != 0
+    if no_token and token_file is not None:
+        raise click.UsageError("--no-token and --token-file do not go together: requests need a token, or none")
+    check_reach(listening, token_file, no_token=no_token)
     if processes > 1:
         from pipeline.worker.processes import run_processes
 
@@ -154,6 +183,8 @@ def command(
         host=host,
         port=port,
         advertise=advertise,
+        token_file=token_file,
+        ready_lag_s=ready_lag,
         standby=standby,
         secret_file=secret_file,
         databases=told,

@@ -9,6 +9,7 @@ from pipeline.client.command_requests import CommandRequests, Options, Pending
 from pipeline.client.commands import Commands
 from pipeline.client.facade import Async, Sync, call, call_async
 from pipeline.client.sending import QUEUE_S
+from pipeline.client.wire.access import Access, Given
 from pipeline.topology import Topology
 
 __all__ = ["AsyncClient", "Client", "Options", "Pending"]
@@ -18,11 +19,12 @@ class Client(Sync[CommandRequests]):
     """Sends commands. Safe to use from several threads. Use as a context manager, or `close` it at the end.
 
     `name`: the requester's; replies come over the topic `<name>.reply`. Instances of one name share the topic, and each
-    reads only its own replies.
+    reads only its own replies. `token`: see QueryClient; workers are asked what is known of a command without a reply.
     """
 
-    def __init__(self, bootstrap: str, topology: Topology, name: str = "client") -> None:
-        self._open(CommandRequests(bootstrap, topology, name, QUEUE_S))
+    def __init__(self, bootstrap: str, topology: Topology, name: str = "client", *, token: Given = None) -> None:
+        access = Access(token)
+        self._open(CommandRequests(bootstrap, topology, name, QUEUE_S, access), access)
 
     @property
     def commands(self) -> Commands:
@@ -44,8 +46,9 @@ class AsyncClient(Async[CommandRequests]):
     answers. `await client.send(...)`.
     """
 
-    def __init__(self, bootstrap: str, topology: Topology, name: str = "client") -> None:
-        self._open(CommandRequests(bootstrap, topology, name, 0.0))
+    def __init__(self, bootstrap: str, topology: Topology, name: str = "client", *, token: Given = None) -> None:
+        access = Access(token)
+        self._open(CommandRequests(bootstrap, topology, name, 0.0, access), access)
 
     @property
     def commands(self) -> Commands:

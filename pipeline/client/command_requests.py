@@ -22,10 +22,11 @@ from pipeline.client.learning import ReplyReader
 from pipeline.client.owner_request import Blocking, OwnerRequest, Steps, Wait, problem_of
 from pipeline.client.sending import AwaitedReply, NotAnswered, Sending
 from pipeline.client.typed.subjects import AnyOwned, taker
+from pipeline.client.wire.access import Access
 from pipeline.client.wire.outcome import Outcome, outcome_of
 from pipeline.client.wire.paths import path_part
 from pipeline.client.wire.trace import begun
-from pipeline.errors import InvalidCommand, NoReply, TableUnavailable
+from pipeline.errors import InvalidCommand, NoReply, TableUnavailable, Unauthorized
 from pipeline.model import Aggregate, Parked, ReplyMessage, Saga, Token
 from pipeline.model.records.keys import asked_text
 from pipeline.topology import Topology, check_topology
@@ -65,18 +66,20 @@ class Pending:
         sending: Sending,
         commands: Commands,
         held: Callable[[], Steps[str | None]],
+        access: Access,
     ) -> None:
         self.id, self.issued_ms, self._due_ms, self._key = ready.id, ready.issued_ms, ready.due_ms, ready.key
         self._question, self._sending, self._commands, self._held = question, sending, commands, held
+        self._access = access
 
     def result(self, timeout_s: float) -> Outcome:
         """Return the outcome. Raises NoReply after the time-out, with what is known about the command by then."""
-        with closing(Driver()) as driver:
+        with closing(Driver(self._access)) as driver:
             return driver.run(self.outcome(timeout_s))
 
     async def result_async(self, timeout_s: float) -> Outcome:
         """Return the outcome, awaited in an event loop. Otherwise as `result`."""
-        driver = AsyncDriver()
+        driver = AsyncDriver(self._access)
         try:
             return await driver.run(self.outcome(timeout_s))
         finally:
@@ -117,10 +120,10 @@ class Pending:
 class CommandRequests:
     """The requests of one client. `queue_s`: how long `ask` and `store` wait while the queue is full."""
 
-    def __init__(self, bootstrap: str, topology: Topology, name: str, queue_s: float) -> None:
+    def __init__(self, bootstrap: str, topology: Topology, name: str, queue_s: float, access: Access) -> None:
         check_topology(topology)
         self._admin = admin(bootstrap)  # an unreachable broker raises now, not when the queue is full
-        self._topology, self._queue_s = topology, queue_s
+        self._topology, self._queue_s, self._access = topology, queue_s, access
         self.commands = Commands(topology)
         schemas = SchemasTopic(bootstrap, self.commands.registry)
         schemas.publish(self.commands.written)
@@ -191,7 +194,7 @@ class CommandRequests:
             raise
         ready = begun(self._tracer, ready)
         self._sending.ask(question, ready, self._queue_s)
-        return Pending(ready, question, self._sending, self.commands, lambda: self._held(aggregate))
+        return Pending(ready, question, self._sending, self.commands, lambda: self._held(aggregate), self._access)
 
     def _held(self, aggregate: str) -> Steps[str | None]:
         """Return why the aggregate's service decides nothing, and the cure; None if it is not known to be held."""
@@ -239,7 +242,9 @@ class CommandRequests:
             return Parked(answer.body["cause"]) if "cause" in answer.body else None  # else it is scheduled
         if answer.status == 404 and answer.body.get("error") == "UnknownCommand":
             return None
-        detail = str(problem_of(answer))
+        if isinstance(error := problem_of(answer), Unauthorized):
+            raise error
+        detail = str(error)
         raise InvalidCommand(detail) if answer.status in (404, 422) else TableUnavailable(detail)
 
     def listen(self) -> Steps[None]:

@@ -26,6 +26,7 @@ from pipeline.client.owner_request import (
     Stream,
     Wait,
 )
+from pipeline.client.wire.access import Access
 from pipeline.drive import drive, drive_async
 
 if TYPE_CHECKING:
@@ -35,7 +36,13 @@ T = TypeVar("T")
 
 
 class Driver:
-    """Runs steps in the calling thread. Safe to use from several threads. Connects when first used."""
+    """Runs steps in the calling thread. Safe to use from several threads. Connects when first used.
+
+    `access`: what its requests prove themselves with; None: what the environment says.
+    """
+
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access or Access()
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -52,7 +59,7 @@ class Driver:
     def each(self, steps: Stream[T]) -> Generator[T, None, None]:
         """Yield the items of the steps. The next step runs when the next item is requested."""
         go_on = partial(next, steps)
-        opened = _Opened(lambda: self._streams)
+        opened = _Opened(lambda: self._streams, self._access)
         try:
             while True:
                 step = go_on()
@@ -78,7 +85,7 @@ class Driver:
                 return function()
             case HttpCall():
                 try:
-                    return _answer(self._http.request(**_request(step), timeout=step.timeout_s))
+                    return _answer(self._http.request(**_request(step, self._access), timeout=step.timeout_s))
                 except httpx.HTTPError:
                     return None
             case Sleep(seconds):
@@ -94,7 +101,10 @@ class Driver:
 
 
 class AsyncDriver:
-    """Runs steps in one event loop. Connects when first used, as that needs a running loop."""
+    """Runs steps in one event loop. Connects when first used, as that needs a running loop. `access`: see Driver."""
+
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access or Access()
 
     @cached_property
     def _http(self) -> ClientSession:
@@ -115,7 +125,7 @@ class AsyncDriver:
     async def each(self, steps: Stream[T]) -> AsyncGenerator[T, None]:
         """Yield the items of the steps. The next step runs when the next item is requested."""
         go_on = partial(next, steps)
-        opened = _OpenedAsync(lambda: self._streams)
+        opened = _OpenedAsync(lambda: self._streams, self._access)
         try:
             while True:
                 step = go_on()
@@ -144,7 +154,7 @@ class AsyncDriver:
 
                 timeout = ClientTimeout(total=step.timeout_s)
                 try:
-                    async with self._http.request(**_request_async(step), timeout=timeout) as response:
+                    async with self._http.request(**_request_async(step, self._access), timeout=timeout) as response:
                         return await _answer_async(response)
                 except (ClientError, TimeoutError):
                     return None
@@ -163,8 +173,8 @@ class AsyncDriver:
 class _Opened:
     """The stream of one run of steps."""
 
-    def __init__(self, http: Callable[[], httpx.Client]) -> None:
-        self._http = http
+    def __init__(self, http: Callable[[], httpx.Client], access: Access) -> None:
+        self._http, self._access = http, access
         self._response: httpx.Response | None = None
         self._chunks: Iterator[bytes] = iter(())
 
@@ -174,7 +184,7 @@ class _Opened:
                 return next(self._chunks, b"")
             self.close()
             http = self._http()
-            request = http.build_request(**_request(step.call), timeout=step.call.timeout_s)
+            request = http.build_request(**_request(step.call, self._access), timeout=step.call.timeout_s)
             self._response = http.send(request, stream=True)
             self._chunks = self._response.iter_bytes()
             if self._response.status_code == 200:
@@ -192,8 +202,8 @@ class _Opened:
 class _OpenedAsync:
     """The stream of one run of steps."""
 
-    def __init__(self, http: Callable[[], ClientSession]) -> None:
-        self._http = http
+    def __init__(self, http: Callable[[], ClientSession], access: Access) -> None:
+        self._http, self._access = http, access
         self._response: ClientResponse | None = None
 
     async def take(self, step: Open | Read) -> Answer | bytes | None:
@@ -205,7 +215,7 @@ class _OpenedAsync:
             self.close()
             silence_s = step.call.timeout_s
             timeout = ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
-            self._response = await self._http().request(**_request_async(step.call), timeout=timeout)
+            self._response = await self._http().request(**_request_async(step.call, self._access), timeout=timeout)
             if self._response.status == 200:
                 return Answer(200, None, self._response.headers)
             return await _answer_async(self._response)
@@ -217,14 +227,14 @@ class _OpenedAsync:
             self._response.close()
 
 
-def _request(call: HttpCall) -> dict[str, Any]:
+def _request(call: HttpCall, access: Access) -> dict[str, Any]:
     query = f"?{urlencode(call.query)}" if call.query else ""
     method = "GET" if call.body is None else "POST"
-    return {"method": method, "url": call.holder + call.path + query, "json": call.body}
+    return {"method": method, "url": call.holder + call.path + query, "json": call.body, "headers": access.headers()}
 
 
-def _request_async(call: HttpCall) -> dict[str, Any]:
-    asked = _request(call)
+def _request_async(call: HttpCall, access: Access) -> dict[str, Any]:
+    asked = _request(call, access)
     return asked | {"url": URL(asked["url"], encoded=True)}  # the key is percent-encoded already
 
 

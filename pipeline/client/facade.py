@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from pipeline.client.drive import AsyncDriver, Driver
 from pipeline.client.owner_request import Steps, Stream
+from pipeline.client.wire.access import Access
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,16 +35,16 @@ class Facade(Generic[S]):
 
     _steps: S
 
-    def _open(self, steps: Any) -> None:
+    def _open(self, steps: Any, access: Access) -> None:
         self._steps = steps
 
 
 class Sync(Facade[S]):
     """A client for threads; a context manager."""
 
-    def _open(self, steps: Any) -> None:
-        super()._open(steps)
-        self._driver = Driver()
+    def _open(self, steps: Any, access: Access) -> None:
+        super()._open(steps, access)
+        self._driver = Driver(access)
 
     def __enter__(self) -> Self:
         return self
@@ -62,9 +63,9 @@ class Sync(Facade[S]):
 class Async(Facade[S]):
     """A client for one event loop; an asynchronous context manager."""
 
-    def _open(self, steps: Any) -> None:
-        super()._open(steps)
-        self._driver = AsyncDriver()
+    def _open(self, steps: Any, access: Access) -> None:
+        super()._open(steps, access)
+        self._driver = AsyncDriver(access)
 
     async def __aenter__(self) -> Self:
         return self

@@ -28,6 +28,7 @@ from pipeline.client.typed.rows import Due, Instance, PastEvent, Row, Standing
 from pipeline.client.typed.subjects import AnyOwned, Owned, subject
 from pipeline.client.wire.as_of import parse_as_of
 from pipeline.client.wire.paths import path_part
+from pipeline.errors import Unauthorized
 from pipeline.model import Aggregate, Saga
 from pipeline.model.saga.saga import IN_FLIGHT
 
@@ -153,6 +154,8 @@ class PastRequests:
         workers: list[str] = yield Blocking(lambda: self.router.workers(service))
         for worker in workers:
             answer: Answer | None = yield HttpCall(worker, "/v1/status", {}, TIMEOUT_S)
+            if answer is not None and isinstance(error := problem_of(answer), Unauthorized):
+                raise error
             if answer is not None and answer.status == 200:  # one that is gone owns nothing; the group knows it soon
                 found |= answer.body.get(service, {}).get("positions", {})
         return found

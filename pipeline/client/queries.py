@@ -15,6 +15,7 @@ from pipeline.client.facade import Async, Facade, Sync, call, call_async, each, 
 from pipeline.client.near_cache.cache import Figures
 from pipeline.client.near_cache.thread import NearCacheThread
 from pipeline.client.requests import Requests
+from pipeline.client.wire.access import Access, Given
 from pipeline.topology import Topology, check_topology
 
 
@@ -28,15 +29,17 @@ class _Opening(Facade[Requests]):
         eventual: bool = False,
         cache_bytes: int = 0,
         registry: CollectorRegistry | None = None,
+        token: Given = None,
     ) -> None:
         check_topology(topology)
+        access = Access(token)
         router = Router(admin(bootstrap), topology)
         make = partial(Requests, router, patience_s, eventual=eventual)
         if cache_bytes:
             thread = NearCacheThread(bootstrap, topology, cache_bytes, registry)
-            self._open(make(near=thread.cache, end=thread.close))
+            self._open(make(near=thread.cache, end=thread.close), access)
         else:
-            self._open(make())
+            self._open(make(), access)
 
     def cache_figures(self) -> Figures | None:
         """Return the figures of the near cache; None if there is none."""
@@ -51,6 +54,9 @@ class QueryClient(_Opening, Sync[Requests]):
 
     `cache_bytes`: size of the near cache, 0 for none. It serves `get` with `at_least` or eventual consistency if its
     row is new enough. `cache_figures` returns its figures, and `registry` receives them as metrics.
+
+    `token`: the access token for workers that ask for one, `@` and the path of a file with it, or a function that
+    returns it; by default what PIPELINE_TOKEN says. See docs/security.md.
     """
 
     get = call(Requests.get)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pipeline.client.wire.outcome import Accepted, Outcome
-from pipeline.errors import NoReply, PipelineError
+from pipeline.errors import NoReply, PipelineError, Unauthorized
 from pipeline.model import Rejected
-from pipeline.server.endpoint import Reply
-from pipeline.server.replies import error_reply, outcome_reply, unknown_reply
+from pipeline.server.endpoint import Reply, problem
+from pipeline.server.replies import RETRY, error_reply, outcome_reply, unknown_reply
 
 
 class Refused(PipelineError):
@@ -36,5 +36,7 @@ def reply_to(error: PipelineError) -> Reply:
             return outcome_reply(error.outcome)
         case NoReply():
             return unknown_reply(error)
+        case Unauthorized():  # it is not the browser that lacks something
+            return problem(503, str(error), type(error).__name__, RETRY)
         case _:
             return error_reply(error)

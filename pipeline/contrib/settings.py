@@ -10,6 +10,7 @@ import click
 from pipeline.adapters import client_config, schema_registry
 from pipeline.cli.defaults import VARIABLE, Defaults, find_defaults
 from pipeline.cli.options import Where, bootstrap_option, home_option, named, schemas_option, topology_option
+from pipeline.client.wire.access import VARIABLE as TOKEN
 from pipeline.errors import DefaultsError
 
 INHERITED = {"client_config": client_config.VARIABLE, "registry": schema_registry.VARIABLE}
@@ -32,14 +33,16 @@ def find_cluster(
 
     What the arguments leave out, the environment or pipeline.toml says, as for a command's options; else it is the
     local broker of `home`, and `address` raises BrokerUnreachable if that does not run. `config`: the file, instead of
-    the nearest pipeline.toml. Sets PIPELINE_CLIENT_CONFIG and PIPELINE_REGISTRY if the file names them and the
-    environment does not. Raises DefaultsError.
+    the nearest pipeline.toml. Sets PIPELINE_CLIENT_CONFIG, PIPELINE_REGISTRY and PIPELINE_TOKEN if the file names
+    them and the environment does not. Raises DefaultsError.
     """
     given = {"topology": topology, "bootstrap": bootstrap, "schemas": schemas, "home": home}
     defaults = _defaults(config or os.environ.get(VARIABLE))
     for name, variable in INHERITED.items():
         if defaults and name in defaults.values:
             os.environ.setdefault(variable, defaults.values[name])
+    if defaults and defaults.token:
+        os.environ.setdefault(TOKEN, defaults.token)
     arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
     try:
         found: Where = _command.main(

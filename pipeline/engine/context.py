@@ -75,6 +75,7 @@ class LaneContext:
     def of(cls, plan: ServicePlan, ports: LanePorts, settings: LaneSettings, stats: LaneStats) -> LaneContext:
         """The context of a new lane."""
         stats.waiting.clear()
+        stats.joined = False
         service, share, at_least = plan.service, settings.raising_share, settings.raising_at_least
         error_rate = ErrorRate(
             service.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,6 +53,14 @@ class Place(NamedTuple):
     restore: Restore | None = None
 
 
+class Stop(NamedTuple):
+    """Why a partition is not folded. `detail`: for people."""
+
+    tp: TP
+    waits_for: WaitsFor
+    detail: str
+
+
 class Places:
     """What a lane's tasks, restores and copies say of themselves. Safe from any thread."""
 
@@ -91,6 +99,25 @@ class Places:
     def all(self) -> dict[TP, Place]:
         """Where each assigned partition stands."""
         return {tp: self._place(tp, task) for tp, task in list(self._tasks.items())}
+
+    def stops(self) -> Iterator[Stop]:
+        """Yield the partitions of which nothing is folded. Reads no store, as that may be a database.
+
+        A service that is held stops all of them, and says so itself.
+        """
+        for tp, task in list(self._tasks.items()):
+            if (restoring := self._restores.get(tp)) is not None:
+                copy = restoring[0]
+                waits_for = WaitsFor.RESTORE if copy.unfinished or not copy.is_aimed else WaitsFor.COPY
+                yield Stop(tp, waits_for, f"its tables are being restored: {copy.doing}")
+            elif not task.running or tp in self._unclaimed:
+                yield Stop(tp, WaitsFor.RESTORE, "its last owner's transaction is being ended")
+            elif task.states is not None and (behind := task.states.why_behind):
+                yield Stop(tp, WaitsFor.COPY, behind)
+            elif task.unknown.offset is not None:
+                yield Stop(tp, WaitsFor.SCHEMA, f"offset {task.unknown.offset} waits for its schema, or for newer code")
+            elif task.position is not None and task.retries.offset == task.position:
+                yield Stop(tp, WaitsFor.RETRY, f"offset {task.position} raises a transient error, and is tried again")
 
     def copy_ages(self) -> dict[tuple[str, str], float]:
         """For how many seconds each copy may lack something, of its partitions the oldest; by name and kind.

@@ -65,6 +65,7 @@ class LaneStats:
     standbys: int = 0  # partitions of other workers that are followed
     histories_building: int = 0  # histories that do not answer yet
     wiped: dict[Wipe, int] = field(default_factory=dict)  # stores thrown away and restored from nothing
+    joined: bool = False  # whether the group has assigned partitions, if only none
     assigned: int = 0  # partitions held now
     restoring: int = 0  # of these, not folding yet
     building: dict[str, dict[str, Any]] = field(default_factory=dict)  # by source partition: new steps, and how far

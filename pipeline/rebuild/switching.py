@@ -15,8 +15,8 @@ from pipeline.adapters.kafka.reader_versions import say
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.client.drive import Driver
 from pipeline.client.holds import Holds
-from pipeline.client.owner_request import Answer, Blocking, HttpCall, Json, Steps, patiently
-from pipeline.errors import TableUnavailable, TopicError, TopologyError, UnknownTable
+from pipeline.client.owner_request import Answer, Blocking, HttpCall, Json, Steps, patiently, problem_of
+from pipeline.errors import TableUnavailable, TopicError, TopologyError, Unauthorized, UnknownTable
 from pipeline.model import TopicKind
 from pipeline.model.projection.versions import declared_name, table_of
 from pipeline.rebuild.building import Progress
@@ -36,6 +36,8 @@ def known(router: Router) -> Steps[dict[str, Json]]:
         answer: Answer | None = yield HttpCall(worker, "/v1/projections", {}, ANSWER_S)
         if answer is None:
             raise TableUnavailable(f"the worker at {worker} does not respond; stop it, or wait until it is gone")
+        if isinstance(error := problem_of(answer), Unauthorized):
+            raise error
         found[worker] = answer.body if answer.status == 200 else {}
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.model.records.keys import KEY_BYTES_MAX
 from pipeline.server.endpoint import Described, Endpoint, Json, Param
-from pipeline.server.endpoints import aggregates, operators, tables
+from pipeline.server.endpoints import aggregates, operators, probes, tables
 from pipeline.server.schemas.components import Components, Named, Names
 from pipeline.server.schemas.parts import PROBLEM
 from pipeline.server.schemas.subjects import Subject
@@ -20,17 +20,19 @@ DECLARED = [
     *vars(tables).values(),
     *vars(aggregates).values(),
     *vars(operators).values(),
+    *vars(probes).values(),
     *operators.INTERVENE.values(),
 ]
 PARTS: dict[str, tuple[Param, Json]] = {
     "key": (Param("key", description=WHOSE), KEY),
     "id": (Param("id"), {"type": "string", "minLength": 1}),
 }
+SCHEMES = {"access_token": {"type": "http", "scheme": "bearer"}}
 PROBLEMS = {"content": {"application/problem+json": {"schema": Named("Problem", PROBLEM)}}}
 
 
-def document(topology: Topology) -> Json:
-    """Return the document as JSON."""
+def document(topology: Topology, *, asks_for_token: bool = False) -> Json:
+    """Return the document as JSON. `asks_for_token`: whether requests need an access token, or may have one."""
     paths: Json = {}
     components = Components(Names(topology))
     for endpoint in DECLARED:
@@ -46,17 +48,20 @@ def document(topology: Topology) -> Json:
         "openapi": "3.1.0",
         "info": {"title": topology.name, "version": version("kafka-pipeline")},
         "paths": paths,
-        "components": {"schemas": dict(sorted(components.schemas.items()))},
+        "components": {"schemas": dict(sorted(components.schemas.items())), "securitySchemes": SCHEMES},
+        "security": [{name: [] for name in SCHEMES}, *([] if asks_for_token else [{}])],
     }
 
 
 def _operation(endpoint: Endpoint, told: Described, subject: Subject) -> Json:
-    operation = {
+    operation: Json = {
         "summary": told.summary.format(subject.name),
         "operationId": f"{told.operation}_{subject.name}" if subject.parts else told.operation,
         "parameters": list(_parameters(endpoint, subject)),
         "responses": told.answers(subject.it) | _problems(told.errors),
     }
+    if endpoint in probes.OPEN:
+        operation["security"] = []
     if told.body is not None:
         body = {"required": True, "content": {"application/json": {"schema": told.body(subject.it)}}}
         operation["requestBody"] = body

@@ -13,12 +13,16 @@ from pipeline.model import Rejected
 from pipeline.server.endpoint import Reply, problem
 
 RETRY = {"Retry-After": "1"}
+HEADERS: dict[int, dict[str, str]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: RETRY,
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Bearer realm="kafka-pipeline"'},
+}
 
 
 def error_reply(error: PipelineError) -> Reply:
     """Return the problem document of an error."""
     status = error.http_status
-    headers = RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = HEADERS.get(status, {})
     more = {"behind": error.behind} if isinstance(error, NotYet) else {}
     return problem(status, str(error), type(error).__name__, headers, **more)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
@@ -63,6 +64,30 @@ def advertised_address(text: str | None, listening: Address) -> Address:
             f"--advertise {text} stands for all addresses of a machine, and is none that others can call; give one"
         )
     return address
+
+
+def check_reach(listening: Address, token_file: Path | None, *, no_token: bool) -> None:
+    """Raise UnfitAddress if other machines can call that address, and need no access token for it."""
+    if token_file is None and not no_token and not _is_loopback(listening.host):
+        raise UnfitAddress(
+            f"--host {listening.host} can be called from other machines, and they would need no access token; make "
+            "one with: pipeline token new NAME --file FILE, and give the worker --token-file FILE; or, if something in "
+            "front of it lets in only whom it knows, --no-token"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone, whatever its address. One that is not found is no danger."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return True
+    for place in found:
+        address = ip_address(str(place[4][0]).partition("%")[0])
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        if not (mapped or address).is_loopback:
+            return False
+    return True
 
 
 def _parsed(text: str) -> Address:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 import faust
@@ -21,10 +22,13 @@ from pipeline.adapters.kafka.lag.logs import KafkaLogs
 from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.client import AsyncClient
+from pipeline.client.wire.access import Access
 from pipeline.engine.ports import TP
 from pipeline.engine.state.table import Codecs
 from pipeline.engine.tracing.port import Tracer
 from pipeline.flow import Lineage
+from pipeline.server.access.required import presented, required
+from pipeline.server.access.tokens import AccessTokens
 from pipeline.server.endpoint import Pages
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
@@ -32,6 +36,7 @@ from pipeline.server.pages.commands import CommandApi
 from pipeline.server.pages.deadlines import DeadlineApi
 from pipeline.server.pages.history import HistoryApi
 from pipeline.server.pages.parked import ParkedApi
+from pipeline.server.pages.probes import ProbeApi
 from pipeline.server.pages.projections import ProjectionApi
 from pipeline.server.pages.resume import ResumeApi
 from pipeline.server.pages.sagas import SagaApi
@@ -49,6 +54,8 @@ from pipeline.worker.host import LaneHost
 from pipeline.worker.metrics.lag import LagCollector
 from pipeline.worker.metrics.lag_watch import LagWatch
 from pipeline.worker.metrics.lanes import LaneCollector
+from pipeline.worker.probes.health import Health
+from pipeline.worker.probes.ready_line import ReadyLine
 from pipeline.worker.settings import Adapters, MachineClock, WorkerSettings
 
 ONLY_METRICS = {"timings", "opened_s"}  # of LaneStats: they say nothing without the rest of /metrics
@@ -74,9 +81,10 @@ def build_app(
     adapters: Adapters,
     make: Codecs,
     versions: Versions,
+    tokens: AccessTokens | None,
     tracer: Tracer | None = None,
-) -> faust.App:
-    """The Faust app around the lanes: an agent a source topic, the lane services, the pages."""
+) -> tuple[faust.App, ReadyLine]:
+    """The Faust app around the lanes: an agent a source topic, the lane services, the pages; and its line."""
     app = faust.App(
         f"pipeline-{topology.name}",
         broker=f"kafka://{settings.bootstrap}",
@@ -98,10 +106,10 @@ def build_app(
     ProcessCollector(registry=metrics)
     web_app = cast(Any, app.web).web_app  # aiohttp's, which Faust's own type does not show
     ending = Ending()
-    web_app.middlewares.extend([tracing(tracer), as_problems, ending.middleware()])
+    web_app.middlewares.extend([tracing(tracer), as_problems, required(tokens), ending.middleware()])
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
     router = Router(admin(settings.bootstrap), topology)
-    forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
+    forwarding, lineage = Forwarding(router, Access(presented)), Lineage(topology.services.values())
     dispatcher = Dispatcher(tables, forwarding)
     by_service = {host.plan.service.name: host for host in hosts}
 
@@ -113,9 +121,15 @@ def build_app(
     consistency = Consistency(lineage, tables, offset_source)
     hub = Subscriptions(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
     Gauge("pipeline_watchers", "Open watches of rows", registry=metrics).set_function(lambda: hub.watchers)
-    query = QueryApi(tables, dispatcher, consistency, lambda: status(hosts, lag), metrics)
+    health = Health(hosts, lag, settings.ready_lag_s)
+    ready_line = ReadyLine(health, f"{', '.join(by_service)} at {settings.advertised(port).url}")
+    query = QueryApi(
+        tables, dispatcher, consistency, lambda: status(hosts, lag), metrics, asks_for_token=tokens is not None
+    )
     held = {name: codec for host in hosts for name, codec in host.plan.commands.items()}
-    commands = CommandApi(lambda: AsyncClient(settings.bootstrap, topology, HTTP), tables, dispatcher, query.version)
+    commands = CommandApi(
+        partial(AsyncClient, settings.bootstrap, topology, HTTP, token=presented), tables, dispatcher, query.version
+    )
     pages: Pages = {
         **WatchApi(hub, tables, dispatcher, consistency, lineage, make).pages(),  # before rows: keys may be anything
         **query.pages(),
@@ -127,14 +141,16 @@ def build_app(
         **ParkedApi(by_service, tables, dispatcher).pages(),
         **ResumeApi(by_service, dispatcher).pages(),
         **ProjectionApi(versions).pages(),
+        **ProbeApi(health.live, health.ready).pages(),
     }
     mount(web_app, dispatcher, pages, versions.table)
     for host in hosts:
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
     lag.start()
-    app.on_before_shutdown.connect(_closing(ending, lag, hub, commands, forwarding, offset_source), weak=False)
-    return app
+    closing = _closing(ending, health, ready_line, lag, hub, commands, forwarding, offset_source)
+    app.on_before_shutdown.connect(closing, weak=False)
+    return app, ready_line
 
 
 def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:

@@ -55,10 +55,15 @@ class LaneHost(faust.Service):
         self.moved: Callable[[], None] = lambda: None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{plan.service.name}")
         self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
+        self.stepped_s = time.monotonic()  # when the lane's thread last returned from a step
+        self.trouble = ""  # why there is no lane at present; empty while one makes its turns
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """Run `call` in the lane's thread, after all earlier calls."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+        finally:
+            self.stepped_s = time.monotonic()
 
     async def _bounded(self, call: Callable[..., T], *args: Any) -> T:
         """Run one step of a turn in the lane's thread. Raises Stuck if it takes too long."""
@@ -84,11 +89,13 @@ class LaneHost(faust.Service):
         match step:
             case Call(call, error):
                 if error is not None:
+                    self.trouble = str(error)
                     self._refuse_all()
                 if not isinstance(error, Stuck):  # if it is, only the end of the process helps
                     return await self.in_thread(call)
             case Turn(lane):
                 await self._turn(lane)
+                self.trouble = ""
             case Pause(seconds):
                 self.moved()  # its tables are gone
                 with suppress(TimeoutError):

@@ -29,6 +29,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.engine.stats import LaneStats
 from pipeline.engine.tracing.port import Tracer
 from pipeline.model import Service
+from pipeline.server.access.tokens import AccessTokens
 from pipeline.topology import Topology
 from pipeline.worker.app import build_app
 from pipeline.worker.databases import databases
@@ -143,6 +144,7 @@ def run_worker(
         stopping.append(asyncio.ensure_future(worker.stop()))
 
     tracing = set_up(TRACED_AS, settings.trace)
+    tokens = None if settings.token_file is None else AccessTokens(settings.token_file)
     make = adapters.codecs(topology)
     services = topology.chosen(settings.services)
     secret, home = secret_of(services, settings), home_word(settings.state_dir.parent / "home")
@@ -180,13 +182,15 @@ def run_worker(
     # At once: if a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(plans)) as opening:
         hosts = list(opening.map(host, plans, *zip(*slots, strict=True)))
-    app = build_app(hosts, topology, settings, port, adapters, make, versions, tracer_of(TRACED_AS))
+    tracer = tracer_of(TRACED_AS)
+    app, ready_line = build_app(hosts, topology, settings, port, adapters, make, versions, tokens, tracer)
     names = ", ".join(plan.service.name for plan in plans)
 
     def serves() -> None:
         log.info("serving %s at %s", names, advertised.url, extra={"event": "serving"})
         if (listening := settings.listening()._replace(port=port)) != advertised:
             log.info("listening on %s", listening)
+        ready_line.begin()
         serving(advertised.url)
 
     serve_on(app, bound, settings, serves, fail)

@@ -25,6 +25,10 @@ class WorkerSettings:
 
     `advertise`: what others are to call, `HOST` or `HOST:PORT`; None: the address that it listens on.
 
+    `ready_lag_s`: how many seconds behind a service may be that is ready.
+
+    `token_file`: of the access tokens that requests need; None: they need none.
+
     `cache_bytes`: decoded rows kept in memory, of all services together. `secret_file`: of unique values; None: one
     beside the state directory, which may be deleted while the secret may not, made if there is none.
     """
@@ -37,7 +41,9 @@ class WorkerSettings:
     host: str = LOCAL
     port: int = 0
     advertise: str | None = None
+    token_file: Path | None = None
     standby: bool = False
+    ready_lag_s: float = 60.0
     group_protocol: str = "classic"
     commit_interval_s: float = 0.1
     cache_bytes: int = 128 << 20

@@ -31,6 +31,7 @@ OTHERS = {
     errors.UpcastFailed,
 }
 STATUS = {
+    401: ["Unauthorized"],
     404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "NoHistory", "NoDeadlines", "NotParked"],
     400: ["BadRequest", "InvalidMoment", "InvalidToken", "NoSuchConsistency"],
     409: ["CopyHeld"],

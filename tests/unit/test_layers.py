@@ -48,7 +48,7 @@ LIBRARIES = {
     "faust": {"worker"},
     "rocksdict": {"adapters.rocksdb"},
     "sqlalchemy": {"adapters.sql"},
-    "aiohttp": {"client", "server", "server.owner", "worker"},
+    "aiohttp": {"client", "server", "server.access", "server.owner", "worker"},
     "httpx": {"client"},
     "opentelemetry": {"adapters.tracing"},
 }

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 ANSWER_S = 3.0
 REPEAT_S = 30.0  # how long a recurring message is suppressed
+AGAIN_S = 5.0  # how soon recurring trouble is looked at again, whether or not it is logged
 KINDS_MAX = 1000
 CONNECTIONS = frozenset(
     [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT]
@@ -55,22 +56,28 @@ class Cluster:
         self._repeated, self._answers, self._look_s = repeated, answers, look_s
         self._lock = threading.Lock()
         self._looking = False
-        self._back_s = -REPEAT_S
+        self._looked_s = self._back_s = -REPEAT_S
+        self.trouble_now = ""  # why the brokers do not answer; empty as long as they do
 
     def trouble(self, text: str) -> None:
         """Note that a client cannot reach a broker."""
         with self._lock:
-            if self._looking or not self._repeated.is_due(text):
+            if self._looking:
                 return
-            self._looking = True
-        threading.Thread(target=self._look, args=(text,), name="broker-away", daemon=True).start()
+            now_s, is_due = time.monotonic(), self._repeated.is_due(text)
+            if not is_due and now_s - self._looked_s < AGAIN_S:
+                return
+            self._looking, self._looked_s = True, now_s
+        threading.Thread(target=self._look, args=(text, is_due), name="broker-away", daemon=True).start()
 
-    def _look(self, text: str) -> None:
+    def _look(self, text: str, is_due: bool) -> None:
         try:
             if self._answers():  # one broker of several, or one connection: the others do
-                if time.monotonic() - self._back_s >= REPEAT_S:  # not a late report of the time when it was away
+                # Not a late report of the time when it was away.
+                if is_due and time.monotonic() - self._back_s >= REPEAT_S:
                     log.warning("Kafka: %s", text)
                 return
+            self.trouble_now = text
             began_s = told_s = time.monotonic()
             log.warning("Kafka does not answer, waiting for it: %s", text, extra={"event": "kafka_away"})
             while not self._answers():
@@ -82,6 +89,7 @@ class Cluster:
             self._back_s = time.monotonic()
             log.warning("Kafka answers again, after %.0f s", self._back_s - began_s, extra={"event": "kafka_back"})
         finally:
+            self.trouble_now = ""
             with self._lock:
                 self._looking = False
 
@@ -111,6 +119,11 @@ def _all_answer() -> bool:
 
 
 _cluster = Cluster(_repeated, _all_answer)
+
+
+def trouble_now() -> str:
+    """Return why the brokers do not answer; empty as long as they do. Asks nothing."""
+    return _cluster.trouble_now
 
 
 def on_error(error: KafkaError) -> None:

@@ -88,6 +88,15 @@ class TableRecovery(Follower):
                 "is open there, or the broker has lost records"
             )
 
+    @property
+    def doing(self) -> str:
+        """What it is at, for people. Safe from any thread; reads no store, which may be a database."""
+        if self._targets is None:
+            return "what was committed last is being looked up"
+        if not (unfinished := list(self.unfinished)):
+            return "they are complete; copies that its decisions read are not yet"
+        return f"{self.rolled:,} records are rolled forward; {', '.join(tp.topic for tp in unfinished)} to be read on"
+
     def complete(self) -> set[TP]:
         """The changelogs that are read up to their targets."""
         return self._tables.keys() - self.unfinished

@@ -138,6 +138,7 @@ class Assignment:
             self._restores[tp] = copy, None
             self._show(tp, copy, restoring=True)
         self._arrived += partitions
+        self._stats.joined = True
         self._count()
 
     def step(self, committed: Committed) -> tuple[bool, list[Task]]:
@@ -233,6 +234,7 @@ class Assignment:
     def remove(self, partitions: Sequence[TP], *, owned: bool) -> None:
         """Close the tasks. `owned`: until now no other worker can have written to their changelogs."""
         self._standings.remove(partitions)
+        self._stats.joined &= owned
         for tp in partitions:
             task = self._tasks.pop(tp, None)
             if task is None:

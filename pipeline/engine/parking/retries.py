@@ -14,14 +14,14 @@ class Retries:
 
     def __init__(self, transient: tuple[type[Exception], ...], stats: LaneStats) -> None:
         self._transient, self._stats = transient, stats
-        self._offset, self._times = -1, 0  # the record that has raised such an error, and how often
+        self.offset, self._times = -1, 0  # the record that has raised such an error, and how often
 
     def is_next(self, record: Record, error: BaseException) -> bool:
         """Whether the record is to be tried again, after `pause_s`; else it is to be parked."""
         if not isinstance(error, self._transient):
             return False
-        self._times = self._times + 1 if self._offset == record.offset() else 1
-        self._offset = record.offset()
+        self._times = self._times + 1 if self.offset == record.offset() else 1
+        self.offset = record.offset()
         if self._times >= TRIES_MAX:
             return False
         self._stats.tried_again += 1

@@ -11,6 +11,7 @@ import aiohttp
 from yarl import URL
 
 from pipeline.adapters.kafka.owners import Router
+from pipeline.client.wire.access import Access
 from pipeline.client.wire.trace import brought
 from pipeline.engine.tracing.port import HEADER
 from pipeline.errors import TableUnavailable
@@ -36,10 +37,10 @@ def _trace() -> dict[str, str]:
 
 
 class Forwarding:
-    """Sends requests to other workers."""
+    """Sends requests to other workers. `access`: what they prove themselves with."""
 
-    def __init__(self, router: Router) -> None:
-        self.router = router
+    def __init__(self, router: Router, access: Access) -> None:
+        self.router, self._access = router, access
         self._session: aiohttp.ClientSession | None = None
 
     async def blocking(self, call: Callable[[], T]) -> T:
@@ -73,12 +74,22 @@ class Forwarding:
             async with self._session.request(
                 "GET" if body is None else "POST",
                 url.with_query(query) if query else url,
-                headers={FORWARDED: "1", **(_those(asked, CONDITIONS) if whole else {}), **_trace()},
+                headers={
+                    FORWARDED: "1",
+                    **self._access.headers(),
+                    **(_those(asked, CONDITIONS) if whole else {}),
+                    **_trace(),
+                },
                 json=body,
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S + wait_s),
             ) as answer:
                 if answer.status == 503:
                     self.router.forget_all()
+                if answer.status == 401:
+                    raise TableUnavailable(
+                        f"the worker at {holder}, which has {what}, does not take the access token that this one has "
+                        "taken; all workers of a topology need the same tokens in their --token-file"
+                    )
                 text = await answer.read()
                 headers = _those(answer.headers, ANSWERED) | (RETRY if answer.status == 503 else {})
                 return Reply(answer.status, json.loads(text) if text else None, headers, answer.content_type)

@@ -15,7 +15,7 @@ from pipeline.client.wire.read_options import Level, Pending, ReadOptions
 from pipeline.errors import BadRequest, NotYet, UnknownAggregate
 from pipeline.model import Token
 from pipeline.server.docs_page import docs_page
-from pipeline.server.endpoint import Page, Pages, Place, Reply, Request, problem
+from pipeline.server.endpoint import Json, Page, Pages, Place, Reply, Request, problem
 from pipeline.server.endpoints.tables import AGGREGATE, DOCS, GET, METRICS, OPENAPI, ROW, ROWS, STATUS, TABLES
 from pipeline.server.entity_tags import parse_tags
 from pipeline.server.openapi import document
@@ -47,9 +47,11 @@ class QueryApi:
         consistency: Consistency,
         status: Callable[[], Any],
         metrics: CollectorRegistry,
+        *,
+        asks_for_token: bool = False,
     ) -> None:
         self._tables, self._dispatcher, self._consistency = tables, dispatcher, consistency
-        self._status, self._metrics = status, metrics
+        self._status, self._metrics, self._asks_for_token = status, metrics, asks_for_token
         self._topology = dispatcher.topology
         self._pending = HeldWork(self._topology)
 
@@ -135,11 +137,14 @@ class QueryApi:
 
     async def openapi(self, request: Request) -> Reply:
         """Return the OpenAPI document."""
-        return Reply(200, document(self._topology))
+        return Reply(200, self._document())
 
     async def docs(self, request: Request) -> Reply:
         """Return the OpenAPI document as a page for people."""
-        return Reply(200, docs_page(document(self._topology)), kind="text/html; charset=utf-8")
+        return Reply(200, docs_page(self._document()), kind="text/html; charset=utf-8")
+
+    def _document(self) -> Json:
+        return document(self._topology, asks_for_token=self._asks_for_token)
 
     async def metrics(self, request: Request) -> Reply:
         """Return metrics for Prometheus."""

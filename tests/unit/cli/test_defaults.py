@@ -19,7 +19,7 @@ from pipeline.cli.defaults import KINDS
 from pipeline.demo.worker import environment
 
 SERVICE = "from pipeline import Service\nservice = Service({!r})\n"
-VARIABLES = ("TOPOLOGY", "SCHEMAS", "BOOTSTRAP", "HOME", "CONFIG", "CLIENT_CONFIG", "REGISTRY")
+VARIABLES = ("TOPOLOGY", "SCHEMAS", "BOOTSTRAP", "HOME", "CONFIG", "CLIENT_CONFIG", "REGISTRY", "TOKEN")
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,7 @@ def test_without_a_file_all_is_as_built_in() -> None:
         "home": (".pipeline", "default", None),
         "client-config": (None, "default", None),
         "registry": (None, "default", None),
+        "token": (None, "default", None),
     }
     table = call("config").stdout
     assert "schemas/ beside the topology" in table
@@ -84,7 +85,7 @@ def test_a_file_above_gives_values_and_its_paths_are_relative_to_it(place: Path)
     (place / "client.properties").write_text("client.id=x\n")
     (place / "pipeline.toml").write_text(
         'topology = "own"\nschemas = "avro"\nbootstrap = "a:1,b:2"\nhome = "~/x"\nclient-config = "client.properties"\n'
-        'registry = "http://a:1,https://b/ccompat/v7"\n'
+        'registry = "http://a:1,https://b/ccompat/v7"\ntoken = "@token"\n'
     )
     file = str(place / "pipeline.toml")
     assert shown() == {
@@ -94,9 +95,26 @@ def test_a_file_above_gives_values_and_its_paths_are_relative_to_it(place: Path)
         "home": (str(Path.home() / "x"), "file", file),
         "client-config": (str(place / "client.properties"), "file", file),
         "registry": ("http://a:1,https://b/ccompat/v7", "file", file),
+        "token": (f"@{place / 'token'}", "file", file),
     }
+    assert os.environ["PIPELINE_TOKEN"] == f"@{place / 'token'}"
     assert os.environ["PIPELINE_CLIENT_CONFIG"] == str(place / "client.properties")
     assert os.environ["PIPELINE_REGISTRY"] == "http://a:1,https://b/ccompat/v7"
+
+
+def test_a_token_is_named_by_the_file_and_never_shown(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "pipeline.toml").write_text('token = "$SHOP_TOKEN"\n')
+    assert shown()["token"] == ("$SHOP_TOKEN", "file", str(place / "pipeline.toml"))
+    assert "PIPELINE_TOKEN" not in os.environ, "the variable is not set"
+    monkeypatch.setenv("SHOP_TOKEN", "secret-of-the-shop")
+    assert shown()["token"][0] == "$SHOP_TOKEN"
+    assert os.environ["PIPELINE_TOKEN"] == "secret-of-the-shop"
+    monkeypatch.setenv("PIPELINE_TOKEN", "another-secret")
+    assert shown()["token"] == ("(not shown)", "environment", "PIPELINE_TOKEN")
+    (place / "pipeline.toml").write_text('token = "secret-in-the-file"\n')
+    refused = call("config")
+    assert (refused.exit_code, "secret-in-the-file" in refused.output) == (2, False)
+    assert "token: give $NAME for a variable that has the token, or @FILE" in refused.output
 
 
 def test_each_source_goes_before_the_next(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

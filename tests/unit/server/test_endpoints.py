@@ -25,6 +25,7 @@ from pipeline.server.pages.commands import CommandApi
 from pipeline.server.pages.deadlines import DeadlineApi
 from pipeline.server.pages.history import HistoryApi
 from pipeline.server.pages.parked import ParkedApi
+from pipeline.server.pages.probes import ProbeApi
 from pipeline.server.pages.projections import ProjectionApi
 from pipeline.server.pages.resume import ResumeApi
 from pipeline.server.pages.sagas import SagaApi
@@ -53,6 +54,7 @@ def served() -> list[tuple[Endpoint, Page]]:
         ParkedApi({}, NOTHING, DISPATCHER).pages(),
         ResumeApi({}, DISPATCHER).pages(),
         ProjectionApi(NOTHING).pages(),
+        ProbeApi(NOTHING, NOTHING).pages(),
     ]
     return [each for pages in parts for each in pages.items()]
 

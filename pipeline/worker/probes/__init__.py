@@ -1,0 +1,1 @@
+"""What `/livez` and `/readyz` answer, and the line that says when a worker is ready."""
