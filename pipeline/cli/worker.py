@@ -52,7 +52,8 @@ from pipeline.worker.logs import LogFormat, hide, log_to_stderr
     type=FilePath(path_type=Path),
     envvar="PIPELINE_TOKEN_FILE",
     metavar="FILE",
-    help="Access tokens of which each request needs one; made with: pipeline token new. It may change at any time.",
+    help="Access tokens of which each request needs one; made with: pipeline token new NAME --file FILE. "
+    "It may change at any time.",
 )
 @click.option(
     "--no-token",
@@ -134,6 +135,7 @@ def command(
     at /v1/status and its metrics at /metrics, says at /livez and /readyz whether it lives and is ready, and keeps its
     tables under --home.
     """
+    from pipeline.server.access.tokens import AccessTokens
     from pipeline.worker.addresses import advertised_address, check_reach, listening_address
 
     log_to_stderr(log_level, log_format)
@@ -142,6 +144,8 @@ def command(
     if no_token and token_file is not None:
         raise click.UsageError("--no-token and --token-file do not go together: requests need a token, or none")
     check_reach(listening, token_file, no_token=no_token)
+    if token_file is not None:
+        AccessTokens(token_file)  # raises now, before any process is started
     if processes > 1:
         from pipeline.worker.processes import run_processes
 

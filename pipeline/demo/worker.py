@@ -84,7 +84,8 @@ class Worker:
 def environment() -> dict[str, str]:
     """Return the environment of the worker, which takes no defaults of the user's own topology."""
     found = environment_of_ours() | {"PIPELINE_CONFIG": os.devnull}
-    found.pop("PIPELINE_SCHEMAS", None)
+    for name in ("PIPELINE_SCHEMAS", "PIPELINE_TOKEN_FILE"):
+        found.pop(name, None)
     return found
 
 

@@ -16,7 +16,7 @@ file_option: Decorator = click.option(
     envvar="PIPELINE_TOKEN_FILE",
     required=True,
     show_envvar=True,
-    help="The file of names and hashes that `pipeline worker --token-file` reads.",
+    help="The file of names and hashes, which a worker's --token-file names, too.",
 )
 
 

@@ -71,6 +71,7 @@ def _checked(text: str, where: str) -> str:
     """Return the token. Raises AccessTokenError for what no header can carry; it does not tell what that is."""
     if SENDABLE.fullmatch(text) is None:
         raise AccessTokenError(
-            f"{where} holds no access token: it has to be one word of visible ASCII; make one with: pipeline token new"
+            f"{where} holds no access token: it has to be one word of visible ASCII; make one with: "
+            "pipeline token new NAME --file FILE"
         )
     return text

@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset(endpoint.path for endpoint in OPEN)
 HOW = (
-    f"send one that `pipeline token new` has made as {HEADER}: Bearer …; clients and the command line take it from "
-    f"{VARIABLE}"
+    f"send one as {HEADER}: Bearer …, as clients and the command line do with what {VARIABLE} says; make one with: "
+    "pipeline token new NAME --file FILE"
 )
 REPEAT_S = 30.0  # between warnings of refused requests
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

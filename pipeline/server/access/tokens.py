@@ -23,7 +23,7 @@ from pipeline.process.locks import Busy, locked
 
 log = logging.getLogger(__name__)
 
-HEAD = "# Access tokens: name, hash, when it was made. See: pipeline token --help\n"
+HEAD = "# Access tokens: name, hash, when it was made. Kept by `pipeline token`.\n"
 PREFIX = "kpt_"  # so that a token in the wrong place is recognised as one
 TOKEN_BYTES = 32
 TOKENS_MAX, NAME_MAX = 1_000, 64
@@ -65,7 +65,7 @@ def read(path: Path) -> list[Entry]:
         if (found := LINE.fullmatch(text)) is None:  # the line is not shown: it may be a token itself
             raise AccessTokenError(
                 f"{path} line {number} is no entry of an access token: a name, and sha256: with 64 digits; remove the "
-                "line, and make a token with: pipeline token new"
+                f"line, and make a token with: pipeline token new NAME --file {path}"
             )
         if found[1] in entries:
             raise AccessTokenError(f"{path} line {number}: there are two tokens called {found[1]!r}; remove one")

@@ -127,7 +127,9 @@ class Health:
 
 
 def _stands(idle_s: float) -> Json:
-    return _why("standing", f"the lane has been in one step for {idle_s:.0f} s; its code may wait for something")
+    return _why(
+        "standing", f"the lane has been in one step for {idle_s:.0f} s; it waits for Kafka, or its code for something"
+    )
 
 
 def _why(reason: str, detail: str) -> Json:

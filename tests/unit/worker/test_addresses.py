@@ -10,7 +10,7 @@ from pipeline.adapters.kafka.owners import address, client_id
 from pipeline.cli import main
 from pipeline.engine.loop.identity import Identity
 from pipeline.errors import PipelineError, UnfitAddress
-from pipeline.worker.addresses import Address, advertised_address, listening_address
+from pipeline.worker.addresses import Address, advertised_address, check_reach, listening_address
 from pipeline.worker.listening import bind, choose_port
 from pipeline.worker.settings import WorkerSettings
 
@@ -131,6 +131,19 @@ def test_of_the_addresses_of_a_name_one_that_the_machine_has_is_taken(monkeypatc
     bound.close()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "no.such.invalid"])
+def test_this_machine_alone_needs_no_token(host: str) -> None:
+    check_reach(Address(host), None, no_token=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "203.0.113.7", "2001:db8::7", "::ffff:203.0.113.7"])
+def test_what_other_machines_can_call_needs_one_or_is_told_not_to(host: str) -> None:
+    with pytest.raises(UnfitAddress, match=r"pipeline token new NAME --file FILE, .*; or, .* --no-token$"):
+        check_reach(Address(host), None, no_token=False)
+    check_reach(Address(host), Path("tokens"), no_token=False)
+    check_reach(Address(host), None, no_token=True)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -140,6 +153,10 @@ def test_of_the_addresses_of_a_name_one_that_the_machine_has_is_taken(monkeypatc
         (["--advertise", "0.0.0.0:80"], "none that others can call"),
         (["--advertise", "a:80", "--processes", "2"], "the port of --advertise name one process"),
         (["--host", "::", "--processes", "2"], "--advertise"),
+        (["--host", "::", "--advertise", "a"], "--token-file FILE; or, if something in front of it"),
+        (["--host", "0.0.0.0", "--advertise", "a", "--processes", "2"], "they would need no access token"),
+        (["--token-file", "tokens", "--no-token"], "--no-token and --token-file do not go together"),
+        (["--token-file", "/no/such/tokens"], "pipeline token new NAME --file /no/such/tokens"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(options: list[str], says: str) -> None:
