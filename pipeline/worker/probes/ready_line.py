@@ -39,7 +39,7 @@ class ReadyLine:
                 told_s = now_s
                 log.info("not ready after %.0f s: %s", now_s - self._began_s, first_why(self._health))
             await asyncio.sleep(LOOK_S)
-        log.info("ready: %s; it took %.1f s", self._what, time.monotonic() - self._began_s)
+        log.info("ready: %s; it took %.1f s", self._what, time.monotonic() - self._began_s, extra={"event": "ready"})
 
 
 def first_why(health: Health) -> str:

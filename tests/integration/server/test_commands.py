@@ -270,7 +270,10 @@ def test_a_request_of_a_web_page_reads_its_own_writes(one_shop: Shop, one_worker
 
 
 def test_the_server_is_what_its_document_says(one_shop: Shop, one_worker: Worker) -> None:
-    schema = schemathesis.openapi.from_url(f"{one_worker.addresses()[0]}/openapi.json", wait_for_schema=30)
+    address = one_worker.addresses()[0]
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json", wait_for_schema=30)
+    until("it is ready", lambda: httpx.get(f"{address}/readyz", timeout=10).status_code == 200)
+    assert httpx.get(f"{address}/livez", timeout=10).json()["live"]
 
     fuzz = settings(
         max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
