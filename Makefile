@@ -13,7 +13,8 @@
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
 # make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
 # make check     formatting, lint, types
-# make docs      the documentation as a site, in build/site; every warning, such as a dead link, is an error
+# make docs      the documentation as a site, in build/site; every warning, such as a dead link, is an error. With npm,
+#                the pictures are drawn without a network, too
 # make simulate  crashes, zombies, lost answers … in a world in memory, for MINUTES=5, from SEED=…; ever new histories
 # make fuzz-service  random topologies, HTTP requests and command lines, for MINUTES=60, from SEED=…; none may find anything
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
@@ -103,6 +104,7 @@ check: install
 	$(BIN)/mypy
 
 docs: install
+	@$(BIN)/python docs/hooks/mermaid.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "built; open build/site/index.html"
 

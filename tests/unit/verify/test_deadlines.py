@@ -111,7 +111,9 @@ def test_one_with_another_time(history: Damaged) -> None:
         return [*log[:-1], log[-1]._replace(value=codec.encode(row._replace(due_ms=row.due_ms + 1)))]
 
     history.edits = {DEADLINES: later}
-    assert kinds(history.judged()) == {"wrong_deadline"}
+    report = history.judged()
+    assert kinds(report) == {"wrong_deadline"}
+    assert [each.field for each in report.findings[0].fields] == ["due_ms"]
 
 
 def test_one_that_nobody_can_read(history: Damaged) -> None:
@@ -153,7 +155,9 @@ def test_a_command_with_other_content(history: Damaged) -> None:
         return log
 
     history.edits = {COMMANDS: edit}
-    assert "wrong_fired" in kinds(history.judged())
+    report = history.judged()
+    (found,) = [each for each in report.findings if each.kind == "wrong_fired"]
+    assert [(each.field, each.found) for each in found.fields] == [("body.amount", "99")]
 
 
 def test_a_command_before_its_time(history: Damaged) -> None:
