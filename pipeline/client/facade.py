@@ -101,7 +101,8 @@ def call(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S
     """Make the method that returns the result of the steps."""
 
     def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._driver.run(getattr(self._steps, steps.__name__)(*args, **kwargs))
+        named: Steps[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return self._driver.run(named)
 
     return _documented(method, steps, r"\1")
 
@@ -110,7 +111,8 @@ def each(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concatenate[
     """Make the method that returns an iterator over the items of the steps."""
 
     def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._driver.each(getattr(self._steps, steps.__name__)(*args, **kwargs))
+        named: Stream[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return self._driver.each(named)
 
     return _documented(method, steps, r"Iterator[\1]")
 
@@ -121,7 +123,8 @@ def call_async(
     """Make the coroutine function that returns the result of the steps."""
 
     async def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._driver.run(getattr(self._steps, steps.__name__)(*args, **kwargs))
+        named: Steps[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return await self._driver.run(named)
 
     return _documented(method, steps, r"\1")
 
@@ -130,7 +133,8 @@ def each_async(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concat
     """Make the method that returns an asynchronous iterator over the items of the steps."""
 
     def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        return self._driver.each(getattr(self._steps, steps.__name__)(*args, **kwargs))
+        named: Stream[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return self._driver.each(named)
 
     return _documented(method, steps, r"AsyncIterator[\1]")
 

@@ -91,11 +91,13 @@ def _text(value: Any) -> str:
     return "absent" if value is ABSENT else json.dumps(value, ensure_ascii=False, default=repr)
 
 
-def _cut(*sides: str) -> list[str]:
+def _cut(expected: str, found: str) -> tuple[str, str]:
     """Both texts, in short; of long ones what is around the place where they begin to differ."""
-    same = next((n for n, letters in enumerate(zip(*sides, strict=False)) if len(set(letters)) > 1), 0)
-    begin = max(0, same - LEAD) if max(map(len, sides)) > SHORT else 0
-    return [f"…{short(side[begin:])}" if begin else short(side) for side in sides]
+    same = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), 0)
+    begin = max(0, same - LEAD) if max(len(expected), len(found)) > SHORT else 0
+    if not begin:
+        return short(expected), short(found)
+    return f"…{short(expected[begin:])}", f"…{short(found[begin:])}"
 
 
 @dataclass(slots=True)

@@ -80,8 +80,8 @@ class DeadlineCheck:
             if entry.offset >= must:
                 self._found(entry, lost)
         for setting in lost.values():
-            expected = f"{setting.name[1]} due at {setting.due_ms}, or its command"
-            report.add(Finding("missing_deadline", self.service, *here, setting.name[0], None, expected, "neither"))
+            due = f"{setting.name[1]} due at {setting.due_ms}, or its command"
+            report.add(Finding("missing_deadline", self.service, *here, setting.name[0], None, due, "neither"))
 
     def _judge_came(
         self, tp: TP, agenda: ExpectedDeadlines, low: int, ahead_ms: int, report: Report
