@@ -106,7 +106,7 @@ class Report:
 
     `checked`: how much was judged, by name. `rejected`: commands by `aggregate/reason`. `lag`: offsets that each
     service has yet to fold. `not_judged`: how many records could not be, by why. `notes`: what else could not be.
-    `decided_otherwise`: commands whose decision then, of which all traces agree, is not that of today; and when the
+    `decided_otherwise`: commands of which what stands fits together and is not what is decided today; and when the
     last of them was stored.
     """
 
@@ -128,10 +128,11 @@ class Report:
             return None
         last_ms = self.decided_otherwise_ms
         return (
-            f"likely cause: decide has changed. {self.decided_otherwise:,} commands, the last stored at "
-            f"{iso(last_ms)}, have all that was decided then, and are decided otherwise today. If that is meant, take "
-            f"what was decided before as it stands: add --decided-since {iso(last_ms + 1)}, or when the new code "
-            "began. What it decides otherwise: pipeline replay-check"
+            f"likely cause: decide has changed. What stands of {self.decided_otherwise:,} commands, the last of them "
+            f"stored at {iso(last_ms)}, fits together and is not what they are decided to be today: reply and events, "
+            "or no deadline of a name before those that are there. If that is meant, take what was decided before as "
+            f"it stands: add --decided-since {iso(last_ms + 1)}, or when the new code began. What it decides "
+            "otherwise: pipeline replay-check"
         )
 
     @property

@@ -76,12 +76,22 @@ class DeadlineCheck:
             for setting in agenda.last.values()
             if setting.offset < must and identity(setting.name[0], setting.command) not in there | came.keys()
         }
+        offsets, times = {setting.offset for setting in lost.values()}, dict[int, int]()
         for entry in history.records(tp) if lost else ():  # it may be under way
             if entry.offset >= must:
                 self._found(entry, lost)
+            elif entry.offset in offsets:
+                times[entry.offset] = entry.time_ms
+        first: dict[str, int] = {}  # where the first of each name was set that is there, or has come
+        for known, setting in agenda.settings.items() if lost else ():
+            if known in there or known in came:
+                first[setting.name[1]] = min(setting.offset, first.get(setting.name[1], setting.offset))
         for setting in lost.values():
             due = f"{setting.name[1]} due at {setting.due_ms}, or its command"
             report.add(Finding("missing_deadline", self.service, *here, setting.name[0], None, due, "neither"))
+            is_first = setting.offset < first.get(setting.name[1], must)
+            if is_first and not setting.name[1].startswith(SCHEDULED) and setting.offset in times:
+                report.saw_decided_otherwise(times[setting.offset])
 
     def _judge_came(
         self, tp: TP, agenda: ExpectedDeadlines, low: int, ahead_ms: int, report: Report

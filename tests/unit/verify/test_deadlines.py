@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.client.wire.as_of import parse_time
 from pipeline.engine.ports import TP
 from pipeline.model import DeadlineMessage
 from pipeline.testing import TestDriver
@@ -81,6 +82,29 @@ def test_one_that_was_lost(history: Damaged) -> None:
         report = history.judged()
         assert kinds(report) == {"missing_deadline"}
         assert name.decode() in report.findings[0].expected
+
+
+def test_one_that_an_earlier_decide_did_not_set(history: Damaged) -> None:
+    """None of its name is there: as if it had been added to the code since. Not so one scheduled by hand."""
+    history.edits = {DEADLINES: lambda log: [e for e in log if b"deadline:close" not in e.key]}
+    cause = history.judged().likely_cause
+    assert cause is not None
+    moment = parse_time(cause.partition("--decided-since ")[2].partition(",")[0])
+    assert judge(history, t.TOPOLOGY, ("tills",), decided_since_ms=moment).clean
+    history.edits = {DEADLINES: lambda log: [e for e in log if b"command:" not in e.key]}
+    assert kinds(report := history.judged()) == {"missing_deadline"}
+    assert report.likely_cause is None
+
+
+def test_one_that_was_lost_after_another_of_its_name_was_set() -> None:
+    with TestDriver(t.TOPOLOGY, partitions=1) as driver:
+        driver.send("tills", "till-1", t.Take(9))
+        driver.send("tills", "till-2", t.Take(9))
+        history = Damaged(driver)
+        history.edits = {DEADLINES: lambda log: [e for e in log if b"till-2" not in e.key]}
+        report = history.judged()
+        assert kinds(report) == {"missing_deadline"}
+        assert report.likely_cause is None
 
 
 def test_one_whose_command_was_lost(history: Damaged) -> None:
