@@ -2,7 +2,8 @@
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      the tests, on a real Kafka and PostgreSQL that they start and stop themselves; without the latter (Debian:
 #                apt-get install postgresql) its cases are skipped, and say so; but for those of make test-long
-# make test-long what takes a minute or more each: a short version of make faults, sagas, watches, rebuilds under kills
+# make test-long what takes a minute or more each: a short version of make faults, sagas, watches, rebuilds under kills,
+#                the tutorial typed; with chromium, pages in a browser, too
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make pairs     PAIRS=10000 writes, each read in another service while workers are restarted; none may be stale
 # make checkouts the shop's invoices by both checkouts, each service killed in turn; FILE=<invoices>, else December
