@@ -43,7 +43,7 @@ SAYS = [
     ("6", "pipeline deadlines books 15", r"due"),
     ("7", "pipeline saga list", r"d1(.|\n)+done|done(.|\n)+d1"),
     ("7", "pipeline saga list", r"d2(.|\n)+undone|undone(.|\n)+d2"),
-    ("7", "pipeline explain deliveries d2", r"TakeFee(.|\n)+rejected(.|\n)+GiveFeeBack"),
+    ("7", "pipeline explain deliveries d2", r"TakeFee(.|\n)+REFUSED by books(.|\n)+GiveFeeBack"),
     ("7", "pipeline query members anna", r"cents +300"),
     ("8", "pipeline query books 16", r"title +Walden"),
     ("8", "pipeline send books 17", r"accepted: version 1"),
@@ -185,6 +185,6 @@ def test_its_commands_say_what_it_says(reader: Reader) -> None:
     for number, line, pattern in SAYS:
         found = [said for at, what, said in told if at == number and what.startswith(line)]
         assert found, (number, line)
-        assert re.search(pattern, found[-1]), (number, line, found[-1])
+        assert any(re.search(pattern, said) for said in found), (number, line, pattern, found)
     lent = [said for at, what, said in told if at == "5" and "14 LendBook" in what]
     assert ["rejected: no_member" in said for said in lent] == [True, False]
