@@ -2,7 +2,8 @@
 # make demo      a real shop's data through the pipeline, every figure checked
 # make test      the tests, on a real Kafka and PostgreSQL that they start and stop themselves; without the latter (Debian:
 #                apt-get install postgresql) its cases are skipped, and say so; but for those of make test-long
-# make test-long what takes a minute or more each: a short version of make faults, sagas, watches, rebuilds under kills
+# make test-long what takes a minute or more each: a short version of make faults, sagas, watches, rebuilds under kills,
+#                the tutorial typed; with chromium, pages in a browser, too
 # make faults    kills, zombies, cuts, full disks … for MINUTES=30 under load, from SEED=1; every event and row checked
 # make pairs     PAIRS=10000 writes, each read in another service while workers are restarted; none may be stale
 # make checkouts the shop's invoices by both checkouts, each service killed in turn; FILE=<invoices>, else December
@@ -13,7 +14,8 @@
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
 # make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
 # make check     formatting, lint, types
-# make docs      the documentation as a site, in build/site; every warning, such as a dead link, is an error
+# make docs      the documentation as a site, in build/site; every warning, such as a dead link, is an error. With npm,
+#                the pictures are drawn without a network, too
 # make simulate  crashes, zombies, lost answers … in a world in memory, for MINUTES=5, from SEED=…; ever new histories
 # make fuzz-service  random topologies, HTTP requests and command lines, for MINUTES=60, from SEED=…; none may find anything
 # make fuzz      the codec's tests many times over, with sanitizers; needs gcc or clang
@@ -103,6 +105,7 @@ check: install
 	$(BIN)/mypy
 
 docs: install
+	@$(BIN)/python docs/hooks/mermaid.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "built; open build/site/index.html"
 

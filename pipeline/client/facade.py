@@ -1,12 +1,14 @@
 """Makes the methods of two clients, one for threads and one for asyncio, from one list of steps.
 
 A method is declared once, as steps without I/O, with its parameters, defaults and docstring. `call` and `each` turn it
-into a method of a Sync client, `call_async` and `each_async` into one of an Async client.
+into a method of a Sync client, `call_async` and `each_async` into one of an Async client. A method takes the steps of
+its name from the object that the client has, which may stand in for another: see `over`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 import re
@@ -34,6 +36,7 @@ class Facade(Generic[S]):
     """The base of both kinds of client."""
 
     _steps: S
+    _lent = False  # whether its connections are another's
 
     def _open(self, steps: Any, access: Access) -> None:
         self._steps = steps
@@ -54,6 +57,8 @@ class Sync(Facade[S]):
 
     def close(self) -> None:
         """Send what is queued, if the client sends commands, and close the connections."""
+        if self._lent:
+            return
         try:
             self._steps.close()
         finally:
@@ -75,17 +80,30 @@ class Async(Facade[S]):
 
     async def close(self) -> None:
         """Send what is queued, if the client sends commands, and close the connections."""
+        if self._lent:
+            return
         try:
             await asyncio.to_thread(self._steps.close)
         finally:
             await self._driver.close()
 
 
+F = TypeVar("F", bound=Facade[Any])
+
+
+def over(client: F, wrap: Callable[[Any], Any]) -> F:
+    """Return a client over the connections of another, whose steps `wrap` makes of its. Its `close` closes nothing."""
+    own = copy.copy(client)
+    own._steps, own._lent = wrap(client._steps), True
+    return own
+
+
 def call(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[Sync[S], P], T]:
     """Make the method that returns the result of the steps."""
 
     def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._driver.run(steps(self._steps, *args, **kwargs))
+        named: Steps[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return self._driver.run(named)
 
     return _documented(method, steps, r"\1")
 
@@ -94,7 +112,8 @@ def each(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concatenate[
     """Make the method that returns an iterator over the items of the steps."""
 
     def method(self: Sync[S], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._driver.each(steps(self._steps, *args, **kwargs))
+        named: Stream[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return self._driver.each(named)
 
     return _documented(method, steps, r"Iterator[\1]")
 
@@ -105,7 +124,8 @@ def call_async(
     """Make the coroutine function that returns the result of the steps."""
 
     async def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._driver.run(steps(self._steps, *args, **kwargs))
+        named: Steps[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return await self._driver.run(named)
 
     return _documented(method, steps, r"\1")
 
@@ -114,7 +134,8 @@ def each_async(steps: Callable[Concatenate[S, P], Stream[T]]) -> Callable[Concat
     """Make the method that returns an asynchronous iterator over the items of the steps."""
 
     def method(self: Async[S], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        return self._driver.each(steps(self._steps, *args, **kwargs))
+        named: Stream[T] = getattr(self._steps, steps.__name__)(*args, **kwargs)
+        return self._driver.each(named)
 
     return _documented(method, steps, r"AsyncIterator[\1]")
 

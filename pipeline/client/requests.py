@@ -44,6 +44,19 @@ class Options(TypedDict, total=False):
     pending: str
 
 
+class ScanOptions(Options, total=False):
+    """Options of a scan: those of a read, and which rows.
+
+    `start`, `to`: only keys from `start` on and before `to`. `index`, `value`: only rows to which that index gives that
+    value.
+    """
+
+    start: str
+    to: str
+    index: str
+    value: str
+
+
 class Requests(PastRequests):
     """The requests of one client. `eventual`: its default consistency. `end`: called by `close`."""
 
@@ -158,12 +171,7 @@ class Requests(PastRequests):
         prefix: str = "",
         limit: int | None = None,
         partition: int | None = None,
-        *,
-        start: str = "",
-        to: str = "",
-        index: str = "",
-        value: str = "",
-        **options: Unpack[Options],
+        **options: Unpack[ScanOptions],
     ) -> Stream[Json]: ...
     @overload
     def scan(
@@ -172,12 +180,7 @@ class Requests(PastRequests):
         prefix: str = "",
         limit: int | None = None,
         partition: int | None = None,
-        *,
-        start: str = "",
-        to: str = "",
-        index: str = "",
-        value: str = "",
-        **options: Unpack[Options],
+        **options: Unpack[ScanOptions],
     ) -> Stream[Row[R]]: ...
     @overload
     def scan(
@@ -186,12 +189,7 @@ class Requests(PastRequests):
         prefix: str = "",
         limit: int | None = None,
         partition: int | None = None,
-        *,
-        start: str = "",
-        to: str = "",
-        index: str = "",
-        value: str = "",
-        **options: Unpack[Options],
+        **options: Unpack[ScanOptions],
     ) -> Stream[Row[Any]]: ...
     def scan(
         self,
@@ -199,18 +197,14 @@ class Requests(PastRequests):
         prefix: str = "",
         limit: int | None = None,
         partition: int | None = None,
-        *,
-        start: str = "",
-        to: str = "",
-        index: str = "",
-        value: str = "",
-        **options: Unpack[Options],
+        **options: Unpack[ScanOptions],
     ) -> Stream[Json | Row[Any]]:
         """Yield rows whose key begins with `prefix`, in key order, page by page; all of them unless `limit` is given.
 
-        `start`, `to`: only keys from `start` on and before `to`. `index`, `value`: only rows to which that index gives
-        that value. `partition`: only rows of this partition. Raises as `get`.
+        `partition`: only rows of this partition. See ScanOptions. Raises as `get`.
         """
+        start, to = options.pop("start", ""), options.pop("to", "")
+        index, value = options.pop("index", ""), options.pop("value", "")
         of, asked = subject(self.router.topology, table), self._reading(options)
         only = {} if partition is None else {"partition": str(partition)}
         after: str | None = ""

@@ -5,12 +5,13 @@ In memory: events, states and rows of one partition.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.engine.ports import TP
 from pipeline.errors import UndecodableRecord
-from pipeline.model import Aggregate, TopicKind
+from pipeline.model import Acceptance, Aggregate, TopicKind
 from pipeline.verify.checks.asks import AskCheck
 from pipeline.verify.checks.deadlines import DeadlineCheck
 from pipeline.verify.checks.events import Logged, differences, versions
@@ -76,8 +77,9 @@ class AggregateCheck:
         )
         lives = replay.run({key: [each.event for each in log] for key, log in logs.items()})
         compare_queue(self.service, tp, queues, queued, before, history, report)
+        told = {answer.message.command_id for answer in answers}
         for key in logs.keys() | lives.keys():
-            self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), report)
+            self._compare(key, TP(self.events, partition), lives.get(key) or Life(), logs.get(key, []), told, report)
         allowed = {key: life.allowed for key, life in lives.items() if life.allowed != [None]}
         if is_unbuilt(history, self.service, tp, self.aggregate):
             report.not_judged[
@@ -87,9 +89,13 @@ class AggregateCheck:
             compare_changelog("state", self.service, TP(self.states, partition), allowed, states, report)
             compare_table(self.service, self.aggregate.name, partition, allowed, rows, report)
         early = {act.offset for act in before.get(tp, []) if act.action != "parked"}
-        self._answers.compare(
+        otherwise = self._answers.compare(
             history, partition, memory, answers, lambda g: g.offset in early if g.placed else g.offset < bound, report
         )
+        for _, key, message in otherwise:
+            count = message.body.count if isinstance(message.body, Acceptance) else 0
+            if count == sum(each.event.command_id == message.command_id for each in logs.get(key, ())):
+                report.saw_decided_otherwise(message.time_ms)
         self._deadlines.compare(history, tp, agenda, deadlines, report)
         if untold := report.checked[UNTOLD]:
             report.notes.append(
@@ -117,8 +123,17 @@ class AggregateCheck:
                 report.checked["events"] += 1
         return logs
 
-    def _compare(self, key: str, tp: TP, life: Life, log: list[Logged], report: Report) -> None:
-        for each in (*versions(log), *differences(life.due, life.must, log)):
-            expected = "the version after the last" if each.kind.startswith("version") else short(each.expected)
-            finding = Finding(each.kind, self.service, *tp, key, each.offset, expected, short(each.found), each.version)
-            report.add(finding)
+    def _compare(self, key: str, tp: TP, life: Life, log: list[Logged], told: Container[str], report: Report) -> None:
+        """`told`: the commands whose replies are held, which say what was decided."""
+        found = [*versions(log), *differences(life.due, life.must, log)]
+        for each in found:
+            finding = Finding(each.kind, self.service, *tp, key, each.offset, "", "", each.version)
+            if each.kind.startswith("version"):
+                report.add(finding._replace(expected="the version after the last", found=short(each.found)))
+            else:
+                report.add(finding.of_values(each.expected, each.found))
+        kinds = {each.kind for each in found}
+        if kinds & {"wrong_event", "extra_event"} and kinds <= {"wrong_event", "extra_event", "missing_event"}:
+            events = (event for each in found for event in (each.expected, each.found) if event is not None)
+            for time_ms in {e.command_id: e.time_ms for e in events if e.command_id not in told}.values():
+                report.saw_decided_otherwise(time_ms)

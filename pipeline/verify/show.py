@@ -38,16 +38,26 @@ def show(console: Console, report: Report) -> None:
     for finding in report.findings:
         console.print(line(finding), soft_wrap=True)
     console.print(f"[bold red]{report.found.total():,} findings: {_counts(report)}[/]", highlight=False)
+    if report.likely_cause:
+        console.print(Text(report.likely_cause, "yellow"))
 
 
 def line(finding: Finding) -> Text:
-    """One finding: what and where, and below it the two values. Text of users is no markup."""
+    """One finding: what and where, and below it what differs, or the two values. Text of users is no markup."""
     place = finding.topic if finding.partition < 0 else f"{finding.topic}-{finding.partition}"
     place += f" offset {finding.offset}" if finding.offset is not None else ""
     key = f" key {finding.key!r}" if finding.key is not None else ""
     version = f" version {finding.version}" if finding.version is not None else ""
     where = plain(f"{finding.service}: {place}{key}{version}")
-    values = f"\n    expected {plain(finding.expected)}\n    found    {plain(finding.found)}"
+    if finding.fields:
+        values = "".join(
+            f"\n    {plain(each.field)}: expected {plain(each.expected)}, found {plain(each.found)}"
+            for each in finding.fields
+        )
+        if more := finding.differing - len(finding.fields):
+            values += f"\n    and {more:,} more fields"
+    else:
+        values = f"\n    expected {plain(finding.expected)}\n    found    {plain(finding.found)}"
     return Text.assemble((finding.kind, "red"), f" {where}{values}")
 
 

@@ -214,6 +214,8 @@ def _show_one(outcome: dict[str, Any]) -> None:
             for event in outcome["events"]:
                 fields = dict(event)
                 say(f"  {fields.pop('type')} {json_text(fields)}")
+            if not outcome["events"] and outcome["complete"]:
+                say("  no events: its state is as it was")
 
 
 def _outcome(pending: Pending, timeout: float) -> dict[str, Any]:

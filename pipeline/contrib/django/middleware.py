@@ -15,7 +15,7 @@ from pipeline.client import Client
 from pipeline.client.queries import QueryClient
 from pipeline.client.wire.trace import continued
 from pipeline.contrib.django.process import Process
-from pipeline.contrib.own_writes.clients import RequestClient, RequestQueryClient
+from pipeline.contrib.own_writes.clients import own_commands, own_queries
 from pipeline.contrib.own_writes.positions import COOKIE, COOKIE_S, HEADER, OwnWrites
 from pipeline.contrib.own_writes.request import IDEMPOTENCY_KEY, ISSUED_AT, OwnRequest
 from pipeline.contrib.problems import reply_to
@@ -29,12 +29,12 @@ MISSING = "settings.MIDDLEWARE lacks pipeline.contrib.django.PipelineMiddleware"
 
 def commands(request: HttpRequest) -> Client:
     """Return the client for the commands of this request. Raises BrokerUnreachable while Kafka does not answer."""
-    return RequestClient(_process().opened().commands, _own(request))
+    return own_commands(_process().opened().commands, _own(request))
 
 
 def queries(request: HttpRequest) -> QueryClient:
     """Return the client for the reads of this request. Raises BrokerUnreachable while Kafka does not answer."""
-    return RequestQueryClient(_process().opened().queries, _own(request))
+    return own_queries(_process().opened().queries, _own(request))
 
 
 class PipelineMiddleware:

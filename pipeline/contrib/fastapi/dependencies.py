@@ -11,7 +11,7 @@ from pipeline.client import AsyncClient
 from pipeline.client.queries import AsyncQueryClient
 from pipeline.contrib.fastapi.clients import Clients
 from pipeline.contrib.fastapi.middleware import KEY, Carried
-from pipeline.contrib.own_writes.async_clients import RequestClient, RequestQueryClient
+from pipeline.contrib.own_writes.clients import own_commands, own_queries
 from pipeline.contrib.own_writes.request import IDEMPOTENCY_KEY, ISSUED_AT, OwnRequest
 from pipeline.server.endpoints.aggregates import COMMAND_ID, ISSUED
 
@@ -26,14 +26,14 @@ async def get_commands(
     """Return the client for the commands of this request. Raises BrokerUnreachable while Kafka does not answer."""
     clients, carried = _carried(request)
     commands, _, logs = clients.opened()
-    return RequestClient(commands, OwnRequest(logs, carried.writes, key, issued))
+    return own_commands(commands, OwnRequest(logs, carried.writes, key, issued))
 
 
 async def get_queries(request: HTTPConnection) -> AsyncQueryClient:
     """Return the client for the reads of this request. Raises BrokerUnreachable while Kafka does not answer."""
     clients, carried = _carried(request)
     _, queries, logs = clients.opened()
-    return RequestQueryClient(queries, OwnRequest(logs, carried.writes))
+    return own_queries(queries, OwnRequest(logs, carried.writes))
 
 
 def _carried(request: HTTPConnection) -> tuple[Clients, Carried]:

@@ -79,17 +79,20 @@ class AskCheck:
                         continue
                     name = command.id, command.causation_id
                     due = missing.pop(name, None) or self._due.get(name)
-                    kind = "duplicate" if name in seen else "wrong"
+                    again = name in seen
                     seen.add(name)
                     if due is None:
                         if self._was_replayed(lows, command):
                             report.add(
                                 Finding("extra_ask", self.service, *tp, key, entry.offset, "nothing", short(command))
                             )
-                    elif kind == "duplicate" or (topic, key, command) != due[:3]:
+                    elif again:
                         report.add(
-                            Finding(f"{kind}_ask", self.service, *tp, key, entry.offset, short(due), short(command))
+                            Finding("duplicate_ask", self.service, *tp, key, entry.offset, "once", short(command))
                         )
+                    elif (found := (topic, key, command)) != due[:3]:
+                        wrong = Finding("wrong_ask", self.service, *tp, key, entry.offset, "", "")
+                        report.add(wrong.of_values(_named(*due[:3]), _named(*found)))
                 since[topic] = max(since.get(topic, 0), records.since_ms)
         report.checked["commands asked of others"] += sum(due.must for due in self._due.values())
         for due in missing.values():
@@ -105,3 +108,7 @@ class AskCheck:
         if topic != TopicKind.COMMAND.topic(self.name) or not (partition.isdecimal() and offset.isdecimal()):
             return True
         return lows[int(partition)] <= int(offset) < self._ends.get(int(partition), 0)
+
+
+def _named(topic: str, key: str, command: CommandMessage) -> dict[str, Any]:
+    return {"topic": topic, "key": key, "command": command}

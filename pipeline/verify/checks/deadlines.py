@@ -63,22 +63,35 @@ class DeadlineCheck:
         here = TP(self.topic, tp.partition)
         for name, row in rows.items():
             setting = agenda.settings.get(identity(name[0], row.command))
-            expected = self._row_is_wrong(setting, row, agenda, came, must)
-            if expected is not None and not (setting is None and _cause(row.command) < low):
-                kind = "extra_deadline" if expected == "nothing" else "wrong_deadline"
-                report.add(Finding(kind, self.service, *here, name[0], row.offset, expected, _told(name, row)))
+            expected = self._expected_row(setting, row, agenda, came, must)
+            if expected is None and not (setting is None and _cause(row.command) < low):
+                where = (self.service, *here, name[0], row.offset)
+                report.add(Finding("extra_deadline", *where, "nothing", _told(name, row)))
+            elif expected is not None and expected != row:
+                where = (self.service, *here, name[0], row.offset)
+                report.add(Finding("wrong_deadline", *where, "", "").of_values(expected, row))
         there = {identity(name[0], row.command) for name, row in rows.items()}
         lost = {
             identity(setting.name[0], setting.command): setting
             for setting in agenda.last.values()
             if setting.offset < must and identity(setting.name[0], setting.command) not in there | came.keys()
         }
+        offsets, times = {setting.offset for setting in lost.values()}, dict[int, int]()
         for entry in history.records(tp) if lost else ():  # it may be under way
             if entry.offset >= must:
                 self._found(entry, lost)
+            elif entry.offset in offsets:
+                times[entry.offset] = entry.time_ms
+        first: dict[str, int] = {}  # where the first of each name was set that is there, or has come
+        for known, setting in agenda.settings.items() if lost else ():
+            if known in there or known in came:
+                first[setting.name[1]] = min(setting.offset, first.get(setting.name[1], setting.offset))
         for setting in lost.values():
-            expected = f"{setting.name[1]} due at {setting.due_ms}, or its command"
-            report.add(Finding("missing_deadline", self.service, *here, setting.name[0], None, expected, "neither"))
+            due = f"{setting.name[1]} due at {setting.due_ms}, or its command"
+            report.add(Finding("missing_deadline", self.service, *here, setting.name[0], None, due, "neither"))
+            is_first = setting.offset < first.get(setting.name[1], must)
+            if is_first and not setting.name[1].startswith(SCHEDULED) and setting.offset in times:
+                report.saw_decided_otherwise(times[setting.offset])
 
     def _judge_came(
         self, tp: TP, agenda: ExpectedDeadlines, low: int, ahead_ms: int, report: Report
@@ -89,37 +102,39 @@ class DeadlineCheck:
         for came in agenda.came:
             key, command, offset, time_ms = came
             setting, name = agenda.settings.get(identity(key, command)), identity(key, command)
-            kind, expected = "", ""
+            where = (self.service, *tp, key, offset)
             if setting is None:
                 if _cause(command) >= low:
-                    kind, expected = "extra_fired", "nothing: no command has set it"
+                    report.add(Finding("extra_fired", *where, "nothing: no command has set it", short(command)))
             elif name in seen:
-                kind, expected = "duplicate_fired", f"once, at offset {seen[name].offset}"
-            elif setting.command != command or setting.offset >= offset:
-                kind, expected = "wrong_fired", short(setting.command)
+                expected = f"once, at offset {seen[name].offset}"
+                report.add(Finding("duplicate_fired", *where, expected, short(command)))
+            elif setting.command != command:
+                report.add(Finding("wrong_fired", *where, "", "").of_values(setting.command, command))
+            elif setting.offset >= offset:
+                report.add(
+                    Finding("wrong_fired", *where, f"behind offset {setting.offset}, which sets it", "before it")
+                )
             elif time_ms < setting.due_ms - ahead_ms:
-                kind, expected = "early_fired", f"not before {setting.due_ms}"
-            if kind:
-                report.add(Finding(kind, self.service, *tp, key, offset, expected, short(command)))
+                report.add(Finding("early_fired", *where, f"not before {setting.due_ms}", str(time_ms)))
             seen.setdefault(name, came)
         return seen
 
-    def _row_is_wrong(
+    def _expected_row(
         self, setting: Setting | None, row: Row, agenda: ExpectedDeadlines, came: dict[Identity, Came], must: int
-    ) -> str | None:
-        """What there should be instead; None if it is right. What has happened since `must` may not be in yet."""
+    ) -> Row | None:
+        """What there should be; None for nothing. What has happened since `must` may not be in yet."""
         if setting is None:
-            return "nothing"
+            return None
         name = identity(setting.name[0], setting.command)
         if agenda.ended.get(name, must) < must:
-            return "nothing"
+            return None
         fired = came.get(name)
         scheduled = setting.name[1].startswith(SCHEDULED)
         if fired is not None and fired.offset < must and not scheduled:
-            return "nothing"
-        if setting.command != row.command or (row.due_ms != setting.due_ms and not (scheduled and row.due_ms == NEVER)):
-            return short(setting)
-        return None
+            return None
+        due_ms = NEVER if scheduled and row.due_ms == NEVER else setting.due_ms
+        return Row(row.offset, due_ms, setting.command)
 
     def _found(self, entry: Entry, lost: dict[Identity, Setting]) -> None:
         try:

@@ -89,6 +89,7 @@ class OutputCheck:
         due = self._due(history, before, report)
         report.checked[f"{self.what}s sent on"] += sum(each.must for each in due.values())
         places: dict[tuple[TP, str, str], int] = {}
+        wrong: dict[tuple[TP, int], Due] = {}
         for name, each in due.items():
             there = seen.pop(name, None)
             tp = self._target(history, each.output)
@@ -97,7 +98,7 @@ class OutputCheck:
                     self._find(report, "missing", tp, each.output.key, None, each, "nothing")
                 continue
             if there.digest != digest(*each.output[:2], each.output.content):
-                self._find(report, "wrong", there.tp, there.key, there.first, each, "another content")
+                wrong[there.tp, there.first] = each
             elif there.times > each.may:
                 self._find(report, "duplicate", there.tp, there.key, there.last, each, f"{there.times} times")
             elif there.times < each.must and each.time_ms > since.get(tp, 0):
@@ -107,6 +108,7 @@ class OutputCheck:
                 if there.first < places.get(place, -1):
                     self._find(report, "disordered", there.tp, there.key, there.first, each, "behind a later one")
                 places[place] = there.first
+        self._find_wrong(history, wrong, report)
         for there in seen.values():
             self._find(report, "extra", there.tp, there.key, there.first, None, f"{there.times} times")
 
@@ -121,6 +123,18 @@ class OutputCheck:
             times = f"{due.may} times " if due.may > 1 else ""
             expected = f"{times}{short(due.output.content)} by {due.source.topic}-{due.source.partition}@{due.offset}"
         report.add(Finding(f"{kind}_{self.what}", self.service, *tp, key, offset, expected, found))
+
+    def _find_wrong(self, history: History, wrong: dict[tuple[TP, int], Due], report: Report) -> None:
+        """Read again what stands there, as only a digest of it was kept."""
+        for tp in dict.fromkeys([tp for tp, _ in wrong]):
+            for entry, (key, content) in Readable(history, tp, self.targets[tp.topic]):
+                if due := wrong.pop((tp, entry.offset), None):
+                    finding = Finding(f"wrong_{self.what}", self.service, *tp, key, entry.offset, "", "")
+                    topic, due_key, _, due_content = due.output
+                    expected = {"topic": topic, "key": due_key, self.what: due_content}
+                    report.add(finding.of_values(expected, {"topic": tp.topic, "key": key, self.what: content}))
+        for (tp, offset), due in wrong.items():  # retention has taken it meanwhile
+            self._find(report, "wrong", tp, due.output.key, offset, due, "another content")
 
     def _seen(self, history: History) -> tuple[dict[Hashable, Seen], dict[TP, float]]:
         """What is there, by name; and since when each log that retention has cut holds all."""

@@ -54,6 +54,11 @@ def key_of(entry: Entry) -> str | None:
     return None if entry.key is None else entry.key.decode(errors="replace")
 
 
+def _content(entry: Entry, *, without: bool) -> dict[str, str]:
+    """What a notice holds of a record. `without`: its value had no room there."""
+    return {"key": repr(entry.key)} | ({} if without else {"value": repr(entry.value)})
+
+
 @dataclass(slots=True)
 class ServiceCheck:
     """Judges one service's offsets and its parked topic, over all its source topics."""
@@ -184,8 +189,12 @@ class ServiceCheck:
             if readable and entry.offset not in settled:
                 found_now = "it can be read now; if other code has parked it: pipeline parked redrive"
                 self._find(report, "needless", where, notice, "a record that cannot be read", found_now)
-            elif notice.key != entry.key or (notice.value != entry.value and WITHOUT not in dict(notice.headers)):
-                self._find(report, "wrong", where, notice, short(entry.value), short(notice.value))
+            else:
+                without = WITHOUT in dict(notice.headers)
+                expected, there = (_content(each, without=without) for each in (entry, notice))
+                if expected != there:
+                    wrong = Finding("wrong_parked", self.service, *where, key_of(notice), notice.offset, "", "")
+                    report.add(wrong.of_values(expected, there))
             report.checked[MENDED] += readable and entry.offset in settled
         low = history.low(tp)
         for offset, left in notices.items():

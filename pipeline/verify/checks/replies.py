@@ -76,47 +76,70 @@ class ReplyCheck:
         replies: list[Reply],
         settled: Callable[[Given], bool],
         report: Report,
-    ) -> None:
-        """Report `missing_`, `wrong_`, `duplicate_`, `extra_reply`. Commands that are `settled` must have theirs."""
+    ) -> list[Reply]:
+        """Report `missing_`, `wrong_`, `duplicate_`, `extra_reply`. Commands that are `settled` must have theirs.
+
+        Return the replies that are wrong about nothing but what was decided.
+        """
         if memory.idempotency is None:
-            return
+            return []
+        otherwise: list[Reply] = []
         tp = TP(self.topic, partition)
         since_ms = min((reply.entry.time_ms for reply in replies), default=0) if history.low(tp) else 0
         due = {given.offset: given for given in memory.decided}
         seen: set[int] = set()
-        for entry, key, message in replies:
+        for reply in replies:
+            entry, key, message = reply
             given = due.get(message.offset)
-            found = short(message.body)
+            where = (self.service, *tp, key, entry.offset)
             if given is None:
-                report.add(Finding("extra_reply", self.service, *tp, key, entry.offset, "nothing", found))
+                report.add(Finding("extra_reply", *where, "nothing", short(self._outcome(message.body))))
             elif message.offset in seen:
-                report.add(Finding("duplicate_reply", self.service, *tp, key, entry.offset, "one answer", found))
-            elif not self._is_right(given, key, message):
-                expected = short(given.outcome)
-                report.add(Finding("wrong_reply", self.service, *tp, key, entry.offset, expected, found))
+                report.add(Finding("duplicate_reply", *where, "one answer", short(self._outcome(message.body))))
+            else:
+                expected, found = self._sides(given, key, message)
+                if expected != found:
+                    report.add(Finding("wrong_reply", *where, "", "").of_values(expected, found))
+                    if expected.pop("outcome", None) != found.pop("outcome", None) and expected == found:
+                        otherwise.append(reply)
             seen.add(message.offset)
         for offset, given in due.items():
             if settled(given) and offset not in seen and given.time_ms > since_ms and given.outcome is not None:
-                expected = f"{given.command.id}: {short(given.outcome)}"
-                report.add(Finding("missing_reply", self.service, *tp, given.key, None, expected, "nothing"))
+                told = f"{given.command.id}: {short(given.outcome)}"
+                report.add(Finding("missing_reply", self.service, *tp, given.key, None, told, "nothing"))
+        return otherwise
 
-    def _is_right(self, given: Given, key: str, message: ReplyMessage) -> bool:
+    def _sides(self, given: Given, key: str, message: ReplyMessage) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a reply must say, and what it says: equal if it is right."""
         command = given.command
-        told = key, message.command_id, message.issued_ms, message.time_ms
-        if (given.key, command.id, command.issued_ms, given.time_ms) != told or given.place != message.place:
-            return False
-        if given.outcome is None:
-            return True
-        if message.correlation_id not in (None, command.correlation_id):  # None: also of before replies said it
-            return False
-        if message.read != given.read:
-            return False
-        body = message.body
-        if isinstance(body, Acceptance):
-            try:
-                events = tuple(self._events.value(data) for data in body.events)
-            except UndecodableRecord:
-                return False
-            version, decided = given.outcome if isinstance(given.outcome, Decided) else (None, ())
-            return version == body.version and len(decided) == body.count and events in (decided, ())
-        return bool(body == given.outcome)
+        expected = {"key": given.key, "command_id": command.id, "issued_ms": command.issued_ms}
+        expected |= {"time_ms": given.time_ms, "place": given.place}
+        found = {"key": key, "command_id": message.command_id, "issued_ms": message.issued_ms}
+        found |= {"time_ms": message.time_ms, "place": message.place}
+        if given.outcome is not None:
+            if message.correlation_id is not None:  # there is none in replies from before they said it
+                expected["correlation_id"], found["correlation_id"] = command.correlation_id, message.correlation_id
+            events_told = isinstance(message.body, Acceptance) and bool(message.body.events)
+            expected |= {"read": given.read, "outcome": _decided(given.outcome, events_told=events_told)}
+            found |= {"read": message.read, "outcome": self._outcome(message.body)}
+        return expected, found
+
+    def _outcome(self, body: Any) -> Any:
+        """What a reply says was decided, its events decoded."""
+        if not isinstance(body, Acceptance):
+            return body
+        outcome: dict[str, Any] = {"type": "Accepted", "version": body.version, "count": body.count}
+        if not body.events:  # they had no room, or there are none
+            return outcome
+        try:
+            return outcome | {"events": tuple(self._events.value(data) for data in body.events)}
+        except UndecodableRecord as error:
+            return outcome | {"events": f"cannot be read: {error}"}
+
+
+def _decided(outcome: Any, *, events_told: bool) -> Any:
+    """What was decided, as a reply says it."""
+    if not isinstance(outcome, Decided):
+        return outcome
+    told: dict[str, Any] = {"type": "Accepted", "version": outcome.version, "count": len(outcome.events)}
+    return told | ({"events": outcome.events} if events_told else {})

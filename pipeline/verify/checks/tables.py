@@ -52,7 +52,8 @@ def compare_changelog(
             continue
         kind = "missing" if value is None else "extra" if values[-1] is None else "wrong"
         offset = None if entry is None else entry.offset
-        report.add(Finding(f"{kind}_{what}", service, *tp, key, offset, short(values[-1]), short(value)))
+        finding = Finding(f"{kind}_{what}", service, *tp, key, offset, "", "")
+        report.add(finding.of_values(values[-1], value))
     for key, (entry, value) in last.items():
         if value is not None and key not in allowed:
             report.add(Finding(f"extra_{what}", service, *tp, key, entry.offset, "nothing", short(value)))
@@ -74,11 +75,8 @@ def compare_table(
                 )
         elif not any(value is not None and row_json(value) == row for value in values):
             kind = "extra" if values[-1] is None else "wrong"
-            report.add(
-                Finding(
-                    f"{kind}_table_row", service, table, partition, key, None, short(values[-1]), short(json_text(row))
-                )
-            )
+            finding = Finding(f"{kind}_table_row", service, table, partition, key, None, "", "")
+            report.add(finding.of_values(None if values[-1] is None else row_json(values[-1]), row))
     for key in rows.keys() - allowed.keys():
         found = short(json_text(rows[key]))
         report.add(Finding("extra_table_row", service, table, partition, key, None, "no row", found))

@@ -22,7 +22,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from pipeline.client import Accepted, AsyncClient, Client
-from pipeline.contrib.own_writes.clients import RequestClient, RequestQueryClient
+from pipeline.contrib.own_writes.clients import own_commands, own_queries
 from pipeline.contrib.own_writes.logs import Logs
 from pipeline.contrib.own_writes.positions import OwnWrites
 from pipeline.contrib.own_writes.request import OwnRequest
@@ -254,14 +254,14 @@ def test_a_request_of_a_web_page_reads_its_own_writes(one_shop: Shop, one_worker
     with Client(one_shop.bootstrap, one_shop.topology, "web") as client, one_shop.query() as query:
         for n in range(5):
             key, writing = f"page-{n}", OwnRequest(Logs(one_shop.bootstrap, one_shop.topology), OwnWrites(), f"key-{n}")
-            sender = RequestClient(client, writing)
+            sender = own_commands(client, writing)
             if n % 2:
                 sender.send(users, key, ANNA)  # stored, not decided yet
             else:
                 assert isinstance(sender.send(users, key, ANNA, wait=WAIT_S), Accepted)
             assert sender.outcome("users", key, f"key-{n}/2") is None
             another = OwnRequest(Logs(one_shop.bootstrap, one_shop.topology), OwnWrites([writing.writes.cookie or ""]))
-            reader = RequestQueryClient(query, another)
+            reader = own_queries(query, another)
             assert reader.get(customers, key, wait=WAIT_S).row.registered
             assert [row and row.row.registered for row in reader.get_many(customers, [key, "none"])] == [True, None]
             assert [row.key for row in reader.scan(customers, prefix=key)] == [key]

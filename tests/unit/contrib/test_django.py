@@ -17,7 +17,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client as Browser
 
-from pipeline.client import Accepted, Client, Pending
+from pipeline.client import Accepted, Client
+from pipeline.client.drive import Driver
+from pipeline.client.owner_request import Steps
 from pipeline.client.queries import QueryClient
 from pipeline.contrib.django import middleware
 from pipeline.contrib.django.process import Process
@@ -25,6 +27,7 @@ from pipeline.contrib.own_writes.logs import Logs
 from pipeline.contrib.own_writes.positions import COOKIE, HEADER
 from pipeline.errors import BrokerUnreachable, NoReply, UnknownKey
 from pipeline.model import Rejected, Token
+from tests.helpers.decided import Decided
 
 PAGE = (Path(__file__).parents[3] / "docs" / "web.md").read_text()
 FASTAPI, DJANGO = (re.findall(r"```python\n(.*?)```", part, re.DOTALL) for part in PAGE.split("\n## Django\n"))
@@ -52,32 +55,27 @@ class Kafka:
         self.opened = self.closed = 0
         self.away: BrokerUnreachable | None = None
         for client in (Client, QueryClient):
-            monkeypatch.setattr(client, "__init__", self._open)
+            monkeypatch.setattr(client, "__init__", lambda made, *_, **__: self._open(made))
             monkeypatch.setattr(client, "close", self._close)
-        monkeypatch.setattr(Client, "ask", self._ask)
-        monkeypatch.setattr(Pending, "result", self._result)
-        monkeypatch.setattr(QueryClient, "get", self._get)
         monkeypatch.setattr(Logs, "_absent", lambda *_: set())
 
-    def _open(self, *_: Any, **__: Any) -> None:
+    def _open(self, client: Any) -> None:
         self.opened += 1
         if self.away is not None:
             raise self.away
+        client._steps, client._driver = self, Driver()
 
     def _close(self) -> None:
         self.closed += 1
 
-    def _ask(self, *args: Any, **options: Any) -> Pending:
+    def ask(self, *args: Any, **options: Any) -> Steps[Decided]:
         self.sent.append(options)
-        return Pending.__new__(Pending)
+        yield from ()
+        return Decided(self.outcome)
 
-    def _result(self, _: float) -> Any:
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-    def _get(self, _: str, key: str, **options: Any) -> dict[str, Any]:
+    def get(self, _: str, key: str, **options: Any) -> Steps[dict[str, Any]]:
         self.read.append(options)
+        yield from ()
         if key == "nobody":
             raise UnknownKey("no row 'nobody'")
         return {"row": {"registered": True}}

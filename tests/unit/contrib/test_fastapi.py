@@ -14,7 +14,9 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.testclient import TestClient
 
 from pipeline import errors
-from pipeline.client import Accepted, AsyncClient, Pending
+from pipeline.client import Accepted, AsyncClient
+from pipeline.client.drive import AsyncDriver
+from pipeline.client.owner_request import Items, Steps, Stream
 from pipeline.client.queries import AsyncQueryClient
 from pipeline.client.wire.trace import brought
 from pipeline.contrib.fastapi import Clients, Commands, Queries, accepted, clients, event_stream, get_commands
@@ -23,6 +25,7 @@ from pipeline.contrib.own_writes.positions import COOKIE, HEADER
 from pipeline.errors import BrokerUnreachable, NoReply, NotYet, PipelineError, TableUnavailable, TopologyError
 from pipeline.model import Rejected, Token
 from pipeline.topology import load
+from tests.helpers.decided import Decided
 from topologies.users import RegisterUser
 
 SHOP = load("topologies")
@@ -39,47 +42,42 @@ class Kafka:
         self.away: PipelineError | None = None
         self.closed = 0
         for client in (AsyncClient, AsyncQueryClient):
-            monkeypatch.setattr(client, "__init__", self._open)
+            monkeypatch.setattr(client, "__init__", lambda made, *_, **__: self._open(made))
             monkeypatch.setattr(client, "close", self._close)
-        monkeypatch.setattr(AsyncClient, "ask", self._ask)
-        monkeypatch.setattr(AsyncClient, "store", self._store)
-        monkeypatch.setattr(Pending, "result_async", self._result)
-        monkeypatch.setattr(AsyncQueryClient, "get", self._get)
-        monkeypatch.setattr(AsyncQueryClient, "scan", self._rows)
-        monkeypatch.setattr(AsyncQueryClient, "watch", self._rows)
         monkeypatch.setattr(Logs, "_absent", lambda *_: set())
         monkeypatch.setattr(clients, "START_S", 0.2)
         monkeypatch.setattr(clients, "RETRY_S", 0.01)
 
-    def _open(self, *_: Any, **__: Any) -> None:
+    def _open(self, client: Any) -> None:
         if self.away is not None:
             raise self.away
+        client._steps, client._driver = self, AsyncDriver()
 
     async def _close(self) -> None:
         self.closed += 1
 
-    async def _ask(self, *args: Any, **options: Any) -> Pending:
+    def ask(self, *args: Any, **options: Any) -> Steps[Decided]:
         self.traces.append(brought())
         self.asked.append((*args, options))
-        return Pending.__new__(Pending)
+        yield from ()
+        return Decided(self.outcome)
 
-    async def _result(self, *_: Any) -> Any:
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-    async def _store(self, *args: Any, **options: Any) -> tuple[str, Token]:
+    def store(self, *args: Any, **options: Any) -> Steps[tuple[str, Token]]:
         self.asked.append((*args, options))
+        yield from ()
         return "id", Token("users.command/0@5")
 
-    async def _get(self, *args: Any, **options: Any) -> dict[str, Any]:
+    def get(self, *args: Any, **options: Any) -> Steps[dict[str, Any]]:
         self.asked.append((*args, options))
+        yield from ()
         return {"row": {}}
 
-    async def _rows(self, *args: Any, **options: Any) -> AsyncIterator[dict[str, Any]]:
+    def watch(self, *args: Any, **options: Any) -> Stream[dict[str, Any]]:
         self.asked.append((*args, options))
         for n in range(2):
-            yield {"key": "anna", "row": {"n": n}, "position": Token(f"users.state/3@{n}")}
+            yield Items([{"key": "anna", "row": {"n": n}, "position": Token(f"users.state/3@{n}")}])
+
+    scan = watch
 
     def options(self) -> list[dict[str, Any]]:
         """The options of the calls since the last time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -11,13 +11,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
 
 from pipeline.cli import main
+from tests.helpers.browser import dom
 
 ROOT = Path(__file__).parents[3]
+PICTURE = '<pre class="mermaid">'
+# The site with a Mermaid of the test's own; the hooks are modules of MkDocs, so it has to be told in its process.
+BUILD = """
+import sys
+from pathlib import Path
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+config = load_config("mkdocs.yml", site_dir=sys.argv[2], strict=True)
+config.hooks["docs/hooks/mermaid.py"].KEPT = Path(sys.argv[1])
+build(config)
+"""
 PUBLIC = ["pipeline", "pipeline.client", "pipeline.testing", "pipeline.errors"]
 PUBLIC += [f"pipeline.contrib.{framework}" for framework in ("django", "fastapi")]
 
@@ -49,6 +63,52 @@ def test_each_picture_is_one(site: Path) -> None:
     for page in sorted((ROOT / "docs").rglob("*.md")):
         made = (site / page.relative_to(ROOT / "docs").with_suffix(".html")).read_text()
         assert made.count('<pre class="mermaid">') == len(re.findall(r"^```mermaid$", page.read_text(), re.MULTILINE))
+
+
+def hook(tmp_path: Path) -> Any:
+    """The hook with Mermaid, which has not been fetched."""
+    spec = importlib.util.spec_from_file_location("mermaid_hook", ROOT / "docs" / "hooks" / "mermaid.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    made.KEPT = tmp_path / "mermaid.js"
+    return made
+
+
+def test_a_page_with_a_picture_loads_mermaid_from_the_site_before_what_would_fetch_it(tmp_path: Path) -> None:
+    mermaid, page = hook(tmp_path), SimpleNamespace(url="howto/saga.html")
+    theirs = '<script src="../assets/javascripts/bundle.js"></script>'
+    text = f'<script src="first.js"></script><pre class="mermaid">graph</pre>{theirs}'
+    assert mermaid.on_post_page(text, page, None) == text, "it has not been fetched"
+    mermaid.KEPT.write_text("")
+    ours = '<script src="../assets/javascripts/mermaid.min.js"></script>'
+    assert mermaid.on_post_page(text, page, None) == text.replace(theirs, ours + theirs)
+    assert mermaid.on_post_page(theirs, page, None) == theirs, "it has no picture"
+
+
+def test_a_machine_without_npm_builds_the_site_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mermaid = hook(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert mermaid.fetch() == "there is no npm"
+    mermaid.KEPT.write_text("")
+    assert mermaid.fetch() == "", "it is there"
+
+
+@pytest.mark.long
+def test_pictures_are_drawn_without_a_network(tmp_path: Path) -> None:
+    mermaid = hook(tmp_path)
+    if why := mermaid.fetch():
+        pytest.skip(f"NO PICTURE IS DRAWN: {why}")
+    site = tmp_path / "site"
+    command = [sys.executable, "-c", BUILD, str(mermaid.KEPT), str(site)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    page = (site / "concepts.html").read_text()
+    drawn = dom((site / "concepts.html").as_uri(), tmp_path, "--host-resolver-rules=MAP * ~NOTFOUND")
+    assert page.count(PICTURE) > 1
+    assert PICTURE not in drawn
+    assert drawn.count('<div class="mermaid">') == page.count(PICTURE)
 
 
 def test_a_link_out_of_the_docs_leads_to_the_file(site: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.client.wire.as_of import parse_time
 from pipeline.engine.ports import TP
 from pipeline.model import DeadlineMessage
 from pipeline.testing import TestDriver
@@ -83,6 +84,29 @@ def test_one_that_was_lost(history: Damaged) -> None:
         assert name.decode() in report.findings[0].expected
 
 
+def test_one_that_an_earlier_decide_did_not_set(history: Damaged) -> None:
+    """None of its name is there: as if it had been added to the code since. Not so one scheduled by hand."""
+    history.edits = {DEADLINES: lambda log: [e for e in log if b"deadline:close" not in e.key]}
+    cause = history.judged().likely_cause
+    assert cause is not None
+    moment = parse_time(cause.partition("--decided-since ")[2].partition(",")[0])
+    assert judge(history, t.TOPOLOGY, ("tills",), decided_since_ms=moment).clean
+    history.edits = {DEADLINES: lambda log: [e for e in log if b"command:" not in e.key]}
+    assert kinds(report := history.judged()) == {"missing_deadline"}
+    assert report.likely_cause is None
+
+
+def test_one_that_was_lost_after_another_of_its_name_was_set() -> None:
+    with TestDriver(t.TOPOLOGY, partitions=1) as driver:
+        driver.send("tills", "till-1", t.Take(9))
+        driver.send("tills", "till-2", t.Take(9))
+        history = Damaged(driver)
+        history.edits = {DEADLINES: lambda log: [e for e in log if b"till-2" not in e.key]}
+        report = history.judged()
+        assert kinds(report) == {"missing_deadline"}
+        assert report.likely_cause is None
+
+
 def test_one_whose_command_was_lost(history: Damaged) -> None:
     at = place(history, "deadline:more")
     history.edits = {COMMANDS: lambda log: log[:at] + log[at + 1 :]}
@@ -111,7 +135,9 @@ def test_one_with_another_time(history: Damaged) -> None:
         return [*log[:-1], log[-1]._replace(value=codec.encode(row._replace(due_ms=row.due_ms + 1)))]
 
     history.edits = {DEADLINES: later}
-    assert kinds(history.judged()) == {"wrong_deadline"}
+    report = history.judged()
+    assert kinds(report) == {"wrong_deadline"}
+    assert [each.field for each in report.findings[0].fields] == ["due_ms"]
 
 
 def test_one_that_nobody_can_read(history: Damaged) -> None:
@@ -153,7 +179,9 @@ def test_a_command_with_other_content(history: Damaged) -> None:
         return log
 
     history.edits = {COMMANDS: edit}
-    assert "wrong_fired" in kinds(history.judged())
+    report = history.judged()
+    (found,) = [each for each in report.findings if each.kind == "wrong_fired"]
+    assert [(each.field, each.found) for each in found.fields] == [("body.amount", "99")]
 
 
 def test_a_command_before_its_time(history: Damaged) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import pytest
 from hypothesis import given
+from rich.console import Console
 
+from pipeline.client.wire.as_of import parse_time
 from pipeline.demo.commands import Asked
 from pipeline.engine.ports import TP
 from pipeline.engine.state.parked_table import row_key
-from pipeline.model import Aggregate, CommandMessage, Rejected, ReplyMessage
+from pipeline.model import Acceptance, Aggregate, CommandMessage, Rejected, ReplyMessage
 from pipeline.topology import Topology
 from pipeline.verify import judge
 from pipeline.verify.checks.parked import MENDED
+from pipeline.verify.show import show
 from tests.helpers.histories import MemoryHistory, Raw
 from tests.unit.verify.test_verify import SHOP, USUAL, kinds, one, requests, settled, thorough
 from topologies import inventory as inv
@@ -64,6 +69,51 @@ def test_what_earlier_code_has_decided_is_counted_where_it_is_told_since_when_pr
     )
     assert number == before > len(USUAL)
     assert report.as_json()["not_judged"] == dict(report.not_judged)
+
+
+def test_a_changed_decide_is_named_as_the_likely_cause_with_the_moment_from_which_all_is_right() -> None:
+    history, _ = decided_twice(USUAL, [Asked("inventory", "TEA", inv.ReceiveStock(3))])
+    report = judge(history, SHOP)
+    cause = report.likely_cause
+    assert cause is not None
+    assert report.as_json()["likely_cause"] == cause
+    (moment,) = re.findall(r"add --decided-since (\S+),", cause)
+    assert judge(history, SHOP, decided_since_ms=parse_time(moment)).clean
+    fields = [field for each in report.findings if each.kind == "wrong_reply" for field in each.fields]
+    assert ("outcome.events[0].body.quantity", "10", "20") in fields, "events are decoded"
+    shown = Console(width=80, file=StringIO())
+    show(shown, report)
+    assert "--decided-since" in shown.file.getvalue()
+
+
+def test_a_changed_decide_is_named_where_no_replies_are_kept() -> None:
+    history, _ = decided_twice(USUAL, [])
+    for tp, log in history.logs.items():
+        if tp.topic == "inventory.replies":
+            log.clear()
+    assert judge(history, SHOP).likely_cause
+
+
+@pytest.mark.parametrize("lost", ["event", "reply", "altered"])
+def test_a_real_fault_is_not_laid_to_a_changed_decide(lost: str) -> None:
+    history = settled(USUAL)
+    tp = history.place("inventory.event", b"TEA")
+    if lost == "event":
+        history.logs[tp] = [entry for entry in history.logs[tp] if entry.key != b"TEA"]
+    elif lost == "altered":
+        codec = history.codec["inventory.event"]
+        at = next(n for n, entry in enumerate(history.logs[tp]) if entry.key == b"TEA")
+        entry = history.logs[tp][at]
+        event = codec.decode(entry.value)
+        history.logs[tp][at] = entry._replace(value=codec.encode(event._replace(time_ms=event.time_ms - 1)))
+    else:  # it says what nothing in the log agrees with
+        codec, replies = history.codec["inventory.replies"], history.logs[TP("inventory.replies", tp.partition)]
+        at = next(n for n, each in enumerate(replies) if isinstance(codec.decode(each.value).body, Acceptance))
+        damaged = codec.decode(replies[at].value)._replace(body=Rejected("out_of_stock"))
+        replies[at] = replies[at]._replace(value=codec.encode(damaged))
+    report = judge(history, SHOP)
+    assert not report.clean
+    assert report.likely_cause is None, report.findings
 
 
 def test_what_present_code_has_decided_is_still_judged() -> None:

@@ -237,7 +237,9 @@ def test_an_event_altered(change: dict[str, Any]) -> None:
     altered = replaced(history, tp, index(history, tp, b"TEA", 1), **change)
     report = judge(history, SHOP)
     assert kinds(report) == {"wrong_event"}
-    assert one(report, "wrong_event").offset == altered.offset
+    wrong = one(report, "wrong_event")
+    assert wrong.offset == altered.offset
+    assert [each.field.partition(".")[0] for each in wrong.fields] == list(change)
 
 
 def test_a_version_skipped() -> None:
@@ -335,7 +337,9 @@ def test_a_reactions_command_missing_twice_or_wrong() -> None:
     assert one(report, "duplicate_command").offset == second.offset
     history.logs[tp].pop()
     replaced(history, tp, at, correlation_id="x")
-    assert one(judge(history, SHOP), "wrong_command").offset == lost.offset
+    wrong = one(judge(history, SHOP), "wrong_command")
+    assert wrong.offset == lost.offset
+    assert [(each.field, each.found) for each in wrong.fields] == [("command.correlation_id", '"x"')]
 
 
 def test_a_reactions_command_that_no_event_asks_for() -> None:
@@ -390,7 +394,9 @@ def test_parked_twice_or_not_at_all_or_for_no_reason() -> None:
     found = one(report, "missing_parked")
     assert (found.topic, found.key, str(found.offset).encode()) == ("inventory.command", "JUG", notice.headers[3][1])
     history.logs[tp] = [notice._replace(value=b"altered")]
-    assert kinds(judge(history, SHOP)) == {"wrong_parked"}
+    report = judge(history, SHOP)
+    assert kinds(report) == {"wrong_parked"}
+    assert [(each.field, each.found) for each in one(report, "wrong_parked").fields] == [("value", "\"b'altered'\"")]
     headers = (*notice.headers, ("parked-source-offset", b"0"))
     history.logs[tp] = [notice, notice._replace(headers=headers)]
     assert "needless_parked" in kinds(judge(history, SHOP))

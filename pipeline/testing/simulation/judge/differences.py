@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.memory import MemoryRecord
 from pipeline.engine.ports import TP
 from pipeline.model import is_barrier
+from pipeline.verify.report import sides
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.world import World
@@ -21,11 +22,14 @@ def committed(world: World, tp: TP) -> list[MemoryRecord]:
     return [r for r in log.archive if r.decided and not is_barrier(r.value(), r.headers())]
 
 
-def rows_differ(where: str, due: Rows, there: Rows) -> Iterator[str]:
+def rows_differ(where: str, due: Rows, there: Rows, decode: Callable[[bytes], Any] = repr) -> Iterator[str]:
     """Yield findings about rows by key."""
     if due != there:
         for key in sorted({*due, *there}):
             want, have = due.get(key), there.get(key)
             if want != have:
-                what = "lacks" if have is None else "still holds" if want is None else "is wrong about"
-                yield f"{where} {what} {key!r}"
+                if want is None or have is None:
+                    yield f"{where} {'lacks' if have is None else 'still holds'} {key!r}"
+                else:
+                    expected, found, *_ = sides(decode(want), decode(have))
+                    yield f"{where} is wrong about {key!r}: expected {expected}, found {found}"

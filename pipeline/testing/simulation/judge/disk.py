@@ -6,7 +6,7 @@ Uses the engine's layout of rows: only the engine defines it, so there can be no
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.memory.tables import Disk
 from pipeline.engine.ports import TP
@@ -18,6 +18,7 @@ from pipeline.flow import keep_ms
 from pipeline.model import Idempotency, TopicKind
 from pipeline.testing.simulation.judge.differences import Rows, committed, rows_differ
 from pipeline.testing.simulation.judge.past import histories
+from pipeline.verify.report import sides
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.worker import Worker
@@ -64,10 +65,12 @@ class DiskCheck:
                         yield from out_of_order(f"{name}-{n} of {worker.name}", rows, there, self._codec[name])
                     for key in sorted({*due, *there}):
                         if due.get(key) != there.get(key) and not (key not in there and key in to_come):
+                            expected, found, *_ = sides(
+                                *(self._read(changelog, rows.get(key)) for rows in (due, there))
+                            )
                             yield (
                                 f"on the disk of {worker.name}, {name}-{n} caught up with {changelog}@{position} "
-                                f"holds {self._shown(changelog, there.get(key))} for {key.decode()!r}, "
-                                f"and should {self._shown(changelog, due.get(key))}"
+                                f"holds {found} for {key.decode()!r}, and should {expected}"
                             )
 
     def _forgettable(self, world: World, name: str, due: Due, folded: int) -> set[bytes]:
@@ -83,8 +86,8 @@ class DiskCheck:
             if reply.place[0] <= last - idempotency.records or reply.place[1] < since_ms
         }
 
-    def _shown(self, topic: str, data: bytes | None) -> str:
-        return "nothing" if data is None else str(self._codec[topic].decode(data))
+    def _read(self, topic: str, data: bytes | None) -> Any:
+        return None if data is None else self._codec[topic].decode(data)
 
     def tables(self, world: World) -> Iterator[str]:
         """Check that each partition has one owner, whose tables equal their changelogs, once all is settled."""
@@ -107,7 +110,8 @@ class DiskCheck:
                 owners += 1
                 there = {k[len(view.prefix) :]: v for k, v in view.store.scan(view.prefix, view.prefix, 10**9)}
                 wanted = {key: value for key, value in due.items() if key not in may_lack or key in there}
-                yield from rows_differ(f"the table {name}-{changelog.partition} of {worker.name}", wanted, there)
+                where = f"the table {name}-{changelog.partition} of {worker.name}"
+                yield from rows_differ(where, wanted, there, self._codec[changelog.topic].decode)
         if owners != 1:
             yield f"{owners} workers own {name}-{changelog.partition}"
 
