@@ -24,13 +24,22 @@ from typing import Any
 from pipeline.adapters import descriptors
 from pipeline.adapters.avro.codec import codecs
 from pipeline.adapters.avro.schemas.files import SECRET
-from pipeline.adapters.kafka import admin
+from pipeline.adapters.kafka import admin, end_offsets
 from pipeline.adapters.kafka.topics import check_counts, check_topics, create_topics, even_out, partition_counts
 from pipeline.broker import local
+from pipeline.develop.code.files import files_of_topology
+from pipeline.develop.code.kept import Folded, kept_tables
 from pipeline.develop.examples import first_calls
 from pipeline.develop.line import Line
-from pipeline.develop.schema_updates import SchemasRefused, forget_uncommitted, update_schemas
+from pipeline.develop.schema_updates import (
+    SchemasRefused,
+    forget_uncommitted,
+    published_schemas,
+    schema_texts,
+    update_schemas,
+)
 from pipeline.engine.plan import ServicePlan
+from pipeline.engine.ports import TP
 from pipeline.errors import LaneFatal, PipelineError, SchemaError, TopologyError
 from pipeline.topology import Topology, load
 from pipeline.worker.logs import log_to_stderr
@@ -60,6 +69,11 @@ class Order:
     databases: Sequence[str] = ()
     log_level: str = "WARNING"
 
+    @property
+    def kafka(self) -> str:
+        """Which Kafka it is, whatever port the local one has."""
+        return "local" if self.is_local else self.bootstrap
+
     @classmethod
     def read(cls, text: str) -> Order:
         """Return the order of that text."""
@@ -76,7 +90,7 @@ def main(line: Line, order: Order) -> int:
         logging.getLogger("pipeline.kafka").setLevel(logging.ERROR)
     descriptors.raise_limit()
     try:
-        ready, topology = _prepared(order)
+        ready, topology, noted = _prepared(order)
         run = _runner(topology, order, line)
     except PipelineError as error:
         line.say(_refusal(error))
@@ -88,6 +102,7 @@ def main(line: Line, order: Order) -> int:
     if not line.hear():
         return 0
     try:
+        noted()
         run()
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -95,13 +110,16 @@ def main(line: Line, order: Order) -> int:
     return 0
 
 
-def _prepared(order: Order) -> tuple[dict[str, Any], Topology]:
-    """Load the topology, and bring schemas and topics up to date. Return what has been done, and the topology."""
+def _prepared(order: Order) -> tuple[dict[str, Any], Topology, Callable[[], None]]:
+    """Load the topology, and bring schemas and topics up to date.
+
+    Return what has been done, the topology, and what notes how it folds: to be called once it does.
+    """
     topology = load(
         order.topology, Path(order.schemas) if order.schemas else None, [Path(root) for root in order.roots]
     )
     forgot = forget_uncommitted(topology) if order.fresh else []
-    update = update_schemas(topology, order.left)
+    update = update_schemas(topology, order.left, published_schemas(topology, order.bootstrap))
     plans = [ServicePlan(service, codecs(topology.schemas), topology.names, SECRET) for service in topology.chosen(())]
     client = admin(order.bootstrap)
     copies = 1 if order.is_local else -1  # what the broker gives by default
@@ -110,6 +128,7 @@ def _prepared(order: Order) -> tuple[dict[str, Any], Topology]:
     for plan in plans:
         check_topics(client, plan, topology.name)
         check_counts(order.bootstrap, client, plan)
+    folded, tables = Folded(Path(order.home), order.kafka), kept_tables(topology, order.project)
     done = {
         "services": sorted(topology.services),
         "schemas": str(topology.schemas),
@@ -118,21 +137,20 @@ def _prepared(order: Order) -> tuple[dict[str, Any], Topology]:
         "left": update.left,
         "forgot": forgot,
         "created": created,
-        "files": sorted(_loaded(order.project)),
+        "changed": [each.as_json() for each in folded.changed(tables, partial(_with_records, order.bootstrap))],
+        "texts": schema_texts(topology.schemas),
+        "files": sorted(files_of_topology(order.project)),
         "try": first_calls(topology),
     }
-    return done, topology
+    return done, topology, partial(folded.note, tables)
 
 
-def _loaded(project: Sequence[str]) -> set[str]:
-    """Return the files of the project that the topology is made of."""
-    files = {os.path.realpath(file) for module in list(sys.modules.values()) if (file := _file(module))}
-    return {file for file in files if any(file.startswith(f"{folder}/") for folder in project)}
-
-
-def _file(module: object) -> str | None:
-    file = getattr(module, "__file__", None)
-    return file if isinstance(file, str) else None
+def _with_records(bootstrap: str, topics: Sequence[str]) -> dict[str, bool]:
+    """Return whether topics have, or have had, records."""
+    client = admin(bootstrap)
+    counts = partition_counts(client)
+    ends = end_offsets(client, [TP(topic, n) for topic in topics for n in range(counts.get(topic, 0))])
+    return {topic: any(end for tp, end in ends.items() if tp.topic == topic) for topic in topics}
 
 
 def _partitions(there: Mapping[str, int], plans: Sequence[ServicePlan]) -> int:
@@ -146,7 +164,7 @@ def _refusal(error: PipelineError) -> dict[str, Any]:
     by_save = isinstance(error, TopologyError | SchemaError)
     told: dict[str, Any] = {"refused": str(error), "by_save": by_save}
     if isinstance(error, SchemasRefused):
-        return told | {"schemas": True, "committed": error.committed}
+        return told | {"schemas": True, "committed": error.committed, "published": error.published}
     cause = error.__cause__ or error
     frames = traceback.extract_tb(cause.__traceback__)
     own = [each for each in frames if not (each.filename.startswith((OURS, "<")) or IMPORTING in each.filename)]

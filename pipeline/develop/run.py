@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.broker import local
+from pipeline.develop.broker import LocalBroker
 from pipeline.develop.candidate import Order
 from pipeline.develop.held import held
 from pipeline.develop.saves import Project
-from pipeline.develop.session import Session
+from pipeline.develop.session import Session, Settings
 from pipeline.errors import PipelineError
 from pipeline.process import Children, orderly_end
 
@@ -24,7 +23,14 @@ Started = Callable[[str, Mapping[str, Any], str], None]  # the URL, what was don
 
 
 def run(
-    order: Order, place: Path, *, say: Callable[[str], None], started: Started, fresh: bool, keep_broker: bool
+    order: Order,
+    place: Path,
+    settings: Settings,
+    *,
+    say: Callable[[str], None],
+    started: Started,
+    fresh: bool,
+    keep_broker: bool,
 ) -> int:
     """Run services until a signal comes, which raises Ended. Return an exit code if they cannot be started.
 
@@ -35,39 +41,22 @@ def run(
     home = Path(order.home)
     with orderly_end(), held(home) as lock:
         order = replace(order, port=_port(order.port, say))
-        with (
-            Children(holding=[lock]) as children,
-            _broker(home, order, children, say, fresh=fresh, keep=keep_broker) as bootstrap,
-        ):
-            project = Project.around(place, home)
-            tops = list(map(str, project.tops))
-            order = replace(order, bootstrap=bootstrap, is_local=not order.bootstrap, fresh=fresh, project=tops)
-            return Session(
-                order, project, place, children, say, lambda url, ready: started(url, ready, bootstrap)
-            ).run()
+        schemas = Path(order.schemas) if order.schemas else None
+        project = Project.around(place, home, schemas, [settings.path])
+        order = replace(order, is_local=not order.bootstrap, fresh=fresh, project=list(map(str, project.tops)))
+        with ExitStack() as stack:
+            children = stack.enter_context(Children(holding=[lock]))
+            broker = None
+            if order.is_local:
+                broker = LocalBroker(home, children, say, keep=keep_broker)
+                stack.callback(broker.stop)
+                order = replace(order, bootstrap=broker.start(fresh=fresh))
+            bootstrap = order.bootstrap
 
+            def tell(url: str, ready: Mapping[str, Any]) -> None:
+                started(url, ready, bootstrap)
 
-@contextmanager
-def _broker(
-    home: Path, order: Order, children: Children, say: Callable[[str], None], *, fresh: bool, keep: bool
-) -> Iterator[str]:
-    if order.bootstrap:
-        yield order.bootstrap
-        return
-    directory = home / "broker"
-    found = None if fresh else local.find(directory)
-    if fresh:
-        local.down(directory)
-        shutil.rmtree(home / "state", ignore_errors=True)
-    if found is None:
-        say("starting a local Kafka …")
-    try:
-        running = local.up(directory, fresh=fresh, say=say, guard=None if keep else children)
-        yield running.bootstrap
-    finally:
-        if found is None and not keep:
-            say("stopping the local Kafka …")
-            local.down(directory)
+            return Session(order, project, place, children, broker, settings, say, tell).run()
 
 
 def _port(port: int, say: Callable[[str], None]) -> int:

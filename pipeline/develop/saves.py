@@ -1,4 +1,4 @@
-"""The Python files of a project, and which of them have been saved.
+"""The files of a project that make its services, and which of them have been saved.
 
 What is compared are the files' times and sizes, so a save counts however an editor writes: in place, beside and
 renamed, or with a file deleted. The system says when to compare. Every two seconds they are compared in any case, for
@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.adapters.avro.registry import MANIFEST
+from pipeline.develop.code.files import LEFT_OUT
 from pipeline.errors import PipelineError
 
 LOOK_MS = 2000
@@ -22,7 +25,7 @@ STEP_MS = 50
 QUIET_S = 0.15  # files that are saved together, as by a formatter or Git, are one change
 BUSY_S = 3.0
 FOLDERS_MAX = 2000
-LEFT_OUT = {"__pycache__", "node_modules", "site-packages"}
+SCHEMAS = "schemas"  # the folder of schemas beside a package
 MARKS = ("pipeline.toml", "pyproject.toml", ".git")  # a directory that has one is a project's
 Files = dict[Path, tuple[int, int, int]]
 
@@ -35,19 +38,32 @@ def project_of(place: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The directories in which saves count. `home`, hidden directories and virtual environments are left out."""
+    """The directories in which saves count. `home`, hidden directories and virtual environments are left out.
+
+    `also`: files that count, wherever they are.
+    """
 
     tops: tuple[Path, ...]
     home: Path
+    also: tuple[Path, ...] = ()
 
     @classmethod
-    def around(cls, place: Path, home: Path) -> Project:
-        """Return the project that a topology's file or package is in; of a very large one, the package alone."""
-        whole = cls((project_of(place),), home.resolve())
+    def around(cls, place: Path, home: Path, schemas: Path | None = None, also: Sequence[Path] = ()) -> Project:
+        """Return the project that a topology's file or package is in; of a very large one, the package alone.
+
+        `schemas`: their directory, if it is not the usual one; it may be outside.
+        """
+        whole = cls((project_of(place),), home.resolve(), tuple(also))._with(schemas)
         folders = sum(1 for _, _ in zip(whole.folders(), range(FOLDERS_MAX + 1), strict=False))
         if folders <= FOLDERS_MAX:
             return whole
-        return cls((place.resolve() if place.is_dir() else place.resolve().parent,), home.resolve())
+        alone = place.resolve() if place.is_dir() else place.resolve().parent
+        return replace(whole, tops=(alone,))._with(schemas or place.resolve().parent / SCHEMAS)
+
+    def _with(self, schemas: Path | None) -> Project:
+        if schemas is None or any(schemas.resolve().is_relative_to(top) for top in self.tops):
+            return self
+        return replace(self, tops=(*self.tops, schemas.resolve()))
 
     def is_test(self, path: Path) -> bool:
         """Return whether a file is one of tests, by its name or that of a directory in the project."""
@@ -72,18 +88,24 @@ class Project:
         )
 
     def files(self) -> Files:
-        """Return the Python files, each with what changes when it is saved."""
+        """Return the files of Python and of schemas, and `also`, each with what changes when it is saved."""
         found: Files = {}
         for folder in self.folders():
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        if entry.name.endswith(".py") and entry.is_file():
-                            stat = entry.stat()
-                            found[Path(entry.path)] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                        if (entry.name.endswith((".py", ".avsc")) or entry.name == MANIFEST) and entry.is_file():
+                            found[Path(entry.path)] = _state(entry.stat())
             except OSError:  # it has been deleted meanwhile
                 continue
+        for path in self.also:
+            with suppress(OSError):
+                found[path] = _state(path.stat())
         return found
+
+
+def _state(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 class Saves:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,6 +173,53 @@ def test_a_shell_has_the_running_services_at_hand(dev: Dev, monkeypatch: pytest.
     assert "error: no table 'till'" in wrong.stderr
 
 
+def test_a_changed_setting_is_said(dev: Dev) -> None:
+    settings = dev.project / "pipeline.toml"
+    before = settings.read_text()
+    settings.write_text(f'{before}bootstrap = "127.0.0.1:9"\n')
+    dev.said(
+        "saved pipeline.toml: bootstrap changed; to have it so, end this with Ctrl-C, and start pipeline dev again"
+    )
+    settings.write_text(before)
+
+
+def test_what_the_broker_has_stays_readable_though_the_schemas_are_deleted(dev: Dev) -> None:
+    assert dev.send(1, "PutIn", key="hal")["version"] == 1
+    dev.save(TILL.replace("class Moved:\n    amount: int", "class Moved:\n    amount: str"))
+    dev.said("not reloaded:")
+    shutil.rmtree(dev.project / "schemas")
+    dev.said(r"saved schemas/manifest\.json \(deleted\)")
+    said = dev.said(r"not reloaded:[^~]*the services go on as they were")[0]
+    assert "Moved.amount: was long; is string" in said
+    assert "pipeline dev till --fresh" in said
+    dev.save(TILL)
+    dev.said(r"wrote tills.command.avsc, tills.event.avsc, tills.state.avsc\n")
+    dev.said("reloaded in")
+    assert dev.send(1, "PutIn", key="hal")["version"] == 2
+    assert dev.holds("hal") == 2
+
+
+def test_a_table_that_folds_otherwise_is_said(dev: Dev) -> None:
+    assert dev.send(3, "PutIn", key="ivy")["version"] == 1
+    dev.save(TILL.replace("till.holds + event.amount", "till.holds + 2 * event.amount"))
+    dev.said("the aggregate tills folds otherwise now; states that are there stay as they were")
+    dev.said(r"give the aggregate revision=2\n  or begin with nothing there: pipeline dev till --fresh")
+    dev.said("reloaded in")
+    assert dev.holds("ivy") == 3
+    dev.save(TILL)
+    dev.said("reloaded in")
+
+
+def test_a_kafka_that_ends_is_started_again_on_its_data(dev: Dev) -> None:
+    assert dev.send(1, "PutIn", key="joe")["version"] == 1
+    running = local.find(dev.home / "broker")
+    assert running is not None
+    os.kill(running.pid, signal.SIGKILL)
+    dev.said("the local Kafka has ended by itself")
+    dev.said("the local Kafka runs again")
+    assert dev.send(1, "PutIn", key="joe")["version"] == 2
+
+
 def test_a_new_service_gets_its_schemas_and_topics(dev: Dev) -> None:
     dev.save(TILL.replace('"tills"', '"boxes"'), "till/boxes.py")
     dev.said(r"wrote boxes.command.avsc, boxes.event.avsc, boxes.state.avsc\n")
@@ -190,9 +238,10 @@ def test_services_that_end_by_themselves_start_again(dev: Dev) -> None:
     assert dev.send(1, "PutIn", key="dora")["version"] == 2
 
 
-def test_a_save_of_a_test_starts_nothing(dev: Dev) -> None:
+def test_saves_of_what_is_no_part_of_it_start_nothing(dev: Dev) -> None:
     (dev.project / "tests").mkdir()
-    (dev.project / "tests" / "test_tills.py").write_text("a = 1\n")
+    for name in ("tests/test_tills.py", "demo.py"):
+        (dev.project / name).write_text("a = 1\n")
     time.sleep(0.5)  # so that the two are two changes; if the first counted, it would be said
     dev.save(TILL)
     assert dev.said("saved (.*)")[1] == FILE

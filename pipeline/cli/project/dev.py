@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline.cli.defaults import FILE, Defaults, find_defaults
 from pipeline.cli.options import Where, database_option, given, topology_argument, where
 from pipeline.cli.shown import say
 from pipeline.client.wire.plain import plain
+from pipeline.errors import PipelineError
 from pipeline.process import Ended
 
 
@@ -44,8 +46,8 @@ def command(
 ) -> None:
     """Run TOPOLOGY while you write it: a local Kafka, topics, all services and HTTP, until Ctrl-C.
 
-    Each save of a Python file of the project makes the schemas of the classes, creates new topics, and starts the
-    services anew. Their state stays, and nothing is decided twice. What does not load, or could not read what has been
+    Each save of a file that the services are made of makes the schemas of the classes, creates new topics, and starts
+    them anew. Their state stays, and nothing is decided twice. What does not load, or could not read what has been
     written, is shown, and the services go on as they were.
 
     \b
@@ -55,6 +57,7 @@ def command(
     from pipeline.develop.candidate import Order
     from pipeline.develop.place import place_of
     from pipeline.develop.run import run
+    from pipeline.develop.session import Settings
 
     if fresh and where.bootstrap:
         raise click.UsageError(
@@ -79,9 +82,28 @@ def command(
         click.echo(_panel(where, url, ready, bootstrap, again))
 
     try:
-        sys.exit(run(order, place, say=_say, started=started, fresh=fresh, keep_broker=keep_broker))
+        settings = Settings(*_settings(ctx.find_object(Defaults)))
+        sys.exit(run(order, place, settings, say=_say, started=started, fresh=fresh, keep_broker=keep_broker))
     except Ended:
         _say("ended")
+
+
+def _settings(defaults: Defaults | None) -> tuple[Path, Callable[[], str]]:
+    """Return the file of the settings, and what says whether they have changed since, and what to do then."""
+    path, before = (defaults.path, defaults.values) if defaults else (Path.cwd() / FILE, {})
+
+    def changed() -> str:
+        try:
+            found = find_defaults(path) if path.exists() else None
+        except (PipelineError, OSError) as error:
+            return f"{error}; until then commands here do not start"
+        now = found.values if found else {}
+        names = sorted(name.replace("_", "-") for name in {*before, *now} if before.get(name) != now.get(name))
+        if not names:
+            return ""
+        return f"{' and '.join(names)} changed; to have it so, end this with Ctrl-C, and start pipeline dev again"
+
+    return path, changed
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ from pipeline.cli import main
 from pipeline.develop import run
 from pipeline.develop.candidate import Order
 from pipeline.develop.held import held
+from pipeline.develop.session import Settings
 from pipeline.errors import StateDirectoryError
 
 MAKEFILE = Path(run.__file__).parents[1] / "scaffold/templates/project/Makefile.template"
@@ -47,7 +48,8 @@ def test_a_second_one_says_nothing_of_ports(home: Path, monkeypatch: pytest.Monk
     said: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(run, "PORT", taken.getsockname()[1])
+        settings = Settings(home / "pipeline.toml", str)
         order = Order("x", None, [], bootstrap="", home=str(home), port=0)
         with pytest.raises(StateDirectoryError, match="another pipeline dev"):
-            run.run(order, home, say=said.append, started=lambda *_: None, fresh=False, keep_broker=False)
+            run.run(order, home, settings, say=said.append, started=lambda *_: None, fresh=False, keep_broker=False)
     assert said == []

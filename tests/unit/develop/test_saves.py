@@ -109,4 +109,4 @@ def test_of_a_very_large_directory_the_package_alone_is_watched(project: Path, m
     monkeypatch.setattr("pipeline.develop.saves.FOLDERS_MAX", 2)
     (project / "common").mkdir()
     (project / "data").mkdir()
-    assert Project.around(project / "shop", project / "home").tops == (project / "shop",)
+    assert Project.around(project / "shop", project / "home").tops == (project / "shop", project / "schemas")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.registry import Registry, Written
 from pipeline.develop.schema_updates import SchemasRefused, committed, forget_uncommitted, update_schemas
 from pipeline.topology import Topology, load
 from tests.helpers.till import write_till
 
 TOPICS = ["tills.command", "tills.event", "tills.state"]
+FILES = (*(f"{topic}.avsc" for topic in TOPICS), "manifest.json")
 Change = Callable[[str, str], Topology]
 
 
@@ -144,3 +145,54 @@ def test_a_start_afresh_without_git_forgets_all_and_then_all_may_change(change: 
         update_schemas(topology, ())
     assert forget_uncommitted(topology) == TOPICS
     assert update_schemas(topology, ()).registered == TOPICS
+
+
+def published(topology: Topology) -> list[Written]:
+    """What a worker with the present manifest has put on the broker."""
+    return Registry(topology.schemas).versions(TOPICS)
+
+
+@pytest.mark.parametrize("gone", [FILES, ["manifest.json"]])
+def test_what_the_broker_has_stays_readable_though_the_files_are_gone(change: Change, gone: Sequence[str]) -> None:
+    topology = change("PutIn", "PutIn")
+    update_schemas(topology, None)
+    there = published(topology)
+    for name in gone:
+        (topology.schemas / name).unlink()
+    topology = change("class Moved:\n    amount: int", "class Moved:\n    amount: int\n    why: str")
+    with pytest.raises(SchemasRefused) as refused:
+        update_schemas(topology, None, there)
+    assert "tills.event: records of version 1" in str(refused.value)
+    assert "Moved.why: was absent; is string without a default" in str(refused.value)
+    assert (refused.value.published, refused.value.committed) == (True, False)
+    assert {path.name for path in topology.schemas.iterdir()} == {*FILES} - {*gone}
+    topology = change("    why: str", '    why: str = "till"')
+    assert update_schemas(topology, None, there).registered == TOPICS
+
+
+def test_a_file_alone_that_is_gone_is_made_again_and_held_against_the_manifest(change: Change) -> None:
+    topology = change("PutIn", "PutIn")
+    update_schemas(topology, None)
+    (topology.schemas / "tills.event.avsc").unlink()
+    topology = change("class Moved:\n    amount: int", "class Moved:\n    amount: str")
+    with pytest.raises(SchemasRefused) as refused:
+        update_schemas(topology, None, published(topology))
+    assert not refused.value.published
+    topology = change("class Moved:\n    amount: str", "class Moved:\n    amount: int")
+    assert update_schemas(topology, None, published(topology)).wrote == ["tills.event"]
+
+
+def test_versions_of_a_branch_that_the_broker_alone_has_are_read_or_refused(change: Change) -> None:
+    topology = change("PutIn", "PutIn")
+    update_schemas(topology, None)
+    first = (topology.schemas / "manifest.json").read_text()
+    update_schemas(change("class Moved:\n    amount: int", 'class Moved:\n    amount: int\n    why: str = ""'), ())
+    there = published(topology)
+    (topology.schemas / "manifest.json").write_text(first)
+    topology = change('    amount: int\n    why: str = ""', "    amount: int")
+    assert update_schemas(topology, (), there).wrote == ["tills.event"], "what has a field more is read without it"
+    others = [Written(each.id, "others.event", "string") for each in there]
+    assert update_schemas(topology, (), others).wrote == []
+    wrong = Written(7, "tills.state", {"type": "record", "name": "State", "fields": []})
+    with pytest.raises(SchemasRefused, match=r"tills\.state: records of version 1 \(id 7\)"):
+        update_schemas(topology, (), [wrong])

@@ -78,6 +78,10 @@ class SchemasTopic:
                         "broker is well and this user may read it, and try again"
                     )
 
+    def versions(self) -> list[Written]:
+        """Return what has been read, in the order in which it was first published."""
+        return [Written(number, topic, schema) for (topic, number), schema in self._there.items()]
+
     def publish(self, written: Iterable[Written]) -> list[Written]:
         """Write what is not there yet; return that once the broker has stored it. Raises TopicError, SchemaError."""
         if not self._exists():
