@@ -49,6 +49,7 @@ from pipeline.worker.host import LaneHost
 from pipeline.worker.metrics.lag import LagCollector
 from pipeline.worker.metrics.lag_watch import LagWatch
 from pipeline.worker.metrics.lanes import LaneCollector
+from pipeline.worker.metrics.reads import ReadCollector
 from pipeline.worker.settings import Adapters, MachineClock, WorkerSettings
 
 ONLY_METRICS = {"timings", "opened_s"}  # of LaneStats: they say nothing without the rest of /metrics
@@ -103,6 +104,7 @@ def build_app(
     router = Router(admin(settings.bootstrap), topology)
     forwarding, lineage = Forwarding(router), Lineage(topology.services.values())
     dispatcher = Dispatcher(tables, forwarding)
+    metrics.register(ReadCollector(dispatcher.read_timings))
     by_service = {host.plan.service.name: host for host in hosts}
 
     def committed(service: str, tp: TP) -> int | None:
