@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
 import faust
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client import Gauge
 
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import KafkaBroker, admin
@@ -46,10 +46,9 @@ from pipeline.server.watch.subscriptions import Subscriptions
 from pipeline.server.web import Ending, as_problems, mount
 from pipeline.topology import Topology
 from pipeline.worker.host import LaneHost
-from pipeline.worker.metrics.lag import LagCollector
 from pipeline.worker.metrics.lag_watch import LagWatch
-from pipeline.worker.metrics.lanes import LaneCollector
 from pipeline.worker.metrics.reads import ReadCollector
+from pipeline.worker.metrics.registry import registry_of
 from pipeline.worker.settings import Adapters, MachineClock, WorkerSettings
 
 ONLY_METRICS = {"timings", "opened_s"}  # of LaneStats: they say nothing without the rest of /metrics
@@ -92,11 +91,9 @@ def build_app(
         for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)
             app.agent(channel, name=f"{host.plan.service.name}:{topic}")(host.agent())
-    metrics, clock = CollectorRegistry(), MachineClock()
-    lag = LagWatch(lambda: {h.plan.service.name: h.lane.places for h in hosts}, KafkaLogs(settings.bootstrap), clock)
-    metrics.register(LaneCollector({h.plan.service.name: h.stats for h in hosts}, clock))
-    metrics.register(LagCollector(lag))
-    ProcessCollector(registry=metrics)
+    clock, logs = MachineClock(), KafkaLogs(settings.bootstrap)
+    lag = LagWatch(lambda: {host.plan.service.name: host.lane.places for host in hosts}, logs, clock)
+    metrics = registry_of(hosts, topology, lag, clock)
     web_app = cast(Any, app.web).web_app  # aiohttp's, which Faust's own type does not show
     ending = Ending()
     web_app.middlewares.extend([tracing(tracer), as_problems, ending.middleware()])

@@ -12,8 +12,9 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.adapters.memory.clock import MemoryClock
+from pipeline.adapters.rocksdb.database import StateFigures
 from pipeline.client.wire.read_options import ReadOptions
-from pipeline.engine.places import Place, Restore, WaitsFor
+from pipeline.engine.places import Place, Restore, SagaFigures, WaitsFor
 from pipeline.engine.ports import TP, Batch
 from pipeline.engine.stats import OTHER_REASONS, REASONS_MAX, LaneStats, Wipe
 from pipeline.server.reads.timings import ReadTimings
@@ -21,6 +22,7 @@ from pipeline.worker.metrics.lag import LagCollector
 from pipeline.worker.metrics.lag_watch import LagWatch
 from pipeline.worker.metrics.lanes import LaneCollector
 from pipeline.worker.metrics.reads import ReadCollector
+from pipeline.worker.metrics.state import StateCollector
 
 ROOT = Path(__file__).parents[3]
 POINTING = re.compile(r"\b(these|those|this|such)\b", re.IGNORECASE)
@@ -60,6 +62,9 @@ class FilledPlaces:
     def cache_bytes(self) -> int:
         return 1
 
+    def sagas(self) -> dict[str, SagaFigures]:
+        return {"checkout": SagaFigures({"stuck": 1}, 1, 1)}
+
 
 class FilledLogs:
     """A log with a record to fold."""
@@ -81,6 +86,8 @@ def registry() -> CollectorRegistry:
     watch.look()
     found.register(LaneCollector({"users": filled()}, clock))
     found.register(LagCollector(watch))
+    sizes = {"users": {"tables": StateFigures(1, 2, 3)}}
+    found.register(StateCollector(watch.places, lambda: sizes, ["checkout"], clock))
     reads = ReadTimings()
     reads.observe(ReadOptions(), 200, 0.1)
     found.register(ReadCollector(reads))
