@@ -34,6 +34,7 @@ class LaneSettings:
     revoke_patience_s: float = 5.0  # the same while the group, or a stop, waits for this member
     standby: bool = False  # whether to follow the tables of partitions that others hold
     replica_ages: bool = False  # whether to measure how old replicas are
+    watch_sagas: bool = False  # whether to know which sagas have not ended
     copy_wait_s: float = 30.0  # for copies that decisions read, to get to where their logs ended when the lane began
     cache_bytes: int = 128 << 20  # of decoded rows, of all tables
     raising_share: float | None = None  # in place of what the service declares

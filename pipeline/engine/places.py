@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engine.ports import TP, Position
+from pipeline.engine.state.sagas import STUCK, Unsettled
 from pipeline.errors import TableUnavailable
 
 if TYPE_CHECKING:
@@ -59,6 +61,17 @@ class Stop(NamedTuple):
     tp: TP
     waits_for: WaitsFor
     detail: str
+
+
+class SagaFigures(NamedTuple):
+    """Instances of a saga that have not ended: how many by status; since when the oldest, and the oldest stuck one.
+
+    Times in milliseconds since the epoch; 0: there is none.
+    """
+
+    statuses: Mapping[str, int]
+    since_ms: int
+    stuck_ms: int
 
 
 class Places:
@@ -135,6 +148,21 @@ class Places:
     def cache_bytes(self) -> int:
         """About how much memory decoded rows take."""
         return sum(table.cache.kept_bytes for task in list(self._tasks.values()) for table in task.tables)
+
+    def sagas(self) -> dict[str, SagaFigures]:
+        """What has not ended, by saga. It may be incomplete for some time after a partition has been assigned."""
+        found: dict[str, list[Unsettled]] = {}
+        for task in list(self._tasks.values()):
+            for table in task.sagas:
+                found.setdefault(table.spec.name, []).extend(list(table.unsettled.values()))
+        return {
+            name: SagaFigures(
+                Counter(each.status for each in instances),
+                min((each.since_ms for each in instances), default=0),
+                min((each.status_ms for each in instances if each.status == STUCK), default=0),
+            )
+            for name, instances in found.items()
+        }
 
     def _place(self, tp: TP, task: Task) -> Place:
         restoring = self._restores.get(tp)

@@ -12,6 +12,7 @@ from pipeline.engine.state.deadlines import Deadlines, deadline_rows
 from pipeline.engine.state.history_reader import HistorySpec
 from pipeline.engine.state.parked_table import ParkedRecord, ParkedTable
 from pipeline.engine.state.replies import ReplyTable, reply_rows, trim_copy
+from pipeline.engine.state.sagas import SagaTable
 from pipeline.engine.state.table import Codecs, RowCodec, SharedTable, Strict, Table, TableSpec
 from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.ask import AskSender, asked_codecs
@@ -210,7 +211,9 @@ class ServicePlan:
         event_codec = self._codecs(events, EventMessage, aggregate.event, strict=strict, upcasts=aggregate.upcasts)
         aggregate = events_as_stored(aggregate, event_codec.fit, state_codec.fit)
         source_topic.reads = [replica.name for replica in aggregate.replicas]
-        source_topic.tables.append(TableSpec(aggregate.name, self._called(states), state_codec))
+        saga = next((each for each in self.service.sagas if each.name == aggregate.name), None)
+        make_states = Table if saga is None else partial(SagaTable, saga.summary)
+        source_topic.tables.append(TableSpec(aggregate.name, self._called(states), state_codec, make_states))
         output = self._called(events)
         source_topic.folds = HistorySpec(aggregate, output, event_codec, state_codec, self._called(states))
         if aggregate.history:

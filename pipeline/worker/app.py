@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 import faust
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client import Gauge
 
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import KafkaBroker, admin
@@ -51,9 +51,9 @@ from pipeline.server.watch.subscriptions import Subscriptions
 from pipeline.server.web import Ending, as_problems, mount
 from pipeline.topology import Topology
 from pipeline.worker.host import LaneHost
-from pipeline.worker.metrics.lag import LagCollector
 from pipeline.worker.metrics.lag_watch import LagWatch
-from pipeline.worker.metrics.lanes import LaneCollector
+from pipeline.worker.metrics.reads import ReadCollector
+from pipeline.worker.metrics.registry import registry_of
 from pipeline.worker.probes.health import Health
 from pipeline.worker.probes.ready_line import ReadyLine
 from pipeline.worker.settings import Adapters, MachineClock, WorkerSettings
@@ -99,11 +99,9 @@ def build_app(
         for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)
             app.agent(channel, name=f"{host.plan.service.name}:{topic}")(host.agent())
-    metrics, clock = CollectorRegistry(), MachineClock()
-    lag = LagWatch(lambda: {h.plan.service.name: h.lane.places for h in hosts}, KafkaLogs(settings.bootstrap), clock)
-    metrics.register(LaneCollector({h.plan.service.name: h.stats for h in hosts}, clock))
-    metrics.register(LagCollector(lag))
-    ProcessCollector(registry=metrics)
+    clock, logs = MachineClock(), KafkaLogs(settings.bootstrap)
+    lag = LagWatch(lambda: {host.plan.service.name: host.lane.places for host in hosts}, logs, clock)
+    metrics = registry_of(hosts, topology, lag, clock)
     web_app = cast(Any, app.web).web_app  # aiohttp's, which Faust's own type does not show
     ending = Ending()
     web_app.middlewares.extend([tracing(tracer), as_problems, required(tokens), ending.middleware()])
@@ -111,6 +109,7 @@ def build_app(
     router = Router(admin(settings.bootstrap), topology)
     forwarding, lineage = Forwarding(router, Access(presented)), Lineage(topology.services.values())
     dispatcher = Dispatcher(tables, forwarding)
+    metrics.register(ReadCollector(dispatcher.read_timings))
     by_service = {host.plan.service.name: host for host in hosts}
 
     def committed(service: str, tp: TP) -> int | None:

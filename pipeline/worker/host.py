@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import faust
 
+from pipeline.adapters.rocksdb.database import StateFigures
 from pipeline.drive import drive_async
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.supervision import Call, Now, Pause, Step, Turn, supervise
@@ -41,14 +42,20 @@ class LaneHost(faust.Service):
 
     A lane that cannot go on is abandoned and another opened in its place; that ends broker troubles and fencing.
     `failed` is called with an error that a new lane does not cure; `moved`, in the event loop, when readers may see
-    new rows.
+    new rows. `sizes`: says how large its local tables are.
     """
 
     abstract = False
 
-    def __init__(self, plan: ServicePlan, open_lane: OpenLane, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        plan: ServicePlan,
+        open_lane: OpenLane,
+        failed: Callable[[BaseException], None],
+        sizes: Callable[[], Mapping[str, StateFigures]],
+    ) -> None:
         super().__init__()
-        self.plan, self.stats = plan, LaneStats()
+        self.plan, self.stats, self.sizes = plan, LaneStats(), sizes
         self._open_lane, self._failed = open_lane, failed
         self.lane = self._make()
         self.channels: dict[str, Any] = {}

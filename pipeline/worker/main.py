@@ -84,6 +84,7 @@ def lane_opener(
             unfinished.pop_all()
         lane_settings = LaneSettings(
             replica_ages=True,
+            watch_sagas=True,
             standby=settings.standby,
             commit_interval_s=settings.commit_interval_s,
             cache_bytes=cache_bytes,
@@ -177,7 +178,7 @@ def run_worker(
             *(plan, identity, client_id(plan.service.name, advertised.url), stores, settings, adapters, share, shared),
             tracer_of(plan.service.name),
         )
-        return LaneHost(plan, opener, fail)
+        return LaneHost(plan, opener, fail, stores.figures)
 
     # At once: if a killed worker has left transactions open, each producer takes half a second to end them.
     with ThreadPoolExecutor(len(plans)) as opening:

@@ -19,7 +19,7 @@ from typing import IO
 from rocksdict import WriteBatch
 
 from pipeline.adapters import descriptors
-from pipeline.adapters.rocksdb.database import FILES_MAX, ID_BYTES, RocksDatabase, unavailable
+from pipeline.adapters.rocksdb.database import FILES_MAX, ID_BYTES, RocksDatabase, StateFigures, unavailable
 from pipeline.errors import OutOfDescriptors, PipelineError, StateDirectoryError
 
 log = logging.getLogger(__name__)
@@ -134,6 +134,11 @@ class Shelf:
             self._stores[name] = store
             return store
 
+    def figures(self) -> StateFigures | None:
+        """Return the size of the database; None if it is not open. Safe from any thread."""
+        database = self._database
+        return None if database is None else database.figures()
+
     def give_back(self, store: RocksStore, *, unflushed: bool) -> None:
         """Remove a closed store."""
         with self._lock:
@@ -170,6 +175,11 @@ class RocksStores:
     def open(self, name: str) -> RocksStore:
         """Open the store of that name. Raises StateDirectoryError if it is open already, or cannot be used."""
         return (self._histories if name.startswith(HISTORY) else self._tables).open(name)
+
+    def figures(self) -> dict[str, StateFigures]:
+        """Return the sizes of its databases that are open: `tables`, `histories`. Safe from any thread."""
+        found = {"tables": self._tables.figures(), "histories": self._histories.figures()}
+        return {kind: figures for kind, figures in found.items() if figures is not None}
 
     @property
     def last_port(self) -> int:

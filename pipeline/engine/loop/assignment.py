@@ -23,6 +23,7 @@ from pipeline.engine.places import Places
 from pipeline.engine.ports import TP, LogFacts, Position, Store
 from pipeline.engine.state.partition_counts import partition_counts
 from pipeline.engine.state.positions import CAUGHT_UP_MS
+from pipeline.engine.state.sagas import SagaTable
 from pipeline.engine.state.table import SharedTable
 from pipeline.errors import BrokerUnreachable, DatabaseUnusable, LaneFatal, NotParked, RecordsLost
 from pipeline.model import TopicKind
@@ -57,6 +58,7 @@ class Assignment:
         self._unattended: list[TP] = []  # partitions of others that have no standby here yet
         self.places = Places(context, self._tasks, self._restores, self._standbys, self._replicas)
         self._lacking: dict[TP, str] = {}  # standbys with states that their owners do not write, and why
+        self._read_on: list[tuple[Task, SagaTable]] = []  # tables of sagas that are being looked through
         self._looked_s, self._flushed_s = 0.0, self._clock.monotonic_s()
         self.unbuilt = dict.fromkeys(self._plan.built_from, "it is not known yet whether the table is whole; ask again")
 
@@ -148,6 +150,7 @@ class Assignment:
         """
         self._topics.look(self.running(), self._facts)
         followed = self._following.step()
+        self._read_on = [(task, table) for task, table in self._read_on if task.running and table.read_on()]
         self._follow_others()
         self._flush_the_quiet()
         self._look_after_copies(committed)
@@ -228,6 +231,8 @@ class Assignment:
         if held:
             log.info("%s-%d: %d keys have parked records", *tp, held)
         task.running = True
+        if self._settings.watch_sagas:
+            self._read_on += [(task, table) for table in task.watch_sagas()]
         self._show(tp, copy, restoring=False)
         return task
 

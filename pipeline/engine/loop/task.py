@@ -19,6 +19,7 @@ from pipeline.engine.state.noted import Standing, noted_key, noted_value
 from pipeline.engine.state.parked_table import ParkedTable
 from pipeline.engine.state.positions import changelog_position, source_position
 from pipeline.engine.state.replies import ReplyTable
+from pipeline.engine.state.sagas import SagaTable
 from pipeline.engine.state.table import SharedTable
 from pipeline.engine.steps.step import Step
 from pipeline.engine.steps.unique_values import NeedsReservation
@@ -49,6 +50,7 @@ class Task:
         tables, self._nodes = source_topic.steps(tp.partition, store, self._producer, self._stats, finders)
         self.tables = list(tables.values())
         self._shared = [table for table in self.tables if isinstance(table, SharedTable)]
+        self.sagas = [table for table in self.tables if isinstance(table, SagaTable)]
         self._caching = [table for table in self.tables if table.cached]
         queue = tables[source_topic.queue]
         assert isinstance(queue, ParkedTable)
@@ -157,6 +159,12 @@ class Task:
             self.unknown.go_on()
         self._stats.records += folded
         return folded
+
+    def watch_sagas(self) -> list[SagaTable]:
+        """Keep which sagas have not ended. Return the tables that are to be looked through for that."""
+        for table in self.sagas:
+            table.watch()
+        return self.sagas
 
     def leave(self) -> None:
         """Fold nothing any more, as the partition is given up."""

@@ -16,8 +16,9 @@ from pipeline.client.wire.read_options import ReadOptions
 from pipeline.drive import drive_async
 from pipeline.errors import NotYet, PipelineError, TableUnavailable
 from pipeline.server.endpoint import OWNERS, At, Endpoint, Page, Place, Reply, Request, Stream
-from pipeline.server.owner.forward import Forwarding
+from pipeline.server.owner.forward import FORWARDED, Forwarding
 from pipeline.server.reads.local_tables import LocalTables
+from pipeline.server.reads.timings import ReadTimings
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ class Dispatcher:
         self.tables, self.router = tables, forwarding.router
         self.topology = forwarding.router.topology
         self._forwarding = forwarding
+        self.read_timings = ReadTimings()
         self._holds = Holds(self.router, time.monotonic)
 
     async def blocking(self, call: Callable[[], T]) -> T:
@@ -42,11 +44,24 @@ class Dispatcher:
         return await self.blocking(lambda: self.router.partition(table, key))
 
     async def answer(self, endpoint: Endpoint, page: Page, request: Request) -> Reply | Stream:
-        """Return the page's reply, from here or from the owner. NotYet names the services that are held."""
+        """Return the page's reply, from here or from the owner. NotYet names the services that are held.
+
+        Count how long a read takes, at the worker that was asked first.
+        """
+        began_s, status = time.monotonic(), 0
         try:
-            return await self._answer(endpoint, page, request)
+            told = await self._answer(endpoint, page, request)
+            status = told.status if isinstance(told, Reply) else 0
         except NotYet as error:
+            status = error.http_status
             raise await self._naming_holds(error) from error
+        except PipelineError as error:
+            status = error.http_status
+            raise
+        finally:
+            if status and endpoint.reads and FORWARDED not in request.headers:
+                self.read_timings.observe(request.reading, status, time.monotonic() - began_s)
+        return told
 
     async def _naming_holds(self, error: NotYet) -> NotYet:
         if any("held" in hop for hop in error.behind):  # another worker has named them

@@ -1,4 +1,4 @@
-"""The Prometheus metrics of lag, restores and copies: what was measured last, and what memory holds."""
+"""The Prometheus metrics of lag and restores: what was measured last."""
 
 from __future__ import annotations
 
@@ -14,27 +14,12 @@ PARTITION = ["service", "topic", "partition"]
 
 
 class LagCollector(Collector):
-    """Collects the lag of all partitions of a process, and the ages of its copies."""
+    """Collects the lag of all partitions of a process."""
 
     def __init__(self, watch: LagWatch) -> None:
         self._watch = watch
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._lags()
-        ages = GaugeMetricFamily(
-            "pipeline_copy_age_seconds",
-            "Time for which a replica, or the standbys of a topic's partitions, may lack something",
-            labels=["service", "copy", "kind"],
-        )
-        cache = GaugeMetricFamily("pipeline_cache_bytes", "About what decoded rows take in memory", labels=["service"])
-        for service, places in self._watch.places().items():
-            for (name, kind), age_s in places.copy_ages().items():
-                ages.add_metric([service, name, kind], age_s)
-            cache.add_metric([service], places.cache_bytes())
-        yield ages
-        yield cache
-
-    def _lags(self) -> Iterator[Metric]:
         records = GaugeMetricFamily(
             "pipeline_lag_records",
             "Records from the committed offset of a partition to the end of its log, transaction markers included",

@@ -61,12 +61,6 @@ class World:
     def all(self) -> dict[TP, Place]:
         return dict(self.places)
 
-    def copy_ages(self) -> dict[tuple[str, str], float]:
-        return {}
-
-    def cache_bytes(self) -> int:
-        return 0
-
     # --- of the broker ---
 
     def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:

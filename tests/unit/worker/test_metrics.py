@@ -12,12 +12,17 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.adapters.memory.clock import MemoryClock
-from pipeline.engine.places import Place, Restore, WaitsFor
+from pipeline.adapters.rocksdb.database import StateFigures
+from pipeline.client.wire.read_options import ReadOptions
+from pipeline.engine.places import Place, Restore, SagaFigures, WaitsFor
 from pipeline.engine.ports import TP, Batch
 from pipeline.engine.stats import OTHER_REASONS, REASONS_MAX, LaneStats, Wipe
+from pipeline.server.reads.timings import ReadTimings
 from pipeline.worker.metrics.lag import LagCollector
 from pipeline.worker.metrics.lag_watch import LagWatch
 from pipeline.worker.metrics.lanes import LaneCollector
+from pipeline.worker.metrics.reads import ReadCollector
+from pipeline.worker.metrics.state import StateCollector
 
 ROOT = Path(__file__).parents[3]
 POINTING = re.compile(r"\b(these|those|this|such)\b", re.IGNORECASE)
@@ -57,6 +62,9 @@ class FilledPlaces:
     def cache_bytes(self) -> int:
         return 1
 
+    def sagas(self) -> dict[str, SagaFigures]:
+        return {"checkout": SagaFigures({"stuck": 1}, 1, 1)}
+
 
 class FilledLogs:
     """A log with a record to fold."""
@@ -78,6 +86,11 @@ def registry() -> CollectorRegistry:
     watch.look()
     found.register(LaneCollector({"users": filled()}, clock))
     found.register(LagCollector(watch))
+    sizes = {"users": {"tables": StateFigures(1, 2, 3)}}
+    found.register(StateCollector(watch.places, lambda: sizes, ["checkout"], clock))
+    reads = ReadTimings()
+    reads.observe(ReadOptions(), 200, 0.1)
+    found.register(ReadCollector(reads))
     return found
 
 
@@ -105,7 +118,8 @@ def test_a_help_text_speaks_for_itself() -> None:
 
 def labels_of(cell: str) -> frozenset[str]:
     """The labels that a cell of the page names, and `service`, unless it says that there is none."""
-    return frozenset() if cell.strip() == "no `service`" else frozenset({"service", *re.findall(r"\w+", cell)})
+    named = frozenset(re.findall(r"\w+", cell.replace("no `service`", "")))
+    return named if "no `service`" in cell else named | {"service"}
 
 
 def test_the_page_lists_each_metric_with_its_type_and_labels() -> None:
