@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -118,14 +119,27 @@ class LazyGroup(click.Group):
             error.message = plain(error.message, keep="\n")
             raise
         except PipelineError as error:
-            say(f"error: {error}", err=True)
+            _say_failed(str(error))
             sys.exit(1 if isinstance(error, LaneFatal) else 2)  # 1: restarting the worker may help
         except OSError as error:
             if not (cure := descriptors.cure() if descriptors.exhausted(error) else cure_of(error)):
                 raise
             what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
-            say(f"error: {what}; {cure}", err=True)
+            _say_failed(f"{what}; {cure}")
             sys.exit(2)
+
+
+def _logs_for_machines() -> bool:
+    """Whether this process writes its log as JSON, so that all that it says on stderr is JSON."""
+    return any(getattr(handler.formatter, "for_machines", False) for handler in logging.getLogger().handlers)
+
+
+def _say_failed(text: str) -> None:
+    """Say what has ended the command."""
+    if _logs_for_machines():
+        logging.getLogger(__name__).error("%s", text, extra={"event": "failed"})
+    else:
+        say(f"error: {text}", err=True)
 
 
 def run() -> None:
@@ -148,10 +162,14 @@ def run() -> None:
         with suppress(OSError, ValueError):
             if isinstance(error, OSError) and (failed := output_error()):
                 say(f"error: standard output cannot be written: {failed.strerror}", err=True)
+            elif _logs_for_machines():
+                logging.getLogger(__name__).exception("a bug has ended it", extra={"event": "failed"})
             else:
                 traceback.print_exc()
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)  # the process is ending
+    with suppress(Exception):
+        logging.shutdown()  # says which lines were left out
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a closed pipe or terminal
             stream.flush()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from pipeline.engine.ports import TP, names_of
-from pipeline.errors import TransactionAborted
+from pipeline.errors import LaneFatal, TransactionAborted
 
 log = logging.getLogger(__name__)
 
@@ -24,3 +24,8 @@ def starts_over(service: str, aborted: TransactionAborted, times: int) -> None:
     level = logging.WARNING if times > HEALS_MAX else logging.INFO
     event = {"event": "aborted", "service": service}
     log.log(level, "%s: %s; folding again from the last commit", service, aborted, extra=event)
+
+
+def left_open(service: str, error: LaneFatal) -> None:
+    """Tell that a transaction could not be aborted: who takes the partitions over, or the broker, ends it."""
+    log.warning("%s: %s", service, error)

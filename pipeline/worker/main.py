@@ -140,7 +140,7 @@ def run_worker(
     stopping: list[asyncio.Future[None]] = []
 
     def fail(error: BaseException) -> None:
-        log.error("the worker stops: %s", error, extra={"event": "failed"})
+        log.error("the worker stops: %s", error, extra={"event": "stopping"})
         failures.append(error)
         stopping.append(asyncio.ensure_future(worker.stop()))
 

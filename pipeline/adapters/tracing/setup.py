@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    from pipeline.adapters.tracing.counting import CountingExporter
     from pipeline.engine.tracing.port import Tracer
 
 EXPORTERS, PROTOCOL = "OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_PROTOCOL"
 PLACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 SWITCHES_ON = (EXPORTERS, *PLACES)
-FLUSH_MS = 3_000  # for the last spans, when a process ends
+LAST_S, INTERRUPT_S = 3.0, 1.0  # for the last spans, when a process ends; for an exporter to give up
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
@@ -37,11 +39,12 @@ class Tracing:
     `OTEL_SERVICE_NAME`, if it is set, names all of them. `own`: the name of what is no service of a topology.
     """
 
-    def __init__(self, own: str, processor: SpanProcessor | None) -> None:
+    def __init__(self, own: str, processor: SpanProcessor | None, exporter: CountingExporter | None = None) -> None:
         """`processor`: takes the spans; None: the process has a provider already, which takes them."""
         from opentelemetry import trace
 
         self._processor, self._providers = processor, dict[str, Any]()
+        self._exporter = exporter
         if processor is not None:
             trace.set_tracer_provider(self._provider(own))
         _add_ids_to_log_records()
@@ -71,11 +74,17 @@ class Tracing:
             self._providers[name] = provider
         return self._providers[name]
 
-    def close(self) -> None:
-        """Export what is left, within a bounded time."""
-        if self._processor is not None:
-            self._processor.force_flush(FLUSH_MS)
-            self._processor.shutdown()
+    def close(self) -> int:
+        """Export what is left, within a bounded time. Return how many spans could not be exported since the start."""
+        if self._processor is None:
+            return 0
+        last = threading.Thread(target=self._processor.shutdown, name="last-spans", daemon=True)
+        last.start()
+        last.join(LAST_S)
+        if last.is_alive() and self._exporter is not None:
+            self._exporter.shutdown()  # interrupts what it tries again
+            last.join(INTERRUPT_S)
+        return 0 if self._exporter is None else self._exporter.failed + self._exporter.under_way
 
 
 def set_up(own: str, wanted: bool | None = None) -> Tracing | None:
@@ -93,7 +102,10 @@ def set_up(own: str, wanted: bool | None = None) -> Tracing | None:
         raise TracingUnusable(f"tracing needs {error.name}: pip install 'kafka-pipeline[tracing]'") from None
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         return Tracing(own, None)
-    return Tracing(own, BatchSpanProcessor(_exporter()))
+    from pipeline.adapters.tracing.counting import CountingExporter
+
+    exporter = CountingExporter(_exporter())
+    return Tracing(own, BatchSpanProcessor(exporter), exporter)
 
 
 def _exporter() -> SpanExporter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import Counter, deque
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 AGAIN = "Sent again under the same ids they have no second effect; without ids of your own they may"
 TRACED_AS = "pipeline-send"
+WHERE_SPANS_GO = "say where they are to go with OTEL_EXPORTER_OTLP_ENDPOINT, or with OTEL_TRACES_EXPORTER=console"
 WINDOW = 1_000  # commands of a file that wait for their replies at once
 
 
@@ -149,6 +151,7 @@ def _traced(trace: bool | None) -> Iterator[None]:
     if tracing is None:
         yield
         return
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what has failed is told at the end
     span = tracing.of(TRACED_AS).start("pipeline send", Kind.INTERNAL, {})
     if span.header is not None:
         say(f"trace {span.header.decode().split('-')[1]}", err=True)
@@ -157,7 +160,8 @@ def _traced(trace: bool | None) -> Iterator[None]:
             yield
     finally:
         span.end()
-        tracing.close()
+        if failed := tracing.close():
+            say(f"warning: {failed:,} spans of the trace could not be exported; {WHERE_SPANS_GO}", err=True)
 
 
 def _check_topics(bootstrap: str, topology: Topology, aggregates: Collection[str]) -> None:

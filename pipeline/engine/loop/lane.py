@@ -6,7 +6,6 @@ Faust agent between poll and fold; a test or a simulator just calls `turn`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from pipeline.engine import told
@@ -26,8 +25,6 @@ from pipeline.engine.ports import TP, Batch, Polled
 from pipeline.engine.stats import LaneStats
 from pipeline.errors import LaneFatal, RecordRefused, RecordsLost, TransactionAborted
 from pipeline.model import NEVER
-
-log = logging.getLogger(__name__)
 
 ABORTED_MAX = 10  # transactions in a row, before a new producer is tried
 YIELD_S = 5.0  # for how long a slow partition may keep others waiting
@@ -256,7 +253,7 @@ class Lane:
             try:
                 self._producer.abort()
             except LaneFatal as fatal:
-                log.warning("%s: %s", self.plan.service.name, fatal)
+                told.left_open(self.plan.service.name, fatal)
         self._transaction.forget()
         self._release(owned=False)
 

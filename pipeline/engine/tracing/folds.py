@@ -58,12 +58,14 @@ class Tracing:
                 done += task.fold_all(records[done:n], until_s)
             if done < n or (done and self._clock.monotonic_s() > until_s):
                 return done
-            parked = self._stats.parked
+            before = len(self._held), self._stats.parked, self._producer.traced
             with self.record(task.tp, records[n]) as span:
                 assert span is not None, "its header says that it is sampled"
                 folded = task.fold_all([records[n]], until_s, [_Traced(node, self, span) for node in task.level()])
-                if self._stats.parked > parked:
+                if self._stats.parked > before[1]:
                     span.fail("parked", "Parked")
+            if (len(self._held) - 1, self._stats.parked, self._producer.traced) == before:
+                self._held.pop()  # nothing is done about such a record here: a span that never ends is not exported
             if not folded:
                 return done
             done += 1

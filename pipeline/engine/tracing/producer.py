@@ -12,11 +12,12 @@ Headers = Sequence[tuple[str, str | bytes | None]]
 
 
 class TracedProducer:
-    """A `Producer` over another. While `header` is not None, what is queued carries it."""
+    """A `Producer` over another. While `header` is not None, what is queued carries it; `traced` counts that."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer, self.name = producer, producer.name
         self.header: bytes | None = None
+        self.traced = 0
         self.partitions, self.begin, self.flush = producer.partitions, producer.begin, producer.flush
         self.produce_last, self.abort = producer.produce_last, producer.abort
         self.fence, self.close = producer.fence, producer.close
@@ -25,6 +26,7 @@ class TracedProducer:
         if self.header is None:
             self._producer.produce(topic, key, value, partition)
         else:
+            self.traced += 1
             self._producer.park(topic, key, value, [(HEADER, self.header)], partition)
 
     def park(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int = -1) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from pipeline.adapters.memory import MemoryClock, MemoryDatabase, MemoryKafka, MemoryStore
-from pipeline.adapters.memory.log import Headers
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
 from pipeline.engine.tracing.port import Tracers
@@ -292,18 +291,9 @@ class World:
         due_ms = self.kafka.clock.time_ms() + sent.wait_ms if sent.wait_ms else None
         store(self, sent, name, due_ms)
 
-    def send(
-        self,
-        aggregate: str,
-        key: str,
-        command: Any,
-        name: str,
-        age_ms: int = 0,
-        due_ms: int | None = None,
-        headers: Headers = (),
-    ) -> TP:
-        """Store a client's command, issued `age_ms` earlier and due at `due_ms`."""
-        return store(self, Sent(0, aggregate, key, command, age_ms=age_ms), name, due_ms, headers)
+    def send(self, aggregate: str, key: str, command: Any, name: str, **more: Any) -> TP:
+        """Store a client's command. `more`: what `store` takes besides."""
+        return store(self, Sent(0, aggregate, key, command), name, **more)
 
     # --- the topology's code ------------------------------------------------------------------------------------------
 

@@ -16,7 +16,12 @@ LogFormat = Literal["text", "json"]
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
-    """Return False for the start and stop of each of Faust's own parts, which it marks with [^."""
+    """Return False for the start and stop of each of Faust's own parts, which it marks with [^.
+
+    That spans cannot be exported is no error here: all goes on without them.
+    """
+    if record.levelno > logging.WARNING and record.name.startswith("opentelemetry."):
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
     return record.levelno >= logging.WARNING or not str(record.msg).startswith("[^")
 
 

@@ -63,6 +63,8 @@ class TextLines(_Lines):
 class JsonLines(_Lines):
     """One JSON object a line, with the fields of docs/howto/logs.md."""
 
+    for_machines = True
+
     def format(self, record: logging.LogRecord) -> str:
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {

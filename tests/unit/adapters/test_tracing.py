@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 
 from pipeline.adapters.tracing import setup
 from pipeline.adapters.tracing.console import line
+from pipeline.adapters.tracing.counting import CountingExporter
 from pipeline.adapters.tracing.setup import is_wanted, set_up
 from pipeline.engine.tracing.port import Kind
 from pipeline.errors import TracingUnusable
@@ -79,6 +84,31 @@ def test_the_console_exporter_writes_lines(monkeypatch: pytest.MonkeyPatch) -> N
     assert second.endswith("orders: decide orders  1.0 ms  rejected=empty error=Why links=1 FAILED\n")
     assert first.split()[1] == second.split()[1]
     assert first.split()[2] == second.split()[4]
+
+
+class Away(SpanExporter):
+    """Tries again for ever, until it is told to end."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.ended.wait(60)
+        return SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        self.ended.set()
+
+
+def test_an_exporter_that_gets_no_answer_does_not_keep_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "LAST_S", 0.05)
+    made, exporter = setup.Tracing.__new__(setup.Tracing), CountingExporter(Away())
+    made._processor, made._providers, made._exporter = BatchSpanProcessor(exporter), {}, exporter
+    for _ in range(3):
+        made.of("orders").start("x", Kind.INTERNAL, {}).end()
+    began_s = time.monotonic()
+    assert made.close() == 3
+    assert time.monotonic() - began_s < 10
 
 
 def test_nothing_of_opentelemetry_is_loaded_where_it_is_off() -> None:

@@ -76,6 +76,12 @@ def test_an_order_is_one_trace_through_all_services(shop: Shop) -> None:
     } <= reported
 
 
+def test_a_record_that_nothing_is_done_about_has_no_span(shop: Shop) -> None:
+    followed = {span.parent.span_id for span in shop.order if span.parent is not None}
+    assert {span.context.span_id for span in shop.order if span.kind is SpanKind.CONSUMER} <= followed
+    assert len(shop.named("process orders.event", "checkout_saga")) == 1  # it follows orders that are placed, only
+
+
 def test_each_span_is_within_the_time_of_what_has_caused_it(shop: Shop) -> None:
     spans = {span.context.span_id: span for span in shop.order}
     for span in shop.order:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,3 +290,20 @@ def test_every_event_stands_on_the_page() -> None:
     listed = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE.read_text(), re.MULTILINE))
     assert {"assigned", "serving", "parked", "kafka_away"} <= events <= listed
     assert listed - events <= set(FIELDS) | set(SCHEMA["properties"])  # type: ignore[arg-type]
+
+
+def test_what_ends_a_command_is_a_line_of_the_same_form_and_storms_are_told_of_at_its_end() -> None:
+    code = (
+        "import logging, sys; from pipeline.worker.logs import log_to_stderr; from pipeline import cli; "
+        "from pipeline.errors import BadInput; log_to_stderr('INFO', 'json'); "
+        "[logging.getLogger('x').error('offset %d', n) for n in range(100)]; "
+        "cli.main.invoke = lambda ctx: cli._say_failed('no topics') or sys.exit(2); sys.argv = ['pipeline', 'config']; "
+        "cli.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    *lines, last = map(json.loads, done.stderr.splitlines())
+    for each in (*lines, last):
+        LINE.validate(each)
+    assert done.returncode == 2
+    assert (lines[-1]["event"], lines[-1]["message"]) == ("failed", "no topics")
+    assert last["left_out"] == 100 - SAME_MAX - 1

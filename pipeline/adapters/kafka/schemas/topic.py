@@ -46,8 +46,9 @@ def published(bootstrap: str, make: Codecs) -> SchemasTopic | None:
     if not isinstance(make, CodecFactory):
         return None
     schemas = SchemasTopic(bootstrap, make.registry)
-    for each in schemas.publish(make.written()):
-        log.info("published schema id %d of %s", each.id, each.topic, extra={"event": "schema_published"})
+    if new := schemas.publish(make.written()):
+        topics = ", ".join(dict.fromkeys(each.topic for each in new))
+        log.info("published %d schemas, of %s", len(new), topics, extra={"event": "schemas_published"})
     schemas.follow()
     return schemas
 
