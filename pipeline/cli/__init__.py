@@ -40,7 +40,9 @@ COMMANDS = {
     "send": "Send commands, and show their outcomes.",
     "query": "Read rows of a materialised table.",
     "history": "Show an aggregate's events, its state at a version or time, and differences.",
+    "tail": "Show records of topics, decoded: the last ones, since a time, as they come.",
     "explain": "Follow one request through all services, record by record.",
+    "trace": "Follow one command by its id, or a request by its correlation id, to its last row.",
     "deadlines": "Show an aggregate's deadlines and scheduled commands.",
     "saga": "List sagas, show one, and retry, skip a step or undo all.",
     "2pc": "List two-phase commits, show one and what it blocks, and force its outcome.",
@@ -77,6 +79,8 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "send": "data.send",
     "shell": "project.shell",
     "state": "operate.state",
+    "tail": "data.tail",
+    "trace": "data.trace",
 }
 
 

@@ -61,6 +61,40 @@ def call(shop: Shop, *arguments: str, code: int = 0, broker: bool = True, schema
     return json.loads(result.stdout) if code < 2 else result.output
 
 
+def lines(shop: Shop, *arguments: str) -> list[dict[str, Any]]:
+    """The lines of JSON that a command prints."""
+    result = CliRunner().invoke(main, [*arguments, "--bootstrap", shop.bootstrap, "--json"])
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def records_are_shown_as_they_stand(shop: Shop) -> None:
+    """`pipeline tail` and `pipeline trace` on the same records."""
+    there = {(m.partition(), m.offset()) for m in shop.records("orders.event")}
+    shown = lines(shop, "tail", "orders.event", "--since", "1h")
+    assert {(each["partition"], each["offset"]) for each in shown} == there
+    assert len(shown) == len(there)
+    places = [(each["partition"], each["offset"], each["time_ms"]) for each in shown]
+    for n in range(4):  # a worker's own time may go back; then the rest of the partition comes behind it
+        own = [time_ms for partition, _, time_ms in places if partition == n]
+        assert own == sorted(own), places
+    assert [time_ms for _, _, time_ms in places] == sorted(time_ms for _, _, time_ms in places), places
+    assert {each["type"] for each in shown} >= {"OrderPlaced", "OrderConfirmed"}
+    last = lines(shop, "tail", "orders", "--last", "3", "--key", "07")
+    of_key = [each for each in lines(shop, "tail", "orders", "--since", "1h") if each["key"] == "07"]
+    assert [each["offset"] for each in last] == [each["offset"] for each in of_key[-3:]]
+    placed = lines(shop, "tail", "orders.event", "-n", "100", "--type", "OrderPlaced")
+    assert len(placed) == len([each for each in shown if each["type"] == "OrderPlaced"]) == 20
+    assert lines(shop, "tail", "orders.event", "--since", "1h", "--limit", "2") == shown[:2]
+    assert lines(shop, "tail", "orders.event", "--since", "2999-01-01") == []
+
+    story = call(shop, "trace", placed[0]["command_id"])
+    assert (story["aggregate"], story["key"]) == ("orders", placed[0]["key"])
+    assert {"orders", "checkout_saga", "inventory", "payments", "reports"} == set(story["services"])
+    assert [saga["status"] for saga in story["sagas"]] == ["done"]
+    assert "look further back" in call(shop, "trace", placed[0]["command_id"], "--since", "2999-01-01", code=2)
+
+
 def test_what_was_recorded_is_exported_judged_and_decided_elsewhere(shop: Shop, tmp_path: Path) -> None:
     worker = shop.worker()
     shop.send(some_business())
@@ -78,6 +112,7 @@ def test_what_was_recorded_is_exported_judged_and_decided_elsewhere(shop: Shop, 
         assert found == there != set()
 
     assert exported["missing"] == []
+    records_are_shown_as_they_stand(shop)
     ours = call(shop, "export", "topologies", "--service", "users", "--to", str(tmp_path / "users.avro"))
     assert "users.event" in ours["topics"]  # which reports folds, too
     assert "orders.event" not in ours["topics"]

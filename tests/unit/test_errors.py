@@ -31,7 +31,7 @@ OTHERS = {
     errors.UpcastFailed,
 }
 STATUS = {
-    404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "NoHistory", "NoDeadlines", "NotParked"],
+    404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "UnknownCommand", "NoHistory", "NoDeadlines", "NotParked"],
     400: ["BadRequest", "InvalidMoment", "InvalidToken", "NoSuchConsistency"],
     409: ["CopyHeld"],
     410: ["HistoryIncomplete"],
