@@ -67,7 +67,7 @@ class Shown:
             "key": self.key,
             **({} if self.key_base64 is None else {"key_base64": self.key_base64}),
             TYPE: self.type,
-            **self.about,
+            "about": self.about,
             "value": self.value,
             "error": self.error,
         }
