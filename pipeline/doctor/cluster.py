@@ -170,6 +170,11 @@ class Cluster:
         for plan in self._plans():
             name = plan.service.name
             group = group_now(self._bootstrap, self._client, plan.group, self._folded(plan))
+            if paused := [place for place in group.places if place.pause is not None]:
+                by, why, _ = paused[0].pause or ("", "", 0)
+                yield warning(
+                    f"{name}: {len(paused)} partitions are paused by {by}: {why}", f"pipeline resume {name} --why …"
+                )
             unowned = [place.tp for place in group.places if place.owner is None]
             if not group.members:
                 yield warning(f"{name}: no worker runs", f"pipeline worker {self._topology.name} --service {name}")

@@ -112,6 +112,29 @@ def the_cluster_is_examined(shop: Shop) -> None:
     assert {each["check"] for each in found} == {*OF_CLUSTER, *OF_MACHINE}
 
 
+def a_service_is_paused(shop: Shop) -> None:
+    """`pipeline pause`, and `pipeline resume`: commands wait meanwhile, and the sender hears why."""
+
+    def send(name: str, *arguments: str) -> Any:
+        where = ["--bootstrap", shop.bootstrap, "--json"]
+        return CliRunner().invoke(
+            main, ["send", "users", "u1", "ChangeName", f'{{"name": "{name}"}}', *arguments, *where]
+        )
+
+    told = call(shop, "pause", "users", "--why", "a try", "--by", "anna")
+    assert (told["paused"], told["left"]) == (8, [])  # of users and of user_emails
+    waiting = send("Zoe", "--wait", "--timeout", "1", "--id", "paused-1")
+    assert waiting.exit_code == 1
+    assert "users is paused, by anna: a try; go on with: pipeline resume users" in waiting.output
+    (group,) = lines(shop, "groups", "--service", "users")
+    assert {p["pause"]["why"] for p in group["partitions"] if p["topic"] == "users.command"} == {"a try"}
+    found = lines(shop, "doctor", "--service", "users", "--home", str(shop.home), "--timeout", "120")
+    assert any("8 partitions are paused by anna: a try" in each["says"] for each in found)
+    gone_on = call(shop, "resume", "users", "--why", "it is over")
+    assert ([each["resumed"] for each in gone_on["workers"]], gone_on["paused"]) == ([True], [])
+    assert send("Zoe", "--wait", "--timeout", "30", "--id", "paused-1").exit_code == 0
+
+
 def test_what_was_recorded_is_exported_judged_and_decided_elsewhere(shop: Shop, tmp_path: Path) -> None:
     worker = shop.worker()
     shop.send(some_business())
@@ -131,6 +154,7 @@ def test_what_was_recorded_is_exported_judged_and_decided_elsewhere(shop: Shop, 
     assert exported["missing"] == []
     records_are_shown_as_they_stand(shop)
     the_cluster_is_examined(shop)
+    a_service_is_paused(shop)
     ours = call(shop, "export", "topologies", "--service", "users", "--to", str(tmp_path / "users.avro"))
     assert "users.event" in ours["topics"]  # which reports folds, too
     assert "orders.event" not in ours["topics"]

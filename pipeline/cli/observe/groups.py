@@ -98,7 +98,9 @@ def _say_owner(where: Where, table: str, key: str, *, as_json: bool) -> None:
 
 def _summary(name: str, group: GroupNow) -> dict[str, Any]:
     owned = sum(place.owner is not None for place in group.places)
-    row = {"service": name, "state": group.state, "workers": len(group.members)}
+    paused = next((place.pause for place in group.places if place.pause is not None), None)
+    state = group.state if paused is None else f"{group.state}, paused by {paused.by}: {paused.why}"
+    row = {"service": name, "state": state, "workers": len(group.members)}
     return row | {"partitions": f"{owned} of {len(group.places)}", "lag": sum(place.lag for place in group.places)}
 
 
@@ -140,6 +142,7 @@ def _as_json(group: GroupNow) -> dict[str, Any]:
                 "lag": place.lag,
                 "owner": None if place.owner is None else place.owner.name,
                 "transactional_ids": list(place.writers),
+                "pause": None if place.pause is None else place.pause._asdict(),
             }
             for place in group.places
         ],

@@ -108,15 +108,34 @@ def test_it_is_resumed_at_all_its_workers(ask: Ask, driver: TestDriver) -> None:
     assert lane(driver).stats.held
     assert [each["key"] for each in ask("GET", "/v1/parked")[1]["parked"]] == ["shop-0", "shop-1", "shop-2"]
     Code.mend(True)
-    status, told = ask("POST", "/v1/parked/sales/resume", json=WHO)
+    status, told = ask("POST", "/v1/services/sales/resume", json=WHO)
     assert (status, [each["resumed"] for each in told["workers"]], told["unavailable"]) == (200, [True], [])
     assert not lane(driver).stats.held
-    assert ask("POST", "/v1/parked/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is False
+    assert ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is False
+
+
+def test_it_is_paused_at_all_its_workers_and_says_so(ask: Ask, driver: TestDriver) -> None:
+    Code.mend(True)
+    driver.send("rates", "lira", SetRate(2))
+    driver.send("sales", "shop-0", Sell(1, ("lira",)))
+    folded = lane(driver).stats.commands
+    status, told = ask("POST", "/v1/services/sales/pause", json=WHO)
+    assert (status, [(each["paused"], each["newly"]) for each in told["workers"]]) == (200, [(1, 1)])
+    assert ask("POST", "/v1/services/sales/pause", json=WHO)[1]["workers"][0]["newly"] == 0
+    driver.send_unseen("sales", "shop-1", Sell(1, ("lira",)))
+    driver.advance(3)
+    assert (lane(driver).stats.commands, lane(driver).stats.paused) == (folded, 1)
+    assert lane(driver).stats.paused_why.startswith("sales is paused, by anna: ")
+    assert lane(driver).stats.paused_why.endswith("; go on with: pipeline resume sales")
+    assert ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is True
+    driver.advance(3)
+    assert (lane(driver).stats.commands, lane(driver).stats.paused) == (folded + 1, 0)
+    assert ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is False
 
 
 def test_a_worker_that_does_not_answer_is_named(ask: Ask, driver: TestDriver) -> None:
     jam(driver)
-    status, told = ask("POST", "/v1/parked/sales/resume", json=WHO, dead_worker=True)
+    status, told = ask("POST", "/v1/services/sales/resume", json=WHO, dead_worker=True)
     assert (status, len(told["workers"])) == (200, 1)
     assert "127.0.0.1:9" in told["unavailable"][0]
 
@@ -124,10 +143,12 @@ def test_a_worker_that_does_not_answer_is_named(ask: Ask, driver: TestDriver) ->
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/v1/parked/nobody/resume", WHO, 404),
-        ("/v1/parked/sales/resume", {"by": "anna"}, 400),
-        ("/v1/parked/sales/resume", [], 400),
-        ("/v1/parked/rates/resume", WHO, 503),  # none of its workers is there
+        ("/v1/services/nobody/resume", WHO, 404),
+        ("/v1/services/nobody/pause", WHO, 404),
+        ("/v1/services/sales/pause", {"why": "x"}, 400),
+        ("/v1/services/sales/resume", {"by": "anna"}, 400),
+        ("/v1/services/sales/resume", [], 400),
+        ("/v1/services/rates/resume", WHO, 503),  # none of its workers is there
     ],
 )
 def test_what_cannot_be_meant_is_refused(ask: Ask, path: str, body: Any, status: int) -> None:
@@ -196,11 +217,11 @@ def test_it_is_listed_shown_and_redriven(ask: Ask, driver: TestDriver) -> None:
 
 def test_a_resume_frees_what_it_can(ask: Ask, driver: TestDriver) -> None:
     hold(driver)
-    (still,) = ask("POST", "/v1/parked/sales/resume", json=WHO)[1]["workers"]
+    (still,) = ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"]
     assert (still["resumed"], still["freed"], still["left"]) == (False, 0, 2)
     assert "'mark'" in still["cause"]
     Code.mend(True)
-    (done,) = ask("POST", "/v1/parked/sales/resume", json=WHO)[1]["workers"]
+    (done,) = ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"]
     assert (done["freed"], done["left"], done["cause"]) == (2, 0, None)
     assert driver.rows("known_rates").keys() == {"franc", "mark", "pound"}
 

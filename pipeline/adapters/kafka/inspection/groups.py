@@ -8,11 +8,19 @@ from typing import Any, NamedTuple
 
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.kafka.cluster import ANSWER_S, GROUP_S, asked_again, describe_group, end_offsets, first_offsets
+from pipeline.adapters.kafka.cluster import (
+    ANSWER_S,
+    GROUP_S,
+    asked_again,
+    describe_group,
+    end_offsets,
+    first_offsets,
+    read_pause,
+)
 from pipeline.adapters.kafka.cluster import read_owners as writers_of
 from pipeline.adapters.kafka.group_offsets import GroupOffsets
 from pipeline.adapters.kafka.owners import address
-from pipeline.engine.ports import TP
+from pipeline.engine.ports import TP, Pause
 
 
 class Member(NamedTuple):
@@ -25,7 +33,10 @@ class Member(NamedTuple):
 
 
 class Place(NamedTuple):
-    """How far a partition is folded. `committed`: the next offset; None: nothing is committed. `writers`: who did."""
+    """How far a partition is folded. `committed`: the next offset; None: nothing is committed. `writers`: who did.
+
+    `pause`: an operator's; nothing more is folded there until it ends.
+    """
 
     tp: TP
     committed: int | None
@@ -33,6 +44,7 @@ class Place(NamedTuple):
     end: int
     owner: Member | None
     writers: Sequence[str]
+    pause: Pause | None
 
     @property
     def lag(self) -> int:
@@ -66,7 +78,8 @@ def group_now(bootstrap: str, client: AdminClient, group: str, topics: Mapping[s
         committed = told.get(tp)
         writers = () if committed is None else writers_of(committed.note)
         offset = None if committed is None else committed.offset
-        places.append(Place(tp, offset, low[tp], end[tp], owners.get(tp), writers))
+        pause = None if committed is None else read_pause(committed.note)
+        places.append(Place(tp, offset, low[tp], end[tp], owners.get(tp), writers, pause))
     state = "absent" if described is None else described.state.name.lower().replace("_", " ")
     return GroupNow(group, state, _node(described), sorted(members, key=lambda each: each.name), places)
 
