@@ -19,6 +19,7 @@ from pipeline.adapters.client_config import VARIABLE
 from pipeline.adapters.schema_registry import VARIABLE as REGISTRY
 from pipeline.cli.defaults import FILE, OF_DEFAULTS, ORDER, Defaults, find_defaults
 from pipeline.cli.defaults import VARIABLE as CONFIG
+from pipeline.cli.describe.names import completed
 from pipeline.cli.shown import say
 from pipeline.cli.streams import cure_of, open_streams, output_error
 from pipeline.cli.values import FilePath, RegistryUrl, strict
@@ -59,12 +60,14 @@ COMMANDS = {
     "replay-check": "Say what changed code would make otherwise of what is recorded, from a file or a broker.",
     "export": "Write records of topics, with their schemas, to an Avro file.",
     "import": "Take records of such a file into a topic of another cluster.",
+    "completion": "Print what has a shell complete commands, options and names.",
     "config": f"Show the defaults that {FILE} and the environment give, and which says what.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
 MODULES = {  # modules named otherwise than the command, or in a folder
     "2pc": "operate.two_phase",
     "add": "project.add",
+    "completion": "describe.completion",
     "deadlines": "operate.deadlines",
     "dev": "project.dev",
     "docs": "describe.docs",
@@ -101,7 +104,7 @@ def _finished(command: click.Command) -> click.Command:
         _finished(inner)
     if any(param.envvar in OF_DEFAULTS for param in command.params):
         command.epilog = ORDER
-    return strict(command)
+    return completed(strict(command))
 
 
 class LazyGroup(click.Group):

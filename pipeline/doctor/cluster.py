@@ -160,7 +160,7 @@ class Cluster:
             yield wrong(
                 f"one has held {each.tp.topic}/{each.tp.partition} up at offset {each.offset} for more than "
                 f"{TRANSACTION_S:.0f} s",
-                "pipeline groups says whose it may be; kafka-transactions.sh abort ends it",
+                "pipeline groups says whose it may be: start that worker again, which ends it",
             )
         if not found:
             yield ok("none is open for long")

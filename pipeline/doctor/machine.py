@@ -43,7 +43,7 @@ def versions() -> Iterator[Finding]:
             yield wrong(f"{name} {there} is older than {least}", f"pip install '{name}>={least}'")
     yield ok(f"Python {python}, {PACKAGE} {importlib.metadata.version(PACKAGE)}, {', '.join(found)}")
     if not is_native():
-        cure = "install a wheel, or a C compiler and then the package anew: pip install --force-reinstall"
+        cure = "install a wheel of the package, or a C compiler and then the package anew"
         yield warning("the extension in C is missing: encoding and decoding are several times slower", cure)
 
 

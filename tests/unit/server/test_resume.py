@@ -14,6 +14,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline import Replica, Service
+from pipeline.engine.ports import TP
 from pipeline.errors import CopyHeld
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
@@ -249,23 +250,39 @@ def test_a_restart_with_mended_code_goes_on_by_itself(driver: TestDriver) -> Non
 
 @pytest.fixture
 def run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Runs `pipeline parked …`."""
+    """Runs `pipeline parked …`, `pipeline resume …`."""
     return parked_command(ask, monkeypatch)
 
 
 def test_the_command_says_what_came_of_it(run: Callable[..., Any], driver: TestDriver) -> None:
     hold(driver)
     jam(driver)
-    still = run("resume", "--service", "sales", "--why", "a try")
+    still = run("resume", "sales", "--why", "a try")
     assert still.exit_code == 1
     assert "goes on, 2 keys of replicas still wait: the copy 'known_rates' holds the key 'mark'" in still.output
     Code.mend(True)
     assert "pound: 1 redriven" in run("redrive", "--key", "pound", "--why", "mended").output
-    done = run("resume", "--service", "sales", "--why", "mended", "--json")
+    done = run("resume", "sales", "--why", "mended", "--json")
     assert (done.exit_code, json.loads(done.output)["workers"][0]["freed"]) == (0, 1)
-    again = run("resume", "--service", "sales", "--why", "mended")
-    assert (again.exit_code, "was not held" in again.output) == (0, True)
+    again = run("resume", "sales", "--why", "mended")
+    assert (again.exit_code, "was neither held nor paused" in again.output) == (0, True)
     assert run("resume", "--why", "which").exit_code == 2
+
+
+def test_a_pause_says_which_partitions_it_has_not_reached(
+    ask: Ask, driver: TestDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cli.operate.pause.PATIENCE_S", 0.0)
+    here, there = TP("sales.command", 0), TP("sales.command", 1)
+    run = parked_command(ask, monkeypatch, lambda *_: ([here], [there]))
+    partly = run("pause", "sales", "--why", "a try")
+    assert partly.exit_code == 1
+    assert "sales is paused: 1 partitions of commands wait; go on with: pipeline resume sales" in partly.output
+    assert "not paused, as no worker folds them just now: sales.command/1; ask again" in partly.output
+    again = run("resume", "sales", "--why", "over")
+    assert again.exit_code == 1
+    assert "still paused, as no worker folds them just now: sales.command/0" in again.output
+    assert lane(driver).stats.paused == 0
 
 
 # --- odd ways to raise ------------------------------------------------------------------------------------------------

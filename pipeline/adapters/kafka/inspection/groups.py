@@ -48,7 +48,7 @@ class Place(NamedTuple):
 
     @property
     def lag(self) -> int:
-        """Offsets between what is folded and the end, marks of transactions among them."""
+        """The offsets between what is folded and the end, marks of transactions among them."""
         return max(0, self.end - (self.low if self.committed is None else max(self.committed, self.low)))
 
 
