@@ -193,6 +193,10 @@ class UnknownKey(NotFound):
     """The table has no row of that key, or the history no event of it or no such version."""
 
 
+class UnknownCommand(NotFound):
+    """No command, event or request of that id is among what was looked at."""
+
+
 class NoHistory(NotFound):
     """The aggregate is declared to keep no history, or the name is no aggregate's."""
 

@@ -20,6 +20,7 @@ from pipeline.adapters.client_config import VARIABLE
 from pipeline.adapters.schema_registry import VARIABLE as REGISTRY
 from pipeline.cli.defaults import FILE, OF_DEFAULTS, ORDER, Defaults, find_defaults
 from pipeline.cli.defaults import VARIABLE as CONFIG
+from pipeline.cli.describe.names import completed
 from pipeline.cli.shown import say
 from pipeline.cli.streams import cure_of, open_streams, output_error
 from pipeline.cli.values import FilePath, RegistryUrl, strict
@@ -43,44 +44,58 @@ COMMANDS = {
     "send": "Send commands, and show their outcomes.",
     "query": "Read rows of a materialised table.",
     "history": "Show an aggregate's events, its state at a version or time, and differences.",
+    "tail": "Show records of topics, decoded: the last ones, since a time, as they come.",
     "explain": "Follow one request through all services, record by record.",
+    "trace": "Follow one command by its id, or a request by its correlation id, to its last row.",
     "deadlines": "Show an aggregate's deadlines and scheduled commands.",
     "saga": "List sagas, show one, and retry, skip a step or undo all.",
     "2pc": "List two-phase commits, show one and what it blocks, and force its outcome.",
     "projection": "Build a projection's next version beside the old one, switch readers, drop the old.",
     "state": "Build the states of an aggregate's new revision ahead.",
     "lag": "Show how far services are behind, in records and in time, and what they wait for.",
+    "doctor": "Check machine, broker, topics, schemas, clocks and rights: each is well, or has a cure.",
+    "groups": "Show who folds what: workers, partitions, offsets, and open transactions.",
     "parked": "List, show, redrive and discard the records that could not be folded.",
+    "pause": "Have a service decide no commands, whatever is restarted.",
+    "resume": "Have a service go on that is paused, or held as too much raised.",
     "reset": "Set the offsets that the broker has lost to where the tables stand.",
     "verify": "Prove from the logs and the tables that every record had its effect once.",
     "replay-check": "Say what changed code would make otherwise of what is recorded, from a file or a broker.",
     "export": "Write records of topics, with their schemas, to an Avro file.",
     "import": "Take records of such a file into a topic of another cluster.",
+    "completion": "Print what has a shell complete commands, options and names.",
     "config": f"Show the defaults that {FILE} and the environment give, and which says what.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
 MODULES = {  # modules named otherwise than the command, or in a folder
     "2pc": "operate.two_phase",
     "add": "project.add",
+    "completion": "describe.completion",
     "deadlines": "operate.deadlines",
     "dev": "project.dev",
     "docs": "describe.docs",
+    "doctor": "observe.doctor",
     "explain": "data.explain",
     "export": "data.export_file",
+    "groups": "observe.groups",
     "history": "data.history",
     "import": "data.import_file",
     "lag": "operate.lag",
     "new": "project.new",
     "parked": "operate.parked",
+    "pause": "operate.pause",
     "projection": "operate.projection",
     "query": "data.query",
     "replay-check": "operate.replay_check",
     "reset": "operate.reset",
+    "resume": "operate.resume",
     "saga": "operate.saga",
     "send": "data.send",
     "shell": "project.shell",
     "state": "operate.state",
+    "tail": "data.tail",
     "token": "deploy.token",
+    "trace": "data.trace",
 }
 
 
@@ -93,7 +108,7 @@ def _finished(command: click.Command) -> click.Command:
         _finished(inner)
     if any(param.envvar in OF_DEFAULTS for param in command.params):
         command.epilog = ORDER
-    return strict(command)
+    return completed(strict(command))
 
 
 class LazyGroup(click.Group):

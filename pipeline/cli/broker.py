@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from pipeline.broker import local
-from pipeline.cli.options import home_option, start_broker
-from pipeline.cli.shown import say
+from pipeline.cli.options import home_option, json_option, start_broker
+from pipeline.cli.shown import say, say_json
 from pipeline.develop.held import check_free
 from pipeline.process import Children, orderly_end
 
@@ -45,10 +45,15 @@ def down(home: Path) -> None:
 
 @command.command()
 @home_option
+@json_option
 @click.pass_context
-def status(ctx: click.Context, home: Path) -> None:
+def status(ctx: click.Context, home: Path, as_json: bool) -> None:
     """Say whether it runs, and where. Exit code 1 if it does not."""
     running = local.find(home / "broker")
+    if as_json:
+        told = {"bootstrap": running.bootstrap, "pid": running.pid} if running else {"bootstrap": None, "pid": None}
+        say_json({"runs": running is not None, "version": local.KAFKA_VERSION, **told})
+        ctx.exit(0 if running else 1)
     if running is None:
         say(f"not running; start it with: {start_broker(home)}")
         ctx.exit(1)

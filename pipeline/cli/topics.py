@@ -22,6 +22,7 @@ from pipeline.adapters.kafka.topics import (
     settings_text,
 )
 from pipeline.cli.options import Where, given, json_option, topology_argument, where
+from pipeline.cli.shown import say, say_json
 from pipeline.engine.plan import ServicePlan
 from pipeline.errors import TopicError, TopologyError
 from pipeline.model.service import NAME
@@ -41,9 +42,12 @@ def command() -> None:
     "--partitions", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Partitions of each topic."
 )
 @click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each partition.")
+@json_option
 @where()
 @click.pass_context
-def create(ctx: click.Context, services: tuple[str, ...], partitions: int, replication: int, where: Where) -> None:
+def create(
+    ctx: click.Context, services: tuple[str, ...], partitions: int, replication: int, as_json: bool, where: Where
+) -> None:
     """Create the topics of TOPOLOGY that do not exist yet.
 
     Their number of partitions cannot be changed later, as it decides each key's partition.
@@ -56,8 +60,11 @@ def create(ctx: click.Context, services: tuple[str, ...], partitions: int, repli
     )
     created = create_topics(client, plans, partitions, replication)
     for topic in created:
-        click.echo(f"created {topic}")
-    if not created:
+        if as_json:
+            say_json({"topic": topic, "created": True})
+        else:
+            say(f"created {topic}")
+    if not created and not as_json:
         click.echo("all topics exist")
     if found := setting_differences(client, plans):
         raise TopicError(settings_text(found, where.name))
@@ -72,8 +79,9 @@ def create(ctx: click.Context, services: tuple[str, ...], partitions: int, repli
     help="Give topics the settings that they have to have, and those without records the partitions that they lack. No "
     "record is lost by it.",
 )
+@json_option
 @where()
-def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
+def check(services: tuple[str, ...], fix: bool, as_json: bool, where: Where) -> None:
     """Check that the topics of TOPOLOGY exist, match each other in partitions, and keep what they have to keep."""
     client = admin(where.address)
     plans = [ServicePlan(service, codecs(where.topology.schemas)) for service in where.topology.chosen(services)]
@@ -82,13 +90,22 @@ def check(services: tuple[str, ...], fix: bool, where: Where) -> None:
         raise TopicError(settings_text(found, where.name))
     mend(client, found)
     for difference in found:
-        click.echo(f"changed {difference.topic}: {difference.setting} was {difference.found}")
+        if as_json:
+            say_json({"changed": difference.topic, "setting": difference.setting, "before": difference.found})
+        else:
+            say(f"changed {difference.topic}: {difference.setting} was {difference.found}")
     for topic, before, after in even_out(client, plans) if fix else ():
-        click.echo(f"changed {topic}: partitions {before} -> {after}")
+        if as_json:
+            say_json({"changed": topic, "partitions": after, "before": before})
+        else:
+            say(f"changed {topic}: partitions {before} -> {after}")
     for plan in plans:
         check_topics(client, plan, where.name)
         check_counts(where.address, client, plan)
-        click.echo(f"{plan.service.name}: all topics are correct")
+        if as_json:
+            say_json({"service": plan.service.name, "correct": True})
+        else:
+            say(f"{plan.service.name}: all topics are correct")
 
 
 @command.command()

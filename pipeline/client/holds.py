@@ -38,6 +38,8 @@ class Holds:
             return ""
         for url in dict.fromkeys(workers):
             answer: Answer | None = yield HttpCall(url, "/v1/status", {}, ANSWER_S)
-            if answer is not None and answer.status == 200 and (why := answer.body.get(service, {}).get("held_why")):
-                return str(why)
+            if answer is not None and answer.status == 200:
+                status = answer.body.get(service, {})
+                if why := status.get("held_why") or status.get("paused_why"):
+                    return str(why)
         return ""

@@ -32,6 +32,7 @@ class WaitsFor(Enum):
     SCHEMA = "schema"  # of its next record
     RETRY = "retry"  # after a transient error, or aborts in a row
     HELD = "held"  # until the service is resumed
+    PAUSED = "paused"  # the same, but it is an operator who has paused it
     PARKED_KEY = "parked_key"  # all other keys go on
 
 
@@ -184,6 +185,8 @@ class Places:
             return WaitsFor.RESTORE
         if task.behind:
             return WaitsFor.COPY
+        if task.pause is not None:
+            return WaitsFor.PAUSED
         if task.unknown.offset is not None:
             return WaitsFor.SCHEMA
         if tp in self._waiting:

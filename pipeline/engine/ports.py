@@ -24,6 +24,14 @@ class TP(NamedTuple):
     partition: int
 
 
+class Pause(NamedTuple):
+    """That an operator has a service decide no commands: who, why, and since when, in milliseconds since the epoch."""
+
+    by: str
+    why: str
+    since_ms: int
+
+
 class Position(NamedTuple):
     """A group's position in a source partition, committed as one.
 
@@ -34,6 +42,7 @@ class Position(NamedTuple):
     `partitions`: of the source topic, as the task that commits knows it; 0: not noted.
     `steps`: how far each step is; empty if it is no worker that has set the offset.
     `leaves`: whether the owner ends with this commit: it is not noted, as nothing of it is open afterwards.
+    `pause`: who has the partition folds nothing of it, until a later commit says otherwise.
     """
 
     offset: int
@@ -43,6 +52,7 @@ class Position(NamedTuple):
     partitions: int = 0
     steps: StepNotes = MappingProxyType({})
     leaves: bool = False
+    pause: Pause | None = None
 
 
 Positions = Mapping[TP, Position]

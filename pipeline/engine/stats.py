@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from pipeline.engine.ports import Pause
 from pipeline.engine.timings import Timings
 
 REASONS_MAX = 200  # of rejections, which are counted apart
@@ -77,6 +79,8 @@ class LaneStats:
     parked_since_ms: int = 0  # since when the record that has waited longest waits; 0: none does
     opened_s: float = 0.0  # since when the lane's transaction is open, by its clock; 0: none is
     timings: Timings = field(default_factory=Timings)
+    paused: int = 0  # partitions of which an operator has nothing folded, now
+    paused_why: str = ""  # and how to go on
 
     def reject(self, aggregate: str, reason: str) -> None:
         """Count a rejection. Reasons beyond a bound are counted together, as a reason may be any text."""
@@ -96,6 +100,13 @@ class LaneStats:
         """Count rows that were in memory, or were not, when they were needed."""
         self.cache_hits[table] = self.cache_hits.get(table, 0) + hits
         self.cache_misses[table] = self.cache_misses.get(table, 0) + misses
+
+    def pause(self, service: str, pauses: Sequence[Pause]) -> None:
+        """Say which partitions an operator has paused: one pause for each, with who did it and why."""
+        self.paused, self.paused_why = len(pauses), ""
+        if pauses:
+            by, why, _ = pauses[0]
+            self.paused_why = f"{service} is paused, by {by}: {why}; go on with: pipeline resume {service}"
 
     def wipe(self, why: Wipe) -> None:
         """Count a store thrown away."""

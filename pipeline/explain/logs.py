@@ -22,12 +22,14 @@ from pipeline.model import (
 )
 from pipeline.model.records.partitioning import partition_of
 from pipeline.topology import Topology
+from pipeline.verify.replay.notices import Act, act_of
 from pipeline.verify.sources.decode import Decoder, command_decoder, event_decoder, state_decoder
 from pipeline.verify.sources.history import Entry, History
 
 FOUND_MAX = 2_000  # records of one request
 NOTES_MAX = 3  # of those of what cannot be read, in an error
 Looked = Callable[[str, int, int], object]  # what is read now, how much is done, and of how much
+IsMeant = Callable[[Entry], bool]
 Sagas = set[tuple[str, str]]  # name and key of each
 
 
@@ -116,13 +118,24 @@ class Logs:
         chosen = list(found.values())[-1]
         return Request(chosen, [number for number, id_ in events.items() if id_ == chosen], max(events, default=0))
 
-    def find(self, correlation_id: str) -> list[Found]:
-        """Return all commands and events of the request, in the order of the logs.
+    def requests_with(self, id_: str) -> set[str]:
+        """Return the correlation ids of what has that id: a command, what came of it, or the whole request."""
+        found = {id_} if self._saga_of(id_) else set()
+        for each in self._meant(lambda owner: lambda entry: id_.encode() in (entry.value or b"")):
+            message = each.message
+            own = message.id if isinstance(message, CommandMessage) else message.command_id
+            if id_ in (own, message.correlation_id):
+                found.add(message.correlation_id)
+        return found
+
+    def find(self, correlation_ids: Iterable[str]) -> list[Found]:
+        """Return all commands and events of these requests, in the order of the logs.
 
         In logs of before replies said of which request they are, a saga's later steps carry the saga's own id, and that
         of what began it leads to it: so the logs are read until no other id is found.
         """
-        ids, sagas = {correlation_id}, self._saga_of(correlation_id)
+        ids = set(correlation_ids)
+        sagas: Sagas = set().union(*map(self._saga_of, ids))
         while True:
             found = list(self._carrying(ids, sagas))
             more_ids = ids | {each.message.correlation_id for each in found}
@@ -141,21 +154,26 @@ class Logs:
     def _carrying(self, ids: set[str], sagas: Sagas) -> Iterator[Found]:
         """Yield what carries one of these ids, or stands under the key of one of these sagas."""
         marks, number = [each.encode() for each in ids], 0
+
+        def meant(owner: Owner) -> IsMeant:
+            keys = {key.encode() for name, key in sagas if name == owner.name}
+            return lambda entry: entry.key in keys or any(mark in (entry.value or b"") for mark in marks)
+
+        for each in self._meant(meant):
+            if each.message.correlation_id in ids or (each.owner.name, each.key) in sagas:
+                if number == FOUND_MAX:
+                    self.cut = True
+                    return
+                number += 1
+                yield each
+
+    def _meant(self, meant: Callable[[Owner], IsMeant]) -> Iterator[Found]:
+        """Yield the commands and events of all aggregates that are meant; `meant`: of one with that owner."""
         for done, (topic, (owner, _)) in enumerate(self._decoders.items()):
             self._looked(topic, done, len(self._decoders))
-            keys = {key.encode() for name, key in sagas if name == owner.name}
-
-            def is_meant(entry: Entry, keys: set[bytes] = keys) -> bool:
-                return entry.key in keys or any(mark in (entry.value or b"") for mark in marks)
-
+            is_meant = meant(owner)
             for n in range(self.history.partitions(topic)):
-                for each in self._read(TP(topic, n), is_meant):
-                    if each.message.correlation_id in ids or (owner.name, each.key) in sagas:
-                        if number == FOUND_MAX:
-                            self.cut = True
-                            return
-                        number += 1
-                        yield each
+                yield from self._read(TP(topic, n), is_meant)
 
     def _of_key(self, topic: str, key: str) -> Iterator[Found]:
         data = key.encode()
@@ -163,7 +181,7 @@ class Logs:
         if partitions:
             yield from self._read(TP(topic, partition_of(data, partitions)), lambda entry: entry.key == data)
 
-    def _read(self, tp: TP, is_meant: Callable[[Entry], bool]) -> Iterator[Found]:
+    def _read(self, tp: TP, is_meant: IsMeant) -> Iterator[Found]:
         """Yield the commands or events of a partition that are meant.
 
         An event log has one writer at a time, so the first offset without a record behind an event is that of the mark
@@ -210,6 +228,17 @@ class Logs:
         for name, keys in wanted.items():
             for place in self._places(TopicKind.REPLIES.topic(name), keys, keys.values(), decoder):
                 found[name, keys[place.entry.key or b""], place.message.command_id] = place
+        return found
+
+    def notices(self, services: Iterable[str]) -> dict[tuple[TP, int], list[tuple[str, Act]]]:
+        """Return what these services have parked, and what became of it, by the place of the record, in their order."""
+        found: dict[tuple[TP, int], list[tuple[str, Act]]] = {}
+        for service in services:
+            topic = TopicKind.PARKED.topic(service)
+            for n in range(self.history.partitions(topic)):
+                for entry in self.history.records(TP(topic, n)):
+                    if (act := act_of(entry.key, entry.headers)) is not None:
+                        found.setdefault((act.tp, act.offset), []).append((service, act))
         return found
 
     def states(self, name: str, keys: Iterable[str]) -> dict[str, list[Place]]:

@@ -16,6 +16,8 @@ from pipeline.flow.command_to_deadline import PREFIX
 from pipeline.model import CommandMessage, EventMessage, Rejected
 from pipeline.model.changes.upcasts import today
 from pipeline.model.reservation import decide_reservation
+from pipeline.topology import Topology
+from pipeline.verify.replay.notices import Act
 
 REPLY = "reply:"
 UNDOING = ("undo-", "abort-")  # beginnings of the steps by which a saga, or a two-phase commit, undoes what was done
@@ -52,6 +54,7 @@ class Step:
     sender: str = ""
     causes: list[Step] = field(default_factory=list)
     number: int = 0
+    parked: list[tuple[str, Act]] = field(default_factory=list)  # what became of its command and events, by service
 
     @property
     def time_ms(self) -> int:
@@ -120,6 +123,14 @@ def _add_states(logs: Logs, steps: Iterable[Step]) -> None:
             version = max(e.message.version for e in step.events if isinstance(e.message, EventMessage))
             kept = states[step.owner.name].get(step.key, [])
             step.state = next((each for each in kept if each.message and each.message.version >= version), None)
+
+
+def add_parked(logs: Logs, topology: Topology, steps: Iterable[Step]) -> None:
+    """Say of each step which services could not fold its command or events, and what became of that."""
+    notices = logs.notices(topology.services)
+    for step in steps:
+        for each in (step.command, *step.events):
+            step.parked += () if each is None else notices.get((each.tp, each.entry.offset), ())
 
 
 def _add_senders(logs: Logs, steps: Iterable[Step]) -> None:

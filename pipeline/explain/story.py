@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.engine.ports import TP
 from pipeline.explain.logs import Found, Place
 from pipeline.explain.rows import Row
+from pipeline.explain.sagas import Instance
 from pipeline.explain.steps import Kind, Step, bodies
 from pipeline.model import EventMessage
 
@@ -42,8 +43,9 @@ class Story:
     key: str
     steps: Sequence[Step]
     rows: Sequence[Row]
-    notes: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
     which: str = ""
+    sagas: Sequence[Instance] = ()
 
     @property
     def began_ms(self) -> int:
@@ -63,6 +65,7 @@ class Story:
             "services": self.services,
             "steps": [self._step(step) for step in self.steps],
             "rows": [self._row(row) for row in self.rows],
+            "sagas": [saga.as_json() for saga in self.sagas],
             "notes": list(self.notes),
         }
 
@@ -81,6 +84,7 @@ class Story:
             "command": None if step.command is None else record(step.command),
             "events": [record(event) for event in step.events],
             "rejected": None if (no := step.rejected) is None else {"reason": no.reason, "details": dict(no.details)},
+            "parked": [{"service": name, "action": act.action, "cause": act.cause} for name, act in step.parked],
             "state": place(step.state),
             "reply": place(step.reply),
             "commits": [commit(event) for event in step.events if event.marker is not None][-1:],

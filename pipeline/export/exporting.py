@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.adapters.avro.registry import Registry, Schema
+from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.served import open_registry
 from pipeline.adapters.exported.writing import ExportWriter
+from pipeline.adapters.json.as_written import known_to
 from pipeline.engine.ports import TP
-from pipeline.errors import UndecodableRecord
 from pipeline.model import Service, TopicKind
 from pipeline.topology import Topology
 from pipeline.verify.sources.history import Entry, History
@@ -65,20 +64,6 @@ def judged_topics(services: Sequence[Service]) -> list[str]:
 def _order(topic: str) -> tuple[int, str]:
     kind = TopicKind.of(topic)
     return ORDER.index(kind) if kind in ORDER else 0, topic
-
-
-def known_to(registry: Registry) -> Callable[[str, int], tuple[str, Schema] | None]:
-    """Return what finds the schema of an id on a topic, with the name that the manifest has for it."""
-
-    def known(topic: str, schema_id: int) -> tuple[str, Schema] | None:
-        kind = TopicKind.of(topic)
-        # Replies stand on command topics, too.
-        for name in (topic, TopicKind.REPLY.value, *(() if kind is None else (kind.value,))):
-            with suppress(UndecodableRecord):
-                return name, registry.written_with(schema_id, name)
-        return None
-
-    return known
 
 
 def export(

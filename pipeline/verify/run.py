@@ -135,14 +135,19 @@ def known_registry(bootstrap: str, topology: Topology) -> Registry:
 
 
 def open_history(
-    bootstrap: str, topology: Topology, registry: Registry, services: tuple[str, ...] = ()
+    bootstrap: str,
+    topology: Topology,
+    registry: Registry,
+    services: tuple[str, ...] = (),
+    *,
+    since_ms: int | None = None,
 ) -> KafkaHistory:
     """Return what a broker holds of these services, without tables, as far as it has their topics yet.
 
-    Raises TopologyError.
+    `since_ms`: only records that were stored since then. Raises TopologyError.
     """
     sources = folded_topics(topology, services, registry)
-    return KafkaHistory(bootstrap, sources, None, None, 0.0, lenient=True)
+    return KafkaHistory(bootstrap, sources, None, None, 0.0, lenient=True, since_ms=since_ms)
 
 
 def verify(

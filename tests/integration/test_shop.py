@@ -259,19 +259,19 @@ def test_a_bug_in_the_topology_holds_the_service_and_loses_nothing(shop: Shop) -
 
         until("it is held", lambda: status()["held"])
         assert "KeyError: 'a bug'" in status()["held_why"]
-        assert "pipeline parked resume --service users" in status()["held_why"]
+        assert "pipeline resume users" in status()["held_why"]
         assert 'pipeline_held{service="users"} 1.0' in httpx.get(f"{address}/metrics").text
         where = "--bootstrap", shop.bootstrap
         listed = cli("parked", "list", "--json", *where)
         assert len(listed.stdout.splitlines()) == status()["held_keys"] >= 20
-        cure = "go on with: pipeline parked resume --service users"
+        cure = "go on with: pipeline resume users"
         sent = cli("send", "users", names[0], "ChangeName", '{"name": "Zoë"}', "--wait", "--timeout", "1", *where)
         assert (sent.returncode, cure in sent.stdout) == (1, True), sent
         read = cli("query", "users", names[0], "--consistency", "linearizable", "--wait", "1", *where)
         assert (read.returncode, cure in read.stderr) == (2, True), read
         posted = httpx.post(f"{address}/v1/commands/users/u0", json=CHANGE, headers={"Prefer": "wait=1"}, timeout=30)
         assert (posted.status_code, cure in posted.json()["held"]) == (202, True), posted.text
-        assert cli("parked", "resume", "--service", "users", "--why", "a try", *where).returncode == 0
+        assert cli("resume", "users", "--why", "a try", *where).returncode == 0
         until("all is folded", lambda: status()["held_keys"] == len(names))
         assert broken.process.poll() is None
     finally:

@@ -32,7 +32,7 @@ OTHERS = {
 }
 STATUS = {
     401: ["Unauthorized"],
-    404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "NoHistory", "NoDeadlines", "NotParked"],
+    404: ["UnknownTable", "UnknownAggregate", "UnknownKey", "UnknownCommand", "NoHistory", "NoDeadlines", "NotParked"],
     400: ["BadRequest", "InvalidMoment", "InvalidToken", "NoSuchConsistency"],
     409: ["CopyHeld"],
     410: ["HistoryIncomplete"],

@@ -20,7 +20,7 @@ from pipeline.adapters.kafka.away import CONNECTIONS, ask_by
 from pipeline.adapters.kafka.away import on_error as on_error
 from pipeline.adapters.kafka.client_watch import PROBES_S, reaches
 from pipeline.adapters.kafka.connection import connection
-from pipeline.engine.ports import TP, LogFacts, Position, TopicNow
+from pipeline.engine.ports import TP, LogFacts, Pause, Position, TopicNow
 from pipeline.errors import BrokerUnreachable
 from pipeline.model.records.step_notes import read_step_notes, step_words
 
@@ -36,7 +36,8 @@ TRY_S = 3.0
 QUESTION_S = 3600.0  # the client's maximum
 RETRY_PAUSE_S = 0.1
 RECONNECT_MS_MAX = 1000  # librdkafka's own 10,000 would add to the time that a broker is away
-BY, OF, IN = "by:", "of:", "in:"  # no name of a topic has a colon
+BY, OF, IN, HOLD = "by:", "of:", "in:", "hold:"  # no name of a topic has a colon
+PAUSE_MAX = 100  # characters of each text that is noted of a pause: notes have little room
 COMMON: dict[str, Any] = {
     "socket.keepalive.enable": True,
     "allow.auto.create.topics": False,
@@ -73,7 +74,18 @@ def note(owner: str, position: Position) -> str:
     owners = (BY + quote(name) for name in named)  # of a node with any name
     changelogs = (f"{topic}={offset}@{identity:x}" for topic, (offset, identity) in position.changelogs.items())
     about = f"{OF}{position.standing:x}", f"{IN}{position.partitions}"
-    return " ".join([*owners, *about, *changelogs, *step_words(position.steps)])
+    pause = () if position.pause is None else (_pause_word(position.pause),)
+    return " ".join([*owners, *about, *pause, *changelogs, *step_words(position.steps)])
+
+
+def _pause_word(pause: Pause) -> str:
+    return f"{HOLD}{pause.since_ms}:{quote(pause.by[:PAUSE_MAX], safe='')}:{quote(pause.why[:PAUSE_MAX], safe='')}"
+
+
+def read_pause(text: str | None) -> Pause | None:
+    """Return the pause that such metadata notes, if any."""
+    found = re.search(rf"(?:^| ){HOLD}(\d+):([^ :]*):([^ :]*)", text or "")
+    return None if found is None else Pause(unquote(found[2]), unquote(found[3]), int(found[1]))
 
 
 def read_owners(text: str | None) -> tuple[str, ...]:
@@ -87,7 +99,9 @@ def read_position(offset: int, text: str | None) -> Position:
     standing = int(found[1], 16) if found else 0
     count = re.search(rf"(?:^| ){IN}([0-9]{{1,9}})(?: |$)", text or "")
     partitions = int(count[1]) if count else 0
-    return Position(offset, read_note(text), read_owners(text)[1:], standing, partitions, read_step_notes(text))
+    steps, pause = read_step_notes(text), read_pause(text)
+    owners = read_owners(text)[1:]
+    return Position(offset, read_note(text), owners, standing, partitions, steps, pause=pause)
 
 
 def read_note(text: str | None) -> dict[str, tuple[int, int]]:

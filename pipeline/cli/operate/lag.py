@@ -47,7 +47,7 @@ def command(
 
     It is read from the topics: committed offsets, as Kafka's own tools show them, ends of logs, and when the next
     record was appended. No worker has to run. Where one answers, it says what a partition waits for: restore, copy,
-    open_transaction, schema, retry, held, parked_key; no_worker: none runs for the service.
+    open_transaction, schema, retry, held, paused, parked_key; no_worker: none runs for the service.
 
     \b
     pipeline lag

@@ -1,4 +1,4 @@
-"""`pipeline parked`: list, show, redrive and discard the records that could not be folded; resume a service."""
+"""`pipeline parked`: list, show, redrive and discard the records that could not be folded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
 from typing import Any
-from urllib.parse import quote
 
 import click
 from rich.console import Console
@@ -126,7 +125,7 @@ def command() -> None:
     pipeline parked show --key 85048
     pipeline parked redrive --key 85048 --why 'decide is mended'
     pipeline parked discard --key 85048 --why 'no Avro at all'
-    pipeline parked resume --service orders --why 'it was the data'
+    pipeline resume orders --why 'it was the data'    # where a service is held, as too much raised
     """
 
 
@@ -214,32 +213,6 @@ def discard(workers: Workers, meant: Meant, *, every: bool, body: dict[str, Any]
         return body | ({"all": True} if every else {"offset": each["offset"]})
 
     _each_key(workers, list(workers.keys(*meant)), "discard", asked, as_json=as_json, once=not every)
-
-
-@command.command()
-@click.option("--service", required=True, help="The service that is to go on.")
-@click.option("--by", default=user, show_default="the user", help="Who does it; kept as a notice.")
-@click.option("--why", required=True, help="Why; kept as a notice.")
-@json_option
-@where(topology_option)
-def resume(service: str, by: str, why: str, where: Where, *, as_json: bool) -> None:
-    """Have a service go on that is held, as too many records raised; and try again what its replicas hold.
-
-    Parked records stay parked; see redrive. Exit code 1: some worker did not answer, or a replica still holds keys.
-    """
-    workers = Workers(where, service)
-    told = workers.ask(f"/v1/parked/{quote(service, safe='')}/resume", body={"by": by, "why": why})
-    if as_json:
-        say_json(told)
-    for each in () if as_json else told["workers"]:
-        parts = ["goes on" if each["resumed"] else "was not held"]
-        parts += [f"{each['freed']} keys of replicas are folded on"] if each["freed"] else []
-        parts += [f"{each['left']} keys of replicas still wait: {each['cause']}"] if each["left"] else []
-        say(f"{each['service']} at {each['worker']}: {', '.join(parts)}")
-    for each in () if as_json else told["unavailable"]:
-        say(f"no answer: {each}", err=True)
-    if told["unavailable"] or any(each["left"] for each in told["workers"]):
-        sys.exit(1)
 
 
 def _each_key(

@@ -83,11 +83,15 @@ class Alone:
         """Discard a key's first parked record, that of `offset`; None: the first `limit`. Raises as `redrive`."""
         return self._committed(lambda: task.discard(key, offset, limit, audit))
 
-    def note_resumed(self, tasks: Sequence[Task], audit: Audit) -> None:
-        """Write a notice that the service goes on. Raises TableUnavailable; nothing has happened then."""
-        for task in tasks[:1]:  # what is committed is a position; a lane without partitions has nothing to resume
+    def note(self, action: str, tasks: Sequence[Task], audit: Audit) -> None:
+        """Write a notice of what is done with the service, and the positions of these tasks, if there are any.
+
+        Raises TableUnavailable; nothing has happened then.
+        """
+        for task in tasks:
             task.claims = True
-            self._committed(lambda: self._notices.resumed(audit))
+        if tasks:
+            self._committed(lambda: self._notices.of_service(action, audit))
 
     def _committed(self, act: Callable[[], T]) -> T:
         try:

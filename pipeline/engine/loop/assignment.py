@@ -222,6 +222,7 @@ class Assignment:
                 raise LaneFatal("another worker has had its partitions while this one stood still") from None
             raise
         task.position = task.committed = None if committed is None else committed.offset
+        task.pause = None if committed is None else committed.pause
         if committed is not None and committed.steps:  # else a tool has set the offset to where the notes are
             task.noted = {**task.noted, **committed.steps}
         if task.states is not None:
@@ -384,6 +385,7 @@ class Assignment:
             table.cache.limit(self._settings.cache_bytes // len(tables))
         self._stats.assigned, self._stats.restoring = len(self._tasks), len(self._restores)
         self._stats.standbys = len(self._standbys)
+        self._stats.pause(self._plan.service.name, [task.pause for task in self._tasks.values() if task.pause])
         self.count_queues()
 
     def count_queues(self) -> None:

@@ -55,6 +55,7 @@ def checkpoint(
             task.parking.partitions,
             task.notes,
             leaves,
+            task.pause,
         )
         for task in tasks
         if task.position is not None

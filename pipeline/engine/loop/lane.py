@@ -60,8 +60,8 @@ class Lane:
         self._transaction = Transaction(context, self._tasks, self._pace, self._takeover)
         self._alone = Alone(context, self._transaction, self._start_over)
         self._building = Building(context, self._tasks, self._transaction, self._alone, self._checkpoint)
-        asked = Operators(context, self._tasks, self._alone, self._checkpoint, self._folds)
-        self.redrive, self.discard = asked.redrive, asked.discard  # see there: what operators may do between turns
+        asked = Operators(context, self._tasks, self._alone, self._checkpoint, self._waiting)
+        self.redrive, self.discard, self.pause = asked.redrive, asked.discard, asked.pause  # see there: between turns
         self.redrive_copy, self.discard_copy, self.resume = asked.redrive_copy, asked.discard_copy, asked.resume
         self._turn_records, self._turn_s = 0, 0.0  # folded in this turn, and the time it took
         self._yielded_s = 0.0  # when a partition was read again so that others get their turn
@@ -90,7 +90,7 @@ class Lane:
         self._takeover.step()
         followed, started = self._tasks.step(self._consumer.committed)
         for task in self._building.level(self._claim(started)):
-            self._consumer.start(task.tp, task.committed)
+            self._hold(task, float("inf")) if task.pause else self._consumer.start(task.tp, task.committed)
         self._try_again()
         self._building.look()
         wait_s = self._wait_s(followed)

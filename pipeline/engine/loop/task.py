@@ -13,7 +13,7 @@ from pipeline.engine.parking.parking_log import Audit, describe_error
 from pipeline.engine.parking.retries import Retries
 from pipeline.engine.parking.unknown import AGAIN_S, UnknownInTask
 from pipeline.engine.plan import SourceTopic
-from pipeline.engine.ports import TP, LogFacts, Record, Store
+from pipeline.engine.ports import TP, LogFacts, Pause, Record, Store
 from pipeline.engine.state.deadlines import Deadlines, Fired
 from pipeline.engine.state.noted import Standing, noted_key, noted_value
 from pipeline.engine.state.parked_table import ParkedTable
@@ -71,6 +71,7 @@ class Task:
         self.running = False
         self.fired = False  # whether something was sent that no record stands for
         self.claims = False  # whether the next commit is to note this lane as the owner, even if nothing else is new
+        self.pause: Pause | None = None  # an operator's: nothing is folded here until it ends
         self.retries = Retries(source_topic.transient, self._stats)
         self.unknown = UnknownInTask(context.plan.service.name, tp, self._stats, self._clock)
         self._by_anybody = source_topic.takes_commands
@@ -235,7 +236,7 @@ class Task:
     @property
     def next_due_ms(self) -> int:
         """The earliest time at which anything may be due; it may be too early."""
-        if not self.running or self.position is None:
+        if not self.running or self.position is None or self.pause is not None:
             return NEVER
         return min((table.next_ms for table in self._deadlines), default=NEVER)
 

@@ -86,8 +86,8 @@ class ErrorRate:
             f"{self._service} is held, as {self._raised} of the {self._folded} records folded within {lately:.0f} s "
             f"raised, at last {topic}-{partition} offset {offset}: {cause}. They are parked and committed; nothing "
             "more is folded here. If it is the code, mend it, start the worker again and redrive what was parked "
-            f"(pipeline parked redrive --service {self._service}); if it is the data, go on with: pipeline parked "
-            f"resume --service {self._service}"
+            f"(pipeline parked redrive --service {self._service}); if it is the data, go on with: pipeline "
+            f"resume {self._service}"
         )
         log.error("%s", self._stats.held_why, extra={"event": "held", "service": self._service})
 

@@ -14,7 +14,7 @@ from pipeline.engine.stats import LaneStats
 from pipeline.engine.steps.step import DecidedAt
 
 CAUSE_BYTES_MAX = 2000  # of the explanation of a parked record
-RESUMED = "resumed"  # a notice about the service, and not about a record
+PAUSED, RESUMED = "paused", "resumed"  # notices about the service, and not about a record
 LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 TRACEBACK_CHARACTERS_MAX = 4000  # its end
 
@@ -54,9 +54,9 @@ class Notices:
         """A record was `redriven` or `discarded`."""
         self._send(key, entry, None, [], self._about(action, entry, audit, placed))
 
-    def resumed(self, audit: Audit) -> None:
-        """A service that was held goes on."""
-        about = {"action": RESUMED, **audit._asdict()}
+    def of_service(self, action: str, audit: Audit) -> None:
+        """A service is paused, or one that was held or paused goes on."""
+        about = {"action": action, **audit._asdict()}
         self._producer.park(
             self._topic, None, None, [(f"parked-{name}", text.encode()) for name, text in about.items()]
         )

@@ -100,18 +100,24 @@ PARKED_ERRORS = {
     422: "the body is not JSON",
     **UNAVAILABLE,
 }
-RESUME = Endpoint(
-    "POST",
-    "/v1/parked/{service}/resume",
-    body=Body("what to do", takes_any_type=True),
-    described=Described(
-        "resume the service {}, if too much of it has raised, and what its replicas hold",
-        "resume",
-        subjects.services,
-        tables.resumed,
-        {400: "the request cannot be used", 404: "no such service", 422: "the body is not JSON", **UNAVAILABLE},
-        lambda _: tables.BY_WHOM,
-    ),
+PAUSE, RESUME = (
+    Endpoint(
+        "POST",
+        f"/v1/services/{{service}}/{action}",
+        body=Body("what to do", takes_any_type=True),
+        described=Described(
+            f"{action} the service {{}}{how}",
+            action,
+            subjects.services,
+            answers,
+            {400: "the request cannot be used", 404: "no such service", 422: "the body is not JSON", **UNAVAILABLE},
+            lambda _: tables.BY_WHOM,
+        ),
+    )
+    for action, how, answers in (
+        ("pause", ": it decides no commands until it is resumed, whatever is restarted", tables.paused),
+        ("resume", ", if it is paused, or too much of it has raised, and what its replicas hold", tables.resumed),
+    )
 )
 SOURCE_PARTITION = number("partition", 0, INT_MAX, place="path")
 ALL_PARKED = Endpoint(

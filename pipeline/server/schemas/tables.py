@@ -135,12 +135,24 @@ def acted(_: Any) -> Json:
     return {"200": in_json("it is committed", fields({"done": done, "left": left, "cause": cause}))}
 
 
+def paused(_: Any) -> Json:
+    """Return the responses to the request to pause a service."""
+    worker = {
+        "worker": {**TEXT, "description": "its address"},
+        "service": TEXT,
+        "paused": {**COUNT, "description": "partitions of commands that are paused there"},
+        "newly": {**COUNT, "description": "of these, those that were not before"},
+    }
+    page = fields({"workers": several(fields(worker)), "unavailable": TEXTS})
+    return {"200": in_json("it is committed", page)}
+
+
 def resumed(_: Any) -> Json:
     """Return the responses to the request to have a service go on."""
     worker = {
         "worker": {**TEXT, "description": "its address"},
         "service": TEXT,
-        "resumed": {"type": "boolean", "description": "false: it was not held"},
+        "resumed": {"type": "boolean", "description": "false: it was neither held nor paused"},
         "freed": {**COUNT, "description": "keys of its replicas that have been folded on"},
         "left": {**COUNT, "description": "keys of its replicas that still wait"},
         "cause": {**MAYBE, "description": "why one of them still waits"},

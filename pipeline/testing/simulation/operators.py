@@ -1,4 +1,4 @@
-"""Operators in the simulated world: they redrive and discard parked records."""
+"""Operators in the simulated world: they redrive and discard parked records, and pause services."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pipeline.errors import TableUnavailable
 from pipeline.testing.simulation.schedule import Operation
 
 if TYPE_CHECKING:
+    from pipeline.engine.loop.lane import Lane
+    from pipeline.engine.parking.parking_log import Audit
     from pipeline.testing.simulation.worker import Worker
     from pipeline.testing.simulation.world import World
 
@@ -53,10 +55,20 @@ def held(world: World) -> list[Held]:
 
 
 def operate(world: World, operation: Operation) -> None:
-    """Send an operator's action to the owner of a key; a resume goes to all workers that hold anything."""
-    if operation.action == "resume":
+    """Send an operator's action to the owner of a key.
+
+    A resume goes to all workers that hold anything, a pause to all of a service.
+    """
+    if operation.action in ("pause", "resume"):
+        plans = world.oracle.plans
+        service = plans[operation.nth % len(plans)].service
         for worker in world.workers:
-            if worker.lane is not None and (worker.stats.held or any(worker.stats.replica_keys.values())):
+            stats = worker.stats
+            if operation.action == "resume":
+                is_meant = stats.held or stats.paused or any(stats.replica_keys.values())
+            else:
+                is_meant = worker.plan.service is service
+            if worker.lane is not None and is_meant:
                 _ask(world, Asked(operation, worker, TP("", 0), b"", 0))
         return
     try:
@@ -67,6 +79,30 @@ def operate(world: World, operation: Operation) -> None:
         worker, tp, key, offset = keys[operation.nth % len(keys)]
         world.tell("operator", f"{operation.action} {operation.limit} of {key!r} in {tp.topic}-{tp.partition}")
         _ask(world, Asked(operation, worker, tp, key, offset))
+
+
+def act_on_service(world: World, worker: Worker, lane: Lane, operation: Operation, audit: Audit) -> None:
+    """Pause or resume a worker's lane, and remember where what it has paused stands."""
+    running, offsets = lane._tasks.running(), world.kafka.group(worker.plan.group).offsets
+    if operation.action == "resume":
+        before = {task.tp: world.paused.pop(task.tp) for task in running if task.tp in world.paused}
+        try:
+            world.tell(worker.name, str(lane.resume(audit)))
+        except TableUnavailable:
+            world.paused |= before
+            raise
+        return
+    world.tell(worker.name, str(lane.pause(audit)))
+    world.paused |= {task.tp: offsets[task.tp].offset for task in running if task.pause is not None}
+
+
+def look_at_paused(world: World, worker: Worker) -> None:
+    """Find it wrong if a service has folded on where it is paused."""
+    offsets = world.kafka.group(worker.plan.group).offsets
+    for tp in [tp for tp in world.paused if tp.topic in worker.plan.source_topics]:
+        if offsets[tp].offset != world.paused[tp]:
+            at = world.paused.pop(tp)
+            world.wrong(f"{worker.name} folds {tp.topic}-{tp.partition} from {at} on, though it is paused")
 
 
 def _ask(world: World, asked: Asked) -> None:

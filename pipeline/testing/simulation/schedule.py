@@ -69,8 +69,8 @@ class Sent(NamedTuple):
 class Operation(NamedTuple):
     """An operator's action, "redrive" or "discard", on the `nth` key that has parked records at that time.
 
-    Or "resume": have all services go on that are held. `limit`: the largest number of records; a redrive stops earlier
-    if one raises.
+    Or "resume": have all services go on that are held or paused; "pause": pause the `nth` service. `limit`: the largest
+    number of records; a redrive stops earlier if one raises.
     """
 
     at_ms: int
@@ -180,6 +180,15 @@ def with_mishap(schedule: Schedule, rng: random.Random, commands: Commands, kind
         kind or rng.choice(("forget", "anew")), TIME, rng.choice((3_000, 5_000, 7_000)), 0.0, round(rng.random(), 2)
     )
     return replace(schedule, commands=tuple(sent), faults=(fault,))
+
+
+def with_pauses(schedule: Schedule, rng: random.Random) -> Schedule:
+    """Have operators pause services and have them go on, beside all else that happens."""
+    end_ms = max((sent.at_ms for sent in schedule.commands), default=0) + 5_000
+    acts = ("pause", "pause", "resume")
+    times = sorted(rng.randrange(end_ms) for _ in range(rng.randrange(2, 9)))
+    operations = [Operation(at_ms, rng.choice(acts), rng.randrange(4)) for at_ms in times]
+    return replace(schedule, operations=tuple(sorted([*schedule.operations, *operations])))
 
 
 def _operators(rng: random.Random, end_ms: int) -> tuple[tuple[Operation, ...], int]:

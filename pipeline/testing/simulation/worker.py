@@ -33,6 +33,7 @@ from pipeline.engine.stats import LaneStats
 from pipeline.errors import Ending, LaneFatal, NameTaken, NotParked, RecordsLost, TableUnavailable, UndecodableRecord
 from pipeline.testing.points import At, pointed
 from pipeline.testing.simulation.judge.past import SNAPSHOT_EVERY
+from pipeline.testing.simulation.operators import act_on_service, look_at_paused
 
 if TYPE_CHECKING:
     from pipeline.testing.simulation.schedule import Operation
@@ -159,6 +160,7 @@ class Worker:
                 lane.turn()
                 if held and self.stats.records != folded:
                     self.world.wrong(f"{self.name} folds, though it is held")
+                look_at_paused(self.world, self)
                 self._operate(lane)
             case Pause(seconds):
                 self.lane = None
@@ -171,8 +173,8 @@ class Worker:
             operation, tp, key, offset = self.asked.popleft()
             audit = Audit("operator", f"at {operation.at_ms} ms")
             try:
-                if operation.action == "resume":
-                    self.world.tell(self.name, str(lane.resume(audit)))
+                if operation.action in ("pause", "resume"):
+                    act_on_service(self.world, self, lane, operation, audit)
                     continue
                 if operation.action == "redrive":
                     told = lane.redrive(tp, key, operation.limit, audit)

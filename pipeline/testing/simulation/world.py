@@ -80,6 +80,7 @@ class World:
         self._unsent = self._to_come = 0
         self.at_quiet: list[Callable[[], None]] = []  # what waits for a quiet moment
         self.mishaps, self._closed = Mishaps(self), False
+        self.paused = dict[TP, int]()  # partitions that operators have paused, and where each stands since
         for plan in oracle.plans:
             for topic, kind in plan.own_topics():
                 self.kafka.create_topic(topic, schedule.partitions, compacted=kind.compacted)

@@ -14,7 +14,7 @@ from pipeline.errors import UndecodableRecord
 from pipeline.model import Service, TopicKind
 from pipeline.verify.checks.parked_checks import Before, Rows, compare_queue, replayed, rows_of
 from pipeline.verify.checks.sent_home import judge_sent
-from pipeline.verify.replay.notices import DISCARDED, PARKED, REDRIVEN, RESUMED, Act, act_of, acts_on, tells_of_service
+from pipeline.verify.replay.notices import DISCARDED, PARKED, REDRIVEN, Act, act_of, acts_on, done_to_service
 from pipeline.verify.report import Finding, Report, short
 from pipeline.verify.sources.decode import Decoder, command_decoder, event_decoder
 from pipeline.verify.sources.history import Entry, History, Stored
@@ -103,8 +103,8 @@ class ServiceCheck:
             first_ms: float = math.inf
             for entry in history.records(tp):
                 first_ms = min(first_ms, entry.time_ms)
-                if tells_of_service(entry.headers):
-                    report.checked[RESUMED] += 1
+                if (done := done_to_service(entry.headers)) is not None:
+                    report.checked[done] += 1
                     continue
                 act = act_of(entry.key, entry.headers)
                 if act is None:

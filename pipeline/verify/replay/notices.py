@@ -12,7 +12,7 @@ from pipeline.verify.sources.history import History, Kept
 REFUSED = "RecordRefused:"  # how the cause begins where the record was sound, but the broker refused what came of it
 PARKED, REDRIVEN, DISCARDED = "parked", "redriven", "discarded"
 SENT = "sent"  # to the partition where its key belongs: nothing has folded it here
-RESUMED = "resumed"  # the service, and no record
+STOPPED, RESUMED = "paused", "resumed"  # the service, and no record
 
 
 class Act(NamedTuple):
@@ -59,10 +59,11 @@ def act_of(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Ac
         return None
 
 
-def tells_of_service(headers: Iterable[tuple[str, bytes | None]]) -> bool:
-    """Whether a notice is about the whole service."""
+def done_to_service(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """Return what a notice says was done to the whole service; None if it is about a record."""
     told = dict(headers)
-    return told.get("parked-action") == RESUMED.encode() and "parked-source-topic" not in told
+    action = (told.get("parked-action") or b"").decode(errors="replace")
+    return action if action in (STOPPED, RESUMED) and "parked-source-topic" not in told else None
 
 
 def acts_on(history: History, service: str) -> dict[TP, list[Act]]:

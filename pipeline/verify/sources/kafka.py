@@ -7,9 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka import ANSWER_S, QUIET_S, READING, admin, connection, end_offsets, first_offsets
+from pipeline.adapters.kafka import (
+    ANSWER_S,
+    QUIET_S,
+    READING,
+    admin,
+    asked_again,
+    connection,
+    end_offsets,
+    first_offsets,
+)
 from pipeline.adapters.kafka.group_offsets import Committed, GroupOffsets
 from pipeline.adapters.kafka.topics import partition_counts
 from pipeline.engine.ports import TP
@@ -44,9 +53,13 @@ class KafkaHistory:
         patience_s: float,
         *,
         lenient: bool = False,
+        since_ms: int | None = None,
     ) -> None:
-        """`lenient`: a topic that does not exist is one without partitions, as of code that was not deployed yet."""
-        self._lenient = lenient
+        """`lenient`: a topic that does not exist is one without partitions, as of code that was not deployed yet.
+
+        `since_ms`: the time from which on there are `records`, by the clock of whatever gave each its time; None: all.
+        """
+        self._lenient, self._since_ms = lenient, since_ms
         self._admin = admin(bootstrap)
         self._counts = partition_counts(self._admin)
         config = READING | {**connection(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 1}
@@ -109,11 +122,23 @@ class KafkaHistory:
         end = self.end(tp)
         if not end:
             return
-        self._reader.assign([TopicPartition(*tp, OFFSET_BEGINNING)])
+        begin = self._begin(tp)
+        if begin >= end:
+            return
+        self._reader.assign([TopicPartition(*tp, begin)])
         try:
             yield from self._until(tp, end)
         finally:
             self._reader.unassign()
+
+    def _begin(self, tp: TP) -> int:
+        """Return the offset to begin with."""
+        if self._since_ms is None:
+            return OFFSET_BEGINNING
+        asked = TopicPartition(*tp, max(0, self._since_ms - self.ahead_ms))
+        unanswered = f"the broker does not say what of {tp.topic} was stored since then: %s"
+        (found,) = asked_again(unanswered, lambda: self._reader.offsets_for_times([asked], timeout=ANSWER_S))
+        return self.end(tp) if found.offset == OFFSET_END else int(found.offset)
 
     def kept(self, topic: str) -> Kept:
         ends = end_offsets(self._admin, [TP(topic, n) for n in range(self.partitions(topic))])

@@ -304,7 +304,7 @@ def test_output_that_fails_says_how_much_was_sent(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_service_that_is_held_is_waited_for_once_and_named() -> None:
-    why = "users is held; go on with: pipeline parked resume --service users"
+    why = "users is held; go on with: pipeline resume users"
     Cluster.outcome = NoReply(f"no reply: {why}", "x", 5, Token("users.command/1@2"), held=why)
     many = call("--file", "-", "--wait", "--timeout", "7", data="\n".join(line(f"key-{n}") for n in range(5)).encode())
     assert many.exit_code == 1

@@ -44,7 +44,7 @@ def sending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
     made._producer.purge()
 
 
-WHY = "users is held, as 20 of 40 records raised; go on with: pipeline parked resume --service users"
+WHY = "users is held, as 20 of 40 records raised; go on with: pipeline resume users"
 
 
 def held() -> Steps[str | None]:
@@ -101,12 +101,10 @@ def test_a_stored_command_without_a_reply_names_the_hold_of_its_service(sending:
         pending(sending, question).result(0)
     assert caught.value.held is None, "it may not be stored, so the hold need not be the reason"
     question.stored = position_token("users", 1, 5)
-    with pytest.raises(
-        NoReply, match=r"once the service goes on; users is held, .*parked resume --service users"
-    ) as caught:
+    with pytest.raises(NoReply, match=r"once the service goes on; users is held, .*pipeline resume users") as caught:
         pending(sending, question).result(0)
     assert caught.value.held == WHY
-    with pytest.raises(NoReply, match="parked resume --service users"):
+    with pytest.raises(NoReply, match="pipeline resume users"):
         asyncio.run(pending(sending, question).result_async(0))
     other = sending.question()
     other.stored, other.parked = question.stored, "ValueError"

@@ -10,7 +10,7 @@ import pytest
 from pipeline.demo.patience import HOLDS_S, STALLED_S, Patience
 from pipeline.errors import PipelineError, TableUnavailable
 
-HELD = {"orders": "orders is held; go on with: pipeline parked resume --service orders"}
+HELD = {"orders": "orders is held; go on with: pipeline resume orders"}
 
 
 class Workers:
@@ -82,5 +82,5 @@ def test_a_service_that_is_held_ends_it_with_the_cure_also_while_others_go_on() 
     machine = Machine()
     assert all(machine.patience.look(done) for done in range(10))
     machine.held = HELD
-    with pytest.raises(PipelineError, match="orders is held; go on with: pipeline parked resume --service orders"):
+    with pytest.raises(PipelineError, match="orders is held; go on with: pipeline resume orders"):
         [machine.patience.look(done) for done in range(10, 10 + int(2 * HOLDS_S))]

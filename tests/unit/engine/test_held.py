@@ -62,7 +62,7 @@ def test_more_than_the_share_of_at_least_so_many_holds_the_service(folded: int, 
     if held:
         why = rate.stats.held_why
         assert f"{raised} of the {folded} records" in why
-        for word in ("t-0 offset 9", "ValueError: no", "parked resume --service s", "parked redrive --service s"):
+        for word in ("t-0 offset 9", "ValueError: no", "pipeline resume s", "parked redrive --service s"):
             assert word in why
 
 

@@ -10,7 +10,7 @@ from pipeline.adapters.kafka.cluster import note, read_position
 from pipeline.adapters.memory.log import PartitionLog
 from pipeline.engine.loop.lane import Lane
 from pipeline.engine.loop.standings import LOOK_S
-from pipeline.engine.ports import TP, LogFacts, Position
+from pipeline.engine.ports import TP, LogFacts, Pause, Position
 from pipeline.engine.state.partition_counts import partition_counts
 from pipeline.errors import NeedsOperator, PartitionsChanged
 from pipeline.testing import TestDriver
@@ -104,6 +104,17 @@ def test_a_note_has_the_count_and_old_ones_are_read_without() -> None:
     assert read_position(5, "by:orders-a-0 a.state=77@1f") == Position(5, {"a.state": (77, 31)})
     for text in (None, "", "set by hand", "in:x", "by:in:4", "of:4"):
         assert read_position(5, text).partitions == 0
+
+
+def test_a_note_has_the_pause_whatever_its_texts_are() -> None:
+    for by, why in (("anna", "the supplier is away"), ("ä: b", "a=1@2 by:x of:3 ~0:1:2+ % / \n"), ("", "")):
+        position = Position(5, {"a.state": (77, 31)}, ("orders-b-0",), 7, 12, pause=Pause(by, why, 1_700_000_000_000))
+        assert read_position(5, note("orders-a-0", position)) == position
+    long = Position(5, {}, pause=Pause("b" * 300, "€" * 300, 1))
+    assert len(note("orders-a-0", long)) < 1_500  # the broker takes 4,096 bytes
+    assert read_position(5, note("orders-a-0", long)).pause == Pause("b" * 100, "€" * 100, 1)
+    for text in (None, "", "hold:", "hold:x:a:b", "hold:1:a"):
+        assert read_position(5, text).pause is None
 
 
 def test_a_replica_refuses_it_too() -> None:

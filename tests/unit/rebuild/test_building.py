@@ -38,7 +38,7 @@ def test_a_rebuild_by_workers_ends_if_its_service_is_held(monkeypatch: pytest.Mo
     looks: list[str] = []
     progress: Any = SimpleNamespace(level=False, look=lambda: looks.append("look"), done=1, total=2)
     monkeypatch.setattr(building.time, "sleep", lambda _: None)
-    with pytest.raises(FoldError, match="pipeline parked resume"):
+    with pytest.raises(FoldError, match="pipeline resume"):
         building.watch(
-            progress, lambda: True, lambda *_: None, lambda: "held: pipeline parked resume" if len(looks) > 2 else ""
+            progress, lambda: True, lambda *_: None, lambda: "held: pipeline resume" if len(looks) > 2 else ""
         )

@@ -19,7 +19,7 @@ from pipeline.server.reads.cluster_offsets import not_yet
 from pipeline.server.web import as_problems, mount
 
 WAITS = Endpoint("GET", "/v1/waits", At.ANY)
-WHY = "orders is held, as 20 of 40 records raised; go on with: pipeline parked resume --service orders"
+WHY = "orders is held, as 20 of 40 records raised; go on with: pipeline resume orders"
 
 
 def asked(error: NotYet, status: dict[str, Any], *, beside: str = "") -> tuple[int, Any]:

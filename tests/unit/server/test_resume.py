@@ -14,6 +14,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline import Replica, Service
+from pipeline.engine.ports import TP
 from pipeline.errors import CopyHeld
 from pipeline.server.owner.dispatch import Dispatcher
 from pipeline.server.owner.forward import Forwarding
@@ -108,15 +109,34 @@ def test_it_is_resumed_at_all_its_workers(ask: Ask, driver: TestDriver) -> None:
     assert lane(driver).stats.held
     assert [each["key"] for each in ask("GET", "/v1/parked")[1]["parked"]] == ["shop-0", "shop-1", "shop-2"]
     Code.mend(True)
-    status, told = ask("POST", "/v1/parked/sales/resume", json=WHO)
+    status, told = ask("POST", "/v1/services/sales/resume", json=WHO)
     assert (status, [each["resumed"] for each in told["workers"]], told["unavailable"]) == (200, [True], [])
     assert not lane(driver).stats.held
-    assert ask("POST", "/v1/parked/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is False
+    assert ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is False
+
+
+def test_it_is_paused_at_all_its_workers_and_says_so(ask: Ask, driver: TestDriver) -> None:
+    Code.mend(True)
+    driver.send("rates", "lira", SetRate(2))
+    driver.send("sales", "shop-0", Sell(1, ("lira",)))
+    folded = lane(driver).stats.commands
+    status, told = ask("POST", "/v1/services/sales/pause", json=WHO)
+    assert (status, [(each["paused"], each["newly"]) for each in told["workers"]]) == (200, [(1, 1)])
+    assert ask("POST", "/v1/services/sales/pause", json=WHO)[1]["workers"][0]["newly"] == 0
+    driver.send_unseen("sales", "shop-1", Sell(1, ("lira",)))
+    driver.advance(3)
+    assert (lane(driver).stats.commands, lane(driver).stats.paused) == (folded, 1)
+    assert lane(driver).stats.paused_why.startswith("sales is paused, by anna: ")
+    assert lane(driver).stats.paused_why.endswith("; go on with: pipeline resume sales")
+    assert ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is True
+    driver.advance(3)
+    assert (lane(driver).stats.commands, lane(driver).stats.paused) == (folded + 1, 0)
+    assert ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"][0]["resumed"] is False
 
 
 def test_a_worker_that_does_not_answer_is_named(ask: Ask, driver: TestDriver) -> None:
     jam(driver)
-    status, told = ask("POST", "/v1/parked/sales/resume", json=WHO, dead_worker=True)
+    status, told = ask("POST", "/v1/services/sales/resume", json=WHO, dead_worker=True)
     assert (status, len(told["workers"])) == (200, 1)
     assert "127.0.0.1:9" in told["unavailable"][0]
 
@@ -124,10 +144,12 @@ def test_a_worker_that_does_not_answer_is_named(ask: Ask, driver: TestDriver) ->
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/v1/parked/nobody/resume", WHO, 404),
-        ("/v1/parked/sales/resume", {"by": "anna"}, 400),
-        ("/v1/parked/sales/resume", [], 400),
-        ("/v1/parked/rates/resume", WHO, 503),  # none of its workers is there
+        ("/v1/services/nobody/resume", WHO, 404),
+        ("/v1/services/nobody/pause", WHO, 404),
+        ("/v1/services/sales/pause", {"why": "x"}, 400),
+        ("/v1/services/sales/resume", {"by": "anna"}, 400),
+        ("/v1/services/sales/resume", [], 400),
+        ("/v1/services/rates/resume", WHO, 503),  # none of its workers is there
     ],
 )
 def test_what_cannot_be_meant_is_refused(ask: Ask, path: str, body: Any, status: int) -> None:
@@ -196,11 +218,11 @@ def test_it_is_listed_shown_and_redriven(ask: Ask, driver: TestDriver) -> None:
 
 def test_a_resume_frees_what_it_can(ask: Ask, driver: TestDriver) -> None:
     hold(driver)
-    (still,) = ask("POST", "/v1/parked/sales/resume", json=WHO)[1]["workers"]
+    (still,) = ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"]
     assert (still["resumed"], still["freed"], still["left"]) == (False, 0, 2)
     assert "'mark'" in still["cause"]
     Code.mend(True)
-    (done,) = ask("POST", "/v1/parked/sales/resume", json=WHO)[1]["workers"]
+    (done,) = ask("POST", "/v1/services/sales/resume", json=WHO)[1]["workers"]
     assert (done["freed"], done["left"], done["cause"]) == (2, 0, None)
     assert driver.rows("known_rates").keys() == {"franc", "mark", "pound"}
 
@@ -228,23 +250,39 @@ def test_a_restart_with_mended_code_goes_on_by_itself(driver: TestDriver) -> Non
 
 @pytest.fixture
 def run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Runs `pipeline parked …`."""
+    """Runs `pipeline parked …`, `pipeline resume …`."""
     return parked_command(ask, monkeypatch)
 
 
 def test_the_command_says_what_came_of_it(run: Callable[..., Any], driver: TestDriver) -> None:
     hold(driver)
     jam(driver)
-    still = run("resume", "--service", "sales", "--why", "a try")
+    still = run("resume", "sales", "--why", "a try")
     assert still.exit_code == 1
     assert "goes on, 2 keys of replicas still wait: the copy 'known_rates' holds the key 'mark'" in still.output
     Code.mend(True)
     assert "pound: 1 redriven" in run("redrive", "--key", "pound", "--why", "mended").output
-    done = run("resume", "--service", "sales", "--why", "mended", "--json")
+    done = run("resume", "sales", "--why", "mended", "--json")
     assert (done.exit_code, json.loads(done.output)["workers"][0]["freed"]) == (0, 1)
-    again = run("resume", "--service", "sales", "--why", "mended")
-    assert (again.exit_code, "was not held" in again.output) == (0, True)
+    again = run("resume", "sales", "--why", "mended")
+    assert (again.exit_code, "was neither held nor paused" in again.output) == (0, True)
     assert run("resume", "--why", "which").exit_code == 2
+
+
+def test_a_pause_says_which_partitions_it_has_not_reached(
+    ask: Ask, driver: TestDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cli.operate.pause.PATIENCE_S", 0.0)
+    here, there = TP("sales.command", 0), TP("sales.command", 1)
+    run = parked_command(ask, monkeypatch, lambda *_: ([here], [there]))
+    partly = run("pause", "sales", "--why", "a try")
+    assert partly.exit_code == 1
+    assert "sales is paused: 1 partitions of commands wait; go on with: pipeline resume sales" in partly.output
+    assert "not paused, as no worker folds them just now: sales.command/1; ask again" in partly.output
+    again = run("resume", "sales", "--why", "over")
+    assert again.exit_code == 1
+    assert "still paused, as no worker folds them just now: sales.command/0" in again.output
+    assert lane(driver).stats.paused == 0
 
 
 # --- odd ways to raise ------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""What an operator asks of a cluster: records as they stand, groups, open transactions."""
