@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ def restore(
                 restored.note(topic, f"{identities[topic]:x}")
     for group, committed in point.committed.items():
         commit(bootstrap, group, _offsets(committed, identities))
-    restored.note(DONE, mine)
+    restored.note(DONE, {**mine, "mark": secrets.token_hex(4)})
     step("done", todo, todo)
     return RestoredLogs(point.records, len(left), len(complete))
 

@@ -20,10 +20,15 @@ from pipeline.adapters.kafka.reading import KafkaLogReader
 from pipeline.adapters.kafka.topics import partition_counts, wait_for
 from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, TopicError
-from pipeline.model.records.topics import RESTORED_TOPIC
+from pipeline.model.records.topics import RESTORED_TOPIC, SCHEMAS_TOPIC
 
 POINT, DONE = "restore", "done"
 PLACE = TP(RESTORED_TOPIC, 0)
+
+
+def restored_mark(bootstrap: str, client: AdminClient) -> str:
+    """Return what tells a restored cluster from any other; empty if it never was. Raises BrokerUnreachable."""
+    return str(Restored(bootstrap, client).told.get(DONE, {}).get("mark", ""))
 
 
 class Offset(NamedTuple):
@@ -44,7 +49,7 @@ class Restored:
             self._read()
 
     def _read(self) -> None:
-        with closing(KafkaLogReader(self._bootstrap, RESTORED_TOPIC)) as reader:
+        with closing(KafkaLogReader(self._bootstrap, SCHEMAS_TOPIC)) as reader:
             end, at, deadline_s = reader.ends([PLACE])[PLACE], 0, time.monotonic() + ANSWER_S
             reader.follow({PLACE: None})
             while at < end:
