@@ -64,7 +64,7 @@ def back_up(
 
     Raises BackupError, StateDirectoryError, BackupUnreachable.
     """
-    slots = sorted(path.parent for path in (home / "state").glob("*/*/tables") if path.is_dir())
+    slots = sorted(path.parent for path in (home / "state").glob("*/[0-9]*/tables") if path.is_dir())
     chosen = [slot for slot in slots if not services or slot.parent.name in services]
     if not chosen:
         raise BackupError(f"{home} has no tables of {', '.join(services) or 'any service'}; name a worker's --home")
