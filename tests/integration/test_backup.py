@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def killed(half_done: Callable[[], object], *arguments: str) -> None:
 
 
 @pytest.fixture
+def ends() -> Iterator[ExitStack]:
+    """End what a test has started, also where it fails."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
 def brokers(tmp_path: Path) -> Iterator[Callable[[], str]]:
     """Start a broker of its own at each call; the one before is destroyed."""
     started: list[Path] = []
@@ -68,7 +76,7 @@ def brokers(tmp_path: Path) -> Iterator[Callable[[], str]]:
 
 
 def test_a_shop_that_is_gone_is_brought_back(
-    brokers: Callable[[], str], tmp_path: Path, shop_topology: Topology
+    brokers: Callable[[], str], ends: ExitStack, tmp_path: Path, shop_topology: Topology
 ) -> None:
     place, homes = tmp_path / "backup", count()
 
@@ -77,8 +85,14 @@ def test_a_shop_that_is_gone_is_brought_back(
         made.mkdir()
         return made
 
+    def worker_of(bootstrap: str, place: Path) -> Worker:
+        made = Worker(place, "topologies", "--bootstrap", bootstrap)
+        ends.callback(made.end)
+        return made
+
     first, first_home = brokers(), home()
     shop = Shop(first, first_home, shop_topology)
+    ends.callback(shop.close)
     backup = "backup", "logs", "topologies", "--to", str(place), "--bootstrap", first
     shop.worker()
     shop.send(some_business())
@@ -117,7 +131,7 @@ def test_a_shop_that_is_gone_is_brought_back(
     new = home()
     again = call("restore", "tables", "--from", str(place), "--home", str(new), "--bootstrap", first)
     assert len(again["tables"]) == len(tables["tables"]) == 7
-    worker = Worker(new, "topologies", "--bootstrap", first)
+    worker = worker_of(first, new)
     shop.settle()
     assert verify(first, shop_topology).clean
     assert worker.stop() == 0
@@ -130,13 +144,13 @@ def test_a_shop_that_is_gone_is_brought_back(
         "restore", "tables", "--from", str(place), "--home", str(home()), "--bootstrap", second, code=2
     )
     killed(lambda: "inventory.event" in admin_client(second).list_topics(timeout=10).topics, *restore)
-    early = Worker(home(), "topologies", "--bootstrap", second)
+    early = worker_of(second, home())
     assert early.process.wait(60) == 2
     done = call(*restore)
     assert done["records"] == two["in_all"]
     assert "was restored from point 2 already" in call(*restore, code=2)
     assert verify(second, shop_topology, tables=False).clean
-    worker = Worker(home(), "topologies", "--bootstrap", second)
+    worker = worker_of(second, home())
     with Client(second, shop_topology) as client:
         # Known, with the reply that it had. What came after the cut is gone, and can be done.
         after = client.send("users", "anna", RegisterUser("Anna", "France"), wait=60, command_id="drill-1")
