@@ -13,6 +13,7 @@
 # make backlog   how much memory a worker takes on ten million commands
 # make bench     beside Kafka Streams and Quix Streams, by the harness at PEERS=<folder>; bench-candidate: as its --candidate
 # make bench-smoke  what each step of the engine costs, beside what is on record; under two minutes
+# make sizing    what KEYS=100000 keys cost in disk, memory and time, and partitions a broker
 # make check     formatting, lint, types
 # make docs      the documentation as a site, in build/site; every warning, such as a dead link, is an error. With npm,
 #                the pictures are drawn without a network, too
@@ -22,7 +23,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-long simulate faults pairs checkouts restarts rolling backlog bench bench-candidate bench-smoke check
+.PHONY: install demo test test-long simulate faults pairs checkouts restarts rolling backlog bench bench-candidate bench-smoke check sizing
 .PHONY: docs fuzz fuzz-service lock clean
 
 install: .venv/installed
@@ -98,6 +99,10 @@ bench-candidate: install
 
 bench-smoke: install
 	$(BIN)/python -m benchmarks.steps.compare
+
+sizing: KEYS := 100000
+sizing: install
+	$(BIN)/python -m benchmarks.sizing --keys $(KEYS)
 
 check: install
 	$(BIN)/ruff format --check .

@@ -106,6 +106,22 @@ class ImportRefused(BadInput):
     """Records cannot be imported there without damage to what a service keeps. Nothing was imported."""
 
 
+class BackupError(BadInput):
+    """A backup cannot be read, is damaged, or is not of what it is to be used for."""
+
+
+class RestoreRefused(BadInput):
+    """A backup cannot be restored there without damage to what is there."""
+
+
+class BackupUnreachable(Retryable):
+    """The directory or object store of a backup does not answer. Files that are there stay."""
+
+
+class ServicesBusy(Retryable):
+    """There was no moment at which all services had committed what they folded. Nothing was backed up."""
+
+
 class ScaffoldError(BadInput):
     """A project, or a part of one, cannot be made there or under that name. Nothing was written."""
 

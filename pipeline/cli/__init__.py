@@ -64,12 +64,15 @@ COMMANDS = {
     "export": "Write records of topics, with their schemas, to an Avro file.",
     "import": "Take records of such a file into a topic of another cluster.",
     "completion": "Print what has a shell complete commands, options and names.",
+    "backup": "Back up event logs with all that belongs to them, and the tables of workers.",
+    "restore": "Restore them: logs into an empty cluster, tables for a new worker.",
     "config": f"Show the defaults that {FILE} and the environment give, and which says what.",
     "demo": "Run a real shop's data through the pipeline and check every figure.",
 }
 MODULES = {  # modules named otherwise than the command, or in a folder
     "2pc": "operate.two_phase",
     "add": "project.add",
+    "backup": "backups.backup",
     "completion": "describe.completion",
     "deadlines": "operate.deadlines",
     "dev": "project.dev",
@@ -89,6 +92,7 @@ MODULES = {  # modules named otherwise than the command, or in a folder
     "replay-check": "operate.replay_check",
     "reset": "operate.reset",
     "resume": "operate.resume",
+    "restore": "backups.restore",
     "saga": "operate.saga",
     "send": "data.send",
     "shell": "project.shell",

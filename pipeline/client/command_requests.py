@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from pipeline.adapters.kafka import admin
+from pipeline.adapters.kafka.exact.restored import restored_mark
 from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.adapters.tracing.finding import find_tracer
@@ -89,7 +90,7 @@ class Pending:
         """The steps of `result`."""
         try:
             reply: ReplyMessage = yield Wait(self._question.reply, timeout_s)
-            return outcome_of(reply, self._commands.events)
+            return outcome_of(reply, self._commands.events, self._commands.mark)
         except TimeoutError:
             held = None
             if self._question.stored is not None and self._question.parked is None:
@@ -128,8 +129,9 @@ class CommandRequests:
         schemas = SchemasTopic(bootstrap, self.commands.registry)
         schemas.publish(self.commands.written)
         self._tracer = find_tracer()
+        self.commands.mark = mark = restored_mark(bootstrap, self._admin)
         decode = ReplyReader(self.commands.reply, self.commands.events, schemas).decode
-        self._sending = Sending(bootstrap, name, decode, self._tracer)
+        self._sending = Sending(bootstrap, name, decode, self._tracer, mark)
 
     @cached_property
     def _router(self) -> Router:

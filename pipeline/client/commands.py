@@ -63,6 +63,7 @@ class Commands:
         read = served_codecs(topology.schemas, topology.names)
         self.registry = read.registry
         self._mine, self._numbers = f"{uuid.uuid4()}.", itertools.count(1)  # a random prefix and a number: command ids
+        self.mark = ""  # of a restored cluster: see model.records.token.marked
         self.kinds: dict[str, Kind] = {}
         self.events: dict[str, Decode] = {}
         for service in topology.services.values():

@@ -62,13 +62,18 @@ class Sending:
     """The connection of one requester. Safe to use from several threads.
 
     `name`: replies come to the topic `<name>.reply`, to the partition that this instance reads, each under a key that
-    is unique among all instances.
+    is unique among all instances. `mark`: of a restored cluster, see `marked`.
     """
 
     def __init__(
-        self, bootstrap: str, name: str, decode: Callable[[bytes | None], Any], tracer: Tracer | None = None
+        self,
+        bootstrap: str,
+        name: str,
+        decode: Callable[[bytes | None], Any],
+        tracer: Tracer | None = None,
+        mark: str = "",
     ) -> None:
-        self._bootstrap, self._name, self._decode, self._tracer = bootstrap, name, decode, tracer
+        self._bootstrap, self._name, self._decode, self._tracer, self._mark = bootstrap, name, decode, tracer, mark
         self._instance = uuid.uuid4().hex
         self._failures, self._failed = 0, ""  # deliveries since the last flush, and the error of the last one
         self._open: dict[bytes, AwaitedReply] = {}  # by the key of the reply
@@ -248,7 +253,7 @@ class Sending:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                question.stored = _place(ready, message)
+                question.stored = _place(ready, message, self._mark)
             else:
                 self._fail(question, f"the broker has not confirmed that it is stored: {error.str()}")
 
@@ -269,7 +274,7 @@ class Sending:
         def delivered(error: KafkaError | None, message: Message) -> None:
             with suppress(InvalidStateError):  # the caller has given up
                 if error is None:
-                    stored.set_result(_place(ready, message))
+                    stored.set_result(_place(ready, message, self._mark))
                 else:
                     stored.set_exception(NotAnswered(error.str()))
 
@@ -347,6 +352,6 @@ class Sending:
                 reader.join(5.0)
 
 
-def _place(ready: Ready, message: Message) -> Token:
+def _place(ready: Ready, message: Message, mark: str) -> Token:
     """Return the position of a command as a token."""
-    return position_token(ready.aggregate, message.partition(), message.offset())  # type: ignore[arg-type]  # stored
+    return position_token(ready.aggregate, message.partition(), message.offset(), mark)  # type: ignore[arg-type]  # stored

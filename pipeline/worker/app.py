@@ -18,6 +18,7 @@ from prometheus_client import Gauge
 from pipeline.adapters.avro.codec import implementation
 from pipeline.adapters.kafka import KafkaBroker, admin
 from pipeline.adapters.kafka.access.rules import HTTP
+from pipeline.adapters.kafka.exact.restored import restored_mark
 from pipeline.adapters.kafka.lag.logs import KafkaLogs
 from pipeline.adapters.kafka.owners import Router
 from pipeline.adapters.kafka.reader_versions import Versions
@@ -106,7 +107,8 @@ def build_app(
     ending = Ending()
     web_app.middlewares.extend([tracing(tracer), as_problems, required(tokens), ending.middleware()])
     tables = LocalTables(lambda: ChainMap(*(host.lane.views for host in hosts)))
-    router = Router(admin(settings.bootstrap), topology)
+    client = admin(settings.bootstrap)
+    router = Router(client, topology)
     forwarding, lineage = Forwarding(router, Access(presented)), Lineage(topology.services.values())
     dispatcher = Dispatcher(tables, forwarding)
     metrics.register(ReadCollector(dispatcher.read_timings))
@@ -117,7 +119,7 @@ def build_app(
 
     broker = KafkaBroker(settings.bootstrap, router.count)
     offset_source = ClusterOffsets(broker, committed, topology.names)
-    consistency = Consistency(lineage, tables, offset_source)
+    consistency = Consistency(lineage, tables, offset_source, restored_mark(settings.bootstrap, client))
     hub = Subscriptions(lambda name: adapters.reader(settings.bootstrap, f"{name}-{port}"))
     Gauge("pipeline_watchers", "Open watches of rows", registry=metrics).set_function(lambda: hub.watchers)
     health = Health(hosts, lag, settings.ready_lag_s)

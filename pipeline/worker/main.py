@@ -18,7 +18,7 @@ from pipeline.adapters.kafka import admin
 from pipeline.adapters.kafka.owners import client_id
 from pipeline.adapters.kafka.reader_versions import Versions
 from pipeline.adapters.kafka.schemas.topic import published
-from pipeline.adapters.kafka.topics import broker_count, check_counts, check_topics
+from pipeline.adapters.kafka.topics import broker_count, check_counts, check_topics, partition_counts
 from pipeline.adapters.rocksdb.stores import RocksStores, claim_slot
 from pipeline.adapters.tracing.setup import set_up
 from pipeline.engine.context import LanePorts, LaneSettings
@@ -37,6 +37,7 @@ from pipeline.worker.faust_worker import FaustWorker
 from pipeline.worker.host import LaneHost, OpenLane
 from pipeline.worker.listening import choose_port, serve_on
 from pipeline.worker.open_files import files_for_each_database
+from pipeline.worker.room import warn
 from pipeline.worker.secrets import home_word, service_secret
 from pipeline.worker.settings import LEFT_S, Adapters, MachineClock, WorkerSettings
 
@@ -153,6 +154,7 @@ def run_worker(
     descriptors.raise_limit()
     client = admin(settings.bootstrap)
     files = files_for_each_database(services, len(topology.services), broker_count(client))
+    warn(services, settings.cache_bytes, partition_counts(client), broker_count(client))
     for plan in plans:
         check_topics(client, plan, topology.name)
         check_counts(settings.bootstrap, client, plan)

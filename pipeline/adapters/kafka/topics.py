@@ -93,10 +93,10 @@ def _create(client: AdminClient, new: list[NewTopic]) -> dict[str, int]:
     Another broker may not know of them yet, so do not ask again. Raises TopicError.
     """
     _finish(client.create_topics(new) if new else {}, "create", KafkaError.TOPIC_ALREADY_EXISTS)
-    return _appear(client, {topic.topic: 1 for topic in new})
+    return wait_for(client, {topic.topic: 1 for topic in new})
 
 
-def _appear(client: AdminClient, wanted: Mapping[str, int]) -> dict[str, int]:
+def wait_for(client: AdminClient, wanted: Mapping[str, int]) -> dict[str, int]:
     """Wait until a broker knows of these topics and so many partitions of each. Return those of all topics."""
     deadline = time.monotonic() + APPEAR_S
     while True:
@@ -167,7 +167,7 @@ def even_out(client: AdminClient, plans: Sequence[ServicePlan]) -> list[tuple[st
     grown = sorted(topic for topic in empty if after[topic] > before[topic])
     new = [NewPartitions(topic, after[topic]) for topic in grown]
     _finish(client.create_partitions(new) if new else {}, "add partitions to", KafkaError.NO_ERROR)
-    _appear(client, {topic: after[topic] for topic in grown})
+    wait_for(client, {topic: after[topic] for topic in grown})
     return [(topic, before[topic], after[topic]) for topic in grown]
 
 

@@ -22,6 +22,7 @@ from pipeline.engine.ports import TP, LogReader
 from pipeline.errors import UnknownKey
 from pipeline.flow import Lineage
 from pipeline.model import Token
+from pipeline.model.records.token import marked, marks
 
 ROWS = "x-pipeline-row-position"
 POSITION = "x-pipeline-position"
@@ -74,6 +75,7 @@ class NearCache:
         self._hits = self._misses = self._behind = self._invalidated = self._evicted = 0
         self._following: dict[TP, CachedPartition] = {}  # what the reader follows, and for which cached partition
         self._looked_s = 0.0
+        self._mark = ""  # of a restored cluster, see `marked`
 
     # --- readers ------------------------------------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ class NearCache:
             offset = cached_partition.covered(home, upto)
         if not row.there:
             raise UnknownKey(row.text)
-        position = Token() if offset is None else Token.of({home: offset})
+        position = Token() if offset is None else marked({home: offset}, self._mark)
         found = {**json.loads(row.text), "position": position}
         return {**found, "age_s": age_s} if asked.eventual else found
 
@@ -155,10 +157,9 @@ class NearCache:
                 or pending_read.cached_partition not in (None, cached_partition)
             ):
                 return  # records that arrived meanwhile were not compared with it
-            for place, offset in {
-                **asked.at_least.positions,
-                **Token(answer.headers.get(POSITION, "")).positions,
-            }.items():
+            told = Token(answer.headers.get(POSITION, "")).positions
+            self._mark = min(marks(told), default="")
+            for place, offset in {**asked.at_least.positions, **told}.items():
                 cached_partition.add_token(place, offset, at)
             if at < pending_read.since or pending_read.seen >= at or row.size > self._limit:
                 return  # there is a newer row, or no room

@@ -11,6 +11,7 @@ from pipeline.errors import NotKnownYet
 from pipeline.flow.command_to_reply import AHEAD_S_MAX
 from pipeline.model import Acceptance, Rejected, ReplyMessage, Token, TopicKind
 from pipeline.model.changes.upcasts import today
+from pipeline.model.records.token import marked
 
 Decode = Callable[[bytes | None], Any]
 
@@ -56,12 +57,12 @@ def explained(rejected: Rejected) -> str | None:
     return sentence if sentence and wanted in rejected.details else None
 
 
-def position_token(aggregate: str, partition: int, offset: int) -> Token:
-    """Return a command's position as a token: `users.command/3@77`."""
-    return Token.of({(TopicKind.COMMAND.topic(aggregate), partition): offset})
+def position_token(aggregate: str, partition: int, offset: int, mark: str = "") -> Token:
+    """Return a command's position as a token: `users.command/3@77`. `mark`: of a restored cluster, see `marked`."""
+    return marked({(TopicKind.COMMAND.topic(aggregate), partition): offset}, mark)
 
 
-def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode]) -> Outcome:
+def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode], mark: str = "") -> Outcome:
     """Return the outcome in a reply. `events`: the decoder of each aggregate's events."""
     if isinstance(reply.body, Rejected):
         return reply.body
@@ -70,7 +71,7 @@ def outcome_of(reply: ReplyMessage, events: Mapping[str, Decode]) -> Outcome:
     return Accepted(
         accepted.version,
         tuple(event.body for message in known for event in today(message)),
-        position_token(reply.aggregate, reply.partition, reply.place[0]),
+        position_token(reply.aggregate, reply.partition, reply.place[0], mark),
         complete=len(known) == accepted.count,
     )
 

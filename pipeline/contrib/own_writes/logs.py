@@ -13,7 +13,7 @@ from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, ForeignToken, TableUnavailable, TopicError
 from pipeline.flow import Lineage
 from pipeline.model import Token
-from pipeline.model.records.token import furthest
+from pipeline.model.records.token import RESTORED, furthest
 from pipeline.topology import Topology
 
 
@@ -55,7 +55,7 @@ class Logs:
         writes.drop(absent)
         topics = self._topics(table)
         positions = furthest(writes.asked, writes.written)
-        return Token.of({place: offset for place, offset in positions.items() if place[0] in topics})
+        return Token.of({place: offset for place, offset in positions.items() if place[0] in topics or _marks(place)})
 
     def _topics(self, named: AnyTable) -> frozenset[str]:
         """Return the topics whose records can get into a table; none if there is no such table. Raises as a read."""
@@ -66,7 +66,9 @@ class Logs:
         return self._concern.get(table, frozenset())
 
     def _unsure(self, positions: Positions) -> list[Place]:
-        return [place for place, offset in positions.items() if offset >= self._ends.get(place, 0)]
+        return [
+            place for place, offset in positions.items() if offset >= self._ends.get(place, 0) and not _marks(place)
+        ]
 
     def _absent(self, positions: Positions) -> set[Place]:
         """Return those of the positions that are on no log; none while the broker does not say where logs end."""
@@ -92,3 +94,8 @@ class Logs:
         with suppress(TopicError):
             return self._router.count(self._topology.names.get(topic, topic))
         return 0
+
+
+def _marks(place: Place) -> bool:
+    """Return whether it is no log, but says of which restored cluster the others are."""
+    return place[0].startswith(RESTORED)

@@ -13,6 +13,7 @@ K = TypeVar("K")
 OFFSET_MAX = 2**63 - 1
 ENTRIES_MAX = 10_000
 ENTRY = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})@([0-9]{1,19})", re.ASCII)
+RESTORED = "pipeline.restored."  # begins the entry by which a token says of which restored cluster it is
 OTHER_VERSION = re.compile(r"[0-9]+:")
 
 
@@ -50,6 +51,16 @@ class Token(str):
     def __or__(self, other: str) -> Token:
         """What is past both. Raises InvalidToken."""
         return Token.of(furthest(self.positions, Token(other).positions))
+
+
+def marked(positions: Mapping[tuple[str, int], int], mark: str) -> Token:
+    """Return the token of positions in a cluster. `mark`: what tells it from others if it was restored; else empty."""
+    return Token.of({**positions, (RESTORED + mark, 0): 0} if mark and positions else positions)
+
+
+def marks(positions: Mapping[tuple[str, int], int]) -> set[str]:
+    """Return the marks of the restored clusters that positions are of."""
+    return {topic.removeprefix(RESTORED) for topic, _ in positions if topic.startswith(RESTORED)}
 
 
 def furthest(*positions: Mapping[K, int]) -> dict[K, int]:

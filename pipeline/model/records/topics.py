@@ -53,4 +53,5 @@ _COMPACTED = (
     TopicKind.SCHEMAS,
 )
 SCHEMAS_TOPIC = TopicKind.SCHEMAS.topic("pipeline")
+RESTORED_TOPIC = "pipeline.restored"  # what a cluster was restored from: pipeline restore
 _KINDS = {kind.value: kind for kind in TopicKind}

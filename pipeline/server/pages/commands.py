@@ -148,7 +148,7 @@ class CommandApi:
             return Reply(202, {"command_id": command_id, "due_ms": due_ms, "detail": "it is scheduled"})
         if reply is None:
             return problem(404, f"the command {command_id!r} to {aggregate} {key!r} is unknown", "UnknownCommand")
-        return Reply(200, outcome_json(outcome_of(reply, client.commands.events)))
+        return Reply(200, outcome_json(outcome_of(reply, client.commands.events, client.commands.mark)))
 
     def _due_ms(self, aggregate: str, partition: int, key: str, command_id: str) -> int | None:
         """Return when a scheduled command is due; None if there is no such command, or it is decided."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from pipeline.adapters.json.writing import json_text, row_json
@@ -63,7 +63,11 @@ class WatchApi:
         """Yield events until the reader goes, is too slow, or the worker stops."""
         self._hub.check()
         stream, first, place = await self._open(request)
-        return Stream(_texts(stream, first, place), HEADERS, lambda: self._hub.leave(stream))
+        return Stream(
+            _texts(stream, first, lambda at: self._consistency.marked({place: at})),
+            HEADERS,
+            lambda: self._hub.leave(stream),
+        )
 
     # --- the beginning ------------------------------------------------------------------------------------------------
 
@@ -82,7 +86,7 @@ class WatchApi:
         tell = self._tell(table, key, place)
         if since is None or (since and place not in since.positions):
             watch = Watch(tp, key.encode(), end, end, tell, absent=row is None)
-            token = Token.of({place: end - 1}) if end else Token()
+            token = self._consistency.marked({place: end - 1}) if end else Token()
             return self._hub.open(watch), _event(token, row or {"key": key, "row": None}), place
         start = since.positions[place] + 1 if since else 0
         return self._hub.open(Watch(tp, key.encode(), start, end, tell, absent=row is None)), "", place
@@ -130,23 +134,23 @@ class WatchApi:
     def _tell(self, table: str, key: str, place: Place) -> Tell:
         if table not in self._codecs:
             self._codecs[table] = row_codec(self._topology, self._make, table, place[0])
-        decode = self._codecs[table].decode
+        decode, marked = self._codecs[table].decode, self._consistency.marked
 
         def tell(offset: int, value: bytes | None) -> str:
             row = {"row": None} if value is None else row_json(decode(value))
-            return _event(Token.of({place: offset}), {"key": key, **row})
+            return _event(marked({place: offset}), {"key": key, **row})
 
         return tell
 
 
-async def _texts(stream: Subscription, first: str, place: Place) -> AsyncIterator[str]:
+async def _texts(stream: Subscription, first: str, token: Callable[[int], Token]) -> AsyncIterator[str]:
     yield f"retry: 1000\n\n{first}"
     while True:
         text = await stream.news(HEARTBEAT_S)
         if stream.ended is not None:
             yield f"{text}event: end\ndata: {json_text({'reason': stream.ended})}\n\n"
             return
-        yield text or _heartbeat(place, stream.passed - 1)
+        yield text or _heartbeat(token, stream.passed - 1)
 
 
 def row_codec(topology: Topology, make: Codecs, table: str, topic: str) -> RowCodec:
@@ -175,6 +179,6 @@ def _event(token: Token, body: dict[str, Any]) -> str:
     return f"id: {token}\ndata: {json_text({**body, 'position': token})}\n\n"
 
 
-def _heartbeat(place: Place, offset: int) -> str:
+def _heartbeat(token: Callable[[int], Token], offset: int) -> str:
     """Return an event without data: it keeps the connection and updates the position from which to go on."""
-    return f"id: {Token.of({place: offset})}\n: alive\n\n" if offset >= 0 else ": alive\n\n"
+    return f"id: {token(offset)}\n: alive\n\n" if offset >= 0 else ": alive\n\n"

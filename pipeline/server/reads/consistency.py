@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from pipeline.client.wire.read_options import Level, ReadOptions
 from pipeline.engine.ports import TP
 from pipeline.errors import ForeignToken, NoSuchConsistency
 from pipeline.flow import Lineage, token_to_token
 from pipeline.model import Token, furthest
+from pipeline.model.records.token import RESTORED, marked, marks
 from pipeline.server.reads.batching import Waiting
 from pipeline.server.reads.cluster_offsets import BoundedOffsets, ClusterOffsets, not_yet
 from pipeline.server.reads.local_tables import LocalTables
@@ -18,10 +20,14 @@ RESOLVED_MAX = 10_000  # resolved tokens that are kept
 
 
 class Consistency:
-    """Waits until tables of this worker have reached the positions that readers need."""
+    """Waits until tables of this worker have reached the positions that readers need.
 
-    def __init__(self, lineage: Lineage, tables: LocalTables, offset_source: ClusterOffsets) -> None:
+    `mark`: of a restored cluster, see `marked`.
+    """
+
+    def __init__(self, lineage: Lineage, tables: LocalTables, offset_source: ClusterOffsets, mark: str = "") -> None:
         self._lineage, self._tables, self._offset_source = lineage, tables, offset_source
+        self._mark = mark
         self._waiting = Waiting[tuple[str, int]](lambda at: tables.position(*at))
         self._rows = Waiting[tuple[str, int]](lambda at: tables.rows(*at))
         self._resolved: OrderedDict[tuple[str, str, int], int | None] = OrderedDict()
@@ -43,11 +49,26 @@ class Consistency:
 
     def token(self, table: str, partition: int, position: int | None) -> Token:
         """Return the token of a table whose next offset to fold is `position`; an empty one if that is None."""
-        return Token.of({(self._lineage.home(table), partition): position - 1}) if position else Token()
+        return self.marked({(self._lineage.home(table), partition): position - 1}) if position else Token()
 
     def rows_token(self, table: str, partition: int, rows: int) -> Token:
         """Return the token of a row that is current up to offset `rows` of the table's row topic, exclusive."""
-        return Token.of({(self._lineage.rows[table], partition): rows - 1}) if rows else Token()
+        return self.marked({(self._lineage.rows[table], partition): rows - 1}) if rows else Token()
+
+    def marked(self, positions: Mapping[tuple[str, int], int]) -> Token:
+        """Return the token of positions in this cluster."""
+        return marked(positions, self._mark)
+
+    def unmarked(self, token: Token) -> dict[tuple[str, int], int]:
+        """Return the positions of a token of this cluster. Raises ForeignToken."""
+        positions = token.positions
+        if positions and marks(positions) != ({self._mark} if self._mark else set()):
+            since = "since it was restored from a backup" if self._mark else "as it never was restored"
+            raise ForeignToken(
+                f"the token is not of this cluster {since}: what it stands for may be missing here, or be something "
+                "else. Read without it, and go on with the token of that answer"
+            )
+        return {place: offset for place, offset in positions.items() if not place[0].startswith(RESTORED)}
 
     async def reach(self, table: str, partition: int, asked: ReadOptions) -> None:
         """Wait until this worker's copy of a partition satisfies the read.
@@ -58,7 +79,7 @@ class Consistency:
         until_s = asyncio.get_running_loop().time() + asked.wait_s
         service, home = self._lineage.homes[table]
         rows = self._lineage.rows.get(table, ""), partition
-        row_due = asked.at_least.positions.get(rows)  # from a watch, or a reply's header
+        row_due = self.unmarked(asked.at_least).get(rows)  # from a watch, or a reply's header
         due = await self._due(table, home, partition, asked, until_s)
         if due is not None and not await self._waiting.past((table, partition), due, until_s):
             raise not_yet([(service, home, partition, due, self._tables.position(table, partition))])
@@ -76,7 +97,7 @@ class Consistency:
             due.append(await self._offset_source.barrier(TP(home, partition), until_s))
         elif asked.level is Level.FRESH:
             due.append(await self._fresh(table, home, partition, until_s))
-        positions = asked.at_least.positions
+        positions = self.unmarked(asked.at_least)
         known = positions.pop((self._lineage.rows.get(table, ""), partition), None) is not None
         if positions:
             try:

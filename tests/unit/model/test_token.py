@@ -13,6 +13,7 @@ from pipeline import Aggregate, Projection, Reaction, Replica, Service, Source, 
 from pipeline.errors import ForeignToken, InvalidToken
 from pipeline.flow import Folder, Lineage, token_to_token
 from pipeline.model import BARRIER, is_barrier
+from pipeline.model.records.token import marked, marks
 from pipeline.topology import Topology
 
 PLACES = st.tuples(st.from_regex(r"[a-z][a-z0-9_]{0,8}\.(command|event|by_key)", fullmatch=True), st.integers(0, 99))
@@ -149,3 +150,13 @@ def test_a_circle_ends() -> None:
     assert logs.waited == []
     assert resolved(lineage, "right.command/0@3", "left", 0, logs) == {0: 9}
     assert [folder.topic for folder, _ in logs.waited] == ["right.command", "right.event"]
+
+
+def test_a_token_of_a_restored_cluster_says_so_through_any_combination() -> None:
+    token = marked({("a.command", 0): 5}, "c0ffee")
+    assert token == "a.command/0@5,pipeline.restored.c0ffee/0@0"
+    assert marks(token.positions) == {"c0ffee"}
+    assert marks((token | "b.command/1@2").positions) == {"c0ffee"}
+    assert marks((token | marked({("a.command", 0): 5}, "beef")).positions) == {"c0ffee", "beef"}
+    assert marked({}, "c0ffee") == ""
+    assert marked({("a.command", 0): 5}, "") == "a.command/0@5"

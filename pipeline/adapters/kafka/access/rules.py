@@ -12,7 +12,7 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.flow import Lineage
 from pipeline.model import TopicKind
 from pipeline.model.projection.versions import VERSIONS_GROUP
-from pipeline.model.records.topics import SCHEMAS_TOPIC
+from pipeline.model.records.topics import RESTORED_TOPIC, SCHEMAS_TOPIC
 from pipeline.topology import Topology
 
 READ, WRITE, DESCRIBE, CONFIGS, CREATE = "READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "CREATE"
@@ -92,6 +92,7 @@ def _of_requesters(topology: Topology, plans: Iterable[ServicePlan], who: Princi
 
 def _reads_and_writes_schemas(principal: str) -> Iterator[Rule]:
     yield Rule(principal, "topic", SCHEMAS_TOPIC, (READ, WRITE, DESCRIBE, CONFIGS))
+    yield Rule(principal, "topic", RESTORED_TOPIC, (READ, DESCRIBE))
     yield Rule(principal, "group", SCHEMAS_TOPIC, (READ, DESCRIBE))
 
 

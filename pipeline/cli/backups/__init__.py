@@ -1,0 +1,1 @@
+"""Commands of backups: what is kept elsewhere, and the way back."""
