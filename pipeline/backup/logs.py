@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.exported.writing import ExportWriter
+from pipeline.adapters.json.as_written import known_to
 from pipeline.adapters.kafka import QUIET_S, KafkaLogReader, admin
 from pipeline.adapters.kafka.cluster import log_facts
 from pipeline.adapters.kafka.exact.topics import cluster_id, settings_of
@@ -23,7 +24,6 @@ from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP, Record
 from pipeline.engine.state.noted import noted_key, noted_value
 from pipeline.errors import BackupError, BrokerUnreachable
-from pipeline.export.exporting import known_to
 from pipeline.model import TopicKind
 from pipeline.model.records.step_notes import read_step_notes
 
