@@ -49,7 +49,7 @@ class Clients:
     `topology`: its name, or one that is loaded. What the arguments leave out, PIPELINE_TOPOLOGY and so on or
     pipeline.toml say, as on the command line; `config` names another file. `name`: of the requester, for the topic
     `<name>.reply`; all processes of an application share it. `cookie`: the name of the cookie that carries positions,
-    empty for none: then only the header X-Pipeline-Position does. `patience_s`, `cache_bytes`, `token`: see QueryClient.
+    empty for none: then only the header X-Pipeline-Position does. `patience_s`, `cache_bytes`, `token`: as QueryClient.
     """
 
     def __init__(
