@@ -128,6 +128,8 @@ class Places:
                 yield Stop(tp, WaitsFor.RESTORE, "its last owner's transaction is being ended")
             elif task.states is not None and (behind := task.states.why_behind):
                 yield Stop(tp, WaitsFor.COPY, behind)
+            elif task.pause is not None:
+                yield Stop(tp, WaitsFor.PAUSED, self._stats.paused_why)
             elif task.unknown.offset is not None:
                 yield Stop(tp, WaitsFor.SCHEMA, f"offset {task.unknown.offset} waits for its schema, or for newer code")
             elif task.position is not None and task.retries.offset == task.position:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pipeline.adapters.kafka import admin_client
 from pipeline.client import Client
 from pipeline.client.queries import QueryClient
+from pipeline.client.wire.access import Given as AccessToken
 from pipeline.contrib.own_writes.logs import Logs
 from pipeline.contrib.settings import Given, find_cluster
 from pipeline.errors import BrokerUnreachable, PipelineError
@@ -39,10 +40,12 @@ class Process:
         name: str = "web",
         patience_s: float = 5.0,
         cache_bytes: int = 0,
+        token: AccessToken = None,
     ) -> None:
         self._topology, self._bootstrap = topology, bootstrap
         self._schemas, self._home, self._config = schemas, home, config
         self._name, self._patience_s, self._cache_bytes = name, patience_s, cache_bytes
+        self._token = token
         self._opened: Opened | None = None
         self._left: list[Opened] = []  # of the process that this one was forked from: not to be touched
         self._error: PipelineError | None = None
@@ -75,9 +78,11 @@ class Process:
             self._topology, self._bootstrap, schemas=self._schemas, home=self._home, config=self._config
         )
         topology, bootstrap = where.topology, where.address
-        commands = Client(bootstrap, topology, self._name)
+        commands = Client(bootstrap, topology, self._name, token=self._token)
         try:
-            queries = QueryClient(bootstrap, topology, self._patience_s, cache_bytes=self._cache_bytes)
+            queries = QueryClient(
+                bootstrap, topology, self._patience_s, cache_bytes=self._cache_bytes, token=self._token
+            )
             return Opened(commands, queries, Logs(bootstrap, topology))
         except BaseException:
             commands.close()

@@ -17,6 +17,7 @@ from pipeline.adapters.json.writing import json_text
 from pipeline.cli.options import Where
 from pipeline.client import AsyncClient
 from pipeline.client.queries import AsyncQueryClient
+from pipeline.client.wire.access import Given as AccessToken
 from pipeline.contrib.fastapi.middleware import OwnWritesMiddleware
 from pipeline.contrib.own_writes.logs import Logs
 from pipeline.contrib.own_writes.positions import COOKIE
@@ -48,7 +49,7 @@ class Clients:
     `topology`: its name, or one that is loaded. What the arguments leave out, PIPELINE_TOPOLOGY and so on or
     pipeline.toml say, as on the command line; `config` names another file. `name`: of the requester, for the topic
     `<name>.reply`; all processes of an application share it. `cookie`: the name of the cookie that carries positions,
-    empty for none: then only the header X-Pipeline-Position does. `patience_s`, `cache_bytes`: see QueryClient.
+    empty for none: then only the header X-Pipeline-Position does. `patience_s`, `cache_bytes`, `token`: as QueryClient.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Clients:
         cookie: str = COOKIE,
         patience_s: float = 5.0,
         cache_bytes: int = 0,
+        token: AccessToken = None,
     ) -> None:
         self._topology, self._bootstrap = topology, bootstrap
         self._schemas, self._home, self._config = schemas, home, config
         self._name, self._cookie, self._patience_s, self._cache_bytes = name, cookie, patience_s, cache_bytes
+        self._token = token
         self._opened: Opened | None = None
         self._error: PipelineError | None = None  # why they are not open yet
 
@@ -124,9 +127,16 @@ class Clients:
     async def _open(self, where: Where, topology: Topology) -> Opened:
         """Open both clients. Raises BrokerUnreachable, and what else their constructors raise."""
         bootstrap = where.address
-        commands = await asyncio.to_thread(AsyncClient, bootstrap, topology, self._name)
+        commands = await asyncio.to_thread(AsyncClient, bootstrap, topology, self._name, token=self._token)
         try:
-            make = partial(AsyncQueryClient, bootstrap, topology, self._patience_s, cache_bytes=self._cache_bytes)
+            make = partial(
+                AsyncQueryClient,
+                bootstrap,
+                topology,
+                self._patience_s,
+                cache_bytes=self._cache_bytes,
+                token=self._token,
+            )
             return Opened(commands, await asyncio.to_thread(make), Logs(bootstrap, topology))
         except BaseException:
             await commands.close()
