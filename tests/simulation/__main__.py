@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 from pipeline.testing import Simulation
-from pipeline.testing.simulation.schedule import POINTS, from_seed, with_mishap
+from pipeline.testing.simulation.schedule import POINTS, from_seed, with_mishap, with_pauses
 from tests.bank import traffic
 from tests.bank.services.conduct import Conduct
 from tests.simulation.worlds import tills
@@ -36,6 +36,8 @@ def main() -> int:
         schedule = from_seed(seed, commands)
         if seed % 32 == 26:
             schedule = with_mishap(schedule, random.Random(seed), commands)
+        elif seed % 16 == 9:
+            schedule = with_pauses(schedule, random.Random(f"pauses {seed}"))
         simulation = Simulation(topology, seed, schedule=schedule, mend=mend)
         history = simulation.run()
         if history.findings:
