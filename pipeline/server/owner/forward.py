@@ -37,10 +37,10 @@ def _trace() -> dict[str, str]:
 
 
 class Forwarding:
-    """Sends requests to other workers. `access`: what they prove themselves with."""
+    """Sends requests to other workers. `access`: what they prove themselves with; None: what the environment says."""
 
-    def __init__(self, router: Router, access: Access) -> None:
-        self.router, self._access = router, access
+    def __init__(self, router: Router, access: Access | None = None) -> None:
+        self.router, self._access = router, access or Access()
         self._session: aiohttp.ClientSession | None = None
 
     async def blocking(self, call: Callable[[], T]) -> T:

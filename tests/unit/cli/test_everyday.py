@@ -21,7 +21,8 @@ WITHOUT = {
     **{f"add {kind}": "makes files" for kind in ("aggregate", "projection", "reaction", "replica", "saga", "service")},
     **dict.fromkeys(("dev", "shell", "worker"), "runs until it is ended"),
     **dict.fromkeys(
-        ("broker up", "broker down", "projection switch", "projection drop-old"), "acts; exit code says it"
+        ("broker up", "broker down", "projection switch", "projection drop-old", "token revoke"),
+        "acts; exit code says it",
     ),
     **dict.fromkeys(("docs asyncapi", "docs graph", "saga diagram", "completion"), "prints a document of its own form"),
 }

@@ -95,7 +95,7 @@ def test_a_parked_key_is_told_and_a_service_that_is_held_is_not_ready(driver: Te
     poison(driver, 9, first=1)
     is_ready, told = looked(worker(driver))
     assert (is_ready, [why["reason"] for why in told["why"]]) == (False, ["held"])
-    assert "pipeline parked resume --service tills" in told["why"][0]["detail"]
+    assert "pipeline resume tills" in told["why"][0]["detail"]
     driver.discard()
     driver.resume()
     assert looked(worker(driver))[0]
@@ -241,7 +241,7 @@ def test_the_host_notes_each_step_of_its_lane_and_why_there_is_none() -> None:
     blocked = threading.Event()
 
     async def steps() -> None:
-        host = LaneHost(plan, lambda _: SimpleNamespace(), lambda _: None)  # type: ignore[arg-type,return-value]
+        host = LaneHost(plan, lambda _: SimpleNamespace(), lambda _: None, dict)  # type: ignore[arg-type,return-value]
         began_s = host.stepped_s
         standing = asyncio.ensure_future(host.in_thread(blocked.wait))
         await asyncio.sleep(0.02)
