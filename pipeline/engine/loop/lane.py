@@ -158,7 +158,7 @@ class Lane:
             self._start_over(aborted)
         took_s = self._clock.monotonic_s() - began_s
         self._turn_s += took_s
-        if folded and not self._rewound:
+        if folded and self._transaction.is_open:  # else it is aborted, or was committed record by record
             self.stats.timings.folded(batch, folded, took_s, self.stats.commands - decided)
         self._look_after(batch, folded)
 

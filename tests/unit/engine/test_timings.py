@@ -10,7 +10,7 @@ import pytest
 from pipeline.adapters.memory.clock import MemoryClock
 from pipeline.engine.ports import TP, Batch
 from pipeline.engine.timings import Histogram, Timings
-from pipeline.errors import TransactionAborted
+from pipeline.errors import RecordRefused, TransactionAborted
 from pipeline.testing import TestDriver
 from pipeline.worker.metrics.lanes import LaneCollector
 from tests.simulation.worlds import tills as t
@@ -121,6 +121,25 @@ def test_what_is_folded_again_after_an_abort_is_answered_once(driver: TestDriver
     stats = worker(driver).stats
     assert (stats.aborts, total(stats.timings.reply)) == (1, 1)
     assert driver.events("tills", "till-1") == [t.Taken(1)]
+
+
+def test_what_is_committed_record_by_record_is_not_taken_for_waiting(driver: TestDriver) -> None:
+    producer = worker(driver).lane._producer
+    commit, refused = producer.commit, []
+
+    def refuse(*arguments: Any) -> None:
+        if not refused:
+            refused.append(1)
+            raise RecordRefused("planned")
+        commit(*arguments)
+
+    producer.commit = refuse
+    driver.send("tills", "till-1", t.Take(1))
+    assert driver.events("tills", "till-1") == [t.Taken(1)]
+    driver.advance(3600)
+    driver.send("tills", "till-1", t.Take(2))
+    timings = worker(driver).stats.timings
+    assert (total(timings.reply), timings.reply.sum < 60) == (1, True), "the first was committed by itself"
 
 
 def test_rows_are_found_in_memory_or_not(driver: TestDriver) -> None:
