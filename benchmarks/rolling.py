@@ -12,6 +12,7 @@ import asyncio
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -86,15 +87,19 @@ class Replies:
 @click.option(
     "--only", type=click.Choice(["plain", "standby"]), help="Only without, or only with --standby.  [default: both]"
 )
+@click.option("--whole-shop", is_flag=True, help="All services in each worker.  [default: the users alone]")
 @click.option("--bootstrap", help="Kafka to use, without topics of the shop.  [default: one of its own]")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where to write the results.")
-def main(restarts: int, rate: int, only: str | None, bootstrap: str | None, file: Path | None) -> None:
+def main(
+    restarts: int, rate: int, only: str | None, whole_shop: bool, bootstrap: str | None, file: Path | None
+) -> None:
     """What rolling restarts of two workers cost those who wait for replies."""
     topology, rows, each = load("topologies"), list[dict[str, Any]](), list[dict[str, Any]]()
     for how in [only] if only else ["plain", "standby"]:
         with local_broker(bootstrap) as address:
             facts = machine()
-            found = asyncio.run(measured(address, topology, ["--standby"] if how == "standby" else [], restarts, rate))
+            options = ["--standby"] if how == "standby" else []
+            found = asyncio.run(measured(address, topology, () if whole_shop else (SERVICE,), options, restarts, rate))
         title = "with --standby" if how == "standby" else "as it is by default"
         each += [{"workers": title, **row} for row in found.restarts]
         rows.append({"workers": title, "replies": len(found.replies.found), **found.replies.seconds(50, 90, 99)})
@@ -111,19 +116,21 @@ class Measured:
         self.replies, self.restarts = replies, list[dict[str, Any]]()
 
 
-async def measured(address: str, topology: Topology, options: list[str], restarts: int, rate: int) -> Measured:
+async def measured(
+    address: str, topology: Topology, services: tuple[str, ...], options: list[str], restarts: int, rate: int
+) -> Measured:
     """Restart two workers in turn, under load."""
-    plans = [ServicePlan(service, codecs(topology.schemas)) for service in topology.chosen((SERVICE,))]
+    plans = [ServicePlan(service, codecs(topology.schemas)) for service in topology.chosen(services)]
     create_topics(admin(address), plans, PARTITIONS, 1)
-    sources = {topic for plan in plans for topic in plan.source_topics}
-    share = sum(count for topic, count in partition_counts(admin(address)).items() if topic in sources) // 2
+    counts = partition_counts(admin(address))
+    shares = {plan.service.name: sum(counts[topic] for topic in plan.source_topics) // 2 for plan in plans}
     with tempfile.TemporaryDirectory() as home, ExitStack() as running:
         workers = []
         for node in "ab":
-            workers.append(ShopWorker(address, Path(home, node), SERVICE, options=["--node", node, *options]))
+            workers.append(ShopWorker(address, Path(home, node), *services, options=["--node", node, *options]))
             running.callback(workers[-1].end)
         for worker in workers:
-            await asyncio.to_thread(wait_until_ready, worker, share)
+            await asyncio.to_thread(wait_until_ready, worker, shares)
         async with AsyncClient(address, topology, "benchmark") as client:
             await client.send("users", "u0", RegisterUser("name", "France"), wait=WAIT_S)
             for n in range(1, KEYS):
@@ -132,7 +139,7 @@ async def measured(address: str, topology: Topology, options: list[str], restart
             sending = asyncio.create_task(found.replies.run())
             for n in range(restarts):
                 await asyncio.sleep(CALM_S)
-                found.restarts.append(await asyncio.to_thread(restart, workers[n % 2], share))
+                found.restarts.append(await asyncio.to_thread(restart, workers[n % 2], shares))
             await asyncio.sleep(CALM_S)
             found.replies.end()
             await sending
@@ -142,29 +149,29 @@ async def measured(address: str, topology: Topology, options: list[str], restart
     return found
 
 
-def restart(worker: ShopWorker, share: int) -> dict[str, float]:
+def restart(worker: ShopWorker, shares: Mapping[str, int]) -> dict[str, float]:
     """SIGTERM, and start again once it has ended. Return what that took."""
     began_s = time.monotonic()
     worker.end()
     ended_s = time.monotonic()
     worker.start()
-    wait_until_ready(worker, share)
+    wait_until_ready(worker, shares)
     return {"began": began_s, "until it ended, s": ended_s - began_s, "until ready, s": time.monotonic() - began_s}
 
 
-def wait_until_ready(worker: ShopWorker, share: int) -> None:
-    """Return once it folds its share. Raises RuntimeError."""
+def wait_until_ready(worker: ShopWorker, shares: Mapping[str, int]) -> None:
+    """Return once it folds its share of each service. Raises RuntimeError."""
     url, until_s = worker.url(), time.monotonic() + READY_S
-    while not _is_ready(url, share):
+    while not _is_ready(url, shares):
         if time.monotonic() > until_s:
             raise RuntimeError(f"the worker at {url} has no share of the partitions after {READY_S:.0f} s")
         time.sleep(LOOK_S)
 
 
-def _is_ready(url: str, share: int) -> bool:
+def _is_ready(url: str, shares: Mapping[str, int]) -> bool:
     with suppress(httpx.HTTPError):
-        status = httpx.get(f"{url}/v1/status").json()[SERVICE]
-        return bool(status["assigned"] == share and status["restoring"] == 0)
+        status = httpx.get(f"{url}/v1/status").json()
+        return all((status[s]["assigned"], status[s]["restoring"]) == (share, 0) for s, share in shares.items())
     return False
 
 

@@ -131,9 +131,9 @@ def command(
 ) -> None:
     """Run the services of TOPOLOGY (a package, a module or a .py file) until SIGTERM or Ctrl-C.
 
-    Workers of the same service share its partitions, wherever they run. Each serves queries at /v1/tables, its status
-    at /v1/status and its metrics at /metrics, says at /livez and /readyz whether it lives and is ready, and keeps its
-    tables under --home.
+    Workers of the same service share its partitions, wherever they run; one that ends hands its own to the others.
+    Each serves queries at /v1/tables, its status at /v1/status and its metrics at /metrics, says at /livez and /readyz
+    whether it lives and is ready, and keeps its tables under --home.
     """
     from pipeline.server.access.tokens import AccessTokens
     from pipeline.worker.addresses import advertised_address, check_reach, listening_address

@@ -7,6 +7,7 @@ topic has an agent, which takes batches of one partition and hands each to the l
 
 from __future__ import annotations
 
+import asyncio
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -149,15 +150,18 @@ def build_app(
         host.moved = consistency.moved
         app._extra_services.append(host)  # type: ignore[arg-type]  # what @app.service does with a class, for a service made already
     lag.start()
-    closing = _closing(ending, health, ready_line, lag, hub, commands, forwarding, offset_source)
-    app.on_before_shutdown.connect(closing, weak=False)
+    parts = (ending, health, ready_line, lag, hub, commands, forwarding, offset_source)
+    app.on_before_shutdown.connect(_closing(hosts, parts), weak=False)
     return app, ready_line
 
 
-def _closing(*parts: Closing) -> Callable[..., Awaitable[None]]:
+def _closing(hosts: Sequence[LaneHost], parts: Sequence[Closing]) -> Callable[..., Awaitable[None]]:
     async def close(*_: Any, **__: Any) -> None:
+        # All at once: each waits for its own group, and Faust would stop one after the other.
+        lanes = asyncio.gather(*[host.end() for host in hosts])
         for part in parts:
             await part.close()
+        await lanes
 
     return close
 

@@ -64,6 +64,8 @@ class LaneHost(faust.Service):
         self._asked: deque[tuple[Callable[[Lane], Any], asyncio.Future[Any]]] = deque()
         self.stepped_s = time.monotonic()  # when the lane's thread last returned from a step
         self.trouble = ""  # why there is no lane at present; empty while one makes its turns
+        self._turning: asyncio.Future[Any] | None = None
+        self._ending, self._end_s = asyncio.Event(), 0.0  # the latter: when it is no longer waited for the lane
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """Run `call` in the lane's thread, after all earlier calls."""
@@ -106,8 +108,8 @@ class LaneHost(faust.Service):
             case Pause(seconds):
                 self.moved()  # its tables are gone
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopped.wait(), seconds)
-        return Now(time.monotonic(), self.should_stop)
+                    await asyncio.wait_for(self._ending.wait(), seconds)
+        return Now(time.monotonic(), self.should_stop or self._ending.is_set())
 
     async def _turn(self, lane: Lane) -> None:
         batches = await self._bounded(lane.poll)
@@ -125,6 +127,8 @@ class LaneHost(faust.Service):
 
         Raises TableUnavailable if the lane ends meanwhile; the outcome is unknown then.
         """
+        if self._ending.is_set():
+            raise TableUnavailable("this worker is stopping; ask another")
         if len(self._asked) >= ASKED_MAX:
             raise Overloaded(f"{ASKED_MAX} requests wait for {self.plan.service.name!r} already; ask again")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -168,11 +172,19 @@ class LaneHost(faust.Service):
             now_s = time.monotonic()
             self.stats.loop_late_s = late.add(now_s, now_s - before_s - LOOK_S)
 
+    async def end(self) -> None:
+        """Finish the current turn, commit, and hand the partitions over, within a bounded time."""
+        if not self._ending.is_set():
+            self._ending.set()
+            self._end_s = time.monotonic() + STOP_S
+            self._refuse_all()
+        if self._turning is not None:
+            await asyncio.wait([self._turning], timeout=max(0.0, self._end_s - time.monotonic()))
+
     async def on_stop(self) -> None:
-        """Finish the current turn, commit, and give the partitions back, within a bounded time."""
-        self._refuse_all()
-        _, unfinished = await asyncio.wait([self._turning], timeout=STOP_S)
-        if unfinished:
+        """Be at the end of the lane, as far as there is one."""
+        await self.end()
+        if self._turning is not None and not self._turning.done():
             log.warning("%s: stopped in the middle of a turn, as the broker does not answer", self.plan.service.name)
         self._thread.shutdown(wait=False)
 

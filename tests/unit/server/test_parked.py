@@ -188,10 +188,12 @@ def test_so_many_requests_wait_for_a_lane_and_no_more() -> None:
     async def scenario() -> list[str]:
         host = LaneHost.__new__(LaneHost)
         host.plan = SimpleNamespace(service=SimpleNamespace(name="s"))  # type: ignore[assignment]
-        host._asked = deque()
+        host._asked, host._ending = deque(), asyncio.Event()
         asked = [asyncio.ensure_future(host.ask(lambda lane: 1)) for _ in range(ASKED_MAX + 1)]
         await asyncio.sleep(0)
         host._refuse_all()
+        host._ending.set()
+        asked.append(asyncio.ensure_future(host.ask(lambda lane: 1)))
         return [type(each).__name__ for each in await asyncio.gather(*asked, return_exceptions=True)]
 
-    assert asyncio.run(scenario()) == ["TableUnavailable"] * ASKED_MAX + ["Overloaded"]
+    assert asyncio.run(scenario()) == ["TableUnavailable"] * ASKED_MAX + ["Overloaded", "TableUnavailable"]
