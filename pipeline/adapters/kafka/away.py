@@ -140,14 +140,16 @@ def on_error(error: KafkaError) -> None:
 class Calmed(logging.Filter):
     """Passes librdkafka's own log lines, each kind once per REPEAT_S; connection errors are `on_error`'s.
 
-    What the client tries again by itself, such as to get a producer id, is no warning.
+    What the client tries again by itself, such as to get a producer id, is no warning. What is fatal to it is no error
+    yet: another client takes its place, and if that does not help, its user says so.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be logged."""
         text = record.getMessage()
-        if record.levelno > logging.INFO and RETRIED.search(text):
-            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        level = logging.INFO if RETRIED.search(text) else logging.WARNING
+        if record.levelno > level:
+            record.levelno, record.levelname = level, logging.getLevelName(level)
         return (
             not text.startswith("FAIL [") and record.levelno >= kafka_log.getEffectiveLevel() and _repeated.is_due(text)
         )

@@ -245,6 +245,7 @@ def test_other_lines_go_on_in_a_storm(as_json: Captured) -> None:
             "INFO",
         ),
         ("SESSTMOUT [x#consumer-2] session timed out", "WARNING"),
+        ("FATAL [x#consumer-3] Fatal error: static consumer fenced", "WARNING"),  # another takes its place
         (
             "GETPID [x#producer-2] [thrd:main]: Failed to acquire idempotence PID from broker b: not authorized",
             "WARNING",
@@ -253,7 +254,7 @@ def test_other_lines_go_on_in_a_storm(as_json: Captured) -> None:
 )
 def test_what_the_client_tries_again_is_no_warning(as_json: Captured, text: str, level: str) -> None:
     away._repeated._told.clear()
-    away.kafka_log.log(logging.WARNING, text)
+    away.kafka_log.log(logging.CRITICAL if text.startswith("FATAL") else logging.WARNING, text)
     (line,) = as_json.objects
     LINE.validate(line)
     assert (line["level"], line["logger"]) == (level, "pipeline.kafka")
