@@ -1,4 +1,4 @@
-"""The drill: a shop at work is backed up, its broker and homes are destroyed, and it goes on in an empty cluster."""
+"""The drill: a service at work is backed up, its broker and homes are destroyed, and it goes on in an empty cluster."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pipeline.broker import local
 from pipeline.client import Client
 from pipeline.client.queries import QueryClient
 from pipeline.errors import ForeignToken
-from pipeline.topology import Topology
+from pipeline.topology import load
 from pipeline.verify import verify
 from tests.helpers.support import Shop, Worker, until
-from tests.integration.test_verify import some_business
-from topologies.users import RegisterUser
+from topologies.users import ChangeName, RegisterUser
 
 pytestmark = pytest.mark.long
+NAME = "topologies.users"
 
 
 def pipeline(*arguments: str) -> subprocess.Popen[str]:
@@ -75,10 +75,8 @@ def brokers(tmp_path: Path) -> Iterator[Callable[[], str]]:
     end()
 
 
-def test_a_shop_that_is_gone_is_brought_back(
-    brokers: Callable[[], str], ends: ExitStack, tmp_path: Path, shop_topology: Topology
-) -> None:
-    place, homes = tmp_path / "backup", count()
+def test_a_service_that_is_gone_is_brought_back(brokers: Callable[[], str], ends: ExitStack, tmp_path: Path) -> None:
+    place, homes, topology = tmp_path / "backup", count(), load(NAME)
 
     def home() -> Path:
         made = tmp_path / f"home{next(homes)}"
@@ -86,41 +84,40 @@ def test_a_shop_that_is_gone_is_brought_back(
         return made
 
     def worker_of(bootstrap: str, place: Path) -> Worker:
-        made = Worker(place, "topologies", "--bootstrap", bootstrap)
+        made = Worker(place, NAME, "--bootstrap", bootstrap)
         ends.callback(made.end)
         return made
 
     first, first_home = brokers(), home()
-    shop = Shop(first, first_home, shop_topology)
+    shop = Shop(first, first_home, topology)
     ends.callback(shop.close)
-    backup = "backup", "logs", "topologies", "--to", str(place), "--bootstrap", first
+    backup = "backup", "logs", NAME, "--to", str(place), "--bootstrap", first
     shop.worker()
-    shop.send(some_business())
-    with Client(first, shop_topology) as client:
+    with Client(first, topology) as client:
         before = client.send("users", "anna", RegisterUser("Anna", "France"), wait=60, command_id="drill-1")
-    shop.settle()
 
     # While commands flow: a backup that is killed, one that goes on, one of what has come since.
     stop = threading.Event()
 
     def business() -> None:
-        for day in count(1):
-            if stop.is_set():
-                return
-            shop.send(some_business(day))
+        with Client(first, topology) as client:
+            for n in count():
+                client.send("users", f"u{n % 100}", RegisterUser("U", "Spain") if n < 100 else ChangeName(f"U{n}"))
+                if stop.wait(0.005):
+                    return
 
     sender = threading.Thread(target=business)
     sender.start()
     try:
-        killed(lambda: len(list(place.glob("logs/**/*.avro"))) > 5, *backup)
+        killed(lambda: len(list(place.glob("logs/**/*.avro"))) > 2, *backup)
         one = call(*backup)
-        assert one["taken_over"] > 5
+        assert one["taken_over"] > 2
         assert one["held_s"] > 0
         tables = call("backup", "tables", "--to", str(place), "--home", str(first_home), "--name", "one")
         two = call(*backup)
         assert 0 < two["records"] < two["in_all"]
         assert two["point"] == 2
-        with Client(first, shop_topology) as client:
+        with Client(first, topology) as client:
             client.send("users", "berta", RegisterUser("Berta", "Spain"), wait=60)
     finally:
         stop.set()
@@ -130,37 +127,37 @@ def test_a_shop_that_is_gone_is_brought_back(
     # Tables for a new worker of the same cluster: it reads what has come since, no more.
     new = home()
     again = call("restore", "tables", "--from", str(place), "--home", str(new), "--bootstrap", first)
-    assert len(again["tables"]) == len(tables["tables"]) == 7
+    assert again["tables"] == tables["tables"]
+    assert [each["service"] for each in again["tables"]] == ["users"]
     worker = worker_of(first, new)
     shop.settle()
-    assert verify(first, shop_topology).clean
+    assert verify(first, topology, patience_s=60).clean
     assert worker.stop() == 0
     assert "wiped" not in worker.log.read_text()
 
     # All is gone. What it was comes back, also if the restore is killed in the midst.
     second = brokers()
     restore = "restore", "logs", "--from", str(place), "--bootstrap", second
-    assert "of no use here" in call(
-        "restore", "tables", "--from", str(place), "--home", str(home()), "--bootstrap", second, code=2
-    )
-    killed(lambda: "inventory.event" in admin_client(second).list_topics(timeout=10).topics, *restore)
-    early = worker_of(second, home())
-    assert early.process.wait(60) == 2
+    elsewhere = "restore", "tables", "--from", str(place), "--home", str(home()), "--bootstrap", second
+    assert "of no use here" in call(*elsewhere, code=2)
+    killed(lambda: "users.state" in admin_client(second).list_topics(timeout=10).topics, *restore)
+    assert worker_of(second, home()).process.wait(120) == 2
     done = call(*restore)
     assert done["records"] == two["in_all"]
     assert "was restored from point 2 already" in call(*restore, code=2)
-    assert verify(second, shop_topology, tables=False).clean
+    assert "of no use here" in call(*elsewhere, code=2)
+    assert verify(second, topology, tables=False).clean
     worker = worker_of(second, home())
-    with Client(second, shop_topology) as client:
+    with Client(second, topology) as client:
         # Known, with the reply that it had. What came after the cut is gone, and can be done.
         after = client.send("users", "anna", RegisterUser("Anna", "France"), wait=60, command_id="drill-1")
         assert (after.version, after.events) == (before.version, before.events)
         berta = client.send("users", "berta", RegisterUser("Berta", "Spain"), wait=60)
-    with QueryClient(second, shop_topology, 60.0) as query:
+    with QueryClient(second, topology, 60.0) as query:
         with pytest.raises(ForeignToken, match="not of this cluster since it was restored from a backup"):
-            query.get("customers", "anna", at_least=before.position)
-        assert query.get("customers", "anna", at_least=after.position)["country"] == "France"
-        assert query.get("customers", "berta", at_least=berta.position)["country"] == "Spain"
-    report = verify(second, shop_topology, patience_s=60)
+            query.get("users", "anna", at_least=before.position)
+        assert query.get("users", "anna", at_least=after.position)["country"] == "France"
+        assert query.get("users", "berta", at_least=berta.position)["country"] == "Spain"
+    report = verify(second, topology, patience_s=60)
     assert report.clean, report.findings
     assert worker.stop() == 0
