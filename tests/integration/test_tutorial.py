@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,16 @@ SAYS = [
     ("4", "outcome =", r"Reader\(books=\('13',\), in_all=1\)"),
     ("5", "pipeline send members dora", r"accepted: version 1"),
     ("6", "pipeline deadlines books 15", r"due"),
-    ("7", "pipeline saga list", r"d1(.|\n)+done|done(.|\n)+d1"),
-    ("7", "pipeline saga list", r"d2(.|\n)+undone|undone(.|\n)+d2"),
+    ("7", "pipeline saga list deliveries --state done --state undone", r"d1\n(.|\n)+ done(.|\n)+d2\n(.|\n)+ undone"),
     ("7", "pipeline explain deliveries d2", r"TakeFee(.|\n)+REFUSED by books(.|\n)+GiveFeeBack"),
     ("7", "pipeline query members anna", r"cents +300"),
     ("8", "pipeline query books 16", r"title +Walden"),
     ("8", "pipeline send books 17", r"accepted: version 1"),
     ("8", "pipeline verify library --decided-since", r"verified: every record"),
 ]
+
+
+LOOKS = ("pipeline query", "pipeline saga list", "pipeline explain")
 
 
 class Reader:
@@ -153,6 +156,15 @@ def moment(said: str) -> str:
     return found[1]
 
 
+def shown(reader: Reader, line: str, wanted: list[str], said: str) -> str | None:
+    """What the line printed if it is all that is wanted, else what it prints now; None while that is not it."""
+    for each in (said, None):
+        told = reader.types(line) if each is None else each
+        if all(re.search(pattern, told) for pattern in wanted):
+            return told or line
+    return None
+
+
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     with elsewhere(tmp_path):
@@ -181,6 +193,9 @@ def test_its_commands_say_what_it_says(reader: Reader) -> None:
                 if "--decided-since" in what:  # the moment that it has named
                     what = re.sub(r"(?<=--decided-since )\S+", moment(told[-1][2]), what)
                 said = reader.types(what) if kind == "type" else reader.asks_in_the_shell(what)
+                if what.startswith(LOOKS):  # tables follow; a reader who is too fast looks again
+                    wanted = [pattern for at, line, pattern in SAYS if at == number and what == line]
+                    said = until(f"{what} says it", partial(shown, reader, what, wanted, said), PATIENCE_S)
                 told.append((number, what, said))
     for number, line, pattern in SAYS:
         found = [said for at, what, said in told if at == number and what.startswith(line)]
