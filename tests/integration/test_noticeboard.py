@@ -20,6 +20,7 @@ from tests.helpers import browser
 EXAMPLE = Path(__file__).parents[2] / "examples" / "noticeboard"
 SHOWN = "[...document.querySelectorAll('li')].map(item => item.firstChild.textContent)"
 TOLD = "document.querySelector('[role=status]').textContent"
+BOBS = {"author": "bob", "text": "<b>a chair</b>"}
 POST = "{form.author.value = '%s'; form.text.value = '%s'; form.requestSubmit()}"
 
 
@@ -63,7 +64,7 @@ async def used(site: Any, home: Path) -> None:
         await page.run(POST % ("anna", "a lamp"))
         await page.until(SHOWN, ["anna: a lamp"])
         await page.until("form.text.value", "")
-        httpx.post(f"{address}/notices", json={"author": "bob", "text": "<b>a chair</b>"}).raise_for_status()
+        httpx.post(f"{address}/notices", json=BOBS, timeout=60).raise_for_status()
         await page.until(SHOWN, ["bob: <b>a chair</b>", "anna: a lamp"])
         await page.run(POST % (" ", "a rug"))
         await page.until(f"{TOLD}.length > 0", True)
