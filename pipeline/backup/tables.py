@@ -51,10 +51,14 @@ class Snapshot(NamedTuple):
 
 
 class BackedTables(NamedTuple):
-    """What was done: the snapshots, and the bytes that were not there before."""
+    """What was done: the snapshots, and the bytes that were not there before.
+
+    `unwritten`: services and slots of which no table is on disk yet, so that there is nothing to back up.
+    """
 
     snapshots: list[Snapshot]
     stored: int
+    unwritten: list[str]
 
 
 def back_up(
@@ -69,10 +73,13 @@ def back_up(
     if not chosen:
         raise BackupError(f"{home} has no tables of {', '.join(services) or 'any service'}; name a worker's --home")
     there = {name.rpartition("/")[2] for name in vault.names(_folder(machine))}
-    made, stored = [], 0
+    made, unwritten, stored = [], [], 0
     for slot in chosen:
         with tempfile.TemporaryDirectory(prefix=STAGING, dir=slot) as folder:
             snapshot = _snapshot(slot, machine, Path(folder))
+            if not any(snapshot.positions.values()):  # nothing that would say of which past it is
+                unwritten.append(f"{snapshot.service} {snapshot.slot}")
+                continue
             done, todo = 0, snapshot.size
             for database, files in snapshot.files.items():
                 for name, (size, digest) in files.items():
@@ -84,10 +91,15 @@ def back_up(
                     done += size
             vault.write_json(snapshot.name, {"version": VERSION, **snapshot._asdict()}, Path(folder))
             made.append(snapshot)
+    if not made:
+        raise BackupError(
+            f"no table of {', '.join(unwritten)} under {home} is on disk yet; workers write them once a minute, and as "
+            "they end: back up again later"
+        )
     needed = {digest for each in snapshots(vault, machine) for digest in each.digests()}
     for digest in there - needed:
         vault.remove(f"{_folder(machine)}/{digest}")
-    return BackedTables(made, stored)
+    return BackedTables(made, stored, unwritten)
 
 
 def _folder(machine: str) -> str:

@@ -41,6 +41,12 @@ def call(*arguments: str, code: int = 0) -> Any:
     return json.loads(out) if not code else err
 
 
+def run_once(*arguments: str) -> int:
+    process = pipeline(*arguments)
+    process.communicate(timeout=300)
+    return process.returncode
+
+
 def killed(half_done: Callable[[], object], *arguments: str) -> None:
     """Start a command, and kill it as soon as it has done something."""
     process = pipeline(*arguments)
@@ -116,7 +122,9 @@ def test_a_service_that_is_gone_is_brought_back(brokers: Callable[[], str], ends
         one = call(*backup)
         assert one["taken_over"] > 2
         assert one["held_s"] > 0
-        tables = call("backup", "tables", "--to", str(place), "--home", str(first_home), "--name", "one")
+        of_tables = "backup", "tables", "--to", str(place), "--home", str(first_home), "--name", "one"
+        assert until("tables are on disk", lambda: run_once(*of_tables) != 2, 120) is True
+        tables = call(*of_tables)
         two = call(*backup)
         assert 0 < two["records"] < two["in_all"]
         assert two["point"] == 2

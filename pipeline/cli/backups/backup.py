@@ -89,9 +89,11 @@ def tables(url: str, name: str | None, services: tuple[str, ...], as_json: bool,
         done = back_up(home, machine(name), Vault(url), services, step)
     rows = [{"service": each.service, "slot": each.slot, "bytes": each.size} for each in done.snapshots]
     if as_json:
-        say_json({"name": machine(name), "stored": done.stored, "tables": rows})
+        say_json({"name": machine(name), "stored": done.stored, "tables": rows, "unwritten": done.unwritten})
         return
     say_rows(rows)
+    if done.unwritten:
+        say(f"not on disk yet, so not in the backup: {', '.join(done.unwritten)}")
     say(f"{done.stored:,} bytes more in {url}, of {sum(each.size for each in done.snapshots):,}")
 
 

@@ -110,6 +110,7 @@ def test_tables_are_named_by_their_machine(tmp_path: Path) -> None:
         back_up(tmp_path / "home", "one", vault, ())
     _, stores = claim_slot(tmp_path / "home" / "state", "users", 0)
     store = stores.open("users.command-0")
+    store.write([(b"k", b"v")], {})
     store.flush()
     for machine in ("one", "two"):
         back_up(tmp_path / "home", machine, vault, ())
@@ -120,3 +121,19 @@ def test_tables_are_named_by_their_machine(tmp_path: Path) -> None:
     assert [each.machine for each in choose(vault, "two", ("users",))] == ["two"]
     with pytest.raises(BackupError, match="has no such tables; there are one: users, two: users"):
         choose(vault, "three", ())
+
+
+def test_what_is_not_on_disk_yet_is_no_snapshot(tmp_path: Path) -> None:
+    vault = Vault(str(tmp_path / "backup"))
+    opened = [claim_slot(tmp_path / "home" / "state", service, 0)[1] for service in ("orders", "users")]
+    orders, users = (stores.open("some.command-0") for stores in opened)
+    for store in (orders, users):
+        store.write([(b"k", b"v")], {})
+    with pytest.raises(BackupError, match=r"no table of orders 0, users 0 .* is on disk yet; .*: back up again later"):
+        back_up(tmp_path / "home", "one", vault, ())
+    users.flush()
+    done = back_up(tmp_path / "home", "one", vault, ())
+    assert ([each.service for each in done.snapshots], done.unwritten) == (["users"], ["orders 0"])
+    for store, stores in zip((orders, users), opened, strict=True):
+        store.close()
+        stores.close()
