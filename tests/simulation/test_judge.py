@@ -38,6 +38,7 @@ OF_THE_ENGINE = {
     "settled.py": {"pipeline.engine.state.table"},
 }
 OF_VERIFY = {"pipeline.verify", "pipeline.verify.sources.history"}
+OF_VERIFY |= {"pipeline.verify.report"}  # how two values are shown
 
 
 def known_of(path: Path, *layers: str) -> set[str]:
