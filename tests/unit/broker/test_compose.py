@@ -14,7 +14,8 @@ def test_it_describes_a_single_usable_node() -> None:
     environment = kafka["environment"]
     assert kafka["image"] == f"apache/kafka:{KAFKA_VERSION}"
     assert environment["KAFKA_PROCESS_ROLES"] == "broker,controller"
-    host, _, port = environment["KAFKA_ADVERTISED_LISTENERS"].removeprefix("PLAINTEXT://").partition(":")
+    listeners = dict(each.split("://") for each in environment["KAFKA_ADVERTISED_LISTENERS"].split(","))
+    host, _, port = listeners["OUTSIDE"].partition(":")
     assert host == "localhost"
     assert kafka["ports"] == [f"127.0.0.1:{port}:{port}"]
     voters = environment["KAFKA_CONTROLLER_QUORUM_VOTERS"]
