@@ -11,6 +11,7 @@ from confluent_kafka.admin import NewTopic
 
 from pipeline.adapters.kafka.cluster import admin_client
 from pipeline.adapters.kafka.producing import KafkaProducer
+from pipeline.errors import TransactionAborted
 from tests.faults.harness.cluster import Cluster
 from tests.faults.harness.proxy import END_TXN
 
@@ -29,6 +30,7 @@ def group(cluster: Cluster) -> Iterator[object]:
 def committed(cluster: Cluster) -> list[bytes | None]:
     """What readers of committed records see."""
     settings = {"auto.offset.reset": "earliest", "isolation.level": "read_committed", "enable.partition.eof": True}
+    settings["enable.auto.commit"] = False  # each call reads all
     consumer = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": f"{TOPIC}-reader", **settings})
     consumer.subscribe([TOPIC])
     values = []
@@ -75,3 +77,20 @@ def test_a_producer_whose_connection_stays_is_not_replaced(cluster: Cluster, gro
     assert producer._producer is client
     producer.abort()
     producer.close()
+
+
+def test_a_producer_whose_records_were_not_taken_in_time_is_replaced(cluster: Cluster, group: object) -> None:
+    """They may arrive later, in the next transaction if it were of this epoch; and the client may be what is stuck."""
+    before, producer = committed(cluster), KafkaProducer(cluster.proxied, "late records")
+    client = producer._producer
+    producer.begin()
+    producer.produce(TOPIC, b"key", b"too late")
+    with pytest.raises(TransactionAborted, match="the broker has not taken 1 records within 0 s"):
+        producer.flush(0.0)
+    producer.abort()
+    producer.begin()
+    assert producer._producer is not client
+    producer.produce(TOPIC, b"key", b"again")
+    producer.commit({}, group)
+    producer.close()
+    assert committed(cluster) == [*before, b"again"]

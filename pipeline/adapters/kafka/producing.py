@@ -215,6 +215,7 @@ class KafkaProducer:
                 return dict(self._last)
             self._raise_failure()
             if time.monotonic() >= deadline:
+                self._slow = True  # may still arrive; and if it is the client that is stuck, another one is not
                 raise TransactionAborted(f"the broker has not taken {left} records within {patience_s:.0f} s")
 
     def commit(self, positions: Positions, group: object, patience_s: float = PATIENCE_S) -> None:
