@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -179,6 +180,7 @@ def _invariants(module: ModuleType) -> Sequence[Invariant]:
 
 
 OURS = f"{Path(__file__).parent}/"
+INSTALLED = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 GIVE = "give a package, a module, or the path of a .py file or of a directory of them"
 
 
@@ -259,6 +261,9 @@ def _loaded(name: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if not frame.filename.startswith((OURS, "<frozen"))]
+        own = [
+            frame for frame in own if not frame.filename.startswith(INSTALLED)
+        ] or own  # a class body calls dataclasses
         at = f"{own[-1].filename} line {own[-1].lineno}" if own else name
         what = f"{type(error).__name__}: {error}"
         if isinstance(error, SyntaxError):

@@ -19,6 +19,7 @@ from fastavro import parse_schema, schemaless_reader
 from fastavro.read import LOGICAL_READERS
 
 from pipeline.adapters.avro.binding import (
+    MAKE,
     Binding,
     Names,
     alternatives_for,
@@ -301,6 +302,9 @@ def _record(schema: dict[str, Any], cls: Any, body: object, scope: _Scope) -> Co
         known = scope.records[schema["name"], cls] = []  # here, as a field may contain such a record
         types = {field["name"]: field["type"] for field in schema["fields"]}
         hints = field_hints(cls, body)
+        if missing := sorted(hints.keys() - types.keys()):
+            why = f"record {schema['name']!r} has no field {', '.join(missing)}, which its class has"
+            raise SchemaError(f"{why}; bring the schemas up to date with: {MAKE}")
         known += [(name, _converter(types[name], hint, None, scope)) for name, hint in hints.items()]
     return lambda record: cls(*[convert(record[name]) for name, convert in known])
 

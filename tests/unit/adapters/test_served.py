@@ -240,3 +240,15 @@ def test_a_topology_runs_on_its_ids(server: FakeRegistry, shop_topology: Topolog
         assert {event.value()[1:5] for log in logs for event in log.archive if event.key()} == {
             struct.pack(">I", number)
         }
+
+
+def test_a_class_that_is_ahead_of_its_schema_is_told_where_records_are_judged(directory: Path) -> None:
+    @dataclass(frozen=True)
+    class Ahead(Amount):
+        colour: str = "red"
+
+    Ahead.__name__ = "Amount"
+    with pytest.raises(
+        SchemaError, match="record 'Amount' has no field colour, which its class has; bring the schemas"
+    ):
+        Decoder(Registry(directory), TOPIC, Ahead)

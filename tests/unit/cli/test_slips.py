@@ -54,11 +54,15 @@ def refused(*arguments: str) -> str:
     return lines[-1]
 
 
+NO_DEFAULT = b"from dataclasses import dataclass\n@dataclass\nclass A:\n    a: int = 0\n    b: int\n"
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
         (b"def f(:\n", "SyntaxError: "),
         (b"\n\nx = 1 / 0\n", "ZeroDivisionError: division by zero, at {file} line 3"),
+        (NO_DEFAULT, "follows default argument, at {file} line 2"),
         (b"import no_such_thing\n", "No module named 'no_such_thing', at {file} line 1"),
         (b"from pipeline import NoSuchThing\n", "cannot import name 'NoSuchThing'"),
         (b"from pipeline import Service\nservice = Service()\n", "line 2"),
