@@ -96,6 +96,8 @@ def generate(topology: str, schemas: Path | None, check: bool) -> None:
     for each in different:
         each.write()
         click.echo(f"wrote {each.path}")
+    for question in (question for each in different for question in each.questions()):
+        click.echo(question)
     if different:
         click.echo("give the new versions their ids with: pipeline schemas register")
     else:

@@ -135,6 +135,7 @@ def _prepared(order: Order) -> tuple[dict[str, Any], Topology, Callable[[], None
         "wrote": update.wrote,
         "registered": update.registered,
         "left": update.left,
+        "questions": update.questions,
         "forgot": forgot,
         "created": created,
         "changed": [each.as_json() for each in folded.changed(tables, partial(_with_records, order.bootstrap))],

@@ -35,11 +35,15 @@ class SchemasRefused(SchemaError):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What was done. `left`: topics whose files the classes fit, but are not what `generate` makes of them."""
+    """What was done. `left`: topics whose files the classes fit, but are not what `generate` makes of them.
+
+    `questions`: to the author, about fields that may have another name now.
+    """
 
     wrote: Sequence[str]
     registered: Sequence[str]
     left: Sequence[str]
+    questions: Sequence[str]
 
 
 def published_schemas(topology: Topology, bootstrap: str) -> list[Written]:
@@ -85,7 +89,8 @@ def update_schemas(topology: Topology, left: Collection[str] | None, published: 
             raise SchemasRefused(found, committed=False, published=True)
     for each in different:
         each.write()
-    return Update([_topic(each) for each in different], Registry(directory).register(), sorted(left))
+    questions = [question for each in different for question in each.questions()]
+    return Update([_topic(each) for each in different], Registry(directory).register(), sorted(left), questions)
 
 
 def forget_uncommitted(topology: Topology) -> list[str]:

@@ -186,6 +186,8 @@ class Session:
             if names:
                 more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
                 self._say(f"{what} {', '.join(names[:NAMES_MAX])}{more}")
+        for question in heard["questions"]:
+            self._say(question)
         for each in heard["changed"]:
             self._say(self._folds_otherwise(**each))
         for topic in heard["left"] if first else ():

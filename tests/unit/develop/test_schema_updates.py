@@ -80,6 +80,19 @@ def test_a_field_with_a_default_is_a_new_version(change: Change) -> None:
     assert [topic for topic, _ in versions(topology)] == sorted([*TOPICS, "tills.event"])
 
 
+def test_a_field_that_may_have_another_name_now_is_asked_about(change: Change) -> None:
+    amount = "class Moved:\n    amount: int"
+    first = update_schemas(change(amount, f'{amount}\n    why: str = ""'), None)
+    update = update_schemas(change('    why: str = ""', '    reason: str = ""'), first.left)
+    (question,) = update.questions
+    assert question.startswith("tills.event.avsc: Moved has lost why and has reason now. If that is the same field")
+    assert question.endswith('reason: Annotated[…, Renamed("why")]')
+    assert update_schemas(change('    reason: str = ""', "    code: int = 0"), first.left).questions == []
+    change("from pipeline import Aggregate", "from typing import Annotated\n\nfrom pipeline import Renamed, Aggregate")
+    told = change("    code: int = 0", '    number: Annotated[int, Renamed("code")] = 0')
+    assert update_schemas(told, first.left).questions == []
+
+
 def test_a_doc_that_has_changed_is_written_and_makes_no_version(change: Change) -> None:
     update_schemas(change("PutIn", "PutIn"), None)
     topology = change("class Moved:\n    amount: int", "class Moved:\n    amount: int  # out is negative")

@@ -57,7 +57,7 @@ class World:
     def ready(self, **others: Any) -> dict[str, Any]:
         """What a process says that has loaded."""
         files = [str(self.root / name) for name in ("shop/users.py", "money.py")]
-        nothing: dict[str, Any] = {"forgot": [], "wrote": [], "created": [], "changed": [], "left": []}
+        nothing: dict[str, Any] = {"forgot": [], "wrote": [], "created": [], "changed": [], "left": [], "questions": []}
         schemas = {"schemas": str(self.root / "schemas"), "texts": schema_texts(self.root / "schemas")}
         return nothing | schemas | {"files": files, "serving": ""} | others
 

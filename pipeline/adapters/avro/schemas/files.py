@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.registry import ENGINE, Registry, Schema, write_whole
 from pipeline.adapters.avro.schemas.generation import Request, generate
+from pipeline.adapters.avro.schemas.renames import perhaps_renamed
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.state.table import Strict
 from pipeline.errors import SchemaError
@@ -41,6 +42,15 @@ class SchemaFile(NamedTuple):
             before.splitlines(), self.text.splitlines(), self.path.name, "as the classes have it", lineterm="", n=2
         )
         return "\n".join(lines)
+
+    def questions(self) -> list[str]:
+        """Return what to ask the author: whether a field that is gone is one that is new."""
+        found = perhaps_renamed(json.loads(self.before), json.loads(self.text)) if self.before else ()
+        return [
+            f"{self.path.name}: {record} has lost {gone} and has {new} now. If that is the same field, say so, or what "
+            f'was stored is read as the default: {new}: Annotated[…, Renamed("{gone}")]'
+            for record, gone, new in found
+        ]
 
     def write(self) -> None:
         """Write the file as the classes ask for it."""
