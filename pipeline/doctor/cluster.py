@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 
 from confluent_kafka.admin import AdminClient
@@ -25,6 +25,8 @@ from pipeline.adapters.kafka.inspection.transactions import open_transactions
 from pipeline.adapters.kafka.resetting import find_resets
 from pipeline.adapters.kafka.schemas.topic import SchemasTopic
 from pipeline.adapters.kafka.topics import check_counts, check_topics, partition_counts
+from pipeline.client.drive import Driver
+from pipeline.client.owner_request import Answer, HttpCall, Steps
 from pipeline.doctor.check import Finding, ok, skipped, warning, wrong
 from pipeline.engine.plan import ServicePlan
 from pipeline.engine.ports import TP
@@ -36,6 +38,7 @@ from pipeline.topology import Topology
 
 CLOCK_S = 1.0  # a difference of clocks that is warned of
 RETENTION_MIN = 24 * 60  # of offsets, in minutes
+READY_S = 5.0  # of a worker
 NAMED_MAX = 5  # of many things, in a line
 OWN = ("READ", "WRITE", "DESCRIBE")
 FOLLOWED = ("READ", "DESCRIBE")
@@ -188,6 +191,16 @@ class Cluster:
                     f"{name}: {len(group.members)} of its workers own all {len(group.places)} partitions, lag {lag}"
                 )
 
+    def workers(self) -> Iterator[Finding]:
+        """Check that workers are ready, and say what they have parked."""
+        members = (group_now(self._bootstrap, self._client, plan.group, {}).members for plan in self._plans())
+        urls = sorted({member.url for each in members for member in each if member.url})
+        if not urls:
+            yield skipped("no worker runs; see groups")
+        with closing(Driver()) as driver:
+            for url in urls:
+                yield from of_worker(url, driver.run(_ready(url)))
+
     def _resets(self, plan: ServicePlan) -> Iterator[Finding]:
         """Check the offsets of a service that does not run: those of one that runs move while they are read."""
         if plan.positions not in partition_counts(self._client):
@@ -207,3 +220,32 @@ def _named(tps: Sequence[TP]) -> str:
         named = ", ".join(f"{topic}/{n}" for topic, n in tps[:NAMED_MAX])
         return named if len(tps) <= NAMED_MAX else f"{named} and {len(tps) - NAMED_MAX} more"
     return ""
+
+
+def _ready(url: str) -> Steps[Answer | None]:
+    answer: Answer | None = yield HttpCall(url, "/readyz", {}, READY_S)
+    return answer
+
+
+def of_worker(url: str, answer: Answer | None) -> Iterator[Finding]:
+    """Return what a worker's answer to /readyz says."""
+    if answer is None or not isinstance(answer.body, dict) or "services" not in answer.body:
+        yield wrong(f"{url}: no answer to /readyz", f"curl {url}/readyz; see the worker's log")
+        return
+    stands = [("", why) for why in answer.body.get("why", ())]
+    services = answer.body["services"]
+    whys = [(f"{name}: ", why) for name, told in services.items() for why in told["why"]]
+    stands += [(name, why) for name, why in whys if why["reason"] != "paused"]  # which `groups` says
+    for service, why in stands[:NAMED_MAX]:
+        place = f"{why['partition']}: " if "partition" in why else ""
+        text = f"{service}{place}{why['reason']}: {why['detail']}"
+        yield wrong(f"{url}: {text}", "as it says; all that it waits for: pipeline lag")
+    if len(stands) > NAMED_MAX:
+        yield wrong(f"{url}: {len(stands) - NAMED_MAX} more", f"curl {url}/readyz")
+    for name, told in services.items():
+        if told["parked_keys"]:
+            yield warning(
+                f"{name}: {told['parked_keys']} keys are parked at {url}", f"pipeline parked list --service {name}"
+            )
+    if not stands:
+        yield ok(f"{url}: {len(services)} services are ready")

@@ -13,7 +13,7 @@ from pipeline.doctor.machine import disk, locks, memory, open_files, versions
 from pipeline.errors import PipelineError
 from pipeline.topology import Topology
 
-OF_CLUSTER = ("broker", "settings", "topics", "schemas", "clock", "permissions", "transactions", "groups")
+OF_CLUSTER = ("broker", "settings", "topics", "schemas", "clock", "permissions", "transactions", "groups", "workers")
 
 
 def examine(

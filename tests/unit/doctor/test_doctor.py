@@ -17,8 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.client.owner_request import Answer
 from pipeline.doctor import machine
 from pipeline.doctor.check import Check, Finding, Level, ok, run_checks, warning, wrong
+from pipeline.doctor.cluster import of_worker
 from pipeline.errors import TopicError
 from pipeline.topology import Topology
 from tests.helpers.support import until
@@ -151,3 +153,22 @@ def test_people_see_the_cure_and_a_count(tmp_path: Path, monkeypatch: pytest.Mon
     assert result.output.endswith("1 wrong, 1 warnings\n")
     monkeypatch.setattr(run, "examine", lambda *_: iter(found[1:]))
     assert CliRunner().invoke(main, ["doctor", "--home", str(tmp_path)]).exit_code == 0
+
+
+def test_a_worker_that_is_not_ready_is_told_and_so_is_what_it_has_parked() -> None:
+    schema = {"reason": "schema", "detail": "payments waits before orders.event-0 offset 7"}
+    lag = {"reason": "lag", "detail": "892 s behind", "partition": "orders.event-0"}
+    paused = {"reason": "paused", "detail": "by anna"}
+    services = {
+        "payments": {"ready": False, "parked_keys": 0, "why": [schema, lag, paused]},
+        "users": {"ready": True, "parked_keys": 2, "why": []},
+    }
+    answer = Answer(503, {"ready": False, "why": [], "services": services}, {})
+    found = list(of_worker("http://w:1", answer))
+    assert [each.level for each in found] == [Level.WRONG, Level.WRONG, Level.WARNING]
+    assert found[0].says == "http://w:1: payments: schema: payments waits before orders.event-0 offset 7"
+    assert found[1].says == "http://w:1: payments: orders.event-0: lag: 892 s behind"
+    assert found[2].cure == "pipeline parked list --service users"
+    (well,) = of_worker("http://w:1", Answer(200, {"services": {"users": {"parked_keys": 0, "why": []}}}, {}))
+    assert well.level is Level.OK
+    assert [each.level for each in of_worker("http://w:1", None)] == [Level.WRONG]
