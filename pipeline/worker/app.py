@@ -101,7 +101,7 @@ def build_app(
         for topic in host.plan.source_topics:
             channel = host.channels[topic] = app.channel(maxsize=1)
             app.agent(channel, name=f"{host.plan.service.name}:{topic}")(host.agent())
-    clock, logs = MachineClock(), KafkaLogs(settings.bootstrap)
+    clock, logs = MachineClock(), KafkaLogs(settings.bootstrap, f"{hosts[0].plan.group}-lag")
     lag = LagWatch(lambda: {host.plan.service.name: host.lane.places for host in hosts}, logs, clock)
     metrics = registry_of(hosts, topology, lag, clock)
     web_app = cast(Any, app.web).web_app  # aiohttp's, which Faust's own type does not show

@@ -12,6 +12,7 @@ from pipeline.client.command_client import Pending
 from pipeline.client.commands import Commands, Ready
 from pipeline.client.owner_request import Steps
 from pipeline.client.sending import WAITING_MAX, AwaitedReply, Sending
+from pipeline.client.wire.access import Access
 from pipeline.client.wire.outcome import position_token
 from pipeline.engine.ports import TP
 from pipeline.errors import InvalidCommand, NoReply, Overloaded
@@ -53,7 +54,9 @@ def held() -> Steps[str | None]:
 
 
 def pending(sending: Sending, question: AwaitedReply) -> Pending:
-    return Pending(Ready("same id", "users", "users.command", b"k", b"", 7), question, sending, COMMANDS, held)
+    return Pending(
+        Ready("same id", "users", "users.command", b"k", b"", 7), question, sending, COMMANDS, held, Access()
+    )
 
 
 def test_two_who_use_one_id_get_their_own_replies(sending: Sending) -> None:

@@ -172,7 +172,7 @@ def test_requests_that_come_while_kafka_does_not_answer_wait_once(
     process, lock, go_on = Process("topologies", "localhost:1"), CountedLock(), threading.Event()
     monkeypatch.setattr(process, "_opening", lock)
 
-    def slowly(*_: Any) -> None:
+    def slowly(*_: Any, **__: Any) -> None:
         kafka.opened += 1
         go_on.wait(30)
         raise BrokerUnreachable("no Kafka broker answers")

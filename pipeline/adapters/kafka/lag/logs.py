@@ -18,7 +18,6 @@ READ_S = 5.0  # for the next records of all partitions together
 POLL_S = 0.2
 # One record of each partition is enough. Those of open transactions count, too: the one that is open may be the cause.
 NEXT_RECORDS = COMMON | {
-    "group.id": "pipeline-lag",  # never joined, and nothing is committed
     "enable.auto.commit": False,
     "isolation.level": "read_uncommitted",
     "enable.partition.eof": True,
@@ -30,10 +29,13 @@ NEXT_RECORDS = COMMON | {
 
 
 class KafkaLogs:
-    """Reads what there is to say of partitions. Raises BrokerUnreachable if the broker does not answer."""
+    """Reads what there is to say of partitions. Raises BrokerUnreachable if the broker does not answer.
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    `group`: the one that its client names, and may ask for; it is never joined, and nothing is committed.
+    """
+
+    def __init__(self, bootstrap: str, group: str = "pipeline-lag") -> None:
+        self._bootstrap, self._group = bootstrap, group
 
     def ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
         """The offset behind the last record of each log, records of open transactions included."""
@@ -52,7 +54,8 @@ class KafkaLogs:
             return {}
         found: dict[TP, int | None] = {}
         until_s = time.monotonic() + patience_s
-        consumer = Consumer(NEXT_RECORDS | {**connection(self._bootstrap), "error_cb": on_error}, logger=kafka_log)
+        config = {**connection(self._bootstrap), "group.id": self._group, "error_cb": on_error}
+        consumer = Consumer(NEXT_RECORDS | config, logger=kafka_log)
         try:
             consumer.assign([TopicPartition(*tp, offset) for tp, offset in starts.items()])
             while len(found) < len(starts) and time.monotonic() < until_s:
