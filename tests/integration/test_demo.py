@@ -216,6 +216,7 @@ def test_whatever_ends_the_demo_no_process_stays_and_the_next_start_works(tmp_pa
     assert not started(home)
 
 
+@pytest.mark.long
 def test_a_log_that_an_error_names_is_there_afterwards(kafka: str, tmp_path: Path, source: Path) -> None:
     home = tmp_path / "demo"
     arguments = ("--input", str(source), "--bootstrap", kafka, "--fresh", "--home", str(home))

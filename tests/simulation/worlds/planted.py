@@ -447,7 +447,7 @@ SEEDS = {
     "standby_taken_over_without_catching_up": 35,
     "restore_from_a_position_that_was_not_restored_to": 20,
     "offsets_of_an_undecided_transaction_are_believed_old": 61,
-    "committed_by_a_member_that_was_expelled": 3829,
+    "committed_by_a_member_that_was_expelled": 3310,
     "markers_taken_for_records_that_were_folded": 87,
     "a_repeated_command_is_decided_again": 0,
     "replies_are_remembered_that_were_not_committed": 10,
