@@ -97,20 +97,7 @@ def set_offsets(bootstrap: str, plan: ServicePlan, chosen: Sequence[Reset]) -> N
     """
     if lossy := [each for each in chosen if each.lost]:
         _note(bootstrap, plan, lossy)
-    config = COMMON | {**connection(bootstrap), "group.id": plan.group, "error_cb": on_error}
-    consumer = Consumer(config | {"enable.auto.commit": False}, logger=kafka_log)
-    try:
-        asked = [TopicPartition(*each.tp, each.target) for each in chosen]
-        answers = consumer.commit(offsets=asked, asynchronous=False) or []
-        error = next((answer.error for answer in answers if answer.error is not None), None)
-    except KafkaException as raised:
-        error = raised.args[0]
-    finally:
-        consumer.close()
-    if error is not None:
-        raise BrokerUnreachable(
-            f"the offsets of {plan.group!r} are not set: {error.str()}; stop its workers, try again"
-        )
+    commit_offsets(bootstrap, plan.group, [TopicPartition(*each.tp, each.target) for each in chosen])
 
 
 def _note(bootstrap: str, plan: ServicePlan, lossy: Sequence[Reset]) -> None:
@@ -127,3 +114,18 @@ def _note(bootstrap: str, plan: ServicePlan, lossy: Sequence[Reset]) -> None:
         )
     if producer.flush(ANSWER_S) or failed:
         raise BrokerUnreachable(f"the broker has not taken the new positions: {failed or 'no answer'}; try again")
+
+
+def commit_offsets(bootstrap: str, group: str, asked: list[TopicPartition]) -> None:
+    """Commit a group's offsets, all at once, while it has no member. Raises BrokerUnreachable."""
+    config = COMMON | {**connection(bootstrap), "group.id": group, "enable.auto.commit": False, "error_cb": on_error}
+    consumer = Consumer(config, logger=kafka_log)
+    try:
+        answers = consumer.commit(offsets=asked, asynchronous=False) or []
+        error = next((answer.error for answer in answers if answer.error is not None), None)
+    except KafkaException as raised:
+        error = raised.args[0]
+    finally:
+        consumer.close()
+    if error is not None:
+        raise BrokerUnreachable(f"the offsets of {group!r} are not set: {error.str()}; stop its workers, try again")

@@ -10,13 +10,14 @@ import time
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # there, if not in __all__
 
 from pipeline.adapters.kafka.away import kafka_log
 from pipeline.adapters.kafka.cluster import ANSWER_S, COMMON, RETRY_PAUSE_S, on_error
 from pipeline.adapters.kafka.connection import connection
 from pipeline.adapters.kafka.reading import KafkaLogReader
+from pipeline.adapters.kafka.resetting import commit_offsets
 from pipeline.adapters.kafka.topics import partition_counts, wait_for
 from pipeline.engine.ports import TP
 from pipeline.errors import BrokerUnreachable, TopicError
@@ -91,17 +92,7 @@ def store(bootstrap: str, topic: str, records: dict[str, str]) -> None:
 
 def commit(bootstrap: str, group: str, offsets: list[Offset]) -> None:
     """Commit a group's offsets, all at once, while it has no member. Raises BrokerUnreachable."""
-    if not offsets:
-        return
-    config = COMMON | {**connection(bootstrap), "group.id": group, "enable.auto.commit": False, "error_cb": on_error}
-    consumer = Consumer(config, logger=kafka_log)
-    try:
-        asked = [TopicPartition(*each.tp, each.offset, metadata=each.note) for each in offsets]
-        answers = consumer.commit(offsets=asked, asynchronous=False) or []
-        error = next((answer.error for answer in answers if answer.error is not None), None)
-    except KafkaException as raised:
-        error = raised.args[0]
-    finally:
-        consumer.close()
-    if error is not None:
-        raise BrokerUnreachable(f"the offsets of {group!r} are not set: {error.str()}; stop its workers, try again")
+    if offsets:
+        commit_offsets(
+            bootstrap, group, [TopicPartition(*each.tp, each.offset, metadata=each.note) for each in offsets]
+        )
